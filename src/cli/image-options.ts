@@ -1,0 +1,65 @@
+/** The flags that `stream` and `measure` share: those of qcow2-to-stdout.py, and the way zeros are found. */
+
+import path from 'node:path';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { parseBytes } from '../common/bytes.ts';
+import { DiskliftError } from '../common/errors.ts';
+import type { ZeroDetection } from '../image/scan.ts';
+import { DEFAULT_CLUSTER_SIZE_BYTES, DEFAULT_REFCOUNT_BITS } from '../qcow2/constants.ts';
+import type { Qcow2Options } from '../qcow2/options.ts';
+
+export interface ImageFlags {
+  format: string;
+  clusterSize: number;
+  refcountBits: number;
+  qcow2Version: number;
+  dataFile: boolean;
+  rawDataFile: boolean;
+  zeroDetection: ZeroDetection;
+}
+
+const FORMATS = ['raw', 'qcow2', 'vmdk', 'vhdx', 'vdi', 'vpc'];
+
+function size(text: string): number {
+  const bytes = parseBytes(text);
+  if (bytes === undefined) throw new InvalidArgumentError('It is not a size such as 65536, 64K or 2M.');
+  return bytes;
+}
+
+function wholeNumber(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It is not a whole number.');
+  return Number(text);
+}
+
+export function addImageOptions(command: Command): Command {
+  return command
+    .argument('<image>', 'the disk: a regular file or a block device')
+    .addOption(new Option('-f, --format <format>', 'format of the disk').choices(FORMATS).default('raw'))
+    .option('-c, --cluster-size <size>', 'qcow2 cluster size, a power of two from 512 to 2M', size, DEFAULT_CLUSTER_SIZE_BYTES)
+    .option('-r, --refcount-bits <bits>', 'width of the refcounts: 1, 2, 4, 8, 16, 32 or 64', wholeNumber, DEFAULT_REFCOUNT_BITS)
+    .option('-v, --qcow2-version <version>', 'qcow2 version: 2 or 3', wholeNumber, 3)
+    .option('-d, --data-file', 'write metadata only; the image names the disk as its external data file', false)
+    .option('-R, --raw-data-file', 'as -d, and every cluster is mapped so that the data file stays a valid raw image', false)
+    .addOption(
+      new Option(
+        '--zero-detection <how>',
+        'content: read the data, drop clusters of zeros; extents: trust holes only, one read instead of two',
+      )
+        .choices(['content', 'extents'])
+        .default('content'),
+    );
+}
+
+/** @throws DiskliftError `InvalidRequest`, `FormatUnsupported` */
+export function qcow2OptionsOf(imagePath: string, flags: ImageFlags): Qcow2Options {
+  const wantsDataFile = flags.dataFile || flags.rawDataFile;
+  if (wantsDataFile && flags.format !== 'raw')
+    throw new DiskliftError('InvalidRequest', `an external data file (-d, -R) needs a raw disk, not -f ${flags.format}`);
+  if (flags.format !== 'raw') throw new DiskliftError('FormatUnsupported', `-f ${flags.format}: only raw disks can be read so far`);
+  return {
+    clusterSizeBytes: flags.clusterSize,
+    refcountBits: flags.refcountBits,
+    version: flags.qcow2Version as 2 | 3,
+    dataFile: wantsDataFile ? { path: path.resolve(imagePath), raw: flags.rawDataFile } : undefined,
+  };
+}

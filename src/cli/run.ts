@@ -1,0 +1,94 @@
+/** The command line: arguments in, exit code out. Every failure is one line on standard error. */
+
+import { setMaxListeners } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { DiskliftError, errnoOf } from '../common/errors.ts';
+import { createSemaphore } from '../common/semaphore.ts';
+import { loadLibc } from '../native/libc.ts';
+import type { CommandContext } from './context.ts';
+import { addMeasureCommand } from './measure.ts';
+import { addStreamCommand } from './stream.ts';
+
+const EXIT_DONE = 0;
+const EXIT_FAILED = 1;
+const EXIT_UNUSABLE_ARGUMENTS = 2;
+
+/** Threads of libuv's pool that source reads never take: for writes, native calls and everything else of Node. */
+const RESERVED_THREADS = 4;
+
+const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+export interface RunResult {
+  exitCode: number;
+  /** The signal that ended the run, to be sent to this process again now that everything is cleaned up. */
+  signal?: NodeJS.Signals | undefined;
+}
+
+/** @param threadPoolSize UV_THREADPOOL_SIZE as the process was started with */
+export async function run(argv: readonly string[], threadPoolSize: number): Promise<RunResult> {
+  const controller = new AbortController();
+  setMaxListeners(0, controller.signal);
+  let received: NodeJS.Signals | undefined;
+  const onSignal = (signal: NodeJS.Signals) => {
+    received = signal;
+    controller.abort(new DiskliftError('Cancelled', `cancelled by ${signal}`));
+  };
+  for (const signal of STOP_SIGNALS) process.once(signal, onSignal);
+  try {
+    const context: CommandContext = {
+      libc: loadLibc(),
+      readLimit: createSemaphore(Math.max(1, threadPoolSize - RESERVED_THREADS)),
+      signal: controller.signal,
+      warn: (message) => printLine(`warning: ${message}`),
+    };
+    await createProgram(context).parseAsync(argv, { from: 'user' });
+    return { exitCode: EXIT_DONE };
+  } catch (error) {
+    return { exitCode: report(error), signal: received };
+  } finally {
+    for (const signal of STOP_SIGNALS) process.off(signal, onSignal);
+  }
+}
+
+function createProgram(context: CommandContext): Command {
+  const program = new Command('disklift')
+    .description('Streams VM disks as qcow2 images.')
+    .version(packageVersion(), '-V, --version')
+    .exitOverride()
+    .showSuggestionAfterError(false)
+    .configureOutput({
+      outputError: (text) =>
+        printLine(
+          text
+            .trim()
+            .replace(/^error: /, '')
+            .replaceAll('\n', ' '),
+        ),
+    });
+  addStreamCommand(program, context);
+  addMeasureCommand(program, context);
+  return program;
+}
+
+function packageVersion(): string {
+  const file = new URL('../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
+
+function printLine(message: string): void {
+  process.stderr.write(`disklift: ${message}\n`);
+}
+
+/** @returns the exit code */
+function report(error: unknown): number {
+  // Commander has printed what it has to say; help and version end with 0.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_DONE : EXIT_UNUSABLE_ARGUMENTS;
+  if (!(error instanceof DiskliftError)) {
+    printLine(`internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    return EXIT_FAILED;
+  }
+  // A reader that stops early, as head(1) does, is nobody's mistake.
+  if (errnoOf(error.cause) !== 'EPIPE') printLine(error.message);
+  return error.code === 'InvalidRequest' ? EXIT_UNUSABLE_ARGUMENTS : EXIT_FAILED;
+}

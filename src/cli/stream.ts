@@ -1,0 +1,66 @@
+/** `disklift stream IMAGE > out.qcow2` */
+
+import { fstatSync } from 'node:fs';
+import fs from 'node:fs/promises';
+import tty from 'node:tty';
+import { type Command, Option } from 'commander';
+import { DiskliftError } from '../common/errors.ts';
+import { sealSource } from '../image/seal.ts';
+import { createVirtualImage } from '../image/virtual-image.ts';
+import { createStdoutTarget } from '../targets/stdout/stdout-target.ts';
+import type { CommandContext } from './context.ts';
+import { addImageOptions, type ImageFlags, qcow2OptionsOf } from './image-options.ts';
+import { prepareImage } from './prepare-image.ts';
+import { createProgress } from './progress.ts';
+
+const STDOUT_FD = 1;
+
+interface StreamFlags extends ImageFlags {
+  progress: 'auto' | 'json' | 'none';
+}
+
+export function addStreamCommand(program: Command, context: CommandContext): void {
+  addImageOptions(program.command('stream'))
+    .description('write a disk to standard output as a qcow2 image')
+    .addOption(
+      new Option('--progress <how>', 'auto: bars when standard error is a terminal; json: one line of JSON a second')
+        .choices(['auto', 'json', 'none'])
+        .default('auto'),
+    )
+    .action((image: string, flags: StreamFlags) => streamImage(image, flags, context));
+}
+
+async function streamImage(image: string, flags: StreamFlags, context: CommandContext): Promise<void> {
+  const qcow2 = qcow2OptionsOf(image, flags);
+  await refuseUnfitStdout(image);
+  const progress = await createProgress(flags.progress, process.stderr);
+  try {
+    await using prepared = await prepareImage({
+      ...context,
+      path: image,
+      qcow2,
+      zeroDetection: flags.zeroDetection,
+      onOpen: (diskSizeBytes) => progress.begin('scan', diskSizeBytes),
+      onScanned: (scannedBytes) => progress.update(scannedBytes),
+    });
+    const { source, identity, layout } = prepared;
+    const virtualImage = createVirtualImage(prepared);
+    progress.begin('stream', layout.imageSizeBytes);
+    await createStdoutTarget({ fd: STDOUT_FD, libc: context.libc }).send(virtualImage, {
+      signal: context.signal,
+      progress: (sentBytes) => progress.update(sentBytes),
+      seal: () => sealSource(source, identity),
+    });
+    progress.done();
+  } finally {
+    progress.stop();
+  }
+}
+
+async function refuseUnfitStdout(image: string): Promise<void> {
+  if (tty.isatty(STDOUT_FD)) throw new DiskliftError('InvalidRequest', 'standard output is a terminal; redirect it to a file or a pipe');
+  const out = fstatSync(STDOUT_FD);
+  const disk = await fs.stat(image).catch(() => undefined);
+  if (out.isFile() && disk?.ino === out.ino && disk.dev === out.dev)
+    throw new DiskliftError('InvalidRequest', `${image}: is also standard output`);
+}

@@ -1,0 +1,37 @@
+/** The one error class of disklift and its codes. */
+
+/** Why an export failed. The same words are the reasons of a DiskExport's conditions. */
+export type ErrorCode =
+  | 'InvalidRequest'
+  | 'SourceNotFound'
+  | 'SourcePermissionDenied'
+  | 'SourceReadError'
+  | 'SourceChanged'
+  | 'FormatUnsupported'
+  | 'ImageTooLarge'
+  | 'DestinationRejected'
+  | 'DestinationUnreachable'
+  | 'Cancelled';
+
+const RETRYABLE: ReadonlySet<ErrorCode> = new Set(['SourceReadError', 'SourceChanged', 'DestinationUnreachable']);
+
+/** A failure with a stable `code`; match on that, never on the text. `message` is one line fit for a person. */
+export class DiskliftError extends Error {
+  override readonly name = 'DiskliftError';
+  readonly code: ErrorCode;
+  /** Whether the same request may succeed when it is tried again. */
+  readonly retryable: boolean;
+
+  constructor(code: ErrorCode, message: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.retryable = RETRYABLE.has(code);
+  }
+}
+
+/** The errno name (`EIO`, `ENOENT`, ...) that a system call failed with, if `error` carries one. */
+export function errnoOf(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const { code } = error as NodeJS.ErrnoException;
+  return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
+}

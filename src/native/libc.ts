@@ -1,0 +1,89 @@
+/**
+ * The C library's functions that Node lacks. All calls run in libuv's thread pool, so a file system that hangs does not
+ * hang the event loop. Without koffi `loadLibc` returns undefined, and callers have a portable way.
+ */
+
+import os from 'node:os';
+import { type NativeLibrary, nameOfErrno, openNativeLibrary } from './library.ts';
+
+/** What a call returned; `errno` is the error's name (`ENXIO`), and undefined when the value is not negative. */
+export interface CallResult {
+  value: number;
+  errno?: string | undefined;
+}
+
+/** Bindings, named and ordered as in C. Offsets and lengths are bytes. */
+export interface Libc {
+  lseek(fd: number, offset: number, whence: number): Promise<CallResult>;
+  /** `offsetIn` is read by the call and advanced by it. */
+  splice(fdIn: number, offsetIn: BigInt64Array, fdOut: number, length: number, flags: number): Promise<CallResult>;
+  poll(fd: number, events: number, timeoutMs: number): Promise<CallResult & { revents: number }>;
+  posixFadvise(fd: number, offset: number, length: number, advice: number): Promise<CallResult>;
+  fcntl(fd: number, command: number, argument: number): Promise<CallResult>;
+  /** FIONREAD: `value` is the number of bytes that can be read from `fd`. */
+  bytesReadable(fd: number): Promise<CallResult>;
+}
+
+const FIONREAD = 0x541b;
+const IS_LITTLE_ENDIAN = os.endianness() === 'LE';
+
+let loaded: { libc: Libc | undefined } | undefined;
+
+/** Loads the bindings once. */
+export function loadLibc(): Libc | undefined {
+  loaded ??= { libc: tryBind() };
+  return loaded.libc;
+}
+
+function tryBind(): Libc | undefined {
+  const library = openNativeLibrary();
+  try {
+    return library === undefined ? undefined : bind(library);
+  } catch {
+    // A C library without one of the functions.
+    return undefined;
+  }
+}
+
+function bind(library: NativeLibrary): Libc {
+  function declare(prototype: string): (...parameters: unknown[]) => Promise<CallResult> {
+    const native = library.func(prototype);
+    return (...parameters) =>
+      new Promise((resolve, reject) => {
+        native.async(...parameters, (error: Error | null, result: number | bigint) => {
+          if (error !== null) return reject(error);
+          const value = Number(result);
+          resolve(value < 0 ? { value, errno: library.errnoName() } : { value });
+        });
+      });
+  }
+
+  const splice = declare('int64_t splice(int fdIn, int64_t *offIn, int fdOut, int64_t *offOut, size_t length, unsigned int flags)');
+  const poll = declare('int poll(void *fds, unsigned long count, int timeoutMs)');
+  const fadvise = declare('int posix_fadvise64(int fd, int64_t offset, int64_t length, int advice)');
+  const ioctl = declare('int ioctl(int fd, unsigned long request, void *argument)');
+
+  return {
+    lseek: declare('int64_t lseek64(int fd, int64_t offset, int whence)'),
+    fcntl: declare('int fcntl(int fd, int command, int argument)'),
+    splice: (fdIn, offsetIn, fdOut, length, flags) => splice(fdIn, offsetIn, fdOut, null, length, flags),
+    async poll(fd, events, timeoutMs) {
+      // struct pollfd: int fd, short events, short revents
+      const pollfd = new DataView(new ArrayBuffer(8));
+      pollfd.setInt32(0, fd, IS_LITTLE_ENDIAN);
+      pollfd.setInt16(4, events, IS_LITTLE_ENDIAN);
+      const result = await poll(pollfd.buffer, 1, timeoutMs);
+      return { ...result, revents: pollfd.getInt16(6, IS_LITTLE_ENDIAN) };
+    },
+    async posixFadvise(fd, offset, length, advice) {
+      // Returns the error number instead of setting errno.
+      const { value } = await fadvise(fd, offset, length, advice);
+      return value === 0 ? { value } : { value: -1, errno: nameOfErrno(value) };
+    },
+    async bytesReadable(fd) {
+      const count = new Int32Array(1);
+      const result = await ioctl(fd, FIONREAD, count);
+      return result.value < 0 ? result : { value: count[0] as number };
+    },
+  };
+}

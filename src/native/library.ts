@@ -1,0 +1,42 @@
+/** koffi and the C library that it has loaded. koffi is optional: an installation for another platform lacks it. */
+
+import { createRequire } from 'node:module';
+import os from 'node:os';
+import { getSystemErrorName } from 'node:util';
+
+type KoffiModule = typeof import('koffi');
+
+export interface NativeLibrary {
+  /** Declares a function by its C prototype. */
+  func: ReturnType<KoffiModule['load']>['func'];
+  /** The name (`EAGAIN`) of the error that the calling thread's last call left. */
+  errnoName(): string;
+}
+
+const LIBRARY_NAMES = ['libc.so.6', `libc.musl-${os.machine()}.so.1`];
+
+/** Undefined where koffi is not installed, or finds no C library that it can call. */
+export function openNativeLibrary(): NativeLibrary | undefined {
+  if (process.platform !== 'linux') return undefined;
+  let koffi: KoffiModule;
+  try {
+    koffi = createRequire(import.meta.url)('koffi') as KoffiModule;
+  } catch {
+    // Not installed for this platform.
+    return undefined;
+  }
+  for (const name of LIBRARY_NAMES) {
+    try {
+      const library = koffi.load(name);
+      return { func: library.func.bind(library), errnoName: () => nameOfErrno(koffi.errno()) };
+    } catch {
+      // The other C library, then.
+    }
+  }
+  return undefined;
+}
+
+/** The one name that Node, too, gives an error that has several (EAGAIN and EWOULDBLOCK are the same number). */
+export function nameOfErrno(errno: number): string {
+  return getSystemErrorName(-errno);
+}

@@ -1,0 +1,37 @@
+/** Numbers of the qcow2 format (docs/interop/qcow2.rst in QEMU) and of QEMU's own limits (block/qcow2.h). */
+
+import { KIB, MIB } from '../common/bytes.ts';
+
+/** "QFI\xfb" */
+export const QCOW2_MAGIC = 0x514649fb;
+
+export const MIN_CLUSTER_SIZE_BYTES = 512;
+export const MAX_CLUSTER_SIZE_BYTES = 2 * MIB;
+export const DEFAULT_CLUSTER_SIZE_BYTES = 64 * KIB;
+
+/** Widths that a refcount may have. Version 2 knows only {@link DEFAULT_REFCOUNT_BITS}. */
+export const REFCOUNT_BITS: readonly number[] = [1, 2, 4, 8, 16, 32, 64];
+export const DEFAULT_REFCOUNT_BITS = 16;
+
+/** A guest disk is measured in sectors; QEMU cuts a size that is not a multiple of one. */
+export const SECTOR_SIZE_BYTES = 512;
+
+/** L1, L2 and refcount table entries are 64-bit big-endian words. */
+export const TABLE_ENTRY_SIZE_BYTES = 8;
+
+/** QEMU refuses larger tables ("Active L1 table too large", "Reference count table too large"). */
+export const MAX_L1_TABLE_SIZE_BYTES = 32 * MIB;
+export const MAX_REFCOUNT_TABLE_SIZE_BYTES = 8 * MIB;
+
+/** Fields 72..111 exist from version 3 on. 112 is what QEMU writes: the spec's 104 and the compression type with its padding. */
+export const V3_HEADER_LENGTH = 112;
+
+export const HEADER_EXTENSION_DATA_FILE_NAME = 0x44415441;
+export const HEADER_EXTENSION_FEATURE_NAMES = 0x6803f857;
+
+/** Bit numbers in the feature words. */
+export const INCOMPATIBLE_EXTERNAL_DATA_FILE_BIT = 2;
+export const AUTOCLEAR_RAW_EXTERNAL_DATA_BIT = 1;
+
+/** Bit 63 of an L1 or standard L2 entry, as a bit of the entry's high half: the refcount is exactly one. */
+export const COPIED_FLAG_HIGH = 0x80000000;

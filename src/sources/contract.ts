@@ -1,0 +1,29 @@
+/** What a disk is read through, whatever it lies in. Every implementation passes test/contract/disk-source.ts. */
+
+/** A stretch of the disk, in bytes. Zeros need not be read: they are known to be zeros. */
+export interface SourceExtent {
+  offset: number;
+  length: number;
+  kind: 'data' | 'zeros';
+}
+
+/** Facts that must not change during an export. Two identities are the same when all their facts are. */
+export type SourceIdentity = Readonly<Record<string, string>>;
+
+export interface DiskSource {
+  /** The path or name that messages call the disk by. */
+  readonly name: string;
+  readonly sizeBytes: number;
+  /** A descriptor whose bytes at any offset are the disk's, for splice(2); absent where reading must go through `read`. */
+  readonly fd?: number;
+  /** The disk's extents in order, without gap or overlap, from 0 to `sizeBytes`. */
+  extents(signal: AbortSignal): AsyncIterable<SourceExtent>;
+  /**
+   * Fills the whole of `buffer` from `offset` on.
+   * @throws DiskliftError `SourceReadError` that names the offset, `SourceChanged` where the disk ends early,
+   * `Cancelled` at once when `signal` is aborted; then `buffer` may still be written to and must not be used again.
+   */
+  read(buffer: Uint8Array, offset: number, signal: AbortSignal): Promise<void>;
+  identity(): Promise<SourceIdentity>;
+  dispose(): Promise<void>;
+}

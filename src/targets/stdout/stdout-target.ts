@@ -1,0 +1,112 @@
+/**
+ * Standard output. Into a pipe, long runs of data go by splice(2) from the source's descriptor, without passing through
+ * this process; all else is read ahead and written. The image's last bytes are held back until everything has been
+ * read and the source is known to be unchanged: a reader gets the complete right image, or a cut one.
+ */
+
+import fs from 'node:fs';
+import { promisify } from 'node:util';
+import { KIB, MIB } from '../../common/bytes.ts';
+import { allocateIoBuffer } from '../../common/io-buffer.ts';
+import type { VirtualImage } from '../../image/contract.ts';
+import type { Libc } from '../../native/libc.ts';
+import { enlargePipe } from '../../native/pipe.ts';
+import type { ExportTarget, Receipt, TransferContext } from '../contract.ts';
+import { spliceRun, waitDrained } from './splice-run.ts';
+import { writeError, writeFully } from './write-fully.ts';
+
+/** As much as the largest cluster: `qemu-img check` does not notice an image that lacks less than one. */
+const SEALED_TAIL_BYTES = 2 * MIB;
+
+/** A shorter run costs more in calls than its copy. */
+const SHORTEST_SPLICE_BYTES = 64 * KIB;
+
+const fstat = promisify(fs.fstat);
+const close = promisify(fs.close);
+
+interface Output {
+  /** Closed at the end of a successful transfer, and standing for /dev/null afterwards. */
+  fd: number;
+  libc: Libc | undefined;
+}
+
+export function createStdoutTarget(output: Output): ExportTarget {
+  return { send: (image, context) => new Transfer(output, image, context).run() };
+}
+
+class Transfer {
+  private readonly output: Output;
+  private readonly image: VirtualImage;
+  private readonly context: TransferContext;
+  private sentBytes = 0;
+
+  constructor(output: Output, image: VirtualImage, context: TransferContext) {
+    this.output = output;
+    this.image = image;
+    this.context = context;
+  }
+
+  async run(): Promise<Receipt> {
+    const { image, context } = this;
+    const { sizeBytes } = image;
+    const tail = allocateIoBuffer(Math.min(SEALED_TAIL_BYTES, sizeBytes));
+    const tailStart = sizeBytes - tail.length;
+    await this.spliceUpTo(tailStart);
+    await this.streamUpTo(tailStart);
+    await image.read(tail, tailStart, context.signal);
+    await context.seal();
+    await this.write(tail);
+    if (this.sentBytes !== sizeBytes) throw new RangeError(`${this.sentBytes} bytes were sent of an image of ${sizeBytes}`);
+    await this.close();
+    return { location: 'stdout', sizeBytes, proof: 'close' };
+  }
+
+  /** Sends what lies in front of `end`, runs of data by splice; what is left at the end is for reads and writes. */
+  private async spliceUpTo(end: number): Promise<void> {
+    const { image, context } = this;
+    const { fd, libc } = this.output;
+    if (libc === undefined || image.direct === undefined || !(await fstat(fd)).isFIFO()) return;
+    await enlargePipe(libc, fd);
+    let spliced = false;
+    for (const run of image.direct.runs(0, end)) {
+      if (run.kind !== 'data' || run.length < SHORTEST_SPLICE_BYTES) continue;
+      await this.streamUpTo(run.imageOffset);
+      const moved = await spliceRun({
+        libc,
+        fdIn: image.direct.fd,
+        fdOut: fd,
+        sourceOffset: run.sourceOffset,
+        length: run.length,
+        signal: context.signal,
+        onMoved: (movedBytes) => context.progress(run.imageOffset + movedBytes),
+      });
+      this.sentBytes += moved;
+      spliced ||= moved > 0;
+    }
+    if (spliced) await waitDrained({ libc, fd, signal: context.signal, sentBytes: this.sentBytes });
+  }
+
+  private async streamUpTo(end: number): Promise<void> {
+    if (this.sentBytes >= end) return;
+    const { image, context } = this;
+    for await (const chunk of image.stream({ start: this.sentBytes, end, signal: context.signal })) await this.write(chunk);
+  }
+
+  /**
+   * Some file systems report a failed write only when the file is closed. A closed descriptor's number is taken by
+   * whatever is opened next, so /dev/null takes it at once.
+   */
+  private async close(): Promise<void> {
+    await close(this.output.fd).catch((error: unknown) => {
+      throw writeError(this.sentBytes, error);
+    });
+    fs.openSync('/dev/null', 'w');
+  }
+
+  private async write(bytes: Uint8Array): Promise<void> {
+    const { fd, libc } = this.output;
+    await writeFully({ fd, libc, signal: this.context.signal }, bytes, this.sentBytes);
+    this.sentBytes += bytes.length;
+    this.context.progress(this.sentBytes);
+  }
+}
