@@ -17,14 +17,18 @@ export function refcountTableFits(tableClusterCount: number, clusterSizeBytes: n
   return tableClusterCount * clusterSizeBytes <= MAX_REFCOUNT_TABLE_SIZE_BYTES;
 }
 
-function tooLarge(what: string, clusterSizeBytes: number, working: number | undefined): DiskliftError {
-  const advice = working === undefined ? 'no cluster size works' : `the smallest cluster size that works is ${working}`;
-  return new DiskliftError('ImageTooLarge', `${what} at a cluster size of ${clusterSizeBytes}, which QEMU does not open; ${advice}`);
+function tooLarge(what: string, clusterSizeBytes: number, workingSizeBytes: number): DiskliftError {
+  return new DiskliftError(
+    'ImageTooLarge',
+    `${what} at a cluster size of ${clusterSizeBytes}, which QEMU does not open; the smallest cluster size that works is ${workingSizeBytes}`,
+  );
 }
 
-function smallestClusterSize(above: number, works: (clusterSizeBytes: number) => boolean): number | undefined {
-  for (let size = above * 2; size <= MAX_CLUSTER_SIZE_BYTES; size *= 2) if (works(size)) return size;
-  return undefined;
+/** With 2 MiB clusters the tables reach 512 PiB at any refcount width, more than a size below 2^53 can need. */
+function smallestClusterSize(above: number, works: (clusterSizeBytes: number) => boolean): number {
+  let size = above * 2;
+  while (size < MAX_CLUSTER_SIZE_BYTES && !works(size)) size *= 2;
+  return size;
 }
 
 /**

@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import { type ClusterKind, createAllocationMapBuilder } from '../../src/qcow2/allocation-map.ts';
+import { createLayout, type Layout } from '../../src/qcow2/layout.ts';
+import type { Qcow2Options } from '../../src/qcow2/options.ts';
+import { clusterRanges, refcountWidths } from '../helpers/extent-map.ts';
+import { walkImage } from '../helpers/qcow2-walker.ts';
+import { SEED, SEED_TEXT } from '../helpers/seed.ts';
+
+/** Small, so that a map of some hundred clusters crosses the borders of L2 tables, refcount blocks and L1 clusters. */
+const clusterSizes = fc.constantFrom(512, 1024, 4096);
+
+const options: fc.Arbitrary<Qcow2Options> = fc
+  .record({
+    clusterSizeBytes: clusterSizes,
+    refcountBits: refcountWidths,
+    version: fc.constantFrom(2, 3),
+    dataFile: fc.option(fc.record({ path: fc.constant('/disk.img'), raw: fc.boolean() }), { nil: undefined, freq: 4 }),
+  })
+  .map((record) => ({
+    ...record,
+    clusterSizeBytes: record.dataFile === undefined ? record.clusterSizeBytes : Math.max(1024, record.clusterSizeBytes),
+    version: record.refcountBits === 16 && record.dataFile === undefined ? (record.version as 2 | 3) : 3,
+  }));
+
+function layoutOf(ranges: readonly [ClusterKind, number][], cutBytes: number, qcow2: Qcow2Options): Layout {
+  const clusters = ranges.reduce((sum, [, count]) => sum + count, 0);
+  const sizeBytes = Math.max(0, clusters * qcow2.clusterSizeBytes - (clusters === 0 ? 0 : cutBytes % qcow2.clusterSizeBytes));
+  const builder = createAllocationMapBuilder(sizeBytes, qcow2.clusterSizeBytes);
+  for (const [kind, count] of ranges) builder.append(kind, count);
+  return createLayout(builder.build(), qcow2);
+}
+
+/** The image with its data clusters left as zeros: metadata is what is looked at here. */
+function metadataOf(layout: Layout): Buffer {
+  const image = Buffer.alloc(layout.imageSizeBytes);
+  layout.renderMetadata(image.subarray(0, layout.dataOffset), 0);
+  return image;
+}
+
+describe('layout', () => {
+  it(`maps exactly the data clusters, uses every cluster of the file once and counts it ${SEED_TEXT}`, () => {
+    fc.assert(
+      fc.property(clusterRanges, fc.nat(), options, (ranges, cut, qcow2) => {
+        const layout = layoutOf(ranges, cut, qcow2);
+        const walked = walkImage(metadataOf(layout), { externalData: qcow2.dataFile !== undefined });
+        assert.equal(walked.virtualSizeBytes, Math.ceil(layout.map.diskSizeBytes / 512) * 512);
+        const expected = [...layout.map.ranges()]
+          .filter(({ kind }) => kind === 'data')
+          .flatMap(({ firstCluster, clusterCount }) => Array.from({ length: clusterCount }, (_, index) => firstCluster + index));
+        assert.deepEqual([...walked.mapping.keys()], expected);
+        if (qcow2.dataFile === undefined)
+          assert.deepEqual(
+            [...walked.mapping.values()],
+            expected.map((_, index) => layout.dataOffset + index * qcow2.clusterSizeBytes),
+          );
+      }),
+      { seed: SEED, numRuns: 300 },
+    );
+  });
+
+  it(`renders any piece of the metadata as the whole shows it ${SEED_TEXT}`, () => {
+    fc.assert(
+      fc.property(
+        clusterRanges,
+        fc.nat(),
+        options,
+        fc.array(fc.tuple(fc.nat(), fc.nat({ max: 3000 })), { maxLength: 20 }),
+        (ranges, cut, qcow2, pieces) => {
+          const layout = layoutOf(ranges, cut, qcow2);
+          const whole = metadataOf(layout);
+          for (const [at, length] of pieces) {
+            const start = at % layout.dataOffset;
+            const piece = Buffer.alloc(Math.min(length, layout.dataOffset - start), 0xff);
+            layout.renderMetadata(piece, start);
+            assert.ok(piece.equals(whole.subarray(start, start + piece.length)), `bytes ${start} to ${start + piece.length}`);
+          }
+        },
+      ),
+      { seed: SEED, numRuns: 300 },
+    );
+  });
+
+  it(`covers any stretch of the image with runs, without gap or overlap, that point to the right place ${SEED_TEXT}`, () => {
+    fc.assert(
+      fc.property(clusterRanges, fc.nat(), options, fc.nat(), fc.nat(), (ranges, cut, qcow2, a, b) => {
+        const layout = layoutOf(ranges, cut, qcow2);
+        const { mapping } = walkImage(metadataOf(layout), { externalData: qcow2.dataFile !== undefined });
+        const guestOf = new Map([...mapping].map(([guest, host]) => [host, guest]));
+        const [start, end] = [a % (layout.imageSizeBytes + 1), b % (layout.imageSizeBytes + 1)].toSorted((x, y) => x - y) as [
+          number,
+          number,
+        ];
+        let at = start;
+        for (const run of layout.runs(start, end)) {
+          assert.equal(run.imageOffset, at);
+          assert.ok(run.length > 0);
+          at += run.length;
+          if (run.kind !== 'data') continue;
+          assert.ok(run.sourceOffset + run.length <= layout.map.diskSizeBytes);
+          const within = run.imageOffset % qcow2.clusterSizeBytes;
+          const guest = guestOf.get(run.imageOffset - within) as number;
+          assert.equal(run.sourceOffset, guest * qcow2.clusterSizeBytes + within);
+        }
+        assert.equal(at, end);
+      }),
+      { seed: SEED, numRuns: 500 },
+    );
+  });
+});

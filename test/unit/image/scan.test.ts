@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { setTimeout as delay } from 'node:timers/promises';
+import { DiskliftError } from '../../../src/common/errors.ts';
+import { scanDisk, type ZeroDetection } from '../../../src/image/scan.ts';
+import type { DiskSource } from '../../../src/sources/contract.ts';
+import { NEVER, openSource } from '../../helpers/image-in-process.ts';
+import { createDisk, type DiskPart } from '../../helpers/sparse-disk.ts';
+import { useTempDir } from '../../helpers/temp-dir.ts';
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+describe('scan', () => {
+  const temp = useTempDir();
+
+  async function scan(
+    sizeBytes: number,
+    parts: readonly DiskPart[],
+    clusterSizeBytes = 64 * KIB,
+    zeroDetection: ZeroDetection = 'content',
+  ) {
+    const source = await openSource(await createDisk(temp('disk.img'), sizeBytes, parts));
+    try {
+      return await scanDisk({ source, clusterSizeBytes, zeroDetection, signal: NEVER });
+    } finally {
+      await source.dispose();
+    }
+  }
+
+  it('counts a cluster once that several extents lie in', async () => {
+    const pieces = [0, 100, 300, 500, 700, 1000].map(
+      (at): DiskPart => ({ offsetBytes: MIB + at * KIB, lengthBytes: 4 * KIB, content: 'random' }),
+    );
+    const map = await scan(4 * MIB, pieces, MIB);
+    assert.deepEqual(map.clusters, { total: 4, data: 1, zero: 0, hole: 3 });
+    assert.equal(map.dataRangeCount, 1);
+  });
+
+  it('takes a cluster whole that a hole begins or ends in', async () => {
+    const map = await scan(MIB, [{ offsetBytes: 60 * KIB, lengthBytes: 8 * KIB, content: 'random' }]);
+    assert.deepEqual(map.clusters, { total: 16, data: 2, zero: 0, hole: 14 });
+  });
+
+  it('tells zeros that were written from holes', async () => {
+    const map = await scan(4 * MIB, [
+      { offsetBytes: MIB, lengthBytes: MIB, content: 'zeros' },
+      { offsetBytes: 3 * MIB, lengthBytes: 64 * KIB, content: 'random' },
+    ]);
+    assert.deepEqual(map.clusters, { total: 64, data: 1, zero: 16, hole: 47 });
+  });
+
+  it('trusts holes alone with zero detection by extents', async () => {
+    const map = await scan(4 * MIB, [{ offsetBytes: MIB, lengthBytes: MIB, content: 'zeros' }], 64 * KIB, 'extents');
+    assert.deepEqual(map.clusters, { total: 64, data: 16, zero: 0, hole: 48 });
+  });
+
+  it('sees the one byte at the very end of a disk that ends inside a cluster', async () => {
+    const map = await scan(MIB + 1, [{ offsetBytes: MIB, lengthBytes: 1, content: 'random' }]);
+    assert.deepEqual(map.clusters, { total: 17, data: 1, zero: 0, hole: 16 });
+  });
+
+  it('has an empty map of an empty disk', async () => {
+    assert.deepEqual((await scan(0, [])).clusters, { total: 0, data: 0, zero: 0, hole: 0 });
+  });
+
+  describe('of a slow source', () => {
+    const LATENCY_MS = 5;
+    const READS = 40;
+
+    /** Storage behind a network, as far as the scan can see: a latency and as many requests at a time as one likes. */
+    function slowSource(onRead: (lengthBytes: number) => void, failAt = -1): DiskSource {
+      const sizeBytes = READS * 2 * MIB;
+      return {
+        name: 'slow',
+        sizeBytes,
+        async *extents() {
+          yield { offset: 0, length: sizeBytes, kind: 'data' };
+        },
+        async read(buffer, offset) {
+          onRead(buffer.length);
+          await delay(LATENCY_MS);
+          if (offset === failAt) throw new DiskliftError('SourceReadError', `slow: cannot read at offset ${offset}: EIO`);
+          buffer.fill(1);
+        },
+        identity: async () => ({}),
+        dispose: async () => {},
+      };
+    }
+
+    it('keeps several reads of at least 1 MiB in flight', async () => {
+      const lengths: number[] = [];
+      const startMs = performance.now();
+      const source = slowSource((length) => lengths.push(length));
+      const map = await scanDisk({ source, clusterSizeBytes: 512, zeroDetection: 'content', signal: NEVER });
+      const elapsedMs = performance.now() - startMs;
+      assert.equal(map.clusters.data, source.sizeBytes / 512);
+      assert.ok(Math.min(...lengths) >= MIB);
+      assert.ok(elapsedMs < (lengths.length * LATENCY_MS) / 2, `${lengths.length} reads of ${LATENCY_MS} ms took ${elapsedMs} ms`);
+    });
+
+    it('fails with the error of the read that failed, and with no map', async () => {
+      const source = slowSource(() => {}, 6 * MIB);
+      await assert.rejects(scanDisk({ source, clusterSizeBytes: 65_536, zeroDetection: 'content', signal: NEVER }), {
+        code: 'SourceReadError',
+        message: /offset 6291456/,
+      });
+    });
+  });
+});
