@@ -1,0 +1,49 @@
+/** -d and -R: metadata only, with the disk as external data file. */
+
+import assert from 'node:assert/strict';
+import { mkdir, stat } from 'node:fs/promises';
+import { disklift, diskliftLine } from '../helpers/disklift.ts';
+import { assertImageOf } from '../helpers/qemu-img.ts';
+import { runCommand, runShell } from '../helpers/run-command.ts';
+import { createDisk } from '../helpers/sparse-disk.ts';
+import { useTempDir } from '../helpers/temp-dir.ts';
+
+const MIB = 1024 * 1024;
+
+describe('disklift stream with an external data file', () => {
+  const temp = useTempDir();
+
+  for (const [flag, clusterSize] of [
+    ['-d', '64K'],
+    ['-R', '64K'],
+    ['-d', '1K'],
+    ['-R', '2M'],
+  ] as const) {
+    it(`${flag} -c ${clusterSize}: has the disk's content wherever it is opened from`, async () => {
+      await mkdir(temp('images'));
+      const disk = await createDisk(temp('disk.img'), 9 * MIB + 700, [
+        { offsetBytes: 0, lengthBytes: 10, content: 'random' },
+        { offsetBytes: 5 * MIB, lengthBytes: 3 * MIB, content: 'random' },
+        { offsetBytes: 9 * MIB, lengthBytes: 700, content: 'random' },
+      ]);
+      // A relative path, as a user types it; the image must name it absolute.
+      const line = `cd '${temp('.')}' && ${diskliftLine(['stream', 'disk.img', flag, '-c', clusterSize])} > images/meta.qcow2`;
+      const { code, stderr } = await runShell(line);
+      assert.deepEqual([code, stderr], [0, '']);
+      await assertImageOf(temp('images/meta.qcow2'), disk);
+      const info = JSON.parse((await runCommand('qemu-img', ['info', '--output=json', temp('images/meta.qcow2')])).stdout.toString());
+      assert.equal(info['format-specific'].data['data-file'], disk);
+      assert.equal(info['format-specific'].data['data-file-raw'], flag === '-R');
+      assert.ok(
+        (await stat(temp('images/meta.qcow2'))).size <
+          12 * Number.parseInt(clusterSize, 10) * (clusterSize.endsWith('M') ? MIB : 1024) + 200_000,
+      );
+    });
+  }
+
+  it('-R does not look at the disk: every cluster is mapped', async () => {
+    const disk = await createDisk(temp('disk.img'), 4 * MIB);
+    const { stdout } = await disklift(['measure', disk, '-R', '--output', 'json']);
+    assert.deepEqual(JSON.parse(stdout.toString()).clusters, { total: 64, data: 64, zero: 0, hole: 0 });
+  });
+});
