@@ -17,6 +17,8 @@ export interface Libc {
   lseek(fd: number, offset: number, whence: number): Promise<CallResult>;
   /** `offsetIn` is read by the call and advanced by it. */
   splice(fdIn: number, offsetIn: BigInt64Array, fdOut: number, length: number, flags: number): Promise<CallResult>;
+  /** `offsetIn` is read by the call and advanced by it. */
+  sendfile(fdOut: number, fdIn: number, offsetIn: BigInt64Array, length: number): Promise<CallResult>;
   poll(fd: number, events: number, timeoutMs: number): Promise<CallResult & { revents: number }>;
   posixFadvise(fd: number, offset: number, length: number, advice: number): Promise<CallResult>;
   fcntl(fd: number, command: number, argument: number): Promise<CallResult>;
@@ -65,6 +67,7 @@ function bind(library: NativeLibrary): Libc {
 
   return {
     lseek: declare('int64_t lseek64(int fd, int64_t offset, int whence)'),
+    sendfile: declare('int64_t sendfile64(int fdOut, int fdIn, int64_t *offIn, size_t length)'),
     fcntl: declare('int fcntl(int fd, int command, int argument)'),
     splice: (fdIn, offsetIn, fdOut, length, flags) => splice(fdIn, offsetIn, fdOut, null, length, flags),
     async poll(fd, events, timeoutMs) {

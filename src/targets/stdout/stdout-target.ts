@@ -1,6 +1,6 @@
 /**
- * Standard output. Into a pipe, long runs of data go by splice(2) from the source's descriptor, without passing through
- * this process; all else is read ahead and written. The image's last bytes are held back until everything has been
+ * Standard output. Into a pipe or a file, long runs of data go from the source's descriptor without passing through this
+ * process; all else is read ahead and written. The image's last bytes are held back until everything has been
  * read and the source is known to be unchanged: a reader gets the complete right image, or a cut one.
  */
 
@@ -10,19 +10,24 @@ import { KIB, MIB } from '../../common/bytes.ts';
 import { allocateIoBuffer } from '../../common/io-buffer.ts';
 import type { VirtualImage } from '../../image/contract.ts';
 import type { Libc } from '../../native/libc.ts';
-import { enlargePipe } from '../../native/pipe.ts';
+import { enlargePipe } from '../../native/move.ts';
 import type { ExportTarget, Receipt, TransferContext } from '../contract.ts';
-import { spliceRun, waitDrained } from './splice-run.ts';
+import { moveRun, waitDrained } from './move-run.ts';
 import { writeError, writeFully } from './write-fully.ts';
 
 /** As much as the largest cluster: `qemu-img check` does not notice an image that lacks less than one. */
 const SEALED_TAIL_BYTES = 2 * MIB;
 
 /** A shorter run costs more in calls than its copy. */
-const SHORTEST_SPLICE_BYTES = 64 * KIB;
+const SHORTEST_MOVE_BYTES = 64 * KIB;
 
 const fstat = promisify(fs.fstat);
 const close = promisify(fs.close);
+
+async function kindOf(fd: number): Promise<'pipe' | 'file' | 'other'> {
+  const stat = await fstat(fd);
+  return stat.isFIFO() ? 'pipe' : stat.isFile() ? 'file' : 'other';
+}
 
 interface Output {
   /** Closed at the end of a successful transfer, and standing for /dev/null afterwards. */
@@ -51,7 +56,7 @@ class Transfer {
     const { sizeBytes } = image;
     const tail = allocateIoBuffer(Math.min(SEALED_TAIL_BYTES, sizeBytes));
     const tailStart = sizeBytes - tail.length;
-    await this.spliceUpTo(tailStart);
+    await this.moveUpTo(tailStart);
     await this.streamUpTo(tailStart);
     await image.read(tail, tailStart, context.signal);
     await context.seal();
@@ -61,29 +66,31 @@ class Transfer {
     return { location: 'stdout', sizeBytes, proof: 'close' };
   }
 
-  /** Sends what lies in front of `end`, runs of data by splice; what is left at the end is for reads and writes. */
-  private async spliceUpTo(end: number): Promise<void> {
+  /** Sends what lies in front of `end`, long runs of data from descriptor to descriptor; the rest is for reads and writes. */
+  private async moveUpTo(end: number): Promise<void> {
     const { image, context } = this;
     const { fd, libc } = this.output;
-    if (libc === undefined || image.direct === undefined || !(await fstat(fd)).isFIFO()) return;
-    await enlargePipe(libc, fd);
-    let spliced = false;
+    const outputKind = await kindOf(fd);
+    if (libc === undefined || image.direct === undefined || outputKind === 'other') return;
+    if (outputKind === 'pipe') await enlargePipe(libc, fd);
+    let moved = false;
     for (const run of image.direct.runs(0, end)) {
-      if (run.kind !== 'data' || run.length < SHORTEST_SPLICE_BYTES) continue;
+      if (run.kind !== 'data' || run.length < SHORTEST_MOVE_BYTES) continue;
       await this.streamUpTo(run.imageOffset);
-      const moved = await spliceRun({
+      const movedBytes = await moveRun({
         libc,
+        outputKind,
         fdIn: image.direct.fd,
         fdOut: fd,
         sourceOffset: run.sourceOffset,
         length: run.length,
         signal: context.signal,
-        onMoved: (movedBytes) => context.progress(run.imageOffset + movedBytes),
+        onMoved: (runBytes) => context.progress(run.imageOffset + runBytes),
       });
-      this.sentBytes += moved;
-      spliced ||= moved > 0;
+      this.sentBytes += movedBytes;
+      moved ||= movedBytes > 0;
     }
-    if (spliced) await waitDrained({ libc, fd, signal: context.signal, sentBytes: this.sentBytes });
+    if (moved && outputKind === 'pipe') await waitDrained({ libc, fd, signal: context.signal, sentBytes: this.sentBytes });
   }
 
   private async streamUpTo(end: number): Promise<void> {

@@ -1,14 +1,15 @@
-/** Moving a run of data from the source's descriptor into a pipe, and waiting until the pipe's reader has it. */
+/** Moving a run of data from the source's descriptor to the output's, and waiting until a pipe's reader has it. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { abortable, throwIfAborted } from '../../common/abortable.ts';
 import type { Libc } from '../../native/libc.ts';
-import { pipeState, spliceToPipe } from '../../native/pipe.ts';
+import { type MoveResult, moveToFile, moveToPipe, pipeState } from '../../native/move.ts';
 import { waitWritable } from '../../native/wait-writable.ts';
 import { writeError } from './write-fully.ts';
 
-export interface SpliceRun {
+export interface MoveRun {
   libc: Libc;
+  outputKind: 'pipe' | 'file';
   fdIn: number;
   fdOut: number;
   sourceOffset: number;
@@ -19,26 +20,27 @@ export interface SpliceRun {
 }
 
 /**
- * Moves the run, or as much of it as splice(2) takes: where it fails or meets the file's end, the rest is left to reads
+ * Moves the run, or as much of it as the kernel takes: where it fails or meets the file's end, the rest is left to reads
  * and writes, whose errors say what is wrong.
  * @returns the bytes moved
  * @throws DiskliftError `Cancelled` at once; a move that hangs in the kernel is left behind.
  */
-export async function spliceRun({ libc, fdIn, fdOut, sourceOffset, length, signal, onMoved }: SpliceRun): Promise<number> {
-  let moved = 0;
-  while (moved < length) {
+export async function moveRun({ libc, outputKind, fdIn, fdOut, sourceOffset, length, signal, onMoved }: MoveRun): Promise<number> {
+  const move = outputKind === 'pipe' ? moveToPipe : moveToFile;
+  let movedBytes = 0;
+  while (movedBytes < length) {
     throwIfAborted(signal);
-    const move = spliceToPipe(libc, { fdIn, fdOut, offset: sourceOffset + moved, length: length - moved });
-    const result = await abortable(move, signal);
+    const pending = move(libc, { fdIn, fdOut, offset: sourceOffset + movedBytes, length: length - movedBytes });
+    const result: MoveResult = await abortable(pending, signal);
     if (result === 'full') {
       await waitWritable(libc, fdOut);
       continue;
     }
-    if ('errno' in result || result.movedBytes === 0) return moved;
-    moved += result.movedBytes;
-    onMoved(moved);
+    if ('errno' in result || result.movedBytes === 0) break;
+    movedBytes += result.movedBytes;
+    onMoved(movedBytes);
   }
-  return moved;
+  return movedBytes;
 }
 
 export interface DrainOptions {

@@ -1,0 +1,57 @@
+/** Moving a file's bytes to another descriptor without their passing through this process. */
+
+import { MIB } from '../common/bytes.ts';
+import type { CallResult, Libc } from './libc.ts';
+
+const SPLICE_F_MOVE = 1;
+const SPLICE_F_NONBLOCK = 2;
+const SPLICE_F_MORE = 4;
+const F_SETPIPE_SZ = 1031;
+const POLLERR = 8;
+
+/** What an unprivileged process may ask for (/proc/sys/fs/pipe-max-size). */
+const PIPE_SIZE_BYTES = 1024 * 1024;
+
+/** Makes a pipe as large as anyone may; fewer and longer moves are faster. One that cannot grow works too. */
+export async function enlargePipe(libc: Libc, fd: number): Promise<void> {
+  await libc.fcntl(fd, F_SETPIPE_SZ, PIPE_SIZE_BYTES);
+}
+
+export interface Move {
+  fdIn: number;
+  fdOut: number;
+  /** Of the first byte, in `fdIn`. */
+  offset: number;
+  length: number;
+}
+
+/** 'full': nothing can be moved until the reader has read. 0 bytes: the file ends at `offset`. */
+export type MoveResult = { movedBytes: number } | { errno: string } | 'full';
+
+function resultOf({ value, errno }: CallResult): MoveResult {
+  if (value >= 0) return { movedBytes: value };
+  return errno === 'EAGAIN' || errno === 'EINTR' ? 'full' : { errno: errno ?? 'unknown error' };
+}
+
+/** splice(2): puts up to `length` bytes into a pipe, as the file's own pages, without waiting for room in it. */
+export async function moveToPipe(libc: Libc, { fdIn, fdOut, offset, length }: Move): Promise<MoveResult> {
+  return resultOf(
+    await libc.splice(fdIn, BigInt64Array.of(BigInt(offset)), fdOut, length, SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE),
+  );
+}
+
+/** Few calls, and still a few milliseconds each, after which an abort is noticed. */
+const LONGEST_FILE_MOVE_BYTES = 8 * MIB;
+
+/** sendfile(2): copies up to `length` bytes to where the file `fdOut` stands. Not for files opened for appending (EINVAL). */
+export async function moveToFile(libc: Libc, { fdIn, fdOut, offset, length }: Move): Promise<MoveResult> {
+  return resultOf(await libc.sendfile(fdOut, fdIn, BigInt64Array.of(BigInt(offset)), Math.min(length, LONGEST_FILE_MOVE_BYTES)));
+}
+
+/** Whether bytes wait in the pipe whose writing end is `fd`; 'broken' when nobody is left to read them. */
+export async function pipeState(libc: Libc, fd: number): Promise<'empty' | 'pending' | 'broken'> {
+  const { revents } = await libc.poll(fd, 0, 0);
+  if ((revents & POLLERR) !== 0) return 'broken';
+  const { value } = await libc.bytesReadable(fd);
+  return value === 0 ? 'empty' : 'pending';
+}
