@@ -1,6 +1,5 @@
 /** One text that tells two virtual images apart: resuming one transfer with another image would mix their bytes. */
 
-import { createHash } from 'node:crypto';
 import type { Layout } from '../qcow2/layout.ts';
 import type { SourceIdentity } from '../sources/contract.ts';
 
@@ -9,7 +8,8 @@ const BATCH = 4096;
 
 /** SHA-256, in hex, of the options, the identity and every range of data. */
 export function fingerprintOf(layout: Layout, identity: SourceIdentity): string {
-  const hash = createHash('sha256');
+  // Loaded when it is needed: a command that resumes nothing starts sooner without it.
+  const hash = process.getBuiltinModule('node:crypto').createHash('sha256');
   const facts = Object.entries(identity).sort(([a], [b]) => (a < b ? -1 : 1));
   const { clusterSizeBytes, refcountBits, version, dataFile } = layout.options;
   hash.update(JSON.stringify([clusterSizeBytes, refcountBits, version, dataFile?.path, dataFile?.raw, layout.map.diskSizeBytes, facts]));

@@ -9,6 +9,8 @@ type KoffiModule = typeof import('koffi');
 export interface NativeLibrary {
   /** Declares a function by its C prototype. */
   func: ReturnType<KoffiModule['load']>['func'];
+  /** The address of a buffer's memory, which must not move: a Buffer's own allocation, not a small typed array. */
+  addressOf(buffer: Uint8Array): bigint;
   /** The name (`EAGAIN`) of the error that the calling thread's last call left. */
   errnoName(): string;
 }
@@ -28,7 +30,11 @@ export function openNativeLibrary(): NativeLibrary | undefined {
   for (const name of LIBRARY_NAMES) {
     try {
       const library = koffi.load(name);
-      return { func: library.func.bind(library), errnoName: () => nameOfErrno(koffi.errno()) };
+      return {
+        func: library.func.bind(library),
+        addressOf: (buffer) => BigInt(koffi.address(buffer)),
+        errnoName: () => nameOfErrno(koffi.errno()),
+      };
     } catch {
       // The other C library, then.
     }

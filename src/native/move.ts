@@ -40,8 +40,8 @@ export async function moveToPipe(libc: Libc, { fdIn, fdOut, offset, length }: Mo
   );
 }
 
-/** Few calls, and still a few milliseconds each, after which an abort is noticed. */
-const LONGEST_FILE_MOVE_BYTES = 8 * MIB;
+/** Few calls, and still short ones, after which an abort is noticed. */
+const LONGEST_FILE_MOVE_BYTES = 32 * MIB;
 
 /** sendfile(2): copies up to `length` bytes to where the file `fdOut` stands. Not for files opened for appending (EINVAL). */
 export async function moveToFile(libc: Libc, { fdIn, fdOut, offset, length }: Move): Promise<MoveResult> {

@@ -24,6 +24,11 @@ export interface DiskSource {
    * `Cancelled` at once when `signal` is aborted; then `buffer` may still be written to and must not be used again.
    */
   read(buffer: Uint8Array, offset: number, signal: AbortSignal): Promise<void>;
+  /**
+   * Whether bytes other than zero are known to lie at `offset`, without waiting for storage: a cheap look at what is
+   * cached. False says nothing. Absent where the cache may be older than the disk.
+   */
+  showsData?(offset: number): boolean;
   identity(): Promise<SourceIdentity>;
   dispose(): Promise<void>;
 }

@@ -3,6 +3,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Semaphore } from '../common/semaphore.ts';
+import { createCachedReader } from '../native/cached-read.ts';
 import type { Libc } from '../native/libc.ts';
 import type { DiskSource, SourceIdentity } from './contract.ts';
 import { dataExtents } from './data-extents.ts';
@@ -20,6 +21,9 @@ export interface OpenDisk {
  * once more without its times changing, so the identity of such a file is only taken after the tick.
  */
 const TIMESTAMP_TICK_MS = 20;
+
+/** A page: most data shows within one, and copying it takes no longer than the call. */
+const LOOK_SIZE_BYTES = 4096;
 
 /** @param sizeBytes from fstat on `handle`, which the source owns from now on. */
 export function openRawFile({ handle, name, libc, readLimit }: OpenDisk, sizeBytes: number): DiskSource {
@@ -41,10 +45,14 @@ export function openRawFile({ handle, name, libc, readLimit }: OpenDisk, sizeByt
     };
   }
 
+  const cached = libc === undefined ? undefined : createCachedReader(LOOK_SIZE_BYTES);
+  const zeros = Buffer.alloc(LOOK_SIZE_BYTES);
+
   return {
     name,
     sizeBytes,
     fd,
+    ...(cached === undefined ? {} : { showsData: (offset) => cached.read(fd, offset) && !zeros.equals(cached.bytes) }),
     extents: (signal) => dataExtents({ libc, fd, name, sizeBytes, signal }),
     read: (buffer, offset, signal) => readExactly({ fd, name, readLimit }, buffer, offset, signal),
     identity,
