@@ -1,0 +1,16 @@
+/** The public surface of the npm package. */
+
+export { DiskliftError, type ErrorCode } from './common/errors.ts';
+export { createSemaphore, type Semaphore } from './common/semaphore.ts';
+export type { StreamRange, VirtualImage } from './image/contract.ts';
+export { type ScanOptions, scanDisk, type ZeroDetection } from './image/scan.ts';
+export { sealSource } from './image/seal.ts';
+export { createVirtualImage, type VirtualImageInput } from './image/virtual-image.ts';
+export { type Libc, loadLibc } from './native/libc.ts';
+export { type AllocationMap, type AllocationMapBuilder, createAllocationMapBuilder } from './qcow2/allocation-map.ts';
+export { createLayout, type Layout, type Run } from './qcow2/layout.ts';
+export type { ExternalDataFile, Qcow2Options } from './qcow2/options.ts';
+export type { DiskSource, SourceExtent, SourceIdentity } from './sources/contract.ts';
+export { type OpenDiskOptions, openDisk } from './sources/open-disk.ts';
+export type { ExportTarget, Receipt, TransferContext } from './targets/contract.ts';
+export { createStdoutTarget } from './targets/stdout/stdout-target.ts';
