@@ -21,6 +21,8 @@ const SEALED_TAIL_BYTES = 2 * MIB;
 /** A shorter run costs more in calls than its copy. */
 const SHORTEST_MOVE_BYTES = 64 * KIB;
 
+const LAST_STANDARD_FD = 2;
+
 const fstat = promisify(fs.fstat);
 const close = promisify(fs.close);
 
@@ -30,7 +32,7 @@ async function kindOf(fd: number): Promise<'pipe' | 'file' | 'other'> {
 }
 
 interface Output {
-  /** Closed at the end of a successful transfer, and standing for /dev/null afterwards. */
+  /** Closed at the end of a successful transfer; a standard stream stands for /dev/null afterwards. */
   fd: number;
   libc: Libc | undefined;
 }
@@ -99,15 +101,14 @@ class Transfer {
     for await (const chunk of image.stream({ start: this.sentBytes, end, signal: context.signal })) await this.write(chunk);
   }
 
-  /**
-   * Some file systems report a failed write only when the file is closed. A closed descriptor's number is taken by
-   * whatever is opened next, so /dev/null takes it at once.
-   */
+  /** Some file systems report a failed write only when the file is closed. */
   private async close(): Promise<void> {
-    await close(this.output.fd).catch((error: unknown) => {
+    const { fd } = this.output;
+    await close(fd).catch((error: unknown) => {
       throw writeError(this.sentBytes, error);
     });
-    fs.openSync('/dev/null', 'w');
+    // The number of a closed standard stream would go to whatever is opened next.
+    if (fd <= LAST_STANDARD_FD) fs.openSync('/dev/null', 'w');
   }
 
   private async write(bytes: Uint8Array): Promise<void> {
