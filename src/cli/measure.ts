@@ -2,9 +2,9 @@
 
 import { type Command, Option } from 'commander';
 import type { Layout } from '../qcow2/layout.ts';
+import { prepareImage } from './compose.ts';
 import type { CommandContext } from './context.ts';
 import { addImageOptions, type ImageFlags, qcow2OptionsOf } from './image-options.ts';
-import { prepareImage } from './prepare-image.ts';
 
 interface MeasureFlags extends ImageFlags {
   output: 'human' | 'json';

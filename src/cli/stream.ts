@@ -5,15 +5,10 @@ import fs from 'node:fs/promises';
 import tty from 'node:tty';
 import { type Command, Option } from 'commander';
 import { DiskliftError } from '../common/errors.ts';
-import { sealSource } from '../image/seal.ts';
-import { createVirtualImage } from '../image/virtual-image.ts';
-import { createStdoutTarget } from '../targets/stdout/stdout-target.ts';
+import { composeStdoutTarget, prepareImage, STDOUT_FD } from './compose.ts';
 import type { CommandContext } from './context.ts';
 import { addImageOptions, type ImageFlags, qcow2OptionsOf } from './image-options.ts';
-import { prepareImage } from './prepare-image.ts';
 import { createProgress } from './progress.ts';
-
-const STDOUT_FD = 1;
 
 interface StreamFlags extends ImageFlags {
   progress: 'auto' | 'json' | 'none';
@@ -43,13 +38,11 @@ async function streamImage(image: string, flags: StreamFlags, context: CommandCo
       onOpen: (diskSizeBytes) => progress.begin('scan', diskSizeBytes),
       onScanned: (scannedBytes) => progress.update(scannedBytes),
     });
-    const { source, identity, layout } = prepared;
-    const virtualImage = createVirtualImage(prepared);
-    progress.begin('stream', layout.imageSizeBytes);
-    await createStdoutTarget({ fd: STDOUT_FD, libc: context.libc }).send(virtualImage, {
+    progress.begin('stream', prepared.image.sizeBytes);
+    await composeStdoutTarget(context.libc).send(prepared.image, {
       signal: context.signal,
       progress: (sentBytes) => progress.update(sentBytes),
-      seal: () => sealSource(source, identity),
+      seal: prepared.seal,
     });
     progress.done();
   } finally {

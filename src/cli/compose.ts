@@ -1,15 +1,21 @@
-/** From a path to everything that `stream` and `measure` need: the disk is opened, checked and scanned. */
+/** Where the parts are wired to one another: a source, its scan, the layout, the virtual image, a target. */
 
 import type { Semaphore } from '../common/semaphore.ts';
+import type { VirtualImage } from '../image/contract.ts';
 import { scanDisk, type ZeroDetection } from '../image/scan.ts';
 import { sealSource } from '../image/seal.ts';
+import { createVirtualImage } from '../image/virtual-image.ts';
 import type { Libc } from '../native/libc.ts';
 import { type AllocationMap, fullAllocationMap } from '../qcow2/allocation-map.ts';
 import { createLayout, type Layout } from '../qcow2/layout.ts';
 import { checkL1TableSize } from '../qcow2/limits.ts';
 import { type Qcow2Options, validateOptions } from '../qcow2/options.ts';
-import type { DiskSource, SourceIdentity } from '../sources/contract.ts';
+import type { DiskSource } from '../sources/contract.ts';
 import { openDisk } from '../sources/open-disk.ts';
+import type { ExportTarget } from '../targets/contract.ts';
+import { createStdoutTarget } from '../targets/stdout/stdout-target.ts';
+
+export const STDOUT_FD = 1;
 
 export interface PrepareOptions {
   path: string;
@@ -25,12 +31,18 @@ export interface PrepareOptions {
 }
 
 export interface PreparedImage extends AsyncDisposable {
-  source: DiskSource;
   layout: Layout;
-  identity: SourceIdentity;
+  image: VirtualImage;
+  /** @throws DiskliftError `SourceChanged` when the disk is no longer the one that was scanned. */
+  seal(): Promise<void>;
 }
 
-/** @throws DiskliftError; nothing has been sent then. */
+/** Standard output as a target. */
+export function composeStdoutTarget(libc: Libc | undefined): ExportTarget {
+  return createStdoutTarget({ fd: STDOUT_FD, libc });
+}
+
+/** Opens, checks and scans a disk. @throws DiskliftError; nothing has been sent then. */
 export async function prepareImage(options: PrepareOptions): Promise<PreparedImage> {
   validateOptions(options.qcow2);
   const source = await openDisk(options.path, options);
@@ -41,8 +53,10 @@ export async function prepareImage(options: PrepareOptions): Promise<PreparedIma
     const map = await mapOf(source, options);
     const layout = createLayout(map, options.qcow2);
     // A disk that changed during the scan is refused before the first byte rather than at the last.
-    await sealSource(source, identity);
-    return { source, layout, identity, [Symbol.asyncDispose]: () => source.dispose() };
+    const seal = () => sealSource(source, identity);
+    await seal();
+    const image = createVirtualImage({ source, layout, identity });
+    return { layout, image, seal, [Symbol.asyncDispose]: () => source.dispose() };
   } catch (error) {
     await source.dispose();
     throw error;
