@@ -13,6 +13,7 @@ import type { Libc } from '../../native/libc.ts';
 import { enlargePipe } from '../../native/move.ts';
 import type { ExportTarget, Receipt, TransferContext } from '../contract.ts';
 import { moveRun, waitDrained } from './move-run.ts';
+import { createPrefetcher } from './prefetcher.ts';
 import { writeError, writeFully } from './write-fully.ts';
 
 /** As much as the largest cluster: `qemu-img check` does not notice an image that lacks less than one. */
@@ -75,10 +76,12 @@ class Transfer {
     const outputKind = await kindOf(fd);
     if (libc === undefined || image.direct === undefined || outputKind === 'other') return;
     if (outputKind === 'pipe') await enlargePipe(libc, fd);
+    const prefetcher = createPrefetcher(libc, image.direct, end);
     let moved = false;
     for (const run of image.direct.runs(0, end)) {
       if (run.kind !== 'data' || run.length < SHORTEST_MOVE_BYTES) continue;
       await this.streamUpTo(run.imageOffset);
+      prefetcher.advanceTo(run.imageOffset);
       const movedBytes = await moveRun({
         libc,
         outputKind,
@@ -87,7 +90,10 @@ class Transfer {
         sourceOffset: run.sourceOffset,
         length: run.length,
         signal: context.signal,
-        onMoved: (runBytes) => context.progress(run.imageOffset + runBytes),
+        onMoved: (runBytes) => {
+          prefetcher.advanceTo(run.imageOffset + runBytes);
+          context.progress(run.imageOffset + runBytes);
+        },
       });
       this.sentBytes += movedBytes;
       moved ||= movedBytes > 0;
