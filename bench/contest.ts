@@ -1,0 +1,84 @@
+/** Contestants run in turn, so that what the machine does meanwhile meets all of them alike. */
+
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { BENCH_DIR } from './bench-disks.ts';
+
+export interface Contestant {
+  name: string;
+  /** A line for bash. `@` stands before the one process whose memory is measured. */
+  line: string;
+  /** Run before each round and not timed. */
+  prepare?: string;
+  /** Fewer rounds for what is slow; all rounds when left out. */
+  rounds?: number;
+  /** Longer runs are ended and counted as this long. */
+  limitSeconds?: number;
+}
+
+export interface Result {
+  name: string;
+  rounds: number;
+  medianSeconds: number;
+  minSeconds: number;
+  maxSeconds: number;
+  /** Peak resident memory of the measured process over all rounds. */
+  peakMib?: number;
+  /** Whether a run was ended by its limit. */
+  limited: boolean;
+}
+
+const GNU_TIME = '/usr/bin/time';
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? (sorted[middle] as number) : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
+}
+
+function runOnce({ line, prepare, limitSeconds }: Contestant, memoryFile: string): { seconds: number; limited: boolean; peakMib?: number } {
+  if (prepare !== undefined) spawnSync('bash', ['-c', prepare], { stdio: 'ignore' });
+  rmSync(memoryFile, { force: true });
+  const measured = line.replaceAll('@', existsSync(GNU_TIME) ? `${GNU_TIME} -f %M -o '${memoryFile}' ` : '');
+  const startMs = performance.now();
+  const limit = limitSeconds === undefined ? {} : { timeout: limitSeconds * 1000, killSignal: 'SIGKILL' as const };
+  // A group of its own, so that a limit ends the whole pipeline.
+  const { status, stderr, error } = spawnSync(
+    'timeout',
+    ['-s', 'KILL', `${limitSeconds ?? 3600}`, 'bash', '-o', 'pipefail', '-c', measured],
+    {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      ...limit,
+    },
+  );
+  const seconds = (performance.now() - startMs) / 1000;
+  const limited = limitSeconds !== undefined && seconds >= limitSeconds - 0.5;
+  if (!limited && status !== 0) throw new Error(`${line}\nfailed: ${error ?? stderr}`);
+  const peakKib = existsSync(memoryFile) ? Number.parseInt(readFileSync(memoryFile, 'utf8'), 10) : Number.NaN;
+  return { seconds, limited, ...(Number.isNaN(peakKib) ? {} : { peakMib: peakKib / 1024 }) };
+}
+
+/** One warm-up each, then `rounds` rounds in which each contestant runs once. */
+export function runContest(contestants: readonly Contestant[], rounds: number): Result[] {
+  const memoryFile = path.join(BENCH_DIR, 'peak-memory');
+  const runs = new Map(contestants.map(({ name }) => [name, [] as ReturnType<typeof runOnce>[]]));
+  for (const contestant of contestants) if (contestant.limitSeconds === undefined) runOnce(contestant, memoryFile);
+  for (let round = 0; round < rounds; round += 1)
+    for (const contestant of contestants)
+      if (round < (contestant.rounds ?? rounds)) runs.get(contestant.name)?.push(runOnce(contestant, memoryFile));
+  return contestants.map(({ name }) => {
+    const own = runs.get(name) ?? [];
+    const seconds = own.map((run) => run.seconds);
+    const peaks = own.flatMap(({ peakMib }) => (peakMib === undefined ? [] : [peakMib]));
+    return {
+      name,
+      rounds: own.length,
+      medianSeconds: median(seconds),
+      minSeconds: Math.min(...seconds),
+      maxSeconds: Math.max(...seconds),
+      ...(peaks.length > 0 ? { peakMib: Math.max(...peaks) } : {}),
+      limited: own.some(({ limited }) => limited),
+    };
+  });
+}
