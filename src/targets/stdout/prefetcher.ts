@@ -5,6 +5,7 @@
 
 import { MIB } from '../../common/bytes.ts';
 import type { VirtualImage } from '../../image/contract.ts';
+import { createCachedReader } from '../../native/cached-read.ts';
 import type { Libc } from '../../native/libc.ts';
 import { prefetchPages } from '../../native/page-cache.ts';
 
@@ -27,13 +28,20 @@ export function createPrefetcher(libc: Libc, { fd, runs }: NonNullable<VirtualIm
   const steps = stepsOf(runs(0, end));
   let next = steps.next();
   let inFlight = 0;
+  const cached = createCachedReader(1);
+
+  /** Judged by both ends; a wrong guess costs time only. */
+  function isCached(offset: number, length: number): boolean {
+    return cached?.read(fd, offset) === true && cached.read(fd, offset + length - 1);
+  }
+
   return {
     advanceTo(imageOffset) {
       while (!next.done && inFlight < REQUESTS_IN_FLIGHT && next.value.imageOffset < imageOffset + AHEAD_BYTES) {
         const { imageOffset: stepOffset, sourceOffset, length } = next.value;
         next = steps.next();
-        // What the transfer has passed already needs no asking.
-        if (stepOffset + length <= imageOffset) continue;
+        const isPassed = stepOffset + length <= imageOffset;
+        if (isPassed || isCached(sourceOffset, length)) continue;
         inFlight += 1;
         prefetchPages(libc, fd, sourceOffset, length).finally(() => {
           inFlight -= 1;
