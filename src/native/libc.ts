@@ -48,16 +48,29 @@ function tryBind(): Libc | undefined {
 }
 
 function bind(library: NativeLibrary): Libc {
+  const { errno: readErrno } = library;
+  type Callback = (error: Error | null, result: number | bigint) => void;
+
+  /**
+   * Reads errno first of all and always: compiling this function on its first call, or again after a long time without
+   * one, would change errno.
+   */
+  function callback(resolve: (result: CallResult) => void, reject: (error: Error) => void): Callback {
+    return (error, result) => {
+      const errno = readErrno();
+      if (error !== null) return reject(error);
+      const value = Number(result);
+      resolve(value < 0 ? { value, errno: nameOfErrno(errno) } : { value });
+    };
+  }
+  callback(
+    () => {},
+    () => {},
+  )(null, -1);
+
   function declare(prototype: string): (...parameters: unknown[]) => Promise<CallResult> {
     const native = library.func(prototype);
-    return (...parameters) =>
-      new Promise((resolve, reject) => {
-        native.async(...parameters, (error: Error | null, result: number | bigint) => {
-          if (error !== null) return reject(error);
-          const value = Number(result);
-          resolve(value < 0 ? { value, errno: library.errnoName() } : { value });
-        });
-      });
+    return (...parameters) => new Promise((resolve, reject) => native.async(...parameters, callback(resolve, reject)));
   }
 
   const splice = declare('int64_t splice(int fdIn, int64_t *offIn, int fdOut, int64_t *offOut, size_t length, unsigned int flags)');

@@ -11,8 +11,8 @@ export interface NativeLibrary {
   func: ReturnType<KoffiModule['load']>['func'];
   /** The address of a buffer's memory, which must not move: a Buffer's own allocation, not a small typed array. */
   addressOf(buffer: Uint8Array): bigint;
-  /** The name (`EAGAIN`) of the error that the calling thread's last call left. */
-  errnoName(): string;
+  /** The error number that the last call left. To be asked at once: whatever JavaScript does next may change it. */
+  errno: KoffiModule['errno'];
 }
 
 const LIBRARY_NAMES = ['libc.so.6', `libc.musl-${os.machine()}.so.1`];
@@ -33,7 +33,7 @@ export function openNativeLibrary(): NativeLibrary | undefined {
       return {
         func: library.func.bind(library),
         addressOf: (buffer) => BigInt(koffi.address(buffer)),
-        errnoName: () => nameOfErrno(koffi.errno()),
+        errno: koffi.errno,
       };
     } catch {
       // The other C library, then.
