@@ -4,7 +4,7 @@ import type { WriteStream } from 'node:tty';
 import type { SingleBar } from 'cli-progress';
 import { formatBytes } from '../common/bytes.ts';
 
-export type Pass = 'scan' | 'stream';
+type Pass = 'scan' | 'stream';
 
 export interface Progress {
   begin(pass: Pass, totalBytes: number): void;

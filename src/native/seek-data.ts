@@ -7,7 +7,7 @@ const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 
 /** A stretch of data, in bytes; `end` is exclusive. */
-export interface DataStretch {
+interface DataStretch {
   start: number;
   end: number;
 }
@@ -15,7 +15,7 @@ export interface DataStretch {
 /** 'unsupported' where the file system or the device cannot tell (EINVAL); then everything is to be read. */
 export type DataStretchResult = DataStretch | 'none' | 'unsupported';
 
-export class SeekError extends Error {
+class SeekError extends Error {
   readonly code: string;
   constructor(code: string) {
     super(`lseek failed: ${code}`);

@@ -7,7 +7,7 @@ export type ClusterKind = 'hole' | 'zero' | 'data';
 const KINDS: readonly ClusterKind[] = ['hole', 'zero', 'data'];
 const DATA = KINDS.indexOf('data');
 
-export interface ClusterCounts {
+interface ClusterCounts {
   total: number;
   /** Clusters that the image must hold. */
   data: number;

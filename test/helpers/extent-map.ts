@@ -12,5 +12,4 @@ export const clusterRanges: fc.Arbitrary<[ClusterKind, number][]> = fc.array(
   { maxLength: 40 },
 );
 
-export const clusterSizes = fc.integer({ min: 9, max: 21 }).map((bits) => 2 ** bits);
 export const refcountWidths = fc.constantFrom(1, 2, 4, 8, 16, 32, 64);

@@ -8,7 +8,7 @@ export interface LoopDevice extends AsyncDisposable {
 }
 
 /** Why loop devices cannot be had here; undefined where they can. In CI they must. */
-export async function loopDeviceProblem(): Promise<string | undefined> {
+async function loopDeviceProblem(): Promise<string | undefined> {
   if (process.getuid?.() !== 0) return 'loop devices need root';
   const free = await runCommand('losetup', ['-f']).catch((error: unknown) => ({ code: 1, stderr: String(error) }));
   return free.code === 0 ? undefined : `losetup -f: ${free.stderr.trim()}`;

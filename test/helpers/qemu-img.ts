@@ -25,7 +25,7 @@ export async function assertImageOf(imagePath: string, diskPath: string): Promis
 }
 
 /** `qemu-img compare` takes a shorter disk for the same when the rest is zeros, so sizes are compared as well. */
-export async function assertSameContent(imagePath: string, diskPath: string): Promise<void> {
+async function assertSameContent(imagePath: string, diskPath: string): Promise<void> {
   const compare = await runCommand('qemu-img', ['compare', '-f', 'raw', '-F', 'qcow2', diskPath, imagePath]);
   assert.equal(compare.code, 0, `qemu-img compare: ${compare.stdout}${compare.stderr}`);
   const info = await runCommand('qemu-img', ['info', '--output=json', imagePath]);

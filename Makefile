@@ -1,0 +1,87 @@
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Programs that Debian packages bring, each with its package. Programs that are there are left alone.
+JUDGES := qemu-img:qemu-utils mke2fs:e2fsprogs losetup:mount python3:python3 buildah:buildah
+RIVALS := qemu-img:qemu-utils python3:python3 pv:pv time:time
+SPECS = '$(or $(ONLY),test)$(if $(filter %.ts,$(ONLY)),,/**/*.test.ts)'
+INSTALLED := node_modules/.package-lock.json
+
+##@ Try
+
+.PHONY: demo
+demo: $(INSTALLED) ## Stream a disk with a file system on it and prove the result with qemu-img
+	@test/tools/debian-packages.sh qemu-img:qemu-utils mke2fs:e2fsprogs
+	@node test/demo/run-demo.ts
+
+##@ Develop
+
+.PHONY: test
+test: $(INSTALLED) judges ## Run all tests; make test ONLY=test/unit runs those beneath one directory or in one file
+	mocha $(SPECS)
+
+.PHONY: check
+check: types style doors unused ## Run every check that needs no test: types, style, doors, unused
+
+.PHONY: types
+types: $(INSTALLED) ## Check the types
+	tsc -p tsconfig.json
+
+.PHONY: style
+style: $(INSTALLED) ## Check format, lint and the size of files; make format repairs what it can
+	biome check --error-on-warnings
+	node test/tools/check-size.ts
+
+.PHONY: doors
+doors: $(INSTALLED) ## Check which room uses which, and what each may do
+	node test/tools/check-doors.ts
+	node test/tools/check-source.ts
+
+.PHONY: unused
+unused: $(INSTALLED) ## Look for files, exports and packages that nothing uses
+	knip
+
+.PHONY: format
+format: $(INSTALLED) ## Format the files and repair what lint can
+	biome check --write
+
+.PHONY: coverage
+coverage: $(INSTALLED) judges ## Run all tests and report which lines they ran, in child processes too
+	c8 --src src --include 'src/**' --reporter text --reporter html mocha $(SPECS)
+
+.PHONY: bench
+bench: build ## Measure against the tools that people use; make bench ROUNDS=9 for more rounds
+	@test/tools/debian-packages.sh $(RIVALS)
+	@mkdir -p .cache/bench
+	node bench/stream.ts --rounds $(or $(ROUNDS),5) --json .cache/bench/stream.json
+
+##@ Ship
+
+.PHONY: build
+build: $(INSTALLED) ## Compile src to dist
+	rm -rf dist
+	tsc -p tsconfig.build.json
+	chmod 0755 dist/bin.js
+
+.PHONY: clean
+clean: ## Remove what was built, measured and downloaded
+	rm -rf dist coverage .cache
+
+##@ Set up (the other targets do it when it is needed)
+
+.PHONY: setup
+setup: $(INSTALLED) judges ## Install what development needs: npm packages and Debian packages
+
+# Not `npm ci`, which refuses a lock file that leaves out binaries of other platforms; `install` keeps to its versions as well.
+$(INSTALLED): package.json package-lock.json
+	npm install --no-save --no-audit --no-fund
+	@touch $@
+
+.PHONY: judges
+judges:
+	@test/tools/debian-packages.sh $(JUDGES)
+
+.PHONY: help
+help: ## Show this
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,0 +1,87 @@
+/** Every rule about the sources is broken once, in a copy, and `make check` must see it; what is allowed must pass. */
+
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { ALLOWED, type Breaches, DOOR_BREACHES, SIZE_BREACHES, SOURCE_BREACHES } from '../fixtures/planted-breaches.ts';
+import { type PlantedTree, plantedTree } from '../helpers/planted-tree.ts';
+import { runCommand } from '../helpers/run-command.ts';
+import { checkDoors, DOORS_FILE, EVERY_MODULE_SEEN } from '../tools/check-doors.ts';
+import { checkSize, SIZE_RULES } from '../tools/check-size.ts';
+import { checkSource } from '../tools/check-source.ts';
+import { SOURCE_RULES } from '../tools/source-rules.ts';
+import { sourcePaths } from '../tools/source-tree.ts';
+import type { Violation } from '../tools/violation.ts';
+
+const ROOT = path.join(import.meta.dirname, '..', '..');
+const CHECKS = ['check-doors.ts', 'check-source.ts', 'check-size.ts'].map((name) => path.join('test', 'tools', name));
+
+describe('the rules about the sources', () => {
+  let tree: PlantedTree;
+  before(() => {
+    tree = plantedTree(['src', DOORS_FILE, 'tsconfig.json', 'package.json']);
+  });
+  after(() => tree[Symbol.dispose]());
+
+  /** Plants every breach by itself and asserts that `check` names its rule at one of the planted files. */
+  async function assertSeen(rules: readonly string[], breaches: Breaches, check: (root: string) => Violation[] | Promise<Violation[]>) {
+    assert.deepEqual(Object.keys(breaches).sort(), [...rules].sort(), 'every rule is broken once');
+    for (const [rule, planted] of Object.entries(breaches)) {
+      assert.ok(planted.length > 0, rule);
+      for (const plants of planted) {
+        const violations = await tree.withPlanted(plants, () => check(tree.root));
+        const isFound = violations.some(({ rule: name, where }) => name === rule && Object.hasOwn(plants, where.replace(/:\d+$/, '')));
+        assert.ok(isFound, `${rule} in ${JSON.stringify(plants)}, but found: ${JSON.stringify(violations)}`);
+      }
+    }
+  }
+
+  it('let the sources pass as they are', async () => {
+    assert.deepEqual([...(await checkDoors(tree.root)), ...checkSource(tree.root), ...checkSize(tree.root)], []);
+  });
+
+  it('let every room use what it may', async () => {
+    const violations = await tree.withPlanted(ALLOWED, async () => [...(await checkDoors(tree.root)), ...checkSource(tree.root)]);
+    assert.deepEqual(violations, []);
+  });
+
+  it('see every closed door', async () => {
+    const { default: doors } = await import(path.join(ROOT, DOORS_FILE));
+    const rules = doors.forbidden.map(({ name }: { name: string }) => name);
+    await assertSeen(rules, DOOR_BREACHES, checkDoors);
+  });
+
+  it('see what imports do not tell', async () => {
+    await assertSeen(
+      SOURCE_RULES.map(({ name }) => name),
+      SOURCE_BREACHES,
+      checkSource,
+    );
+  });
+
+  it('see files that are too long or oddly named', () => assertSeen(SIZE_RULES, SIZE_BREACHES, checkSize));
+
+  it('fail when a module of src was not examined', async () => {
+    const blindDoors = `import doors from './${DOORS_FILE}';\nexport default { ...doors, options: { ...doors.options, exclude: '^src/qcow2/' } };\n`;
+    const violations = await tree.withPlanted({ 'blind.mjs': blindDoors }, () => checkDoors(tree.root, 'blind.mjs'));
+    const unseen = violations.filter(({ rule }) => rule === EVERY_MODULE_SEEN).map(({ where }) => where);
+    assert.deepEqual(
+      unseen,
+      sourcePaths(tree.root).filter((sourcePath) => sourcePath.startsWith('src/qcow2/')),
+    );
+    assert.ok(unseen.length > 5);
+  });
+
+  it('end make check: its commands exit with 1 and name the file and the rule', async () => {
+    const makeCheck = (await runCommand('make', ['--dry-run', '--always-make', 'check'], { cwd: ROOT })).stdout.toString();
+    const breaches = [DOOR_BREACHES['door-qcow2'], SOURCE_BREACHES['no-process-exit'], SIZE_BREACHES['most-lines']];
+    for (const [index, check] of CHECKS.entries()) {
+      assert.ok(makeCheck.includes(`node ${check}`), check);
+      const run = () => runCommand(process.execPath, [path.join(ROOT, check)], { cwd: tree.root });
+      assert.equal((await run()).code, 0);
+      const [plants = {}] = breaches[index] ?? [];
+      const { code, stderr } = await tree.withPlanted(plants, run);
+      assert.equal(code, 1);
+      assert.match(stderr, /^src\/(qcow2|cli|image)\/planted\.ts(:\d+)?: .*\[(door-qcow2|no-process-exit|most-lines)\]$/m);
+    }
+  });
+});

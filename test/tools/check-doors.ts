@@ -1,0 +1,43 @@
+/** The doors between the rooms: dependency-cruiser with the rules of .dependency-cruiser.mjs. */
+
+import path from 'node:path';
+import { cruise, type ICruiseResult } from 'dependency-cruiser';
+import extractDepcruiseOptions from 'dependency-cruiser/config-utl/extract-depcruise-options';
+import extractTSConfig from 'dependency-cruiser/config-utl/extract-ts-config';
+import { sourcePaths } from './source-tree.ts';
+import { reportViolations, type Violation } from './violation.ts';
+
+/** The rule that the cruiser cannot have itself. */
+export const EVERY_MODULE_SEEN = 'every-module-seen';
+
+export const DOORS_FILE = '.dependency-cruiser.mjs';
+
+/** @param doorsFile relative to `root` */
+export async function checkDoors(root: string, doorsFile = DOORS_FILE): Promise<Violation[]> {
+  const options = await extractDepcruiseOptions(path.join(root, doorsFile));
+  const tsConfig = extractTSConfig(path.join(root, 'tsconfig.json'));
+  const { output } = await cruise(['src'], { ...options, baseDir: root }, undefined, { tsConfig });
+  const result = output as ICruiseResult;
+  return [...unseenModules(root, result), ...brokenRules(result)];
+}
+
+/** Under compiler versions that it does not know, the cruiser sees no TypeScript at all and finds nothing wrong. */
+function unseenModules(root: string, result: ICruiseResult): Violation[] {
+  const seen = new Set(result.modules.map((module) => module.source));
+  return sourcePaths(root)
+    .filter((sourcePath) => !seen.has(sourcePath))
+    .map((where) => ({ rule: EVERY_MODULE_SEEN, where, what: 'was not examined by dependency-cruiser' }));
+}
+
+function brokenRules({ summary }: ICruiseResult): Violation[] {
+  const reasons = new Map(summary.ruleSetUsed?.forbidden?.map(({ name, comment }) => [name, comment]));
+  return summary.violations.map(({ rule, from, to, cycle }) => {
+    const route = cycle === undefined ? [to] : cycle.map((step) => step.name);
+    return { rule: rule.name, where: from, what: `must not use ${route.join(' -> ')}. ${reasons.get(rule.name) ?? ''}` };
+  });
+}
+
+if (import.meta.main) {
+  const root = process.cwd();
+  reportViolations(`doors: ${sourcePaths(root).length} modules, all in order`, await checkDoors(root));
+}

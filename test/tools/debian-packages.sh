@@ -1,0 +1,28 @@
+#!/bin/sh
+# Makes sure that programs are there: debian-packages.sh PROGRAM:PACKAGE...
+# Root gets the missing packages by apt; for everybody else one line says what to install.
+set -eu
+
+# The programs of administrators are not on everybody's path.
+PATH="$PATH:/usr/sbin:/sbin"
+
+missing=''
+for pair in "$@"; do
+  command -v "${pair%%:*}" > /dev/null || missing="$missing ${pair##*:}"
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get > /dev/null; then
+  echo "Programs are missing. Install them with: sudo apt-get install$missing" >&2
+  exit 1
+fi
+
+echo "Installing$missing"
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# shellcheck disable=SC2086 # a list of words
+if ! { apt-get update && apt-get install --yes --no-install-recommends $missing; } > "$log" 2>&1; then
+  cat "$log" >&2
+  exit 1
+fi
