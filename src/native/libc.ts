@@ -52,6 +52,12 @@ function bind(library: NativeLibrary): Libc {
   type Callback = (error: Error | null, result: number | bigint) => void;
 
   /**
+   * The parameters of the calls that run. koffi hands on the address of a typed array and keeps no reference to it:
+   * collected while its call runs, its memory would be somebody else's when the kernel writes to it.
+   */
+  const inFlight = new Set<readonly unknown[]>();
+
+  /**
    * Reads errno first of all and always: compiling this function on its first call, or again after a long time without
    * one, would change errno.
    */
@@ -70,7 +76,14 @@ function bind(library: NativeLibrary): Libc {
 
   function declare(prototype: string): (...parameters: unknown[]) => Promise<CallResult> {
     const native = library.func(prototype);
-    return (...parameters) => new Promise((resolve, reject) => native.async(...parameters, callback(resolve, reject)));
+    return async (...parameters) => {
+      inFlight.add(parameters);
+      try {
+        return await new Promise<CallResult>((resolve, reject) => native.async(...parameters, callback(resolve, reject)));
+      } finally {
+        inFlight.delete(parameters);
+      }
+    };
   }
 
   const splice = declare('int64_t splice(int fdIn, int64_t *offIn, int fdOut, int64_t *offOut, size_t length, unsigned int flags)');
