@@ -1,0 +1,44 @@
+# The image whose entry point is disklift: `podman run --rm -v ./vm:/disks:ro IMAGE stream /disks/disk.img > disk.qcow2`.
+# The final stage has no shell and no package manager, and nothing runs in it while it is built.
+
+ARG BUILD_IMAGE=docker.io/library/node:24-bookworm-slim
+ARG NODE_IMAGE=gcr.io/distroless/nodejs24-debian13:nonroot
+# Where Node lies in NODE_IMAGE; images made from Debian with Node on top have it at /usr/local/bin/node.
+ARG NODE_BINARY=/nodejs/bin/node
+
+FROM ${BUILD_IMAGE} AS build
+WORKDIR /build
+# `install` keeps to the lock file as `ci` does, but takes one that leaves out binaries of other platforms.
+# No install script is needed: koffi's binary comes as a package of its own for the platform, and Node is the base's.
+# Peers belong to a development dependency that only carries programs for tests; they are large and never loaded.
+COPY package.json package-lock.json ./
+RUN npm install --no-save --ignore-scripts --omit=peer --no-audit --no-fund
+COPY tsconfig.json tsconfig.build.json ./
+COPY src ./src
+RUN node node_modules/typescript/bin/tsc -p tsconfig.build.json --declaration false
+RUN npm prune --omit=dev --omit=peer --ignore-scripts --no-audit --no-fund
+# koffi comes with its manual, with headers to compile it and with a binary for musl; distroless has glibc.
+RUN rm -rf node_modules/koffi/doc node_modules/koffi/lib node_modules/koffi/vendor node_modules/@koromix/koffi-*/musl_*
+# `kubectl exec POD -- disklift` ignores the entry point and looks for an executable on PATH. The final stage has no `env`
+# for the usual first line of a Node program, so the line names Node itself.
+ARG NODE_BINARY
+RUN sed -i "1s|^#!.*|#!${NODE_BINARY}|" dist/bin.js && chmod 0755 dist/bin.js \
+  && mkdir -p /image/app /image/bin \
+  && mv package.json dist node_modules /image/app/ \
+  && ln -s /app/dist/bin.js /image/bin/disklift
+
+FROM ${NODE_IMAGE}
+# A test keeps this equal to package.json.
+ARG VERSION=0.1.0
+LABEL org.opencontainers.image.title="disklift" \
+      org.opencontainers.image.description="Streams VM disks out of Kubernetes volumes as qcow2: no temporary space, no privilege, exact length before the first byte" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}"
+COPY --from=build /image/bin /usr/local/bin
+COPY --from=build /image/app /app
+COPY LICENSE /app/LICENSE
+WORKDIR /app
+# KubeVirt runs QEMU as 107:107, and disk.img on its volumes is 107:107 with mode 0660: no other user can read it.
+# A number, since the kubelet cannot tell from a name that the user is not root (runAsNonRoot).
+USER 107:107
+ENTRYPOINT ["disklift"]

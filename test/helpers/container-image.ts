@@ -1,0 +1,51 @@
+/** The image of the Dockerfile, built once for a suite. */
+
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { BUILD_BASE, FINAL_BASE, makeBuildBase, makeFinalBase, npmAccess } from './container-bases.ts';
+import { createContainerStore } from './container-store.ts';
+import { runCommand } from './run-command.ts';
+
+const ROOT = path.join(import.meta.dirname, '..', '..');
+const NAME = 'localhost/disklift:test';
+
+interface ImageConfig {
+  User: string;
+  Entrypoint: string[];
+  Cmd?: string[];
+  WorkingDir: string;
+  Labels: Record<string, string>;
+  Env: string[];
+}
+
+export interface BuiltImage extends AsyncDisposable {
+  config: ImageConfig;
+  /** Where the file system of a container of the image lies. */
+  root: string;
+}
+
+/** What building and running take. Anything that is missing fails the tests by name. */
+async function assertToolsInstalled(): Promise<void> {
+  assert.equal(process.getuid?.(), 0, 'building images needs root');
+  for (const program of ['buildah', 'qemu-img', 'unshare', 'nsenter', 'setpriv', 'ldd', 'npm']) {
+    const { code } = await runCommand('which', [program]);
+    assert.equal(code, 0, `${program} is not installed`);
+  }
+}
+
+export async function buildImage(): Promise<BuiltImage> {
+  await assertToolsInstalled();
+  const store = await createContainerStore();
+  try {
+    await Promise.all([makeFinalBase(store), makeBuildBase(store)]);
+    const bases = ['--build-arg', `BUILD_IMAGE=${BUILD_BASE}`, '--build-arg', `NODE_IMAGE=${FINAL_BASE}`];
+    await store.buildah(['bud', '--pull-never', ...bases, ...(await npmAccess()), '--tag', NAME, ROOT]);
+    const { OCIv1 } = JSON.parse(await store.buildah(['inspect', '--type', 'image', NAME])) as { OCIv1: { config: ImageConfig } };
+    const container = await store.buildah(['from', '--pull-never', NAME]);
+    const root = await store.buildah(['mount', container]);
+    return { config: OCIv1.config, root, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() };
+  } catch (error) {
+    await store[Symbol.asyncDispose]();
+    throw error;
+  }
+}
