@@ -22,8 +22,8 @@ export interface OpenDisk {
  */
 const TIMESTAMP_TICK_MS = 20;
 
-/** A page: most data shows within one, and copying it takes no longer than the call. */
-const LOOK_SIZE_BYTES = 4096;
+/** A sector: most data shows within one, and copying more takes longer than the call. */
+const LOOK_SIZE_BYTES = 512;
 
 /** @param sizeBytes from fstat on `handle`, which the source owns from now on. */
 export function openRawFile({ handle, name, libc, readLimit }: OpenDisk, sizeBytes: number): DiskSource {
