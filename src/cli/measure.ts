@@ -2,7 +2,7 @@
 
 import { type Command, Option } from 'commander';
 import type { Layout } from '../qcow2/layout.ts';
-import { prepareImage } from './compose.ts';
+import { composeImage } from './compose.ts';
 import type { CommandContext } from './context.ts';
 import { addImageOptions, type ImageFlags, qcow2OptionsOf } from './image-options.ts';
 
@@ -19,7 +19,7 @@ export function addMeasureCommand(program: Command, context: CommandContext): vo
 
 async function measureImage(image: string, flags: MeasureFlags, context: CommandContext): Promise<void> {
   const qcow2 = qcow2OptionsOf(image, flags);
-  await using prepared = await prepareImage({ ...context, path: image, qcow2, zeroDetection: flags.zeroDetection });
+  await using prepared = await composeImage({ path: image, qcow2, zeroDetection: flags.zeroDetection }, context);
   const measured = measurementOf(prepared.layout);
   process.stdout.write(flags.output === 'json' ? `${JSON.stringify(measured)}\n` : humanText(measured));
 }

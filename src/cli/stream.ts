@@ -5,7 +5,7 @@ import fs from 'node:fs/promises';
 import tty from 'node:tty';
 import { type Command, Option } from 'commander';
 import { DiskliftError } from '../common/errors.ts';
-import { composeStdoutTarget, prepareImage, STDOUT_FD } from './compose.ts';
+import { composeImage, composeStdoutTarget, STDOUT_FD } from './compose.ts';
 import type { CommandContext } from './context.ts';
 import { addImageOptions, type ImageFlags, qcow2OptionsOf } from './image-options.ts';
 import { createProgress } from './progress.ts';
@@ -30,19 +30,25 @@ async function streamImage(image: string, flags: StreamFlags, context: CommandCo
   await refuseUnfitStdout(image);
   const progress = await createProgress(flags.progress, process.stderr);
   try {
-    await using prepared = await prepareImage({
-      ...context,
-      path: image,
-      qcow2,
-      zeroDetection: flags.zeroDetection,
-      onOpen: (diskSizeBytes) => progress.begin('scan', diskSizeBytes),
-      onScanned: (scannedBytes) => progress.update(scannedBytes),
-    });
+    const { zeroDetection } = flags;
+    await using prepared = await composeImage(
+      {
+        path: image,
+        qcow2,
+        zeroDetection,
+        onOpen: (diskSizeBytes) => progress.begin('scan', diskSizeBytes),
+        onScanned: (scannedBytes) => progress.update(scannedBytes),
+      },
+      context,
+    );
     progress.begin('stream', prepared.image.sizeBytes);
     await composeStdoutTarget(context.libc).send(prepared.image, {
       signal: context.signal,
       progress: (sentBytes) => progress.update(sentBytes),
-      seal: prepared.seal,
+      seal: async () => {
+        await prepared.seal();
+        return {};
+      },
     });
     progress.done();
   } finally {

@@ -3,7 +3,7 @@
 import { DiskliftError } from './errors.ts';
 
 /** The error of something that was cancelled by `signal`: the signal's own reason when that is typed. */
-function cancelledError(signal: AbortSignal): DiskliftError {
+export function cancelledError(signal: AbortSignal): DiskliftError {
   const { reason } = signal;
   return reason instanceof DiskliftError ? reason : new DiskliftError('Cancelled', 'cancelled', reason);
 }

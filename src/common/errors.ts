@@ -9,11 +9,22 @@ export type ErrorCode =
   | 'SourceChanged'
   | 'FormatUnsupported'
   | 'ImageTooLarge'
+  | 'DestinationNotAllowed'
   | 'DestinationRejected'
   | 'DestinationUnreachable'
+  | 'CredentialsInvalid'
+  | 'ChecksumMismatch'
+  | 'DeadlineExceeded'
   | 'Cancelled';
 
-const RETRYABLE: ReadonlySet<ErrorCode> = new Set(['SourceReadError', 'SourceChanged', 'DestinationUnreachable']);
+const RETRYABLE: ReadonlySet<ErrorCode> = new Set(['SourceReadError', 'SourceChanged', 'DestinationUnreachable', 'ChecksumMismatch']);
+
+export interface ErrorFacts {
+  /** Where the code alone does not tell: a server that rejects an image may take it later. */
+  retryable?: boolean | undefined;
+  /** How long the peer has asked to be left alone. */
+  retryAfterMs?: number | undefined;
+}
 
 /** A failure with a stable `code`; match on that, never on the text. `message` is one line fit for a person. */
 export class DiskliftError extends Error {
@@ -21,11 +32,13 @@ export class DiskliftError extends Error {
   readonly code: ErrorCode;
   /** Whether the same request may succeed when it is tried again. */
   readonly retryable: boolean;
+  readonly retryAfterMs: number | undefined;
 
-  constructor(code: ErrorCode, message: string, cause?: unknown) {
+  constructor(code: ErrorCode, message: string, cause?: unknown, { retryable, retryAfterMs }: ErrorFacts = {}) {
     super(message, cause === undefined ? undefined : { cause });
     this.code = code;
-    this.retryable = RETRYABLE.has(code);
+    this.retryable = retryable ?? RETRYABLE.has(code);
+    this.retryAfterMs = retryAfterMs;
   }
 }
 

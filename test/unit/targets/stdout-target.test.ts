@@ -36,7 +36,7 @@ describe('stdout target', () => {
   }
 
   function contextWith(changes: Partial<TransferContext>): TransferContext {
-    return { signal: NEVER, progress: () => {}, seal: async () => {}, ...changes };
+    return { signal: NEVER, progress: () => {}, seal: async () => ({}), ...changes };
   }
 
   /** Sends the image of the disk and gives what arrived. */

@@ -1,0 +1,31 @@
+/** Time, as the parts that depend on it see it: tests hand in a clock of their own. */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import { throwIfAborted } from './abortable.ts';
+
+export interface Clock {
+  /** Milliseconds since the Unix epoch, for timestamps. */
+  nowMs(): number;
+  /** Milliseconds since some moment; never runs backwards. For durations. */
+  monotonicMs(): number;
+  /** Waits. @throws DiskliftError `Cancelled`, or what `signal` was aborted with, at once */
+  delay(delayMs: number, signal: AbortSignal): Promise<void>;
+}
+
+/** Node's timers run out at once when they are asked for more: 24.8 days. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+export const systemClock: Clock = {
+  nowMs: () => Date.now(),
+  monotonicMs: () => performance.now(),
+  async delay(delayMs, signal) {
+    const endMs = performance.now() + delayMs;
+    try {
+      for (let leftMs = delayMs; leftMs > 0; leftMs = endMs - performance.now())
+        await delay(Math.min(leftMs, LONGEST_TIMER_MS), undefined, { signal });
+    } catch (error) {
+      throwIfAborted(signal);
+      throw error;
+    }
+  },
+};
