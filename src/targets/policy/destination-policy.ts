@@ -1,0 +1,128 @@
+/**
+ * Where images may go. Whoever may create a request chooses a destination, and the sidecar sits inside of the cluster's
+ * network: without a policy it could be made to talk to its own node or to the cloud's metadata service.
+ */
+
+import { BlockList, isIP } from 'node:net';
+import { DiskliftError } from '../../common/errors.ts';
+import { embeddedIpv4 } from './embedded-ipv4.ts';
+
+export interface DestinationRules {
+  /** Host names (`backup.example`, `*.example` for everything beneath), addresses and CIDRs that the default denials do not hold for. */
+  allow: readonly string[];
+  /** The same, never to be reached. Stronger than `allow`. */
+  deny: readonly string[];
+}
+
+export interface DestinationPolicy {
+  /** @param host a name or an address, as `URL.hostname` has it @throws DiskliftError `DestinationNotAllowed` */
+  checkHost(host: string): void;
+  /**
+   * @param host the name that led to `address`: an allowed name may have any address that is not denied
+   * @throws DiskliftError `DestinationNotAllowed`
+   */
+  checkAddress(address: string, host: string): void;
+}
+
+/** This host, this network and nobody in particular; link-local, which has the metadata services of most clouds. */
+const DENIED_BY_DEFAULT: readonly string[] = [
+  '0.0.0.0/8',
+  '127.0.0.0/8',
+  '169.254.0.0/16',
+  '224.0.0.0/4',
+  '255.255.255.255',
+  '::',
+  '::1',
+  'fe80::/10',
+  'ff00::/8',
+  'localhost',
+  '*.localhost',
+  // Metadata services that are not link-local: AWS by IPv6, Alibaba Cloud, Azure, Oracle Cloud, and Google's name.
+  'fd00:ec2::254',
+  '100.100.100.200',
+  '168.63.129.16',
+  '192.0.0.192',
+  'metadata.google.internal',
+];
+
+/** @throws DiskliftError `InvalidRequest` for an entry that is no name, address or CIDR */
+export function createDestinationPolicy({ allow, deny }: DestinationRules): DestinationPolicy {
+  const [denied, allowed, deniedByDefault] = [deny, allow, DENIED_BY_DEFAULT].map(createMatcher) as [Matcher, Matcher, Matcher];
+
+  function refuse(what: string): never {
+    throw new DiskliftError('DestinationNotAllowed', `${what}: the destination policy does not allow it`);
+  }
+
+  function checkAddress(address: string, host: string): void {
+    const notations = [address, ...embeddedIpv4(address)];
+    const what = address === host ? address : `${host} (${address})`;
+    if (notations.some(denied.hasAddress)) refuse(what);
+    if (allowed.hasName(host) || notations.some(allowed.hasAddress)) return;
+    if (notations.some(deniedByDefault.hasAddress)) refuse(what);
+  }
+
+  return {
+    checkHost(host) {
+      const name = bareHost(host);
+      if (isIP(name) !== 0) return checkAddress(name, name);
+      if (denied.hasName(name)) refuse(name);
+      if (!allowed.hasName(name) && deniedByDefault.hasName(name)) refuse(name);
+    },
+    checkAddress: (address, host) => checkAddress(bareHost(address), bareHost(host)),
+  };
+}
+
+/** Without the brackets of an IPv6 address, its zone, and the dot that ends a fully qualified name. */
+function bareHost(host: string): string {
+  return host
+    .replace(/^\[(.*)\]$/, '$1')
+    .replace(/%.*$/, '')
+    .replace(/\.$/, '')
+    .toLowerCase();
+}
+
+interface Matcher {
+  hasName(name: string): boolean;
+  hasAddress(address: string): boolean;
+}
+
+const HOST_NAME = /^(\*\.)?[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?(\.[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?)*$/;
+
+function createMatcher(entries: readonly string[]): Matcher {
+  const addresses = new BlockList();
+  const names = new Set<string>();
+  for (const entry of entries) {
+    const text = bareHost(entry);
+    const [network, prefix, ...rest] = text.split('/') as [string, ...string[]];
+    const version = isIP(network);
+    if (version !== 0 && rest.length === 0 && isPrefix(prefix, version))
+      addresses.addSubnet(network, prefixBits(prefix, version), family(version));
+    else if (HOST_NAME.test(text) && !looksNumeric(text)) names.add(text);
+    else throw new DiskliftError('InvalidRequest', `destination policy: ${JSON.stringify(entry)} is no host name, address or CIDR`);
+  }
+  return {
+    hasName(name) {
+      if (names.has(name)) return true;
+      for (let dot = name.indexOf('.'); dot >= 0; dot = name.indexOf('.', dot + 1)) if (names.has(`*${name.slice(dot)}`)) return true;
+      return false;
+    },
+    hasAddress: (address) => isIP(address) !== 0 && addresses.check(address, family(isIP(address))),
+  };
+}
+
+function family(version: number): 'ipv4' | 'ipv6' {
+  return version === 4 ? 'ipv4' : 'ipv6';
+}
+
+function prefixBits(prefix: string | undefined, version: number): number {
+  return prefix === undefined ? (version === 4 ? 32 : 128) : Number(prefix);
+}
+
+function isPrefix(prefix: string | undefined, version: number): boolean {
+  return prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= prefixBits(undefined, version));
+}
+
+/** 10.0.0.256 and 127.1 are mistakes for addresses, and would never match as names. */
+function looksNumeric(text: string): boolean {
+  return /^[\d.]+$/.test(text) || /(^|\.)0x[\da-f]*$/.test(text);
+}
