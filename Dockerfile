@@ -8,11 +8,10 @@ ARG NODE_BINARY=/nodejs/bin/node
 
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /build
-# `install` keeps to the lock file as `ci` does, but takes one that leaves out binaries of other platforms.
 # No install script is needed: koffi's binary comes as a package of its own for the platform, and Node is the base's.
 # Peers belong to a development dependency that only carries programs for tests; they are large and never loaded.
 COPY package.json package-lock.json ./
-RUN npm install --no-save --ignore-scripts --omit=peer --no-audit --no-fund
+RUN npm ci --ignore-scripts --omit=peer --no-audit --no-fund
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
 RUN node node_modules/typescript/bin/tsc -p tsconfig.build.json --declaration false

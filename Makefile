@@ -73,9 +73,8 @@ clean: ## Remove what was built, measured and downloaded
 .PHONY: setup
 setup: $(INSTALLED) judges ## Install what development needs: npm packages and Debian packages
 
-# Not `npm ci`, which refuses a lock file that leaves out binaries of other platforms; `install` keeps to its versions as well.
 $(INSTALLED): package.json package-lock.json
-	npm install --no-save --no-audit --no-fund
+	npm ci --no-audit --no-fund
 	@touch $@
 
 .PHONY: judges

@@ -11,6 +11,7 @@ export { type DigestedImage, digestImage } from './image/digest.ts';
 export { type ScanOptions, scanDisk, type ZeroDetection } from './image/scan.ts';
 export { sealSource } from './image/seal.ts';
 export { createVirtualImage, type VirtualImageInput } from './image/virtual-image.ts';
+export { createExportMetrics, type ExportMeter, type ExportMetrics, type ObservedExport } from './metrics/export-metrics.ts';
 export { type Libc, loadLibc } from './native/libc.ts';
 export { type AllocationMap, type AllocationMapBuilder, createAllocationMapBuilder } from './qcow2/allocation-map.ts';
 export { createLayout, type Layout, type Run } from './qcow2/layout.ts';

@@ -12,11 +12,15 @@ export interface DiskState {
   phase: Phase;
   /** Begun so far. */
   attempts: number;
+  readonly clusterSizeBytes: number;
   /** Known once the disk is open. */
   virtualBytes?: number;
+  /** In the last scan. */
   scannedBytes: number;
-  /** Known once the disk has been scanned, as `clusters` is. */
+  /** Known once the disk has been scanned, as `metadataBytes` and `clusters` are. */
   imageBytes?: number;
+  /** The part of the image in front of its data. */
+  metadataBytes?: number;
   clusters?: PreparedImage['layout']['map']['clusters'];
   /** In the current attempt. */
   sentBytes: number;

@@ -78,6 +78,7 @@ export async function runDisk(plan: DiskPlan, rules: DiskRules, state: DiskState
 
   async function send({ prepared, digested }: Prepared): Promise<void> {
     state.imageBytes = prepared.image.sizeBytes;
+    state.metadataBytes = prepared.layout.dataOffset;
     state.clusters = prepared.layout.map.clusters;
     state.sentBytes = 0;
     enter('Streaming');

@@ -19,7 +19,7 @@ export interface ExportResult {
 
 /** A disk that fails does not keep the others from arriving; a deadline and a cancellation end them all. */
 export async function runExport(plan: ExportPlan, context: EngineContext): Promise<ExportResult> {
-  const disks = plan.disks.map(({ path }): DiskState => ({ path, phase: 'Pending', attempts: 0, scannedBytes: 0, sentBytes: 0 }));
+  const disks = plan.disks.map(newState);
   const deadline = startDeadline(plan.activeDeadlineSeconds, context);
   try {
     const signal = AbortSignal.any([context.signal, deadline.signal]);
@@ -28,6 +28,10 @@ export async function runExport(plan: ExportPlan, context: EngineContext): Promi
     deadline.stop();
   }
   return resultOf(disks);
+}
+
+function newState({ path, qcow2 }: DiskPlan): DiskState {
+  return { path, clusterSizeBytes: qcow2.clusterSizeBytes, phase: 'Pending', attempts: 0, scannedBytes: 0, sentBytes: 0 };
 }
 
 function resultOf(disks: readonly DiskState[]): ExportResult {

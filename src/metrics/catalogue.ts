@@ -1,0 +1,92 @@
+/** Every metric, declared once. Names and units as https://prometheus.io/docs/practices/naming/ asks for. */
+
+export interface MetricDeclaration {
+  type: 'counter' | 'gauge' | 'histogram';
+  /** Without the prefix. */
+  name: string;
+  help: string;
+  labels: readonly string[];
+  /** Of a histogram: upper bounds. */
+  buckets?: readonly number[];
+}
+
+export const METRIC_PREFIX = 'disklift_';
+
+/** `export_namespace`, because `namespace` is the scraped pod's own label. */
+const DISK_LABELS = ['export_namespace', 'export', 'disk'] as const;
+
+/** 1 s to 24 h. */
+const DURATION_BUCKETS_SECONDS = [1, 5, 15, 60, 300, 900, 3600, 10_800, 43_200, 86_400];
+
+export const METRICS = {
+  scannedClusters: {
+    type: 'counter',
+    name: 'scanned_clusters_total',
+    help: 'Clusters of which the scan has decided what they are, from a hole or from their bytes.',
+    labels: DISK_LABELS,
+  },
+  skippedClusters: {
+    type: 'counter',
+    name: 'skipped_clusters_total',
+    help: 'Clusters that are left out of the image, because they lie in a hole or hold zeros only.',
+    labels: [...DISK_LABELS, 'reason'],
+  },
+  writtenClusters: {
+    type: 'counter',
+    name: 'written_clusters_total',
+    help: 'Clusters of the image that were sent, data of the disk or metadata of the format.',
+    labels: [...DISK_LABELS, 'kind'],
+  },
+  sentBytes: {
+    type: 'counter',
+    name: 'sent_bytes_total',
+    help: 'Bytes of images that were sent, in all attempts.',
+    labels: DISK_LABELS,
+  },
+  progressRatio: {
+    type: 'gauge',
+    name: 'export_progress_ratio',
+    help: 'Share of the image that the current attempt has sent, from 0 to 1.',
+    labels: DISK_LABELS,
+  },
+  lastProgress: {
+    type: 'gauge',
+    name: 'export_last_progress_timestamp_seconds',
+    help: 'When bytes of the disk were last scanned or sent, in seconds since the epoch.',
+    labels: DISK_LABELS,
+  },
+  retries: {
+    type: 'counter',
+    name: 'retries_total',
+    help: 'Attempts that failed and were made again, by the reason of the failure.',
+    labels: ['destination', 'reason'],
+  },
+  exports: {
+    type: 'counter',
+    name: 'exports_total',
+    help: 'Exports that have ended.',
+    labels: ['destination', 'result'],
+  },
+  duration: {
+    type: 'histogram',
+    name: 'export_duration_seconds',
+    help: 'Time from the start of an export to its end.',
+    labels: ['destination', 'result'],
+    buckets: DURATION_BUCKETS_SECONDS,
+  },
+  active: {
+    type: 'gauge',
+    name: 'exports_active',
+    help: 'Exports that run now.',
+    labels: [],
+  },
+  buildInfo: {
+    type: 'gauge',
+    name: 'build_info',
+    help: 'Always 1; its label tells the version.',
+    labels: ['version'],
+  },
+} as const satisfies Record<string, MetricDeclaration>;
+
+export const DESTINATIONS = ['HTTP', 'S3', 'TCP'] as const;
+export const RESULTS = ['Succeeded', 'Failed', 'Cancelled'] as const;

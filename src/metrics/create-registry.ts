@@ -1,0 +1,31 @@
+/** A registry of its own with every metric of the catalogue, so that several may live in one process. */
+
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { METRIC_PREFIX, METRICS } from './catalogue.ts';
+
+type Declarations = typeof METRICS;
+
+/** The prom-client metric that a declaration makes. */
+type MetricOf<D> = D extends { type: 'counter'; labels: readonly (infer Label extends string)[] }
+  ? Counter<Label>
+  : D extends { type: 'gauge'; labels: readonly (infer Label extends string)[] }
+    ? Gauge<Label>
+    : D extends { type: 'histogram'; labels: readonly (infer Label extends string)[] }
+      ? Histogram<Label>
+      : never;
+
+export type Metrics = { readonly [Key in keyof Declarations]: MetricOf<Declarations[Key]> };
+
+export function createRegistry(): { registry: Registry; metrics: Metrics } {
+  const registry = new Registry();
+  const metrics = Object.fromEntries(
+    Object.entries(METRICS).map(([key, declaration]) => {
+      const { type, help, labels } = declaration;
+      const options = { name: METRIC_PREFIX + declaration.name, help, labelNames: [...labels], registers: [registry] };
+      if (type === 'counter') return [key, new Counter(options)];
+      if (type === 'gauge') return [key, new Gauge(options)];
+      return [key, new Histogram({ ...options, buckets: [...declaration.buckets] })];
+    }),
+  );
+  return { registry, metrics: metrics as unknown as Metrics };
+}

@@ -1,0 +1,52 @@
+/** From how far a disk is to how much was done since it was last looked at. Counters only grow; a state begins anew with each attempt. */
+
+import type { DiskState } from '../engine/observer.ts';
+
+interface DiskProgress {
+  scannedClusters: number;
+  skippedHoles: number;
+  skippedZeros: number;
+  writtenData: number;
+  writtenMetadata: number;
+  sentBytes: number;
+}
+
+export interface DiskCounts {
+  /** @returns what has been done since the last call */
+  advance(state: DiskState): DiskProgress;
+}
+
+/** The growth of a number that may have been set back to 0 in between. */
+function createGrowth(): (value: number) => number {
+  let last = 0;
+  return (value) => {
+    const growth = value < last ? value : value - last;
+    last = value;
+    return growth;
+  };
+}
+
+export function createDiskCounts(): DiskCounts {
+  const [scanned, data, metadata, sent] = [createGrowth(), createGrowth(), createGrowth(), createGrowth()] as const;
+  let counted: DiskState['clusters'];
+
+  return {
+    advance(state) {
+      const { clusterSizeBytes, virtualBytes, scannedBytes, sentBytes, metadataBytes = 0, clusters } = state;
+      // Clusters that are known because another scan has found them: each scan decides anew.
+      const found = clusters === counted ? undefined : clusters;
+      counted = clusters;
+      // Only the last cluster of a disk may be a part of one.
+      const scannedClusters =
+        scannedBytes === virtualBytes ? Math.ceil(scannedBytes / clusterSizeBytes) : Math.floor(scannedBytes / clusterSizeBytes);
+      return {
+        scannedClusters: scanned(scannedClusters),
+        skippedHoles: found?.hole ?? 0,
+        skippedZeros: found?.zero ?? 0,
+        writtenData: data(Math.floor(Math.max(0, sentBytes - metadataBytes) / clusterSizeBytes)),
+        writtenMetadata: metadata(Math.floor(Math.min(sentBytes, metadataBytes) / clusterSizeBytes)),
+        sentBytes: sent(sentBytes),
+      };
+    },
+  };
+}

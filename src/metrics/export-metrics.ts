@@ -1,0 +1,86 @@
+/** Counting what exports do. An observer of the engine: it changes nothing about them. */
+
+import type { Registry } from 'prom-client';
+import type { Clock } from '../common/clock.ts';
+import type { DiskState, ExportObserver } from '../engine/observer.ts';
+import { DESTINATIONS, RESULTS } from './catalogue.ts';
+import { createRegistry } from './create-registry.ts';
+import { createDiskCounts, type DiskCounts } from './disk-counts.ts';
+
+export interface ObservedExport {
+  namespace: string;
+  name: string;
+  destination: (typeof DESTINATIONS)[number];
+}
+
+export interface ExportMeter {
+  observer: ExportObserver;
+  /** The export has ended. */
+  end(result: (typeof RESULTS)[number]): void;
+  /** Removes the export's own series. Whoever scrapes must have had the time to see the last values. */
+  forget(): void;
+}
+
+export interface ExportMetrics {
+  registry: Registry;
+  /** An export begins. */
+  begin(observed: ObservedExport): ExportMeter;
+}
+
+export function createExportMetrics({ version, clock }: { version: string; clock: Clock }): ExportMetrics {
+  const { registry, metrics } = createRegistry();
+  metrics.buildInfo.set({ version }, 1);
+  metrics.active.set(0);
+  // A series that appears with its first failure has no rate that an alert could see.
+  for (const destination of DESTINATIONS) for (const result of RESULTS) metrics.exports.inc({ destination, result }, 0);
+
+  function begin({ namespace, name, destination }: ObservedExport): ExportMeter {
+    const startMs = clock.monotonicMs();
+    const counted = new Map<string, DiskCounts>();
+    metrics.active.inc();
+
+    const labelsOf = (disk: string) => ({ export_namespace: namespace, export: name, disk });
+
+    function update(state: DiskState): void {
+      const labels = labelsOf(state.path);
+      let counts = counted.get(state.path);
+      if (counts === undefined) {
+        counts = createDiskCounts();
+        counted.set(state.path, counts);
+      }
+      const { scannedClusters, skippedHoles, skippedZeros, writtenData, writtenMetadata, sentBytes } = counts.advance(state);
+      metrics.scannedClusters.inc(labels, scannedClusters);
+      metrics.skippedClusters.inc({ ...labels, reason: 'hole' }, skippedHoles);
+      metrics.skippedClusters.inc({ ...labels, reason: 'zero' }, skippedZeros);
+      metrics.writtenClusters.inc({ ...labels, kind: 'data' }, writtenData);
+      metrics.writtenClusters.inc({ ...labels, kind: 'metadata' }, writtenMetadata);
+      metrics.sentBytes.inc(labels, sentBytes);
+      metrics.progressRatio.set(labels, state.imageBytes ? state.sentBytes / state.imageBytes : 0);
+      if (scannedClusters + sentBytes > 0) metrics.lastProgress.set(labels, clock.nowMs() / 1000);
+    }
+
+    return {
+      observer: {
+        onChange: update,
+        onProgress: update,
+        onRetry: (_disk, { code }) => metrics.retries.inc({ destination, reason: code }),
+      },
+      end(result) {
+        metrics.active.dec();
+        metrics.exports.inc({ destination, result });
+        metrics.duration.observe({ destination, result }, (clock.monotonicMs() - startMs) / 1000);
+      },
+      forget() {
+        for (const disk of counted.keys()) {
+          const labels = labelsOf(disk);
+          for (const reason of ['hole', 'zero']) metrics.skippedClusters.remove({ ...labels, reason });
+          for (const kind of ['data', 'metadata']) metrics.writtenClusters.remove({ ...labels, kind });
+          for (const metric of [metrics.scannedClusters, metrics.sentBytes, metrics.progressRatio, metrics.lastProgress])
+            metric.remove(labels);
+        }
+      },
+    };
+  }
+
+  return { registry, begin };
+}

@@ -1,0 +1,130 @@
+import assert from 'node:assert/strict';
+import { DiskliftError } from '../../../src/common/errors.ts';
+import { runExport } from '../../../src/engine/run-export.ts';
+import { METRICS } from '../../../src/metrics/catalogue.ts';
+import { createExportMetrics, type ExportMetrics } from '../../../src/metrics/export-metrics.ts';
+import type { ExportTarget } from '../../../src/targets/contract.ts';
+import { DEFAULT_OPTIONS, NEVER, openSource } from '../../helpers/image-in-process.ts';
+import { createDisk } from '../../helpers/sparse-disk.ts';
+import { useTempDir } from '../../helpers/temp-dir.ts';
+import { createTestClock, type TestClock } from '../../helpers/test-clock.ts';
+
+const MIB = 1024 * 1024;
+const OBSERVED = { namespace: 'vms', name: 'nightly', destination: 'HTTP' } as const;
+
+/** What a scrape would show: series to value. */
+async function scrape({ registry }: ExportMetrics): Promise<Map<string, number>> {
+  const lines = (await registry.metrics()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+  return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]));
+}
+
+const series = (name: string, more = '') => `disklift_${name}{export_namespace="vms",export="nightly",disk="a.img"${more}}`;
+
+describe('export metrics', () => {
+  const temp = useTempDir();
+  let clock: TestClock;
+  let metrics: ExportMetrics;
+  beforeEach(() => {
+    clock = createTestClock();
+    metrics = createExportMetrics({ version: '1.2.3', clock });
+  });
+
+  /** Runs an export of one disk: 33 clusters of data, 16 of zeros, the rest holes, and a last cluster that is a part of one. */
+  async function run(send: ExportTarget['send'], forget = false) {
+    const file = await createDisk(temp('a.img'), 8 * MIB + 1000, [
+      { offsetBytes: MIB, lengthBytes: 2 * MIB, content: 'random' },
+      { offsetBytes: 4 * MIB, lengthBytes: MIB, content: 'zeros' },
+      { offsetBytes: 8 * MIB, lengthBytes: 1000, content: 'random' },
+    ]);
+    const meter = metrics.begin(OBSERVED);
+    const disk = {
+      path: 'a.img',
+      qcow2: DEFAULT_OPTIONS,
+      zeroDetection: 'content' as const,
+      openSource: () => openSource(file),
+      createTarget: async () => ({ send }),
+    };
+    const { phase, disks } = await runExport(
+      { checksum: 'None', backoffLimit: 3, disks: [disk] },
+      { signal: NEVER, clock, random: () => 0.5, warn: assert.fail, observer: meter.observer },
+    );
+    meter.end(phase);
+    if (forget) meter.forget();
+    return { phase, imageBytes: disks[0]?.imageBytes as number };
+  }
+
+  const arrive: ExportTarget['send'] = async (image, { signal, progress, seal }) => {
+    let sentBytes = 0;
+    for await (const chunk of image.stream({ signal })) {
+      sentBytes += chunk.length;
+      progress(sentBytes);
+    }
+    await seal();
+    return { location: 'memory', sizeBytes: sentBytes, proof: 'status' };
+  };
+
+  it('count the clusters that were scanned, skipped and written', async () => {
+    const { imageBytes } = await run(arrive);
+    const values = await scrape(metrics);
+    assert.equal(values.get(series('scanned_clusters_total')), 129);
+    assert.equal(values.get(series('skipped_clusters_total', ',reason="hole"')), 129 - 33 - 16);
+    assert.equal(values.get(series('skipped_clusters_total', ',reason="zero"')), 16);
+    assert.equal(values.get(series('written_clusters_total', ',kind="data"')), 33);
+    assert.equal(values.get(series('written_clusters_total', ',kind="metadata"')), imageBytes / 65_536 - 33);
+    assert.equal(values.get(series('sent_bytes_total')), imageBytes);
+    assert.equal(values.get(series('export_progress_ratio')), 1);
+    assert.equal(values.get(series('export_last_progress_timestamp_seconds')), clock.nowMs() / 1000);
+  });
+
+  it('count what every attempt has sent, and why it was made again', async () => {
+    let calls = 0;
+    const { imageBytes } = await run(async (image, context) => {
+      calls += 1;
+      if (calls === 3) return arrive(image, context);
+      context.progress(MIB);
+      throw new DiskliftError('DestinationUnreachable', 'away');
+    });
+    const values = await scrape(metrics);
+    assert.equal(values.get(series('sent_bytes_total')), 2 * MIB + imageBytes);
+    assert.equal(values.get(series('scanned_clusters_total')), 129, 'an unchanged disk is scanned once');
+    assert.equal(values.get(series('skipped_clusters_total', ',reason="zero"')), 16);
+    assert.equal(values.get('disklift_retries_total{destination="HTTP",reason="DestinationUnreachable"}'), 2);
+  });
+
+  it('tell the results, the time and how many run', async () => {
+    const fail = () => Promise.reject(new DiskliftError('DestinationRejected', 'no'));
+    await run(async (image, context) => {
+      assert.equal((await scrape(metrics)).get('disklift_exports_active'), 1);
+      await clock.delay(20_000, NEVER);
+      return arrive(image, context);
+    });
+    await run(fail);
+    const values = await scrape(metrics);
+    assert.equal(values.get('disklift_exports_active'), 0);
+    assert.equal(values.get('disklift_exports_total{destination="HTTP",result="Succeeded"}'), 1);
+    assert.equal(values.get('disklift_exports_total{destination="HTTP",result="Failed"}'), 1);
+    assert.equal(values.get('disklift_exports_total{destination="S3",result="Failed"}'), 0, 'there before anything has failed');
+    assert.equal(values.get('disklift_export_duration_seconds_sum{destination="HTTP",result="Succeeded"}'), 20);
+    assert.equal(values.get('disklift_export_duration_seconds_bucket{le="15",destination="HTTP",result="Succeeded"}'), 0);
+    assert.equal(values.get('disklift_export_duration_seconds_bucket{le="60",destination="HTTP",result="Succeeded"}'), 1);
+    assert.equal(values.get('disklift_build_info{version="1.2.3"}'), 1);
+  });
+
+  it('forget an export, and keep the totals', async () => {
+    await run(arrive, true);
+    const names = [...(await scrape(metrics)).keys()];
+    assert.deepEqual(
+      names.filter((name) => name.includes('nightly')),
+      [],
+    );
+    assert.ok(names.includes('disklift_exports_total{destination="HTTP",result="Succeeded"}'));
+  });
+
+  it('are named as Prometheus asks for', () => {
+    for (const { type, name, help } of Object.values(METRICS)) {
+      assert.match(name, /^[a-z][a-z_]*$/);
+      assert.equal(name.endsWith('_total'), type === 'counter', name);
+      assert.match(help, /^[A-Z].*\.$/, name);
+    }
+  });
+});
