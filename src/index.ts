@@ -20,5 +20,6 @@ export type { DiskSource, SourceExtent, SourceIdentity } from './sources/contrac
 export { type OpenDiskOptions, openDisk } from './sources/open-disk.ts';
 export { diskPath, findDisks, requireRaw } from './sources/volume.ts';
 export type { ExportTarget, Receipt, Seal, TransferContext } from './targets/contract.ts';
+export { createHttpTarget, type HttpTargetOptions } from './targets/http/http-target.ts';
 export { createDestinationPolicy, type DestinationPolicy, type DestinationRules } from './targets/policy/destination-policy.ts';
 export { createStdoutTarget } from './targets/stdout/stdout-target.ts';

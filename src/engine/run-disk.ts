@@ -90,7 +90,8 @@ export async function runDisk(plan: DiskPlan, rules: DiskRules, state: DiskState
         observer.onProgress?.(state);
       },
       seal: async () => {
-        enter('Verifying');
+        // For the second time where a server has sent the image elsewhere at its end.
+        if (state.phase !== 'Verifying') enter('Verifying');
         const sha256 = await digested?.sha256(signal);
         // Last: what was hashed was read before.
         await prepared.seal();

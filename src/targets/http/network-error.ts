@@ -1,0 +1,35 @@
+/** What a connection that failed is called. */
+
+import { DiskliftError } from '../../common/errors.ts';
+
+/** OpenSSL's reasons, as Node names them, and Node's own for a certificate of somebody else. */
+const CERTIFICATE_CODES = /^(CERT_|ERR_TLS_CERT|ERR_SSL_|SELF_SIGNED_|DEPTH_ZERO_|UNABLE_TO_|HOSTNAME_MISMATCH|INVALID_CA|EPROTO$)/;
+
+/** @param where the URL as it may be shown */
+export function networkError(where: string, error: unknown): DiskliftError {
+  if (error instanceof DiskliftError) return error;
+  const { code = '', message = String(error) } = error as NodeJS.ErrnoException;
+  // A certificate does not get better by another attempt.
+  if (CERTIFICATE_CODES.test(code))
+    return new DiskliftError('DestinationUnreachable', `${where}: TLS: ${tlsReason(code, message)}`, error, { retryable: false });
+  return new DiskliftError('DestinationUnreachable', `${where}: ${REASONS[code] ?? (code || message)}`, error);
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'the connection was reset',
+  EPIPE: 'the connection was closed',
+  ENOTFOUND: 'the name has no address',
+  EAI_AGAIN: 'the name cannot be resolved now',
+  ETIMEDOUT: 'the connection timed out',
+  EHOSTUNREACH: 'no route to the host',
+  ENETUNREACH: 'no route to the network',
+};
+
+function tlsReason(code: string, message: string): string {
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') return 'the certificate is for another name';
+  if (code === 'CERT_HAS_EXPIRED') return 'the certificate has expired';
+  if (/SELF_SIGNED|UNABLE_TO|DEPTH_ZERO/.test(code)) return 'the certificate is signed by an authority that is not trusted';
+  const alert = /alert ([a-z ]+)/i.exec(message)?.[1];
+  return alert === undefined ? code : `${code} (${alert.trim()})`;
+}

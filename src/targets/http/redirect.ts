@@ -1,0 +1,30 @@
+/** Where an upload goes when the server sends it elsewhere (307 and 308, which keep method and body). */
+
+import { DiskliftError } from '../../common/errors.ts';
+import { publicUrl } from './public-url.ts';
+
+/** What one request is made of. Everything in `headers` and `tls` may be secret. */
+export interface Origin {
+  url: URL;
+  /** The caller's headers. */
+  headers: Readonly<Record<string, string>>;
+  tls: { certificate?: string | undefined; key?: string | undefined; ca?: string | undefined; serverName?: string | undefined };
+}
+
+/**
+ * To another origin goes nothing that the first was trusted with: no header, no user of the URL, no client certificate.
+ * @throws DiskliftError `DestinationRejected` for a place that makes no sense, or that is less protected
+ */
+export function followRedirect(from: Origin, location: string | undefined): Origin {
+  const where = publicUrl(from.url);
+  if (location === undefined || !URL.canParse(location, from.url.href))
+    throw new DiskliftError('DestinationRejected', `${where}: redirects to nowhere`);
+  const url = new URL(location, from.url);
+  if (url.protocol !== 'https:' && url.protocol !== 'http:')
+    throw new DiskliftError('DestinationRejected', `${where}: redirects to ${url.protocol}`);
+  if (from.url.protocol === 'https:' && url.protocol === 'http:')
+    throw new DiskliftError('DestinationRejected', `${where}: redirects from https to http, ${publicUrl(url)}`);
+  if (url.origin === from.url.origin) return { ...from, url };
+  const { ca } = from.tls;
+  return { url, headers: {}, tls: { ca } };
+}
