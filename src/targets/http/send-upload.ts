@@ -90,7 +90,7 @@ export async function sendUpload(upload: Upload): Promise<{ answer: Answer; seal
 
   try {
     await within(Promise.race([connection.connected, connection.answered]), limits.connectMs, 'no connection');
-    if (upload.expectContinue) await within(connection.mayContinue(limits.continueMs), limits.answerMs, 'no answer');
+    if (upload.expectContinue) await leaveToSend(connection, upload);
     if (!connection.hasAnswered()) await sendBody();
     return { answer: await within(connection.answered, limits.answerMs, 'no answer'), seal };
   } catch (error) {
@@ -128,8 +128,8 @@ interface Connection {
   connected: Promise<void>;
   answered: Promise<Answer>;
   hasAnswered(): boolean;
-  /** Ends when the server has said 100, has answered, or has been silent for so long that it never will say it. */
-  mayContinue(limitMs: number): Promise<void>;
+  /** The server has said 100. */
+  continued: Promise<void>;
   end(lastBytes: Uint8Array): void;
 }
 
@@ -166,18 +166,24 @@ function watch(request: http.ClientRequest, clock: Clock): Connection {
   for (const promise of [connected, answered]) promise.catch(() => {});
   return {
     connected,
+    continued,
     answered,
     hasAnswered: () => hasAnswered,
-    async mayContinue(limitMs) {
-      const stop = new AbortController();
-      await Promise.race([continued, answered, clock.delay(limitMs, stop.signal)]);
-      stop.abort(new DiskliftError('Cancelled', 'continued'));
-    },
     end(lastBytes) {
       hasEnded = true;
       request.end(lastBytes);
     },
   };
+}
+
+/** Waits until the server has said 100, has answered, or has been silent for so long that it will not say it. */
+async function leaveToSend({ continued, answered }: Connection, { clock, context, limits }: Upload): Promise<void> {
+  const stop = new AbortController();
+  try {
+    await abortable(Promise.race([continued, answered, clock.delay(limits.continueMs, stop.signal)]), context.signal);
+  } finally {
+    stop.abort(new DiskliftError('Cancelled', 'heard'));
+  }
 }
 
 async function textOf(response: http.IncomingMessage): Promise<string> {
