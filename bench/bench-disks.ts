@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, renameSync, statfsSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { createRandom } from '../test/helpers/seed.ts';
 
 const MIB = 1024 * 1024;
 const GIB = 1024 * MIB;
@@ -17,17 +18,6 @@ export const REGION = { count: 32, sizeBytes: 256 * MIB, dataBytes: 64 * MIB, ze
 
 /** 1.5 GiB in 4,000 pieces. */
 const PIECE = { count: 4000, sizeBytes: 393_216, seed: 20_261_124 };
-
-/** mulberry32: the same places on every machine. */
-function createRandom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 async function fillMixed(file: FileHandle): Promise<void> {
   await file.truncate(REGION.count * REGION.sizeBytes);

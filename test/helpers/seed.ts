@@ -4,3 +4,14 @@ export const SEED = Number(process.env.DISKLIFT_TEST_SEED ?? 20_261_124);
 
 /** Appended to a test's title. */
 export const SEED_TEXT = `(seed ${SEED})`;
+
+/** mulberry32: the same numbers on every machine. @returns a function that gives numbers from 0 up to, and not with, 1 */
+export function createRandom(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
