@@ -76,6 +76,7 @@ function doorRule([room, { from = `^src/${room}/`, mayUse, reason }]) {
 const SDK_HOMES = {
   '@kubernetes/client-node': 'kubernetes',
   '@aws-sdk/[^/]+': 'targets/s3',
+  '@smithy/[^/]+': 'targets/s3',
   'prom-client': 'metrics',
   express: 'http',
   koffi: 'native',

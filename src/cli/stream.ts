@@ -44,6 +44,7 @@ async function streamImage(image: string, flags: StreamFlags, context: CommandCo
     progress.begin('stream', prepared.image.sizeBytes);
     await composeStdoutTarget(context.libc).send(prepared.image, {
       signal: context.signal,
+      saveResume: async () => {},
       progress: (sentBytes) => progress.update(sentBytes),
       seal: async () => {
         await prepared.seal();

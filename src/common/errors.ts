@@ -15,6 +15,7 @@ export type ErrorCode =
   | 'CredentialsInvalid'
   | 'ChecksumMismatch'
   | 'DeadlineExceeded'
+  | 'ExecutorLost'
   | 'Cancelled';
 
 const RETRYABLE: ReadonlySet<ErrorCode> = new Set(['SourceReadError', 'SourceChanged', 'DestinationUnreachable', 'ChecksumMismatch']);

@@ -2,7 +2,7 @@
 
 import type { DiskliftError } from '../common/errors.ts';
 import type { PreparedImage } from '../image/prepare-image.ts';
-import type { Receipt } from '../targets/contract.ts';
+import type { Receipt, ResumeState } from '../targets/contract.ts';
 import type { Phase } from './phases.ts';
 
 /** One disk of an export, as it stands. Sizes are bytes. */
@@ -17,13 +17,15 @@ export interface DiskState {
   virtualBytes?: number;
   /** In the last scan. */
   scannedBytes: number;
-  /** Known once the disk has been scanned, as `metadataBytes` and `clusters` are. */
+  /** Known once the disk has been scanned, as `metadataBytes` and `map` are. */
   imageBytes?: number;
   /** The part of the image in front of its data. */
   metadataBytes?: number;
-  clusters?: PreparedImage['layout']['map']['clusters'];
+  map?: PreparedImage['layout']['map'];
   /** In the current attempt. */
   sentBytes: number;
+  /** What the destination holds open for this disk. */
+  upload?: ResumeState | undefined;
   /** There when the disk has arrived. */
   receipt?: Receipt;
   /** Of the last attempt that failed. */

@@ -2,13 +2,14 @@
 
 import { cancelledError, throwIfAborted } from '../common/abortable.ts';
 import { type Backoff, backoffDelayMs } from '../common/backoff.ts';
-import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { type DigestedImage, digestImage } from '../image/digest.ts';
 import { type ImageOptions, type PreparedImage, prepareImage } from '../image/prepare-image.ts';
 import type { DiskSource } from '../sources/contract.ts';
 import type { ExportTarget } from '../targets/contract.ts';
-import type { DiskState, ExportObserver } from './observer.ts';
+import { abandonUpload } from './abandon-upload.ts';
+import type { EngineContext } from './context.ts';
+import type { DiskState } from './observer.ts';
 import { type Phase, step } from './phases.ts';
 
 export interface DiskPlan extends ImageOptions {
@@ -17,6 +18,8 @@ export interface DiskPlan extends ImageOptions {
   openSource(): Promise<DiskSource>;
   /** Called for each attempt: credentials are read anew. */
   createTarget(): Promise<ExportTarget>;
+  /** Where another process has left off. */
+  state?: DiskState | undefined;
 }
 
 export interface DiskRules {
@@ -25,88 +28,73 @@ export interface DiskRules {
   backoffLimit: number;
 }
 
-export interface EngineContext {
-  signal: AbortSignal;
-  clock: Clock;
-  /** Gives numbers from 0 up to, and not with, 1. */
-  random(): number;
-  observer: ExportObserver;
-  /** Takes one line about what is worth knowing but stops nothing. */
-  warn(message: string): void;
-}
-
 const BACKOFF: Backoff = { baseMs: 2000, capMs: 300_000 };
 
 /** What is kept from one attempt to the next: the scan, and what has been hashed. */
-interface Prepared extends AsyncDisposable {
+interface Prepared {
   prepared: PreparedImage;
   digested: DigestedImage | undefined;
 }
 
 /**
  * Brings one disk to its destination.
- * @param state is kept up to date and ends Succeeded, Failed or Cancelled
+ * @param state is kept up to date and ends Succeeded, Failed or Cancelled; or Pending, when the executor was lost
  * @throws only what is no DiskliftError: mistakes of this program
  */
-export async function runDisk(plan: DiskPlan, rules: DiskRules, state: DiskState, context: EngineContext): Promise<void> {
-  const { signal, observer } = context;
-  let kept: Prepared | undefined;
+export function runDisk(plan: DiskPlan, rules: DiskRules, state: DiskState, context: EngineContext): Promise<void> {
+  return new DiskRun(plan, rules, state, context).run();
+}
 
-  function enter(phase: Phase): void {
-    state.phase = step(state.phase, phase);
-    observer.onChange?.(state);
+class DiskRun {
+  private readonly plan: DiskPlan;
+  private readonly rules: DiskRules;
+  private readonly state: DiskState;
+  private readonly context: EngineContext;
+  private kept: Prepared | undefined;
+
+  constructor(plan: DiskPlan, rules: DiskRules, state: DiskState, context: EngineContext) {
+    this.plan = plan;
+    this.rules = rules;
+    this.state = state;
+    this.context = context;
   }
 
-  async function prepare(): Promise<Prepared> {
-    enter('Scanning');
-    const prepared = await prepareImage({
-      ...plan,
-      signal,
-      warn: context.warn,
-      onOpen: (virtualBytes) => {
-        state.virtualBytes = virtualBytes;
-        observer.onChange?.(state);
-      },
-      onScanned: (scannedBytes) => {
-        state.scannedBytes = scannedBytes;
-        observer.onProgress?.(state);
-      },
-    });
-    const digested = rules.checksum === 'SHA256' ? digestImage(prepared.image) : undefined;
-    return { prepared, digested, [Symbol.asyncDispose]: () => prepared[Symbol.asyncDispose]() };
+  async run(): Promise<void> {
+    const { state, context } = this;
+    try {
+      for (;;) {
+        const failure = await this.attempt();
+        if (failure === undefined) return this.enter('Succeeded');
+        state.failure = failure;
+        if (failure.code === 'ExecutorLost') {
+          // Not the disk's attempt that failed: somebody else will make it.
+          state.attempts -= 1;
+          return this.enter('Pending');
+        }
+        if (failure.code === 'SourceChanged') await this.forgetScan();
+        if (context.signal.aborted || !failure.retryable) return await this.end(failure);
+        if (state.attempts > this.rules.backoffLimit)
+          return await this.end(new DiskliftError(failure.code, `${failure.message} (after ${state.attempts} attempts)`, failure));
+        await this.backOff(failure);
+      }
+    } finally {
+      await this.forgetScan();
+    }
   }
 
-  async function send({ prepared, digested }: Prepared): Promise<void> {
-    state.imageBytes = prepared.image.sizeBytes;
-    state.metadataBytes = prepared.layout.dataOffset;
-    state.clusters = prepared.layout.map.clusters;
-    state.sentBytes = 0;
-    enter('Streaming');
-    const target = await plan.createTarget();
-    state.receipt = await target.send(digested?.image ?? prepared.image, {
-      signal,
-      progress: (sentBytes) => {
-        state.sentBytes = sentBytes;
-        observer.onProgress?.(state);
-      },
-      seal: async () => {
-        // For the second time where a server has sent the image elsewhere at its end.
-        if (state.phase !== 'Verifying') enter('Verifying');
-        const sha256 = await digested?.sha256(signal);
-        // Last: what was hashed was read before.
-        await prepared.seal();
-        return sha256 === undefined ? {} : { sha256 };
-      },
-    });
+  private enter(phase: Phase): void {
+    this.state.phase = step(this.state.phase, phase);
+    this.context.observer.onChange?.(this.state);
   }
 
   /** @returns the failure of the attempt, or undefined when the disk has arrived */
-  async function attempt(): Promise<DiskliftError | undefined> {
-    state.attempts += 1;
+  private async attempt(): Promise<DiskliftError | undefined> {
+    const { signal } = this.context;
+    this.state.attempts += 1;
     try {
       throwIfAborted(signal);
-      kept ??= await prepare();
-      await send(kept);
+      this.kept ??= await this.prepare();
+      await this.send(this.kept);
       return undefined;
     } catch (error) {
       // What a transfer that is torn down reports says nothing of why.
@@ -116,34 +104,89 @@ export async function runDisk(plan: DiskPlan, rules: DiskRules, state: DiskState
     }
   }
 
-  try {
-    for (;;) {
-      const failure = await attempt();
-      if (failure === undefined) return enter('Succeeded');
-      state.failure = failure;
-      if (failure.code === 'SourceChanged') {
-        await kept?.[Symbol.asyncDispose]();
-        kept = undefined;
-      }
-      if (signal.aborted || !failure.retryable) return enter(failure.code === 'Cancelled' ? 'Cancelled' : 'Failed');
-      if (state.attempts > rules.backoffLimit) {
-        state.failure = new DiskliftError(failure.code, `${failure.message} (after ${state.attempts} attempts)`, failure);
-        return enter('Failed');
-      }
-      const { retryAfterMs } = failure;
-      const delayMs = backoffDelayMs(BACKOFF, { failedAttempts: state.attempts, retryAfterMs }, context.random);
-      enter('Pending');
-      observer.onRetry?.(state, failure, delayMs);
-      await wait(delayMs);
-    }
-  } finally {
-    await kept?.[Symbol.asyncDispose]();
+  private async prepare(): Promise<Prepared> {
+    const { plan, state, context } = this;
+    this.enter('Scanning');
+    const prepared = await prepareImage({
+      ...plan,
+      signal: context.signal,
+      warn: context.warn,
+      onOpen: (virtualBytes) => {
+        state.virtualBytes = virtualBytes;
+        context.observer.onChange?.(state);
+      },
+      onScanned: (scannedBytes) => {
+        state.scannedBytes = scannedBytes;
+        context.observer.onProgress?.(state);
+      },
+    });
+    state.imageBytes = prepared.image.sizeBytes;
+    state.metadataBytes = prepared.layout.dataOffset;
+    state.map = prepared.layout.map;
+    const digested = this.rules.checksum === 'SHA256' ? digestImage(prepared.image) : undefined;
+    return { prepared, digested };
   }
 
-  /** An abort ends the wait; the next attempt finds it. */
-  async function wait(delayMs: number): Promise<void> {
-    await context.clock.delay(delayMs, signal).catch((error: unknown) => {
+  private async send({ prepared, digested }: Prepared): Promise<void> {
+    const { plan, state, context } = this;
+    const { signal, keeper } = context;
+    state.sentBytes = 0;
+    this.enter('Streaming');
+    const target = await plan.createTarget();
+    // Parts of another image: of the disk before it changed, or of other options.
+    if (state.upload !== undefined && state.upload.fingerprint !== prepared.image.fingerprint) await abandonUpload(state, target, context);
+    state.receipt = await target.send(digested?.image ?? prepared.image, {
+      signal,
+      resume: state.upload,
+      saveResume: async (upload) => {
+        state.upload = upload;
+        await keeper.save();
+      },
+      progress: (sentBytes) => {
+        state.sentBytes = sentBytes;
+        context.observer.onProgress?.(state);
+      },
+      seal: async () => {
+        // For the second time where a server has sent the image elsewhere at its end.
+        if (state.phase !== 'Verifying') this.enter('Verifying');
+        const sha256 = await digested?.sha256(signal);
+        // Behind everything that is read; and the claim last, because the wait for it may be long.
+        await prepared.seal();
+        await keeper.confirm();
+        return sha256 === undefined ? {} : { sha256 };
+      },
+    });
+  }
+
+  private async backOff(failure: DiskliftError): Promise<void> {
+    const { state, context } = this;
+    const { retryAfterMs } = failure;
+    const delayMs = backoffDelayMs(BACKOFF, { failedAttempts: state.attempts, retryAfterMs }, context.random);
+    this.enter('Pending');
+    context.observer.onRetry?.(state, failure, delayMs);
+    // An abort ends the wait; the next attempt finds it.
+    await context.clock.delay(delayMs, context.signal).catch((error: unknown) => {
       if (!(error instanceof DiskliftError)) throw error;
     });
+  }
+
+  private async end(failure: DiskliftError): Promise<void> {
+    const { plan, state, context } = this;
+    state.failure = failure;
+    this.enter(failure.code === 'Cancelled' ? 'Cancelled' : 'Failed');
+    if (state.upload === undefined) return;
+    try {
+      await abandonUpload(state, await plan.createTarget(), context);
+    } catch (error) {
+      if (!(error instanceof DiskliftError)) throw error;
+      // The disk has ended, whatever becomes of it; `upload` tells what is still there.
+      context.warn(`${plan.path}: an upload is left at the destination: ${error.message}`);
+    }
+  }
+
+  private async forgetScan(): Promise<void> {
+    const last = this.kept;
+    this.kept = undefined;
+    await last?.prepared[Symbol.asyncDispose]();
   }
 }

@@ -13,6 +13,9 @@ export interface StreamRange {
 export interface VirtualImage {
   /** Exact, known before any byte is read. */
   readonly sizeBytes: number;
+  /** Of the disk that the image holds. */
+  readonly virtualSizeBytes: number;
+  readonly clusterSizeBytes: number;
   /** Equal fingerprints mean equal bytes: it covers the options, the layout and the source's identity. */
   readonly fingerprint: string;
   /** Fills the whole of `buffer` with the image's bytes from `offset` on. @throws as {@link DiskSource.read} */

@@ -60,6 +60,8 @@ export function createVirtualImage({ source, layout, identity }: VirtualImageInp
 
   return {
     sizeBytes: layout.imageSizeBytes,
+    virtualSizeBytes: layout.virtualSizeBytes,
+    clusterSizeBytes: layout.options.clusterSizeBytes,
     get fingerprint() {
       fingerprint ??= fingerprintOf(layout, identity);
       return fingerprint;

@@ -28,14 +28,14 @@ function createGrowth(): (value: number) => number {
 
 export function createDiskCounts(): DiskCounts {
   const [scanned, data, metadata, sent] = [createGrowth(), createGrowth(), createGrowth(), createGrowth()] as const;
-  let counted: DiskState['clusters'];
+  let counted: DiskState['map'];
 
   return {
     advance(state) {
-      const { clusterSizeBytes, virtualBytes, scannedBytes, sentBytes, metadataBytes = 0, clusters } = state;
+      const { clusterSizeBytes, virtualBytes, scannedBytes, sentBytes, metadataBytes = 0, map } = state;
       // Clusters that are known because another scan has found them: each scan decides anew.
-      const found = clusters === counted ? undefined : clusters;
-      counted = clusters;
+      const found = map === counted ? undefined : map?.clusters;
+      counted = map;
       // Only the last cluster of a disk may be a part of one.
       const scannedClusters =
         scannedBytes === virtualBytes ? Math.ceil(scannedBytes / clusterSizeBytes) : Math.floor(scannedBytes / clusterSizeBytes);

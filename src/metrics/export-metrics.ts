@@ -15,8 +15,8 @@ export interface ObservedExport {
 
 export interface ExportMeter {
   observer: ExportObserver;
-  /** The export has ended. */
-  end(result: (typeof RESULTS)[number]): void;
+  /** The export has ended here; with Pending another process will go on with it. */
+  end(result: (typeof RESULTS)[number] | 'Pending'): void;
   /** Removes the export's own series. Whoever scrapes must have had the time to see the last values. */
   forget(): void;
 }
@@ -67,6 +67,7 @@ export function createExportMetrics({ version, clock }: { version: string; clock
       },
       end(result) {
         metrics.active.dec();
+        if (result === 'Pending') return;
         metrics.exports.inc({ destination, result });
         metrics.duration.observe({ destination, result }, (clock.monotonicMs() - startMs) / 1000);
       },

@@ -1,15 +1,33 @@
-/** Where images go. */
+/** Where images go. Every implementation passes test/contract/export-target.ts. */
 
 import type { VirtualImage } from '../image/contract.ts';
 
+/** What a later attempt, or another process, needs to go on with a transfer that the peer holds open. Holds no secret. */
+export interface ResumeState {
+  /** The peer's name for what it holds: the id of a multipart upload. */
+  id: string;
+  /** Parts are ranges of the image of this length, but for the last. */
+  partSizeBytes: number;
+  /** Of the image that the parts belong to; parts of another one must not be mixed with them. */
+  fingerprint: string;
+}
+
 export interface TransferContext {
   signal: AbortSignal;
-  /** Called with the number of bytes sent so far. */
+  /** What an earlier attempt has saved. Its fingerprint is that of the image; the caller has made sure of it. */
+  resume?: ResumeState | undefined;
+  /**
+   * To be called when the peer has begun to hold something that outlives the connection, before anything is put into it; and
+   * with undefined when it holds it no longer. When the promise resolves, the state survives the death of this process.
+   */
+  saveResume(state: ResumeState | undefined): Promise<void>;
+  /** Called with the number of bytes that need not be sent again in this attempt; never more than the image has. */
   progress(sentBytes: number): void;
   /**
    * To be called when everything has been read and before the image can become complete at the peer.
    * @returns the SHA-256 of the image, in hex, when one was asked for
-   * @throws DiskliftError `SourceChanged`; then the peer must not get the rest.
+   * @throws DiskliftError `SourceChanged`, or `ExecutorLost` when the export belongs to somebody else by now; then the
+   * peer must not get the rest.
    */
   seal(): Promise<Seal>;
 }
@@ -32,6 +50,11 @@ export interface Receipt {
 }
 
 export interface ExportTarget {
-  /** Sends the whole image or throws a DiskliftError; after an error no complete image is at the peer. */
+  /**
+   * Sends the whole image or throws a DiskliftError; after an error no complete image is at the peer. What it has saved by
+   * `saveResume` stays there for the next attempt.
+   */
   send(image: VirtualImage, context: TransferContext): Promise<Receipt>;
+  /** Has the peer drop what `resume` names. Nothing to drop is no error. @throws DiskliftError when the peer may still hold it */
+  abandon(resume: ResumeState, signal: AbortSignal): Promise<void>;
 }

@@ -10,6 +10,7 @@ import { type ExportResult, runExport } from '../../src/engine/run-export.ts';
 import { createHttpTarget } from '../../src/targets/http/http-target.ts';
 import { type HttpSink, startHttpSink } from '../helpers/http-sink.ts';
 import { DEFAULT_OPTIONS, NEVER, openSource } from '../helpers/image-in-process.ts';
+import { NO_KEEPER } from '../helpers/no-keeper.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';
 import { createRandom, SEED, SEED_TEXT } from '../helpers/seed.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
@@ -67,7 +68,7 @@ describe('export to an HTTP server', function () {
     };
     return runExport(
       { checksum: 'SHA256', backoffLimit, disks: [plan] },
-      { signal: NEVER, clock: createTestClock(), random: Math.random, warn: assert.fail, observer: {} },
+      { signal: NEVER, keeper: NO_KEEPER, clock: createTestClock(), random: Math.random, warn: assert.fail, observer: {} },
     );
   }
 
@@ -123,7 +124,7 @@ describe('export to an HTTP server', function () {
   it(`ends right or with a reason over 60 exports with faults at random ${SEED_TEXT}`, async () => {
     const random = createRandom(SEED);
     const faults = Object.entries(FAULTS);
-    const ends = { Succeeded: 0, Failed: 0, Cancelled: 0 };
+    const ends = { Succeeded: 0, Failed: 0, Cancelled: 0, Pending: 0 };
     for (let round = 0; round < 60; round += 1) {
       const chosen = Array.from({ length: Math.floor(random() * 4) }, () => faults[Math.floor(random() * faults.length)] ?? assert.fail());
       await using sink = await startFaultySink(

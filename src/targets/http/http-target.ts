@@ -3,6 +3,7 @@
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import type { ExportTarget, Receipt, Seal } from '../contract.ts';
+import type { TlsMaterial } from '../tls-material.ts';
 import { type Answer, judgeAnswer } from './judge-answer.ts';
 import { publicUrl } from './public-url.ts';
 import { followRedirect, type Origin } from './redirect.ts';
@@ -17,8 +18,7 @@ export interface HttpTargetOptions {
   headers?: Readonly<Record<string, string>>;
   /** Refuse to replace what is there (RFC 9110, section 13.1.2). */
   ifNoneMatch?: boolean;
-  /** PEM texts. */
-  tls?: Origin['tls'];
+  tls?: TlsMaterial;
   clock: Clock;
   limits?: Partial<UploadLimits>;
 }
@@ -52,6 +52,8 @@ export function createHttpTarget(options: HttpTargetOptions): ExportTarget {
         } else throw refusal(verdict, publicUrl(origin.url));
       }
     },
+    // A request that is cut leaves nothing at a server that could be gone on with.
+    abandon: async () => {},
   };
 }
 

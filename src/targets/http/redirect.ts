@@ -1,6 +1,7 @@
 /** Where an upload goes when the server sends it elsewhere (307 and 308, which keep method and body). */
 
 import { DiskliftError } from '../../common/errors.ts';
+import type { TlsMaterial } from '../tls-material.ts';
 import { publicUrl } from './public-url.ts';
 
 /** What one request is made of. Everything in `headers` and `tls` may be secret. */
@@ -8,7 +9,7 @@ export interface Origin {
   url: URL;
   /** The caller's headers. */
   headers: Readonly<Record<string, string>>;
-  tls: { certificate?: string | undefined; key?: string | undefined; ca?: string | undefined; serverName?: string | undefined };
+  tls: TlsMaterial;
 }
 
 /**

@@ -39,7 +39,7 @@ interface Output {
 }
 
 export function createStdoutTarget(output: Output): ExportTarget {
-  return { send: (image, context) => new Transfer(output, image, context).run() };
+  return { send: (image, context) => new Transfer(output, image, context).run(), abandon: async () => {} };
 }
 
 class Transfer {

@@ -8,6 +8,7 @@ import { type ExportPlan, type ExportResult, runExport } from '../../../src/engi
 import type { VirtualImage } from '../../../src/image/contract.ts';
 import type { ExportTarget, Receipt, TransferContext } from '../../../src/targets/contract.ts';
 import { DEFAULT_OPTIONS, openSource } from '../../helpers/image-in-process.ts';
+import { NO_KEEPER } from '../../helpers/no-keeper.ts';
 import { createDisk } from '../../helpers/sparse-disk.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 import { createTestClock, type TestClock } from '../../helpers/test-clock.ts';
@@ -53,6 +54,7 @@ describe('engine', () => {
         calls += 1;
         return send(image, context, calls);
       },
+      abandon: async () => {},
     };
     return {
       path,
@@ -72,6 +74,7 @@ describe('engine', () => {
       { checksum: 'SHA256', backoffLimit: 2, ...rules, disks },
       {
         signal: cancel.signal,
+        keeper: NO_KEEPER,
         clock,
         random: () => 0.5,
         warn: assert.fail,
@@ -86,9 +89,9 @@ describe('engine', () => {
   it('brings every disk to its destination, through all phases, and keeps its facts', async () => {
     const { phase, disks, failure } = await run({ 'a.img': take, 'b.img': take });
     assert.deepEqual([phase, failure], ['Succeeded', undefined]);
-    for (const { phase: diskPhase, attempts, virtualBytes, scannedBytes, sentBytes, imageBytes, clusters, receipt } of disks) {
+    for (const { phase: diskPhase, attempts, virtualBytes, scannedBytes, sentBytes, imageBytes, map, receipt } of disks) {
       assert.deepEqual([diskPhase, attempts, virtualBytes, scannedBytes], ['Succeeded', 1, 4 * MIB, 4 * MIB]);
-      assert.deepEqual(clusters, { total: 64, data: 32, zero: 0, hole: 32 });
+      assert.deepEqual(map?.clusters, { total: 64, data: 32, zero: 0, hole: 32 });
       assert.ok(imageBytes !== undefined && imageBytes > 2 * MIB);
       assert.equal(sentBytes, imageBytes);
       assert.equal(receipt?.sizeBytes, imageBytes);
@@ -179,6 +182,7 @@ describe('engine', () => {
       { checksum: 'None', backoffLimit: 2, disks: [plan] },
       {
         signal: cancel.signal,
+        keeper: NO_KEEPER,
         clock: systemClock,
         random: () => 0.99,
         warn: assert.fail,

@@ -26,9 +26,11 @@ describe('digest', () => {
   function counted(): VirtualImage {
     const { image } = opened;
     return {
-      sizeBytes: image.sizeBytes,
-      fingerprint: image.fingerprint,
-      read: image.read,
+      ...image,
+      async read(buffer, offset, signal) {
+        await image.read(buffer, offset, signal);
+        readBytes += buffer.length;
+      },
       async *stream(range) {
         for await (const chunk of image.stream(range)) {
           readBytes += chunk.length;
@@ -71,5 +73,21 @@ describe('digest', () => {
     await drain(image, 0, MIB);
     await drain(image, MIB + 1, 3 * MIB);
     assert.equal(await sha256(NEVER), expected);
+  });
+
+  it('is that of parts that were read in order, and of parts that were read at once', async () => {
+    for (const isInOrder of [true, false]) {
+      readBytes = 0;
+      const { image, sha256 } = digestImage(counted());
+      const reads: Promise<void>[] = [];
+      for (let at = 0; at < image.sizeBytes; at += 3 * MIB) {
+        const read = image.read(Buffer.alloc(Math.min(3 * MIB, image.sizeBytes - at)), at, NEVER);
+        if (isInOrder) await read;
+        reads.push(read);
+      }
+      await Promise.all(reads);
+      assert.equal(await sha256(NEVER), expected);
+      if (isInOrder) assert.equal(readBytes, image.sizeBytes, 'read more than once');
+    }
   });
 });

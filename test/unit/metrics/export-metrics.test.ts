@@ -5,6 +5,7 @@ import { METRICS } from '../../../src/metrics/catalogue.ts';
 import { createExportMetrics, type ExportMetrics } from '../../../src/metrics/export-metrics.ts';
 import type { ExportTarget } from '../../../src/targets/contract.ts';
 import { DEFAULT_OPTIONS, NEVER, openSource } from '../../helpers/image-in-process.ts';
+import { NO_KEEPER } from '../../helpers/no-keeper.ts';
 import { createDisk } from '../../helpers/sparse-disk.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 import { createTestClock, type TestClock } from '../../helpers/test-clock.ts';
@@ -42,11 +43,11 @@ describe('export metrics', () => {
       qcow2: DEFAULT_OPTIONS,
       zeroDetection: 'content' as const,
       openSource: () => openSource(file),
-      createTarget: async () => ({ send }),
+      createTarget: async () => ({ send, abandon: async () => {} }),
     };
     const { phase, disks } = await runExport(
       { checksum: 'None', backoffLimit: 3, disks: [disk] },
-      { signal: NEVER, clock, random: () => 0.5, warn: assert.fail, observer: meter.observer },
+      { signal: NEVER, keeper: NO_KEEPER, clock, random: () => 0.5, warn: assert.fail, observer: meter.observer },
     );
     meter.end(phase);
     if (forget) meter.forget();

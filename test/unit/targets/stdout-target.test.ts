@@ -11,6 +11,7 @@ import { NEVER, openImage } from '../../helpers/image-in-process.ts';
 import { runCommand } from '../../helpers/run-command.ts';
 import { createDisk } from '../../helpers/sparse-disk.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
+import { transferContext } from '../../helpers/transfer-context.ts';
 
 const MIB = 1024 * 1024;
 
@@ -35,10 +36,6 @@ describe('stdout target', () => {
     return openImage(await createDisk(temp('disk.img'), 32 * MIB, parts));
   }
 
-  function contextWith(changes: Partial<TransferContext>): TransferContext {
-    return { signal: NEVER, progress: () => {}, seal: async () => ({}), ...changes };
-  }
-
   /** Sends the image of the disk and gives what arrived. */
   async function send(kind: 'pipe' | 'file', changeLibc: (libc: Libc) => Libc, context: Partial<TransferContext> = {}) {
     const libc = loadLibc();
@@ -54,7 +51,7 @@ describe('stdout target', () => {
     const fd = openSync(kind === 'pipe' ? temp('fifo') : temp('out'), 'w');
     let failure: unknown;
     try {
-      const receipt = await createStdoutTarget({ fd, libc: changeLibc(libc) }).send(opened.image, contextWith(context));
+      const receipt = await createStdoutTarget({ fd, libc: changeLibc(libc) }).send(opened.image, transferContext(context));
       assert.deepEqual(receipt, { location: 'stdout', sizeBytes: expected.length, proof: 'close' });
     } catch (error) {
       failure = error;

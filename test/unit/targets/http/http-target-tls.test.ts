@@ -5,10 +5,11 @@ import { systemClock } from '../../../../src/common/clock.ts';
 import { DiskliftError } from '../../../../src/common/errors.ts';
 import { createHttpTarget, type HttpTargetOptions } from '../../../../src/targets/http/http-target.ts';
 import { startHttpSink } from '../../../helpers/http-sink.ts';
-import { type ImageInProcess, NEVER, openImage } from '../../../helpers/image-in-process.ts';
+import { type ImageInProcess, openImage } from '../../../helpers/image-in-process.ts';
 import { createDisk } from '../../../helpers/sparse-disk.ts';
 import { useTempDir } from '../../../helpers/temp-dir.ts';
 import { createTestAuthority, type TestAuthority } from '../../../helpers/test-authority.ts';
+import { transferContext } from '../../../helpers/transfer-context.ts';
 
 const MIB = 1024 * 1024;
 
@@ -27,7 +28,7 @@ describe('http target over TLS', () => {
     await using sink = await startHttpSink({ tls: server });
     const target = createHttpTarget({ url: `${sink.url}/x`, method: 'PUT', clock: systemClock, ...(tls === undefined ? {} : { tls }) });
     try {
-      await target.send(opened.image, { signal: NEVER, progress: () => {}, seal: async () => ({}) });
+      await target.send(opened.image, transferContext());
       return sink.complete.get('/x')?.length ?? 0;
     } catch (error) {
       assert.ok(error instanceof DiskliftError, String(error));

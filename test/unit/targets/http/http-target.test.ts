@@ -10,6 +10,7 @@ import { type HttpSink, type HttpSinkOptions, startHttpSink } from '../../../hel
 import { type ImageInProcess, NEVER, openImage } from '../../../helpers/image-in-process.ts';
 import { createDisk } from '../../../helpers/sparse-disk.ts';
 import { useTempDir } from '../../../helpers/temp-dir.ts';
+import { transferContext } from '../../../helpers/transfer-context.ts';
 
 const MIB = 1024 * 1024;
 const SECRET = 'hunter2';
@@ -45,7 +46,7 @@ describe('http target', () => {
     const target = createHttpTarget({ url: use?.(sink) ?? sink.url + PATH, method: 'PUT', clock: systemClock, ...options });
     const progress: number[] = [];
     const startMs = performance.now();
-    const full: TransferContext = { signal: NEVER, progress: (bytes) => progress.push(bytes), seal: async () => ({ sha256 }), ...context };
+    const full = transferContext({ progress: (bytes) => progress.push(bytes), seal: async () => ({ sha256 }), ...context });
     try {
       const receipt = await target.send(opened.image, full);
       return { receipt, sink, progress, tookMs: performance.now() - startMs };

@@ -1,0 +1,58 @@
+/** Where requests come from and their status goes: the API server, or a directory of manifests. */
+
+import type { DiskExport, DiskExportStatus } from './disk-export.ts';
+
+/** What the store holds under a key. */
+export type StoredRequest =
+  /** Valid, with all defaults filled in. */
+  | { kind: 'request'; request: DiskExport; deleting: boolean }
+  /** Somebody has asked for something that cannot be done as it stands. */
+  | { kind: 'invalid'; message: string; status: DiskExportStatus | undefined };
+
+/** A Secret or a ConfigMap: its entries, decoded. */
+export interface ReferencedObject {
+  labels: Readonly<Record<string, string>>;
+  annotations: Readonly<Record<string, string>>;
+  data: Readonly<Record<string, Buffer>>;
+}
+
+export interface ObjectReference {
+  kind: 'Secret' | 'ConfigMap';
+  namespace: string;
+  name: string;
+}
+
+/** That this process and no other works on a request. */
+export interface Claim {
+  /** Aborted when the claim is lost. */
+  readonly lost: AbortSignal;
+  /** To be awaited before anything irreversible. @throws DiskliftError `ExecutorLost` when the claim is not surely held any more */
+  confirm(): Promise<void>;
+  release(): Promise<void>;
+}
+
+export interface RequestEvent {
+  type: 'Normal' | 'Warning';
+  /** One word in CamelCase. */
+  reason: string;
+  message: string;
+}
+
+/** Keys are `NAMESPACE/NAME`. */
+export interface RequestStore {
+  /** The keys of all requests at first, then of each that has come, changed or gone. Ends when `signal` is aborted. */
+  watch(signal: AbortSignal): AsyncIterable<string>;
+  /** Undefined when there is none. */
+  get(key: string): Promise<StoredRequest | undefined>;
+  /** Undefined when somebody else works on it. */
+  claim(key: string): Promise<Claim | undefined>;
+  writeStatus(key: string, status: DiskExportStatus): Promise<void>;
+  /** Whether something is held open at a destination that must be dropped before the request may go away. */
+  setCleanupPending(key: string, pending: boolean): Promise<void>;
+  /** Deletes the request. */
+  remove(key: string): Promise<void>;
+  /** Undefined when there is none. Read anew at each call and never kept. */
+  resolve(reference: ObjectReference): Promise<ReferencedObject | undefined>;
+  /** Tells people what happened. Never fails. */
+  note(key: string, event: RequestEvent): Promise<void>;
+}

@@ -1,0 +1,5 @@
+/** For exports that nobody else could take over, and whose state nobody keeps. */
+
+import type { ExportKeeper } from '../../src/engine/context.ts';
+
+export const NO_KEEPER: ExportKeeper = { confirm: async () => {}, save: async () => {} };
