@@ -10,8 +10,8 @@ import { DiskliftError } from '../../common/errors.ts';
 import { allocateIoBuffer } from '../../common/io-buffer.ts';
 import type { VirtualImage } from '../../image/contract.ts';
 import type { Seal, TransferContext } from '../contract.ts';
+import { networkError } from '../network-error.ts';
 import type { Answer } from './judge-answer.ts';
-import { networkError } from './network-error.ts';
 import { publicUrl } from './public-url.ts';
 import type { Origin } from './redirect.ts';
 

@@ -1,11 +1,11 @@
 /** What a connection that failed is called. */
 
-import { DiskliftError } from '../../common/errors.ts';
+import { DiskliftError } from '../common/errors.ts';
 
 /** OpenSSL's reasons, as Node names them, and Node's own for a certificate of somebody else. */
 const CERTIFICATE_CODES = /^(CERT_|ERR_TLS_CERT|ERR_SSL_|SELF_SIGNED_|DEPTH_ZERO_|UNABLE_TO_|HOSTNAME_MISMATCH|INVALID_CA|EPROTO$)/;
 
-/** @param where the URL as it may be shown */
+/** @param where the peer as it may be shown: a URL without its secrets, or host and port */
 export function networkError(where: string, error: unknown): DiskliftError {
   if (error instanceof DiskliftError) return error;
   const { code = '', message = String(error) } = error as NodeJS.ErrnoException;
