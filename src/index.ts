@@ -23,4 +23,6 @@ export { diskPath, findDisks, requireRaw } from './sources/volume.ts';
 export type { ExportTarget, Receipt, ResumeState, Seal, TransferContext } from './targets/contract.ts';
 export { createHttpTarget, type HttpTargetOptions } from './targets/http/http-target.ts';
 export { createDestinationPolicy, type DestinationPolicy, type DestinationRules } from './targets/policy/destination-policy.ts';
+export { createGuardedAgents, type GuardedAgentOptions, type GuardedAgents } from './targets/policy/guarded-agent.ts';
+export { createNetworkAccess, type NetworkAccess } from './targets/policy/network-access.ts';
 export { createStdoutTarget } from './targets/stdout/stdout-target.ts';

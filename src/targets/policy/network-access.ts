@@ -13,12 +13,15 @@ export interface NetworkAccess {
   checkSocket(socket: Socket, host: string): void;
 }
 
-/** @param policy where anything is allowed when it is left out: somebody's own program, run with that person's rights */
-export function createNetworkAccess(policy?: DestinationPolicy): NetworkAccess {
+/**
+ * @param policy anything is allowed where it is left out: somebody's own program, run with that person's rights
+ * @param resolve the system's resolver, unless told otherwise
+ */
+export function createNetworkAccess(policy?: DestinationPolicy, resolve: LookupFunction = dns.lookup): NetworkAccess {
   return {
     checkHost: (host) => policy?.checkHost(host),
     lookup: (host, options, callback) => {
-      dns.lookup(host, options, (error, found: string | dns.LookupAddress[], family) => {
+      resolve(host, options, (error, found, family) => {
         if (error === null) {
           try {
             for (const address of typeof found === 'string' ? [found] : found.map((each) => each.address))
