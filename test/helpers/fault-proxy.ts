@@ -1,0 +1,108 @@
+/**
+ * A TCP proxy between a target and its real server that does harm where a test has told it to. It knows nothing of what it
+ * passes on, so TLS goes through it as anything else does.
+ */
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import net, { type AddressInfo } from 'node:net';
+import { ProxiedConnection } from './proxied-connection.ts';
+
+export type Direction = 'toServer' | 'toClient';
+
+/**
+ * 'end': an orderly end (FIN) to both, and what still comes is swallowed; 'reset': an RST to both; 'stall': nothing is read
+ * any more, either way; 'slow': both ways; 'corrupt': the byte at `atByte` has one bit flipped.
+ */
+type Harm = { kind: 'end' | 'reset' | 'corrupt' } | { kind: 'stall'; forMs?: number } | { kind: 'slow'; bytesPerSecond: number };
+
+export type Fault = Harm & {
+  direction: Direction;
+  /** Happens when so many bytes have been passed on in `direction`, all connections together; at 0, when the first byte comes. */
+  atByte: number;
+  /** Counts the bytes of this connection only: 0 is the first. */
+  connection?: number;
+  /** The network is gone: it happens to all connections, later ones too, until `heal()`. Not for 'corrupt'. */
+  everywhere?: boolean;
+  /** Whether the test has something to say even when it did not come to that. */
+  mayNotHappen?: boolean;
+};
+
+export interface FaultProxy extends AsyncDisposable {
+  /** On 127.0.0.1. */
+  readonly port: number;
+  /** Bytes that were passed on, all connections together. */
+  readonly passed: Readonly<Record<Direction, number>>;
+  readonly connectionCount: number;
+  /** Adds a fault; its `atByte` counts from the very beginning too. */
+  expect(fault: Fault): void;
+  /** Ends what was everywhere, for connections that come. */
+  heal(): void;
+  /** @throws AssertionError when something that the test has asked for did not happen */
+  assertAllHappened(): void;
+}
+
+/** @param serverPort of the real server, on 127.0.0.1 */
+export async function startFaultProxy(serverPort: number, ...faults: Fault[]): Promise<FaultProxy> {
+  const pending = new Set(faults);
+  const passed = { toServer: 0, toClient: 0 };
+  const connections: ProxiedConnection[] = [];
+  let outage: Fault | undefined;
+
+  function strike(fault: Fault, connection: ProxiedConnection): void {
+    if (fault.everywhere === true) outage = fault;
+    for (const each of fault.everywhere === true ? connections : [connection]) each.suffer(fault);
+  }
+
+  /** How many bytes of a connection may pass before a fault happens, and which. */
+  function nextFault(connection: ProxiedConnection, direction: Direction): { fault: Fault; inBytes: number } | undefined {
+    const own = [...pending].filter(
+      (fault) => fault.direction === direction && (fault.connection === undefined || connections[fault.connection] === connection),
+    );
+    const distances = own.map((fault) => {
+      const done = fault.connection === undefined ? passed[direction] : connection.passed[direction];
+      return { fault, inBytes: Math.max(0, fault.atByte - done) };
+    });
+    return distances.sort((a, b) => a.inBytes - b.inBytes)[0];
+  }
+
+  const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true }, (client) => {
+    if (outage?.kind === 'end' || outage?.kind === 'reset') return void client.on('error', () => {}).resetAndDestroy();
+    const upstream = net.connect({ port: serverPort, host: '127.0.0.1', allowHalfOpen: true });
+    const connection: ProxiedConnection = new ProxiedConnection(client, upstream, {
+      nextFault: (direction) => nextFault(connection, direction),
+      claim: (fault) => void pending.delete(fault),
+      strike: (fault) => strike(fault, connection),
+      count: (direction, bytes) => {
+        passed[direction] += bytes;
+      },
+    });
+    connections.push(connection);
+    if (outage !== undefined) connection.suffer(outage);
+    connection.start();
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+
+  return {
+    port: (server.address() as AddressInfo).port,
+    passed,
+    get connectionCount() {
+      return connections.length;
+    },
+    expect: (fault) => void pending.add(fault),
+    heal() {
+      outage = undefined;
+    },
+    assertAllHappened() {
+      const missing = [...pending].filter((fault) => fault.mayNotHappen !== true);
+      assert.deepEqual(missing, [], `did not happen; ${JSON.stringify(passed)} were passed on`);
+    },
+    async [Symbol.asyncDispose]() {
+      const closed = once(server, 'close');
+      server.close();
+      for (const connection of connections) connection.destroy();
+      await closed;
+    },
+  };
+}

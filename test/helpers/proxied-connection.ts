@@ -1,0 +1,104 @@
+/** One connection through the fault proxy: two sockets, and what passes between them. */
+
+import type { Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Direction, Fault } from './fault-proxy.ts';
+
+export interface ProxyHooks {
+  /** The fault that is next in this direction of the connection, and how many bytes may pass before it. */
+  nextFault(direction: Direction): { fault: Fault; inBytes: number } | undefined;
+  /** It is this connection that the fault happens to; to no other any more. */
+  claim(fault: Fault): void;
+  strike(fault: Fault): void;
+  count(direction: Direction, bytes: number): void;
+}
+
+/** Small enough that a slow connection moves at all times. */
+const SLOW_PIECE_BYTES = 16 * 1024;
+
+export class ProxiedConnection {
+  readonly passed = { toServer: 0, toClient: 0 };
+  private readonly client: Socket;
+  private readonly server: Socket;
+  private readonly hooks: ProxyHooks;
+  private readonly over = Promise.withResolvers<void>();
+  private stalled: Promise<void> | undefined;
+  private bytesPerSecond: number | undefined;
+  private isSwallowing = false;
+
+  constructor(client: Socket, server: Socket, hooks: ProxyHooks) {
+    this.client = client;
+    this.server = server;
+    this.hooks = hooks;
+    for (const socket of [client, server]) socket.on('error', () => this.reset()).setNoDelay();
+  }
+
+  start(): void {
+    this.pump('toServer');
+    this.pump('toClient');
+  }
+
+  /** From now on. */
+  suffer(fault: Fault): void {
+    if (fault.kind === 'stall')
+      this.stalled = Promise.race([this.over.promise, ...(fault.forMs === undefined ? [] : [sleep(fault.forMs)])]);
+    else if (fault.kind === 'slow') this.bytesPerSecond = fault.bytesPerSecond;
+    else if (fault.kind === 'reset') this.reset();
+    else if (fault.kind === 'end') {
+      this.isSwallowing = true;
+      this.client.end();
+      this.server.end();
+    }
+  }
+
+  destroy(): void {
+    this.over.resolve();
+    this.client.destroy();
+    this.server.destroy();
+  }
+
+  private reset(): void {
+    this.isSwallowing = true;
+    this.over.resolve();
+    for (const socket of [this.client, this.server]) if (!socket.destroyed) socket.resetAndDestroy();
+  }
+
+  private async pump(direction: Direction): Promise<void> {
+    const [from, to] = direction === 'toServer' ? [this.client, this.server] : [this.server, this.client];
+    try {
+      for await (const chunk of from.iterator({ destroyOnReturn: false })) await this.pass(chunk as Buffer, direction, to);
+      await this.stalled;
+      to.end();
+    } catch {
+      this.reset();
+    }
+  }
+
+  private async pass(chunk: Buffer, direction: Direction, to: Socket): Promise<void> {
+    for (let rest = chunk; rest.length > 0 && !this.isSwallowing; ) {
+      await this.stalled;
+      const next = this.hooks.nextFault(direction);
+      const length = Math.min(rest.length, this.bytesPerSecond === undefined ? rest.length : SLOW_PIECE_BYTES);
+      if (next?.fault.kind === 'corrupt' && next.inBytes < length) {
+        this.hooks.claim(next.fault);
+        rest[next.inBytes] = (rest[next.inBytes] as number) ^ 0x10;
+        continue;
+      }
+      const strikes = next !== undefined && next.fault.kind !== 'corrupt' && next.inBytes <= length;
+      const piece = rest.subarray(0, strikes ? next.inBytes : length);
+      rest = rest.subarray(piece.length);
+      if (strikes) this.hooks.claim(next.fault);
+      this.passed[direction] += piece.length;
+      this.hooks.count(direction, piece.length);
+      await this.write(to, piece);
+      if (strikes) this.hooks.strike(next.fault);
+    }
+  }
+
+  /** Resolves when the bytes are with the kernel: an RST would overtake them in this process. */
+  private async write(to: Socket, piece: Buffer): Promise<void> {
+    if (piece.length === 0 || to.destroyed) return;
+    if (this.bytesPerSecond !== undefined) await Promise.race([sleep((piece.length / this.bytesPerSecond) * 1000), this.over.promise]);
+    await new Promise<void>((resolve) => to.write(piece, () => resolve()));
+  }
+}
