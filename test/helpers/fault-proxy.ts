@@ -33,7 +33,8 @@ export interface FaultProxy extends AsyncDisposable {
   readonly port: number;
   /** Bytes that were passed on, all connections together. */
   readonly passed: Readonly<Record<Direction, number>>;
-  readonly connectionCount: number;
+  /** That the target has not closed yet. */
+  readonly openConnections: number;
   /** Adds a fault; its `atByte` counts from the very beginning too. */
   expect(fault: Fault): void;
   /** Ends what was everywhere, for connections that come. */
@@ -87,8 +88,8 @@ export async function startFaultProxy(serverPort: number, ...faults: Fault[]): P
   return {
     port: (server.address() as AddressInfo).port,
     passed,
-    get connectionCount() {
-      return connections.length;
+    get openConnections() {
+      return connections.filter(({ isOpen }) => isOpen).length;
     },
     expect: (fault) => void pending.add(fault),
     heal() {

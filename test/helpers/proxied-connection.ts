@@ -33,6 +33,10 @@ export class ProxiedConnection {
     for (const socket of [client, server]) socket.on('error', () => this.reset()).setNoDelay();
   }
 
+  get isOpen(): boolean {
+    return !this.client.readableEnded && !this.client.destroyed;
+  }
+
   start(): void {
     this.pump('toServer');
     this.pump('toClient');

@@ -1,0 +1,136 @@
+/** What an ExportTarget does when the network harms it. */
+
+import assert from 'node:assert/strict';
+import type { Fault } from '../helpers/fault-proxy.ts';
+import { assertNothingComplete, assertNothingLeft, type ContractCase, type Outcome, type Scene } from './transfer-scene.ts';
+
+const MIB = 1024 * 1024;
+
+export function itSurvivesFaults(test: ContractCase): void {
+  itSurvivesCuts(test);
+  itKnowsSlowFromDead(test);
+  itFindsCorruption(test);
+  if (test.destination.resendsBytes !== undefined) itResumes(test, test.destination.resendsBytes);
+}
+
+/** Either the image is there, or the failure is one that another attempt may mend. */
+async function assertTrue(scene: Scene, { receipt, failure }: Outcome): Promise<void> {
+  const image = await scene.peer.image();
+  if (receipt !== undefined) assert.ok(image?.equals(await scene.expected()), 'success over something else than the image');
+  else assert.ok(failure?.retryable, `${failure?.code}: ${failure?.message}`);
+}
+
+function itSurvivesCuts({ set }: ContractCase): void {
+  let totalBytes: number | undefined;
+  /** How much goes to the peer when nothing happens. */
+  async function trafficBytes(): Promise<number> {
+    if (totalBytes !== undefined) return totalBytes;
+    await using scene = await set();
+    const { failure } = await scene.send();
+    assert.equal(failure, undefined);
+    totalBytes = scene.proxy.passed.toServer;
+    return totalBytes;
+  }
+
+  const places: Record<string, (totalBytes: number) => number> = {
+    'the first byte': () => 1,
+    'a byte in the middle': (totalBytes) => Math.floor(totalBytes / 2),
+    'the last byte but one': (totalBytes) => totalBytes - 1,
+    'the last byte': (totalBytes) => totalBytes,
+  };
+  for (const kind of ['end', 'reset'] as const)
+    for (const [name, place] of Object.entries(places))
+      it(`ends true when the connection has its ${kind} behind ${name}`, async () => {
+        const atByte = place(await trafficBytes());
+        await using scene = await set();
+        scene.proxy.expect({ kind, direction: 'toServer', atByte, everywhere: true });
+        const outcome = await scene.send();
+        scene.proxy.assertAllHappened();
+        await assertTrue(scene, outcome);
+        // Another attempt makes it right, whatever has become of this one.
+        scene.proxy.heal();
+        const second = await scene.send();
+        assert.ok(second.receipt, second.failure?.message);
+        assert.ok((await scene.peer.image())?.equals(await scene.expected()));
+        assert.equal(await scene.peer.openUploads(), 0);
+      });
+}
+
+function itKnowsSlowFromDead({ set }: ContractCase): void {
+  it('gives a peer up that takes no more', async () => {
+    await using scene = await set();
+    scene.proxy.expect({ kind: 'stall', direction: 'toServer', atByte: 3 * MIB, everywhere: true });
+    const { failure, tookMs } = await scene.send();
+    scene.proxy.assertAllHappened();
+    assert.deepEqual([failure?.code, failure?.retryable], ['DestinationUnreachable', true], failure?.message);
+    assert.ok(tookMs > 500 && tookMs < 8000, `${tookMs} ms`);
+    scene.proxy.heal();
+    await assertNothingLeft(scene);
+  });
+
+  it('gives a peer up that has taken all and says nothing', async () => {
+    await using scene = await set();
+    // Whatever it says to this is lost.
+    let answered = false;
+    const { failure, receipt } = await scene.send({
+      seal: async () => {
+        if (!answered) scene.proxy.expect({ kind: 'stall', direction: 'toClient', atByte: scene.proxy.passed.toClient, everywhere: true });
+        answered = true;
+        return { sha256: await scene.sha256() };
+      },
+    });
+    assert.equal(receipt, undefined);
+    assert.deepEqual([failure?.code, failure?.retryable], ['DestinationUnreachable', true], failure?.message);
+  });
+
+  it('has patience with a slow one', async () => {
+    await using scene = await set();
+    scene.proxy.expect({ kind: 'slow', direction: 'toServer', atByte: 0, bytesPerSecond: 6 * MIB, everywhere: true });
+    const { receipt, failure, tookMs } = await scene.send();
+    assert.ok(receipt, failure?.message);
+    assert.ok(tookMs > 1500, `${tookMs} ms`);
+  });
+}
+
+function itFindsCorruption({ destination, set }: ContractCase): void {
+  const flip: Fault = { kind: 'corrupt', direction: 'toServer', atByte: 6 * MIB };
+  if (destination.findsCorruption)
+    it('never takes an image for right of which a bit has flipped', async () => {
+      await using scene = await set();
+      scene.proxy.expect(flip);
+      const outcome = await scene.send();
+      scene.proxy.assertAllHappened();
+      await assertTrue(scene, outcome);
+      const second = outcome.receipt === undefined ? await scene.send() : outcome;
+      assert.ok(second.receipt, second.failure?.message);
+      assert.ok((await scene.peer.image())?.equals(await scene.expected()));
+    });
+  else
+    it('cannot know that a bit has flipped, and claims no digest for a proof', async () => {
+      await using scene = await set();
+      scene.proxy.expect(flip);
+      const { receipt } = await scene.send();
+      scene.proxy.assertAllHappened();
+      assert.equal((await scene.peer.image())?.equals(await scene.expected()), false);
+      assert.ok(receipt?.proof === 'status' || receipt?.proof === 'close', receipt?.proof);
+    });
+}
+
+function itResumes({ set }: ContractCase, resendsBytes: number): void {
+  it('sends only what is missing when it goes on', async () => {
+    await using scene = await set();
+    scene.proxy.expect({ kind: 'end', direction: 'toServer', atByte: Math.floor(scene.sizeBytes * 0.7), everywhere: true });
+    assert.ok((await scene.send()).failure?.retryable);
+    await assertNothingComplete(scene);
+    scene.proxy.heal();
+    const before = scene.proxy.passed.toServer;
+    const { receipt, failure } = await scene.send();
+    assert.ok(receipt, failure?.message);
+    const againBytes = scene.proxy.passed.toServer - before;
+    assert.ok(before + againBytes < scene.sizeBytes + resendsBytes, `${before} and ${againBytes} of ${scene.sizeBytes} bytes`);
+    assert.equal(receipt.sha256, await scene.sha256());
+    assert.ok((await scene.peer.image())?.equals(await scene.expected()));
+    assert.equal(await scene.peer.openUploads(), 0);
+    assert.ok((scene.progress[0] ?? 0) > scene.sizeBytes * 0.2, `progress begins at ${scene.progress[0]}`);
+  });
+}

@@ -1,0 +1,193 @@
+/** What every ExportTarget promises. Each destination calls this with a way to start a real peer of it. */
+
+import assert from 'node:assert/strict';
+import { appendFileSync, truncateSync } from 'node:fs';
+import { DiskliftError } from '../../src/common/errors.ts';
+import type { Destination } from '../helpers/destinations/destination.ts';
+import { createDisk } from '../helpers/sparse-disk.ts';
+import { useTempDir } from '../helpers/temp-dir.ts';
+import { itSurvivesFaults } from './export-target-faults.ts';
+import { itWorksInTheEngine } from './export-target-in-engine.ts';
+import {
+  assertNothingComplete,
+  assertNothingLeft,
+  type ContractCase,
+  type Outcome,
+  PROMPT_MS,
+  type Scene,
+  setScene,
+} from './transfer-scene.ts';
+
+const MIB = 1024 * 1024;
+
+/** Long enough for several parts where there are parts, and for a middle. */
+const PARTS = [
+  { offsetBytes: 100_000, lengthBytes: 7 * MIB, content: 'random' },
+  { offsetBytes: 9 * MIB, lengthBytes: MIB, content: 'zeros' },
+  { offsetBytes: 20 * MIB + 512, lengthBytes: 5 * MIB, content: 'random' },
+] as const;
+
+const LOST = new DiskliftError('ExecutorLost', 'somebody else has it');
+
+export function itIsAnExportTarget(destination: Destination): void {
+  const temp = useTempDir();
+  const set = async () => setScene(destination, await createDisk(temp('a.img'), 32 * MIB, PARTS));
+  const test: ContractCase = { destination, set };
+  itDelivers(test);
+  itCanBeStopped(test);
+  itHoldsBack(test);
+  itSurvivesFaults(test);
+  itWorksInTheEngine(test);
+
+  it('delivers an image that is shorter than what it holds back', async () => {
+    await using scene = await setScene(destination, await createDisk(temp('empty.img'), 4 * MIB));
+    const { receipt, failure } = await scene.send();
+    assert.equal(receipt?.sizeBytes, scene.sizeBytes, failure?.message);
+    await scene.assertArrived();
+  });
+}
+
+function itDelivers({ destination, set }: ContractCase): void {
+  it('delivers the image, byte for byte, and says what shows it', async () => {
+    await using scene = await set();
+    const { receipt, failure } = await scene.send();
+    assert.ok(receipt, failure?.message);
+    const { location, etag: _, ...rest } = receipt;
+    assert.deepEqual(rest, { sizeBytes: scene.sizeBytes, sha256: await scene.sha256(), proof: destination.proof });
+    assert.match(location, /^[a-z0-9]+:\/\/[^?@]+$/);
+    assert.ok((await scene.peer.image())?.equals(await scene.expected()));
+    assert.equal(await scene.peer.openUploads(), 0);
+    assert.equal(scene.saved, undefined);
+    await scene.assertArrived();
+    await scene.assertDisconnected();
+  });
+
+  it('tells progress that only grows, up to the size', async () => {
+    await using scene = await set();
+    await scene.send();
+    const { progress } = scene;
+    assert.deepEqual(
+      progress,
+      [...progress].sort((a, b) => a - b),
+    );
+    assert.ok(progress.length > 2, `${progress.length}`);
+    assert.equal(progress.at(-1), scene.sizeBytes);
+  });
+
+  if (destination.announcesSize)
+    it('tells the size before the first byte', async () => {
+      await using scene = await set();
+      await scene.send();
+      assert.equal(scene.peer.announcedBytes(), scene.sizeBytes);
+    });
+
+  it('gives a refusal its name, and sends next to nothing', async () => {
+    await using scene = await set();
+    scene.peer.refuse();
+    const { failure } = await scene.send();
+    const { code, retryable, mostBytes } = destination.refusal;
+    assert.deepEqual([failure?.code, failure?.retryable], [code, retryable], failure?.message);
+    assert.ok(scene.proxy.passed.toServer <= mostBytes, `${scene.proxy.passed.toServer} bytes were sent`);
+    await assertNothingLeft(scene);
+    await scene.assertDisconnected();
+  });
+}
+
+function itCanBeStopped({ set }: ContractCase): void {
+  /** Aborts when `when` says so, and asserts that the transfer ends at once. */
+  async function cancel(scene: Scene, start: (abort: () => void) => Promise<Outcome>, cancelled: AbortController): Promise<void> {
+    let abortedMs: number | undefined;
+    const startMs = performance.now();
+    const { failure, tookMs } = await start(() => {
+      abortedMs ??= performance.now() - startMs;
+      cancelled.abort(new DiskliftError('Cancelled', 'enough'));
+    });
+    assert.deepEqual([failure?.code, failure?.message], ['Cancelled', 'enough']);
+    assert.ok(tookMs - (abortedMs ?? 0) < PROMPT_MS, `${tookMs - (abortedMs ?? 0)} ms`);
+    await assertNothingComplete(scene);
+    scene.proxy.heal();
+    await assertNothingLeft(scene);
+  }
+
+  it('stops in the middle', async () => {
+    await using scene = await set();
+    const cancelled = new AbortController();
+    const start = (abort: () => void) =>
+      scene.send({ signal: cancelled.signal, progress: (bytes) => (bytes >= scene.sizeBytes / 3 ? abort() : undefined) });
+    await cancel(scene, start, cancelled);
+    await scene.assertDisconnected();
+  });
+
+  for (const [when, part] of [
+    ['before it has said a word', 0],
+    ['while it takes no more', 0.4],
+  ] as const)
+    it(`stops when the peer hangs ${when}`, async () => {
+      await using scene = await set();
+      scene.proxy.expect({ kind: 'stall', direction: 'toServer', atByte: Math.floor(part * scene.sizeBytes), everywhere: true });
+      const cancelled = new AbortController();
+      const start = (abort: () => void) => {
+        setTimeout(abort, 400);
+        return scene.send({ signal: cancelled.signal }, { idleMs: 20_000, connectMs: 20_000, helloMs: 20_000, continueMs: 20_000 });
+      };
+      await cancel(scene, start, cancelled);
+      scene.proxy.assertAllHappened();
+    });
+
+  it('does not begin when it is too late already', async () => {
+    await using scene = await set();
+    const { failure } = await scene.send({ signal: AbortSignal.abort(new DiskliftError('Cancelled', 'enough')) });
+    assert.deepEqual([failure?.code, failure?.message], ['Cancelled', 'enough']);
+    assert.ok(scene.proxy.passed.toServer <= 4096, `${scene.proxy.passed.toServer} bytes were sent`);
+    await assertNothingLeft(scene);
+  });
+}
+
+function itHoldsBack({ set }: ContractCase): void {
+  const changes: Record<string, (diskPath: string) => void> = {
+    grows: (diskPath) => appendFileSync(diskPath, Buffer.alloc(MIB, 7)),
+    shrinks: (diskPath) => truncateSync(diskPath, MIB),
+  };
+  for (const [name, change] of Object.entries(changes))
+    it(`never lets the peer have the whole of a disk that ${name} meanwhile`, async () => {
+      await using scene = await set();
+      let changed = false;
+      const { failure } = await scene.send({
+        progress: (bytes) => {
+          if (changed || bytes < scene.sizeBytes / 4) return;
+          changed = true;
+          change(scene.diskPath);
+        },
+      });
+      assert.ok(changed);
+      assert.deepEqual([failure?.code, failure?.retryable], ['SourceChanged', true], failure?.message);
+      await assertNothingComplete(scene);
+      await assertNothingLeft(scene);
+    });
+
+  it("does not let the peer have the rest when the export is somebody else's by now", async () => {
+    await using scene = await set();
+    let seals = 0;
+    const { failure } = await scene.send({
+      seal: async () => {
+        seals += 1;
+        throw LOST;
+      },
+    });
+    assert.equal(failure, LOST);
+    assert.equal(seals, 1);
+    await assertNothingComplete(scene);
+    await assertNothingLeft(scene);
+  });
+
+  it('has nothing complete at the peer while it waits for the seal', async () => {
+    await using scene = await set();
+    const { receipt, failure } = await scene.send({
+      seal: async () => {
+        await assertNothingComplete(scene);
+        return { sha256: await scene.sha256() };
+      },
+    });
+    assert.ok(receipt, failure?.message);
+  });
+}

@@ -1,0 +1,170 @@
+/** One transfer of the contract suite: a disk, its image, a peer, and the fault proxy in front of the peer. */
+
+import assert from 'node:assert/strict';
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DiskliftError } from '../../src/common/errors.ts';
+import { type DigestedImage, digestImage } from '../../src/image/digest.ts';
+import { type PreparedImage, prepareImage } from '../../src/image/prepare-image.ts';
+import type { ExportTarget, Receipt, ResumeState, TransferContext } from '../../src/targets/contract.ts';
+import { type Destination, type Peer, SHORT_LIMITS, type TargetLimits } from '../helpers/destinations/destination.ts';
+import { type FaultProxy, startFaultProxy } from '../helpers/fault-proxy.ts';
+import { DEFAULT_OPTIONS, NEVER, openSource } from '../helpers/image-in-process.ts';
+import { assertImageOf } from '../helpers/qemu-img.ts';
+
+export interface Outcome {
+  receipt?: Receipt;
+  failure?: DiskliftError;
+  tookMs: number;
+}
+
+export interface Scene extends AsyncDisposable {
+  readonly diskPath: string;
+  readonly peer: Peer;
+  readonly proxy: FaultProxy;
+  readonly sizeBytes: number;
+  /** What the peer must have when a transfer has succeeded, of the disk as it was when the scene was set. */
+  expected(): Promise<Buffer>;
+  sha256(): Promise<string>;
+  /** A target that sends through the proxy. */
+  createTarget(limits?: Partial<TargetLimits>): ExportTarget;
+  /** What the last transfer has asked to keep. */
+  readonly saved: ResumeState | undefined;
+  /** What the last transfer has told, in order. */
+  readonly progress: readonly number[];
+  /** Sends as the engine does. */
+  send(changes?: Partial<TransferContext>, limits?: Partial<TargetLimits>): Promise<Outcome>;
+  /** Asserts that the peer has the image, and that it is one of the disk as it is now. */
+  assertArrived(): Promise<void>;
+  /** Asserts that no connection is left open, or is not for long. */
+  assertDisconnected(): Promise<void>;
+}
+
+export interface ContractCase {
+  destination: Destination;
+  /** Sets a scene with the disk of the suite. */
+  set(): Promise<Scene>;
+}
+
+/** In how much time a transfer must have ended after its signal was aborted. */
+export const PROMPT_MS = 1000;
+
+/** What a test of a destination is about. */
+export async function setScene(destination: Destination, diskPath: string): Promise<Scene> {
+  const directory = path.join(path.dirname(diskPath), 'peer');
+  await mkdir(directory, { recursive: true });
+  const peer = await destination.start(directory);
+  const proxy = await startFaultProxy(peer.port);
+  const prepared = await prepareImage({
+    openSource: () => openSource(diskPath),
+    qcow2: DEFAULT_OPTIONS,
+    zeroDetection: 'content',
+    signal: NEVER,
+    warn: assert.fail,
+  });
+  return new TransferScene(diskPath, { peer, proxy, prepared });
+}
+
+class TransferScene implements Scene {
+  readonly diskPath: string;
+  readonly peer: Peer;
+  readonly proxy: FaultProxy;
+  saved: ResumeState | undefined;
+  progress: number[] = [];
+  private readonly prepared: PreparedImage;
+  private digested: DigestedImage;
+
+  constructor(diskPath: string, { peer, proxy, prepared }: { peer: Peer; proxy: FaultProxy; prepared: PreparedImage }) {
+    this.diskPath = diskPath;
+    this.peer = peer;
+    this.proxy = proxy;
+    this.prepared = prepared;
+    this.digested = digestImage(prepared.image);
+  }
+
+  get sizeBytes(): number {
+    return this.prepared.image.sizeBytes;
+  }
+
+  async expected(): Promise<Buffer> {
+    const bytes = Buffer.alloc(this.sizeBytes);
+    await this.prepared.image.read(bytes, 0, NEVER);
+    return bytes;
+  }
+
+  sha256(): Promise<string> {
+    return digestImage(this.prepared.image).sha256(NEVER);
+  }
+
+  createTarget(limits: Partial<TargetLimits> = {}): ExportTarget {
+    return this.peer.createTarget(this.proxy.port, { ...SHORT_LIMITS, ...limits });
+  }
+
+  async send(changes: Partial<TransferContext> = {}, limits: Partial<TargetLimits> = {}): Promise<Outcome> {
+    this.progress = [];
+    let hasEnded = false;
+    const context: TransferContext = {
+      signal: NEVER,
+      resume: this.saved,
+      saveResume: async (state) => {
+        assert.ok(!hasEnded, 'something is kept after the end');
+        this.saved = state;
+      },
+      seal: async () => {
+        const sha256 = await this.digested.sha256(changes.signal ?? NEVER);
+        await this.prepared.seal();
+        return { sha256 };
+      },
+      ...changes,
+      progress: (sentBytes) => {
+        assert.ok(!hasEnded, 'progress is told after the end');
+        this.progress.push(sentBytes);
+        changes.progress?.(sentBytes);
+      },
+    };
+    const startMs = performance.now();
+    const tookMs = () => performance.now() - startMs;
+    try {
+      const receipt = await this.createTarget(limits).send(this.digested.image, context);
+      return { receipt, tookMs: tookMs() };
+    } catch (failure) {
+      assert.ok(failure instanceof DiskliftError, `not a DiskliftError: ${failure instanceof Error ? failure.stack : failure}`);
+      assert.match(failure.message, /^[^\n]+$/, 'a failure is told in one line');
+      return { failure, tookMs: tookMs() };
+    } finally {
+      hasEnded = true;
+    }
+  }
+
+  async assertArrived(): Promise<void> {
+    const image = (await this.peer.image()) ?? assert.fail('nothing arrived');
+    const imagePath = `${this.diskPath}.arrived.qcow2`;
+    await writeFile(imagePath, image);
+    await assertImageOf(imagePath, this.diskPath);
+  }
+
+  async assertDisconnected(): Promise<void> {
+    const deadlineMs = performance.now() + PROMPT_MS;
+    while (this.proxy.openConnections > 0 && performance.now() < deadlineMs) await sleep(10);
+    assert.equal(this.proxy.openConnections, 0, 'connections are left open');
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.proxy[Symbol.asyncDispose]();
+    await this.peer[Symbol.asyncDispose]();
+    await this.prepared[Symbol.asyncDispose]();
+  }
+}
+
+/** Of a transfer that has ended without success. */
+export async function assertNothingComplete(scene: Scene): Promise<void> {
+  assert.equal(await scene.peer.image(), undefined, 'the peer has something complete');
+}
+
+/** What the engine does when nobody will go on with the transfer. */
+export async function assertNothingLeft(scene: Scene): Promise<void> {
+  if (scene.saved !== undefined) await scene.createTarget().abandon(scene.saved, AbortSignal.timeout(5000));
+  assert.equal(await scene.peer.openUploads(), 0, 'the peer holds an upload open');
+  await assertNothingComplete(scene);
+}

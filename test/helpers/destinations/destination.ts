@@ -1,0 +1,46 @@
+/** A destination as the tests of all destinations see it: a real peer, and a target that sends to it. */
+
+import type { ErrorCode } from '../../../src/common/errors.ts';
+import type { ExportTarget, Receipt } from '../../../src/targets/contract.ts';
+
+/** How patient a target is, in milliseconds. Each takes of it what it knows. */
+export interface TargetLimits {
+  connectMs: number;
+  /** Until a server has said 100. */
+  continueMs: number;
+  helloMs: number;
+  /** Without a byte being taken. */
+  idleMs: number;
+  answerMs: number;
+}
+
+export const SHORT_LIMITS: TargetLimits = { connectMs: 800, continueMs: 500, helloMs: 800, idleMs: 800, answerMs: 1500 };
+
+export interface Peer extends AsyncDisposable {
+  /** On 127.0.0.1. */
+  readonly port: number;
+  /** What somebody who asks for the image now gets. */
+  image(): Promise<Buffer | undefined>;
+  /** Transfers that the peer holds open until somebody goes on with them or drops them. */
+  openUploads(): Promise<number>;
+  /** What it was told of the size before a byte of the image came, at the last transfer. Undefined where nothing tells it. */
+  announcedBytes(): number | undefined;
+  /** From now on it turns everybody away. */
+  refuse(): void;
+  /** @param port of the peer, or of what is between */
+  createTarget(port: number, limits: TargetLimits): ExportTarget;
+}
+
+export interface Destination {
+  name: string;
+  /** @param directory of this peer's own */
+  start(directory: string): Promise<Peer>;
+  proof: Receipt['proof'];
+  /** How it turns out when the peer refuses, and how much is sent before. */
+  refusal: { code: ErrorCode; retryable: boolean; mostBytes: number };
+  announcesSize: boolean;
+  /** Whether a bit that flips on the way is found. */
+  findsCorruption: boolean;
+  /** What is sent twice at most when a transfer is resumed. Left out where none can be. */
+  resendsBytes?: number;
+}

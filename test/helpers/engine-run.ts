@@ -1,0 +1,35 @@
+/** One disk through the whole engine. */
+
+import { systemClock } from '../../src/common/clock.ts';
+import type { ExportKeeper } from '../../src/engine/context.ts';
+import type { ExportObserver } from '../../src/engine/observer.ts';
+import { type ExportResult, runExport } from '../../src/engine/run-export.ts';
+import type { ExportTarget } from '../../src/targets/contract.ts';
+import { DEFAULT_OPTIONS, NEVER, openSource } from './image-in-process.ts';
+import { NO_KEEPER } from './no-keeper.ts';
+
+export interface EngineRun {
+  diskPath: string;
+  createTarget(): Promise<ExportTarget>;
+  backoffLimit?: number;
+  signal?: AbortSignal;
+  keeper?: ExportKeeper;
+  observer?: ExportObserver;
+  /** Told of what is left at the destination. */
+  warn?(message: string): void;
+}
+
+/** There is no wait between attempts unless the peer asks for it. */
+export function runEngine({ diskPath, createTarget, backoffLimit = 0, ...context }: EngineRun): Promise<ExportResult> {
+  const disk = {
+    path: 'a.img',
+    qcow2: DEFAULT_OPTIONS,
+    zeroDetection: 'content' as const,
+    openSource: () => openSource(diskPath),
+    createTarget,
+  };
+  return runExport(
+    { checksum: 'SHA256', backoffLimit, disks: [disk] },
+    { signal: NEVER, keeper: NO_KEEPER, observer: {}, warn: () => {}, ...context, clock: systemClock, random: () => 0 },
+  );
+}
