@@ -8,6 +8,7 @@ import type net from 'node:net';
 import { systemClock } from '../../src/common/clock.ts';
 import { type ExportResult, runExport } from '../../src/engine/run-export.ts';
 import { createHttpTarget } from '../../src/targets/http/http-target.ts';
+import { createNetworkAccess } from '../../src/targets/policy/network-access.ts';
 import { type HttpSink, startHttpSink } from '../helpers/http-sink.ts';
 import { DEFAULT_OPTIONS, NEVER, openSource } from '../helpers/image-in-process.ts';
 import { NO_KEEPER } from '../helpers/no-keeper.ts';
@@ -63,7 +64,7 @@ describe('export to an HTTP server', function () {
       openSource: () => openSource(disk),
       createTarget: async () => {
         await onAttempt();
-        return createHttpTarget({ url: sink.url + PATH, method: 'PUT', clock: systemClock });
+        return createHttpTarget({ url: sink.url + PATH, method: 'PUT', access: createNetworkAccess(), clock: systemClock });
       },
     };
     return runExport(

@@ -3,11 +3,14 @@
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import type { ExportTarget, Receipt, Seal } from '../contract.ts';
+import type { NetworkAccess } from '../policy/network-access.ts';
+import type { ProxySettings } from '../policy/proxy-route.ts';
 import type { TlsMaterial } from '../tls-material.ts';
 import { type Answer, judgeAnswer } from './judge-answer.ts';
 import { publicUrl } from './public-url.ts';
 import { followRedirect, type Origin } from './redirect.ts';
 import { sha256OfReprDigest } from './repr-digest.ts';
+import { checkHeaders } from './request-headers.ts';
 import { sendUpload, type UploadLimits } from './send-upload.ts';
 
 export interface HttpTargetOptions {
@@ -19,6 +22,9 @@ export interface HttpTargetOptions {
   /** Refuse to replace what is there (RFC 9110, section 13.1.2). */
   ifNoneMatch?: boolean;
   tls?: TlsMaterial;
+  /** What it may connect to, redirects included. */
+  access: NetworkAccess;
+  proxy?: ProxySettings | undefined;
   clock: Clock;
   limits?: Partial<UploadLimits>;
 }
@@ -27,14 +33,16 @@ const LIMITS: UploadLimits = { connectMs: 30_000, continueMs: 1500, idleMs: 120_
 
 const MOST_REDIRECTS = 5;
 
-/** @throws DiskliftError `InvalidRequest` for a URL that is none */
+/** @throws DiskliftError `InvalidRequest` for a URL that is none, and for headers that cannot be sent */
 export function createHttpTarget(options: HttpTargetOptions): ExportTarget {
   const url = URL.canParse(options.url) ? new URL(options.url) : undefined;
   if (url === undefined || !['http:', 'https:'].includes(url.protocol))
     throw new DiskliftError('InvalidRequest', 'the destination is not a URL of http or https');
-  const { method, clock, ifNoneMatch = false } = options;
+  const { method, clock, access, ifNoneMatch = false, proxy = {}, headers = {} } = options;
+  checkHeaders(headers);
   const limits = { ...LIMITS, ...options.limits };
-  const first: Origin = { url, headers: options.headers ?? {}, tls: options.tls ?? {} };
+  const how = { method, ifNoneMatch, access, proxy, clock, limits };
+  const first: Origin = { url, headers, tls: options.tls ?? {} };
 
   return {
     async send(image, context) {
@@ -42,7 +50,7 @@ export function createHttpTarget(options: HttpTargetOptions): ExportTarget {
       let expectContinue = true;
       let redirects = 0;
       for (;;) {
-        const { answer, seal } = await sendUpload({ origin, method, ifNoneMatch, expectContinue, image, context, clock, limits });
+        const { answer, seal } = await sendUpload({ ...how, origin, expectContinue, image, context });
         const verdict = judgeAnswer(answer, publicUrl(origin.url), clock.nowMs());
         if (verdict === 'arrived') return receiptOf(origin.url, image.sizeBytes, answer, seal);
         if (verdict === 'expectation failed' && expectContinue) expectContinue = false;

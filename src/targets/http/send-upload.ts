@@ -1,8 +1,5 @@
 /** One request that carries a whole image, to the answer. */
 
-import http from 'node:http';
-import https from 'node:https';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { abortable } from '../../common/abortable.ts';
 import { MIB } from '../../common/bytes.ts';
 import type { Clock } from '../../common/clock.ts';
@@ -11,9 +8,13 @@ import { allocateIoBuffer } from '../../common/io-buffer.ts';
 import type { VirtualImage } from '../../image/contract.ts';
 import type { Seal, TransferContext } from '../contract.ts';
 import { networkError } from '../network-error.ts';
+import type { NetworkAccess } from '../policy/network-access.ts';
+import { openConnection } from '../policy/open-connection.ts';
+import type { ProxySettings } from '../policy/proxy-route.ts';
+import { Exchange } from './exchange.ts';
 import type { Answer } from './judge-answer.ts';
+import { openRequest, type RequestFacts } from './open-request.ts';
 import { publicUrl } from './public-url.ts';
-import type { Origin } from './redirect.ts';
 
 export interface UploadLimits {
   /** Until a connection stands, TLS included. */
@@ -26,12 +27,9 @@ export interface UploadLimits {
   answerMs: number;
 }
 
-export interface Upload {
-  origin: Origin;
-  method: 'PUT' | 'POST';
-  ifNoneMatch: boolean;
-  /** Whether to ask before the body is sent (RFC 9110, section 10.1.1). */
-  expectContinue: boolean;
+export interface Upload extends Omit<RequestFacts, 'sizeBytes'> {
+  access: NetworkAccess;
+  proxy: ProxySettings;
   image: VirtualImage;
   context: TransferContext;
   clock: Clock;
@@ -41,143 +39,59 @@ export interface Upload {
 /** Held back until the seal: a body that lacks it is not complete, whatever the source has become. */
 const SEALED_TAIL_BYTES = 2 * MIB;
 
-/** Of an answer's text. */
-const LONGEST_TEXT_BYTES = 4096;
-const LONGEST_TEXT_MS = 1000;
-
 /**
  * @returns the answer, and the seal when the body got as far
- * @throws DiskliftError `DestinationUnreachable`; and what reading or sealing the image throws
+ * @throws DiskliftError `DestinationUnreachable`; what reading or sealing the image throws; and as openConnection
  */
 export async function sendUpload(upload: Upload): Promise<{ answer: Answer; seal: Seal }> {
-  const { image, context, limits } = upload;
-  const where = publicUrl(upload.origin.url);
-  const request = openRequest(upload);
-  const connection = watch(request, upload.clock);
-  const within = <T>(promise: Promise<T>, limitMs: number, what: string) => withLimit(promise, limitMs, `${where}: ${what}`, upload);
-  let seal: Seal = {};
-
-  /** Gives false when the server has answered and wants no more. */
-  async function write(bytes: Uint8Array): Promise<boolean> {
-    // An answer that is there already must be heard first: a write to a server that has closed would lose it.
-    await nextTurn();
-    if (connection.hasAnswered()) return false;
-    const written = new Promise<boolean>((resolve, reject) => {
-      request.write(bytes, (error) => (error ? reject(error) : resolve(true)));
-    });
-    return within(Promise.race([written, connection.answered.then(() => false)]), limits.idleMs, 'takes no more bytes');
-  }
-
-  async function sendBody(): Promise<void> {
-    const tail = allocateIoBuffer(Math.min(SEALED_TAIL_BYTES, image.sizeBytes));
-    const tailStart = image.sizeBytes - tail.length;
-    let sentBytes = 0;
-    if (tailStart > 0)
-      for await (const chunk of image.stream({ end: tailStart, signal: context.signal })) {
-        if (!(await write(chunk))) return;
-        sentBytes += chunk.length;
-        context.progress(sentBytes);
-      }
-    for await (const chunk of image.stream({ start: tailStart, signal: context.signal })) {
-      tail.set(chunk, sentBytes - tailStart);
-      sentBytes += chunk.length;
-    }
-    seal = await context.seal();
-    if (connection.hasAnswered()) return;
-    connection.end(tail);
-    context.progress(image.sizeBytes);
-  }
-
+  const { origin, image, context, clock, limits, access, proxy } = upload;
+  const { sizeBytes } = image;
+  const { signal } = context;
+  const where = publicUrl(origin.url);
+  const connecting = new AbortController();
+  let exchange: Exchange | undefined;
   try {
-    await within(Promise.race([connection.connected, connection.answered]), limits.connectMs, 'no connection');
-    if (upload.expectContinue) await leaveToSend(connection, upload);
-    if (!connection.hasAnswered()) await sendBody();
-    return { answer: await within(connection.answered, limits.answerMs, 'no answer'), seal };
+    const opening = openConnection({ ...origin, access, proxy, tunnel: false, signal: connecting.signal });
+    const connection = await withLimit(opening, { limitMs: limits.connectMs, message: `${where}: no connection`, clock, signal });
+    const request = openRequest({ ...upload, sizeBytes }, connection);
+    exchange = new Exchange({ request, socket: connection.socket, where, sizeBytes, idleMs: limits.idleMs, clock, signal });
+    if (upload.expectContinue) await leaveToSend(exchange, upload);
+    const seal = await sendBody(exchange, upload);
+    const answer = await withLimit(exchange.answered, { limitMs: limits.answerMs, message: `${where}: no answer`, clock, signal });
+    return { answer, seal };
   } catch (error) {
     throw isNetworkError(error) ? networkError(where, error) : error;
   } finally {
-    request.destroy();
+    connecting.abort(new DiskliftError('Cancelled', 'done'));
+    exchange?.destroy();
   }
 }
 
-function openRequest({ origin, method, ifNoneMatch, expectContinue, image }: Upload): http.ClientRequest {
-  const { url, headers, tls } = origin;
-  const options: https.RequestOptions = {
-    method,
-    // A connection of its own: nothing else depends on it when it has to be torn down.
-    agent: false,
-    headers: {
-      'Content-Type': 'application/octet-stream',
-      ...headers,
-      'Content-Length': image.sizeBytes,
-      ...(expectContinue ? { Expect: '100-continue' } : {}),
-      ...(ifNoneMatch ? { 'If-None-Match': '*' } : {}),
-    },
-  };
-  if (url.protocol === 'http:') return http.request(url, options);
-  const { ca, certificate: cert, key, serverName: servername } = tls;
-  return https.request(url, {
-    ...options,
-    ...(ca === undefined ? {} : { ca }),
-    ...(cert === undefined ? {} : { cert, key }),
-    ...(servername === undefined ? {} : { servername }),
-  });
-}
-
-interface Connection {
-  connected: Promise<void>;
-  answered: Promise<Answer>;
-  hasAnswered(): boolean;
-  /** The server has said 100. */
-  continued: Promise<void>;
-  end(lastBytes: Uint8Array): void;
-}
-
-function watch(request: http.ClientRequest, clock: Clock): Connection {
-  let hasAnswered = false;
-  let hasEnded = false;
-  const continued = new Promise<void>((resolve) => request.once('continue', resolve));
-  const connected = new Promise<void>((resolve, reject) => {
-    request.once('error', reject);
-    request.once('socket', (socket) => {
-      socket.once('encrypted' in socket ? 'secureConnect' : 'connect', resolve);
-    });
-  });
-  const answered = new Promise<Answer>((resolve, reject) => {
-    request.on('error', reject);
-    request.once('close', () => reject(Object.assign(new Error('closed'), { code: 'ECONNRESET' })));
-    request.once('response', (response) => {
-      hasAnswered = true;
-      readAnswer(response).then(resolve, reject);
-    });
-  });
-
-  async function readAnswer(response: http.IncomingMessage): Promise<Answer> {
-    // Node may hear of the answer a moment before it hears that the last bytes have left.
-    await nextTurn();
-    const wasComplete = hasEnded && request.socket?.writableLength === 0;
-    const stop = new AbortController();
-    const text = await Promise.race([textOf(response), clock.delay(LONGEST_TEXT_MS, stop.signal).then(() => '')]);
-    stop.abort(new DiskliftError('Cancelled', 'read'));
-    return { status: response.statusCode ?? 0, headers: singleHeaders(response), text, wasComplete };
+/** Stops where the server has answered. @returns the seal, unless it stopped before it */
+async function sendBody(exchange: Exchange, { image, context }: Upload): Promise<Seal> {
+  const { signal } = context;
+  const tail = allocateIoBuffer(Math.min(SEALED_TAIL_BYTES, image.sizeBytes));
+  const tailStart = image.sizeBytes - tail.length;
+  if (exchange.hasAnswered) return {};
+  for await (const chunk of image.stream({ end: tailStart, signal })) {
+    if (!(await exchange.write(chunk))) return {};
+    context.progress(exchange.writtenBytes);
   }
-
-  // Whoever waits for one of them hears of a failure; nobody has to wait for all.
-  for (const promise of [connected, answered]) promise.catch(() => {});
-  return {
-    connected,
-    continued,
-    answered,
-    hasAnswered: () => hasAnswered,
-    end(lastBytes) {
-      hasEnded = true;
-      request.end(lastBytes);
-    },
-  };
+  let readBytes = 0;
+  for await (const chunk of image.stream({ start: tailStart, signal })) {
+    tail.set(chunk, readBytes);
+    readBytes += chunk.length;
+  }
+  const seal = await abortable(context.seal(), signal);
+  if (await exchange.write(tail)) {
+    exchange.end();
+    context.progress(exchange.writtenBytes);
+  }
+  return seal;
 }
 
 /** Waits until the server has said 100, has answered, or has been silent for so long that it will not say it. */
-async function leaveToSend({ continued, answered }: Connection, { clock, context, limits }: Upload): Promise<void> {
+async function leaveToSend({ continued, answered }: Exchange, { clock, context, limits }: Upload): Promise<void> {
   const stop = new AbortController();
   try {
     await abortable(Promise.race([continued, answered, clock.delay(limits.continueMs, stop.signal)]), context.signal);
@@ -186,34 +100,24 @@ async function leaveToSend({ continued, answered }: Connection, { clock, context
   }
 }
 
-async function textOf(response: http.IncomingMessage): Promise<string> {
-  let text = '';
-  try {
-    for await (const chunk of response) {
-      text += (chunk as Buffer).toString('latin1');
-      if (text.length >= LONGEST_TEXT_BYTES) break;
-    }
-  } catch {
-    // The status is what counts.
-  }
-  return text.slice(0, LONGEST_TEXT_BYTES);
-}
-
-function singleHeaders({ headers }: http.IncomingMessage): Record<string, string | undefined> {
-  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, Array.isArray(value) ? value[0] : value]));
-}
-
 function isNetworkError(error: unknown): boolean {
   return !(error instanceof DiskliftError) && error instanceof Error && 'code' in error;
 }
 
-async function withLimit<T>(promise: Promise<T>, limitMs: number, message: string, { context, clock }: Upload): Promise<T> {
+interface Limit {
+  limitMs: number;
+  message: string;
+  clock: Clock;
+  signal: AbortSignal;
+}
+
+async function withLimit<T>(promise: Promise<T>, { limitMs, message, clock, signal }: Limit): Promise<T> {
   const stop = new AbortController();
   const late = clock.delay(limitMs, stop.signal).then(() => {
     throw new DiskliftError('DestinationUnreachable', `${message} (waited ${Math.round(limitMs / 1000)} s)`);
   });
   try {
-    return await abortable(Promise.race([promise, late]), context.signal);
+    return await abortable(Promise.race([promise, late]), signal);
   } finally {
     stop.abort(new DiskliftError('Cancelled', 'in time'));
   }

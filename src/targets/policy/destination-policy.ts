@@ -3,8 +3,10 @@
  * network: without a policy it could be made to talk to its own node or to the cloud's metadata service.
  */
 
-import { BlockList, isIP } from 'node:net';
+import { isIP } from 'node:net';
 import { DiskliftError } from '../../common/errors.ts';
+import { createAddressSet } from './address-set.ts';
+import { bareHost } from './bare-host.ts';
 import { embeddedIpv4 } from './embedded-ipv4.ts';
 
 export interface DestinationRules {
@@ -72,15 +74,6 @@ export function createDestinationPolicy({ allow, deny }: DestinationRules): Dest
   };
 }
 
-/** Without the brackets of an IPv6 address, its zone, and the dot that ends a fully qualified name. */
-function bareHost(host: string): string {
-  return host
-    .replace(/^\[(.*)\]$/, '$1')
-    .replace(/%.*$/, '')
-    .replace(/\.$/, '')
-    .toLowerCase();
-}
-
 interface Matcher {
   hasName(name: string): boolean;
   hasAddress(address: string): boolean;
@@ -89,16 +82,14 @@ interface Matcher {
 const HOST_NAME = /^(\*\.)?[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?(\.[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?)*$/;
 
 function createMatcher(entries: readonly string[]): Matcher {
-  const addresses = new BlockList();
+  const addresses = createAddressSet();
   const names = new Set<string>();
   for (const entry of entries) {
     const text = bareHost(entry);
-    const [network, prefix, ...rest] = text.split('/') as [string, ...string[]];
-    const version = isIP(network);
-    if (version !== 0 && rest.length === 0 && isPrefix(prefix, version))
-      addresses.addSubnet(network, prefixBits(prefix, version), family(version));
-    else if (HOST_NAME.test(text) && !looksNumeric(text)) names.add(text);
-    else throw new DiskliftError('InvalidRequest', `destination policy: ${JSON.stringify(entry)} is no host name, address or CIDR`);
+    if (addresses.add(text)) continue;
+    if (!HOST_NAME.test(text) || looksNumeric(text))
+      throw new DiskliftError('InvalidRequest', `destination policy: ${JSON.stringify(entry)} is no host name, address or CIDR`);
+    names.add(text);
   }
   return {
     hasName(name) {
@@ -106,20 +97,8 @@ function createMatcher(entries: readonly string[]): Matcher {
       for (let dot = name.indexOf('.'); dot >= 0; dot = name.indexOf('.', dot + 1)) if (names.has(`*${name.slice(dot)}`)) return true;
       return false;
     },
-    hasAddress: (address) => isIP(address) !== 0 && addresses.check(address, family(isIP(address))),
+    hasAddress: addresses.has,
   };
-}
-
-function family(version: number): 'ipv4' | 'ipv6' {
-  return version === 4 ? 'ipv4' : 'ipv6';
-}
-
-function prefixBits(prefix: string | undefined, version: number): number {
-  return prefix === undefined ? (version === 4 ? 32 : 128) : Number(prefix);
-}
-
-function isPrefix(prefix: string | undefined, version: number): boolean {
-  return prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= prefixBits(undefined, version));
 }
 
 /** 10.0.0.256 and 127.1 are mistakes for addresses, and would never match as names. */

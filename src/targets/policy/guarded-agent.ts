@@ -6,13 +6,15 @@ import type { Socket } from 'node:net';
 import { cancelledError } from '../../common/abortable.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import type { TlsMaterial } from '../tls-material.ts';
-import { connectGuarded, type Endpoint } from './guarded-connection.ts';
 import type { NetworkAccess } from './network-access.ts';
+import { openConnection } from './open-connection.ts';
+import type { ProxySettings } from './proxy-route.ts';
 
 export interface GuardedAgentOptions extends Pick<http.AgentOptions, 'keepAlive' | 'keepAliveMsecs' | 'maxFreeSockets'> {
   access: NetworkAccess;
   /** For all connections of `httpsAgent`: a name of the server in it holds whatever the host. */
   tls?: TlsMaterial | undefined;
+  proxy?: ProxySettings | undefined;
 }
 
 export interface GuardedAgents {
@@ -25,20 +27,29 @@ export interface GuardedAgents {
  * `destroy` ends connections that are being made as well.
  * @returns agents through which requests fail with `DestinationNotAllowed`, emitted as it is, where the policy says so
  */
-export function createGuardedAgents({ access, tls = {}, ...options }: GuardedAgentOptions): GuardedAgents {
+export function createGuardedAgents({ access, tls = {}, proxy = {}, ...options }: GuardedAgentOptions): GuardedAgents {
+  const way = { access, tls, proxy };
   return {
-    httpAgent: guard(new http.Agent(options), { access, tls: undefined }),
-    httpsAgent: guard(new https.Agent(options), { access, tls }),
+    httpAgent: guard(new http.Agent(options), { ...way, protocol: 'http:' }),
+    httpsAgent: guard(new https.Agent(options), { ...way, protocol: 'https:' }),
   };
 }
 
-function guard<T extends http.Agent>(agent: T, { access, tls }: { access: NetworkAccess; tls: Endpoint['tls'] }): T {
+interface Way extends Required<Pick<GuardedAgentOptions, 'access'>> {
+  protocol: 'http:' | 'https:';
+  tls: TlsMaterial;
+  proxy: ProxySettings;
+}
+
+function guard<T extends http.Agent>(agent: T, { protocol, ...way }: Way): T {
   const destroyed = new AbortController();
+  const { signal } = destroyed;
   const destroy = agent.destroy.bind(agent);
   agent.createConnection = ({ host, port }, callback) => {
-    const { signal } = destroyed;
-    connectGuarded({ host: host ?? 'localhost', port: Number(port), tls, access, signal }).then(
-      (socket) => {
+    const name = host?.includes(':') ? `[${host}]` : host;
+    // A request through an agent has its form already, so a proxy has to make a tunnel.
+    openConnection({ ...way, url: new URL(`${protocol}//${name}:${port}`), tunnel: true, signal }).then(
+      ({ socket }) => {
         // The agent must not take in what it would not destroy any more.
         if (signal.aborted) socket.destroy();
         callback?.(signal.aborted ? cancelledError(signal) : null, socket);

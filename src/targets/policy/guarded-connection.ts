@@ -6,15 +6,12 @@ import { cancelledError, throwIfAborted } from '../../common/abortable.ts';
 import type { TlsMaterial } from '../tls-material.ts';
 import type { NetworkAccess } from './network-access.ts';
 
-export interface Endpoint {
+export interface GuardedConnectionOptions {
   /** A name or an address, as `URL.hostname` has it. */
   host: string;
   port: number;
   /** Left out: no TLS. */
   tls?: TlsMaterial | undefined;
-}
-
-export interface GuardedConnectionOptions extends Endpoint {
   access: NetworkAccess;
   /** Ends the attempt to connect; afterwards the connection is the caller's. */
   signal: AbortSignal;
@@ -40,13 +37,13 @@ export async function connectGuarded({ host, port, tls: material, access, signal
   return material === undefined ? socket : startTls(socket, { host, material, signal });
 }
 
-interface TlsStart {
+export interface TlsStart {
   host: string;
   material: TlsMaterial;
   signal: AbortSignal;
 }
 
-async function startTls(socket: net.Socket, { host, material, signal }: TlsStart): Promise<TLSSocket> {
+export async function startTls(socket: net.Socket, { host, material, signal }: TlsStart): Promise<TLSSocket> {
   const { ca, certificate: cert, key, serverName } = material;
   const name = serverName ?? unbracketed(host).replace(/\.$/, '');
   const secure = tls.connect({

@@ -4,6 +4,7 @@ import type https from 'node:https';
 import { systemClock } from '../../../../src/common/clock.ts';
 import { DiskliftError } from '../../../../src/common/errors.ts';
 import { createHttpTarget, type HttpTargetOptions } from '../../../../src/targets/http/http-target.ts';
+import { createNetworkAccess } from '../../../../src/targets/policy/network-access.ts';
 import { startHttpSink } from '../../../helpers/http-sink.ts';
 import { type ImageInProcess, openImage } from '../../../helpers/image-in-process.ts';
 import { createDisk } from '../../../helpers/sparse-disk.ts';
@@ -26,7 +27,13 @@ describe('http target over TLS', () => {
   /** @returns what the server got, or the failure */
   async function send(tls: HttpTargetOptions['tls'], server: https.ServerOptions): Promise<number | DiskliftError> {
     await using sink = await startHttpSink({ tls: server });
-    const target = createHttpTarget({ url: `${sink.url}/x`, method: 'PUT', clock: systemClock, ...(tls === undefined ? {} : { tls }) });
+    const target = createHttpTarget({
+      url: `${sink.url}/x`,
+      method: 'PUT',
+      access: createNetworkAccess(),
+      clock: systemClock,
+      ...(tls === undefined ? {} : { tls }),
+    });
     try {
       await target.send(opened.image, transferContext());
       return sink.complete.get('/x')?.length ?? 0;

@@ -6,6 +6,7 @@ import { systemClock } from '../../../../src/common/clock.ts';
 import { DiskliftError, type ErrorCode } from '../../../../src/common/errors.ts';
 import type { Receipt, TransferContext } from '../../../../src/targets/contract.ts';
 import { createHttpTarget, type HttpTargetOptions } from '../../../../src/targets/http/http-target.ts';
+import { createNetworkAccess } from '../../../../src/targets/policy/network-access.ts';
 import { type HttpSink, type HttpSinkOptions, startHttpSink } from '../../../helpers/http-sink.ts';
 import { type ImageInProcess, NEVER, openImage } from '../../../helpers/image-in-process.ts';
 import { createDisk } from '../../../helpers/sparse-disk.ts';
@@ -43,7 +44,13 @@ describe('http target', () => {
     use?: (sink: HttpSink) => HttpTargetOptions['url'],
   ): Promise<Sent> {
     await using sink = await startHttpSink(sinkOptions);
-    const target = createHttpTarget({ url: use?.(sink) ?? sink.url + PATH, method: 'PUT', clock: systemClock, ...options });
+    const target = createHttpTarget({
+      url: use?.(sink) ?? sink.url + PATH,
+      method: 'PUT',
+      access: createNetworkAccess(),
+      clock: systemClock,
+      ...options,
+    });
     const progress: number[] = [];
     const startMs = performance.now();
     const full = transferContext({ progress: (bytes) => progress.push(bytes), seal: async () => ({ sha256 }), ...context });
@@ -266,7 +273,7 @@ describe('http target', () => {
   it('refuses a URL that is none, without showing it', () => {
     for (const url of [SECRET, `ftp://${SECRET}/x`])
       assert.throws(
-        () => createHttpTarget({ url, method: 'PUT', clock: systemClock }),
+        () => createHttpTarget({ url, method: 'PUT', access: createNetworkAccess(), clock: systemClock }),
         (error) => error instanceof DiskliftError && error.code === 'InvalidRequest' && !error.message.includes(SECRET),
       );
   });

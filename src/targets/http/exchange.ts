@@ -1,0 +1,122 @@
+/** One request with a body, and its answer, on a connection of its own. */
+
+import type http from 'node:http';
+import type { Socket } from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { cancelledError, throwIfAborted } from '../../common/abortable.ts';
+import type { Clock } from '../../common/clock.ts';
+import { DiskliftError } from '../../common/errors.ts';
+import type { Answer } from './judge-answer.ts';
+import { readAnswer } from './read-answer.ts';
+import { readWhatIsLeft } from './read-what-is-left.ts';
+
+export interface ExchangeOptions {
+  /** Not begun, but for its headers. */
+  request: http.ClientRequest;
+  /** What `request` goes through; its idle time is limited by `idleMs`. */
+  socket: Socket;
+  /** The URL as it may be shown. */
+  where: string;
+  sizeBytes: number;
+  idleMs: number;
+  clock: Clock;
+  signal: AbortSignal;
+}
+
+export class Exchange {
+  /** The server has said 100. */
+  readonly continued: Promise<void>;
+  /** Fails where the connection does before there is an answer. */
+  readonly answered: Promise<Answer>;
+  /** Of the body, taken by the kernel. */
+  writtenBytes = 0;
+  private readonly options: ExchangeOptions;
+  private readonly answer = Promise.withResolvers<Answer>();
+  private isAnswered = false;
+  /** Who waits for a write. One place for all that can end the wait: a promise that lives as long as the request would collect them. */
+  private writer: PromiseWithResolvers<boolean> | undefined;
+
+  constructor(options: ExchangeOptions) {
+    this.options = options;
+    const { request, socket, signal, idleMs } = options;
+    this.answered = this.answer.promise;
+    // Whoever waits for it hears of a failure; nobody has to.
+    this.answered.catch(() => {});
+    this.continued = new Promise((resolve) => request.once('continue', resolve));
+    request.once('response', (response) => this.hear(response));
+    request.on('error', (error) => this.fail(error));
+    for (const emitter of [request, socket]) emitter.once('close', () => this.fail(closedError()));
+    // Node's own timer, because it alone knows whether a part of what is being written has been taken.
+    socket.setTimeout(idleMs, () => this.writer?.reject(this.idleError()));
+    signal.addEventListener('abort', this.onAbort);
+    if (socket.destroyed) this.fail(closedError());
+  }
+
+  get hasAnswered(): boolean {
+    return this.isAnswered;
+  }
+
+  /**
+   * @returns whether all of `bytes` have been taken; else there is an answer already
+   * @throws DiskliftError when they are not taken for too long or the transfer is cancelled, and errors of the network
+   */
+  async write(bytes: Uint8Array): Promise<boolean> {
+    // An answer that is there already must be heard first: a write to a server that has closed would lose it.
+    await nextTurn();
+    throwIfAborted(this.options.signal);
+    if (this.isAnswered) return false;
+    const { request, socket } = this.options;
+    const writer = Promise.withResolvers<boolean>();
+    this.writer = writer;
+    request.write(bytes, (error) => {
+      if (!error) {
+        this.writtenBytes += bytes.length;
+        return writer.resolve(true);
+      }
+      readWhatIsLeft(socket);
+      // Does nothing where that was an answer.
+      this.fail(error);
+    });
+    try {
+      return await writer.promise;
+    } finally {
+      this.writer = undefined;
+    }
+  }
+
+  /** The body has been written. */
+  end(): void {
+    this.options.request.end();
+  }
+
+  /** Closes the connection, whatever it is about. */
+  destroy(): void {
+    this.options.signal.removeEventListener('abort', this.onAbort);
+    this.options.request.destroy();
+    this.options.socket.destroy();
+  }
+
+  private hear(response: http.IncomingMessage): void {
+    this.isAnswered = true;
+    const { sizeBytes, clock } = this.options;
+    readAnswer(response, { clock, wasComplete: () => this.writtenBytes === sizeBytes }).then(this.answer.resolve, this.answer.reject);
+    this.writer?.resolve(false);
+  }
+
+  private fail(error: Error): void {
+    if (this.isAnswered) return;
+    this.answer.reject(error);
+    this.writer?.reject(error);
+  }
+
+  private idleError(): DiskliftError {
+    const { where, idleMs } = this.options;
+    return new DiskliftError('DestinationUnreachable', `${where}: takes no more bytes (waited ${Math.round(idleMs / 1000)} s)`);
+  }
+
+  private readonly onAbort = (): void => this.writer?.reject(cancelledError(this.options.signal));
+}
+
+function closedError(): Error {
+  return Object.assign(new Error('closed'), { code: 'ECONNRESET' });
+}

@@ -1,0 +1,49 @@
+/** The way to a destination: straight, or by a proxy. */
+
+import type { Socket } from 'node:net';
+import type { TlsMaterial } from '../tls-material.ts';
+import { connectGuarded } from './guarded-connection.ts';
+import type { NetworkAccess } from './network-access.ts';
+import { connectByProxy } from './proxied-connection.ts';
+import { type ProxySettings, proxyFor } from './proxy-route.ts';
+
+export interface OpenConnectionOptions {
+  /** http or https. */
+  url: URL;
+  /** For https. */
+  tls: TlsMaterial;
+  access: NetworkAccess;
+  proxy: ProxySettings;
+  /** Whether a proxy is asked for a tunnel for http too. For https it always is. */
+  tunnel: boolean;
+  signal: AbortSignal;
+}
+
+export interface OpenedConnection {
+  socket: Socket;
+  /** Where the connection ends at a proxy, which wants to be told the whole URL (RFC 9112, section 3.2.2). */
+  proxy?: URL;
+}
+
+/** @throws as connectGuarded and connectByProxy */
+export async function openConnection({
+  url,
+  tls: material,
+  access,
+  proxy: settings,
+  ...options
+}: OpenConnectionOptions): Promise<OpenedConnection> {
+  const isSecure = url.protocol === 'https:';
+  const endpoint = {
+    host: url.hostname,
+    port: url.port === '' ? (isSecure ? 443 : 80) : Number(url.port),
+    tls: isSecure ? material : undefined,
+    access,
+    signal: options.signal,
+  };
+  const proxy = proxyFor(url, settings);
+  if (proxy === undefined) return { socket: await connectGuarded(endpoint) };
+  const tunnel = isSecure || options.tunnel;
+  const socket = await connectByProxy({ ...endpoint, proxy, tunnel });
+  return tunnel ? { socket } : { socket, proxy };
+}
