@@ -1,100 +1,262 @@
-/** The DiskExport resource with all defaults filled in. To be generated from manifests/crd.yaml. */
+/** The DiskExport resource with all defaults filled in. Generated from manifests/crd.yaml by `make generate`: change it there. */
 
-export interface SecretKeyReference {
-  name: string;
-  key: string;
-}
-export interface SecretReference {
-  name: string;
-}
-export interface TlsSpec {
-  caBundleRef?: { configMap?: string; secret?: string; key: string };
-  clientCertificateSecretRef?: SecretReference;
-  serverName?: string;
-}
-export interface HttpDestination {
-  url?: string;
-  urlSecretRef?: SecretKeyReference;
-  method: 'PUT' | 'POST';
-  headersSecretRef?: SecretReference;
-  ifNoneMatch: boolean;
-  tls?: TlsSpec;
-}
-export interface S3Destination {
-  endpoint?: string;
-  region: string;
-  bucket: string;
-  key: string;
-  credentialsSecretRef?: SecretReference;
-  forcePathStyle: boolean;
-  partSize?: number | string;
-  concurrency: number;
-  checksum: 'None' | 'CRC32' | 'CRC32C' | 'CRC64NVME';
-  sha256Object: boolean;
-  tls?: TlsSpec;
-}
-export interface TcpDestination {
-  host: string;
-  port: number;
-  protocol: 'Raw' | 'Acknowledged';
-  tls?: TlsSpec;
-}
-export interface DiskExportSpec {
-  source: {
-    persistentVolumeClaim: { claimName: string };
-    disks?: { path: string; format: 'Auto' | 'Raw' | 'QCOW2' | 'VMDK' | 'VHDX' | 'VDI' | 'VPC' }[];
-    inUse: 'Wait' | 'Fail' | 'Allow';
-    verify: 'Auto' | 'Always' | 'Never';
-  };
-  image: { clusterSize: number | string; version: 2 | 3; refcountBits: 1 | 2 | 4 | 8 | 16 | 32 | 64; zeroDetection: 'Content' | 'Extents' };
-  destination: { http?: HttpDestination; s3?: S3Destination; tcp?: TcpDestination };
-  checksum: 'SHA256' | 'None';
-  backoffLimit: number;
-  activeDeadlineSeconds?: number;
-  ttlSecondsAfterFinished?: number;
-  cancel: boolean;
-}
-export interface Condition {
-  type: string;
-  status: 'True' | 'False' | 'Unknown';
-  reason: string;
-  message: string;
-  lastTransitionTime: string;
-  observedGeneration?: number;
-}
-export interface DiskStatus {
-  path: string;
-  format?: string;
-  phase?: string;
-  virtualBytes?: number;
-  imageBytes?: number;
-  sentBytes?: number;
-  attempts?: number;
-  clusters?: { total: number; scanned: number; skipped: number; written: number };
-  location?: string;
-  etag?: string;
-  sha256?: string;
-  reason?: string;
-  message?: string;
-  upload?: { id: string; partSize: number; fingerprint: string };
-}
-export interface DiskExportStatus {
-  observedGeneration?: number;
-  phase?: 'Pending' | 'Scanning' | 'Streaming' | 'Verifying' | 'Succeeded' | 'Failed' | 'Cancelled';
-  message?: string;
-  destination?: 'HTTP' | 'S3' | 'TCP';
-  conditions?: Condition[];
-  startTime?: string;
-  completionTime?: string;
-  attempts?: number;
-  executor?: { podName?: string; podUID?: string; nodeName?: string };
-  progress?: { percent: number; virtualBytes: number; imageBytes: number; sentBytes: number; skippedBytes: number; written: string };
-  disks?: DiskStatus[];
-}
+/** A request to export the disks on a volume as qcow2 images, and what became of it. */
 export interface DiskExport {
   apiVersion: 'disklift.dev/v1alpha1';
   kind: 'DiskExport';
-  metadata: { name: string; namespace: string; uid: string; generation?: number; [key: string]: unknown };
+  metadata: ObjectMetadata;
   spec: DiskExportSpec;
   status?: DiskExportStatus;
+}
+export interface ObjectMetadata {
+  name: string;
+  namespace: string;
+  uid: string;
+  /** Grows with each change of the spec. */
+  generation?: number;
+  labels?: {
+    [k: string]: string;
+  };
+  annotations?: {
+    [k: string]: string;
+  };
+  [k: string]: unknown;
+}
+/** What is exported, how and to where. Nothing but cancel and ttlSecondsAfterFinished can be changed later. */
+export interface DiskExportSpec {
+  source: ExportSource;
+  image: ImageSpec;
+  destination: DestinationSpec;
+  /** Digest of the whole image that is computed as it is sent and recorded in the status. */
+  checksum: 'SHA256' | 'None';
+  /** How many attempts may fail, beside the first, before a disk has failed. Attempts that were lost to the executor or to a disk in use do not count. */
+  backoffLimit: number;
+  /** Seconds from the first claim after which the export fails; no limit when left out. */
+  activeDeadlineSeconds?: number;
+  /** Seconds from its end after which the DiskExport is deleted; never when left out. */
+  ttlSecondsAfterFinished?: number;
+  /** Whether the export is to be ended. Cannot be taken back. */
+  cancel: boolean;
+}
+/** The volume and which disks on it. */
+export interface ExportSource {
+  /** The volume. */
+  persistentVolumeClaim: {
+    /** Name of a PersistentVolumeClaim in the namespace of the DiskExport. */
+    claimName: string;
+  };
+  /** The disks to export; every disk found on the volume when left out. */
+  disks?: DiskSelection[];
+  /** What to do while another process writes to a disk. Wait until none does, which costs no attempt; Fail at once; or Allow it, where a change of the disk during the export is still an error. */
+  inUse: 'Wait' | 'Fail' | 'Allow';
+  /** Whether a hash of every MiB of data is kept from the scan and compared when it is read again. Auto does so for block devices and where inUse is Allow. */
+  verify: 'Auto' | 'Always' | 'Never';
+}
+/** One disk on the volume. */
+export interface DiskSelection {
+  /** Path of the disk's file relative to the root of the volume, such as disk.img. No link is followed. */
+  path: string;
+  /** Format of the file; Auto looks at what it begins with. */
+  format: 'Auto' | 'Raw' | 'QCOW2' | 'VMDK' | 'VHDX' | 'VDI' | 'VPC';
+}
+/** How the qcow2 images are made. */
+export interface ImageSpec {
+  /** Bytes of a cluster, a power of two from 512 to 2Mi, as a number or with the suffix Ki or Mi. */
+  clusterSize: number | string;
+  /** Version of the qcow2 format; 2 is for readers older than QEMU 1.1. */
+  version: 2 | 3;
+  /** Bits of a reference count. */
+  refcountBits: 1 | 2 | 4 | 8 | 16 | 32 | 64;
+  /** Content reads the data and leaves clusters of zeros out of the image. Extents leaves out holes only, which reads the disk once instead of twice. */
+  zeroDetection: 'Content' | 'Extents';
+}
+/** Where the images go; exactly one kind of destination. */
+export interface DestinationSpec {
+  http?: HttpDestination;
+  s3?: S3Destination;
+  tcp?: TcpDestination;
+}
+/** An HTTP or HTTPS server that takes each image as the body of one request. */
+export interface HttpDestination {
+  /** Where an image is sent to. {namespace}, {name}, {uid}, {claim} and {disk} (the disk's file name without its extension) are replaced in the path. Whoever may read the DiskExport can read it: a URL with a password or a signature belongs in a Secret. */
+  url?: string;
+  urlSecretRef?: SecretKeyReference;
+  /** The request's method; POST is what the upload proxy of KubeVirt's CDI takes. */
+  method: 'PUT' | 'POST';
+  headersSecretRef?: SecretReference;
+  /** Whether the server is asked to refuse when there is something at the URL already (If-None-Match). */
+  ifNoneMatch: boolean;
+  tls?: TlsSpec;
+}
+/** One entry of a Secret in the namespace of the DiskExport that carries the label disklift.dev/credentials=true. */
+export interface SecretKeyReference {
+  /** Name of the object. */
+  name: string;
+  /** Name of the entry. */
+  key: string;
+}
+/** A Secret in the namespace of the DiskExport that carries the label disklift.dev/credentials=true. */
+export interface SecretReference {
+  /** Name of the object. */
+  name: string;
+}
+/** TLS of the connections to the destination. */
+export interface TlsSpec {
+  caBundleRef?: CaBundleReference;
+  clientCertificateSecretRef?: SecretReference;
+  /** Name that the server's certificate must have, in place of the host's. */
+  serverName?: string;
+}
+/** Certificates (PEM) that are trusted instead of the well-known authorities. */
+export interface CaBundleReference {
+  /** Name of the object. */
+  configMap?: string;
+  /** Name of the object. */
+  secret?: string;
+  /** Name of the entry. */
+  key: string;
+}
+/** An object store that speaks the S3 protocol; each image becomes one object. */
+export interface S3Destination {
+  /** URL of the object store; that of Amazon's region when left out. */
+  endpoint?: string;
+  /** Region that requests are signed for. */
+  region: string;
+  /** Name of the bucket; it must exist. */
+  bucket: string;
+  /** Key of the object. {namespace}, {name}, {uid}, {claim} and {disk} (the disk's file name without its extension) are replaced. */
+  key: string;
+  credentialsSecretRef?: SecretReference;
+  /** Whether the bucket's name goes into the path of the URL instead of the host's name. */
+  forcePathStyle: boolean;
+  /** Bytes of a part, from 5Mi to 5Gi, as a number or with the suffix Ki, Mi or Gi. When left out, 16Mi or as much as it takes for an image to fit into 10000 parts. */
+  partSize?: number | string;
+  /** Parts that are sent at a time, at most; fewer when they are large. */
+  concurrency: number;
+  /** Checksum that is sent with each part for the object store to verify. */
+  checksum: 'None' | 'CRC32' | 'CRC32C' | 'CRC64NVME';
+  /** Whether the image's SHA-256 is written to a second object, whose key ends in .sha256. */
+  sha256Object: boolean;
+  tls?: TlsSpec;
+}
+/** A peer that takes each image on a connection of its own. */
+export interface TcpDestination {
+  /** Name or IP address of the peer. */
+  host: string;
+  /** Port of the peer. */
+  port: number;
+  /** Acknowledged has the peer confirm length and SHA-256 (disklift receive does) and can go on after an interruption. Raw sends the bytes of the image and nothing else. */
+  protocol: 'Raw' | 'Acknowledged';
+  tls?: TlsSpec;
+}
+/** What became of the export. Conditions are what programs should look at. */
+export interface DiskExportStatus {
+  /** Generation of the DiskExport that this status is about. */
+  observedGeneration?: number;
+  /** A summary for people. */
+  phase?: 'Pending' | 'Scanning' | 'Streaming' | 'Verifying' | 'Succeeded' | 'Failed' | 'Cancelled';
+  /** What is going on, or why the export has ended as it has. */
+  message?: string;
+  /** Kind of the destination. */
+  destination?: 'HTTP' | 'S3' | 'TCP';
+  /** Succeeded: Unknown while the export is active. Finished: True once it has ended, either way. Progressing. SourceReady. */
+  conditions?: Condition[];
+  /** When the export was first claimed. */
+  startTime?: string;
+  /** When the export ended. */
+  completionTime?: string;
+  /** Attempts begun, of all disks. */
+  attempts?: number;
+  executor?: ExecutorStatus;
+  progress?: ProgressStatus;
+  /** Each disk by itself. */
+  disks?: DiskStatus[];
+}
+/** One aspect of the export's state. */
+export interface Condition {
+  /** Name of the aspect. */
+  type: string;
+  /** Whether it is so. */
+  status: 'True' | 'False' | 'Unknown';
+  /** Why, in one word for programs. */
+  reason: string;
+  /** Why, for people. */
+  message: string;
+  /** When the status of the condition was last another. */
+  lastTransitionTime: string;
+  /** Generation of the DiskExport that this condition is about. */
+  observedGeneration?: number;
+}
+/** The process that runs the export, or ran it last. */
+export interface ExecutorStatus {
+  /** Name of its pod. */
+  podName?: string;
+  /** UID of its pod. */
+  podUID?: string;
+  /** Name of its node. */
+  nodeName?: string;
+}
+/** How far the export is, over all disks. */
+export interface ProgressStatus {
+  /** Share of the images' bytes that have been sent, in percent, rounded down. */
+  percent: number;
+  /** Bytes of the disks as a guest sees them. */
+  virtualBytes: number;
+  /** Bytes of the images. */
+  imageBytes: number;
+  /** Bytes of the images that have been sent. */
+  sentBytes: number;
+  /** Bytes of the disks that need not be sent because they are zeros. */
+  skippedBytes: number;
+  /** sentBytes in units for people, such as 1.3Gi. */
+  written: string;
+}
+/** One disk of the export. */
+export interface DiskStatus {
+  /** Path of the disk relative to the volume. */
+  path: string;
+  /** Format that the disk has. */
+  format?: string;
+  /** How far this disk is. */
+  phase?: 'Pending' | 'Scanning' | 'Streaming' | 'Verifying' | 'Succeeded' | 'Failed' | 'Cancelled';
+  /** Why the last attempt failed, in one word for programs. */
+  reason?: string;
+  /** Why the last attempt failed, for people. */
+  message?: string;
+  /** Bytes of the disk as a guest sees it. */
+  virtualBytes?: number;
+  /** Bytes of the image. */
+  imageBytes?: number;
+  /** Bytes of the image that have been sent. */
+  sentBytes?: number;
+  /** Attempts begun. */
+  attempts?: number;
+  clusters?: ClusterCounts;
+  /** Where the image is, once it has arrived. Holds no secret. */
+  location?: string;
+  /** Entity tag that the destination gave it. */
+  etag?: string;
+  /** SHA-256 of the image, in hexadecimal digits. */
+  sha256?: string;
+  upload?: UploadStatus;
+}
+/** What became of the disk's clusters; once all are scanned, scanned is skipped and written together. */
+export interface ClusterCounts {
+  /** Clusters of the disk. */
+  total: number;
+  /** Clusters of which it is known what they hold. */
+  scanned: number;
+  /** Clusters that are not in the image because they are zeros. */
+  skipped: number;
+  /** Clusters whose data has been sent. */
+  written: number;
+}
+/** What the destination holds open for this disk, to go on with or to be dropped. */
+export interface UploadStatus {
+  /** The destination's name for it. */
+  id: string;
+  /** Bytes of a part. */
+  partSize: number;
+  /** Of the image that it belongs to. */
+  fingerprint: string;
 }

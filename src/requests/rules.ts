@@ -1,0 +1,94 @@
+/** What no schema can say of a request: the twins of the rules beneath x-kubernetes-validations in manifests/crd.yaml. */
+
+import { isDeepStrictEqual } from 'node:util';
+import type { DiskExportSpec, HttpDestination, S3Destination } from './disk-export.ts';
+
+/** A field that is not as it must be. */
+export interface Breach {
+  /** As the API server names it: `spec.source.disks[0].path`. */
+  field: string;
+  /** Goes on where the field's name has ended. */
+  message: string;
+}
+
+const SUFFIXES: Readonly<Record<string, number>> = { '': 1, Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30 };
+
+/** Bytes of a size as the resource has it: `65536` or `64Ki`. NaN when it is none; the schema lets none of those pass. */
+export function quantityBytes(quantity: number | string): number {
+  const match = /^(\d+)(Ki|Mi|Gi)?$/.exec(String(quantity));
+  return match === null ? Number.NaN : Number(match[1]) * (SUFFIXES[match[2] ?? ''] ?? Number.NaN);
+}
+
+const CONTROL_CHARACTER = /\p{Cc}/u;
+const HTTP_URL = /^https?:\/\/([A-Za-z0-9._{}-]+|[[][0-9A-Fa-f:.]+[\]])(:[0-9]{1,5})?([/?][!-"$-~]*)?$/;
+const BRACES_OUTSIDE_OF_PATH = /^https?:\/\/[^/?]*[{}]|[?].*[{}]/;
+const KNOWN_PLACEHOLDERS = /^([^{}]|[{](namespace|name|uid|claim|disk)[}])*$/;
+const ENDPOINT = /^https?:\/\/([A-Za-z0-9._-]+|[[][0-9A-Fa-f:.]+[\]])(:[0-9]{1,5})?(\/[A-Za-z0-9._~/-]*)?$/;
+
+const OTHER_BRACES = 'may have no other braces than {namespace}, {name}, {uid}, {claim} and {disk}';
+const CONTROL_CHARACTERS = 'must not hold control characters';
+const HTTPS_ONLY = 'is for https only';
+
+function* diskBreaches(disks: NonNullable<DiskExportSpec['source']['disks']>): Generator<Breach> {
+  const paths = new Set<string>();
+  for (const [index, { path }] of disks.entries()) {
+    const field = `spec.source.disks[${index}]`;
+    if (paths.has(path)) yield { field, message: `names ${JSON.stringify(path)}, which is in the list already` };
+    paths.add(path);
+    if (path.split('/').some((part) => ['', '.', '..'].includes(part)))
+      yield { field: `${field}.path`, message: 'must be relative to the volume, without empty parts, . and ..' };
+    if (CONTROL_CHARACTER.test(path)) yield { field: `${field}.path`, message: CONTROL_CHARACTERS };
+  }
+}
+
+function* imageBreaches({ clusterSize, version, refcountBits }: DiskExportSpec['image']): Generator<Breach> {
+  const bits = Math.log2(quantityBytes(clusterSize));
+  if (!Number.isInteger(bits) || bits < 9 || bits > 21)
+    yield { field: 'spec.image.clusterSize', message: 'must be a power of two from 512 to 2Mi' };
+  if (version === 2 && refcountBits !== 16) yield { field: 'spec.image.refcountBits', message: 'must be 16 in images of version 2' };
+}
+
+function* httpBreaches({ url, tls }: HttpDestination): Generator<Breach> {
+  if (url === undefined) return;
+  const field = 'spec.destination.http.url';
+  if (!HTTP_URL.test(url)) yield { field, message: 'must be an http or https URL of printable ASCII without user, password and fragment' };
+  if (BRACES_OUTSIDE_OF_PATH.test(url)) yield { field, message: 'may have placeholders in its path only' };
+  if (!KNOWN_PLACEHOLDERS.test(url)) yield { field, message: OTHER_BRACES };
+  if (tls !== undefined && !url.startsWith('https://')) yield { field: 'spec.destination.http.tls', message: HTTPS_ONLY };
+}
+
+function* s3Breaches({ endpoint, key, partSize, tls }: S3Destination): Generator<Breach> {
+  const field = 'spec.destination.s3';
+  if (endpoint !== undefined && !ENDPOINT.test(endpoint))
+    yield { field: `${field}.endpoint`, message: 'must be an http or https URL of a host, a port and a path' };
+  if (!KNOWN_PLACEHOLDERS.test(key)) yield { field: `${field}.key`, message: OTHER_BRACES };
+  if (CONTROL_CHARACTER.test(key)) yield { field: `${field}.key`, message: CONTROL_CHARACTERS };
+  if (partSize !== undefined && !(quantityBytes(partSize) >= 5 * 2 ** 20 && quantityBytes(partSize) <= 5 * 2 ** 30))
+    yield { field: `${field}.partSize`, message: 'must be from 5Mi to 5Gi' };
+  if (tls !== undefined && endpoint !== undefined && !endpoint.startsWith('https://')) yield { field: `${field}.tls`, message: HTTPS_ONLY };
+}
+
+/** What is wrong with a spec that the schema lets pass, one thing after the other. */
+export function* specBreaches({ source, image, destination: { http, s3 } }: DiskExportSpec): Generator<Breach> {
+  yield* diskBreaches(source.disks ?? []);
+  yield* imageBreaches(image);
+  if (http !== undefined) yield* httpBreaches(http);
+  if (s3 !== undefined) yield* s3Breaches(s3);
+}
+
+const IMMUTABLE = ['source', 'image', 'destination', 'checksum', 'backoffLimit', 'activeDeadlineSeconds'] as const;
+
+/** The order of the disks says nothing: the list is a map by their paths. */
+function comparable(spec: DiskExportSpec, name: (typeof IMMUTABLE)[number]): unknown {
+  const { source } = spec;
+  if (name !== 'source' || source.disks === undefined) return spec[name];
+  return { ...source, disks: source.disks.toSorted((a, b) => (a.path < b.path ? -1 : 1)) };
+}
+
+/** What keeps `spec` from taking the place of `old`. */
+export function* updateBreaches(old: DiskExportSpec, spec: DiskExportSpec): Generator<Breach> {
+  for (const name of IMMUTABLE)
+    if (!isDeepStrictEqual(comparable(old, name), comparable(spec, name)))
+      yield { field: `spec.${name}`, message: 'cannot be changed; create another DiskExport' };
+  if (old.cancel && !spec.cancel) yield { field: 'spec.cancel', message: 'what was cancelled stays cancelled; create another DiskExport' };
+}

@@ -1,0 +1,145 @@
+/**
+ * The types and the schema of the DiskExport resource, generated from manifests/crd.yaml. Writes them; with --check it compares
+ * and fails where a file is not what would be written.
+ */
+
+import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { type JSONSchema, compile as toTypes } from 'json-schema-to-typescript';
+import { parse } from 'yaml';
+import { reportViolations, type Violation } from './violation.ts';
+
+export const CRD_FILE = 'manifests/crd.yaml';
+
+const ORIGIN = `Generated from ${CRD_FILE} by \`make generate\`: change it there.`;
+
+/** A schema as a CRD has it: of OpenAPI v3, with the extensions of Kubernetes. */
+interface CrdSchema {
+  title?: string;
+  description?: string;
+  type?: string;
+  properties?: Record<string, CrdSchema>;
+  items?: CrdSchema;
+  required?: string[];
+  [keyword: string]: unknown;
+}
+
+type Schema = Record<string, unknown>;
+
+/** The schema of the resource's only version. */
+export function readCrdSchema(root: string): CrdSchema {
+  const crd = parse(readFileSync(path.join(root, CRD_FILE), 'utf8'));
+  return crd.spec.versions[0].schema.openAPIV3Schema;
+}
+
+/** What the schema of JSON has in other words, or not at all. */
+function isForKubernetesOnly(keyword: string): boolean {
+  return keyword.startsWith('x-kubernetes-') || keyword === 'format' || keyword === 'anyOf';
+}
+
+type Adapt = (schema: Schema, crdSchema: CrdSchema) => Schema;
+
+/**
+ * @param adapt has the last word about each schema, the innermost first
+ * @param known what has been converted: an alias in the CRD stays one schema, and becomes one type
+ */
+function convert(crdSchema: CrdSchema, adapt: Adapt, known = new Map<CrdSchema, Schema>()): Schema {
+  const earlier = known.get(crdSchema);
+  if (earlier !== undefined) return earlier;
+  const { properties, items, ...rest } = crdSchema;
+  const schema: Schema = Object.fromEntries(Object.entries(rest).filter(([keyword]) => !isForKubernetesOnly(keyword)));
+  if (crdSchema['x-kubernetes-int-or-string'] === true) schema.type = ['integer', 'string'];
+  if (items !== undefined) schema.items = convert(items, adapt, known);
+  if (properties !== undefined) {
+    schema.properties = Object.fromEntries(Object.entries(properties).map(([name, property]) => [name, convert(property, adapt, known)]));
+    schema.additionalProperties = false;
+  }
+  const adapted = adapt(schema, crdSchema);
+  known.set(crdSchema, adapted);
+  return adapted;
+}
+
+/** Objects are read with the defaults filled in, so what has one is there. That one of several must be there, types do not say. */
+function forTypes({ oneOf: _, minItems: __, maxItems: ___, ...schema }: Schema, { required = [], properties = {} }: CrdSchema): Schema {
+  const filledIn = Object.keys(properties).filter((name) => properties[name]?.default !== undefined);
+  return { ...schema, required: [...new Set([...required, ...filledIn])] };
+}
+
+function forValidation({ title: _, description: __, ...schema }: Schema): Schema {
+  return schema;
+}
+
+/** Of metadata the CRD says nothing: it is the same for all resources. */
+const METADATA = {
+  title: 'ObjectMetadata',
+  type: 'object',
+  required: ['name', 'namespace', 'uid'],
+  additionalProperties: true,
+  properties: {
+    name: { type: 'string' },
+    namespace: { type: 'string' },
+    uid: { type: 'string' },
+    generation: { type: 'integer', description: 'Grows with each change of the spec.' },
+    labels: { type: 'object', additionalProperties: { type: 'string' } },
+    annotations: { type: 'object', additionalProperties: { type: 'string' } },
+  },
+};
+
+async function typesFile({ description, properties: { spec = {}, status = {} } = {} }: CrdSchema): Promise<string> {
+  const schema = {
+    title: 'DiskExport',
+    description,
+    type: 'object',
+    required: ['apiVersion', 'kind', 'metadata', 'spec'],
+    additionalProperties: false,
+    properties: {
+      apiVersion: { enum: ['disklift.dev/v1alpha1'] },
+      kind: { enum: ['DiskExport'] },
+      metadata: METADATA,
+      spec: convert(spec, forTypes),
+      status: convert(status, forTypes),
+    },
+  };
+  const types = await toTypes(schema as JSONSchema, 'DiskExport', { bannerComment: '', format: false });
+  // A comment of one line takes one line.
+  const text = types.replace(/\/\*\*\n\s*\* (.*)\n\s*\*\//g, '/** $1 */');
+  return `/** The DiskExport resource with all defaults filled in. ${ORIGIN} */\n\n${text}`;
+}
+
+function schemaFile(what: string, name: string, crdSchema: CrdSchema): string {
+  // The status of a new object is the API server's to fill in.
+  const { default: _, ...schema } = convert(crdSchema, forValidation);
+  return `/** What ${what} of a DiskExport may hold, as JSON Schema. ${ORIGIN} */\n\nexport const ${name} = ${JSON.stringify(schema)};\n`;
+}
+
+function format(file: string, text: string): string {
+  const { status, stdout, stderr } = spawnSync('biome', ['format', `--stdin-file-path=${file}`], { input: text, encoding: 'utf8' });
+  if (status !== 0) throw new Error(`biome: ${stderr}`);
+  return stdout;
+}
+
+/** Each file that is generated, relative to `root`, with what it should hold. */
+export async function generateTypes(root: string): Promise<Map<string, string>> {
+  const crdSchema = readCrdSchema(root);
+  const { spec = {}, status = {} } = crdSchema.properties ?? {};
+  const files: [string, string][] = [
+    ['src/requests/disk-export.ts', await typesFile(crdSchema)],
+    ['src/requests/spec-schema.ts', schemaFile('the spec', 'SPEC_SCHEMA', spec)],
+    ['src/requests/status-schema.ts', schemaFile('the status', 'STATUS_SCHEMA', status)],
+  ];
+  return new Map(files.map(([file, text]) => [file, format(file, text)]));
+}
+
+function drift(root: string, files: Map<string, string>): Violation[] {
+  return [...files]
+    .filter(([file, text]) => readFileSync(path.join(root, file), 'utf8') !== text)
+    .map(([where]) => ({ rule: 'generated', where, what: `is not what ${CRD_FILE} gives; run make generate` }));
+}
+
+if (import.meta.main) {
+  const root = process.cwd();
+  const files = await generateTypes(root);
+  if (process.argv.includes('--check')) reportViolations(`generated: ${files.size} files, as ${CRD_FILE} has it`, drift(root, files));
+  else for (const [file, text] of files) writeFileSync(path.join(root, file), text);
+}
