@@ -18,11 +18,11 @@ demo: $(INSTALLED) ## Stream a disk with a file system on it and prove the resul
 ##@ Develop
 
 .PHONY: test
-test: $(INSTALLED) judges ## Run all tests; make test ONLY=test/unit runs those beneath one directory or in one file
+test: $(INSTALLED) judges api-server ## Run all tests; make test ONLY=test/unit runs those beneath one directory or in one file
 	mocha $(SPECS)
 
 .PHONY: check
-check: types style doors unused ## Run every check that needs no test: types, style, doors, unused
+check: types style doors generated unused ## Run every check that needs no test: types, style, doors, generated, unused
 
 .PHONY: types
 types: $(INSTALLED) ## Check the types
@@ -38,6 +38,14 @@ doors: $(INSTALLED) ## Check which room uses which, and what each may do
 	node test/tools/check-doors.ts
 	node test/tools/check-source.ts
 
+.PHONY: generated
+generated: $(INSTALLED) ## Check that what is generated is what would be generated
+	node test/tools/generate-types.ts --check
+
+.PHONY: generate
+generate: $(INSTALLED) ## Generate types and schemas of the resource from manifests/crd.yaml
+	node test/tools/generate-types.ts
+
 .PHONY: unused
 unused: $(INSTALLED) ## Look for files, exports and packages that nothing uses
 	knip
@@ -47,7 +55,7 @@ format: $(INSTALLED) ## Format the files and repair what lint can
 	biome check --write
 
 .PHONY: coverage
-coverage: $(INSTALLED) judges ## Run all tests and report which lines they ran, in child processes too
+coverage: $(INSTALLED) judges api-server ## Run all tests and report which lines they ran, in child processes too
 	c8 --src src --include 'src/**' --reporter text --reporter html mocha $(SPECS)
 
 .PHONY: bench
@@ -71,7 +79,7 @@ clean: ## Remove what was built, measured and downloaded
 ##@ Set up (the other targets do it when it is needed)
 
 .PHONY: setup
-setup: $(INSTALLED) judges ## Install what development needs: npm packages and Debian packages
+setup: $(INSTALLED) judges api-server ## Install what development needs: npm and Debian packages, an API server
 
 $(INSTALLED): package.json package-lock.json
 	npm ci --no-audit --no-fund
@@ -80,6 +88,11 @@ $(INSTALLED): package.json package-lock.json
 .PHONY: judges
 judges:
 	@test/tools/debian-packages.sh $(JUDGES)
+
+# Tests outside of test/cluster do without it, and it takes minutes to build.
+.PHONY: api-server
+api-server:
+	@case '$(or $(ONLY),test)' in test|test/|test/cluster*) test/tools/kubernetes-binaries.sh > /dev/null;; esac
 
 .PHONY: help
 help: ## Show this

@@ -1,0 +1,140 @@
+/** The CRD, judged by a real API server: what it accepts and refuses is what src/requests/validate.ts does. */
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { parse } from 'yaml';
+import type { DiskExport } from '../../src/requests/disk-export.ts';
+import { validateDiskExport, validateStatus } from '../../src/requests/validate.ts';
+import { changed, REQUESTS, UPDATES } from '../fixtures/request-table.ts';
+import { type ApiAnswer, type ApiServer, kubernetesBinaries, startApiServer } from './api-server.ts';
+
+const COLLECTION = '/apis/disklift.dev/v1alpha1/namespaces/default/diskexports';
+const CRDS = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
+/** As kubectl has it. */
+const STRICT = 'fieldValidation=Strict';
+
+describe('the CRD on an API server', function () {
+  this.timeout(90_000);
+  let api: ApiServer;
+  let count = 0;
+
+  before(async function () {
+    const binaries = kubernetesBinaries();
+    if (binaries === undefined) return this.skip();
+    api = await startApiServer(binaries);
+    const crd = parse(readFileSync('manifests/crd.yaml', 'utf8'));
+    const { status, body, warnings } = await api.request(`${CRDS}?${STRICT}`, { method: 'POST', body: crd });
+    assert.equal(status, 201, JSON.stringify(body));
+    assert.deepEqual(warnings, []);
+    while ((await api.request(COLLECTION)).status !== 200) await delay(50);
+  });
+
+  after(() => api?.stop());
+
+  /** Each under a name of its own, unless the name is what is tested. */
+  function create(request: Record<string, unknown>): Promise<ApiAnswer> {
+    count += 1;
+    const metadata = request.metadata as { name: string };
+    if (metadata.name === 'fedora') metadata.name = `fedora-${count}`;
+    return api.request(`${COLLECTION}?${STRICT}`, { method: 'POST', body: request });
+  }
+
+  function assertRefused({ status, body }: ApiAnswer, field: string): void {
+    assert.equal(status, 422, JSON.stringify(body));
+    const causes = body.details.causes as { field: string; message: string }[];
+    // Where two of several are given, the server names the field in its message only.
+    const fields = causes.map(
+      (cause) => (cause.field === '<nil>' ? /"([^"]+)" must validate/.exec(cause.message)?.[1] : cause.field) ?? '',
+    );
+    assert.ok(
+      fields.some((named) => named === field || named.startsWith(`${field}.`)),
+      `${fields} has ${field}: ${body.message}`,
+    );
+  }
+
+  describe('a new object', () => {
+    for (const { sentence, change, refused, refusedByDecoder } of REQUESTS)
+      it(`is ${refused === undefined ? 'accepted' : 'refused'}: ${sentence}`, async () => {
+        const request = changed(change);
+        const answer = await create(request);
+        if (refused === undefined) {
+          assert.equal(answer.status, 201, JSON.stringify(answer.body));
+          assert.deepEqual(validateDiskExport(request).spec, answer.body.spec, 'both fill in the same');
+        } else if (refusedByDecoder) {
+          assert.equal(answer.status, 400);
+          assert.ok(answer.body.message.includes(`unknown field "${refused}"`), answer.body.message);
+        } else assertRefused(answer, refused);
+      });
+  });
+
+  describe('an object that is there', () => {
+    for (const { sentence, before = {}, change, refused } of UPDATES)
+      it(`${refused === undefined ? 'may' : 'may not'} change ${sentence}`, async () => {
+        const old = changed(before);
+        const created = await create(old);
+        assert.equal(created.status, 201, JSON.stringify(created.body));
+        const { name, resourceVersion } = created.body.metadata;
+        const body = changed({ ...before, ...change, 'metadata.name': name, 'metadata.resourceVersion': resourceVersion });
+        const answer = await api.request(`${COLLECTION}/${name}?${STRICT}`, { method: 'PUT', body });
+        if (refused === undefined) assert.equal(answer.status, 200, JSON.stringify(answer.body));
+        else assertRefused(answer, refused);
+      });
+  });
+
+  it('has a status from the start, which says what is missing', async () => {
+    const { body } = await create(changed({}));
+    const { phase, conditions } = validateStatus(body.status);
+    assert.equal(phase, 'Pending');
+    assert.equal(conditions?.length, 1);
+    assert.partialDeepStrictEqual(conditions[0], { type: 'Succeeded', status: 'Unknown', reason: 'Unclaimed' });
+    assert.match(conditions[0]?.message ?? '', /sidecar/);
+  });
+
+  it('takes a status by its subresource only', async () => {
+    const { body } = await create({ ...changed({}), status: { phase: 'Succeeded' } });
+    assert.equal(body.status.phase, 'Pending');
+    const status: DiskExport['status'] = {
+      phase: 'Streaming',
+      destination: 'S3',
+      progress: { percent: 42, virtualBytes: 2 ** 50, imageBytes: 9, sentBytes: 4, skippedBytes: 7, written: '4' },
+      executor: { podName: 'sidecar-0' },
+      disks: [{ path: 'disk.img', upload: { id: 'x', partSize: 16777216, fingerprint: 'f' } }],
+    };
+    const url = `${COLLECTION}/${body.metadata.name}`;
+    const patch = { method: 'PATCH', body: { status }, contentType: 'application/merge-patch+json' } as const;
+    assert.equal((await api.request(`${url}/status?${STRICT}`, patch)).status, 200);
+    const table = await api.request(url, { accept: 'application/json;as=Table;g=meta.k8s.io;v=v1' });
+    const row = table.body.rows[0].cells;
+    const columns = (table.body.columnDefinitions as { name: string; priority: number }[]).map(
+      ({ name, priority }) => `${name}/${priority}`,
+    );
+    assert.deepEqual(columns, [
+      ...['Name/0', 'Phase/0', 'Progress/0', 'Destination/0', 'Written/0', 'Age/0'],
+      ...['Claim/1', 'Virtual/1', 'Skipped/1', 'Executor/1', 'Message/1'],
+    ]);
+    assert.deepEqual(row.slice(1, 5), ['Streaming', 42, 'S3', '4']);
+    assert.deepEqual(row.slice(6, 10), ['fedora-root', 2 ** 50, 7, 'sidecar-0']);
+  });
+
+  it('is explained field by field, with units', async () => {
+    const { body } = await api.request('/openapi/v3/apis/disklift.dev/v1alpha1');
+    const undescribed: string[] = [];
+    const walk = (schema: Record<string, unknown>, path: string) => {
+      if (schema.description === undefined) undescribed.push(path);
+      for (const [name, property] of Object.entries(schema.properties ?? {})) walk(property, `${path}.${name}`);
+      if (schema.items !== undefined) walk(schema.items as Record<string, unknown>, `${path}[]`);
+    };
+    const { properties } = body.components.schemas['dev.disklift.v1alpha1.DiskExport'];
+    walk(properties.spec, 'spec');
+    walk(properties.status, 'status');
+    assert.deepEqual(undescribed, []);
+  });
+
+  it('is found by its short name, in a namespace', async () => {
+    const { body } = await api.request('/apis/disklift.dev/v1alpha1');
+    const [resource] = body.resources;
+    assert.partialDeepStrictEqual(resource, { name: 'diskexports', namespaced: true, kind: 'DiskExport', shortNames: ['dx'] });
+    assert.equal(resource.categories, undefined);
+  });
+});

@@ -1,0 +1,49 @@
+#!/bin/sh
+# Makes sure that etcd and kube-apiserver are there for the tests of test/cluster, and prints the folder they are in.
+# They are built once, from pinned Go modules, into the user's cache folder: minutes then, no time later. KUBEBUILDER_ASSETS names another.
+# With CI set it fails without them; elsewhere one line says what is missing, and the tests are skipped.
+set -eu
+
+VERSION=v1.36.3
+MODULES=$(cd "$(dirname "$0")/../cluster/binaries" && pwd)
+PATH="$PATH:/usr/local/go/bin"
+
+give_up() {
+  echo "NOTE: no API server to test with: $1" >&2
+  [ -z "${CI:-}" ] && exit 0
+  exit 1
+}
+
+# build MODULE PACKAGE NAME: one program, complete or not at all.
+build() {
+  component=k8s.io/component-base/version
+  (
+    cd "$MODULES/$1"
+    CGO_ENABLED=0 GOFLAGS=-mod=readonly nice -n 10 go build -trimpath -buildvcs=false \
+      -ldflags "-s -w -X $component.gitVersion=$VERSION -X $component.gitMajor=1 -X $component.gitMinor=36" \
+      -o "$folder/$3.$$" "$2"
+  ) > "$folder/$3.log.$$" 2>&1 || {
+    tail -n 20 "$folder/$3.log.$$" >&2
+    rm -f "$folder/$3.$$" "$folder/$3.log.$$"
+    give_up "$3 does not build"
+  }
+  rm -f "$folder/$3.log.$$"
+  mv "$folder/$3.$$" "$folder/$3"
+}
+
+if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
+  [ -x "$KUBEBUILDER_ASSETS/etcd" ] && [ -x "$KUBEBUILDER_ASSETS/kube-apiserver" ] ||
+    give_up "KUBEBUILDER_ASSETS has no etcd or no kube-apiserver"
+  echo "$KUBEBUILDER_ASSETS"
+  exit 0
+fi
+
+folder="${XDG_CACHE_HOME:-$HOME/.cache}/disklift/kubernetes-$VERSION"
+if ! [ -x "$folder/etcd" ] || ! [ -x "$folder/kube-apiserver" ]; then
+  command -v go > /dev/null || give_up 'Go 1.26 or newer builds it, and is not installed'
+  mkdir -p "$folder"
+  echo "Building etcd and kube-apiserver $VERSION, once: about 4 minutes" >&2
+  [ -x "$folder/etcd" ] || build etcd go.etcd.io/etcd/server/v3 etcd
+  [ -x "$folder/kube-apiserver" ] || build kubernetes k8s.io/kubernetes/cmd/kube-apiserver kube-apiserver
+fi
+echo "$folder"
