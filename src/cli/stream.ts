@@ -5,18 +5,25 @@ import fs from 'node:fs/promises';
 import tty from 'node:tty';
 import { type Command, Option } from 'commander';
 import { DiskliftError } from '../common/errors.ts';
+import type { Verify } from '../image/prepare-image.ts';
 import { composeImage, composeStdoutTarget, STDOUT_FD } from './compose.ts';
 import type { CommandContext } from './context.ts';
 import { addImageOptions, type ImageFlags, qcow2OptionsOf } from './image-options.ts';
 import { createProgress } from './progress.ts';
 
 interface StreamFlags extends ImageFlags {
+  verify: Verify;
   progress: 'auto' | 'json' | 'none';
 }
 
 export function addStreamCommand(program: Command, context: CommandContext): void {
   addImageOptions(program.command('stream'))
     .description('write a disk to standard output as a qcow2 image')
+    .addOption(
+      new Option('--verify <when>', 'read all that was scanned once more and compare it; auto: of block devices, which have no times')
+        .choices(['auto', 'always', 'never'])
+        .default('auto'),
+    )
     .addOption(
       new Option('--progress <how>', 'auto: bars when standard error is a terminal; json: one line of JSON a second')
         .choices(['auto', 'json', 'none'])
@@ -30,12 +37,13 @@ async function streamImage(image: string, flags: StreamFlags, context: CommandCo
   await refuseUnfitStdout(image);
   const progress = await createProgress(flags.progress, process.stderr);
   try {
-    const { zeroDetection } = flags;
+    const { zeroDetection, verify } = flags;
     await using prepared = await composeImage(
       {
         path: image,
         qcow2,
         zeroDetection,
+        verify,
         onOpen: (diskSizeBytes) => progress.begin('scan', diskSizeBytes),
         onScanned: (scannedBytes) => progress.update(scannedBytes),
       },

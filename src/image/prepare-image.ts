@@ -1,19 +1,29 @@
 /** From a disk to its virtual image: identity, scan, layout, and the seal that holds them together. */
 
+import { DiskliftError } from '../common/errors.ts';
 import { type AllocationMap, fullAllocationMap } from '../qcow2/allocation-map.ts';
 import { createLayout, type Layout } from '../qcow2/layout.ts';
 import { checkL1TableSize } from '../qcow2/limits.ts';
 import { type Qcow2Options, validateOptions } from '../qcow2/options.ts';
 import type { DiskSource } from '../sources/contract.ts';
+import type { BlockHashes } from './block-hashes.ts';
 import type { VirtualImage } from './contract.ts';
 import { scanDisk, type ZeroDetection } from './scan.ts';
 import { sealSource } from './seal.ts';
 import { createVirtualImage } from './virtual-image.ts';
 
+/**
+ * Whether all that the scan has read is read once more and compared: 'auto' where the disk's identity does not tell of
+ * writes, as with block devices.
+ */
+export type Verify = 'auto' | 'always' | 'never';
+
 /** What a user may choose about an image. */
 export interface ImageOptions {
   qcow2: Qcow2Options;
   zeroDetection: ZeroDetection;
+  /** 'auto' when left out. 'always' needs zero detection by content. */
+  verify?: Verify | undefined;
 }
 
 export interface PrepareOptions extends ImageOptions {
@@ -37,30 +47,77 @@ export interface PreparedImage extends AsyncDisposable {
 /** Opens, checks and scans a disk. @throws DiskliftError; nothing has been sent then. */
 export async function prepareImage(options: PrepareOptions): Promise<PreparedImage> {
   validateOptions(options.qcow2);
+  validateVerify(options);
   const source = await options.openSource();
   try {
     checkL1TableSize(source.sizeBytes, options.qcow2.clusterSizeBytes);
     options.onOpen?.(source.sizeBytes);
-    const identity = await source.identity();
-    const map = await mapOf(source, options);
-    const layout = createLayout(map, options.qcow2);
-    // A disk that changed during the scan is refused before the first byte rather than at the last.
-    const seal = () => sealSource(source, identity);
-    await seal();
-    const image = createVirtualImage({ source, layout, identity });
-    return { layout, image, seal, [Symbol.asyncDispose]: () => source.dispose() };
+    const prepared = await (isVerified(source, options) ? prepareVerified(source, options) : prepareTrusted(source, options));
+    return { ...prepared, [Symbol.asyncDispose]: () => source.dispose() };
   } catch (error) {
     await source.dispose();
     throw error;
   }
 }
 
-async function mapOf(source: DiskSource, options: PrepareOptions): Promise<AllocationMap> {
+type Parts = Omit<PreparedImage, typeof Symbol.asyncDispose>;
+
+/** The image of a disk whose identity tells of every write. */
+async function prepareTrusted(source: DiskSource, options: PrepareOptions): Promise<Parts> {
+  const identity = await source.identity();
+  const layout = createLayout(await mapOf(source, options), options.qcow2);
+  // A disk that changed during the scan is refused before the first byte rather than at the last.
+  const seal = () => sealSource(source, identity);
+  await seal();
+  return { layout, image: createVirtualImage({ source, layout, identity }), seal };
+}
+
+/** The image of a disk whose content is compared, beside its identity. */
+async function prepareVerified(source: DiskSource, options: PrepareOptions): Promise<Parts> {
+  // Loaded when it is needed: most commands start sooner without it.
+  const [{ createBlockHashes }, { verifyDisk }] = await Promise.all([import('./block-hashes.ts'), import('./verify.ts')]);
+  const identity = await source.identity();
+  const hashes = createBlockHashes();
+  const map = await mapOf(source, options, hashes);
+  const layout = createLayout(map, options.qcow2);
+  await sealSource(source, identity);
+  const verified = verifyDisk({ source, map, hashes });
+  // With the content, a transfer that another process has begun is not gone on with when the disk was written to since.
+  const image = createVirtualImage({ source: verified, layout, identity: { ...identity, content: hashes.digest() } });
+  return {
+    layout,
+    image,
+    async seal() {
+      await verified.finish(options.signal);
+      await sealSource(source, identity);
+    },
+  };
+}
+
+function validateVerify({ verify, zeroDetection }: PrepareOptions): void {
+  if (verify === 'always' && zeroDetection === 'extents')
+    throw new DiskliftError(
+      'InvalidRequest',
+      'verifying compares what the scan has read with what is read later, so it needs zero detection by content, not by extents',
+    );
+}
+
+function isVerified(source: DiskSource, { verify = 'auto', zeroDetection, qcow2, warn }: PrepareOptions): boolean {
+  // A raw external data file is not looked at, and the image says nothing of what it holds.
+  if (verify === 'never' || qcow2.dataFile?.raw === true) return false;
+  if (verify === 'always') return true;
+  if (source.identityMissesWrites !== true) return false;
+  if (zeroDetection === 'extents')
+    warn(`${source.name}: --zero-detection extents reads it once only, so a write to it meanwhile will go unnoticed`);
+  return zeroDetection === 'content';
+}
+
+async function mapOf(source: DiskSource, options: PrepareOptions, hashes?: BlockHashes): Promise<AllocationMap> {
   const { clusterSizeBytes, dataFile } = options.qcow2;
   // In a raw external data file every cluster is mapped to itself, whatever it holds: there is nothing to look at.
   if (dataFile?.raw === true) return fullAllocationMap(source.sizeBytes, clusterSizeBytes);
   const { zeroDetection, signal, onScanned } = options;
-  const map = await scanDisk({ source, clusterSizeBytes, zeroDetection, signal, onProgress: onScanned });
+  const map = await scanDisk({ source, clusterSizeBytes, zeroDetection, signal, onProgress: onScanned, onData: hashes?.add });
   if (zeroDetection === 'extents' && map.clusters.total > 0 && map.clusters.hole === 0)
     options.warn(`${source.name}: no holes found, so the image holds the whole disk; --zero-detection content finds zeros by reading`);
   return map;

@@ -28,6 +28,8 @@ export interface ScanQueueOptions {
   readsInFlight: number;
   signal: AbortSignal;
   builder: AllocationMapBuilder;
+  /** Called with all clusters that were read and hold data, in the order of the disk; the bytes are valid during the call only. */
+  onData?: ((bytes: Uint8Array, offset: number) => void) | undefined;
 }
 
 interface Read {
@@ -41,7 +43,7 @@ interface Item extends ClusterSpan {
 }
 
 export function createScanQueue(options: ScanQueueOptions): ScanQueue {
-  const { source, clusterSizeBytes, signal, builder } = options;
+  const { source, clusterSizeBytes, signal, builder, onData } = options;
   const zeros = Buffer.alloc(clusterSizeBytes);
   const items: Item[] = [];
   const idleBuffers: Buffer[] = [];
@@ -57,12 +59,20 @@ export function createScanQueue(options: ScanQueueOptions): ScanQueue {
     return { buffer, lengthBytes, done };
   }
 
-  function mapContentOf({ buffer, lengthBytes }: Read): void {
+  function mapContentOf({ buffer, lengthBytes }: Read, offset: number): void {
+    let dataFrom = 0;
+    const passOn = (dataEnd: number) => {
+      if (dataEnd > dataFrom) onData?.(buffer.subarray(dataFrom, dataEnd), offset + dataFrom);
+    };
     for (let at = 0; at < lengthBytes; at += clusterSizeBytes) {
       const end = Math.min(at + clusterSizeBytes, lengthBytes);
       const isZero = buffer[at] === 0 && zeros.compare(buffer, at, end, 0, end - at) === 0;
       builder.append(isZero ? 'zero' : 'data', 1);
+      if (!isZero) continue;
+      passOn(at);
+      dataFrom = end;
     }
+    passOn(lengthBytes);
   }
 
   function flushKnown(): void {
@@ -79,7 +89,7 @@ export function createScanQueue(options: ScanQueueOptions): ScanQueue {
     if (item?.read === undefined) return;
     await item.read.done;
     builder.append('hole', item.firstCluster - builder.clusterCount);
-    mapContentOf(item.read);
+    mapContentOf(item.read, item.firstCluster * clusterSizeBytes);
     idleBuffers.push(item.read.buffer);
     items.shift();
     readCount -= 1;

@@ -21,6 +21,11 @@ export interface ScanOptions {
   signal: AbortSignal;
   /** Called as the scan proceeds, with the bytes of the disk that have been decided so far. */
   onProgress?: ((scannedBytes: number) => void) | undefined;
+  /**
+   * Called with all clusters that hold data, in the order of the disk; the bytes are valid during the call only. When it is
+   * there, all that is not a hole is read, whatever the cache shows of it.
+   */
+  onData?: ((bytes: Uint8Array, offset: number) => void) | undefined;
 }
 
 /** A read this long keeps a disk busy and costs little in calls. A cluster is never larger. */
@@ -74,7 +79,7 @@ const SMALLEST_LOOKED_AT_BYTES = 16 * KIB;
 const LOOKS_IN_A_ROW = 1024;
 
 async function mapContent(
-  { source, clusterSizeBytes, signal }: ScanOptions,
+  { source, clusterSizeBytes, signal, onData }: ScanOptions,
   spans: AsyncIterable<ClusterSpan>,
   builder: AllocationMapBuilder,
   progress: () => void,
@@ -86,8 +91,9 @@ async function mapContent(
     readsInFlight: READS_IN_FLIGHT,
     signal,
     builder,
+    onData,
   });
-  const looks = clusterSizeBytes >= SMALLEST_LOOKED_AT_BYTES;
+  const looks = onData === undefined && clusterSizeBytes >= SMALLEST_LOOKED_AT_BYTES;
   let lookCount = 0;
 
   for await (const span of spans) {

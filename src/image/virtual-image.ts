@@ -8,7 +8,8 @@ import type { StreamRange, VirtualImage } from './contract.ts';
 import { fingerprintOf } from './fingerprint.ts';
 
 export interface VirtualImageInput {
-  source: DiskSource;
+  /** Clusters of data are all that is read of it. */
+  source: Pick<DiskSource, 'read' | 'fd'>;
   layout: Layout;
   /** Taken before the scan that made the layout. */
   identity: SourceIdentity;

@@ -36,6 +36,7 @@ export async function openBlockDevice({ handle, name, libc, readLimit }: OpenDis
     },
     // A device node's times say nothing about its content.
     identity: async () => ({ device: `${rdev}`, size: `${await size()}` }),
+    identityMissesWrites: true,
     dispose: () => handle.close(),
   };
 }

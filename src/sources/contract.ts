@@ -30,5 +30,7 @@ export interface DiskSource {
    */
   showsData?(offset: number): boolean;
   identity(): Promise<SourceIdentity>;
+  /** True where the identity stays the same when the disk is written to, as that of a block device, which has no times. */
+  readonly identityMissesWrites?: boolean;
   dispose(): Promise<void>;
 }

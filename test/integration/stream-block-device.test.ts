@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { open } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { disklift, diskliftLine } from '../helpers/disklift.ts';
 import { attachLoopDevice, requireLoopDevices } from '../helpers/loop-device.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';
@@ -52,5 +52,52 @@ describe('disklift stream of a block device', () => {
     const { code, stdout } = await disklift(['stream', loop.path]);
     assert.equal(code, 0);
     assert.ok(stdout.includes(changed), 'the image has what the device has now');
+  });
+
+  describe('that changes while it is streamed', () => {
+    const DISK_SIZE_BYTES = 64 * MIB;
+    const DATA_BYTES = 32 * MIB;
+
+    /** Writes a byte beneath the device once the reader has begun, and has the reader go on then. */
+    async function streamWhile(args: readonly string[], offsetBytes: number) {
+      const backing = await createDisk(temp('backing.img'), DISK_SIZE_BYTES, [
+        { offsetBytes: 0, lengthBytes: DATA_BYTES, content: 'random' },
+      ]);
+      await using loop = await attachLoopDevice(backing);
+      const write = `printf x | dd of='${backing}' bs=1 seek=${offsetBytes} conv=notrunc,fsync status=none`;
+      const line = `${diskliftLine(['stream', ...args, loop.path])} | { head -c 100000; ${write}; cat; } > '${temp('out.qcow2')}'`;
+      const { code, stderr } = await runShell(`set -o pipefail; ${line}`);
+      return { code, stderr, imageSizeBytes: (await stat(temp('out.qcow2'))).size };
+    }
+
+    for (const [what, offsetBytes] of [
+      ['data', DATA_BYTES - 1],
+      ['zeros', DISK_SIZE_BYTES - 1],
+    ] as const)
+      it(`gives a cut image when ${what} changed`, async () => {
+        const { code, stderr, imageSizeBytes } = await streamWhile([], offsetBytes);
+        assert.equal(code, 1, stderr);
+        assert.match(
+          stderr,
+          new RegExp(`^disklift: /dev/loop\\d+: changed while it was read, in the MiB at offset ${offsetBytes + 1 - MIB};[^\n]+\n$`),
+        );
+        assert.ok(imageSizeBytes < DATA_BYTES, `${imageSizeBytes} bytes of an image with ${DATA_BYTES} of data`);
+      });
+
+    it('gives an image of two moments when it is not to be verified', async () => {
+      const { code, stderr, imageSizeBytes } = await streamWhile(['--verify', 'never'], DATA_BYTES - 1);
+      assert.equal(code, 0, stderr);
+      assert.ok(imageSizeBytes > DATA_BYTES);
+    });
+  });
+
+  it('is not to be verified where it is read once only', async () => {
+    await using loop = await attachLoopDevice(await createBacking());
+    const refused = await disklift(['stream', '--verify', 'always', '--zero-detection', 'extents', loop.path]);
+    assert.equal(refused.code, 2);
+    assert.match(refused.stderr, /^disklift: verifying [^\n]+\n$/);
+    const { code, stderr } = await disklift(['stream', '--zero-detection', 'extents', loop.path]);
+    assert.equal(code, 0);
+    assert.match(stderr, /^disklift: warning: \/dev\/loop\d+: --zero-detection extents [^\n]+ unnoticed$/m);
   });
 });

@@ -1,0 +1,160 @@
+/**
+ * The promise "same source, or no image" for disks whose identity does not tell of writes: all that the scan has read is
+ * read once more, and compared by a hash of every MiB, before the image can be complete. All first readings end before
+ * the second ones begin, so an image that was sealed is what the disk held when its scan ended
+ * (docs/decisions/0010-verify.md).
+ */
+
+import { DiskliftError } from '../common/errors.ts';
+import { allocateIoBuffer } from '../common/io-buffer.ts';
+import type { AllocationMap, ClusterKind } from '../qcow2/allocation-map.ts';
+import type { DiskSource } from '../sources/contract.ts';
+import { createBlockCache } from './block-cache.ts';
+import type { BlockHashes } from './block-hashes.ts';
+import { BLOCK_SIZE_BYTES, blocksWith, countBlocks, stretchesOf } from './disk-blocks.ts';
+
+export interface VerifiedDisk {
+  /**
+   * As {@link DiskSource.read}, but every byte comes out of a MiB that was compared; holes are zeros.
+   * @throws DiskliftError also `SourceChanged` that names the offset of the MiB that differs
+   */
+  read: DiskSource['read'];
+  /** Reads and compares what has not been compared yet. @throws as `read` */
+  finish(signal: AbortSignal): Promise<void>;
+}
+
+export interface VerifyInput {
+  source: DiskSource;
+  map: AllocationMap;
+  /** Of all clusters of data. */
+  hashes: BlockHashes;
+}
+
+/** Where nobody waits for the bytes; each takes a MiB of memory. */
+const COMPARISONS_IN_FLIGHT = 4;
+
+/** For each of the reads that take dropped clusters along, of which there are several at once. */
+const TAKEN_ALONG_IN_FLIGHT = 2;
+
+const isData = (kind: ClusterKind) => kind === 'data';
+const isRead = (kind: ClusterKind) => kind !== 'hole';
+
+/** Nothing may have been read through it before the scan has ended. */
+export function verifyDisk(input: VerifyInput): VerifiedDisk {
+  const { map, hashes } = input;
+  const compare = createComparison(input);
+  const keepPace = createPace(map, compare);
+  const cache = createBlockCache(readData);
+
+  async function readData(block: number, buffer: Uint8Array, signal: AbortSignal): Promise<void> {
+    await compare(block, buffer, signal);
+    await keepPace(signal);
+  }
+
+  return {
+    async read(buffer, offset, signal) {
+      const end = offset + buffer.length;
+      if (end > map.diskSizeBytes) throw new RangeError(`bytes ${offset}..${end} are not on the disk`);
+      const reads: Promise<void>[] = [];
+      for (let at = offset; at < end; ) {
+        const block = Math.floor(at / BLOCK_SIZE_BYTES);
+        const blockStart = block * BLOCK_SIZE_BYTES;
+        const to = Math.min(end, blockStart + BLOCK_SIZE_BYTES);
+        const [target, from] = [buffer.subarray(at - offset, to - offset), at - blockStart];
+        if (target.length === BLOCK_SIZE_BYTES) reads.push(readData(block, target, signal));
+        else reads.push(cache.use(block, signal, (bytes) => target.set(bytes.subarray(from, from + target.length))));
+        at = to;
+      }
+      await Promise.all(reads);
+    },
+    async finish(signal) {
+      if (hashes.comparedCount === countBlocks(map, isRead)) return;
+      const batch = { blocks: blocksWith(map, isRead), limit: COMPARISONS_IN_FLIGHT, idleBuffers: [] };
+      await inParallel(batch, async (block, buffer) => {
+        if (!hashes.isCompared(block)) await compare(block, buffer, signal);
+      });
+    },
+  };
+}
+
+type Compare = (block: number, buffer: Uint8Array, signal: AbortSignal) => Promise<void>;
+
+/** Reads a block, but for its holes, and compares it with what the scan has read. */
+function createComparison({ source, map, hashes }: VerifyInput): Compare {
+  const zeros = Buffer.alloc(BLOCK_SIZE_BYTES);
+  return async (block, buffer, signal) => {
+    const blockStart = block * BLOCK_SIZE_BYTES;
+    const pieces = { hole: [] as Uint8Array[], zero: [] as Uint8Array[], data: [] as Uint8Array[] };
+    const toRead: { start: number; end: number }[] = [];
+    for (const { kind, start, end } of stretchesOf(map, block)) {
+      pieces[kind].push(buffer.subarray(start - blockStart, end - blockStart));
+      const last = toRead.at(-1);
+      if (kind === 'hole') continue;
+      if (last?.end === start) last.end = end;
+      else toRead.push({ start, end });
+    }
+    for (const piece of pieces.hole) piece.fill(0);
+    await Promise.all(toRead.map(({ start, end }) => source.read(buffer.subarray(start - blockStart, end - blockStart), start, signal)));
+    const isSame = pieces.zero.every((piece) => zeros.subarray(0, piece.length).equals(piece)) && hashes.matches(block, pieces.data);
+    if (!isSame)
+      throw new DiskliftError(
+        'SourceChanged',
+        `${source.name}: changed while it was read, in the MiB at offset ${blockStart}; stop its writer and try again`,
+      );
+  };
+}
+
+/**
+ * Blocks of zeros are not in the image, so nobody asks for them. They are compared along the way, in proportion to the
+ * data, lest a peer wait for the last bytes longer than it likes.
+ * @returns to be called whenever a block of data has been compared; waits until the others have come as far
+ */
+function createPace(map: AllocationMap, compare: Compare): (signal: AbortSignal) => Promise<void> {
+  const dataCount = countBlocks(map, isData);
+  const droppedCount = countBlocks(map, isRead) - dataCount;
+  const dropped = blocksOfZeros(map);
+  const idleBuffers: Uint8Array[] = [];
+  let doneCount = 0;
+  let begunCount = 0;
+  return async (signal) => {
+    doneCount += 1;
+    const target = Math.min(droppedCount, Math.ceil((doneCount / dataCount) * droppedCount));
+    const due = function* () {
+      while (begunCount < target) {
+        begunCount += 1;
+        yield dropped.next().value as number;
+      }
+    };
+    // What fails here, and is not asked for again, is left to `finish`.
+    const batch = { blocks: due(), limit: TAKEN_ALONG_IN_FLIGHT, idleBuffers };
+    await inParallel(batch, (block, buffer) => compare(block, buffer, signal));
+  };
+}
+
+function* blocksOfZeros(map: AllocationMap): Generator<number> {
+  for (const block of blocksWith(map, (kind) => kind === 'zero')) {
+    let holdsData = false;
+    for (const { kind } of stretchesOf(map, block)) holdsData ||= isData(kind);
+    if (!holdsData) yield block;
+  }
+}
+
+interface Batch {
+  blocks: Generator<number>;
+  /** Tasks at once. */
+  limit: number;
+  /** Taken from and given back to. A buffer that a failed read may still write to does not come back. */
+  idleBuffers: Uint8Array[];
+}
+
+/** Runs `task` for each block, until one fails. */
+async function inParallel({ blocks, limit, idleBuffers }: Batch, task: (block: number, buffer: Uint8Array) => Promise<void>) {
+  const work = async () => {
+    for (const block of blocks) {
+      const buffer = idleBuffers.pop() ?? allocateIoBuffer(BLOCK_SIZE_BYTES);
+      await task(block, buffer);
+      idleBuffers.push(buffer);
+    }
+  };
+  await Promise.all(Array.from({ length: limit }, work));
+}
