@@ -12,6 +12,7 @@ export interface HttpSinkOptions {
   onExpect?: Handler;
   /** What to do with a request; by default its body is read and kept, and 201 answered. */
   onRequest?: Handler;
+  onConnection?: () => void;
   tls?: https.ServerOptions;
 }
 
@@ -25,7 +26,7 @@ export interface HttpSink extends AsyncDisposable {
   take(request: http.IncomingMessage): Promise<Buffer>;
 }
 
-export async function startHttpSink({ onExpect, onRequest, tls }: HttpSinkOptions = {}): Promise<HttpSink> {
+export async function startHttpSink({ onExpect, onRequest, onConnection, tls }: HttpSinkOptions = {}): Promise<HttpSink> {
   const complete: HttpSink['complete'] = new Map();
   const requests: HttpSink['requests'] = [];
 
@@ -58,6 +59,7 @@ export async function startHttpSink({ onExpect, onRequest, tls }: HttpSinkOption
     response.writeContinue();
     handle(request, response);
   });
+  server.on('connection', () => onConnection?.());
   server.on('clientError', (_error, socket) => socket.destroy());
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -2,15 +2,16 @@
 
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
-import type { ExportTarget, Receipt, Seal } from '../contract.ts';
+import type { ExportTarget, Receipt } from '../contract.ts';
 import type { NetworkAccess } from '../policy/network-access.ts';
 import type { ProxySettings } from '../policy/proxy-route.ts';
 import type { TlsMaterial } from '../tls-material.ts';
+import { compareDigest, type Sent } from './compare-digest.ts';
 import { type Answer, judgeAnswer } from './judge-answer.ts';
 import { publicUrl } from './public-url.ts';
 import { followRedirect, type Origin } from './redirect.ts';
-import { sha256OfReprDigest } from './repr-digest.ts';
 import { checkHeaders } from './request-headers.ts';
+import { secretsOf } from './secrets-of.ts';
 import { sendUpload, type UploadLimits } from './send-upload.ts';
 
 export interface HttpTargetOptions {
@@ -51,13 +52,14 @@ export function createHttpTarget(options: HttpTargetOptions): ExportTarget {
       let redirects = 0;
       for (;;) {
         const { answer, seal } = await sendUpload({ ...how, origin, expectContinue, image, context });
-        const verdict = judgeAnswer(answer, publicUrl(origin.url), clock.nowMs());
-        if (verdict === 'arrived') return receiptOf(origin.url, image.sizeBytes, answer, seal);
+        const where = publicUrl(origin.url);
+        const verdict = judgeAnswer(answer, { where, secrets: secretsOf(origin), nowMs: clock.nowMs() });
+        if (verdict === 'arrived') return receiptOf(answer, { image, seal, where, signal: context.signal });
         if (verdict === 'expectation failed' && expectContinue) expectContinue = false;
         else if (verdict === 'redirect' && redirects < MOST_REDIRECTS) {
           origin = followRedirect(origin, answer.headers.location);
           redirects += 1;
-        } else throw refusal(verdict, publicUrl(origin.url));
+        } else throw refusal(verdict, where);
       }
     },
     // A request that is cut leaves nothing at a server that could be gone on with.
@@ -71,18 +73,16 @@ function refusal(verdict: Exclude<ReturnType<typeof judgeAnswer>, 'arrived'>, wh
   return new DiskliftError('DestinationRejected', `${where}: ${what}`);
 }
 
-/** @throws DiskliftError `ChecksumMismatch` when the server has something else than was sent */
-function receiptOf(url: URL, sizeBytes: number, { headers }: Answer, { sha256 }: Seal): Receipt {
-  const location = publicUrl(url);
-  const theirs = sha256OfReprDigest(headers['repr-digest']);
-  if (theirs !== undefined && sha256 !== undefined && theirs !== sha256)
-    throw new DiskliftError('ChecksumMismatch', `${location}: the server has SHA-256 ${theirs}, and ${sha256} was sent`);
-  const { etag } = headers;
+/** @throws as {@link compareDigest} */
+async function receiptOf(answer: Answer, sent: Sent): Promise<Receipt> {
+  const isProven = await compareDigest(answer, sent);
+  const { etag } = answer.headers;
+  const { sha256 } = sent.seal;
   return {
-    location,
-    sizeBytes,
+    location: sent.where,
+    sizeBytes: sent.image.sizeBytes,
     ...(etag === undefined ? {} : { etag }),
     ...(sha256 === undefined ? {} : { sha256 }),
-    proof: theirs !== undefined && sha256 !== undefined ? 'digest' : 'status',
+    proof: isProven ? 'digest' : 'status',
   };
 }

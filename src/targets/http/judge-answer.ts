@@ -20,6 +20,7 @@ const RETRYABLE_STATUS: ReadonlySet<number> = new Set([408, 425, 429]);
 const MEANINGS: Readonly<Record<number, string>> = {
   401: 'the credentials are missing or wrong',
   403: 'the credentials do not allow it, or have expired',
+  407: 'the credentials for the proxy are missing or wrong',
   409: 'there is a conflict with what is there',
   411: 'the server wants a length, which a proxy may have removed',
   412: 'there is something at that place already',
@@ -30,8 +31,15 @@ const MEANINGS: Readonly<Record<number, string>> = {
 /** Of a server's text only so much is shown. */
 const LONGEST_HINT = 200;
 
-/** @param where the URL as it may be shown */
-export function judgeAnswer({ status, headers, text, wasComplete }: Answer, where: string, nowMs: number): Verdict {
+interface Asked {
+  /** The URL as it may be shown. */
+  where: string;
+  /** A text that repeats one of them is not shown. */
+  secrets: readonly string[];
+  nowMs: number;
+}
+
+export function judgeAnswer({ status, headers, text, wasComplete }: Answer, { where, secrets, nowMs }: Asked): Verdict {
   if (status === 417) return 'expectation failed';
   if (status === 307 || status === 308) return 'redirect';
   if (status >= 200 && status < 300) {
@@ -41,8 +49,8 @@ export function judgeAnswer({ status, headers, text, wasComplete }: Answer, wher
     return status === 202 ? failure('DestinationRejected', `${where}: answered 202: accepted, but not stored yet`) : 'arrived';
   }
   const meaning = MEANINGS[status];
-  const message = `${where}: answered ${status}${meaning === undefined ? '' : `: ${meaning}`}${hintOf(text)}`;
-  if (status === 401 || status === 403) return failure('CredentialsInvalid', message);
+  const message = `${where}: answered ${status}${meaning === undefined ? '' : `: ${meaning}`}${hintOf(text, secrets)}`;
+  if (status === 401 || status === 403 || status === 407) return failure('CredentialsInvalid', message);
   const retryable = status >= 500 || RETRYABLE_STATUS.has(status);
   return failure('DestinationRejected', message, { retryable, retryAfterMs: parseRetryAfter(headers['retry-after'], nowMs) });
 }
@@ -52,12 +60,12 @@ function failure(code: ErrorCode, message: string, facts?: { retryable?: boolean
 }
 
 /** One line of printable text. */
-function hintOf(text: string): string {
+function hintOf(text: string, secrets: readonly string[]): string {
   const line = text
     .replace(/<[^>]*>/g, ' ')
     .replace(/[^\x20-\x7e]+/g, ' ')
     .replace(/ +/g, ' ')
     .trim();
-  if (line === '') return '';
+  if (line === '' || secrets.some((secret) => text.includes(secret) || line.includes(secret))) return '';
   return ` (${line.length > LONGEST_HINT ? `${line.slice(0, LONGEST_HINT)}...` : line})`;
 }

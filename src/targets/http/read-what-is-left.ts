@@ -17,7 +17,8 @@ export function readWhatIsLeft(socket: Socket): void {
   const rest = Buffer.alloc(LONGEST_REST_BYTES);
   try {
     const length = fs.readSync(handle.fd, rest);
-    if (length > 0) socket.push(rest.subarray(0, length));
+    // A stream with an error takes nothing in any more, but the parser listens on.
+    if (length > 0) socket.emit('data', rest.subarray(0, length));
   } catch {
     // There is nothing: the failure of the write says the rest.
   }

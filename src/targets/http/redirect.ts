@@ -25,7 +25,10 @@ export function followRedirect(from: Origin, location: string | undefined): Orig
     throw new DiskliftError('DestinationRejected', `${where}: redirects to ${url.protocol}`);
   if (from.url.protocol === 'https:' && url.protocol === 'http:')
     throw new DiskliftError('DestinationRejected', `${where}: redirects from https to http, ${publicUrl(url)}`);
-  if (url.origin === from.url.origin) return { ...from, url };
+  if (url.origin === from.url.origin) {
+    if (url.username === '') [url.username, url.password] = [from.url.username, from.url.password];
+    return { ...from, url };
+  }
   const { ca } = from.tls;
   return { url, headers: {}, tls: { ca } };
 }

@@ -76,12 +76,14 @@ function openTunnel(socket: Socket, { host, port, proxy, signal }: ProxiedConnec
       reject(networkError(nameOf(proxy), error));
     };
     const onAbort = () => fail(cancelledError(signal));
+    const onClose = () => fail(Object.assign(new Error('closed'), { code: 'ECONNRESET' }));
     signal.addEventListener('abort', onAbort, { once: true });
-    request.on('error', fail);
-    request.once('close', () => fail(Object.assign(new Error('closed'), { code: 'ECONNRESET' })));
+    request.on('error', fail).on('close', onClose);
     request.once('connect', ({ statusCode = 0 }, through: Socket, head: Buffer) => {
       if (statusCode < 200 || statusCode > 299) return fail(refusal(nameOf(proxy), statusCode, authority));
       signal.removeEventListener('abort', onAbort);
+      // The request ends here, but not its connection.
+      request.off('close', onClose);
       through.on('error', () => {});
       if (head.length > 0) through.unshift(head);
       resolve(through);

@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { systemClock } from '../../../../src/common/clock.ts';
+import { DiskliftError } from '../../../../src/common/errors.ts';
+import type { VirtualImage } from '../../../../src/image/contract.ts';
+import { createHttpTarget } from '../../../../src/targets/http/http-target.ts';
+import { createNetworkAccess } from '../../../../src/targets/policy/network-access.ts';
+import { startHttpSink } from '../../../helpers/http-sink.ts';
+import { type ImageInProcess, NEVER, openImage } from '../../../helpers/image-in-process.ts';
+import { createDisk } from '../../../helpers/sparse-disk.ts';
+import { useTempDir } from '../../../helpers/temp-dir.ts';
+import { transferContext } from '../../../helpers/transfer-context.ts';
+
+const MIB = 1024 * 1024;
+
+describe('http target and what a server says that it has', () => {
+  const temp = useTempDir();
+  let opened: ImageInProcess;
+  let digest: (algorithm: 'sha256' | 'md5', encoding: 'hex' | 'base64') => string;
+  beforeEach(async () => {
+    opened = await openImage(await createDisk(temp('a.img'), 8 * MIB, [{ offsetBytes: 0, lengthBytes: 5 * MIB, content: 'random' }]));
+    const bytes = Buffer.alloc(opened.image.sizeBytes);
+    await opened.image.read(bytes, 0, NEVER);
+    digest = (algorithm, encoding) => createHash(algorithm).update(bytes).digest(encoding);
+  });
+  afterEach(() => opened[Symbol.asyncDispose]());
+
+  interface Said {
+    headers: Record<string, string>;
+    text?: string;
+    /** Whether the SHA-256 of the image is known when the answer comes. */
+    isHashed?: boolean;
+    signal?: AbortSignal;
+  }
+
+  /** @returns the proof or the failure, and how often the image was streamed to its end */
+  async function send({ headers, text = '', isHashed = true, signal = NEVER }: Said) {
+    let reads = 0;
+    const image: VirtualImage = {
+      ...opened.image,
+      stream: (range) => {
+        if ((range.end ?? opened.image.sizeBytes) === opened.image.sizeBytes) reads += 1;
+        return opened.image.stream(range);
+      },
+    };
+    await using sink = await startHttpSink({
+      onRequest: (request, response) => void request.resume().once('end', () => response.writeHead(201, headers).end(text)),
+    });
+    const target = createHttpTarget({ url: `${sink.url}/x`, method: 'PUT', access: createNetworkAccess(), clock: systemClock });
+    const seal = async () => (isHashed ? { sha256: digest('sha256', 'hex') } : {});
+    const result = await target.send(image, transferContext({ seal, signal })).then(
+      ({ proof }) => proof,
+      (error: unknown) => error as DiskliftError,
+    );
+    return { result, reads };
+  }
+
+  const zeros = (bytes: number) => Buffer.alloc(bytes).toString('base64');
+
+  it('is proven by a digest that is right, and by none', async () => {
+    const [sha256, md5] = [digest('sha256', 'base64'), digest('md5', 'base64')];
+    const rows: [headers: Record<string, string>, proof: string, reads: number][] = [
+      [{}, 'status', 1],
+      [{ ETag: `"${digest('md5', 'hex')}"` }, 'status', 1],
+      [{ 'Repr-Digest': `sha-256=:${sha256}:` }, 'digest', 1],
+      [{ 'Repr-Digest': `sha-512=:${zeros(64)}:, sha-256=:${sha256}:` }, 'digest', 1],
+      [{ 'Repr-Digest': `sha-512=:${zeros(64)}:` }, 'status', 1],
+      [{ Digest: `SHA-256=${sha256}` }, 'digest', 1],
+      [{ Digest: `md5=${zeros(16)},sha-256=${sha256}` }, 'digest', 1],
+      [{ 'Content-MD5': md5 }, 'digest', 2],
+      [{ 'Content-MD5': md5, 'Repr-Digest': `sha-256=:${sha256}:` }, 'digest', 1],
+      [{ 'Content-MD5': 'rubbish' }, 'status', 1],
+    ];
+    for (const [headers, proof, reads] of rows)
+      assert.deepEqual(await send({ headers }), { result: proof, reads }, JSON.stringify(headers));
+  });
+
+  it('is computed by another read where nobody had asked for it', async () => {
+    const headers = { 'Repr-Digest': `sha-256=:${digest('sha256', 'base64')}:` };
+    assert.deepEqual(await send({ headers, isHashed: false }), { result: 'digest', reads: 2 });
+  });
+
+  for (const headers of [
+    { 'Repr-Digest': `sha-256=:${zeros(32)}:` },
+    { Digest: `SHA-256=${zeros(32)}` },
+    { 'Content-MD5': zeros(16) },
+  ] as Record<string, string>[])
+    for (const isHashed of [true, false])
+      it(`fails for ${Object.keys(headers)} of something else, ${isHashed ? 'with' : 'without'} a checksum of its own`, async () => {
+        const { result } = await send({ headers, isHashed });
+        assert.ok(result instanceof DiskliftError, String(result));
+        assert.deepEqual([result.code, result.retryable], ['ChecksumMismatch', true]);
+      });
+
+  it('does not take the digest of the answer for that of the image', async () => {
+    const text = 'created';
+    const of = (algorithm: string) => createHash(algorithm).update(text).digest('base64');
+    for (const headers of [{ 'Repr-Digest': `sha-256=:${of('sha256')}:` }, { 'Content-MD5': of('md5') }] as Record<string, string>[])
+      assert.equal((await send({ headers, text })).result, 'status');
+    const empty = createHash('md5').digest('base64');
+    assert.equal((await send({ headers: { 'Content-MD5': empty } })).result, 'status');
+  });
+});
