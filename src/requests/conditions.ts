@@ -1,0 +1,30 @@
+/** The conditions of a status, and the only function that changes them. */
+
+import type { Condition } from './disk-export.ts';
+
+export type NewCondition = Pick<Condition, 'type' | 'status' | 'reason' | 'message'>;
+
+export interface ConditionMoment {
+  /** Of the request as it was when the condition was found. */
+  observedGeneration?: number | undefined;
+  /** Milliseconds since the Unix epoch. */
+  nowMs: number;
+}
+
+/**
+ * @returns the conditions with `condition` in its place. `lastTransitionTime` moves only when the condition's status becomes
+ * another; reason and message may change without.
+ */
+export function setCondition(
+  conditions: readonly Condition[],
+  { type, status, reason, message }: NewCondition,
+  { observedGeneration, nowMs }: ConditionMoment,
+): Condition[] {
+  const index = conditions.findIndex((condition) => condition.type === type);
+  const old = conditions[index];
+  // Timestamps of the API are in whole seconds.
+  const lastTransitionTime = old?.status === status ? old.lastTransitionTime : new Date(nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
+  const generation = observedGeneration === undefined ? {} : { observedGeneration };
+  const condition: Condition = { type, status, reason, message, lastTransitionTime, ...generation };
+  return index < 0 ? [...conditions, condition] : conditions.with(index, condition);
+}

@@ -1,0 +1,81 @@
+/** Secrets and ConfigMaps that a request refers to: read when they are needed, never kept, shown to nobody but the destination. */
+
+import { DiskliftError } from '../common/errors.ts';
+import { type Endpoint, endpointOf, isAllowedHost } from './allowed-hosts.ts';
+import type { ReferencedObject, RequestStore } from './contract.ts';
+import type { SecretKeyReference, SecretReference } from './disk-export.ts';
+import { type EntryData, entryText } from './secret-data.ts';
+
+/** The owner of a Secret says by it that exports may use it; whoever may create a DiskExport need not be allowed to read Secrets. */
+const LABEL = 'disklift.dev/credentials';
+const ALLOWED_HOSTS = 'disklift.dev/allowed-hosts';
+
+/** All methods throw DiskliftError `CredentialsInvalid`, with a message that names the object and nothing of what it holds. */
+export interface CredentialReader {
+  /** @param endpoint whom it will be shown to; the annotation disklift.dev/allowed-hosts must allow that, where there is one */
+  readSecret(reference: SecretReference, endpoint: Endpoint): Promise<EntryData>;
+  readSecretKey(reference: SecretKeyReference, endpoint: Endpoint): Promise<string>;
+  /** A URL of http or https, which must lead to where its own Secret allows. It may hold placeholders. */
+  readSecretUrl(reference: SecretKeyReference): Promise<string>;
+  /** ConfigMaps are no secrets, and need no label. */
+  readConfigMapKey(reference: SecretKeyReference): Promise<string>;
+}
+
+interface CredentialSource {
+  resolve: RequestStore['resolve'];
+  /** Of the request. */
+  namespace: string;
+}
+
+export function createCredentialReader({ resolve, namespace }: CredentialSource): CredentialReader {
+  async function labelled(name: string): Promise<ReferencedObject> {
+    const secret = await resolve({ kind: 'Secret', namespace, name });
+    if (secret === undefined) throw invalid(`Secret ${namespace}/${name} does not exist`);
+    if (secret.labels[LABEL] !== 'true')
+      throw invalid(`Secret ${namespace}/${name} has no label ${LABEL}: "true", so exports may not use it`);
+    return secret;
+  }
+
+  function requireAllowed({ annotations }: ReferencedObject, name: string, endpoint: Endpoint, whom: string): void {
+    const list = annotations[ALLOWED_HOSTS];
+    if (list !== undefined && !isAllowedHost(list, endpoint))
+      throw invalid(`Secret ${namespace}/${name} may not be shown to ${whom}: its annotation ${ALLOWED_HOSTS} does not have it`);
+  }
+
+  async function readSecret({ name }: SecretReference, endpoint: Endpoint): Promise<EntryData> {
+    const secret = await labelled(name);
+    requireAllowed(secret, name, endpoint, endpoint.hostname);
+    return secret.data;
+  }
+
+  return {
+    readSecret,
+    readSecretKey: async (reference, endpoint) =>
+      entryOf(await readSecret(reference, endpoint), `Secret ${namespace}/${reference.name}`, reference.key),
+    async readSecretUrl({ name, key }) {
+      const secret = await labelled(name);
+      const what = `Secret ${namespace}/${name}`;
+      const url = entryOf(secret.data, what, key);
+      const parsed = URL.canParse(url) ? new URL(url) : undefined;
+      if (parsed === undefined || !['http:', 'https:'].includes(parsed.protocol))
+        throw invalid(`${what}: its entry ${key} is not a URL of http or https`);
+      requireAllowed(secret, name, endpointOf(parsed), 'the host in its own URL');
+      return url;
+    },
+    async readConfigMapKey({ name, key }) {
+      const configMap = await resolve({ kind: 'ConfigMap', namespace, name });
+      if (configMap === undefined) throw invalid(`ConfigMap ${namespace}/${name} does not exist`);
+      return entryOf(configMap.data, `ConfigMap ${namespace}/${name}`, key);
+    },
+  };
+}
+
+function entryOf(data: EntryData, what: string, key: string): string {
+  const text = entryText(data, key);
+  if (text === undefined) throw invalid(`${what} has no entry ${key}, or an empty one`);
+  return text;
+}
+
+function invalid(message: string): DiskliftError {
+  return new DiskliftError('CredentialsInvalid', message);
+}

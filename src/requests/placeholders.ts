@@ -1,0 +1,83 @@
+/** The placeholders in a destination's URL or key, and what they stand for. */
+
+import path from 'node:path';
+import { DiskliftError } from '../common/errors.ts';
+import type { DiskExport } from './disk-export.ts';
+
+export interface PlaceholderValues {
+  namespace: string;
+  name: string;
+  uid: string;
+  claim: string;
+  /** The disk's file name without its extension. */
+  disk: string;
+}
+
+/** @param diskPath relative to the volume */
+export function placeholderValues({ metadata, spec }: Pick<DiskExport, 'metadata' | 'spec'>, diskPath: string): PlaceholderValues {
+  const { namespace, name, uid } = metadata;
+  return { namespace, name, uid, claim: spec.source.persistentVolumeClaim.claimName, disk: diskName(diskPath) };
+}
+
+function diskName(diskPath: string): string {
+  const { base, name } = path.posix.parse(diskPath);
+  // What is left of `...` would be a step out of the destination's directory.
+  return ['.', '..'].includes(name) ? base : name;
+}
+
+/**
+ * Fills in the key of an object, or any text in which placeholders may be anywhere. Values are percent-encoded but for the
+ * unreserved characters of RFC 3986, section 2.3.
+ * @throws DiskliftError `InvalidRequest` for braces that are no placeholder
+ */
+export function expandPlaceholders(template: string, values: PlaceholderValues): string {
+  return template.replace(/\{([^{}]*)\}|[{}]/g, (_, name: string | undefined) => {
+    if (name === undefined || !Object.hasOwn(values, name))
+      throw new DiskliftError('InvalidRequest', 'the destination has braces other than {namespace}, {name}, {uid}, {claim} and {disk}');
+    return encode(values[name as keyof PlaceholderValues]);
+  });
+}
+
+/**
+ * Fills in a URL, of a request or of a Secret. The messages of its errors hold nothing of it.
+ * @throws DiskliftError `InvalidRequest` also for placeholders outside of its path, and for what is no URL of http or https
+ */
+export function expandUrl(template: string, values: PlaceholderValues): string {
+  const {
+    origin = '',
+    path: urlPath = '',
+    rest = '',
+  } = /^(?<origin>[a-z]+:\/\/[^/?#]*)(?<path>[^?#]*)(?<rest>.*)$/s.exec(template)?.groups ?? {};
+  if (/[{}]/.test(origin + rest)) throw new DiskliftError('InvalidRequest', "the destination's URL may have placeholders in its path only");
+  const url = `${origin}${expandPlaceholders(urlPath, values)}${rest}`;
+  if (!URL.canParse(url) || !/^https?:/.test(url))
+    throw new DiskliftError('InvalidRequest', 'the destination is not a URL of http or https');
+  return url;
+}
+
+/** encodeURIComponent leaves a few characters alone that RFC 3986 reserves. */
+function encode(value: string): string {
+  if (!value.isWellFormed())
+    throw new DiskliftError('InvalidRequest', `${JSON.stringify(value)} has no place in a destination: it is not text`);
+  return encodeURIComponent(value).replace(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`);
+}
+
+export interface ExpandedDestination {
+  /** Path of the disk on the volume. */
+  disk: string;
+  destination: string;
+}
+
+/** @throws DiskliftError `InvalidRequest` when two disks would go to the same place */
+export function requireDistinct(expanded: readonly ExpandedDestination[]): void {
+  const disks = new Map<string, string>();
+  for (const { disk, destination } of expanded) {
+    const other = disks.get(destination);
+    if (other !== undefined)
+      throw new DiskliftError(
+        'InvalidRequest',
+        `${JSON.stringify(other)} and ${JSON.stringify(disk)} would go to the same place: tell them apart by {disk} in the destination`,
+      );
+    disks.set(destination, disk);
+  }
+}
