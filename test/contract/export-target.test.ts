@@ -1,8 +1,8 @@
-import { HTTP_DESTINATIONS } from '../helpers/destinations/http-destinations.ts';
+import { DESTINATIONS } from '../helpers/destinations/all-destinations.ts';
 import { itIsAnExportTarget } from './export-target.ts';
 
 describe('export target', () => {
-  for (const destination of HTTP_DESTINATIONS)
+  for (const destination of DESTINATIONS)
     describe(destination.name, () => {
       itIsAnExportTarget(destination);
     });

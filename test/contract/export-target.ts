@@ -153,6 +153,10 @@ function itHoldsBack({ set }: ContractCase): void {
       await using scene = await set();
       let changed = false;
       const { failure } = await scene.send({
+        seal: async () => {
+          await scene.quiet();
+          return scene.seal();
+        },
         progress: (bytes) => {
           if (changed || bytes < scene.sizeBytes / 4) return;
           changed = true;
@@ -171,6 +175,7 @@ function itHoldsBack({ set }: ContractCase): void {
     const { failure } = await scene.send({
       seal: async () => {
         seals += 1;
+        await scene.quiet();
         throw LOST;
       },
     });

@@ -6,19 +6,17 @@ import { systemClock } from '../../../src/common/clock.ts';
 import { createHttpTarget } from '../../../src/targets/http/http-target.ts';
 import { createNetworkAccess } from '../../../src/targets/policy/network-access.ts';
 import { type HttpSink, type HttpSinkOptions, startHttpSink } from '../http-sink.ts';
-import { createTestAuthority } from '../test-authority.ts';
 import type { Destination, Peer } from './destination.ts';
+import { peerCertificate } from './peer-certificate.ts';
 
 const PATH = '/disks/a.qcow2';
-
-const NETWORK = { access: createNetworkAccess() };
 
 interface Variant {
   tls?: boolean;
   namesDigest?: boolean;
 }
 
-async function startPeer(directory: string, { tls = false, namesDigest = false }: Variant): Promise<Peer> {
+async function startPeer({ tls = false, namesDigest = false }: Variant): Promise<Peer> {
   let refuses = false;
   const sinkOptions: HttpSinkOptions = {
     onRequest(request, response) {
@@ -37,11 +35,8 @@ async function startPeer(directory: string, { tls = false, namesDigest = false }
       sinkOptions.onRequest?.(request, response);
     },
   };
-  const authority = tls ? await createTestAuthority(directory) : undefined;
-  if (authority !== undefined) {
-    const { certificate: cert, key } = await authority.issue('sink', 'IP:127.0.0.1');
-    sinkOptions.tls = { cert, key };
-  }
+  const identity = tls ? await peerCertificate() : undefined;
+  if (identity !== undefined) sinkOptions.tls = { cert: identity.certificate, key: identity.key };
   const sink: HttpSink = await startHttpSink(sinkOptions);
   return {
     port: Number(new URL(sink.url).port),
@@ -55,8 +50,8 @@ async function startPeer(directory: string, { tls = false, namesDigest = false }
       createHttpTarget({
         url: `${tls ? 'https' : 'http'}://127.0.0.1:${port}${PATH}`,
         method: 'PUT',
-        ...(authority === undefined ? {} : { tls: { ca: authority.ca } }),
-        ...NETWORK,
+        ...(identity === undefined ? {} : { tls: { ca: identity.ca } }),
+        access: createNetworkAccess(),
         clock: systemClock,
         limits,
       }),
@@ -72,13 +67,13 @@ const COMMON = {
 
 export const HTTP_DESTINATIONS: readonly Destination[] = [
   // Nothing in plain HTTP tells a server that a bit is wrong, and nothing in its answer tells us.
-  { ...COMMON, name: 'HTTP', findsCorruption: false, start: (directory) => startPeer(directory, {}) },
-  { ...COMMON, name: 'HTTPS', findsCorruption: true, start: (directory) => startPeer(directory, { tls: true }) },
+  { ...COMMON, name: 'HTTP', findsCorruption: false, start: () => startPeer({}) },
+  { ...COMMON, name: 'HTTPS', findsCorruption: true, start: () => startPeer({ tls: true }) },
   {
     ...COMMON,
     name: 'HTTP with Repr-Digest',
     proof: 'digest',
     findsCorruption: true,
-    start: (directory) => startPeer(directory, { namesDigest: true }),
+    start: () => startPeer({ namesDigest: true }),
   },
 ];

@@ -1,0 +1,6 @@
+/** Every destination there is. */
+
+import type { Destination } from './destination.ts';
+import { HTTP_DESTINATIONS } from './http-destinations.ts';
+
+export const DESTINATIONS: readonly Destination[] = [...HTTP_DESTINATIONS];

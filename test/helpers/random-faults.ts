@@ -1,0 +1,38 @@
+/** Harm at random, the same for the same numbers. */
+
+import type { Direction, Fault } from './fault-proxy.ts';
+
+const MIB = 1024 * 1024;
+
+const KINDS = ['end', 'end', 'reset', 'reset', 'stall', 'stall', 'slow'] as const;
+const CORRUPTIONS = ['corrupt', 'corrupt'] as const;
+
+export interface RandomFaultOptions {
+  /** Gives numbers from 0 up to, and not with, 1. */
+  random(): number;
+  /** What an attempt sends at least when nothing happens. */
+  sizeBytes: number;
+  /** Whether the destination finds a bit that has flipped: otherwise nobody could tell right from wrong. */
+  findsCorruption: boolean;
+}
+
+/** Up to four faults, some in attempts that follow on others. None of them needs to happen. */
+export function randomFaults({ random, sizeBytes, findsCorruption }: RandomFaultOptions): Fault[] {
+  const pick = <T>(choices: readonly T[]): T => choices[Math.floor(random() * choices.length)] as T;
+
+  function randomFault(): Fault {
+    const direction = pick<Direction>(['toServer', 'toServer', 'toServer', 'toClient']);
+    // What comes back is little, and all of it matters. Of what goes there, the ends are the places where things go wrong.
+    const atByte =
+      direction === 'toClient'
+        ? Math.floor(random() * 600)
+        : Math.max(0, Math.floor(pick([random(), random() * 3, 1, 2]) * sizeBytes + pick([0, 0, 1, -1, 300, -300]) * random()));
+    const where = { direction, atByte, everywhere: random() < 0.5, mayNotHappen: true };
+    const kind = pick([...KINDS, ...(findsCorruption ? CORRUPTIONS : [])]);
+    if (kind === 'slow') return { ...where, kind, bytesPerSecond: (10 + random() * 50) * MIB };
+    if (kind === 'stall') return { ...where, kind, ...(random() < 0.5 ? {} : { forMs: Math.floor(random() * 200) }) };
+    return { ...where, kind, ...(kind === 'corrupt' ? { everywhere: false } : {}) };
+  }
+
+  return Array.from({ length: Math.floor(random() * 5) }, randomFault);
+}

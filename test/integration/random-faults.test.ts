@@ -1,0 +1,140 @@
+/** Whatever the network does, an export ends, and it ends true. */
+
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { appendFileSync, mkdirSync } from 'node:fs';
+import type { ExportResult } from '../../src/engine/run-export.ts';
+import { DESTINATIONS } from '../helpers/destinations/all-destinations.ts';
+import type { Destination, Peer, TargetLimits } from '../helpers/destinations/destination.ts';
+import { runEngine } from '../helpers/engine-run.ts';
+import { type Fault, type FaultProxy, startFaultProxy } from '../helpers/fault-proxy.ts';
+import { NEVER, openImage } from '../helpers/image-in-process.ts';
+import { randomFaults } from '../helpers/random-faults.ts';
+import { createRandom, SEED, SEED_TEXT } from '../helpers/seed.ts';
+import { createDisk } from '../helpers/sparse-disk.ts';
+import { useTempDir } from '../helpers/temp-dir.ts';
+
+const MIB = 1024 * 1024;
+const EXPORTS = 200;
+
+/** At the same time: many of them do nothing but wait for a peer that will not answer. */
+const WORKERS = 4;
+
+const LIMITS: TargetLimits = { connectMs: 400, continueMs: 100, helloMs: 400, idleMs: 300, answerMs: 500 };
+const LONGEST_EXPORT_MS = 20_000;
+
+interface Round {
+  name: string;
+  destination: Destination;
+  random(): number;
+  diskPath: string;
+  sizeBytes: number;
+  /** After so many sent bytes the disk is another one. */
+  changesAtByte: number | undefined;
+  faults: Fault[];
+}
+
+/** Resolves with undefined when it takes too long. */
+async function inTime<T>(promise: Promise<T>): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), LONGEST_EXPORT_MS);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+async function imageOf(diskPath: string): Promise<Buffer> {
+  await using opened = await openImage(diskPath);
+  const bytes = Buffer.alloc(opened.image.sizeBytes);
+  await opened.image.read(bytes, 0, NEVER);
+  return bytes;
+}
+
+describe('random faults', function () {
+  this.timeout(120_000);
+  const temp = useTempDir();
+
+  /** All that is left to chance comes from the seed and the number of the export, so that one can be run alone. */
+  async function prepare(index: number): Promise<Round> {
+    const random = createRandom(SEED + index);
+    const destination = DESTINATIONS[index % DESTINATIONS.length] as Destination;
+    const dataBytes = Math.floor((1 + random() * 6) * MIB);
+    const diskPath = await createDisk(temp(`${index}.img`), 16 * MIB, [{ offsetBytes: 70_000, lengthBytes: dataBytes, content: 'random' }]);
+    const { length: sizeBytes } = await imageOf(diskPath);
+    const faults = randomFaults({ random, sizeBytes, findsCorruption: destination.findsCorruption });
+    const changesAtByte = random() < 0.1 ? Math.floor(random() * sizeBytes) : undefined;
+    const story = faults.map((fault) => JSON.stringify({ ...fault, mayNotHappen: undefined })).join(', ');
+    const name = `export ${index} to ${destination.name}, ${sizeBytes} bytes, changed at ${changesAtByte}, with ${story || 'no fault'}`;
+    return { name, destination, random, diskPath, sizeBytes, changesAtByte, faults };
+  }
+
+  function run({ random, diskPath, changesAtByte }: Round, peer: Peer, proxy: FaultProxy): Promise<ExportResult> {
+    let changesAt = changesAtByte;
+    return runEngine({
+      diskPath,
+      backoffLimit: 3,
+      createTarget: async () => {
+        if (random() < 0.7) proxy.heal();
+        return peer.createTarget(proxy.port, LIMITS);
+      },
+      observer: {
+        onProgress({ phase, sentBytes }) {
+          if (changesAt === undefined || phase !== 'Streaming' || sentBytes < changesAt) return;
+          changesAt = undefined;
+          appendFileSync(diskPath, Buffer.alloc(MIB, 7));
+        },
+      },
+    });
+  }
+
+  async function assertTrue({ diskPath, faults }: Round, peer: Peer, { phase, disks, failure }: ExportResult): Promise<void> {
+    const [image, expected] = [await peer.image(), await imageOf(diskPath)];
+    if (phase === 'Succeeded') {
+      assert.ok(image?.equals(expected), 'success over something else than the image');
+      assert.equal(disks[0]?.receipt?.sha256, createHash('sha256').update(expected).digest('hex'));
+      assert.equal(disks[0]?.receipt?.sizeBytes, expected.length);
+    } else {
+      assert.equal(phase, 'Failed');
+      assert.match(failure?.message ?? '', /^[^\n]+ \(after 4 attempts\)$|^[^\n]+$/);
+      // Its last word may have been lost; but nothing that was cut off or mixed may look complete.
+      if (image !== undefined && !faults.some(({ kind }) => kind === 'corrupt'))
+        assert.ok(image.equals(expected), 'a wrong image looks complete');
+    }
+  }
+
+  async function assertNothingOpen(peer: Peer, proxy: FaultProxy, { disks }: ExportResult): Promise<void> {
+    const { upload } = disks[0] ?? assert.fail('no disk');
+    proxy.heal();
+    // The network was gone when the engine wanted to drop it, and its state says so.
+    if (upload !== undefined) await peer.createTarget(peer.port, LIMITS).abandon(upload, AbortSignal.timeout(5000));
+    assert.equal(await peer.openUploads(), 0, 'an upload is left open');
+  }
+
+  async function exportOnce(index: number): Promise<'Succeeded' | 'Failed'> {
+    const round = await prepare(index);
+    mkdirSync(temp(`peer-${index}`));
+    await using peer = await round.destination.start(temp(`peer-${index}`));
+    await using proxy = await startFaultProxy(peer.port, ...round.faults);
+    try {
+      const result = (await inTime(run(round, peer, proxy))) ?? assert.fail('it hangs');
+      await assertTrue(round, peer, result);
+      await assertNothingOpen(peer, proxy, result);
+      return result.phase as 'Succeeded' | 'Failed';
+    } catch (error) {
+      throw new Error(`${round.name}: ${error instanceof Error ? error.message : error}`, { cause: error });
+    }
+  }
+
+  it(`let ${EXPORTS} exports end with the right bytes or with a reason ${SEED_TEXT}`, async () => {
+    const ends = { Succeeded: 0, Failed: 0 };
+    let next = 0;
+    const work = async () => {
+      while (next < EXPORTS) {
+        next += 1;
+        ends[await exportOnce(next - 1)] += 1;
+      }
+    };
+    await Promise.all(Array.from({ length: WORKERS }, work));
+    assert.ok(ends.Succeeded >= EXPORTS / 4 && ends.Failed >= EXPORTS / 20, JSON.stringify(ends));
+  });
+});
