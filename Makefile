@@ -88,6 +88,7 @@ $(INSTALLED): package.json package-lock.json
 .PHONY: judges
 judges:
 	@test/tools/debian-packages.sh $(JUDGES)
+	@test/tools/go-tool.sh versitygw github.com/versity/versitygw/cmd/versitygw v1.8.0
 
 # Tests outside of test/cluster do without it, and it takes minutes to build.
 .PHONY: api-server

@@ -9,6 +9,8 @@ export interface ByteBudget {
    * @throws DiskliftError `Cancelled` when `signal` is aborted
    */
   acquire(sizeBytes: number, signal: AbortSignal): Promise<() => void>;
+  /** Whether somebody waits: then what is held only for the sake of speed should be given back. */
+  isWanted(): boolean;
 }
 
 export function createByteBudget(totalBytes: number): ByteBudget {
@@ -49,5 +51,6 @@ export function createByteBudget(totalBytes: number): ByteBudget {
       }
       return giveBack;
     },
+    isWanted: () => waiting.length > 0,
   };
 }

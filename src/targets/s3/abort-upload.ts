@@ -1,0 +1,57 @@
+/** Uploads that nobody goes on with. */
+
+import { DiskliftError } from '../../common/errors.ts';
+import { listParts } from './list-parts.ts';
+import { s3ErrorName, s3ErrorStatus } from './s3-error.ts';
+import type { S3TargetOptions } from './s3-options.ts';
+import type { S3Session } from './s3-session.ts';
+import { type Retries, withRetries } from './with-retries.ts';
+
+export interface AbortedUpload extends Retries {
+  session: S3Session;
+  options: S3TargetOptions;
+  uploadId: string;
+}
+
+const TRIES = 3;
+const PAUSE_MS = 500;
+
+/**
+ * Parts that were on their way may arrive behind the abort (AWS: "it might be necessary to abort a given multipart upload multiple
+ * times"), so the server is asked what it has left.
+ * @throws DiskliftError when the upload may still be there
+ */
+export async function abortUpload(aborted: AbortedUpload): Promise<void> {
+  const { session, options, uploadId, ...retries } = aborted;
+  const about = { Bucket: options.bucket, Key: options.key, UploadId: uploadId };
+  const { signal, clock } = retries;
+  for (let attempt = 1; attempt <= TRIES; attempt += 1) {
+    if (attempt > 1) await clock.delay(PAUSE_MS, signal);
+    const abort = () =>
+      session.request(({ client, http }) => client.send(new session.sdk.AbortMultipartUploadCommand(about), http), { signal });
+    if (await isGone(() => withRetries(abort, retries))) return;
+    if (await isGone(() => leftParts(aborted))) return;
+  }
+  throw new DiskliftError('DestinationRejected', `${session.where}: the upload is still there after it was aborted`, undefined, {
+    retryable: true,
+  });
+}
+
+async function isGone(ask: () => Promise<unknown>): Promise<boolean> {
+  try {
+    return (await ask()) === 'nothing left';
+  } catch (error) {
+    if (s3ErrorName(error) === 'NoSuchUpload') return true;
+    throw error;
+  }
+}
+
+async function leftParts(aborted: AbortedUpload): Promise<'nothing left' | 'parts'> {
+  try {
+    return (await listParts(aborted)).size === 0 ? 'nothing left' : 'parts';
+  } catch (error) {
+    // To look is a right of its own; the abort itself was heard.
+    if (s3ErrorStatus(error) === 403) return 'nothing left';
+    throw error;
+  }
+}

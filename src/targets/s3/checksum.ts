@@ -1,0 +1,48 @@
+/** The checksums that a server can be asked to prove: "Checking object integrity" in the user guide of Amazon S3. */
+
+import { crc32 } from 'node:zlib';
+import { MIB } from '../../common/bytes.ts';
+import { createCrc32c, createCrc64Nvme } from './crc.ts';
+import { hashPieces } from './hash-pieces.ts';
+
+export type ChecksumKind = 'None' | 'CRC32' | 'CRC32C' | 'CRC64NVME';
+
+/** Base64, in the fields of the SDK. At most one is there. */
+export interface Checksum {
+  ChecksumCRC32?: string | undefined;
+  ChecksumCRC32C?: string | undefined;
+  ChecksumCRC64NVME?: string | undefined;
+}
+
+/** Node's CRC32 takes 0.2 ms for a MiB, what is written in JavaScript 4 ms. */
+const PIECE_BYTES = { CRC32: 4 * MIB, CRC32C: MIB / 4, CRC64NVME: MIB / 4 };
+
+/** @throws DiskliftError `Cancelled` */
+export async function checksumOf(kind: ChecksumKind, bytes: Uint8Array, signal: AbortSignal): Promise<Checksum> {
+  if (kind === 'None') return {};
+  const value = (await hashPieces(createHashOf(kind), bytes, signal, PIECE_BYTES[kind])).digest().toString('base64');
+  return { [`Checksum${kind}`]: value };
+}
+
+function createHashOf(kind: Exclude<ChecksumKind, 'None'>): { update(bytes: Uint8Array): void; digest(): Buffer } {
+  if (kind === 'CRC32C') return createCrc32c();
+  if (kind === 'CRC64NVME') return createCrc64Nvme();
+  let value = 0;
+  return {
+    update(bytes) {
+      value = crc32(bytes, value);
+    },
+    digest() {
+      const result = Buffer.alloc(4);
+      result.writeUInt32BE(value);
+      return result;
+    },
+  };
+}
+
+/** @returns undefined where `theirs` says nothing about the bytes of `ours` */
+export function isSameChecksum(ours: Checksum, theirs: Checksum): boolean | undefined {
+  for (const field of ['ChecksumCRC32', 'ChecksumCRC32C', 'ChecksumCRC64NVME'] as const)
+    if (ours[field] !== undefined && theirs[field] !== undefined) return ours[field] === theirs[field];
+  return undefined;
+}

@@ -1,0 +1,39 @@
+/** The end of a multipart upload: the request that makes the object, and what became of it when its answer does not tell. */
+
+import type { CompletedPart } from '@aws-sdk/client-s3';
+import { compositeEtag, proofOf } from './etag.ts';
+import { findArrived, isAmbiguous } from './found-object.ts';
+import { s3ErrorName } from './s3-error.ts';
+import { type Arrival, retriesOf, type Transfer } from './transfer.ts';
+import { withRetries } from './with-retries.ts';
+
+interface UploadedParts {
+  id: string;
+  /** In order. */
+  parts: CompletedPart[];
+}
+
+/** @throws DiskliftError `ChecksumMismatch` when the object's tag is not that of the parts */
+export function completeUpload(transfer: Transfer, { id, parts }: UploadedParts): Promise<Arrival> {
+  const { session, options, context } = transfer;
+  const { signal } = context;
+  const input = { Bucket: options.bucket, Key: options.key, UploadId: id, MultipartUpload: { Parts: parts } };
+  const expected = compositeEtag(parts.map(({ ETag }) => ETag));
+  return withRetries(async () => {
+    // Before every try, since each one may be the one that makes the object.
+    const { sha256 } = await context.seal();
+    try {
+      const answer = await session.request(({ client, http }) => client.send(new session.sdk.CompleteMultipartUploadCommand(input), http), {
+        signal,
+        silentMs: session.limits.answerMs,
+      });
+      return { etag: answer.ETag, sha256, proof: proofOf(expected, answer, session.where) };
+    } catch (error) {
+      // An upload that is not there may be one that an earlier try has completed.
+      if (signal.aborted || !(isAmbiguous(error) || s3ErrorName(error) === 'NoSuchUpload')) throw error;
+      const found = await findArrived(transfer, async () => expected);
+      if (found === undefined) throw error;
+      return { ...found, sha256 };
+    }
+  }, retriesOf(transfer));
+}

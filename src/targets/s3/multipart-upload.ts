@@ -1,0 +1,72 @@
+/**
+ * Images of several parts. CreateMultipartUpload, and its id saved; the parts; the seal; CompleteMultipartUpload, before which
+ * no object exists. What is saved stays at the server until it is completed or abandoned.
+ */
+
+import type { Part as ListedPart } from '@aws-sdk/client-s3';
+import type { ResumeState } from '../contract.ts';
+import { completeUpload } from './complete-upload.ts';
+import { createUpload } from './create-upload.ts';
+import { compositeEtag } from './etag.ts';
+import { findArrived } from './found-object.ts';
+import { digestOf } from './hash-pieces.ts';
+import { listParts } from './list-parts.ts';
+import { createPartBuffers } from './part-buffers.ts';
+import { type PartPlan, partsOf, planParts } from './plan-parts.ts';
+import { readPart } from './read-part.ts';
+import { s3ErrorName } from './s3-error.ts';
+import { type Arrival, retriesOf, type Transfer } from './transfer.ts';
+import { type Upload, uploadParts } from './upload-parts.ts';
+
+/** @throws DiskliftError */
+export async function uploadImage(transfer: Transfer, plan: PartPlan): Promise<Arrival> {
+  const { context } = transfer;
+  let upload: Upload | undefined;
+  if (context.resume !== undefined) {
+    const resumed = await resumeUpload(transfer, context.resume);
+    if ('proof' in resumed) return resumed;
+    if (resumed.held !== undefined) upload = { id: context.resume.id, plan: resumed.plan, held: resumed.held };
+  }
+  upload ??= { id: await createUpload(transfer, plan), plan, held: new Map() };
+  const parts = await uploadParts(transfer, upload);
+  return completeUpload(transfer, { id: upload.id, parts });
+}
+
+interface Resumed {
+  plan: PartPlan;
+  /** Undefined when the upload is gone. */
+  held: ReadonlyMap<number, ListedPart> | undefined;
+}
+
+/** What has become of an earlier attempt's upload: it is there, or it was completed and nobody heard of it, or it is gone. */
+async function resumeUpload(transfer: Transfer, resume: ResumeState): Promise<Arrival | Resumed> {
+  const { session, options, image, context } = transfer;
+  const { partSizeBytes } = resume;
+  const plan = planParts({ imageSizeBytes: image.sizeBytes, partSizeBytes, leastPartBytes: session.limits.leastPartBytes });
+  try {
+    return { plan, held: await listParts({ session, options, uploadId: resume.id, ...retriesOf(transfer) }) };
+  } catch (error) {
+    if (s3ErrorName(error) !== 'NoSuchUpload') throw error;
+  }
+  const earlier = await findArrived(transfer, () => tagOf(plan, transfer));
+  if (earlier === undefined) return { plan, held: undefined };
+  context.progress(image.sizeBytes);
+  return { ...earlier, ...(await context.seal()) };
+}
+
+/** The tag that an object of these parts has. */
+async function tagOf(plan: PartPlan, { image, options, context: { signal } }: Transfer): Promise<string | undefined> {
+  const buffers = createPartBuffers({ budget: options.budget, sizeBytes: plan.partSizeBytes, most: 1, signal });
+  const buffer = await buffers.take();
+  try {
+    const md5s: string[] = [];
+    for (const part of partsOf(plan)) {
+      const bytes = buffer.bytes.subarray(0, part.sizeBytes);
+      await readPart(image, bytes, part.offset, signal);
+      md5s.push(await digestOf('md5', bytes, signal));
+    }
+    return compositeEtag(md5s);
+  } finally {
+    buffers.giveBack(buffer, false);
+  }
+}

@@ -1,0 +1,68 @@
+/** How an image is cut into the parts of a multipart upload. Pure. */
+
+import { alignUp, formatBytes, GIB, MIB } from '../../common/bytes.ts';
+import { DiskliftError } from '../../common/errors.ts';
+
+/** Limits of Amazon S3, which other servers keep to: "Amazon S3 multipart upload limits" in its user guide. */
+const MOST_PARTS = 10_000;
+const LARGEST_PART_BYTES = 5 * GIB;
+export const LEAST_PART_BYTES = 5 * MIB;
+
+/** Below this a request costs more than its bytes, above it more memory than it gains time. */
+const USUAL_PART_BYTES = 16 * MIB;
+
+/** All parts are of one size but for the last, as Cloudflare R2 and Garage demand. */
+export interface PartPlan {
+  imageSizeBytes: number;
+  partSizeBytes: number;
+  count: number;
+}
+
+/** A range of the image. */
+export interface Part {
+  /** From 1 on. */
+  number: number;
+  offset: number;
+  sizeBytes: number;
+}
+
+export interface PartWishes {
+  imageSizeBytes: number;
+  /** What the user has asked for. */
+  partSizeBytes?: number | undefined;
+  /** Of parts that are not the last. */
+  leastPartBytes?: number | undefined;
+}
+
+/**
+ * @throws DiskliftError `ImageTooLarge` where no part size is large enough, `InvalidRequest` for a size that was asked for
+ * and does not work
+ */
+export function planParts({ imageSizeBytes, partSizeBytes, leastPartBytes = LEAST_PART_BYTES }: PartWishes): PartPlan {
+  const largestImageBytes = MOST_PARTS * LARGEST_PART_BYTES;
+  if (imageSizeBytes > largestImageBytes)
+    throw new DiskliftError(
+      'ImageTooLarge',
+      `the image has ${formatBytes(imageSizeBytes)}; an S3 object has at most ${formatBytes(largestImageBytes)}`,
+    );
+  const neededBytes = Math.max(leastPartBytes, alignUp(imageSizeBytes / MOST_PARTS, MIB));
+  if (partSizeBytes !== undefined) {
+    const isLegal = Number.isInteger(partSizeBytes) && partSizeBytes >= leastPartBytes && partSizeBytes <= LARGEST_PART_BYTES;
+    if (!isLegal || Math.ceil(imageSizeBytes / partSizeBytes) > MOST_PARTS)
+      throw new DiskliftError(
+        'InvalidRequest',
+        `partSize ${partSizeBytes} does not work for an image of ${formatBytes(imageSizeBytes)}: ` +
+          `the smallest that does is ${neededBytes} (${formatBytes(neededBytes)}), the largest ${formatBytes(LARGEST_PART_BYTES)}`,
+      );
+  }
+  const size = partSizeBytes ?? Math.max(USUAL_PART_BYTES, neededBytes);
+  return { imageSizeBytes, partSizeBytes: size, count: Math.max(1, Math.ceil(imageSizeBytes / size)) };
+}
+
+/** In image order. */
+export function* partsOf({ imageSizeBytes, partSizeBytes, count }: PartPlan): Generator<Part> {
+  for (let number = 1; number <= count; number += 1) {
+    const offset = (number - 1) * partSizeBytes;
+    yield { number, offset, sizeBytes: Math.min(partSizeBytes, imageSizeBytes - offset) };
+  }
+}

@@ -1,0 +1,57 @@
+/** Images of one part: one request, which has it all. */
+
+import { proofOf } from './etag.ts';
+import { findArrived, isAmbiguous } from './found-object.ts';
+import { digestOf } from './hash-pieces.ts';
+import { createPartBuffers } from './part-buffers.ts';
+import { createPayload, type Payload } from './payload.ts';
+import { readPart } from './read-part.ts';
+import { sendPayload } from './send-payload.ts';
+import { type Arrival, metadataOf, retriesOf, type Transfer } from './transfer.ts';
+import { withRetries } from './with-retries.ts';
+
+/** @throws DiskliftError */
+export async function putImage(transfer: Transfer): Promise<Arrival> {
+  const { options, image, context, session } = transfer;
+  const { signal } = context;
+  const buffers = createPartBuffers({ budget: options.budget, sizeBytes: image.sizeBytes, most: 1, signal });
+  const buffer = await buffers.take();
+  try {
+    await readPart(image, buffer.bytes, 0, signal);
+    const md5 = await digestOf('md5', buffer.bytes, signal);
+    const earlier = await findEarlier(transfer, md5);
+    if (earlier !== undefined) return earlier;
+    const payload = await createPayload(buffer.bytes, { isSigned: session.isPlain, checksum: options.checksum, signal });
+    return await withRetries(() => put(transfer, payload, md5), retriesOf(transfer));
+  } finally {
+    buffers.giveBack(buffer, false);
+  }
+}
+
+/** An attempt before this one may have sent the image, and have failed to put its SHA-256 beside it. */
+async function findEarlier(transfer: Transfer, md5: string): Promise<Arrival | undefined> {
+  if (!transfer.options.sha256Object) return undefined;
+  const found = await findArrived(transfer, async () => md5);
+  return found === undefined ? undefined : { ...found, ...(await transfer.context.seal()) };
+}
+
+async function put(transfer: Transfer, payload: Payload, md5: string): Promise<Arrival> {
+  const { session, options, context } = transfer;
+  const { bucket: Bucket, key: Key } = options;
+  const { signal } = context;
+  const about = { Bucket, Key, Metadata: metadataOf(transfer), ContentType: 'application/octet-stream' };
+  // Before every try, since each one may be the one that makes the object.
+  const { sha256 } = await context.seal();
+  try {
+    const answer = await sendPayload(session, payload, {
+      signal,
+      command: (body) => new session.sdk.PutObjectCommand({ ...body, ...about }),
+    });
+    return { etag: answer.ETag, sha256, proof: proofOf(md5, answer, session.where) };
+  } catch (error) {
+    if (signal.aborted || !isAmbiguous(error)) throw error;
+    const found = await findArrived(transfer, async () => md5);
+    if (found === undefined) throw error;
+    return { ...found, sha256 };
+  }
+}

@@ -1,0 +1,67 @@
+/** What an S3 destination is described by. */
+
+import type { ByteBudget } from '../../common/byte-budget.ts';
+import type { Clock } from '../../common/clock.ts';
+import type { NetworkAccess } from '../policy/network-access.ts';
+import type { TlsMaterial } from '../tls-material.ts';
+import type { ChecksumKind } from './checksum.ts';
+import { LEAST_PART_BYTES } from './plan-parts.ts';
+
+/** Secret. */
+export interface S3Credentials {
+  accessKeyId: string;
+  secretAccessKey: string;
+  sessionToken?: string | undefined;
+}
+
+export interface S3TargetOptions {
+  /** A URL of http or https. Amazon's own for the region when left out. */
+  endpoint?: string | undefined;
+  region: string;
+  bucket: string;
+  key: string;
+  /** The bucket in the path of the URL, not in its host: what most servers but Amazon's want. */
+  forcePathStyle: boolean;
+  /** Planned from the image's size when left out. */
+  partSizeBytes?: number | undefined;
+  /** Parts that are on their way at once. */
+  concurrency: number;
+  /** Sent with every part and proven by the server; many servers other than Amazon's reject requests that have one. */
+  checksum: ChecksumKind;
+  /** Whether the image's SHA-256 is put beside it, as `KEY.sha256`. */
+  sha256Object: boolean;
+  /** Asked when an attempt begins and when the server says that what it gave has expired. Left out: the SDK's own chain. */
+  credentials?: (() => Promise<S3Credentials>) | undefined;
+  tls?: TlsMaterial | undefined;
+  access: NetworkAccess;
+  clock: Clock;
+  /** Of all transfers of the process. */
+  budget: ByteBudget;
+  /** Gives numbers from 0 up to, and not with, 1. */
+  random?: (() => number) | undefined;
+  limits?: Partial<S3Limits> | undefined;
+}
+
+export interface S3Limits {
+  /** Until a connection stands, TLS included. */
+  connectMs: number;
+  /** Without a byte being taken or an answer. */
+  silentMs: number;
+  /** For the answer to the request that makes the object of its parts: a server may have to copy all of them. */
+  answerMs: number;
+  /** How often a request is made before the attempt fails. */
+  tries: number;
+  /** The most that the wait before the second try can take. */
+  backoffMs: number;
+  /** Of a part that is not the last. */
+  leastPartBytes: number;
+}
+
+export const S3_LIMITS: S3Limits = {
+  connectMs: 30_000,
+  silentMs: 120_000,
+  answerMs: 600_000,
+  tries: 4,
+  backoffMs: 1000,
+  leastPartBytes: LEAST_PART_BYTES,
+};

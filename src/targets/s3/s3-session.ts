@@ -1,0 +1,156 @@
+/** One attempt's way to an S3 server: the SDK's client, with time limits, typed errors and credentials that may expire. */
+
+import type { S3Client } from '@aws-sdk/client-s3';
+import { abortable } from '../../common/abortable.ts';
+import { DiskliftError } from '../../common/errors.ts';
+import { createGuardedAgents } from '../policy/guarded-agent.ts';
+import { areCredentialsExpired, s3Error } from './s3-error.ts';
+import { S3_LIMITS, type S3Limits, type S3TargetOptions } from './s3-options.ts';
+
+type Sdk = typeof import('@aws-sdk/client-s3');
+
+/** What a request is made with. */
+export interface Exchange {
+  client: S3Client;
+  /** For `send`: ends the request when it has taken too long, or is not wanted any more. */
+  http: { abortSignal: AbortSignal };
+  /** To be called whenever bytes have moved. */
+  onMove(): void;
+}
+
+export interface S3Session {
+  readonly sdk: Sdk;
+  /** The object and the server, as they may be shown. */
+  readonly where: string;
+  readonly limits: S3Limits;
+  /** Whether bytes travel in the clear. */
+  readonly isPlain: boolean;
+  /**
+   * Makes one request, and once more with new credentials where they had expired.
+   * @param silentMs how long nothing may move; {@link S3Limits.silentMs} when left out
+   * @throws DiskliftError
+   */
+  request<T>(make: (exchange: Exchange) => Promise<T>, how: { signal: AbortSignal; silentMs?: number }): Promise<T>;
+  close(): void;
+}
+
+/** @throws DiskliftError `InvalidRequest` for an endpoint that is no URL, `CredentialsInvalid`, `Cancelled` */
+export async function openS3Session(options: S3TargetOptions, signal: AbortSignal): Promise<S3Session> {
+  const { clock, region, bucket, key } = options;
+  const endpoint = endpointOf(options.endpoint);
+  const limits = { ...S3_LIMITS, ...options.limits };
+  const where = `s3://${bucket}/${key} at ${endpoint?.host ?? `Amazon S3, ${region}`}`;
+  // Half a second to load, and other commands do not need it.
+  const [sdk, { NodeHttpHandler }] = await Promise.all([import('@aws-sdk/client-s3'), import('@smithy/node-http-handler')]);
+  const clients: S3Client[] = [];
+
+  async function connect(): Promise<S3Client> {
+    const credentials = options.credentials === undefined ? undefined : await abortable(options.credentials(), signal);
+    const client = new sdk.S3Client({
+      region,
+      ...(endpoint === undefined ? {} : { endpoint: endpoint.href }),
+      ...(credentials === undefined ? {} : { credentials: withoutUndefined(credentials) }),
+      forcePathStyle: options.forcePathStyle,
+      // Retries know here what may be repeated, and how long a cancelled export waits for them.
+      maxAttempts: 1,
+      logger: SILENT,
+      // What many servers other than Amazon's reject: checksums that nobody asked for, and chunks with signatures.
+      requestChecksumCalculation: 'WHEN_REQUIRED',
+      responseChecksumValidation: 'WHEN_REQUIRED',
+      // Each request would wait for 6 s where a server never says 100.
+      expectContinueHeader: false,
+      requestHandler: new NodeHttpHandler({
+        ...createGuardedAgents({ access: options.access, tls: options.tls, keepAlive: true }),
+        connectionTimeout: limits.connectMs,
+      }),
+    });
+    clients.push(client);
+    return client;
+  }
+
+  let current = connect();
+  await current;
+
+  const once = <T>(client: S3Client, make: (exchange: Exchange) => Promise<T>, how: { signal: AbortSignal; silentMs?: number }) =>
+    withinSilence((exchange) => make({ client, ...exchange }), { silentMs: limits.silentMs, ...how, where, clock });
+
+  return {
+    sdk,
+    where,
+    limits,
+    isPlain: endpoint?.protocol === 'http:',
+    async request(make, how) {
+      const used = current;
+      try {
+        return await once(await used, make, how);
+      } catch (error) {
+        if (!areCredentialsExpired(error)) throw s3Error(where, error, clock.nowMs());
+      }
+      try {
+        // Many requests find it out at once; one of them asks for new credentials.
+        if (current === used) current = connect();
+        return await once(await current, make, how);
+      } catch (error) {
+        throw s3Error(where, error, clock.nowMs());
+      }
+    },
+    close() {
+      for (const client of clients) client.destroy();
+    },
+  };
+}
+
+/** The SDK would write to the terminal: nothing that the errors do not tell. */
+const SILENT = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+
+interface Silence extends Pick<S3TargetOptions, 'clock'> {
+  signal: AbortSignal;
+  silentMs: number;
+  where: string;
+}
+
+/** Ends `make` when nothing has moved for too long, and leaves it behind when `signal` is aborted. */
+async function withinSilence<T>(
+  make: (exchange: Omit<Exchange, 'client'>) => Promise<T>,
+  { signal, silentMs, where, clock }: Silence,
+): Promise<T> {
+  const failed = new AbortController();
+  const settled = new AbortController();
+  let movedMs = clock.monotonicMs();
+  const onMove = () => {
+    movedMs = clock.monotonicMs();
+  };
+  async function silence(): Promise<never> {
+    for (let leftMs = silentMs; leftMs > 0; leftMs = movedMs + silentMs - clock.monotonicMs()) await clock.delay(leftMs, settled.signal);
+    throw new DiskliftError('DestinationUnreachable', `${where}: no answer (waited ${Math.round(silentMs / 1000)} s)`);
+  }
+  try {
+    const answer = make({ http: { abortSignal: AbortSignal.any([signal, failed.signal]) }, onMove });
+    return await abortable(Promise.race([answer, silence()]), signal);
+  } catch (error) {
+    failed.abort(error);
+    throw error;
+  } finally {
+    settled.abort(new DiskliftError('Cancelled', 'settled'));
+  }
+}
+
+function endpointOf(text: string | undefined): URL | undefined {
+  if (text === undefined) return undefined;
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || !['http:', 'https:'].includes(url.protocol) || url.username !== '' || url.password !== '' || url.search !== '')
+    throw new DiskliftError('InvalidRequest', 'the endpoint is not a URL of http or https, with neither user nor query');
+  return url;
+}
+
+function withoutUndefined({
+  accessKeyId,
+  secretAccessKey,
+  sessionToken,
+}: {
+  accessKeyId: string;
+  secretAccessKey: string;
+  sessionToken?: string | undefined;
+}) {
+  return { accessKeyId, secretAccessKey, ...(sessionToken === undefined ? {} : { sessionToken }) };
+}

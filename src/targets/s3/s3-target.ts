@@ -1,0 +1,48 @@
+/** Amazon S3, and servers that speak as it does. */
+
+import type { ExportTarget } from '../contract.ts';
+import { abortUpload } from './abort-upload.ts';
+import { uploadImage } from './multipart-upload.ts';
+import { planParts } from './plan-parts.ts';
+import { putImage } from './put-object.ts';
+import type { S3TargetOptions } from './s3-options.ts';
+import { openS3Session } from './s3-session.ts';
+import { putSha256 } from './sha256-object.ts';
+import { createNonce, type Transfer } from './transfer.ts';
+
+export function createS3Target(options: S3TargetOptions): ExportTarget {
+  const { bucket, key, partSizeBytes, clock, random = Math.random } = options;
+
+  return {
+    async send(image, context) {
+      const session = await openS3Session(options, context.signal);
+      try {
+        const plan = planParts({ imageSizeBytes: image.sizeBytes, partSizeBytes, leastPartBytes: session.limits.leastPartBytes });
+        const transfer: Transfer = { session, options, image, context, nonce: createNonce(random) };
+        const isWhole = plan.count === 1 && context.resume === undefined;
+        const { etag, sha256, proof } = await (isWhole ? putImage(transfer) : uploadImage(transfer, plan));
+        // Until it is there, an upload that has become an object stays noted: the next attempt finds the object, and sends only this.
+        if (options.sha256Object && sha256 !== undefined) await putSha256(transfer, sha256);
+        if (!isWhole) await context.saveResume(undefined);
+        return {
+          location: `s3://${bucket}/${key}`,
+          sizeBytes: image.sizeBytes,
+          ...(etag === undefined ? {} : { etag }),
+          ...(sha256 === undefined ? {} : { sha256 }),
+          proof,
+        };
+      } finally {
+        session.close();
+      }
+    },
+
+    async abandon({ id }, signal) {
+      const session = await openS3Session(options, signal);
+      try {
+        await abortUpload({ session, options, uploadId: id, signal, clock, random, limits: session.limits });
+      } finally {
+        session.close();
+      }
+    },
+  };
+}

@@ -1,0 +1,57 @@
+/** A request that carries bytes of the image. */
+
+import type { Readable } from 'node:stream';
+import type { PutObjectCommand, PutObjectCommandOutput, UploadPartCommand, UploadPartCommandOutput } from '@aws-sdk/client-s3';
+import { DiskliftError } from '../../common/errors.ts';
+import { type Checksum, isSameChecksum } from './checksum.ts';
+import { bodyOf, type Payload } from './payload.ts';
+import type { S3Session } from './s3-session.ts';
+
+/** The part of a command's input that the payload decides. */
+interface Body extends Checksum {
+  Body: Readable;
+  ContentLength: number;
+}
+
+interface Sending<Command> {
+  signal: AbortSignal;
+  command(body: Body): Command;
+}
+
+/**
+ * @returns the answer to the whole body
+ * @throws DiskliftError `DestinationRejected` for an answer that came before; `ChecksumMismatch`
+ */
+export function sendPayload(session: S3Session, payload: Payload, sending: Sending<PutObjectCommand>): Promise<PutObjectCommandOutput>;
+export function sendPayload(session: S3Session, payload: Payload, sending: Sending<UploadPartCommand>): Promise<UploadPartCommandOutput>;
+export async function sendPayload(
+  session: S3Session,
+  payload: Payload,
+  { signal, command }: Sending<PutObjectCommand | UploadPartCommand>,
+): Promise<PutObjectCommandOutput | UploadPartCommandOutput> {
+  const answer = await session.request(
+    async ({ client, http, onMove }) => {
+      const body = bodyOf(payload, onMove);
+      const request = command({ ...payload.checksum, Body: body.stream, ContentLength: payload.bytes.length }) as PutObjectCommand;
+      request.middlewareStack.add(
+        (next) => (args) => {
+          // The signer takes it from here, instead of computing it in one go.
+          (args.request as { headers: Record<string, string> }).headers['x-amz-content-sha256'] = payload.contentSha256;
+          return next(args);
+        },
+        { step: 'build', name: 'payloadHash' },
+      );
+      const received = await client.send(request, http);
+      // Then it cannot be about all of them, and the buffer is still being read.
+      if (!body.isTaken())
+        throw new DiskliftError('DestinationRejected', `${session.where}: answered before it had all bytes`, undefined, {
+          retryable: true,
+        });
+      return received;
+    },
+    { signal },
+  );
+  if (isSameChecksum(payload.checksum, answer) === false)
+    throw new DiskliftError('ChecksumMismatch', `${session.where}: the server has bytes of another checksum than those sent`);
+  return answer;
+}

@@ -1,0 +1,41 @@
+/** A request that is made again, within the attempt: gigabytes are not sent anew because one part of them failed. */
+
+import { throwIfAborted } from '../../common/abortable.ts';
+import { backoffDelayMs } from '../../common/backoff.ts';
+import { DiskliftError } from '../../common/errors.ts';
+import { s3ErrorName } from './s3-error.ts';
+import type { S3Limits, S3TargetOptions } from './s3-options.ts';
+
+const LONGEST_BACKOFF_MS = 20_000;
+
+/** A server that wants more is left to the next attempt, which others see coming. */
+const LONGEST_WAIT_MS = 30_000;
+
+export interface Retries extends Pick<S3TargetOptions, 'clock' | 'random'> {
+  limits: S3Limits;
+  signal: AbortSignal;
+}
+
+/** @throws what `task` has thrown when it is not worth another try, or was the last one */
+export async function withRetries<T>(task: () => Promise<T>, { clock, random = Math.random, limits, signal }: Retries): Promise<T> {
+  for (let failedAttempts = 1; ; failedAttempts += 1) {
+    throwIfAborted(signal);
+    try {
+      return await task();
+    } catch (error) {
+      throwIfAborted(signal);
+      if (!isWorthIt(error) || failedAttempts >= limits.tries) throw error;
+      const { retryAfterMs } = error;
+      if ((retryAfterMs ?? 0) > LONGEST_WAIT_MS) throw error;
+      const backoff = { baseMs: limits.backoffMs, capMs: LONGEST_BACKOFF_MS };
+      await clock.delay(backoffDelayMs(backoff, { failedAttempts, retryAfterMs }, random), signal);
+    }
+  }
+}
+
+/** What comes from the source, and what is gone from the server, is for the next attempt to deal with. */
+function isWorthIt(error: unknown): error is DiskliftError {
+  if (!(error instanceof DiskliftError) || !error.retryable || !['DestinationUnreachable', 'DestinationRejected'].includes(error.code))
+    return false;
+  return !['NoSuchUpload', 'InvalidPart'].includes(s3ErrorName(error) ?? '');
+}

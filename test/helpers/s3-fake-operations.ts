@@ -1,0 +1,106 @@
+/** The operations of S3 that an upload needs, on a store. "Actions" in the API reference of Amazon S3. */
+
+import type http from 'node:http';
+import type { OpenUpload, S3FakeStore } from './s3-fake-store.ts';
+
+export type Operation =
+  | 'PutObject'
+  | 'HeadObject'
+  | 'CreateMultipartUpload'
+  | 'UploadPart'
+  | 'ListParts'
+  | 'CompleteMultipartUpload'
+  | 'AbortMultipartUpload';
+
+export interface S3Answer {
+  status: number;
+  headers?: http.OutgoingHttpHeaders;
+  text?: string;
+}
+
+interface Asked {
+  operation: Operation;
+  key: string;
+  url: URL;
+  body: Buffer;
+  headers: http.IncomingHttpHeaders;
+}
+
+const XML = '<?xml version="1.0" encoding="UTF-8"?>';
+
+export function s3Failure(status: number, code: string): S3Answer {
+  const text = `${XML}<Error><Code>${code}</Code><Message>What ${code} means</Message><RequestId>1</RequestId></Error>`;
+  return { status, headers: { 'Content-Type': 'application/xml' }, text };
+}
+
+export function answerTo(asked: Asked, store: S3FakeStore): S3Answer {
+  const { operation, key, url, body, headers } = asked;
+  if (operation === 'PutObject') {
+    const etag = store.tagOf(body);
+    store.objects.set(key, { body: Buffer.from(body), etag, metadata: metadataOf(headers) });
+    return { status: 200, headers: { ETag: etag } };
+  }
+  if (operation === 'HeadObject') {
+    const object = store.objects.get(key);
+    if (object === undefined) return { status: 404 };
+    const facts = Object.entries(object.metadata).map(([name, value]) => [`x-amz-meta-${name}`, value]);
+    return { status: 200, headers: { ...Object.fromEntries(facts), ETag: object.etag, 'Content-Length': object.body.length } };
+  }
+  if (operation === 'CreateMultipartUpload') {
+    const id = store.open({ key, metadata: metadataOf(headers) });
+    return xml(`<InitiateMultipartUploadResult><UploadId>${id}</UploadId></InitiateMultipartUploadResult>`);
+  }
+  const uploadId = url.searchParams.get('uploadId') ?? '';
+  const upload = store.uploads.get(uploadId);
+  if (upload === undefined || upload.key !== key) return s3Failure(404, 'NoSuchUpload');
+  if (operation === 'UploadPart') {
+    const etag = store.tagOf(body);
+    upload.parts.set(Number(url.searchParams.get('partNumber')), { body: Buffer.from(body), etag });
+    return { status: 200, headers: { ETag: etag } };
+  }
+  if (operation === 'ListParts') return listOf(upload, Number(url.searchParams.get('part-number-marker') ?? 0), store.rules.pageParts);
+  if (operation === 'AbortMultipartUpload') {
+    store.uploads.delete(uploadId);
+    return { status: 204 };
+  }
+  return complete(asked, { store, uploadId, upload });
+}
+
+function complete(
+  { key, body }: Asked,
+  { store, uploadId, upload }: { store: S3FakeStore; uploadId: string; upload: OpenUpload },
+): S3Answer {
+  const listed = [...body.toString().matchAll(/<Part>(.*?)<\/Part>/gs)].map(([, part = '']) => ({
+    number: Number(/<PartNumber>(\d+)</.exec(part)?.[1]),
+    etag: (/<ETag>(.*?)</.exec(part)?.[1] ?? '').replaceAll('&quot;', '"'),
+  }));
+  const object = store.complete(upload, listed);
+  if (typeof object === 'string') return s3Failure(400, object);
+  store.objects.set(key, object);
+  store.uploads.delete(uploadId);
+  return xml(`<CompleteMultipartUploadResult><Key>${key}</Key><ETag>${escapeXml(object.etag)}</ETag></CompleteMultipartUploadResult>`);
+}
+
+function listOf({ parts }: OpenUpload, marker: number, pageParts: number): S3Answer {
+  const rest = [...parts].filter(([number]) => number > marker).sort(([a], [b]) => a - b);
+  const page = rest.slice(0, pageParts);
+  const items = page.map(
+    ([number, { body, etag }]) =>
+      `<Part><PartNumber>${number}</PartNumber><ETag>${escapeXml(etag)}</ETag><Size>${body.length}</Size></Part>`,
+  );
+  const next = rest.length > page.length ? `<NextPartNumberMarker>${page.at(-1)?.[0]}</NextPartNumberMarker>` : '';
+  return xml(`<ListPartsResult><IsTruncated>${next !== ''}</IsTruncated>${next}${items.join('')}</ListPartsResult>`);
+}
+
+function metadataOf(headers: http.IncomingHttpHeaders): Record<string, string> {
+  const own = Object.entries(headers).filter(([name]) => name.startsWith('x-amz-meta-'));
+  return Object.fromEntries(own.map(([name, value]) => [name.slice('x-amz-meta-'.length), `${value}`]));
+}
+
+function xml(text: string): S3Answer {
+  return { status: 200, headers: { 'Content-Type': 'application/xml' }, text: XML + text };
+}
+
+function escapeXml(text: string): string {
+  return text.replaceAll('"', '&quot;');
+}

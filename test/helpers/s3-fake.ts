@@ -1,0 +1,167 @@
+/**
+ * An S3 server that is strict where clients go wrong, and misbehaves where a test has told it to. It keeps what it was sent, so
+ * that a test sees uploads that were left behind, and whether a complete object ever existed.
+ */
+
+import { once } from 'node:events';
+import http from 'node:http';
+import https from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { answerTo, type Operation, type S3Answer, s3Failure } from './s3-fake-operations.ts';
+import { refusalOf } from './s3-fake-request.ts';
+import { S3FakeStore } from './s3-fake-store.ts';
+
+export interface Quirk {
+  operation: Operation;
+  /** How many requests of the operation it happens to; all, when left out. */
+  times?: number;
+  /** So many requests of the operation are let through first. */
+  after?: number;
+  /**
+   * An error in place of the operation. 'error in 200' is what Complete does when it has begun to answer; 'lost' does what it was
+   * asked for and cuts the connection, 'cut' cuts it before; 'hang' never answers, 'hang after' does what it was asked for before.
+   */
+  does:
+    | { status: number; code: string; headers?: http.OutgoingHttpHeaders }
+    | 'error in 200'
+    | 'lost'
+    | 'cut'
+    | 'hang'
+    | 'hang after'
+    | 'early answer'
+    | 'wrong tag';
+}
+
+export interface S3FakeOptions {
+  /** Of a part that is not the last. */
+  leastPartBytes?: number;
+  /** Parts in one page of ListParts. */
+  pageParts?: number;
+  /** Tags say nothing about bytes, as with encryption by keys of the customer's. */
+  opaqueTags?: boolean;
+  /** Gives what a request that was signed with this access key is refused with. */
+  refuseKey?: (accessKeyId: string) => string | undefined;
+  tls?: https.ServerOptions;
+}
+
+export interface S3Request {
+  operation: Operation;
+  key: string;
+  partNumber?: number | undefined;
+  headers: http.IncomingHttpHeaders;
+}
+
+export interface S3Fake extends AsyncDisposable {
+  url: string;
+  store: S3FakeStore;
+  /** All requests, in the order in which their heads came. */
+  requests: S3Request[];
+  quirks: Quirk[];
+  connectionCount(): number;
+  count(operation: Operation): number;
+}
+
+/** Knows one bucket. */
+export const BUCKET = 'images';
+
+export async function startS3Fake(options: S3FakeOptions = {}): Promise<S3Fake> {
+  const requests: S3Request[] = [];
+  const quirks: Quirk[] = [];
+  const store = new S3FakeStore(options);
+  let connections = 0;
+
+  function quirkFor(operation: Operation): Quirk['does'] | undefined {
+    for (const quirk of quirks) {
+      if (quirk.operation !== operation) continue;
+      if ((quirk.after ?? 0) > 0) {
+        quirk.after = (quirk.after ?? 0) - 1;
+        continue;
+      }
+      if (quirk.times === 0) continue;
+      if (quirk.times !== undefined) quirk.times -= 1;
+      return quirk.does;
+    }
+    return undefined;
+  }
+
+  async function serve(request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
+    const url = new URL(request.url ?? '/', 'http://fake');
+    const operation = operationOf(request.method, url.searchParams);
+    const [, bucket, ...rest] = url.pathname.split('/');
+    const key = decodeURIComponent(rest.join('/'));
+    const partNumber = url.searchParams.has('partNumber') ? Number(url.searchParams.get('partNumber')) : undefined;
+    requests.push({ operation, key, partNumber, headers: request.headers });
+    const does = quirkFor(operation);
+    if (does === 'cut') return void request.socket.destroy();
+    if (does === 'early answer') return void request.socket.write('HTTP/1.1 200 OK\r\nETag: "early"\r\nContent-Length: 0\r\n\r\n');
+    const body = await bodyOf(request);
+    // Cut off: nothing has happened.
+    if (body === undefined) return;
+    if (does === 'hang') return;
+    const send = ({ status, headers, text = '' }: S3Answer) => {
+      response.writeHead(status, { 'Content-Length': Buffer.byteLength(text), ...headers }).end(request.method === 'HEAD' ? '' : text);
+    };
+    if (typeof does === 'object') return send({ ...s3Failure(does.status, does.code), ...(does.headers && { headers: does.headers }) });
+    if (does === 'error in 200') return send({ ...s3Failure(500, 'InternalError'), status: 200 });
+    const problem = refusalOf(request, body, options);
+    if (problem !== undefined) return send(s3Failure(problem.status, problem.code));
+    if (bucket !== BUCKET) return send(s3Failure(404, 'NoSuchBucket'));
+    const answer = answerTo({ operation, key, url, body, headers: request.headers }, store);
+    if (does === 'lost') return void request.socket.destroy();
+    if (does === 'hang after') return;
+    if (does === 'wrong tag') return send(withWrongTag(answer));
+    send(answer);
+  }
+
+  const handle: http.RequestListener = (request, response) => {
+    serve(request, response).catch((error: unknown) => response.destroy(error as Error));
+  };
+  const server = options.tls === undefined ? http.createServer(handle) : https.createServer(options.tls, handle);
+  server.on('connection', () => {
+    connections += 1;
+  });
+  server.on('clientError', (_error, socket) => socket.destroy());
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    url: `${options.tls === undefined ? 'http' : 'https'}://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    store,
+    requests,
+    quirks,
+    connectionCount: () => connections,
+    count: (operation) => requests.filter((request) => request.operation === operation).length,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+function operationOf(method: string | undefined, query: URLSearchParams): Operation {
+  if (method === 'HEAD') return 'HeadObject';
+  if (method === 'GET') return 'ListParts';
+  if (method === 'DELETE') return 'AbortMultipartUpload';
+  if (method === 'POST') return query.has('uploads') ? 'CreateMultipartUpload' : 'CompleteMultipartUpload';
+  return query.has('partNumber') ? 'UploadPart' : 'PutObject';
+}
+
+async function bodyOf(request: http.IncomingMessage): Promise<Buffer | undefined> {
+  const chunks: Buffer[] = [];
+  try {
+    for await (const chunk of request) chunks.push(chunk as Buffer);
+  } catch {
+    return undefined;
+  }
+  return request.complete ? Buffer.concat(chunks) : undefined;
+}
+
+/** As from a server that has mixed up its bytes. */
+function withWrongTag(answer: S3Answer): S3Answer {
+  const wrong = (text: string) => text.replace(/[0-9a-f]{32}/, '0'.repeat(32));
+  const etag = answer.headers?.ETag;
+  return {
+    ...answer,
+    text: wrong(answer.text ?? ''),
+    headers: { ...answer.headers, ...(etag === undefined ? {} : { ETag: wrong(`${etag}`) }) },
+  };
+}

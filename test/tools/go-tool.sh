@@ -1,0 +1,28 @@
+#!/bin/sh
+# Builds a program that is written in Go, once, into the user's cache: go-tool.sh NAME PACKAGE VERSION
+# Tests find it as disklift/NAME-VERSION/NAME there. Without Go one line says what will be missing; with CI set that is a failure.
+set -eu
+
+name=$1 package=$2 version=$3
+directory="${XDG_CACHE_HOME:-$HOME/.cache}/disklift/$name-$version"
+[ ! -x "$directory/$name" ] || exit 0
+
+# Where Go's own installer puts it, which is not on everybody's path.
+PATH="$PATH:/usr/local/go/bin"
+if ! command -v go > /dev/null; then
+  echo "SKIPPED: tests with $name: there is no Go to build it with (https://go.dev/doc/install)" >&2
+  [ -z "${CI:-}" ] || exit 1
+  exit 0
+fi
+
+echo "Building $name $version"
+mkdir -p "$directory"
+# Beside its place and then renamed: it is never there by halves.
+partial=$(mktemp -d "$directory/partial.XXXXXX")
+log=$(mktemp)
+trap 'rm -rf "$partial" "$log"' EXIT
+if ! GOBIN="$partial" CGO_ENABLED=0 GOFLAGS=-trimpath go install "$package@$version" > "$log" 2>&1; then
+  cat "$log" >&2
+  exit 1
+fi
+mv "$partial/$name" "$directory/$name"

@@ -1,0 +1,282 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { createByteBudget } from '../../../../src/common/byte-budget.ts';
+import { DiskliftError, type ErrorCode } from '../../../../src/common/errors.ts';
+import { digestImage } from '../../../../src/image/digest.ts';
+import { createDestinationPolicy } from '../../../../src/targets/policy/destination-policy.ts';
+import { createNetworkAccess } from '../../../../src/targets/policy/network-access.ts';
+import { type ImageInProcess, NEVER, openImage } from '../../../helpers/image-in-process.ts';
+import { KEY, PART_BYTES, type S3Sending, type S3Sent, SECRET, sendToS3 } from '../../../helpers/s3-export.ts';
+import { type Quirk, type S3Fake, type S3FakeOptions, startS3Fake } from '../../../helpers/s3-fake.ts';
+import { createDisk } from '../../../helpers/sparse-disk.ts';
+import { useTempDir } from '../../../helpers/temp-dir.ts';
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+describe('s3 target', () => {
+  const temp = useTempDir();
+  let opened: ImageInProcess;
+  let expected: Buffer;
+  beforeEach(async () => {
+    opened = await openImage(await createDisk(temp('a.img'), 8 * MIB, [{ offsetBytes: 0, lengthBytes: 1344 * KIB, content: 'random' }]));
+    expected = Buffer.alloc(opened.image.sizeBytes);
+    await opened.image.read(expected, 0, NEVER);
+  });
+  afterEach(() => opened[Symbol.asyncDispose]());
+
+  const count = () => Math.ceil(expected.length / PART_BYTES);
+
+  interface Case extends Omit<Partial<S3Sending>, 'url'> {
+    quirks?: Quirk[];
+    server?: S3FakeOptions;
+    use?: (fake: S3Fake) => void;
+  }
+
+  /** Sends to a fake of its own. */
+  async function send({ quirks = [], server, use, ...sending }: Case = {}): Promise<S3Sent & { fake: S3Fake }> {
+    await using fake = await startS3Fake({ leastPartBytes: 1, ...server });
+    fake.quirks.push(...quirks);
+    use?.(fake);
+    return { ...(await sendToS3({ image: opened.image, url: fake.url, ...sending })), fake };
+  }
+
+  function assertArrived({ receipt, failure, fake }: S3Sent & { fake: S3Fake }): void {
+    assert.equal(failure, undefined);
+    assert.ok(fake.store.objects.get(KEY)?.body.equals(expected), 'the object is the image');
+    assert.equal(receipt?.sizeBytes, expected.length);
+    assert.equal(fake.store.uploads.size, 0);
+  }
+
+  it('sends equal parts and a short last one, and proves the object by its tag', async () => {
+    const sent = await send();
+    assertArrived(sent);
+    const { receipt, fake, saved, progress, seals } = sent;
+    assert.ok(expected.length % PART_BYTES !== 0 && count() > 4);
+    assert.equal(fake.count('UploadPart'), count());
+    assert.deepEqual(receipt, {
+      location: `s3://images/${KEY}`,
+      sizeBytes: expected.length,
+      etag: fake.store.objects.get(KEY)?.etag,
+      proof: 'etag',
+    });
+    assert.deepEqual(saved, [{ id: 'upload-1', partSizeBytes: PART_BYTES, fingerprint: opened.image.fingerprint }, undefined]);
+    assert.deepEqual([progress.length, progress.at(-1), seals], [count(), expected.length, 1]);
+    const { metadata = {} } = fake.store.objects.get(KEY) ?? {};
+    assert.deepEqual(
+      [metadata['disklift-virtual-size'], metadata['disklift-cluster-size'], metadata['disklift-fingerprint']],
+      [`${8 * MIB}`, '65536', opened.image.fingerprint],
+    );
+    assert.ok(fake.connectionCount() <= 4, `${fake.connectionCount()} connections`);
+  });
+
+  it('sends parts that are all equal', async () => {
+    const sent = await send({ options: { partSizeBytes: expected.length / 2 } });
+    assert.equal(expected.length % 2, 0);
+    assertArrived(sent);
+    assert.equal(sent.fake.count('UploadPart'), 2);
+  });
+
+  for (const [what, partSizeBytes] of [
+    ['that has room left', 8 * MIB],
+    ['that it fills', undefined],
+  ] as const)
+    it(`sends an image of one part ${what} by one request`, async () => {
+      const sent = await send({ options: { partSizeBytes: partSizeBytes ?? expected.length } });
+      assertArrived(sent);
+      assert.deepEqual(
+        sent.fake.requests.map(({ operation }) => operation),
+        ['PutObject'],
+      );
+      assert.deepEqual([sent.receipt?.proof, sent.saved, sent.seals], ['etag', [], 1]);
+    });
+
+  it('saves the upload before its first part', async () => {
+    const { fake } = await send({
+      context: { saveResume: async () => assert.equal(fakeParts(), 0) },
+      use: (each) => {
+        fakeParts = () => (each.store.objects.has(KEY) ? 0 : each.count('UploadPart'));
+      },
+    });
+    assert.equal(fake.count('UploadPart'), count());
+  });
+  let fakeParts = () => 0;
+
+  it('hashes the image while it is sent, and puts the SHA-256 beside it', async () => {
+    for (const partSizeBytes of [PART_BYTES, 8 * MIB]) {
+      const { image, sha256 } = digestImage(opened.image);
+      const sent = await send({
+        image,
+        options: { partSizeBytes, sha256Object: true },
+        context: { seal: async () => ({ sha256: await sha256(NEVER) }) },
+      });
+      assertArrived(sent);
+      const hex = createHash('sha256').update(expected).digest('hex');
+      assert.equal(sent.receipt?.sha256, hex);
+      assert.equal(sent.fake.store.objects.get(`${KEY}.sha256`)?.body.toString(), `${hex}  disk.qcow2\n`);
+    }
+  });
+
+  it('has the server prove a CRC of every part', async () => {
+    const sent = await send({ options: { checksum: 'CRC32' } });
+    assertArrived(sent);
+    const parts = sent.fake.requests.filter(({ operation }) => operation === 'UploadPart');
+    assert.ok(parts.every(({ headers }) => headers['x-amz-checksum-crc32'] !== undefined));
+    const put = await send({ options: { checksum: 'CRC32', partSizeBytes: 8 * MIB } });
+    assertArrived(put);
+  });
+
+  it('cannot prove by tags that say nothing about bytes', async () => {
+    for (const partSizeBytes of [PART_BYTES, 8 * MIB]) {
+      const sent = await send({ server: { opaqueTags: true }, options: { partSizeBytes } });
+      assertArrived(sent);
+      assert.equal(sent.receipt?.proof, 'status');
+    }
+  });
+
+  it('leaves no object when the seal breaks, and the upload to whoever decides', async () => {
+    const broken = new DiskliftError('SourceChanged', 'changed');
+    for (const partSizeBytes of [PART_BYTES, 8 * MIB]) {
+      const { failure, fake, seals } = await send({ options: { partSizeBytes }, context: { seal: () => Promise.reject(broken) } });
+      assert.equal(failure, broken);
+      assert.deepEqual([fake.store.objects.size, seals], [0, 1]);
+      assert.equal(fake.store.uploads.size, partSizeBytes === PART_BYTES ? 1 : 0);
+      assert.equal(fake.count('CompleteMultipartUpload') + fake.count('PutObject'), 0);
+    }
+  });
+
+  it('passes on what the source says', async () => {
+    const broken = new DiskliftError('SourceReadError', 'at 4711');
+    const read: typeof opened.image.read = (buffer, offset, signal) =>
+      offset >= 3 * PART_BYTES ? Promise.reject(broken) : opened.image.read(buffer, offset, signal);
+    const { failure, fake } = await send({ image: { ...opened.image, fingerprint: 'x', read } });
+    assert.equal(failure, broken);
+    assert.equal(fake.store.objects.size, 0);
+  });
+
+  it('shares the budget of the process', async () => {
+    let mostBytes = 0;
+    let heldBytes = 0;
+    const budget = createByteBudget(2 * PART_BYTES);
+    const watched: typeof budget = {
+      ...budget,
+      async acquire(sizeBytes, signal) {
+        const release = await budget.acquire(sizeBytes, signal);
+        heldBytes += sizeBytes;
+        mostBytes = Math.max(mostBytes, heldBytes);
+        let isHeld = true;
+        return () => {
+          if (isHeld) heldBytes -= sizeBytes;
+          isHeld = false;
+          release();
+        };
+      },
+    };
+    const both = await Promise.all([send({ options: { budget: watched } }), send({ options: { budget: watched } })]);
+    for (const sent of both) assertArrived(sent);
+    assert.deepEqual([mostBytes, heldBytes], [2 * PART_BYTES, 0]);
+    const failed = await send({
+      options: { budget: watched },
+      quirks: [{ operation: 'UploadPart', after: 2, does: { status: 400, code: 'InvalidArgument' } }],
+    });
+    assert.equal(failed.failure?.retryable, false);
+    assert.equal(heldBytes, 0);
+  });
+
+  it('does not connect where the policy says no', async () => {
+    const { failure, fake } = await send({ options: { access: createNetworkAccess(createDestinationPolicy({ allow: [], deny: [] })) } });
+    assert.equal(failure?.code, 'DestinationNotAllowed');
+    assert.equal(fake.connectionCount(), 0);
+  });
+
+  const refusals: [does: Exclude<Quirk['does'], string>, code: ErrorCode, retryable: boolean][] = [
+    [{ status: 403, code: 'InvalidAccessKeyId' }, 'CredentialsInvalid', false],
+    [{ status: 403, code: 'SignatureDoesNotMatch' }, 'CredentialsInvalid', false],
+    [{ status: 403, code: 'AccessDenied' }, 'CredentialsInvalid', false],
+    [{ status: 401, code: 'Whatever' }, 'CredentialsInvalid', false],
+    [{ status: 404, code: 'NoSuchBucket' }, 'DestinationRejected', false],
+    [{ status: 301, code: 'PermanentRedirect' }, 'DestinationRejected', false],
+    [{ status: 400, code: 'EntityTooLarge' }, 'DestinationRejected', false],
+    [{ status: 501, code: 'NotImplemented' }, 'DestinationRejected', false],
+    [{ status: 400, code: 'RequestTimeout' }, 'DestinationRejected', true],
+    [{ status: 429, code: 'TooManyRequests' }, 'DestinationRejected', true],
+    [{ status: 500, code: 'InternalError' }, 'DestinationRejected', true],
+    [{ status: 503, code: 'SlowDown' }, 'DestinationRejected', true],
+  ];
+  for (const [does, code, retryable] of refusals)
+    it(`says what ${does.status} ${does.code} means`, async () => {
+      for (const [operation, partSizeBytes] of [
+        ['CreateMultipartUpload', PART_BYTES],
+        ['PutObject', 8 * MIB],
+      ] as const) {
+        const { failure } = await send({ quirks: [{ operation, does }], options: { partSizeBytes }, limits: { tries: 2, backoffMs: 1 } });
+        assert.deepEqual([failure?.code, failure?.retryable], [code, retryable], failure?.message);
+        assert.match(
+          failure?.message ?? '',
+          new RegExp(`^s3://images/vms/fedora/disk\\.qcow2 at 127\\.0\\.0\\.1:\\d+: answered ${does.status} ${does.code}`),
+        );
+      }
+    });
+
+  it('passes on how long the server wants to be left alone', async () => {
+    const { failure, fake } = await send({
+      quirks: [{ operation: 'UploadPart', does: { status: 503, code: 'SlowDown', headers: { 'Retry-After': '600' } } }],
+    });
+    assert.deepEqual([failure?.retryAfterMs, failure?.retryable], [600_000, true]);
+    assert.ok(fake.count('UploadPart') <= 3, 'no part is sent again while the server wants to be left alone');
+  });
+
+  it('signs what travels in the clear, and asks for no leave to send', async () => {
+    const { fake } = await send();
+    const parts = fake.requests.filter(({ operation }) => operation === 'UploadPart');
+    assert.equal(parts.length, count());
+    for (const { headers } of parts) assert.match(`${headers['x-amz-content-sha256']}`, /^[0-9a-f]{64}$/);
+    for (const { headers } of parts) assert.equal(headers.expect, undefined);
+    assert.ok(!JSON.stringify(fake.requests).includes(SECRET));
+  });
+
+  describe('credentials', () => {
+    const expired = (keys: string[]): S3FakeOptions => ({ refuseKey: (key) => (keys.includes(key) ? 'ExpiredToken' : undefined) });
+    function supply(...keys: string[]) {
+      const asked: string[] = [];
+      const credentials = async () => {
+        const accessKeyId = keys[Math.min(asked.length, keys.length - 1)] as string;
+        asked.push(accessKeyId);
+        return { accessKeyId, secretAccessKey: SECRET, sessionToken: 'token' };
+      };
+      return { asked, credentials };
+    }
+
+    it('are asked for anew when they have expired, by one request for all', async () => {
+      const keys: string[] = [];
+      const { asked, credentials } = supply('first', 'second');
+      const sent = await send({
+        server: { refuseKey: (key) => (keys.includes(key) ? 'ExpiredToken' : undefined) },
+        options: { credentials },
+        context: { progress: () => void (keys.length === 0 && keys.push('first')) },
+      });
+      assertArrived(sent);
+      assert.deepEqual(asked, ['first', 'second']);
+    });
+
+    it('end the export when the new ones have expired too', async () => {
+      const { asked, credentials } = supply('first', 'second', 'third');
+      const { failure } = await send({ server: expired(['first', 'second', 'third']), options: { credentials } });
+      assert.deepEqual([failure?.code, failure?.retryable, asked], ['CredentialsInvalid', false, ['first', 'second']]);
+    });
+
+    it('end the export with the reason why there are none', async () => {
+      const reason = new DiskliftError('CredentialsInvalid', 'Secret vms/s3 has no AWS_ACCESS_KEY_ID');
+      const { failure, fake } = await send({ options: { credentials: () => Promise.reject(reason) } });
+      assert.equal(failure, reason);
+      assert.equal(fake.requests.length, 0);
+    });
+  });
+
+  it('refuses an endpoint that is none, without showing it', async () => {
+    for (const endpoint of [SECRET, `ftp://x/${SECRET}`, `http://user:${SECRET}@127.0.0.1`]) {
+      const { failure } = await send({ options: { endpoint } });
+      assert.equal(failure?.code, 'InvalidRequest');
+    }
+  });
+});

@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { DiskliftError } from '../../../../src/common/errors.ts';
+import { digestImage } from '../../../../src/image/digest.ts';
+import { type ImageInProcess, NEVER, openImage } from '../../../helpers/image-in-process.ts';
+import { assertImageOf } from '../../../helpers/qemu-img.ts';
+import { KEY, type S3Sending, type S3Sent, s3Target, sendToS3 } from '../../../helpers/s3-export.ts';
+import { BUCKET } from '../../../helpers/s3-fake.ts';
+import { createDisk } from '../../../helpers/sparse-disk.ts';
+import { useTempDir } from '../../../helpers/temp-dir.ts';
+import { requireVersitygw, startVersitygw, VERSITYGW_KEYS, type Versitygw } from '../../../helpers/versitygw.ts';
+
+const MIB = 1024 * 1024;
+
+describe('s3 target at versitygw', () => {
+  const temp = useTempDir();
+  let server: Versitygw;
+  let opened: ImageInProcess;
+  let disk: string;
+  before(function () {
+    requireVersitygw(this);
+  });
+  beforeEach(async () => {
+    server = await startVersitygw(temp('objects'), BUCKET);
+    disk = await createDisk(temp('a.img'), 64 * MIB, [{ offsetBytes: 0, lengthBytes: 23 * MIB, content: 'random' }]);
+    opened = await openImage(disk);
+  });
+  afterEach(async () => {
+    await opened?.[Symbol.asyncDispose]();
+    await server?.[Symbol.asyncDispose]();
+  });
+
+  /** With parts of the smallest size that S3 knows. */
+  const send = ({ options, ...sending }: Omit<Partial<S3Sending>, 'url'> = {}): Promise<S3Sent> =>
+    sendToS3({
+      image: opened.image,
+      url: server.url,
+      options: { partSizeBytes: 5 * MIB, credentials: async () => VERSITYGW_KEYS, ...options },
+      limits: {},
+      ...sending,
+    });
+
+  for (const checksum of ['None', 'CRC32', 'CRC32C', 'CRC64NVME'] as const)
+    it(`makes an object of parts that is the image, checksum ${checksum}`, async () => {
+      const { receipt, failure } = await send({ options: { checksum } });
+      assert.equal(failure, undefined);
+      assert.equal(receipt?.proof, 'etag');
+      await assertImageOf(server.objectPath(BUCKET, KEY), disk);
+    });
+
+  it('makes an object of one part, and puts its SHA-256 beside it', async () => {
+    const { image, sha256 } = digestImage(opened.image);
+    const { receipt } = await send({
+      image,
+      options: { partSizeBytes: 64 * MIB, sha256Object: true },
+      context: { seal: async () => ({ sha256: await sha256(NEVER) }) },
+    });
+    assert.equal(receipt?.proof, 'etag');
+    const object = await readFile(server.objectPath(BUCKET, KEY));
+    const hex = createHash('sha256').update(object).digest('hex');
+    assert.deepEqual([receipt?.sha256, await readFile(`${server.objectPath(BUCKET, KEY)}.sha256`, 'utf8')], [hex, `${hex}  disk.qcow2\n`]);
+    await assertImageOf(server.objectPath(BUCKET, KEY), disk);
+  });
+
+  it('goes on where an attempt was cancelled, and finds what was completed', async () => {
+    const cancel = new AbortController();
+    const first = await send({
+      options: { concurrency: 1 },
+      context: {
+        signal: cancel.signal,
+        progress: (bytes) => void (bytes >= 10 * MIB && cancel.abort(new DiskliftError('Cancelled', 'enough'))),
+      },
+    });
+    assert.equal(first.failure?.message, 'enough');
+    const [state] = first.saved;
+    const second = await send({ context: { resume: state } });
+    assert.equal(second.failure, undefined);
+    assert.equal(second.progress.length, Math.ceil(opened.image.sizeBytes / (5 * MIB)));
+    assert.deepEqual(second.saved, [undefined]);
+    await assertImageOf(server.objectPath(BUCKET, KEY), disk);
+
+    const third = await send({ context: { resume: state } });
+    assert.deepEqual([third.receipt?.proof, third.saved], ['etag', [undefined]]);
+  });
+
+  it('drops an upload that is abandoned', async () => {
+    const { saved } = await send({ context: { seal: () => Promise.reject(new DiskliftError('SourceChanged', 'changed')) } });
+    const [state = assert.fail('nothing was saved')] = saved;
+    const target = s3Target({ url: server.url, options: { credentials: async () => VERSITYGW_KEYS } });
+    await target.abandon(state, NEVER);
+    await target.abandon(state, NEVER);
+    const { saved: anew } = await send({ context: { resume: state } });
+    assert.notEqual(anew[0]?.id, state.id);
+  });
+
+  it('tells wrong keys, a wrong secret and a missing bucket apart', async () => {
+    const { accessKeyId, secretAccessKey } = VERSITYGW_KEYS;
+    const failureOf = async (options: NonNullable<S3Sending['options']>) => (await send({ options })).failure;
+    const unknown = await failureOf({ credentials: async () => ({ accessKeyId: 'nobody', secretAccessKey }) });
+    assert.match(unknown?.message ?? '', /: the access key is not known/);
+    const wrong = await failureOf({ credentials: async () => ({ accessKeyId, secretAccessKey: 'guessed' }) });
+    assert.match(wrong?.message ?? '', /SignatureDoesNotMatch: the secret key does not belong to the access key/);
+    const missing = await failureOf({ bucket: 'elsewhere' });
+    assert.match(missing?.message ?? '', /NoSuchBucket: there is no such bucket/);
+    assert.deepEqual(
+      [unknown, wrong, missing].map((failure) => [failure?.code, failure?.retryable]),
+      [
+        ['CredentialsInvalid', false],
+        ['CredentialsInvalid', false],
+        ['DestinationRejected', false],
+      ],
+    );
+  });
+});
