@@ -1,5 +1,6 @@
 /** The public surface of the npm package. */
 
+export { type ByteBudget, createByteBudget } from './common/byte-budget.ts';
 export { type Clock, systemClock } from './common/clock.ts';
 export { DiskliftError, type ErrorCode } from './common/errors.ts';
 export { createSemaphore, type Semaphore } from './common/semaphore.ts';
@@ -28,4 +29,6 @@ export { createHttpTarget, type HttpTargetOptions } from './targets/http/http-ta
 export { createDestinationPolicy, type DestinationPolicy, type DestinationRules } from './targets/policy/destination-policy.ts';
 export { createGuardedAgents, type GuardedAgentOptions, type GuardedAgents } from './targets/policy/guarded-agent.ts';
 export { createNetworkAccess, type NetworkAccess } from './targets/policy/network-access.ts';
+export type { S3Credentials, S3Limits, S3TargetOptions } from './targets/s3/s3-options.ts';
+export { createS3Target } from './targets/s3/s3-target.ts';
 export { createStdoutTarget } from './targets/stdout/stdout-target.ts';
