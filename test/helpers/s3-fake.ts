@@ -44,7 +44,7 @@ export interface S3FakeOptions {
   tls?: https.ServerOptions;
 }
 
-export interface S3Request {
+interface S3Request {
   operation: Operation;
   key: string;
   partNumber?: number | undefined;

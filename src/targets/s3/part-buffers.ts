@@ -4,7 +4,7 @@ import { abortable } from '../../common/abortable.ts';
 import type { ByteBudget } from '../../common/byte-budget.ts';
 import { allocateIoBuffer } from '../../common/io-buffer.ts';
 
-export interface PartBuffer {
+interface PartBuffer {
   bytes: Buffer;
   release(): void;
 }

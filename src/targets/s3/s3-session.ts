@@ -10,7 +10,7 @@ import { S3_LIMITS, type S3Limits, type S3TargetOptions } from './s3-options.ts'
 type Sdk = typeof import('@aws-sdk/client-s3');
 
 /** What a request is made with. */
-export interface Exchange {
+interface Exchange {
   client: S3Client;
   /** For `send`: ends the request when it has taken too long, or is not wanted any more. */
   http: { abortSignal: AbortSignal };
