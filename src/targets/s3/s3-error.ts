@@ -78,7 +78,8 @@ export function s3Error(where: string, error: unknown, nowMs: number): DiskliftE
   const { name = '', $response } = error as S3Failure;
   const status = s3ErrorStatus(error);
   if (status === undefined && !(name in REFUSED)) return networkError(where, error);
-  const shownName = /^[A-Za-z0-9.]{2,64}$/.test(name) && !['Error', 'UnknownError', 'SyntaxError'].includes(name) ? name : undefined;
+  const shownName =
+    /^[A-Za-z][A-Za-z0-9.]{1,63}$/.test(name) && !['Error', 'UnknownError', 'SyntaxError'].includes(name) ? name : undefined;
   const meaning = REFUSED[name] ?? REJECTED[name] ?? PASSING[name];
   const answered = [status === undefined ? undefined : `answered ${status}`, shownName].filter((text) => text !== undefined).join(' ');
   const message = `${where}: ${answered}${meaning === undefined ? '' : `: ${meaning}`}`;

@@ -1,15 +1,20 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
 import { DiskliftError } from '../../../../src/common/errors.ts';
 import { digestImage } from '../../../../src/image/digest.ts';
+import type { S3ProcessReport } from '../../../fixtures/s3-process.ts';
 import { type ImageInProcess, NEVER, openImage } from '../../../helpers/image-in-process.ts';
 import { assertImageOf } from '../../../helpers/qemu-img.ts';
+import { runCommand } from '../../../helpers/run-command.ts';
 import { KEY, type S3Sending, type S3Sent, s3Target, sendToS3 } from '../../../helpers/s3-export.ts';
 import { BUCKET } from '../../../helpers/s3-fake.ts';
 import { createDisk } from '../../../helpers/sparse-disk.ts';
 import { useTempDir } from '../../../helpers/temp-dir.ts';
 import { requireVersitygw, startVersitygw, VERSITYGW_KEYS, type Versitygw } from '../../../helpers/versitygw.ts';
+
+const PROCESS = fileURLToPath(new URL('../../../fixtures/s3-process.ts', import.meta.url));
 
 const MIB = 1024 * 1024;
 
@@ -92,6 +97,16 @@ describe('s3 target at versitygw', () => {
     await target.abandon(state, NEVER);
     const { saved: anew } = await send({ context: { resume: state } });
     assert.notEqual(anew[0]?.id, state.id);
+  });
+
+  it('stays below 250 MB with four parts on their way', async () => {
+    const large = await createDisk(temp('large.img'), 320 * MIB, [{ offsetBytes: 0, lengthBytes: 256 * MIB, content: 'random' }]);
+    const { code, stdout, stderr } = await runCommand(process.execPath, [PROCESS, server.url, large]);
+    assert.equal(code, 0, stderr);
+    const report = JSON.parse(stdout.toString()) as S3ProcessReport;
+    assert.equal(report.code, undefined);
+    assert.ok(report.sizeBytes > 256 * MIB);
+    assert.ok(report.peakMemoryBytes < 250e6, `${report.peakMemoryBytes} bytes`);
   });
 
   it('tells wrong keys, a wrong secret and a missing bucket apart', async () => {

@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { DiskliftError } from '../../../../src/common/errors.ts';
+import { hashPieces } from '../../../../src/targets/s3/hash-pieces.ts';
+import { bodyOf, createPayload } from '../../../../src/targets/s3/payload.ts';
+import { NEVER } from '../../../helpers/image-in-process.ts';
+
+const MIB = 1024 * 1024;
+
+describe('payload of a part', () => {
+  const bytes = Buffer.alloc(16 * MIB + 5, 'disklift');
+
+  it('is hashed in pieces, between which others have their turn', async () => {
+    const lengths: number[] = [];
+    let turns = 0;
+    const timer = setImmediate(function again() {
+      turns += 1;
+      if (lengths.length < 17) setImmediate(again);
+    });
+    await hashPieces({ update: (piece) => lengths.push(piece.length) }, bytes, NEVER);
+    clearImmediate(timer);
+    assert.deepEqual(lengths, [...new Array<number>(16).fill(MIB), 5]);
+    assert.ok(turns >= 15, `${turns} turns`);
+  });
+
+  it('is hashed no further when nobody wants it any more', async () => {
+    const cancel = new AbortController();
+    let pieces = 0;
+    const update = () => {
+      pieces += 1;
+      if (pieces === 3) cancel.abort(new DiskliftError('Cancelled', 'enough'));
+    };
+    await assert.rejects(hashPieces({ update }, bytes, cancel.signal), /enough/);
+    assert.equal(pieces, 3);
+  });
+
+  it('has the SHA-256 that a signature is made of, or leaves the bytes to TLS', async () => {
+    const { contentSha256 } = await createPayload(bytes, { isSigned: true, checksum: 'None', signal: NEVER });
+    assert.equal(contentSha256, createHash('sha256').update(bytes).digest('hex'));
+    assert.equal((await createPayload(bytes, { isSigned: false, checksum: 'None', signal: NEVER })).contentSha256, 'UNSIGNED-PAYLOAD');
+  });
+
+  it('goes out in slices, and tells when the last one has left', async () => {
+    const payload = await createPayload(bytes, { isSigned: false, checksum: 'None', signal: NEVER });
+    let moves = 0;
+    const body = bodyOf(payload, () => {
+      moves += 1;
+    });
+    assert.equal(body.isTaken(), false);
+    const slices: Buffer[] = [];
+    for await (const slice of body.stream) slices.push(slice as Buffer);
+    assert.ok(slices.every(({ length }) => length <= MIB));
+    assert.ok(Buffer.concat(slices).equals(bytes));
+    assert.ok(body.isTaken() && moves >= 17, `${moves} moves`);
+  });
+});
