@@ -9,6 +9,7 @@ export type Operation =
   | 'CreateMultipartUpload'
   | 'UploadPart'
   | 'ListParts'
+  | 'ListMultipartUploads'
   | 'CompleteMultipartUpload'
   | 'AbortMultipartUpload';
 
@@ -50,6 +51,7 @@ export function answerTo(asked: Asked, store: S3FakeStore): S3Answer {
     const id = store.open({ key, metadata: metadataOf(headers) });
     return xml(`<InitiateMultipartUploadResult><UploadId>${id}</UploadId></InitiateMultipartUploadResult>`);
   }
+  if (operation === 'ListMultipartUploads') return uploadsOf(store, url.searchParams.get('prefix') ?? '');
   const uploadId = url.searchParams.get('uploadId') ?? '';
   const upload = store.uploads.get(uploadId);
   if (upload === undefined || upload.key !== key) return s3Failure(404, 'NoSuchUpload');
@@ -90,6 +92,16 @@ function listOf({ parts }: OpenUpload, marker: number, pageParts: number): S3Ans
   );
   const next = rest.length > page.length ? `<NextPartNumberMarker>${page.at(-1)?.[0]}</NextPartNumberMarker>` : '';
   return xml(`<ListPartsResult><IsTruncated>${next !== ''}</IsTruncated>${next}${items.join('')}</ListPartsResult>`);
+}
+
+function uploadsOf({ uploads }: S3FakeStore, prefix: string): S3Answer {
+  const items = [...uploads]
+    .filter(([, { key }]) => key.startsWith(prefix))
+    .map(([id, { key, madeMs }]) => {
+      const seconds = new Date(Math.floor(madeMs / 1000) * 1000).toISOString();
+      return `<Upload><Key>${key}</Key><UploadId>${id}</UploadId><Initiated>${seconds}</Initiated></Upload>`;
+    });
+  return xml(`<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>${items.join('')}</ListMultipartUploadsResult>`);
 }
 
 function metadataOf(headers: http.IncomingHttpHeaders): Record<string, string> {

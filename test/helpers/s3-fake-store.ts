@@ -12,6 +12,7 @@ export interface OpenUpload {
   key: string;
   metadata: Record<string, string>;
   parts: Map<number, { body: Buffer; etag: string }>;
+  madeMs: number;
 }
 
 interface StoreRules {
@@ -30,10 +31,10 @@ export class S3FakeStore {
     this.rules = { leastPartBytes, pageParts, opaqueTags };
   }
 
-  open(upload: Omit<OpenUpload, 'parts'>): string {
+  open(upload: Omit<OpenUpload, 'parts' | 'madeMs'>): string {
     this.lastId += 1;
     const id = `upload-${this.lastId}`;
-    this.uploads.set(id, { ...upload, parts: new Map() });
+    this.uploads.set(id, { ...upload, parts: new Map(), madeMs: Date.now() });
     return id;
   }
 

@@ -139,7 +139,7 @@ export async function startS3Fake(options: S3FakeOptions = {}): Promise<S3Fake> 
 
 function operationOf(method: string | undefined, query: URLSearchParams): Operation {
   if (method === 'HEAD') return 'HeadObject';
-  if (method === 'GET') return 'ListParts';
+  if (method === 'GET') return query.has('uploads') ? 'ListMultipartUploads' : 'ListParts';
   if (method === 'DELETE') return 'AbortMultipartUpload';
   if (method === 'POST') return query.has('uploads') ? 'CreateMultipartUpload' : 'CompleteMultipartUpload';
   return query.has('partNumber') ? 'UploadPart' : 'PutObject';

@@ -3,6 +3,8 @@
 import { cancelledError } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
+import { dropNameless } from './drop-nameless.ts';
+import { isAmbiguous } from './found-object.ts';
 import type { PartPlan } from './plan-parts.ts';
 import { metadataOf, retriesOf, type Transfer } from './transfer.ts';
 import { withRetries } from './with-retries.ts';
@@ -15,28 +17,44 @@ const GRACE_MS = 600;
  * @throws DiskliftError
  */
 export async function createUpload(transfer: Transfer, { partSizeBytes }: PartPlan): Promise<string> {
-  const { session, options, image, context } = transfer;
-  const { signal } = context;
-  const about = { Bucket: options.bucket, Key: options.key, Metadata: metadataOf(transfer), ContentType: 'application/octet-stream' };
-  const algorithm = options.checksum === 'None' ? {} : { ChecksumAlgorithm: options.checksum };
-  const late = lateSignal(signal, options.clock);
-  let id: string | undefined;
+  const { options, image, context } = transfer;
+  const startMs = options.clock.monotonicMs();
+  let mayHaveLostOne = false;
+  const id = await withRetries(async () => {
+    try {
+      return await requestUpload(transfer);
+    } catch (error) {
+      mayHaveLostOne ||= isAmbiguous(error);
+      throw error;
+    }
+  }, retriesOf(transfer));
+  await context.saveResume({ id, partSizeBytes, fingerprint: image.fingerprint });
+  if (context.signal.aborted) throw cancelledError(context.signal);
+  if (mayHaveLostOne) await dropNameless(transfer, { id, sinceMs: options.clock.monotonicMs() - startMs });
+  return id;
+}
+
+/** Is not cancelled at once: see {@link GRACE_MS}. */
+async function requestUpload(transfer: Transfer): Promise<string> {
+  const { session, options, context } = transfer;
+  const input = {
+    Bucket: options.bucket,
+    Key: options.key,
+    Metadata: metadataOf(transfer),
+    ContentType: 'application/octet-stream',
+    ...(options.checksum === 'None' ? {} : { ChecksumAlgorithm: options.checksum }),
+  };
+  const late = lateSignal(context.signal, options.clock);
   try {
-    const answer = await withRetries(
-      () =>
-        session.request(({ client, http }) => client.send(new session.sdk.CreateMultipartUploadCommand({ ...about, ...algorithm }), http), {
-          signal: late.signal,
-        }),
-      retriesOf(transfer),
+    const { UploadId } = await session.request(
+      ({ client, http }) => client.send(new session.sdk.CreateMultipartUploadCommand(input), http),
+      { signal: late.signal },
     );
-    id = answer.UploadId;
+    if (UploadId === undefined) throw new DiskliftError('DestinationRejected', `${session.where}: answered without an id for the upload`);
+    return UploadId;
   } finally {
     late.stop();
   }
-  if (id === undefined) throw new DiskliftError('DestinationRejected', `${session.where}: answered without an id for the upload`);
-  await context.saveResume({ id, partSizeBytes, fingerprint: image.fingerprint });
-  if (signal.aborted) throw cancelledError(signal);
-  return id;
 }
 
 /** @returns a signal that is aborted some time after `signal` */

@@ -86,6 +86,33 @@ describe('s3 target that fails and goes on', () => {
     });
   });
 
+  describe('an upload whose name got lost', () => {
+    it('is found and dropped; others are left alone', async () => {
+      const other = { key: `${KEY}.old`, metadata: {} };
+      const [otherKey, older, used] = [
+        fake.store.open(other),
+        fake.store.open({ ...other, key: KEY }),
+        fake.store.open({ ...other, key: KEY }),
+      ];
+      (fake.store.uploads.get(older) ?? assert.fail()).madeMs -= 60_000;
+      fake.store.uploads.get(used)?.parts.set(1, { body: Buffer.alloc(1), etag: '"x"' });
+      const { failure, saved } = await send({}, { operation: 'CreateMultipartUpload', times: 2, does: 'lost' });
+      assert.equal(failure, undefined);
+      assert.equal(saved[0]?.id, 'upload-6');
+      assert.deepEqual([...fake.store.uploads.keys()], [otherKey, older, used]);
+    });
+
+    it('does not keep the image from being sent where nobody may look', async () => {
+      const { failure } = await send(
+        {},
+        { operation: 'CreateMultipartUpload', times: 1, does: 'lost' },
+        { operation: 'ListMultipartUploads', does: { status: 403, code: 'AccessDenied' } },
+      );
+      assert.equal(failure, undefined);
+      assert.ok(fake.store.objects.get(KEY)?.body.equals(expected));
+    });
+  });
+
   describe('resumed', () => {
     it('sends only the parts that are missing, and proves those that are there', async () => {
       const first = await send({ options: { concurrency: 1 } }, afterParts(4));
