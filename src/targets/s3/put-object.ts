@@ -19,10 +19,13 @@ export async function putImage(transfer: Transfer): Promise<Arrival> {
   try {
     await readPart(image, buffer.bytes, 0, signal);
     const md5 = await digestOf('md5', buffer.bytes, signal);
-    const earlier = await findEarlier(transfer, md5);
-    if (earlier !== undefined) return earlier;
-    const payload = await createPayload(buffer.bytes, { isSigned: session.isPlain, checksum: options.checksum, signal });
-    return await withRetries(() => put(transfer, payload, md5), retriesOf(transfer));
+    let arrival = await findEarlier(transfer, md5);
+    if (arrival === undefined) {
+      const payload = await createPayload(buffer.bytes, { isSigned: session.isPlain, checksum: options.checksum, signal });
+      arrival = await withRetries(() => put(transfer, payload, md5), retriesOf(transfer));
+    }
+    context.progress(image.sizeBytes);
+    return arrival;
   } finally {
     buffers.giveBack(buffer, false);
   }

@@ -77,6 +77,8 @@ export function s3Error(where: string, error: unknown, nowMs: number): DiskliftE
   if (error instanceof DiskliftError) return error;
   const { name = '', $response } = error as S3Failure;
   const status = s3ErrorStatus(error);
+  // The SDK's own limit for a connection has no code.
+  if (name === 'TimeoutError') return new DiskliftError('DestinationUnreachable', `${where}: the connection timed out`, error);
   if (status === undefined && !(name in REFUSED)) return networkError(where, error);
   const shownName =
     /^[A-Za-z][A-Za-z0-9.]{1,63}$/.test(name) && !['Error', 'UnknownError', 'SyntaxError'].includes(name) ? name : undefined;

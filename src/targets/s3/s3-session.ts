@@ -40,7 +40,7 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
   const endpoint = endpointOf(options.endpoint);
   const limits = { ...S3_LIMITS, ...options.limits };
   const where = `s3://${bucket}/${key} at ${endpoint?.host ?? `Amazon S3, ${region}`}`;
-  // Half a second to load, and other commands do not need it.
+  // A tenth of a second to load, which other commands do not need to spend.
   const [sdk, { NodeHttpHandler }] = await Promise.all([import('@aws-sdk/client-s3'), import('@smithy/node-http-handler')]);
   const clients: S3Client[] = [];
 

@@ -49,7 +49,7 @@ export async function uploadParts(transfer: Transfer, { id, plan, held }: Upload
       await readPart(image, bytes, part.offset, signal);
       isUsable = true;
       const listed = held.get(part.number);
-      if (listed !== undefined && (await isPartOf(listed, bytes, transfer))) arrived(part, completedOf(listed, part));
+      if (listed !== undefined && (await isPartOf(listed, bytes, inPart))) arrived(part, completedOf(listed, part));
       else sent = sendPart(inPart, { id, part, bytes }).then((completed) => arrived(part, completed));
     } catch (error) {
       sent = Promise.reject(error);
@@ -106,7 +106,8 @@ async function sendPart(transfer: Transfer, { id, part, bytes }: PartToSend): Pr
 async function isPartOf(listed: ListedPart, bytes: Uint8Array, { options, context: { signal } }: Transfer): Promise<boolean> {
   if (listed.Size !== bytes.length || listed.ETag === undefined) return false;
   const isSame = isSameChecksum(await checksumOf(options.checksum, bytes, signal), listed);
-  return isSame ?? md5OfEtag(listed.ETag) === (await digestOf('md5', bytes, signal));
+  const md5 = md5OfEtag(listed.ETag);
+  return isSame ?? (md5 !== undefined && md5 === (await digestOf('md5', bytes, signal)));
 }
 
 function completedOf({ ETag, ChecksumCRC32, ChecksumCRC32C, ChecksumCRC64NVME }: ListedPart, { number }: Part): CompletedPart {

@@ -30,6 +30,7 @@ describe('errors of S3', () => {
     [failure('Strange', 418), 'DestinationRejected', false, 'answered 418 Strange'],
     [failure(`<b>${SECRET}</b>`, 502), 'DestinationRejected', true, 'answered 502'],
     [failure('SyntaxError', 200), 'DestinationRejected', true, 'answered 200'],
+    [failure('TimeoutError'), 'DestinationUnreachable', true, 'the connection timed out'],
     [Object.assign(new Error('x'), { code: 'ECONNREFUSED' }), 'DestinationUnreachable', true, 'connection refused'],
   ];
   for (const [error, code, retryable, message] of meanings)

@@ -54,11 +54,12 @@ describe('s3 target that fails and goes on', () => {
     return s3Target({ url: fake.url }).abandon(state, NEVER);
   };
 
-  function assertArrived({ failure, receipt }: S3Sent): void {
+  function assertArrived({ failure, receipt, progress }: S3Sent): void {
     assert.equal(failure, undefined);
     assert.ok(receipt !== undefined);
     assert.ok(fake.store.objects.get(KEY)?.body.equals(expected), 'the object is the image');
     assert.equal(fake.store.uploads.size, 0);
+    assert.equal(progress.at(-1), expected.length);
   }
 
   describe('a part that fails', () => {

@@ -41,11 +41,12 @@ describe('s3 target', () => {
     return { ...(await sendToS3({ image: opened.image, url: fake.url, ...sending })), fake };
   }
 
-  function assertArrived({ receipt, failure, fake }: S3Sent & { fake: S3Fake }): void {
+  function assertArrived({ receipt, failure, fake, progress }: S3Sent & { fake: S3Fake }): void {
     assert.equal(failure, undefined);
     assert.ok(fake.store.objects.get(KEY)?.body.equals(expected), 'the object is the image');
     assert.equal(receipt?.sizeBytes, expected.length);
     assert.equal(fake.store.uploads.size, 0);
+    assert.equal(progress.at(-1), expected.length);
   }
 
   it('sends equal parts and a short last one, and proves the object by its tag', async () => {
@@ -88,7 +89,7 @@ describe('s3 target', () => {
         sent.fake.requests.map(({ operation }) => operation),
         ['PutObject'],
       );
-      assert.deepEqual([sent.receipt?.proof, sent.saved, sent.seals], ['etag', [], 1]);
+      assert.deepEqual([sent.receipt?.proof, sent.saved, sent.seals, sent.progress], ['etag', [], 1, [expected.length]]);
     });
 
   it('saves the upload before its first part', async () => {
