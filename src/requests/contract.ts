@@ -4,7 +4,10 @@ import type { DiskExport, DiskExportStatus } from './disk-export.ts';
 
 /** What the store holds under a key. */
 export type StoredRequest =
-  /** Valid, with all defaults filled in. */
+  /**
+   * Valid, with all defaults filled in. `deleting`: it was deleted while clean-up was pending; nothing may be done for it any
+   * more but to drop what is held open, and to say so by `setCleanupPending(key, false)`, with which it goes away.
+   */
   | { kind: 'request'; request: DiskExport; deleting: boolean }
   /** Somebody has asked for something that cannot be done as it stands. */
   | { kind: 'invalid'; message: string; status: DiskExportStatus | undefined };
@@ -40,16 +43,23 @@ export interface RequestEvent {
 
 /** Keys are `NAMESPACE/NAME`. */
 export interface RequestStore {
-  /** The keys of all requests at first, then of each that has come, changed or gone. Ends when `signal` is aborted. */
+  /**
+   * The keys of all requests at first, then of each that has come, changed or gone, or that can be claimed after all. A key may
+   * come without a cause. Ends when `signal` is aborted; claims stay until they are released.
+   */
   watch(signal: AbortSignal): AsyncIterable<string>;
-  /** Undefined when there is none. */
+  /**
+   * Undefined when there is none, or none any more: whoever works on it cancels and releases the claim, with which the status of
+   * a request that is gone goes away, too. A new request under the same key is shown only after that.
+   */
   get(key: string): Promise<StoredRequest | undefined>;
   /** Undefined when somebody else works on it. */
   claim(key: string): Promise<Claim | undefined>;
+  /** The first one has the request be accepted as it was. @throws DiskliftError `ExecutorLost` when it is not kept */
   writeStatus(key: string, status: DiskExportStatus): Promise<void>;
   /** Whether something is held open at a destination that must be dropped before the request may go away. */
   setCleanupPending(key: string, pending: boolean): Promise<void>;
-  /** Deletes the request. */
+  /** Deletes the request, and its status when no claim is left. @throws DiskliftError when it stays */
   remove(key: string): Promise<void>;
   /** Undefined when there is none. Read anew at each call and never kept. */
   resolve(reference: ObjectReference): Promise<ReferencedObject | undefined>;

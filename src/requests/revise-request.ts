@@ -1,0 +1,56 @@
+/** What becomes of an accepted request when its manifest has been edited. */
+
+import { isDeepStrictEqual } from 'node:util';
+import { DiskliftError } from '../common/errors.ts';
+import type { DiskExport } from './disk-export.ts';
+import { validateDiskExport, validateUpdate } from './validate.ts';
+
+export interface Revision {
+  /** The request that counts; undefined where there is none yet and the manifest is not valid. */
+  request: DiskExport | undefined;
+  /** What is wrong with the manifest, in one line. */
+  problem?: string;
+}
+
+/**
+ * An edit that the API server would refuse is ignored; but what may be changed is changed even beside it, so that an export can
+ * always be cancelled.
+ * @param accepted undefined for a manifest that is new
+ * @param value the manifest as it is now
+ */
+export function reviseRequest(accepted: DiskExport | undefined, value: unknown): Revision {
+  let request: DiskExport;
+  try {
+    request = validateDiskExport(value);
+  } catch (error) {
+    if (!(error instanceof DiskliftError)) throw error;
+    return { request: accepted, problem: accepted === undefined ? error.message : `${error.message}; the edit is ignored` };
+  }
+  if (accepted === undefined) return { request: { ...request, metadata: { ...request.metadata, generation: 1 } } };
+  try {
+    if (request.metadata.uid !== accepted.metadata.uid) throw new DiskliftError('InvalidRequest', 'metadata.uid: cannot be changed');
+    validateUpdate(accepted, request);
+    return { request: revised(accepted, request) };
+  } catch (error) {
+    if (!(error instanceof DiskliftError)) throw error;
+    const how = 'to export anew, give the manifest another name, or take it away for a few seconds';
+    return { request: revised(accepted, request), problem: `${error.message}. The edit is ignored; ${how}` };
+  }
+}
+
+function revised(accepted: DiskExport, { metadata: { labels, annotations }, spec }: DiskExport): DiskExport {
+  const { labels: _, annotations: __, generation = 1, ...rest } = accepted.metadata;
+  const { ttlSecondsAfterFinished: ___, ...kept } = accepted.spec;
+  const { ttlSecondsAfterFinished } = spec;
+  const changed = {
+    ...kept,
+    cancel: accepted.spec.cancel || spec.cancel,
+    ...(ttlSecondsAfterFinished === undefined ? {} : { ttlSecondsAfterFinished }),
+  };
+  const metadata = { ...rest, generation: isDeepStrictEqual(accepted.spec, changed) ? generation : generation + 1 };
+  return {
+    ...accepted,
+    metadata: { ...metadata, ...(labels === undefined ? {} : { labels }), ...(annotations === undefined ? {} : { annotations }) },
+    spec: changed,
+  };
+}
