@@ -123,16 +123,17 @@ class DirectoryStore implements RequestStore {
     const record = this.records.get(key);
     if (record?.deleting) {
       if (!record.cleanupPending) return undefined;
-      return { kind: 'request', request: withStatus(record.request, await this.records.readStatus(key)), deleting: true };
+      return { kind: 'request', request: withStatus(record.request, (await this.records.readStatus(key))?.status), deleting: true };
     }
     const entry = this.files.get(key);
     if (entry === undefined) return undefined;
     const { request, problem } = reviseRequest(record?.request, entry.manifest.value);
     if (problem !== undefined && record !== undefined) this.tell(`${entry.fileName}: ${problem}`);
-    const status = await this.records.readStatus(key);
-    if (request === undefined) return { kind: 'invalid', message: `${entry.fileName}: ${problem}`, status };
-    // A status without a record is of a manifest that was invalid before.
-    return { kind: 'request', request: withStatus(request, record === undefined ? undefined : status), deleting: false };
+    const found = await this.records.readStatus(key);
+    if (request === undefined) return { kind: 'invalid', message: `${entry.fileName}: ${problem}`, status: found?.status };
+    // A status without a UID is of a manifest that was invalid before.
+    const isOfThis = record !== undefined || found?.uid === request.metadata.uid;
+    return { kind: 'request', request: withStatus(request, isOfThis ? found?.status : undefined), deleting: false };
   }
 
   async claim(key: string): Promise<Claim | undefined> {

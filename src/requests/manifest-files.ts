@@ -80,26 +80,30 @@ export class ManifestFiles {
     for (const name of names)
       if (!this.files.has(name))
         this.files.set(name, { state: undefined, sinceMs: nowMs, believed: undefined, manifests: [], isRead: false });
-    for (const [name, file] of this.files) await this.lookAt(name, file, nowMs);
-    return this.index();
+    let isChanged = false;
+    for (const [name, file] of this.files) if (await this.lookAt(name, file, nowMs)) isChanged = true;
+    return isChanged ? this.index() : [];
   }
 
-  private async lookAt(name: string, file: WatchedFile, nowMs: number): Promise<void> {
+  /** @returns whether what is believed has changed */
+  private async lookAt(name: string, file: WatchedFile, nowMs: number): Promise<boolean> {
     const { directory, settleMs } = this.options;
     const state = await fileSignature(directory, name).catch((error: DiskliftError) => error.message);
     if (state !== file.state) {
       file.state = state;
       file.sinceMs = nowMs;
     }
-    if (nowMs - file.sinceMs < settleMs) return;
-    if (state === undefined) this.files.delete(name);
-    else if (state !== file.believed) await this.believe(name, file, state);
+    if (nowMs - file.sinceMs < settleMs) return false;
+    if (state === undefined) return this.files.delete(name);
+    return state !== file.believed && (await this.believe(name, file, state));
   }
 
-  private async believe(name: string, file: WatchedFile, state: string): Promise<void> {
+  private async believe(name: string, file: WatchedFile, state: string): Promise<boolean> {
     try {
       const text = await readUnchanged(this.options.directory, name, state);
-      if (text === undefined) return;
+      if (text === undefined) return false;
+      // More likely a full disk than a wish.
+      if (text.trim() === '' && file.manifests.length > 0) throw new DiskliftError('InvalidRequest', `${name}: is empty`);
       file.manifests = readManifests(text, { fileName: name, note: (message) => this.tell(message) });
       file.isRead = true;
     } catch (error) {
@@ -107,6 +111,7 @@ export class ManifestFiles {
       this.tell(file.manifests.length === 0 ? error.message : `${error.message}; what it said before still counts`);
     }
     file.believed = state;
+    return true;
   }
 
   /** Of two manifests with one key, that which was there first counts. */
@@ -174,8 +179,10 @@ export class ManifestFiles {
   async resolve(reference: ObjectReference): Promise<ReferencedObject | undefined> {
     const { directory } = this.options;
     const names = await manifestNames(directory).catch(() => []);
-    for (const fileName of names) {
-      const text = await this.readSettled(fileName);
+    // At once: each may have to be waited for.
+    const texts = await Promise.all(names.map((name) => this.readSettled(name)));
+    for (const [index, fileName] of names.entries()) {
+      const text = texts[index];
       // Most files need not be parsed to see that it is not in them.
       if (!text?.includes(reference.name)) continue;
       const found = this.manifestsIn(text, fileName).find((manifest) => isReferredTo(manifest, reference));

@@ -3,8 +3,7 @@
 import { type Document, LineCounter, parseAllDocuments } from 'yaml';
 import { DiskliftError } from '../common/errors.ts';
 import type { ObjectReference, ReferencedObject, RequestStore } from './contract.ts';
-
-type Fields = Record<string, unknown>;
+import { type Fields, isFields } from './fields.ts';
 
 /** One object of a file. Nothing has been checked but that it is of one of the kinds. */
 export interface Manifest {
@@ -125,8 +124,4 @@ function texts(value: unknown): Record<string, string> {
 
 function textOr(value: unknown, otherwise: string): string {
   return typeof value === 'string' ? value : otherwise;
-}
-
-function isFields(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -9,8 +9,9 @@ import path from 'node:path';
 import { parse, stringify } from 'yaml';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
 import type { DiskExport, DiskExportStatus } from './disk-export.ts';
+import { type Fields, isFields } from './fields.ts';
 import { keyOf } from './manifest-files.ts';
-import { validateStatus } from './validate.ts';
+import { validateDiskExport, validateStatus } from './validate.ts';
 import { writeFileAtomically } from './write-file.ts';
 
 export interface RequestRecord {
@@ -68,12 +69,12 @@ export class RequestRecords {
     }
   }
 
-  /** @returns undefined where there is none, or it says nothing that could be used */
-  async readStatus(key: string): Promise<DiskExportStatus | undefined> {
-    const { status } = await this.namesOf(key);
-    const document = await this.readYaml(status);
+  /** @returns undefined where there is none, or it says nothing that could be used; and the UID of the request that it is about */
+  async readStatus(key: string): Promise<{ status: DiskExportStatus; uid: unknown } | undefined> {
+    const { status: name } = await this.namesOf(key);
+    const { status, metadata } = (await this.readYaml(name)) ?? {};
     try {
-      return document?.status === undefined ? undefined : validateStatus(document.status);
+      return status === undefined ? undefined : { status: validateStatus(status), uid: isFields(metadata) ? metadata.uid : undefined };
     } catch (error) {
       if (error instanceof DiskliftError) return undefined;
       throw error;
@@ -134,24 +135,29 @@ export class RequestRecords {
   }
 
   private async ownerOf(base: string): Promise<string | undefined> {
-    const metadata = (await this.readYaml(`${base}.status.yaml`))?.metadata as DiskExport['metadata'] | undefined;
-    return typeof metadata?.name === 'string' && typeof metadata.namespace === 'string' ? keyOf(metadata) : undefined;
+    const metadata = (await this.readYaml(`${base}.status.yaml`))?.metadata;
+    const { name, namespace } = isFields(metadata) ? metadata : {};
+    return typeof name === 'string' && typeof namespace === 'string' ? keyOf({ name, namespace }) : undefined;
   }
 
-  private async readYaml(name: string): Promise<Record<string, unknown> | undefined> {
+  private async readYaml(name: string): Promise<Fields | undefined> {
     const text = await fs.readFile(path.join(this.directory, name), 'utf8').catch(() => '');
     try {
       const value: unknown = parse(text, { logLevel: 'silent' });
-      return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+      return isFields(value) ? value : undefined;
     } catch {
       return undefined;
     }
   }
 
   private async readRecord(name: string): Promise<RequestRecord | undefined> {
-    const record = (await this.readYaml(name)) as unknown as RequestRecord | undefined;
-    const metadata = record?.request?.metadata;
-    return typeof metadata?.name === 'string' && typeof metadata.namespace === 'string' ? record : undefined;
+    const { request, cleanupPending, deleting } = (await this.readYaml(name)) ?? {};
+    try {
+      return { request: validateDiskExport(request), cleanupPending: cleanupPending === true, deleting: deleting === true };
+    } catch (error) {
+      if (error instanceof DiskliftError) return undefined;
+      throw error;
+    }
   }
 }
 

@@ -3,14 +3,13 @@
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { DiskliftError } from '../common/errors.ts';
 import type { DiskExport, DiskExportSpec, DiskExportStatus } from './disk-export.ts';
+import { type Fields, isFields } from './fields.ts';
 import { completeMetadata, metadataBreaches } from './metadata.ts';
 import { type Breach, specBreaches, updateBreaches } from './rules.ts';
 import { SPEC_SCHEMA } from './spec-schema.ts';
 import { STATUS_SCHEMA } from './status-schema.ts';
 
 const API_VERSION = 'disklift.dev/v1alpha1';
-
-type Fields = Record<string, unknown>;
 
 /** `verbose` has errors carry the part of the schema that was not met. */
 const OPTIONS = { strict: true, strictRequired: false, allowUnionTypes: true, useDefaults: true, allErrors: true, verbose: true };
@@ -61,10 +60,6 @@ function refuse({ field, message }: Breach): never {
 
 function refuseFirst(breaches: Iterable<Breach>): void {
   for (const breach of breaches) refuse(breach);
-}
-
-function isFields(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function fields(value: unknown, field: string): Fields {

@@ -187,6 +187,17 @@ describe('directory store', () => {
       assert.equal(requestOf(await watched.store.get('vms/a')).status?.phase, 'Streaming');
     });
 
+    it('keeps a request whose file was emptied, as by a disk that is full', async () => {
+      const watched = watch();
+      await accepted(watched);
+      put('a.yaml', '');
+      await until('a warning', () => watched.warnings.length > 0);
+      assert.equal(requestOf(await watched.store.get('vms/a')).status?.phase, 'Streaming');
+      put('a.yaml', manifest('b'));
+      await until('the keys', () => watched.seen.has('vms/b') && watched.seen.get('vms/a') === 2);
+      assert.equal(await watched.store.get('vms/a'), undefined);
+    });
+
     it('survives that the directory goes away and comes back', async () => {
       const watched = watch();
       await accepted(watched);
@@ -357,6 +368,19 @@ describe('directory store', () => {
       assert.equal(parse(read('x.status.yaml')).status.message, 'of vms');
       assert.equal(parse(read('other.x.status.yaml')).status.message, 'of other');
       assert.equal(requestOf(await store.get('other/x')).status?.message, 'of other');
+    });
+
+    it('is believed where it was copied without the hidden file beside it, unless it is of another request', async () => {
+      const first = watch();
+      await accepted(first);
+      await first.stop();
+      unlinkSync(path.join(directory, '.a.accepted.json'));
+      const second = watch();
+      await until('the key', () => second.seen.has('vms/a'));
+      assert.equal(requestOf(await second.store.get('vms/a')).status?.phase, 'Streaming');
+      put('a.yaml', manifest('a', { 'metadata.uid': 'another' }));
+      await until('the change', () => second.seen.get('vms/a') === 2);
+      assert.equal(requestOf(await second.store.get('vms/a')).status, undefined);
     });
 
     it('has room for the longest name', async () => {
