@@ -8,6 +8,7 @@ import { createSemaphore } from '../common/semaphore.ts';
 import { loadLibc } from '../native/libc.ts';
 import type { CommandContext } from './context.ts';
 import { addMeasureCommand } from './measure.ts';
+import { addReceiveCommand } from './receive.ts';
 import { addStreamCommand } from './stream.ts';
 
 const EXIT_DONE = 0;
@@ -68,6 +69,7 @@ function createProgram(context: CommandContext): Command {
     });
   addStreamCommand(program, context);
   addMeasureCommand(program, context);
+  addReceiveCommand(program, context);
   return program;
 }
 

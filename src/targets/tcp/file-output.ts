@@ -1,0 +1,203 @@
+/** A receiver's file: it grows as FILE.partial and gets its name when it is complete and on the disk. */
+
+import { constants } from 'node:fs';
+import { type FileHandle, lstat, open, rename, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { MIB } from '../../common/bytes.ts';
+import { DiskliftError, errnoOf } from '../../common/errors.ts';
+import { FileDigest } from './file-digest.ts';
+import type { ImageOutput } from './image-output.ts';
+import type { Confirmation, Hello } from './messages.ts';
+import { readPartialState, writePartialState } from './partial-state.ts';
+
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR } = constants;
+
+/** What is lost at most when the machine fails or the program is killed. Data on their way to the disk early cost the end less. */
+const CHECKPOINT_BYTES = 32 * MIB;
+
+const FULL = ['ENOSPC', 'EDQUOT', 'EFBIG'];
+
+interface Growing {
+  file: FileHandle;
+  hello: Hello | undefined;
+  digest: FileDigest;
+  writtenBytes: number;
+  durableBytes: number;
+  /** Under way. */
+  checkpoint: Promise<void> | undefined;
+  /** Of a checkpoint: the kernel tells of a failed write only once. */
+  failure: unknown;
+}
+
+export interface FileOutputOptions {
+  path: string;
+  /** Replace a file that is there. */
+  force: boolean;
+}
+
+/** @throws DiskliftError `InvalidRequest` where there is something that must not be replaced */
+export async function createFileOutput({ path: filePath, force }: FileOutputOptions): Promise<ImageOutput> {
+  const there = await lstat(filePath).catch(() => undefined);
+  if (there !== undefined && !there.isFile()) throw new DiskliftError('InvalidRequest', `${filePath}: is not a regular file`);
+  if (there !== undefined && !force) throw new DiskliftError('InvalidRequest', `${filePath}: exists; --force replaces it`);
+  return new FileOutput(filePath, force);
+}
+
+class FileOutput implements ImageOutput {
+  private readonly path: string;
+  private readonly partialPath: string;
+  private readonly statePath: string;
+  private readonly force: boolean;
+  private growing: Growing | undefined;
+  /** The inode that was put in place last: that one may be replaced by another try of the same disk. */
+  private finished: { ino: number; hello: Hello | undefined } | undefined;
+
+  constructor(filePath: string, force: boolean) {
+    this.path = filePath;
+    this.partialPath = `${filePath}.partial`;
+    this.statePath = `${this.partialPath}.json`;
+    this.force = force;
+  }
+
+  begin(hello?: Hello): Promise<number> {
+    return typed('cannot open the output', async () => {
+      await this.refuseToReplace(hello);
+      this.growing = (await this.openKept(hello)) ?? (await this.openNew(hello));
+      return this.growing.writtenBytes;
+    });
+  }
+
+  write(bytes: Uint8Array): Promise<void> {
+    return typed('cannot write the output', async () => {
+      const growing = this.growing as Growing;
+      if (growing.failure !== undefined) throw growing.failure;
+      for (let done = 0; done < bytes.length; )
+        done += (await growing.file.write(bytes, done, bytes.length - done, growing.writtenBytes + done)).bytesWritten;
+      growing.digest.add(bytes);
+      growing.writtenBytes += bytes.length;
+      if (growing.checkpoint === undefined && growing.writtenBytes - growing.durableBytes >= CHECKPOINT_BYTES)
+        this.beginCheckpoint(growing);
+    });
+  }
+
+  async suspend(): Promise<void> {
+    const { growing } = this;
+    if (growing === undefined) return;
+    this.growing = undefined;
+    try {
+      await growing.checkpoint;
+      await this.makeDurable(growing);
+    } catch {
+      // Then the last checkpoint counts.
+    } finally {
+      await growing.file.close();
+    }
+  }
+
+  finish(): Promise<Required<Confirmation>> {
+    return typed('cannot complete the output', async () => {
+      const growing = this.growing as Growing;
+      const { file, hello, digest, writtenBytes: sizeBytes } = growing;
+      const sha256 = await digest.finish();
+      await growing.checkpoint;
+      if (growing.failure !== undefined) throw growing.failure;
+      await file.sync();
+      const { ino } = await file.stat();
+      if ((await lstat(this.partialPath)).ino !== ino)
+        throw new DiskliftError('DestinationRejected', 'somebody else writes to the same output');
+      await this.refuseToReplace(hello);
+      await rename(this.partialPath, this.path);
+      await syncDirectory(this.path);
+      this.finished = { ino, hello };
+      this.growing = undefined;
+      await file.close();
+      await rm(this.statePath, { force: true });
+      return { sizeBytes, sha256 };
+    });
+  }
+
+  discard(): Promise<void> {
+    return typed('cannot remove the output', async () => {
+      const there = await lstat(this.path).catch(() => undefined);
+      if (there !== undefined && there.ino === this.finished?.ino) await rm(this.path);
+      this.finished = undefined;
+    });
+  }
+
+  private async refuseToReplace(hello: Hello | undefined): Promise<void> {
+    if (this.force) return;
+    const there = await lstat(this.path).catch(() => undefined);
+    if (there === undefined) return;
+    const { ino, hello: mine } = this.finished ?? {};
+    const isAnotherTry = ino === there.ino && hello !== undefined && mine?.exportUid === hello.exportUid && mine.disk === hello.disk;
+    if (!isAnotherTry) throw new DiskliftError('DestinationRejected', 'the output exists already');
+  }
+
+  /** What is there of the same image. */
+  private async openKept(hello: Hello | undefined): Promise<Growing | undefined> {
+    const kept = await readPartialState(this.statePath);
+    if (hello?.fingerprint === undefined || kept === undefined) return undefined;
+    const { durableBytes, ...image } = kept;
+    const isSame = (Object.keys(image) as (keyof typeof image)[]).every((key) => image[key] === hello[key]);
+    const file = isSame ? await open(this.partialPath, O_RDWR | O_NOFOLLOW).catch(() => undefined) : undefined;
+    if (file === undefined) return undefined;
+    const stat = await file.stat();
+    if (stat.isFile() && stat.size >= durableBytes) {
+      await file.truncate(durableBytes);
+      return growingFrom(file, hello, durableBytes);
+    }
+    await file.close();
+    return undefined;
+  }
+
+  private async openNew(hello: Hello | undefined): Promise<Growing> {
+    // In this order: a state never stands beside bytes of another image.
+    await rm(this.statePath, { force: true });
+    await rm(this.partialPath, { force: true });
+    const growing = growingFrom(await open(this.partialPath, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o666), hello, 0);
+    await this.makeDurable(growing);
+    await syncDirectory(this.path);
+    return growing;
+  }
+
+  private beginCheckpoint(growing: Growing): void {
+    growing.checkpoint = this.makeDurable(growing)
+      .catch((error: unknown) => {
+        growing.failure = error;
+      })
+      .finally(() => {
+        growing.checkpoint = undefined;
+      });
+  }
+
+  private async makeDurable(growing: Growing): Promise<void> {
+    const { file, hello, writtenBytes } = growing;
+    await file.datasync();
+    growing.durableBytes = writtenBytes;
+    if (hello?.fingerprint === undefined) return;
+    await writePartialState(this.statePath, { ...hello, fingerprint: hello.fingerprint, durableBytes: writtenBytes });
+  }
+}
+
+function growingFrom(file: FileHandle, hello: Hello | undefined, sizeBytes: number): Growing {
+  const digest = new FileDigest(file, sizeBytes);
+  return { file, hello, digest, writtenBytes: sizeBytes, durableBytes: sizeBytes, checkpoint: undefined, failure: undefined };
+}
+
+/** So that names survive a loss of power, too. */
+async function syncDirectory(filePath: string): Promise<void> {
+  await using directory = await open(path.dirname(filePath), 'r');
+  await directory.sync();
+}
+
+/** Names no path: the sender is told, too. */
+async function typed<T>(what: string, operation: () => Promise<T>): Promise<T> {
+  try {
+    return await operation();
+  } catch (error) {
+    if (error instanceof DiskliftError) throw error;
+    const errno = errnoOf(error) ?? String(error);
+    const isFull = FULL.includes(errno);
+    throw new DiskliftError('DestinationRejected', `${what}: ${isFull ? `no space left (${errno})` : errno}`, error, { retryable: isFull });
+  }
+}

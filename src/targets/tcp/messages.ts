@@ -1,0 +1,130 @@
+/** The lines of the Acknowledged protocol: JSON objects, docs/decisions/0009-tcp-protocol.md. Fields that are not known are ignored. */
+
+import { DiskliftError } from '../../common/errors.ts';
+
+const PROTOCOL = 'disklift/1';
+
+/** With its newline. */
+export const LONGEST_LINE_BYTES = 4096;
+
+/** Of a peer's text only so much is shown. */
+const LONGEST_HINT = 200;
+
+/** Both ends read again what the receiver holds from an earlier try. A disk that does less than this is not waited for. */
+const SLOWEST_REREAD_BYTES_PER_MS = 100_000;
+
+/** How much longer to wait where `sizeBytes` have to be read and hashed again first. */
+export function rereadAllowanceMs(sizeBytes: number): number {
+  return Math.ceil(sizeBytes / SLOWEST_REREAD_BYTES_PER_MS);
+}
+
+/** What a sender says first. */
+export interface Hello {
+  /** The export's uid. */
+  exportUid: string;
+  disk: string;
+  /** Of the whole image. */
+  sizeBytes: number;
+  /** Equal ones mean equal bytes. Without it nothing can be gone on with. */
+  fingerprint?: string;
+}
+
+/** What a receiver has when it has everything. */
+export interface Confirmation {
+  sizeBytes: number;
+  sha256?: string;
+}
+
+export function helloLine({ exportUid, disk, sizeBytes, fingerprint }: Hello): string {
+  return lineOf({ protocol: PROTOCOL, export: exportUid, disk, size: sizeBytes, fingerprint });
+}
+
+export function offsetLine(offsetBytes: number): string {
+  return lineOf({ offset: offsetBytes });
+}
+
+export function confirmationLine({ sizeBytes, sha256 }: Confirmation): string {
+  return lineOf({ size: sizeBytes, sha256 });
+}
+
+export function errorLine({ message, retryable }: DiskliftError): string {
+  return lineOf({ error: message, ...(retryable ? { retryable } : {}) });
+}
+
+/** From a sender that has computed another digest than the receiver: what was received must not be kept. */
+export function discardLine(): string {
+  return lineOf({ discard: true });
+}
+
+export function isDiscard(line: string): boolean {
+  return objectOf(line)?.discard === true;
+}
+
+/** @throws DiskliftError `DestinationRejected` with what the sender is to be told */
+export function parseHello(line: string): Hello {
+  const hello = objectOf(line);
+  if (hello === undefined) throw refusal('the first line is not a JSON object');
+  const { protocol, export: exportUid, disk, size, fingerprint } = hello;
+  if (protocol !== PROTOCOL) throw refusal(`the protocol is not ${PROTOCOL}`);
+  if (typeof exportUid !== 'string' || exportUid === '') throw refusal('"export" is not a text');
+  if (typeof disk !== 'string' || disk === '') throw refusal('"disk" is not a text');
+  if (!isCount(size) || size === 0) throw refusal('"size" is not a number of bytes');
+  if (fingerprint !== undefined && typeof fingerprint !== 'string') throw refusal('"fingerprint" is not a text');
+  return { exportUid, disk, sizeBytes: size, ...(fingerprint === undefined ? {} : { fingerprint }) };
+}
+
+/** @throws DiskliftError `DestinationRejected`: the receiver refuses, or makes no sense */
+export function parseOffset(line: string, sizeBytes: number, where: string): number {
+  const { offset } = replyOf(line, where);
+  if (!isCount(offset) || offset > sizeBytes)
+    throw refusal(`${where}: the receiver claims to hold ${hintOf(JSON.stringify(offset) ?? 'nothing')} of ${sizeBytes} bytes`);
+  return offset;
+}
+
+/** @throws DiskliftError `DestinationRejected`: the receiver refuses, or makes no sense */
+export function parseConfirmation(line: string, where: string): Confirmation {
+  const { size, sha256 } = replyOf(line, where);
+  if (!isCount(size)) throw refusal(`${where}: the receiver confirms without a size`);
+  if (sha256 === undefined) return { sizeBytes: size };
+  if (typeof sha256 !== 'string' || !/^[0-9a-f]{64}$/i.test(sha256)) throw refusal(`${where}: the receiver's sha256 is none`);
+  return { sizeBytes: size, sha256: sha256.toLowerCase() };
+}
+
+function replyOf(line: string, where: string): Record<string, unknown> {
+  const reply = objectOf(line);
+  if (reply === undefined) throw refusal(`${where}: the receiver's answer is not a JSON object (${hintOf(line)})`);
+  const { error, retryable } = reply;
+  if (error !== undefined)
+    throw refusal(
+      `${where}: the receiver refuses: ${hintOf(typeof error === 'string' ? error : JSON.stringify(error))}`,
+      retryable === true,
+    );
+  return reply;
+}
+
+function refusal(message: string, retryable = false): DiskliftError {
+  return new DiskliftError('DestinationRejected', message, undefined, { retryable });
+}
+
+function objectOf(line: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function lineOf(message: Record<string, unknown>): string {
+  return `${JSON.stringify(message)}\n`;
+}
+
+/** One line of printable text. */
+function hintOf(text: string): string {
+  const line = text.replace(/[^\x20-\x7e]+/g, ' ').trim();
+  return line.length > LONGEST_HINT ? `${line.slice(0, LONGEST_HINT)}...` : line;
+}

@@ -1,0 +1,197 @@
+/** One connection to a peer: what has been heard from it, and writes that wait until it takes them. */
+
+import { once } from 'node:events';
+import net from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import tls from 'node:tls';
+import type { Clock } from '../../common/clock.ts';
+import { DiskliftError } from '../../common/errors.ts';
+import { networkError } from '../network-error.ts';
+import type { NetworkAccess } from '../policy/network-access.ts';
+import type { TlsMaterial } from '../tls-material.ts';
+import { withLimit } from '../with-limit.ts';
+import { LONGEST_LINE_BYTES } from './messages.ts';
+
+const NEWLINE = 0x0a;
+
+/** A receiver has no more to say in the whole of a transfer. */
+const MOST_LINES = 2;
+
+export interface PeerOptions {
+  host: string;
+  port: number;
+  /** Plain TCP where it is left out. */
+  tls?: TlsMaterial | undefined;
+  access: NetworkAccess;
+  clock: Clock;
+  signal: AbortSignal;
+  /** Until a connection stands, TLS included. */
+  connectMs: number;
+  /** Whether what the peer says is lines to be read, or nothing to care about. */
+  speaks: boolean;
+}
+
+/** @throws DiskliftError `DestinationUnreachable`, `DestinationNotAllowed` before anything is written, `Cancelled` */
+export async function connectPeer(options: PeerOptions): Promise<Peer> {
+  const { host, port, access, connectMs: limitMs, clock, signal } = options;
+  const where = locationOf(options);
+  access.checkHost(host);
+  const raw = net.connect({ host, port, lookup: access.lookup, allowHalfOpen: true, noDelay: true });
+  // Whoever waits hears of it; later ones reach the peer.
+  raw.on('error', () => {});
+  try {
+    const socket = await withLimit(connected(raw, options), { limitMs, message: `${where}: no connection`, clock, signal });
+    return new Peer(where, { raw, socket }, options);
+  } catch (error) {
+    raw.destroy();
+    throw networkError(where, error);
+  }
+}
+
+async function connected(raw: net.Socket, { host, access, tls: material }: PeerOptions): Promise<net.Socket> {
+  await once(raw, 'connect');
+  access.checkSocket(raw, host);
+  if (material === undefined) return raw;
+  const { ca, certificate: cert, key, serverName: servername } = material;
+  const socket = tls.connect({
+    socket: raw,
+    // The certificate must be for this; an address is no name to be asked for.
+    host,
+    ...(servername === undefined ? (net.isIP(host) === 0 ? { servername: host } : {}) : { servername }),
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert, key }),
+  });
+  socket.on('error', () => {});
+  await once(socket, 'secureConnect');
+  return socket;
+}
+
+/** The peer as it may be shown. */
+export function locationOf({ host, port }: { host: string; port: number }): string {
+  return `tcp://${net.isIPv6(host) ? `[${host}]` : host}:${port}`;
+}
+
+export class Peer {
+  private readonly where: string;
+  private readonly raw: net.Socket;
+  private readonly socket: net.Socket;
+  private readonly options: PeerOptions;
+  private readonly lines: string[] = [];
+  private unfinishedLine = Buffer.alloc(0);
+  private hasEnded = false;
+  private failure: DiskliftError | undefined;
+  private changed = Promise.withResolvers<void>();
+
+  constructor(where: string, { raw, socket }: { raw: net.Socket; socket: net.Socket }, options: PeerOptions) {
+    this.where = where;
+    this.raw = raw;
+    this.socket = socket;
+    this.options = options;
+    socket.on('data', (bytes: Buffer) => this.hear(bytes));
+    socket.once('end', () => {
+      this.hasEnded = true;
+      this.change();
+    });
+    socket.on('error', (error) => this.fail(networkError(where, error)));
+    socket.once('close', () => this.fail(networkError(where, Object.assign(new Error('closed'), { code: 'ECONNRESET' }))));
+    if (socket.destroyed) this.fail(networkError(where, socket.errored ?? new Error('closed')));
+  }
+
+  /** Whether the peer has said something that nobody has read yet, or has closed its side. */
+  hasSpoken(): boolean {
+    return this.lines.length > 0 || this.hasEnded;
+  }
+
+  /**
+   * Resolves when the kernel has taken all of `bytes`; with false when the peer has spoken instead.
+   * @throws DiskliftError `DestinationUnreachable`, `Cancelled`
+   */
+  async write(bytes: Uint8Array | string, limitMs: number): Promise<boolean> {
+    // What is there already must be heard first: a write to a peer that has closed would lose it.
+    await nextTurn();
+    if (this.hasSpoken()) return false;
+    let isWritten = false;
+    this.socket.write(bytes, (error) => {
+      isWritten = !error;
+      this.change();
+    });
+    return this.until(() => (isWritten ? true : this.hasSpoken() ? false : undefined), limitMs, 'takes no more bytes');
+  }
+
+  /** The next line, without its newline. @throws DiskliftError `DestinationUnreachable`, `DestinationRejected` when it is too long */
+  async readLine(limitMs: number, awaited: string): Promise<string> {
+    return this.until(
+      () => {
+        const line = this.lines.shift();
+        if (line === undefined && this.hasEnded) throw this.unreachable(`closed the connection instead of ${awaited}`);
+        return line;
+      },
+      limitMs,
+      `no ${awaited}`,
+    );
+  }
+
+  /** Ends our side in order: close_notify over TLS, then a FIN. */
+  end(): void {
+    this.socket.end();
+  }
+
+  /** Resolves when the peer has ended its side in order. @throws DiskliftError `DestinationUnreachable` */
+  async ended(limitMs: number): Promise<void> {
+    await this.until(() => this.hasEnded || undefined, limitMs, 'does not close the connection');
+  }
+
+  /** Closes the connection in order, and waits for nothing. */
+  close(): void {
+    this.socket.destroySoon();
+  }
+
+  /** Breaks the connection: a peer that waits for our end must not take this for it. */
+  reset(): void {
+    if (!this.raw.destroyed) this.raw.resetAndDestroy();
+    this.socket.destroy();
+  }
+
+  unreachable(what: string): DiskliftError {
+    return new DiskliftError('DestinationUnreachable', `${this.where}: ${what}`);
+  }
+
+  private hear(bytes: Buffer): void {
+    if (!this.options.speaks || this.failure !== undefined) return;
+    let rest = this.unfinishedLine.length === 0 ? bytes : Buffer.concat([this.unfinishedLine, bytes]);
+    for (let end = rest.indexOf(NEWLINE); end >= 0 && end < LONGEST_LINE_BYTES; end = rest.indexOf(NEWLINE)) {
+      this.lines.push(rest.toString('utf8', 0, end));
+      rest = rest.subarray(end + 1);
+      if (this.lines.length > MOST_LINES) break;
+    }
+    if (this.lines.length > MOST_LINES || rest.length >= LONGEST_LINE_BYTES) {
+      this.lines.length = 0;
+      this.fail(new DiskliftError('DestinationRejected', `${this.where}: the receiver says more than the protocol has`));
+    }
+    this.unfinishedLine = Buffer.from(rest);
+    this.change();
+  }
+
+  private fail(failure: DiskliftError): void {
+    this.failure ??= failure;
+    this.change();
+  }
+
+  private change(): void {
+    this.changed.resolve();
+    this.changed = Promise.withResolvers<void>();
+  }
+
+  private until<T>(ready: () => T | undefined, limitMs: number, what: string): Promise<T> {
+    const wait = async (): Promise<T> => {
+      for (;;) {
+        const value = ready();
+        if (value !== undefined) return value;
+        if (this.failure !== undefined) throw this.failure;
+        await this.changed.promise;
+      }
+    };
+    const { clock, signal } = this.options;
+    return withLimit(wait(), { limitMs, message: `${this.where}: ${what}`, clock, signal });
+  }
+}

@@ -1,0 +1,243 @@
+/** The other end of a TCP target: takes one image at a time from whoever connects, and goes on where an earlier connection was cut. */
+
+import type net from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { abortable } from '../../common/abortable.ts';
+import type { Clock } from '../../common/clock.ts';
+import { DiskliftError } from '../../common/errors.ts';
+import type { ImageOutput } from './image-output.ts';
+import { type ListenAddress, listen, type ServerTls } from './listen.ts';
+import { type Confirmation, confirmationLine, type Hello, isDiscard, offsetLine, parseHello, rereadAllowanceMs } from './messages.ts';
+import { Session } from './session.ts';
+
+export type Received = Required<Confirmation>;
+
+export interface ReceiverLimits {
+  /** Until a sender has said who it is. */
+  helloMs: number;
+  /** Without a byte coming. A sender that has died is found out earlier: by the kernel, or when it comes again. */
+  idleMs: number;
+  /** How long to wait for a sender that was lost when it had everything, in case it has not heard so. */
+  returnMs: number;
+}
+
+export interface ReceiverOptions {
+  address: ListenAddress;
+  tls?: ServerTls | undefined;
+  protocol: 'Raw' | 'Acknowledged';
+  output: ImageOutput;
+  /** Take one image after the other instead of one. */
+  keep: boolean;
+  clock: Clock;
+  signal: AbortSignal;
+  limits?: Partial<ReceiverLimits> | undefined;
+  onListening(address: AddressInfo): void;
+  /** The image is in its place, and the sender has nothing against it. */
+  onReceived(received: Received): void;
+  /** Takes one line about a connection that came to nothing. */
+  warn(message: string): void;
+}
+
+const LIMITS: ReceiverLimits = { helloMs: 10_000, idleMs: 600_000, returnMs: 120_000 };
+
+/** What is under way when the receiver is stopped has so long to save what it can. */
+const STOP_MS = 700;
+
+/**
+ * Resolves when an image was received; never with `keep`.
+ * @throws DiskliftError `Cancelled`, `InvalidRequest` when it cannot listen, and, unless `keep`, what makes the output unusable
+ */
+export function runReceiver(options: ReceiverOptions): Promise<void> {
+  return new Receiver(options).run();
+}
+
+interface Writer {
+  /** Undefined for bytes that nothing is known of. */
+  hello: Hello | undefined;
+  session: Session;
+  gone: Promise<void>;
+}
+
+interface Done {
+  hello: Hello | undefined;
+  received: Received;
+  isReported: boolean;
+}
+
+class Receiver {
+  private readonly options: ReceiverOptions;
+  private readonly limits: ReceiverLimits;
+  private readonly sessions = new Set<Session>();
+  private readonly finished = Promise.withResolvers<void>();
+  private readonly stopped = new AbortController();
+  private writer: Writer | undefined;
+  /** The image that was received last. */
+  private done: Done | undefined;
+  /** Why nothing can be written. */
+  private unusable: DiskliftError | undefined;
+
+  constructor(options: ReceiverOptions) {
+    this.options = options;
+    this.limits = { ...LIMITS, ...options.limits };
+  }
+
+  async run(): Promise<void> {
+    const { address, tls, signal, clock, onListening } = this.options;
+    const onConnection = (socket: net.Socket, raw: net.Socket) => void this.serve(new Session({ socket, raw, clock }));
+    const server = await listen({ address, tls, onConnection });
+    try {
+      onListening(server.address() as AddressInfo);
+      await abortable(this.finished.promise, signal);
+    } finally {
+      server.close();
+      const stop = new DiskliftError('Cancelled', 'the receiver was stopped');
+      for (const session of this.sessions) session.break(stop);
+      await Promise.race([this.writer?.gone, clock.delay(STOP_MS, this.stopped.signal)]);
+      this.stopped.abort(stop);
+    }
+  }
+
+  private async serve(session: Session): Promise<void> {
+    const { protocol, keep, signal, warn } = this.options;
+    this.sessions.add(session);
+    try {
+      await (protocol === 'Raw' ? this.takeRaw(session) : this.takeAcknowledged(session));
+      session.close();
+      this.sessions.delete(session);
+      this.finishWhenReported();
+    } catch (error) {
+      if (!(error instanceof DiskliftError)) return this.finished.reject(error);
+      if (!signal.aborted) warn(`${session.where}: ${error.message}`);
+      await (protocol === 'Raw' ? session.break(error) : session.refuse(error));
+      if (this.unusable !== undefined && !keep) this.finished.reject(this.unusable);
+      this.unusable = undefined;
+    } finally {
+      this.sessions.delete(session);
+    }
+  }
+
+  private async takeRaw(session: Session): Promise<void> {
+    const first = await session.chunk(this.limits.idleMs);
+    // Somebody has looked whether there is a server.
+    if (first === undefined) return;
+    await this.asWriter(session, undefined, async () => {
+      this.done = { hello: undefined, received: await this.receive(session, undefined, first), isReported: false };
+      this.report(this.done);
+    });
+  }
+
+  private async takeAcknowledged(session: Session): Promise<void> {
+    const line = await session.line(this.limits.helloMs);
+    if (line === undefined) return;
+    const hello = parseHello(line);
+    await this.asWriter(session, hello, async () => {
+      // Its sender has not heard that it is here.
+      if (isSameImage(hello, this.done?.hello)) session.say(offsetLine(hello.sizeBytes));
+      else this.done = { hello, received: await this.receive(session, hello), isReported: false };
+      const done = this.done as Done;
+      session.say(confirmationLine(done.received));
+      await this.hearVerdict(session, done);
+    });
+  }
+
+  /** Runs `task` while no other does. @throws DiskliftError `DestinationRejected` when there is one, of another disk */
+  private async asWriter(session: Session, hello: Hello | undefined, task: () => Promise<void>): Promise<void> {
+    for (let { writer } = this; writer !== undefined; { writer } = this) {
+      if (!isSameDisk(hello, writer.hello)) throw busy('another image is being received');
+      // A sender that comes again has lost its first connection, whatever this end knows of it.
+      writer.session.break(new DiskliftError('DestinationUnreachable', 'the sender has come again by another connection'));
+      await writer.gone;
+    }
+    const { done } = this;
+    if (done !== undefined && !isSameDisk(hello, done.hello)) {
+      if (!this.options.keep) throw busy('an image was received already');
+      this.report(done);
+    }
+    const { promise: gone, resolve } = Promise.withResolvers<void>();
+    this.writer = { hello, session, gone };
+    try {
+      await task();
+    } finally {
+      this.writer = undefined;
+      resolve();
+    }
+  }
+
+  /** @param first what was read already */
+  private async receive(session: Session, hello: Hello | undefined, first?: Buffer): Promise<Received> {
+    const { output } = this.options;
+    this.done = undefined;
+    let at = await this.ofOutput(output.begin(hello));
+    try {
+      if (hello !== undefined) session.say(offsetLine(at));
+      const end = hello?.sizeBytes ?? Number.POSITIVE_INFINITY;
+      let limitMs = this.limits.idleMs + rereadAllowanceMs(at);
+      for (let chunk = first; at < end; chunk = undefined) {
+        chunk ??= await session.chunk(limitMs);
+        if (chunk === undefined && hello === undefined) break;
+        if (chunk === undefined) throw new DiskliftError('DestinationUnreachable', `closed the connection after ${at} of ${end} bytes`);
+        if (at + chunk.length > end) throw new DiskliftError('DestinationRejected', 'more bytes came than were announced');
+        await this.ofOutput(output.write(chunk));
+        at += chunk.length;
+        limitMs = this.limits.idleMs;
+      }
+      return await this.ofOutput(output.finish());
+    } catch (error) {
+      await this.ofOutput(output.suspend());
+      throw error;
+    }
+  }
+
+  /** An orderly end means that the sender is content; when the connection is lost it may come again. */
+  private async hearVerdict(session: Session, done: Done): Promise<void> {
+    const { output, clock, warn } = this.options;
+    let line: string | undefined;
+    try {
+      line = await session.line(this.limits.helloMs);
+    } catch {
+      clock.delay(this.limits.returnMs, this.stopped.signal).then(
+        () => {
+          if (this.writer === undefined) this.report(done);
+          this.finishWhenReported();
+        },
+        () => {},
+      );
+      return;
+    }
+    if (line === undefined || !isDiscard(line)) return this.report(done);
+    this.done = undefined;
+    await this.ofOutput(output.discard());
+    warn(`${session.where}: sent something else than has arrived; it was removed`);
+  }
+
+  private report(done: Done): void {
+    if (this.done !== done || done.isReported) return;
+    done.isReported = true;
+    this.options.onReceived(done.received);
+  }
+
+  private finishWhenReported(): void {
+    if (this.done?.isReported === true && !this.options.keep) this.finished.resolve();
+  }
+
+  private async ofOutput<T>(operation: Promise<T>): Promise<T> {
+    try {
+      return await operation;
+    } catch (error) {
+      if (error instanceof DiskliftError) this.unusable = error;
+      throw error;
+    }
+  }
+}
+
+function isSameDisk(a: Hello | undefined, b: Hello | undefined): boolean {
+  return a !== undefined && b !== undefined && a.exportUid === b.exportUid && a.disk === b.disk;
+}
+
+function isSameImage(a: Hello, b: Hello | undefined): boolean {
+  return isSameDisk(a, b) && a.fingerprint !== undefined && a.fingerprint === b?.fingerprint && a.sizeBytes === b.sizeBytes;
+}
+
+function busy(message: string): DiskliftError {
+  return new DiskliftError('DestinationRejected', `busy: ${message}`, undefined, { retryable: true });
+}

@@ -1,0 +1,105 @@
+/** One sender at a receiver: its lines and bytes, read when they are asked for, and what it is told. */
+
+import type { Socket } from 'node:net';
+import type { Clock } from '../../common/clock.ts';
+import { DiskliftError, errnoOf } from '../../common/errors.ts';
+import { networkError } from '../network-error.ts';
+import { withLimit } from '../with-limit.ts';
+import { errorLine, LONGEST_LINE_BYTES } from './messages.ts';
+
+const NEWLINE = 0x0a;
+
+/** What a sender may still send while it is told why it is not wanted: a connection closed on it would lose the reason. */
+const LINGER_MS = 2000;
+
+export interface SessionOptions {
+  socket: Socket;
+  /** The connection beneath `socket`, where that is TLS. */
+  raw: Socket;
+  clock: Clock;
+}
+
+export class Session {
+  /** The sender as it may be shown. */
+  readonly where: string;
+  private readonly socket: Socket;
+  private readonly raw: Socket;
+  private readonly clock: Clock;
+  private readonly chunks: AsyncIterator<Buffer>;
+  /** Aborted with why this side has broken the connection. */
+  private readonly broken = new AbortController();
+
+  constructor({ socket, raw, clock }: SessionOptions) {
+    this.where = `${socket.remoteAddress ?? 'somebody'} port ${socket.remotePort ?? 0}`;
+    this.socket = socket;
+    this.raw = raw;
+    this.clock = clock;
+    // Whoever reads hears of it.
+    for (const each of [socket, raw]) each.on('error', () => {});
+    this.chunks = socket[Symbol.asyncIterator]();
+  }
+
+  /** @returns undefined at the sender's orderly end @throws DiskliftError `DestinationUnreachable`, or what the session was broken with */
+  async chunk(limitMs: number): Promise<Buffer | undefined> {
+    try {
+      const { clock, where } = this;
+      const next = await withLimit(this.chunks.next(), { limitMs, message: `${where}: sends nothing`, clock, signal: this.broken.signal });
+      return next.done === true ? undefined : next.value;
+    } catch (error) {
+      throw networkError(this.where, errnoOf(error) === undefined && !(error instanceof DiskliftError) ? RESET : error);
+    }
+  }
+
+  /**
+   * Reads a line that nothing may follow: the sender has to wait for an answer.
+   * @returns it without its newline; undefined when the sender ends in order before
+   * @throws DiskliftError `DestinationRejected` when it is too long, or not the last
+   */
+  async line(limitMs: number): Promise<string | undefined> {
+    const endMs = this.clock.monotonicMs() + limitMs;
+    let text = Buffer.alloc(0);
+    for (;;) {
+      const bytes = await this.chunk(Math.max(0, endMs - this.clock.monotonicMs()));
+      if (bytes === undefined) return undefined;
+      text = Buffer.concat([text, bytes]);
+      const end = text.indexOf(NEWLINE);
+      if (end >= 0 && end < LONGEST_LINE_BYTES) {
+        if (end < text.length - 1) throw new DiskliftError('DestinationRejected', 'bytes came before they were asked for');
+        return text.toString('utf8', 0, end);
+      }
+      if (text.length >= LONGEST_LINE_BYTES)
+        throw new DiskliftError('DestinationRejected', `a line is longer than ${LONGEST_LINE_BYTES} bytes`);
+    }
+  }
+
+  say(line: string): void {
+    this.socket.write(line);
+  }
+
+  /** Ends in order. */
+  close(): void {
+    this.socket.destroySoon();
+  }
+
+  /** Tells the sender why, and then closes. Resolves when the sender cannot miss it any more. */
+  async refuse(error: DiskliftError): Promise<void> {
+    if (this.socket.destroyed || this.broken.signal.aborted) return this.break(error);
+    this.socket.end(errorLine(error));
+    const stop = new AbortController();
+    const drained = (async () => {
+      while ((await this.chunks.next()).done !== true);
+    })().catch(() => {});
+    await Promise.race([drained, this.clock.delay(LINGER_MS, stop.signal)]);
+    stop.abort(error);
+    this.break(error);
+  }
+
+  /** Resets the connection, so that the sender cannot take it for an orderly end. */
+  break(error: DiskliftError): void {
+    this.broken.abort(error);
+    if (!this.raw.destroyed) this.raw.resetAndDestroy();
+    this.socket.destroy();
+  }
+}
+
+const RESET = Object.assign(new Error('closed'), { code: 'ECONNRESET' });

@@ -1,0 +1,130 @@
+/** A TCP peer: bytes and an orderly close (Raw), or a receiver that goes on where it stopped and confirms by digest (Acknowledged). */
+
+import type { Clock } from '../../common/clock.ts';
+import { DiskliftError } from '../../common/errors.ts';
+import type { VirtualImage } from '../../image/contract.ts';
+import type { ExportTarget, Receipt, Seal, TransferContext } from '../contract.ts';
+import type { NetworkAccess } from '../policy/network-access.ts';
+import { type Sealed, sendUpToSeal } from '../send-up-to-seal.ts';
+import type { TlsMaterial } from '../tls-material.ts';
+import { type Confirmation, discardLine, helloLine, parseConfirmation, parseOffset, rereadAllowanceMs } from './messages.ts';
+import { connectPeer, locationOf, type Peer } from './peer.ts';
+
+export interface TcpLimits {
+  /** Until a connection stands, TLS included. */
+  connectMs: number;
+  /** From our first line to the receiver's. */
+  helloMs: number;
+  /** Without a byte being taken. */
+  idleMs: number;
+  /** From the last byte to the confirmation, or to the close: a peer may have to write everything to its disks first. */
+  answerMs: number;
+}
+
+export interface TcpTargetOptions {
+  /** A name or an address, IPv6 without brackets. */
+  host: string;
+  port: number;
+  protocol: 'Raw' | 'Acknowledged';
+  /** Plain TCP where it is left out. */
+  tls?: TlsMaterial | undefined;
+  access: NetworkAccess;
+  clock: Clock;
+  /** With `disk`, what a receiver knows an image by when it comes again. */
+  exportUid: string;
+  disk: string;
+  limits?: Partial<TcpLimits> | undefined;
+}
+
+const LIMITS: TcpLimits = { connectMs: 30_000, helloMs: 30_000, idleMs: 120_000, answerMs: 600_000 };
+
+interface Transfer {
+  options: TcpTargetOptions;
+  limits: TcpLimits;
+  where: string;
+  peer: Peer;
+  image: VirtualImage;
+  context: TransferContext;
+}
+
+export function createTcpTarget(options: TcpTargetOptions): ExportTarget {
+  const limits = { ...LIMITS, ...options.limits };
+  const where = locationOf(options);
+  const isAcknowledged = options.protocol === 'Acknowledged';
+  return {
+    async send(image, context) {
+      const peer = await connectPeer({ ...options, signal: context.signal, connectMs: limits.connectMs, speaks: isAcknowledged });
+      try {
+        const transfer = { options, limits, where, peer, image, context };
+        const receipt = await (isAcknowledged ? sendAcknowledged(transfer) : sendRaw(transfer));
+        peer.close();
+        return receipt;
+      } catch (error) {
+        peer.reset();
+        throw error;
+      }
+    },
+    // What a receiver holds of a cut transfer is its own: it goes on with it, or drops it when another image comes.
+    abandon: async () => {},
+  };
+}
+
+async function sendRaw({ limits, where, peer, image, context }: Transfer): Promise<Receipt> {
+  const write = (bytes: Uint8Array) => peer.write(bytes, limits.idleMs);
+  const sealed = await sendUpToSeal({ image, context, write });
+  if (sealed === undefined || !(await write(sealed.tail))) throw peer.unreachable('closed its side before it had the whole image');
+  context.progress(image.sizeBytes);
+  peer.end();
+  await peer.ended(limits.answerMs);
+  return receiptOf(where, image, sealed.seal, 'close');
+}
+
+async function sendAcknowledged(transfer: Transfer): Promise<Receipt> {
+  const { options, limits, where, peer, image, context } = transfer;
+  const { exportUid, disk } = options;
+  const { sizeBytes, fingerprint } = image;
+  await peer.write(helloLine({ exportUid, disk, sizeBytes, fingerprint }), limits.helloMs);
+  const offset = parseOffset(await peer.readLine(limits.helloMs, 'answer to the hello'), sizeBytes, where);
+  const { seal, tail } = await sendFrom(offset, transfer);
+  if (tail.length > 0 && !(await peer.write(tail, limits.idleMs))) return hearEarly(transfer);
+  context.progress(sizeBytes);
+  const line = await peer.readLine(limits.answerMs + rereadAllowanceMs(offset), 'confirmation');
+  const doubt = doubtIn(parseConfirmation(line, where), { sizeBytes, sha256: seal.sha256 }, where);
+  if (doubt !== undefined) {
+    // Else the receiver would go on with the wrong bytes at the next try, or keep them for right ones.
+    await peer.write(discardLine(), limits.helloMs);
+    peer.end();
+    await peer.ended(limits.helloMs);
+    throw new DiskliftError('ChecksumMismatch', `${where}: ${doubt}`);
+  }
+  return receiptOf(where, image, seal, seal.sha256 === undefined ? 'close' : 'digest');
+}
+
+async function sendFrom(startBytes: number, transfer: Transfer): Promise<Sealed> {
+  const { limits, peer, image, context } = transfer;
+  const write = (bytes: Uint8Array) => peer.write(bytes, limits.idleMs);
+  return (await sendUpToSeal({ image, context, startBytes, write })) ?? hearEarly(transfer);
+}
+
+/** What a receiver says before it has everything is why it does not want it. */
+async function hearEarly({ limits, where, peer }: Transfer): Promise<never> {
+  parseConfirmation(await peer.readLine(limits.helloMs, 'taking the image'), where);
+  throw new DiskliftError('DestinationRejected', `${where}: the receiver confirmed before it had the whole image`, undefined, {
+    retryable: true,
+  });
+}
+
+/**
+ * @returns why what the receiver has is not what was sent
+ * @throws DiskliftError `DestinationRejected` when the receiver knows no digest: another attempt would not teach it
+ */
+function doubtIn(theirs: Confirmation, ours: { sizeBytes: number; sha256: string | undefined }, where: string): string | undefined {
+  if (theirs.sizeBytes !== ours.sizeBytes) return `the receiver has ${theirs.sizeBytes} bytes of ${ours.sizeBytes}`;
+  if (ours.sha256 === undefined || theirs.sha256 === ours.sha256) return undefined;
+  if (theirs.sha256 === undefined) throw new DiskliftError('DestinationRejected', `${where}: the receiver confirms without a sha256`);
+  return `the receiver has SHA-256 ${theirs.sha256}, and ${ours.sha256} was sent`;
+}
+
+function receiptOf(location: string, { sizeBytes }: VirtualImage, { sha256 }: Seal, proof: Receipt['proof']): Receipt {
+  return { location, sizeBytes, ...(sha256 === undefined ? {} : { sha256 }), proof };
+}
