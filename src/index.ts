@@ -32,3 +32,4 @@ export { createNetworkAccess, type NetworkAccess } from './targets/policy/networ
 export type { S3Credentials, S3Limits, S3TargetOptions } from './targets/s3/s3-options.ts';
 export { createS3Target } from './targets/s3/s3-target.ts';
 export { createStdoutTarget } from './targets/stdout/stdout-target.ts';
+export { createTcpTarget, type TcpLimits, type TcpTargetOptions } from './targets/tcp/tcp-target.ts';

@@ -35,6 +35,9 @@ export async function startTcpPeer({ onSocket = takeAll, tls: tlsOptions }: TcpP
     tlsOptions === undefined
       ? net.createServer({ allowHalfOpen: true }, onConnection)
       : tls.createServer({ allowHalfOpen: true, ...tlsOptions }, onConnection);
+  // With those that never get as far as TLS.
+  const raws = new Set<net.Socket>();
+  server.on('connection', (raw) => raws.add(raw));
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   return {
@@ -43,7 +46,7 @@ export async function startTcpPeer({ onSocket = takeAll, tls: tlsOptions }: TcpP
     received: (index) => Buffer.concat(connections[index]?.chunks ?? []),
     ended: (index) => connections[index]?.ended ?? Promise.reject(new RangeError(`no connection ${index}`)),
     async [Symbol.asyncDispose]() {
-      for (const { socket } of connections) socket.destroy();
+      for (const each of [...connections.map(({ socket }) => socket), ...raws]) each.destroy();
       await new Promise((resolve) => server.close(resolve));
     },
   };

@@ -41,9 +41,11 @@ export interface TlsStart {
   host: string;
   material: TlsMaterial;
   signal: AbortSignal;
+  /** Offered to the server (RFC 7301). */
+  protocols?: string[];
 }
 
-export async function startTls(socket: net.Socket, { host, material, signal }: TlsStart): Promise<TLSSocket> {
+export async function startTls(socket: net.Socket, { host, material, signal, protocols = ['http/1.1'] }: TlsStart): Promise<TLSSocket> {
   const { ca, certificate: cert, key, serverName } = material;
   const name = serverName ?? unbracketed(host).replace(/\.$/, '');
   const secure = tls.connect({
@@ -51,7 +53,7 @@ export async function startTls(socket: net.Socket, { host, material, signal }: T
     host: name,
     // SNI is for names only (RFC 6066, section 3).
     servername: isIP(name) === 0 ? name : '',
-    ALPNProtocols: ['http/1.1'],
+    ALPNProtocols: protocols,
     ca,
     cert,
     key,

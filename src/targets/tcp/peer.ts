@@ -1,12 +1,11 @@
 /** One connection to a peer: what has been heard from it, and writes that wait until it takes them. */
 
-import { once } from 'node:events';
 import net from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import tls from 'node:tls';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import { networkError } from '../network-error.ts';
+import { connectGuarded, startTls } from '../policy/guarded-connection.ts';
 import type { NetworkAccess } from '../policy/network-access.ts';
 import type { TlsMaterial } from '../tls-material.ts';
 import { withLimit } from '../with-limit.ts';
@@ -33,37 +32,36 @@ export interface PeerOptions {
 
 /** @throws DiskliftError `DestinationUnreachable`, `DestinationNotAllowed` before anything is written, `Cancelled` */
 export async function connectPeer(options: PeerOptions): Promise<Peer> {
-  const { host, port, access, connectMs: limitMs, clock, signal } = options;
+  const { connectMs: limitMs, clock, signal } = options;
   const where = locationOf(options);
-  access.checkHost(host);
-  const raw = net.connect({ host, port, lookup: access.lookup, allowHalfOpen: true, noDelay: true });
-  // Whoever waits hears of it; later ones reach the peer.
-  raw.on('error', () => {});
+  const connecting = new AbortController();
   try {
-    const socket = await withLimit(connected(raw, options), { limitMs, message: `${where}: no connection`, clock, signal });
-    return new Peer(where, { raw, socket }, options);
+    const opening = openSockets(options, connecting.signal);
+    return new Peer(where, await withLimit(opening, { limitMs, message: `${where}: no connection`, clock, signal }), options);
   } catch (error) {
-    raw.destroy();
     throw networkError(where, error);
+  } finally {
+    connecting.abort(new DiskliftError('Cancelled', 'no longer wanted'));
   }
 }
 
-async function connected(raw: net.Socket, { host, access, tls: material }: PeerOptions): Promise<net.Socket> {
-  await once(raw, 'connect');
-  access.checkSocket(raw, host);
-  if (material === undefined) return raw;
-  const { ca, certificate: cert, key, serverName: servername } = material;
-  const socket = tls.connect({
-    socket: raw,
-    // The certificate must be for this; an address is no name to be asked for.
-    host,
-    ...(servername === undefined ? (net.isIP(host) === 0 ? { servername: host } : {}) : { servername }),
-    ...(ca === undefined ? {} : { ca }),
-    ...(cert === undefined ? {} : { cert, key }),
-  });
-  socket.on('error', () => {});
-  await once(socket, 'secureConnect');
-  return socket;
+/** `raw` is what lies beneath `socket`, and the same without TLS. */
+interface Sockets {
+  raw: net.Socket;
+  socket: net.Socket;
+}
+
+async function openSockets({ host, port, access, tls: material }: PeerOptions, signal: AbortSignal): Promise<Sockets> {
+  const raw = await connectGuarded({ host, port, access, signal });
+  // The peer's end is not ours.
+  raw.allowHalfOpen = true;
+  if (material === undefined) return { raw, socket: raw };
+  try {
+    return { raw, socket: await startTls(raw, { host, material, signal, protocols: [] }) };
+  } catch (error) {
+    raw.destroy();
+    throw error;
+  }
 }
 
 /** The peer as it may be shown. */
@@ -82,7 +80,7 @@ export class Peer {
   private failure: DiskliftError | undefined;
   private changed = Promise.withResolvers<void>();
 
-  constructor(where: string, { raw, socket }: { raw: net.Socket; socket: net.Socket }, options: PeerOptions) {
+  constructor(where: string, { raw, socket }: Sockets, options: PeerOptions) {
     this.where = where;
     this.raw = raw;
     this.socket = socket;
