@@ -10,9 +10,9 @@ import { type ListenAddress, listen, type ServerTls } from './listen.ts';
 import { type Confirmation, confirmationLine, type Hello, isDiscard, offsetLine, parseHello, rereadAllowanceMs } from './messages.ts';
 import { Session } from './session.ts';
 
-export type Received = Required<Confirmation>;
+type Received = Required<Confirmation>;
 
-export interface ReceiverLimits {
+interface ReceiverLimits {
   /** Until a sender has said who it is. */
   helloMs: number;
   /** Without a byte coming. A sender that has died is found out earlier: by the kernel, or when it comes again. */
