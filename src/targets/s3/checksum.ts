@@ -4,6 +4,7 @@ import { crc32 } from 'node:zlib';
 import { MIB } from '../../common/bytes.ts';
 import { createCrc32c, createCrc64Nvme } from './crc.ts';
 import { hashPieces } from './hash-pieces.ts';
+import type { PartBytes } from './part-bytes.ts';
 
 export type ChecksumKind = 'None' | 'CRC32' | 'CRC32C' | 'CRC64NVME';
 
@@ -17,10 +18,10 @@ export interface Checksum {
 /** Node's CRC32 takes 0.2 ms for a MiB, what is written in JavaScript 4 ms. */
 const PIECE_BYTES = { CRC32: 4 * MIB, CRC32C: MIB / 4, CRC64NVME: MIB / 4 };
 
-/** @throws DiskliftError `Cancelled` */
-export async function checksumOf(kind: ChecksumKind, bytes: Uint8Array, signal: AbortSignal): Promise<Checksum> {
+/** @throws as {@link hashPieces} */
+export async function checksumOf(kind: ChecksumKind, bytes: PartBytes, signal: AbortSignal): Promise<Checksum> {
   if (kind === 'None') return {};
-  const value = (await hashPieces(createHashOf(kind), bytes, signal, PIECE_BYTES[kind])).digest().toString('base64');
+  const value = (await hashPieces(createHashOf(kind), bytes, { signal, pieceBytes: PIECE_BYTES[kind] })).digest().toString('base64');
   return { [`Checksum${kind}`]: value };
 }
 

@@ -4,27 +4,34 @@ import { createHash } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { throwIfAborted } from '../../common/abortable.ts';
 import { MIB } from '../../common/bytes.ts';
+import type { PartBytes } from './part-bytes.ts';
 
 /** What takes bytes one piece after the other. */
-export interface PieceHash {
+interface PieceHash {
   update(bytes: Uint8Array): unknown;
 }
 
+export interface HashPieces {
+  signal: AbortSignal;
+  /** So many that one takes about a millisecond. */
+  pieceBytes?: number;
+}
+
 /**
- * @param pieceBytes so many that one takes about a millisecond
  * @returns `hash`, with all of `bytes` in it
- * @throws DiskliftError `Cancelled`
+ * @throws DiskliftError `Cancelled`, or as {@link PartBytes.pieces}
  */
-export async function hashPieces<T extends PieceHash>(hash: T, bytes: Uint8Array, signal: AbortSignal, pieceBytes = MIB): Promise<T> {
-  for (let at = 0; at < bytes.length; at += pieceBytes) {
-    if (at > 0) await nextTurn();
-    throwIfAborted(signal);
-    hash.update(bytes.subarray(at, at + pieceBytes));
-  }
+export async function hashPieces<T extends PieceHash>(hash: T, bytes: PartBytes, { signal, pieceBytes = MIB }: HashPieces): Promise<T> {
+  for await (const piece of bytes.pieces(signal))
+    for (let at = 0; at < piece.length; at += pieceBytes) {
+      throwIfAborted(signal);
+      hash.update(piece.subarray(at, at + pieceBytes));
+      await nextTurn();
+    }
   return hash;
 }
 
 /** In hex. */
-export async function digestOf(algorithm: 'md5' | 'sha256', bytes: Uint8Array, signal: AbortSignal): Promise<string> {
-  return (await hashPieces(createHash(algorithm), bytes, signal)).digest('hex');
+export async function digestOf(algorithm: 'md5' | 'sha256', bytes: PartBytes, signal: AbortSignal): Promise<string> {
+  return (await hashPieces(createHash(algorithm), bytes, { signal })).digest('hex');
 }

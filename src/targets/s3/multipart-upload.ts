@@ -11,9 +11,8 @@ import { compositeEtag } from './etag.ts';
 import { findArrived } from './found-object.ts';
 import { digestOf } from './hash-pieces.ts';
 import { listParts } from './list-parts.ts';
-import { createPartBuffers } from './part-buffers.ts';
+import { bytesOfImage } from './part-bytes.ts';
 import { type PartPlan, partsOf, planParts } from './plan-parts.ts';
-import { readPart } from './read-part.ts';
 import { s3ErrorName } from './s3-error.ts';
 import { type Arrival, retriesOf, type Transfer } from './transfer.ts';
 import { type Upload, uploadParts } from './upload-parts.ts';
@@ -55,18 +54,8 @@ async function resumeUpload(transfer: Transfer, resume: ResumeState): Promise<Ar
 }
 
 /** The tag that an object of these parts has. */
-async function tagOf(plan: PartPlan, { image, options, context: { signal } }: Transfer): Promise<string | undefined> {
-  const buffers = createPartBuffers({ budget: options.budget, sizeBytes: plan.partSizeBytes, most: 1, signal });
-  const buffer = await buffers.take();
-  try {
-    const md5s: string[] = [];
-    for (const part of partsOf(plan)) {
-      const bytes = buffer.bytes.subarray(0, part.sizeBytes);
-      await readPart(image, bytes, part.offset, signal);
-      md5s.push(await digestOf('md5', bytes, signal));
-    }
-    return compositeEtag(md5s);
-  } finally {
-    buffers.giveBack(buffer, false);
-  }
+async function tagOf(plan: PartPlan, { image, context: { signal } }: Transfer): Promise<string | undefined> {
+  const md5s: string[] = [];
+  for (const part of partsOf(plan)) md5s.push(await digestOf('md5', bytesOfImage(image, part), signal));
+  return compositeEtag(md5s);
 }

@@ -4,9 +4,10 @@ import { Readable } from 'node:stream';
 import { MIB } from '../../common/bytes.ts';
 import { type Checksum, type ChecksumKind, checksumOf } from './checksum.ts';
 import { digestOf } from './hash-pieces.ts';
+import type { PartBytes } from './part-bytes.ts';
 
 export interface Payload {
-  bytes: Uint8Array;
+  bytes: PartBytes;
   /** For the signature: the SHA-256, in hex, or that there is none. */
   contentSha256: string;
   checksum: Checksum;
@@ -22,8 +23,8 @@ interface PayloadNeeds {
   signal: AbortSignal;
 }
 
-/** @throws DiskliftError `Cancelled` */
-export async function createPayload(bytes: Uint8Array, { isSigned, checksum, signal }: PayloadNeeds): Promise<Payload> {
+/** @throws DiskliftError `Cancelled`, or as {@link PartBytes.pieces} */
+export async function createPayload(bytes: PartBytes, { isSigned, checksum, signal }: PayloadNeeds): Promise<Payload> {
   return {
     bytes,
     contentSha256: isSigned ? await digestOf('sha256', bytes, signal) : UNSIGNED,
@@ -31,26 +32,27 @@ export async function createPayload(bytes: Uint8Array, { isSigned, checksum, sig
   };
 }
 
-/** TLS encrypts what it is given in one go, into memory of its own. */
-const SLICE_BYTES = MIB;
-
 export interface PayloadBody {
   stream: Readable;
   /** Whether the connection has all bytes. */
   isTaken(): boolean;
+  /** Rejects when the bytes cannot be had; never resolves. */
+  broken: Promise<never>;
 }
 
 /** @param onTake called whenever the connection takes some of the bytes */
-export function bodyOf({ bytes }: Payload, onTake: () => void): PayloadBody {
-  let at = 0;
-  const stream = new Readable({
-    highWaterMark: SLICE_BYTES,
-    read() {
+export function bodyOf({ bytes }: Payload, onTake: () => void, signal: AbortSignal): PayloadBody {
+  let takenBytes = 0;
+  async function* taken(): AsyncGenerator<Uint8Array> {
+    for await (const piece of bytes.pieces(signal)) {
       onTake();
-      this.push(bytes.subarray(at, at + SLICE_BYTES));
-      at += SLICE_BYTES;
-      if (at >= bytes.length) this.push(null);
-    },
-  });
-  return { stream, isTaken: () => at >= bytes.length };
+      takenBytes += piece.length;
+      yield piece;
+    }
+  }
+  const stream = Readable.from(taken(), { objectMode: false, highWaterMark: MIB });
+  const broken = new Promise<never>((_resolve, reject) => stream.once('error', reject));
+  // Nobody may be waiting any more.
+  broken.catch(() => {});
+  return { stream, isTaken: () => takenBytes === bytes.sizeBytes, broken };
 }

@@ -4,6 +4,7 @@ import { proofOf } from './etag.ts';
 import { findArrived, isAmbiguous } from './found-object.ts';
 import { digestOf } from './hash-pieces.ts';
 import { createPartBuffers } from './part-buffers.ts';
+import { bytesInMemory } from './part-bytes.ts';
 import { createPayload, type Payload } from './payload.ts';
 import { readPart } from './read-part.ts';
 import { sendPayload } from './send-payload.ts';
@@ -18,10 +19,11 @@ export async function putImage(transfer: Transfer): Promise<Arrival> {
   const buffer = await buffers.take();
   try {
     await readPart(image, buffer.bytes, 0, signal);
-    const md5 = await digestOf('md5', buffer.bytes, signal);
+    const bytes = bytesInMemory(buffer.bytes);
+    const md5 = await digestOf('md5', bytes, signal);
     let arrival = await findEarlier(transfer, md5);
     if (arrival === undefined) {
-      const payload = await createPayload(buffer.bytes, { isSigned: session.isPlain, checksum: options.checksum, signal });
+      const payload = await createPayload(bytes, { isSigned: session.isPlain, checksum: options.checksum, signal });
       arrival = await withRetries(() => put(transfer, payload, md5), retriesOf(transfer));
     }
     context.progress(image.sizeBytes);

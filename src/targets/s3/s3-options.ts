@@ -1,6 +1,7 @@
 /** What an S3 destination is described by. */
 
 import type { ByteBudget } from '../../common/byte-budget.ts';
+import { MIB } from '../../common/bytes.ts';
 import type { Clock } from '../../common/clock.ts';
 import type { NetworkAccess } from '../policy/network-access.ts';
 import type { TlsMaterial } from '../tls-material.ts';
@@ -55,6 +56,8 @@ export interface S3Limits {
   backoffMs: number;
   /** Of a part that is not the last. */
   leastPartBytes: number;
+  /** Parts that are larger are not held in memory, but read while they are sent. */
+  largestBufferBytes: number;
 }
 
 export const S3_LIMITS: S3Limits = {
@@ -64,4 +67,6 @@ export const S3_LIMITS: S3Limits = {
   tries: 4,
   backoffMs: 1000,
   leastPartBytes: LEAST_PART_BYTES,
+  // Images of up to 625 GiB have smaller ones.
+  largestBufferBytes: 64 * MIB,
 };

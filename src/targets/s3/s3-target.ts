@@ -19,7 +19,7 @@ export function createS3Target(options: S3TargetOptions): ExportTarget {
       try {
         const plan = planParts({ imageSizeBytes: image.sizeBytes, partSizeBytes, leastPartBytes: session.limits.leastPartBytes });
         const transfer: Transfer = { session, options, image, context, nonce: createNonce(random) };
-        const isWhole = plan.count === 1 && context.resume === undefined;
+        const isWhole = plan.count === 1 && image.sizeBytes <= session.limits.largestBufferBytes && context.resume === undefined;
         const { etag, sha256, proof } = await (isWhole ? putImage(transfer) : uploadImage(transfer, plan));
         // Until it is there, an upload that has become an object stays noted: the next attempt finds the object, and sends only this.
         if (options.sha256Object && sha256 !== undefined) await putSha256(transfer, sha256);

@@ -31,8 +31,8 @@ export async function sendPayload(
 ): Promise<PutObjectCommandOutput | UploadPartCommandOutput> {
   const answer = await session.request(
     async ({ client, http, onMove }) => {
-      const body = bodyOf(payload, onMove);
-      const request = command({ ...payload.checksum, Body: body.stream, ContentLength: payload.bytes.length }) as PutObjectCommand;
+      const body = bodyOf(payload, onMove, signal);
+      const request = command({ ...payload.checksum, Body: body.stream, ContentLength: payload.bytes.sizeBytes }) as PutObjectCommand;
       request.middlewareStack.add(
         (next) => (args) => {
           // The signer takes it from here, instead of computing it in one go.
@@ -41,7 +41,7 @@ export async function sendPayload(
         },
         { step: 'build', name: 'payloadHash' },
       );
-      const received = await client.send(request, http);
+      const received = await Promise.race([client.send(request, http), body.broken]);
       // Then it cannot be about all of them, and the buffer is still being read.
       if (!body.isTaken())
         throw new DiskliftError('DestinationRejected', `${session.where}: answered before it had all bytes`, undefined, {

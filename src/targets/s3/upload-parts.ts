@@ -2,17 +2,14 @@
 
 import type { CompletedPart, Part as ListedPart } from '@aws-sdk/client-s3';
 import { throwIfAborted } from '../../common/abortable.ts';
+import { MIB } from '../../common/bytes.ts';
 import { DiskliftError } from '../../common/errors.ts';
-import { type Checksum, checksumOf, isSameChecksum } from './checksum.ts';
-import { md5OfEtag } from './etag.ts';
-import { digestOf } from './hash-pieces.ts';
 import { createPartBuffers } from './part-buffers.ts';
-import { createPayload } from './payload.ts';
+import { bytesInMemory, bytesOfImage } from './part-bytes.ts';
 import { type Part, type PartPlan, partsOf } from './plan-parts.ts';
 import { readPart } from './read-part.ts';
-import { sendPayload } from './send-payload.ts';
-import { retriesOf, type Transfer } from './transfer.ts';
-import { withRetries } from './with-retries.ts';
+import { heldPart, sendPart } from './send-part.ts';
+import type { Transfer } from './transfer.ts';
 
 export interface Upload {
   id: string;
@@ -21,8 +18,16 @@ export interface Upload {
   held: ReadonlyMap<number, ListedPart>;
 }
 
+/** What a part that is read while it is sent has in memory, in all places together. */
+const STREAM_BYTES = 16 * MIB;
+
 /** @returns all parts, in order @throws DiskliftError that of the first part that failed; the others are left then */
-export async function uploadParts(transfer: Transfer, { id, plan, held }: Upload): Promise<CompletedPart[]> {
+export function uploadParts(transfer: Transfer, upload: Upload): Promise<CompletedPart[]> {
+  const { largestBufferBytes } = transfer.session.limits;
+  return upload.plan.partSizeBytes > largestBufferBytes ? streamParts(transfer, upload) : bufferParts(transfer, upload);
+}
+
+async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Promise<CompletedPart[]> {
   const { options, image, context } = transfer;
   const stop = new AbortController();
   const signal = AbortSignal.any([context.signal, stop.signal]);
@@ -42,15 +47,16 @@ export async function uploadParts(transfer: Transfer, { id, plan, held }: Upload
   /** Resolves when the bytes of the part have been read and it is on its way. */
   async function begin(part: Part): Promise<void> {
     const buffer = await buffers.take();
-    const bytes = buffer.bytes.subarray(0, part.sizeBytes);
+    const filled = buffer.bytes.subarray(0, part.sizeBytes);
     let isUsable = false;
     let sent = Promise.resolve();
     try {
-      await readPart(image, bytes, part.offset, signal);
+      await readPart(image, filled, part.offset, signal);
       isUsable = true;
-      const listed = held.get(part.number);
-      if (listed !== undefined && (await isPartOf(listed, bytes, inPart))) arrived(part, completedOf(listed, part));
-      else sent = sendPart(inPart, { id, part, bytes }).then((completed) => arrived(part, completed));
+      const bytes = bytesInMemory(filled);
+      const completed = await heldPart(held.get(part.number), bytes, inPart);
+      if (completed !== undefined) arrived(part, completed);
+      else sent = sendPart(inPart, { uploadId: id, number: part.number, bytes }).then((each) => arrived(part, each));
     } catch (error) {
       sent = Promise.reject(error);
     }
@@ -78,39 +84,20 @@ export async function uploadParts(transfer: Transfer, { id, plan, held }: Upload
   return parts;
 }
 
-interface PartToSend {
-  id: string;
-  part: Part;
-  bytes: Uint8Array;
-}
-
-async function sendPart(transfer: Transfer, { id, part, bytes }: PartToSend): Promise<CompletedPart> {
-  const { session, options, context } = transfer;
-  const about = { Bucket: options.bucket, Key: options.key, UploadId: id, PartNumber: part.number };
-  const { signal } = context;
-  const payload = await createPayload(bytes, { isSigned: session.isPlain, checksum: options.checksum, signal });
-  const answer = await withRetries(
-    () => sendPayload(session, payload, { signal, command: (body) => new session.sdk.UploadPartCommand({ ...body, ...about }) }),
-    retriesOf(transfer),
-  );
-  if (answer.ETag === undefined)
-    throw new DiskliftError('DestinationRejected', `${session.where}: answered without the tag of part ${part.number}`);
-  return { PartNumber: part.number, ETag: answer.ETag, ...payload.checksum };
-}
-
-/**
- * Whether the server holds these very bytes. A part is there whole or not at all, and equal fingerprints promise equal bytes; but of a
- * block device nothing tells that it was written to between two attempts, and two of its states must not end in one image. The
- * bytes have been read already: what is sent must be hashed from its beginning. A server whose tags say nothing gets the part again.
- */
-async function isPartOf(listed: ListedPart, bytes: Uint8Array, { options, context: { signal } }: Transfer): Promise<boolean> {
-  if (listed.Size !== bytes.length || listed.ETag === undefined) return false;
-  const isSame = isSameChecksum(await checksumOf(options.checksum, bytes, signal), listed);
-  const md5 = md5OfEtag(listed.ETag);
-  return isSame ?? (md5 !== undefined && md5 === (await digestOf('md5', bytes, signal)));
-}
-
-function completedOf({ ETag, ChecksumCRC32, ChecksumCRC32C, ChecksumCRC64NVME }: ListedPart, { number }: Part): CompletedPart {
-  const checksum: Checksum = { ChecksumCRC32, ChecksumCRC32C, ChecksumCRC64NVME };
-  return { PartNumber: number, ETag, ...checksum };
+/** One after the other, and each read while it is sent: parts of huge images are larger than what a process should hold. */
+async function streamParts(transfer: Transfer, { id, plan, held }: Upload): Promise<CompletedPart[]> {
+  const { options, image, context } = transfer;
+  const release = await options.budget.acquire(STREAM_BYTES, context.signal);
+  try {
+    const parts: CompletedPart[] = [];
+    for (const part of partsOf(plan)) {
+      const bytes = bytesOfImage(image, part);
+      const { number } = part;
+      parts.push((await heldPart(held.get(number), bytes, transfer)) ?? (await sendPart(transfer, { uploadId: id, number, bytes })));
+      context.progress(part.offset + part.sizeBytes);
+    }
+    return parts;
+  } finally {
+    release();
+  }
 }

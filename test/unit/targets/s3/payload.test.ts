@@ -2,13 +2,15 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { DiskliftError } from '../../../../src/common/errors.ts';
 import { hashPieces } from '../../../../src/targets/s3/hash-pieces.ts';
+import { bytesInMemory } from '../../../../src/targets/s3/part-bytes.ts';
 import { bodyOf, createPayload } from '../../../../src/targets/s3/payload.ts';
 import { NEVER } from '../../../helpers/image-in-process.ts';
 
 const MIB = 1024 * 1024;
 
 describe('payload of a part', () => {
-  const bytes = Buffer.alloc(16 * MIB + 5, 'disklift');
+  const memory = Buffer.alloc(16 * MIB + 5, 'disklift');
+  const bytes = bytesInMemory(memory);
 
   it('is hashed in pieces, between which others have their turn', async () => {
     const lengths: number[] = [];
@@ -17,7 +19,7 @@ describe('payload of a part', () => {
       turns += 1;
       if (lengths.length < 17) setImmediate(again);
     });
-    await hashPieces({ update: (piece) => lengths.push(piece.length) }, bytes, NEVER);
+    await hashPieces({ update: (piece) => lengths.push(piece.length) }, bytes, { signal: NEVER });
     clearImmediate(timer);
     assert.deepEqual(lengths, [...new Array<number>(16).fill(MIB), 5]);
     assert.ok(turns >= 15, `${turns} turns`);
@@ -30,27 +32,31 @@ describe('payload of a part', () => {
       pieces += 1;
       if (pieces === 3) cancel.abort(new DiskliftError('Cancelled', 'enough'));
     };
-    await assert.rejects(hashPieces({ update }, bytes, cancel.signal), /enough/);
+    await assert.rejects(hashPieces({ update }, bytes, { signal: cancel.signal }), /enough/);
     assert.equal(pieces, 3);
   });
 
   it('has the SHA-256 that a signature is made of, or leaves the bytes to TLS', async () => {
     const { contentSha256 } = await createPayload(bytes, { isSigned: true, checksum: 'None', signal: NEVER });
-    assert.equal(contentSha256, createHash('sha256').update(bytes).digest('hex'));
+    assert.equal(contentSha256, createHash('sha256').update(memory).digest('hex'));
     assert.equal((await createPayload(bytes, { isSigned: false, checksum: 'None', signal: NEVER })).contentSha256, 'UNSIGNED-PAYLOAD');
   });
 
   it('goes out in slices, and tells when the last one has left', async () => {
     const payload = await createPayload(bytes, { isSigned: false, checksum: 'None', signal: NEVER });
     let moves = 0;
-    const body = bodyOf(payload, () => {
-      moves += 1;
-    });
+    const body = bodyOf(
+      payload,
+      () => {
+        moves += 1;
+      },
+      NEVER,
+    );
     assert.equal(body.isTaken(), false);
     const slices: Buffer[] = [];
     for await (const slice of body.stream) slices.push(slice as Buffer);
     assert.ok(slices.every(({ length }) => length <= MIB));
-    assert.ok(Buffer.concat(slices).equals(bytes));
+    assert.ok(Buffer.concat(slices).equals(memory));
     assert.ok(body.isTaken() && moves >= 17, `${moves} moves`);
   });
 });

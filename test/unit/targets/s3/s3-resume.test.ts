@@ -193,6 +193,66 @@ describe('s3 target that fails and goes on', () => {
     });
   });
 
+  describe('parts that are too large to be held in memory', () => {
+    const limits = { largestBufferBytes: PART_BYTES - 1 };
+
+    it('are read while they are sent, one after the other, and hashed', async () => {
+      const { image, sha256 } = digestImage(opened.image);
+      const sent = await send({ image, limits, context: { seal: async () => ({ sha256: await sha256(NEVER) }) } });
+      assertArrived(sent);
+      assert.equal(sent.receipt?.sha256, createHash('sha256').update(expected).digest('hex'));
+      assert.deepEqual(
+        fake.requests.filter(({ operation }) => operation === 'UploadPart').map(({ partNumber }) => partNumber),
+        Array.from({ length: count() }, (_, index) => index + 1),
+      );
+    });
+
+    it('are not held when there is only one either', async () => {
+      assertArrived(await send({ limits, options: { partSizeBytes: 8 * MIB } }));
+      assert.deepEqual([fake.count('UploadPart'), fake.count('PutObject')], [1, 0]);
+    });
+
+    it('are sent again by themselves, and gone on with', async () => {
+      assertArrived(await send({ limits }, { operation: 'UploadPart', after: 1, times: 2, does: { status: 503, code: 'SlowDown' } }));
+      assert.equal(fake.count('UploadPart'), count() + 2);
+      const first = await send({ limits }, afterParts(4));
+      assertArrived(await send({ limits, context: { resume: resumeOf(first) } }));
+      assert.equal(fake.count('UploadPart'), count() - 4);
+    });
+
+    it('end with what the source says, and no part by halves', async () => {
+      const broken = new DiskliftError('SourceReadError', 'at 4711');
+      let streams = 0;
+      const stream: VirtualImage['stream'] = async function* (range) {
+        streams += 1;
+        // The first time a part is read for its signature.
+        if (streams === 2) {
+          yield expected.subarray(0, 1000);
+          throw broken;
+        }
+        yield* opened.image.stream(range);
+      };
+      const { failure, tookMs } = await send({ image: { ...opened.image, fingerprint: 'x', stream }, limits });
+      assert.equal(failure, broken);
+      assert.ok(tookMs < 2000, `${tookMs} ms`);
+      assert.deepEqual(
+        [...fake.store.uploads.values()].map(({ parts }) => parts.size),
+        [0],
+      );
+    });
+
+    it('end within a second when they are cancelled', async () => {
+      const cancel = new AbortController();
+      setTimeout(() => cancel.abort(new DiskliftError('Cancelled', 'enough')), 150);
+      const { failure, tookMs } = await send(
+        { limits, context: { signal: cancel.signal } },
+        { operation: 'UploadPart', after: 1, does: 'hang' },
+      );
+      assert.equal(failure?.message, 'enough');
+      assert.ok(tookMs < 1150, `${tookMs} ms`);
+    });
+  });
+
   describe('an answer that does not tell', () => {
     const silent = { limits: { answerMs: 200, silentMs: 200 } };
     for (const [does, sending, completes] of [
