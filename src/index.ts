@@ -29,6 +29,7 @@ export { createHttpTarget, type HttpTargetOptions } from './targets/http/http-ta
 export { createDestinationPolicy, type DestinationPolicy, type DestinationRules } from './targets/policy/destination-policy.ts';
 export { createGuardedAgents, type GuardedAgentOptions, type GuardedAgents } from './targets/policy/guarded-agent.ts';
 export { createNetworkAccess, type NetworkAccess } from './targets/policy/network-access.ts';
+export type { ProxySettings } from './targets/policy/proxy-route.ts';
 export type { S3Credentials, S3Limits, S3TargetOptions } from './targets/s3/s3-options.ts';
 export { createS3Target } from './targets/s3/s3-target.ts';
 export { createStdoutTarget } from './targets/stdout/stdout-target.ts';

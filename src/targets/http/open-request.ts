@@ -20,26 +20,26 @@ export function openRequest(
   way: OpenedConnection,
 ): http.ClientRequest {
   const { url, headers } = origin;
-  const credentials = basicCredentials(url);
-  const forProxy = way.proxy === undefined ? undefined : basicCredentials(way.proxy);
   const request = http.request({
     method,
     path: `${way.proxy === undefined ? '' : url.origin}${url.pathname}${url.search}`,
     createConnection: () => way.socket,
     setHost: false,
   });
-  // The later ones win.
-  const all: [string, string][] = [
-    ['Host', url.host],
-    ['Content-Type', 'application/octet-stream'],
-    ...(credentials === undefined ? [] : [['Authorization', credentials] as [string, string]]),
-    ...Object.entries(headers),
-    ['Content-Length', `${sizeBytes}`],
-    ...(forProxy === undefined ? [] : [['Proxy-Authorization', forProxy] as [string, string]]),
-    ...(ifNoneMatch ? [['If-None-Match', '*'] as [string, string]] : []),
-    ...(expectContinue ? [['Expect', '100-continue'] as [string, string]] : []),
-  ];
-  for (const [name, value] of all) request.setHeader(name, value);
-  if (expectContinue) request.flushHeaders();
+  const set = (name: string, value: string | undefined) => {
+    if (value !== undefined) request.setHeader(name, value);
+  };
+  set('Host', url.host);
+  set('Content-Type', 'application/octet-stream');
+  set('Authorization', basicCredentials(url));
+  // The caller's win over those in front, and lose against those behind.
+  for (const [name, value] of Object.entries(headers)) set(name, value);
+  set('Content-Length', `${sizeBytes}`);
+  if (way.proxy !== undefined) set('Proxy-Authorization', basicCredentials(way.proxy));
+  if (ifNoneMatch) set('If-None-Match', '*');
+  if (expectContinue) {
+    set('Expect', '100-continue');
+    request.flushHeaders();
+  }
   return request;
 }

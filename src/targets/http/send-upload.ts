@@ -49,9 +49,9 @@ export async function sendUpload(upload: Upload): Promise<{ answer: Answer; seal
   const { signal } = context;
   const where = publicUrl(origin.url);
   const connecting = new AbortController();
+  const opening = openConnection({ ...origin, access, proxy, tunnel: false, signal: connecting.signal });
   let exchange: Exchange | undefined;
   try {
-    const opening = openConnection({ ...origin, access, proxy, tunnel: false, signal: connecting.signal });
     const connection = await withLimit(opening, { limitMs: limits.connectMs, message: `${where}: no connection`, clock, signal });
     const request = openRequest({ ...upload, sizeBytes }, connection);
     exchange = new Exchange({ request, socket: connection.socket, where, sizeBytes, idleMs: limits.idleMs, clock, signal });
@@ -64,6 +64,11 @@ export async function sendUpload(upload: Upload): Promise<{ answer: Answer; seal
   } finally {
     connecting.abort(new DiskliftError('Cancelled', 'done'));
     exchange?.destroy();
+    // Also a connection that stands since nobody waits for it any more.
+    opening.then(
+      ({ socket }) => socket.destroy(),
+      () => {},
+    );
   }
 }
 

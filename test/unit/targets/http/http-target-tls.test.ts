@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import type https from 'node:https';
+import net, { type AddressInfo } from 'node:net';
 import { systemClock } from '../../../../src/common/clock.ts';
 import { DiskliftError } from '../../../../src/common/errors.ts';
 import { createHttpTarget, type HttpTargetOptions } from '../../../../src/targets/http/http-target.ts';
-import { createNetworkAccess } from '../../../../src/targets/policy/network-access.ts';
+import { createNetworkAccess, type NetworkAccess } from '../../../../src/targets/policy/network-access.ts';
+import { startFaultProxy } from '../../../helpers/fault-proxy.ts';
 import { startHttpSink } from '../../../helpers/http-sink.ts';
 import { type ImageInProcess, openImage } from '../../../helpers/image-in-process.ts';
 import { createDisk } from '../../../helpers/sparse-disk.ts';
@@ -72,5 +75,47 @@ describe('http target over TLS', () => {
     assert.equal(await send({ ca: authority.ca, ...client }, server), opened.image.sizeBytes);
     const result = await send({ ca: authority.ca }, server);
     assert.ok(result instanceof DiskliftError && result.code === 'DestinationUnreachable', `${result}`);
+  });
+
+  for (const direction of ['toServer', 'toClient'] as const)
+    it(`may try again when a bit has flipped ${direction === 'toServer' ? 'on the way' : 'in the answer'}`, async () => {
+      const { certificate: cert, key } = await authority.issue('server', 'IP:127.0.0.1');
+      await using sink = await startHttpSink({ tls: { cert, key } });
+      await using proxy = await startFaultProxy(Number(new URL(sink.url).port));
+      const url = `https://127.0.0.1:${proxy.port}/x`;
+      const target = createHttpTarget({ url, method: 'PUT', tls: { ca: authority.ca }, access: createNetworkAccess(), clock: systemClock });
+      // What comes next is the tail of the image, and then the answer; the first bytes of a record are not protected.
+      const seal = async () => {
+        proxy.expect({ kind: 'corrupt', direction, atByte: proxy.passed[direction] + (direction === 'toServer' ? MIB : 20) });
+        return {};
+      };
+      await assert.rejects(target.send(opened.image, transferContext({ seal })), (error: DiskliftError) => {
+        assert.deepEqual([error.code, error.retryable], ['DestinationUnreachable', true], error.message);
+        return true;
+      });
+      proxy.assertAllHappened();
+      assert.equal(sink.complete.has('/x'), direction === 'toClient');
+    });
+
+  it('ends in time when the server does not shake hands, or the name is never resolved, and leaves no connection', async () => {
+    const silent = net.createServer((socket) => socket.resume()).listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    const url = `https://127.0.0.1:${(silent.address() as AddressInfo).port}/x`;
+    const unresolved: NetworkAccess = { ...createNetworkAccess(), lookup: () => {} };
+    const common = { method: 'PUT', clock: systemClock } as const;
+    for (const options of [
+      { ...common, url, access: createNetworkAccess() },
+      { ...common, url: 'https://name.example/x', access: unresolved },
+    ]) {
+      const late = createHttpTarget({ ...options, limits: { connectMs: 100 } });
+      await assert.rejects(late.send(opened.image, transferContext()), /no connection/);
+      const cancel = new AbortController();
+      setTimeout(() => cancel.abort(new DiskliftError('Cancelled', 'enough')), 100);
+      const startMs = performance.now();
+      await assert.rejects(createHttpTarget(options).send(opened.image, transferContext({ signal: cancel.signal })), /enough/);
+      assert.ok(performance.now() - startMs < 1100);
+    }
+    // Waits for the connections to end.
+    await new Promise((resolve) => silent.close(resolve));
   });
 });
