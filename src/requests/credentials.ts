@@ -27,6 +27,14 @@ interface CredentialSource {
   namespace: string;
 }
 
+interface Showing {
+  /** Of the Secret. */
+  name: string;
+  endpoint: Endpoint;
+  /** The endpoint as a message may name it. */
+  whom: string;
+}
+
 export function createCredentialReader({ resolve, namespace }: CredentialSource): CredentialReader {
   async function labelled(name: string): Promise<ReferencedObject> {
     const secret = await resolve({ kind: 'Secret', namespace, name });
@@ -36,7 +44,7 @@ export function createCredentialReader({ resolve, namespace }: CredentialSource)
     return secret;
   }
 
-  function requireAllowed({ annotations }: ReferencedObject, name: string, endpoint: Endpoint, whom: string): void {
+  function requireAllowed({ annotations }: ReferencedObject, { name, endpoint, whom }: Showing): void {
     const list = annotations[ALLOWED_HOSTS];
     if (list !== undefined && !isAllowedHost(list, endpoint))
       throw invalid(`Secret ${namespace}/${name} may not be shown to ${whom}: its annotation ${ALLOWED_HOSTS} does not have it`);
@@ -44,33 +52,33 @@ export function createCredentialReader({ resolve, namespace }: CredentialSource)
 
   async function readSecret({ name }: SecretReference, endpoint: Endpoint): Promise<EntryData> {
     const secret = await labelled(name);
-    requireAllowed(secret, name, endpoint, endpoint.hostname);
+    requireAllowed(secret, { name, endpoint, whom: endpoint.hostname });
     return secret.data;
   }
 
   return {
     readSecret,
     readSecretKey: async (reference, endpoint) =>
-      entryOf(await readSecret(reference, endpoint), `Secret ${namespace}/${reference.name}`, reference.key),
+      entryOf(await readSecret(reference, endpoint), { what: `Secret ${namespace}/${reference.name}`, key: reference.key }),
     async readSecretUrl({ name, key }) {
       const secret = await labelled(name);
       const what = `Secret ${namespace}/${name}`;
-      const url = entryOf(secret.data, what, key);
+      const url = entryOf(secret.data, { what, key });
       const parsed = URL.canParse(url) ? new URL(url) : undefined;
       if (parsed === undefined || !['http:', 'https:'].includes(parsed.protocol))
         throw invalid(`${what}: its entry ${key} is not a URL of http or https`);
-      requireAllowed(secret, name, endpointOf(parsed), 'the host in its own URL');
+      requireAllowed(secret, { name, endpoint: endpointOf(parsed), whom: 'the host in its own URL' });
       return url;
     },
     async readConfigMapKey({ name, key }) {
       const configMap = await resolve({ kind: 'ConfigMap', namespace, name });
       if (configMap === undefined) throw invalid(`ConfigMap ${namespace}/${name} does not exist`);
-      return entryOf(configMap.data, `ConfigMap ${namespace}/${name}`, key);
+      return entryOf(configMap.data, { what: `ConfigMap ${namespace}/${name}`, key });
     },
   };
 }
 
-function entryOf(data: EntryData, what: string, key: string): string {
+function entryOf(data: EntryData, { what, key }: { what: string; key: string }): string {
   const text = entryText(data, key);
   if (text === undefined) throw invalid(`${what} has no entry ${key}, or an empty one`);
   return text;

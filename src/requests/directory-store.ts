@@ -168,13 +168,13 @@ class DirectoryStore implements RequestStore {
     const value = record?.deleting ? undefined : this.files.get(key)?.manifest.value;
     if (value === undefined) {
       // It is gone; of one that was never accepted nobody wants to know.
-      if (record !== undefined) await this.records.writeStatus(key, record.request.metadata, status);
+      if (record !== undefined) await this.records.writeStatus(record.request.metadata, status);
       return;
     }
     const { request } = reviseRequest(record?.request, value);
     if (request !== undefined) await this.records.keep(key, { request, cleanupPending: record?.cleanupPending ?? false, deleting: false });
     const [namespace = '', name = ''] = key.split('/');
-    await this.records.writeStatus(key, request?.metadata ?? { namespace, name }, status);
+    await this.records.writeStatus(request?.metadata ?? { namespace, name }, status);
   }
 
   async setCleanupPending(key: string, cleanupPending: boolean): Promise<void> {

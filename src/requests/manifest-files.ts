@@ -100,7 +100,7 @@ export class ManifestFiles {
 
   private async believe(name: string, file: WatchedFile, state: string): Promise<boolean> {
     try {
-      const text = await readUnchanged(this.options.directory, name, state);
+      const text = await readUnchanged(this.options.directory, { name, signature: state });
       if (text === undefined) return false;
       // More likely a full disk than a wish.
       if (text.trim() === '' && file.manifests.length > 0) throw new DiskliftError('InvalidRequest', `${name}: is empty`);
@@ -156,7 +156,7 @@ export class ManifestFiles {
     const { fileName, manifest } = entry;
     const file = path.join(this.options.directory, fileName);
     const believed = this.files.get(fileName)?.believed ?? '';
-    const text = await readUnchanged(this.options.directory, fileName, believed);
+    const text = await readUnchanged(this.options.directory, { name: fileName, signature: believed });
     if (text === undefined)
       throw new DiskliftError('InvalidRequest', `${fileName}: is being changed, so ${key} is not removed from it now`);
     const rest = withoutManifest(text, manifest.place);
@@ -164,7 +164,7 @@ export class ManifestFiles {
       await fs.unlink(file);
       this.files.delete(fileName);
     } else {
-      await writeFileAtomically(file, rest, (await fs.stat(file)).mode & 0o777);
+      await writeFileAtomically(file, { text: rest, mode: (await fs.stat(file)).mode & 0o777 });
       const state = await fileSignature(this.options.directory, fileName);
       const manifests = readManifests(rest, { fileName, note: () => {} });
       this.files.set(fileName, { state, sinceMs: this.options.clock.monotonicMs(), believed: state, manifests, isRead: true });
@@ -204,7 +204,7 @@ export class ManifestFiles {
   /** Half a password is worse than a late one. */
   private async readSettled(name: string): Promise<string | undefined> {
     const { directory, clock, settleMs } = this.options;
-    const read = (state: string | undefined) => (state === undefined ? undefined : readUnchanged(directory, name, state));
+    const read = (state: string | undefined) => (state === undefined ? undefined : readUnchanged(directory, { name, signature: state }));
     try {
       let state = await fileSignature(directory, name);
       if (state === this.files.get(name)?.believed) return await read(state);

@@ -41,7 +41,10 @@ export async function fileSignature(directory: string, name: string): Promise<st
  * @returns the text, or undefined where the file is another by now
  * @throws DiskliftError `InvalidRequest`
  */
-export async function readUnchanged(directory: string, name: string, signature: string): Promise<string | undefined> {
+export async function readUnchanged(
+  directory: string,
+  { name, signature }: { name: string; signature: string },
+): Promise<string | undefined> {
   try {
     await using handle = await openBeneath(directory, name);
     const isUnchanged = async () => signatureOf(await handle.stat({ bigint: true }), name) === signature;

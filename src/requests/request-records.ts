@@ -82,18 +82,19 @@ export class RequestRecords {
   }
 
   /** @param metadata of the request that the status is about */
-  async writeStatus(key: string, metadata: { name: string; namespace: string; uid?: string }, status: DiskExportStatus): Promise<void> {
+  async writeStatus(metadata: { name: string; namespace: string; uid?: string }, status: DiskExportStatus): Promise<void> {
     const { name, namespace, uid } = metadata;
     const document = { apiVersion: 'disklift.dev/v1alpha1', kind: 'DiskExport', metadata: { name, namespace, uid }, status };
     // Through JSON, which leaves out what is undefined.
-    await this.write((await this.namesOf(key)).status, stringify(JSON.parse(JSON.stringify(document)), { lineWidth: 0 }), STATUS_MODE);
+    const text = stringify(JSON.parse(JSON.stringify(document)), { lineWidth: 0 });
+    await this.write((await this.namesOf(keyOf(metadata))).status, { text, mode: STATUS_MODE });
   }
 
   async keep(key: string, record: RequestRecord): Promise<void> {
     const text = JSON.stringify(record);
     const isNew = JSON.stringify(this.records.get(key)) !== text;
     this.records.set(key, record);
-    if (isNew) await this.write((await this.namesOf(key)).accepted, text, ACCEPTED_MODE);
+    if (isNew) await this.write((await this.namesOf(key)).accepted, { text, mode: ACCEPTED_MODE });
   }
 
   /** For as long as this process lives; another may be the one that writes. */
@@ -109,9 +110,9 @@ export class RequestRecords {
     for (const name of [status, accepted]) await fs.rm(path.join(this.directory, name), { force: true });
   }
 
-  private async write(name: string, text: string, mode: number): Promise<void> {
+  private async write(name: string, content: { text: string; mode: number }): Promise<void> {
     try {
-      await writeFileAtomically(path.join(this.directory, name), text, mode);
+      await writeFileAtomically(path.join(this.directory, name), content);
     } catch (error) {
       // Whoever cannot keep the state of an export cannot run it; another process may.
       throw new DiskliftError('ExecutorLost', `${name}: cannot be written: ${errnoOf(error) ?? error}`, error);

@@ -39,7 +39,7 @@ export function validateDiskExport(value: unknown): DiskExport {
   if (unknown !== undefined) refuse({ field: unknown, message: 'is no known field' });
   const metadataFields = fields(metadata, 'metadata');
   refuseFirst(metadataBreaches(metadataFields));
-  const valid = conforming<DiskExportSpec>('spec', spec, specValidator(), SPEC_SCHEMA);
+  const valid = conforming<DiskExportSpec>(spec, { field: 'spec', schema: SPEC_SCHEMA, validate: specValidator() });
   refuseFirst(specBreaches(valid));
   return { apiVersion: API_VERSION, kind: 'DiskExport', metadata: completeMetadata(metadataFields), spec: valid };
 }
@@ -51,7 +51,7 @@ export function validateUpdate(old: DiskExport, value: DiskExport): void {
 
 /** @throws DiskliftError `InvalidRequest`, as {@link validateDiskExport} */
 export function validateStatus(value: unknown): DiskExportStatus {
-  return conforming<DiskExportStatus>('status', value, statusValidator(), STATUS_SCHEMA);
+  return conforming<DiskExportStatus>(value, { field: 'status', schema: STATUS_SCHEMA, validate: statusValidator() });
 }
 
 function refuse({ field, message }: Breach): never {
@@ -68,7 +68,15 @@ function fields(value: unknown, field: string): Fields {
   return value;
 }
 
-function conforming<T>(field: string, value: unknown, validate: ValidateFunction, schema: Fields): T {
+interface Expected {
+  /** For messages. */
+  field: string;
+  schema: Fields;
+  /** The schema, compiled. */
+  validate: ValidateFunction;
+}
+
+function conforming<T>(value: unknown, { field, schema, validate }: Expected): T {
   const copy = withoutNulls(structuredClone(fields(value, field)), schema);
   if (validate(copy)) return copy as T;
   return refuse(breachOf(field, validate.errors ?? []));

@@ -10,7 +10,7 @@ const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
  * Writes beside `file`, and renames when the bytes are on the disk. The name beside it is always the same: what a process that
  * was killed has left is written over by the next one.
  */
-export async function writeFileAtomically(file: string, text: string, mode: number): Promise<void> {
+export async function writeFileAtomically(file: string, { text, mode }: { text: string; mode: number }): Promise<void> {
   const directory = path.dirname(file);
   const beside = path.join(directory, `.${path.basename(file)}.tmp`);
   const handle = await fs.open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode);

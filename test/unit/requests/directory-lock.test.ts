@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { stringify } from 'yaml';
@@ -132,6 +132,20 @@ describe('directory lock', () => {
       assert.equal(lost?.reason.code, 'ExecutorLost');
       await assert.rejects(lock.confirm(), LOST);
     });
+
+  it('shows that its holder lives, and is missed by it without being asked for', async () => {
+    const hurried: Clock = { ...systemClock, delay: (delayMs, signal) => systemClock.delay(delayMs / 200, signal) };
+    const lock = new DirectoryLock(directory, hurried);
+    locks.push(lock);
+    const lost = (await lock.acquire()) as AbortSignal;
+    const file = path.join(directory, '.disklift-1.lock');
+    const before = statSync(file).mtimeMs;
+    while (statSync(file).mtimeMs === before) await delay(5);
+    assert.equal(lost.aborted, false);
+    writeFileSync(path.join(directory, '.disklift-2.lock'), '{}');
+    await once(lost, 'abort');
+    assert.equal(lost.reason.code, 'ExecutorLost');
+  });
 
   it('can be had again by who has lost it with the directory', async () => {
     const lock = newLock();
