@@ -1,5 +1,6 @@
 /** An image goes out up to its last bytes; those follow only when the source is known to be unchanged. */
 
+import { abortable } from '../common/abortable.ts';
 import { MIB } from '../common/bytes.ts';
 import { allocateIoBuffer } from '../common/io-buffer.ts';
 import type { VirtualImage } from '../image/contract.ts';
@@ -45,5 +46,5 @@ export async function sendUpToSeal({ image, context, startBytes = 0, write }: Se
       tail.set(chunk, at - tailStart);
       at += chunk.length;
     }
-  return { seal: await context.seal(), tail };
+  return { seal: await abortable(context.seal(), context.signal), tail };
 }

@@ -1,16 +1,16 @@
 /** One request that carries a whole image, to the answer. */
 
 import { abortable } from '../../common/abortable.ts';
-import { MIB } from '../../common/bytes.ts';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
-import { allocateIoBuffer } from '../../common/io-buffer.ts';
 import type { VirtualImage } from '../../image/contract.ts';
 import type { Seal, TransferContext } from '../contract.ts';
 import { networkError } from '../network-error.ts';
 import type { NetworkAccess } from '../policy/network-access.ts';
 import { openConnection } from '../policy/open-connection.ts';
 import type { ProxySettings } from '../policy/proxy-route.ts';
+import { sendUpToSeal } from '../send-up-to-seal.ts';
+import { withLimit } from '../with-limit.ts';
 import { Exchange } from './exchange.ts';
 import type { Answer } from './judge-answer.ts';
 import { openRequest, type RequestFacts } from './open-request.ts';
@@ -35,9 +35,6 @@ export interface Upload extends Omit<RequestFacts, 'sizeBytes'> {
   clock: Clock;
   limits: UploadLimits;
 }
-
-/** Held back until the seal: a body that lacks it is not complete, whatever the source has become. */
-const SEALED_TAIL_BYTES = 2 * MIB;
 
 /**
  * @returns the answer, and the seal when the body got as far
@@ -74,25 +71,14 @@ export async function sendUpload(upload: Upload): Promise<{ answer: Answer; seal
 
 /** Stops where the server has answered. @returns the seal, unless it stopped before it */
 async function sendBody(exchange: Exchange, { image, context }: Upload): Promise<Seal> {
-  const { signal } = context;
-  const tail = allocateIoBuffer(Math.min(SEALED_TAIL_BYTES, image.sizeBytes));
-  const tailStart = image.sizeBytes - tail.length;
   if (exchange.hasAnswered) return {};
-  for await (const chunk of image.stream({ end: tailStart, signal })) {
-    if (!(await exchange.write(chunk))) return {};
-    context.progress(exchange.writtenBytes);
-  }
-  let readBytes = 0;
-  for await (const chunk of image.stream({ start: tailStart, signal })) {
-    tail.set(chunk, readBytes);
-    readBytes += chunk.length;
-  }
-  const seal = await abortable(context.seal(), signal);
-  if (await exchange.write(tail)) {
+  const sealed = await sendUpToSeal({ image, context, write: (bytes) => exchange.write(bytes) });
+  if (sealed === undefined) return {};
+  if (await exchange.write(sealed.tail)) {
     exchange.end();
     context.progress(exchange.writtenBytes);
   }
-  return seal;
+  return sealed.seal;
 }
 
 /** Waits until the server has said 100, has answered, or has been silent for so long that it will not say it. */
@@ -107,23 +93,4 @@ async function leaveToSend({ continued, answered }: Exchange, { clock, context, 
 
 function isNetworkError(error: unknown): boolean {
   return !(error instanceof DiskliftError) && error instanceof Error && 'code' in error;
-}
-
-interface Limit {
-  limitMs: number;
-  message: string;
-  clock: Clock;
-  signal: AbortSignal;
-}
-
-async function withLimit<T>(promise: Promise<T>, { limitMs, message, clock, signal }: Limit): Promise<T> {
-  const stop = new AbortController();
-  const late = clock.delay(limitMs, stop.signal).then(() => {
-    throw new DiskliftError('DestinationUnreachable', `${message} (waited ${Math.round(limitMs / 1000)} s)`);
-  });
-  try {
-    return await abortable(Promise.race([promise, late]), signal);
-  } finally {
-    stop.abort(new DiskliftError('Cancelled', 'in time'));
-  }
 }
