@@ -10,7 +10,7 @@ import { metadataOf, retriesOf, type Transfer } from './transfer.ts';
 import { withRetries } from './with-retries.ts';
 
 /** For the answer of a request that was on its way when the export was cancelled: without it, nobody could abort the upload. */
-const GRACE_MS = 600;
+const GRACE_MS = 400;
 
 /**
  * @returns the id, when it has been saved

@@ -1,0 +1,177 @@
+import assert from 'node:assert/strict';
+import { DiskliftError } from '../../../../src/common/errors.ts';
+import { digestImage } from '../../../../src/image/digest.ts';
+import { NEVER, openImage } from '../../../helpers/image-in-process.ts';
+import { KEY, PART_BYTES, type S3Sending } from '../../../helpers/s3-export.ts';
+import type { Quirk } from '../../../helpers/s3-fake.ts';
+import { resumeOf, useS3Rig } from '../../../helpers/s3-rig.ts';
+import { createDisk } from '../../../helpers/sparse-disk.ts';
+
+const MIB = 1024 * 1024;
+
+describe('s3 target that tries again', () => {
+  const rig = useS3Rig();
+
+  describe('a part that fails', () => {
+    for (const does of [{ status: 503, code: 'SlowDown' }, { status: 500, code: 'InternalError' }, 'cut', 'lost'] as const)
+      it(`is sent again by itself: ${typeof does === 'string' ? does : does.code}`, async () => {
+        const sent = await rig.send({}, { operation: 'UploadPart', after: 1, times: 2, does });
+        rig.assertArrived(sent);
+        assert.equal(rig.fake.count('UploadPart'), rig.count() + 2);
+        assert.equal(rig.fake.count('CreateMultipartUpload'), 1);
+      });
+
+    it('is sent again when the server is silent', async () => {
+      const sent = await rig.send({ limits: { silentMs: 200 } }, { operation: 'UploadPart', after: 2, times: 1, does: 'hang' });
+      rig.assertArrived(sent);
+      assert.equal(rig.fake.count('UploadPart'), rig.count() + 1);
+    });
+
+    it('ends the attempt in the end, and its upload stays', async () => {
+      const { failure, saved } = await rig.send(
+        { limits: { tries: 3, backoffMs: 1 } },
+        { operation: 'UploadPart', after: 2, does: { status: 500, code: 'InternalError' } },
+      );
+      assert.deepEqual([failure?.code, failure?.retryable], ['DestinationRejected', true]);
+      assert.deepEqual([saved.length, rig.fake.store.uploads.size, rig.fake.store.objects.size], [1, 1, 0]);
+    });
+  });
+
+  describe('an upload whose name got lost', () => {
+    it('is found and dropped; others are left alone', async () => {
+      const other = { key: `${KEY}.old`, metadata: {} };
+      const [otherKey, older, used] = [
+        rig.fake.store.open(other),
+        rig.fake.store.open({ ...other, key: KEY }),
+        rig.fake.store.open({ ...other, key: KEY }),
+      ];
+      (rig.fake.store.uploads.get(older) ?? assert.fail()).madeMs -= 60_000;
+      rig.fake.store.uploads.get(used)?.parts.set(1, { body: Buffer.alloc(1), etag: '"x"' });
+      const { failure, saved } = await rig.send({}, { operation: 'CreateMultipartUpload', times: 2, does: 'lost' });
+      assert.equal(failure, undefined);
+      assert.equal(saved[0]?.id, 'upload-6');
+      assert.deepEqual([...rig.fake.store.uploads.keys()], [otherKey, older, used]);
+    });
+
+    it('does not keep the image from being sent where nobody may look', async () => {
+      const { failure } = await rig.send(
+        {},
+        { operation: 'CreateMultipartUpload', times: 1, does: 'lost' },
+        { operation: 'ListMultipartUploads', does: { status: 403, code: 'AccessDenied' } },
+      );
+      assert.equal(failure, undefined);
+      assert.ok(rig.fake.store.objects.get(KEY)?.body.equals(rig.expected));
+    });
+  });
+
+  describe('an answer that does not tell', () => {
+    const silent = { limits: { answerMs: 200, silentMs: 200 } };
+    for (const [does, sending, completes] of [
+      ['lost', {}, 1],
+      ['hang after', silent, 1],
+      ['hang', silent, 2],
+      ['cut', {}, 2],
+      ['error in 200', {}, 2],
+      [{ status: 503, code: 'SlowDown' }, {}, 2],
+    ] as const)
+      it(`to the last request: ${typeof does === 'string' ? does : does.code}`, async () => {
+        const sent = await rig.send(sending, { operation: 'CompleteMultipartUpload', times: 1, does });
+        rig.assertArrived(sent);
+        assert.deepEqual(
+          [rig.fake.count('CompleteMultipartUpload'), rig.fake.count('UploadPart'), sent.receipt?.proof, sent.seals],
+          [completes, rig.count(), 'etag', completes],
+        );
+      });
+
+    for (const [does, sending, puts] of [
+      ['lost', {}, 1],
+      ['hang after', silent, 1],
+      ['hang', silent, 2],
+      ['cut', {}, 2],
+      [{ status: 500, code: 'InternalError' }, {}, 2],
+    ] as const)
+      it(`to the only request: ${typeof does === 'string' ? does : does.code}`, async () => {
+        const sent = await rig.send({ ...sending, options: { partSizeBytes: 8 * MIB } }, { operation: 'PutObject', times: 1, does });
+        rig.assertArrived(sent);
+        assert.deepEqual([rig.fake.count('PutObject'), sent.receipt?.proof, sent.seals], [puts, 'etag', puts]);
+      });
+
+    it('is no answer to bytes that the server has not had', async () => {
+      await using large = await openImage(
+        await createDisk(rig.temp('large.img'), 24 * MIB, [{ offsetBytes: 0, lengthBytes: 24 * MIB, content: 'random' }]),
+      );
+      const { failure } = await rig.send(
+        { image: large.image, options: { partSizeBytes: 32 * MIB }, limits: { tries: 1 } },
+        { operation: 'PutObject', does: 'early answer' },
+      );
+      assert.match(failure?.message ?? '', /answered before it had all bytes/);
+      assert.equal(failure?.retryable, true);
+    });
+
+    it('is proven by what only this attempt knows where tags say nothing', async () => {
+      await rig.restart({ opaqueTags: true });
+      const sent = await rig.send({}, { operation: 'CompleteMultipartUpload', times: 1, does: 'lost' });
+      rig.assertArrived(sent);
+      assert.equal(sent.receipt?.proof, 'status');
+    });
+
+    it('is a failure as long as nothing proves the contrary, and the next attempt finds the object', async () => {
+      const nobodyLooks: Quirk = { operation: 'HeadObject', does: { status: 403, code: 'AccessDenied' } };
+      const first = await rig.send({}, { operation: 'CompleteMultipartUpload', times: 1, does: 'lost' }, nobodyLooks);
+      assert.deepEqual([first.failure?.code, first.failure?.retryable, first.receipt], ['DestinationRejected', true, undefined]);
+      const second = await rig.send({ context: { resume: resumeOf(first) } });
+      rig.assertArrived(second);
+      assert.equal(rig.fake.count('UploadPart'), 0);
+    });
+
+    it('asks the seal again before the object may come to be', async () => {
+      let asked = 0;
+      const seal = async () => {
+        asked += 1;
+        if (asked > 1) throw new DiskliftError('ExecutorLost', 'somebody else has the export');
+        return {};
+      };
+      const { failure } = await rig.send({ context: { seal } }, { operation: 'CompleteMultipartUpload', times: 1, does: 'cut' });
+      assert.equal(failure?.code, 'ExecutorLost');
+      assert.deepEqual([rig.fake.count('CompleteMultipartUpload'), rig.fake.store.objects.size], [1, 0]);
+    });
+
+    it('is no success when the tag is of other bytes', async () => {
+      for (const [operation, partSizeBytes] of [
+        ['CompleteMultipartUpload', PART_BYTES],
+        ['PutObject', 8 * MIB],
+      ] as const) {
+        const { failure } = await rig.send({ options: { partSizeBytes } }, { operation, does: 'wrong tag' });
+        assert.deepEqual([failure?.code, failure?.retryable], ['ChecksumMismatch', true]);
+      }
+    });
+  });
+
+  describe('whose SHA-256 object fails', () => {
+    for (const partSizeBytes of [PART_BYTES, 8 * MIB])
+      it(`repeats only that, parts of ${partSizeBytes}`, async () => {
+        const sending = (): Omit<Partial<S3Sending>, 'url'> => {
+          const { image, sha256 } = digestImage(rig.opened.image);
+          return {
+            image,
+            options: { partSizeBytes, sha256Object: true },
+            context: { seal: async () => ({ sha256: await sha256(NEVER) }) },
+          };
+        };
+        const whole = partSizeBytes === 8 * MIB;
+        const first = await rig.send(
+          { ...sending(), limits: { tries: 2, backoffMs: 1 } },
+          { operation: 'PutObject', after: whole ? 1 : 0, does: { status: 500, code: 'InternalError' } },
+        );
+        assert.deepEqual([first.failure?.retryable, first.receipt], [true, undefined]);
+        const base = sending();
+        const second = await rig.send({ ...base, context: { ...base.context, resume: first.saved.at(-1) } });
+        rig.assertArrived(second);
+        assert.deepEqual(
+          rig.fake.requests.filter(({ operation }) => ['PutObject', 'UploadPart'].includes(operation)).map(({ key }) => key),
+          [`${KEY}.sha256`],
+        );
+        assert.equal(second.receipt?.proof, 'etag');
+      });
+  });
+});
