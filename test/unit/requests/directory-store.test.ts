@@ -24,6 +24,8 @@ import { changed } from '../../fixtures/request-table.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 
 const SETTLE_MS = 150;
+/** Where a file must not be left alone for so long by accident, on a machine that is busy. */
+const LONG_SETTLE_MS = 1000;
 const LIMIT_MS = 5000;
 
 /** A store that is watched until the test ends, and what it has told. */
@@ -49,11 +51,11 @@ describe('directory store', () => {
     for (const watched of running.splice(0)) await watched.stop();
   });
 
-  function watch(): Watched {
+  function watch(settleMs = SETTLE_MS): Watched {
     const warnings: string[] = [];
     const seen = new Map<string, number>();
     const warn = (message: string) => void warnings.push(message);
-    const store = createDirectoryStore({ directory, clock: systemClock, warn, pollMs: 40, settleMs: SETTLE_MS });
+    const store = createDirectoryStore({ directory, clock: systemClock, warn, pollMs: 40, settleMs });
     const end = new AbortController();
     const ended = (async () => {
       for await (const key of store.watch(end.signal)) seen.set(key, (seen.get(key) ?? 0) + 1);
@@ -144,7 +146,7 @@ describe('directory store', () => {
     });
 
     it('takes a file that is written byte by byte when it is done, and not before', async () => {
-      const { store, seen, warnings } = watch();
+      const { store, seen, warnings } = watch(LONG_SETTLE_MS);
       const text = manifest('slow', { 'spec.backoffLimit': 12 });
       const file = path.join(directory, 'slow.yaml');
       for (const byte of text) {
@@ -158,22 +160,22 @@ describe('directory store', () => {
     });
 
     it('does not mind editors that delete and rename', async () => {
-      const watched = watch();
+      const watched = watch(LONG_SETTLE_MS);
       await accepted(watched);
       const { store, seen } = watched;
       const file = path.join(directory, 'a.yaml');
       for (let round = 0; round < 5; round += 1) {
         renameSync(file, `${file}~`);
-        await delay(SETTLE_MS / 4);
+        await delay(50);
         put('.a.yaml.swp', 'half');
         renameSync(path.join(directory, '.a.yaml.swp'), file);
         put('a.yaml', manifest('a'));
         unlinkSync(`${file}~`);
         assert.equal(requestOf(await store.get('vms/a')).status?.phase, 'Streaming');
-        await delay(SETTLE_MS / 4);
+        await delay(50);
       }
       renameSync(file, path.join(directory, 'other-name.yaml'));
-      await aWhile();
+      await delay(LONG_SETTLE_MS * 1.5);
       assert.equal(seen.get('vms/a'), 1, 'the request has not changed at any time');
       assert.equal(requestOf(await store.get('vms/a')).status?.phase, 'Streaming');
     });
@@ -489,11 +491,11 @@ describe('directory store', () => {
     });
 
     it('waits for one that is being written', async () => {
-      const { store } = watch();
+      const { store } = watch(LONG_SETTLE_MS);
       const text = secret('whole');
       put('s.yaml', text.slice(0, -4));
       const resolved = store.resolve(REFERENCE);
-      await delay(SETTLE_MS / 2);
+      await delay(50);
       put('s.yaml', text);
       assert.equal((await resolved)?.data.token?.toString(), 'whole');
     });
