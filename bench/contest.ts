@@ -15,6 +15,8 @@ export interface Contestant {
   rounds?: number;
   /** Longer runs are ended and counted as this long. */
   limitSeconds?: number;
+  /** The seconds that count, out of what it has said on standard error, where they are not those of the whole process. */
+  secondsIn?: (stderr: string) => number;
 }
 
 export interface Result {
@@ -37,7 +39,10 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? (sorted[middle] as number) : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
 }
 
-function runOnce({ line, prepare, limitSeconds }: Contestant, memoryFile: string): { seconds: number; limited: boolean; peakMib?: number } {
+function runOnce(
+  { line, prepare, limitSeconds, secondsIn }: Contestant,
+  memoryFile: string,
+): { seconds: number; limited: boolean; peakMib?: number } {
   if (prepare !== undefined) spawnSync('bash', ['-c', prepare], { stdio: 'ignore' });
   rmSync(memoryFile, { force: true });
   const measured = line.replaceAll('@', existsSync(GNU_TIME) ? `${GNU_TIME} -f %M -o '${memoryFile}' ` : '');
@@ -52,10 +57,11 @@ function runOnce({ line, prepare, limitSeconds }: Contestant, memoryFile: string
       ...limit,
     },
   );
-  const seconds = (performance.now() - startMs) / 1000;
-  const limited = limitSeconds !== undefined && seconds >= limitSeconds - 0.5;
+  const wholeSeconds = (performance.now() - startMs) / 1000;
+  const limited = limitSeconds !== undefined && wholeSeconds >= limitSeconds - 0.5;
   if (!limited && status !== 0) throw new Error(`${line}\nfailed: ${error ?? stderr}`);
   const peakKib = existsSync(memoryFile) ? Number.parseInt(readFileSync(memoryFile, 'utf8'), 10) : Number.NaN;
+  const seconds = secondsIn === undefined ? wholeSeconds : secondsIn(`${stderr}`);
   return { seconds, limited, ...(Number.isNaN(peakKib) ? {} : { peakMib: peakKib / 1024 }) };
 }
 

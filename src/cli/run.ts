@@ -1,14 +1,16 @@
 /** The command line: arguments in, exit code out. Every failure is one line on standard error. */
 
 import { setMaxListeners } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
 import { createSemaphore } from '../common/semaphore.ts';
 import { loadLibc } from '../native/libc.ts';
 import type { CommandContext } from './context.ts';
+import { addExportCommand } from './export.ts';
 import { addMeasureCommand } from './measure.ts';
+import { packageVersion } from './package-version.ts';
 import { addReceiveCommand } from './receive.ts';
+import { addSidecarCommand } from './sidecar.ts';
 import { addStreamCommand } from './stream.ts';
 
 const EXIT_DONE = 0;
@@ -70,12 +72,9 @@ function createProgram(context: CommandContext): Command {
   addStreamCommand(program, context);
   addMeasureCommand(program, context);
   addReceiveCommand(program, context);
+  addExportCommand(program, context);
+  addSidecarCommand(program, context);
   return program;
-}
-
-function packageVersion(): string {
-  const file = new URL('../../package.json', import.meta.url);
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }
 
 function printLine(message: string): void {

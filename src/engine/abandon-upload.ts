@@ -15,7 +15,7 @@ const LIMIT_MS = 8000;
 export async function abandonUpload(
   state: DiskState,
   target: ExportTarget,
-  { clock, keeper }: Pick<EngineContext, 'clock' | 'keeper'>,
+  { clock, keeper, observer }: Pick<EngineContext, 'clock' | 'keeper' | 'observer'>,
 ): Promise<void> {
   const { upload } = state;
   if (upload === undefined) return;
@@ -32,5 +32,5 @@ export async function abandonUpload(
     done.abort(new DiskliftError('Cancelled', 'done'));
   }
   delete state.upload;
-  await keeper.save();
+  observer.onChange?.(state);
 }

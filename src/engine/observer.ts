@@ -17,10 +17,12 @@ export interface DiskState {
   virtualBytes?: number;
   /** In the last scan. */
   scannedBytes: number;
-  /** Known once the disk has been scanned, as `metadataBytes` and `map` are. */
+  /** Known once the disk has been scanned, as `metadataBytes`, `clusters` and `map` are. */
   imageBytes?: number;
   /** The part of the image in front of its data. */
   metadataBytes?: number;
+  clusters?: PreparedImage['layout']['map']['clusters'];
+  /** Absent for a disk that another process has scanned. */
   map?: PreparedImage['layout']['map'];
   /** In the current attempt. */
   sentBytes: number;
@@ -32,6 +34,31 @@ export interface DiskState {
   failure?: DiskliftError;
 }
 
+export interface ClusterCounts {
+  total: number;
+  /** The scan has decided what they are, from a hole or from their bytes. */
+  scanned: number;
+  /** Left out of the image: holes and zeros. */
+  skipped: number;
+  /** Clusters of data that were sent in the current attempt. */
+  written: number;
+  /** Clusters of metadata that were sent in the current attempt. */
+  writtenMetadata: number;
+}
+
+/** How many clusters of a disk have been scanned, skipped and written so far: the numbers of the status and of the metrics. */
+export function countClusters(disk: DiskState): ClusterCounts {
+  const { clusterSizeBytes, virtualBytes = 0, scannedBytes, sentBytes, metadataBytes = 0, clusters } = disk;
+  return {
+    total: Math.ceil(virtualBytes / clusterSizeBytes),
+    // Only the last cluster of a disk may be a part of one.
+    scanned: scannedBytes === virtualBytes ? Math.ceil(scannedBytes / clusterSizeBytes) : Math.floor(scannedBytes / clusterSizeBytes),
+    skipped: (clusters?.hole ?? 0) + (clusters?.zero ?? 0),
+    written: Math.floor(Math.max(0, sentBytes - metadataBytes) / clusterSizeBytes),
+    writtenMetadata: Math.floor(Math.min(sentBytes, metadataBytes) / clusterSizeBytes),
+  };
+}
+
 /** Must neither throw nor take long: the export waits for it. */
 export interface ExportObserver {
   /** The phase is another, or a size has become known. */
@@ -41,3 +68,12 @@ export interface ExportObserver {
   /** An attempt has failed and another will follow in `delayMs`. */
   onRetry?(disk: DiskState, failure: DiskliftError, delayMs: number): void;
 }
+
+/** Follows one export from its beginning to its end. */
+export interface ExportWatcher {
+  observer: ExportObserver;
+  /** Called once. With Pending, another process will go on with the export. */
+  end(result: ExportEnd): void;
+}
+
+export type ExportEnd = Extract<Phase, 'Succeeded' | 'Failed' | 'Cancelled' | 'Pending'>;

@@ -51,6 +51,8 @@ class DiskRun {
   private readonly state: DiskState;
   private readonly context: EngineContext;
   private kept: Prepared | undefined;
+  /** Of the last attempt. */
+  private target: ExportTarget | undefined;
 
   constructor(plan: DiskPlan, rules: DiskRules, state: DiskState, context: EngineContext) {
     this.plan = plan;
@@ -122,6 +124,7 @@ class DiskRun {
     });
     state.imageBytes = prepared.image.sizeBytes;
     state.metadataBytes = prepared.layout.dataOffset;
+    state.clusters = prepared.layout.map.clusters;
     state.map = prepared.layout.map;
     const digested = this.rules.checksum === 'SHA256' ? digestImage(prepared.image) : undefined;
     return { prepared, digested };
@@ -133,6 +136,7 @@ class DiskRun {
     state.sentBytes = 0;
     this.enter('Streaming');
     const target = await plan.createTarget();
+    this.target = target;
     // Parts of another image: of the disk before it changed, or of other options.
     if (state.upload !== undefined && state.upload.fingerprint !== prepared.image.fingerprint) await abandonUpload(state, target, context);
     state.receipt = await target.send(digested?.image ?? prepared.image, {
@@ -156,6 +160,9 @@ class DiskRun {
         return sha256 === undefined ? {} : { sha256 };
       },
     });
+    // Whatever the target has told of its progress: all of it has arrived.
+    state.sentBytes = state.imageBytes ?? state.sentBytes;
+    context.observer.onProgress?.(state);
   }
 
   private async backOff(failure: DiskliftError): Promise<void> {
@@ -176,11 +183,23 @@ class DiskRun {
     this.enter(failure.code === 'Cancelled' ? 'Cancelled' : 'Failed');
     if (state.upload === undefined) return;
     try {
-      await abandonUpload(state, await plan.createTarget(), context);
+      await this.abandon();
     } catch (error) {
       if (!(error instanceof DiskliftError)) throw error;
       // The disk has ended, whatever becomes of it; `upload` tells what is still there.
       context.warn(`${plan.path}: an upload is left at the destination: ${error.message}`);
+    }
+  }
+
+  /** What a request refers to may have gone with it, its credentials among them: then those of the last attempt have to do. */
+  private async abandon(): Promise<void> {
+    const { plan, state, context, target } = this;
+    try {
+      await abandonUpload(state, await plan.createTarget(), context);
+    } catch (error) {
+      const isCredential = error instanceof DiskliftError && error.code === 'CredentialsInvalid';
+      if (!isCredential || target === undefined) throw error;
+      await abandonUpload(state, target, context);
     }
   }
 

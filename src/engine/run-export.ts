@@ -2,7 +2,7 @@
 
 import { DiskliftError } from '../common/errors.ts';
 import type { EngineContext } from './context.ts';
-import type { DiskState } from './observer.ts';
+import type { DiskState, ExportEnd } from './observer.ts';
 import { isFinal } from './phases.ts';
 import { type DiskPlan, type DiskRules, runDisk } from './run-disk.ts';
 
@@ -16,7 +16,7 @@ export interface ExportPlan extends DiskRules {
 
 export interface ExportResult {
   /** Pending: this executor was lost, and the export has not ended. */
-  phase: 'Succeeded' | 'Failed' | 'Cancelled' | 'Pending';
+  phase: ExportEnd;
   disks: readonly DiskState[];
   /** Why it did not succeed: of the first disk that did not. */
   failure?: DiskliftError;
@@ -39,7 +39,7 @@ export async function runExport(plan: ExportPlan, context: EngineContext): Promi
 }
 
 /** A disk of which nothing has been done. */
-function newDiskState({ path, qcow2 }: Pick<DiskPlan, 'path' | 'qcow2'>): DiskState {
+export function newDiskState({ path, qcow2 }: Pick<DiskPlan, 'path' | 'qcow2'>): DiskState {
   return { path, clusterSizeBytes: qcow2.clusterSizeBytes, phase: 'Pending', attempts: 0, scannedBytes: 0, sentBytes: 0 };
 }
 

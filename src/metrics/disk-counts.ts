@@ -1,6 +1,6 @@
 /** From how far a disk is to how much was done since it was last looked at. Counters only grow; a state begins anew with each attempt. */
 
-import type { DiskState } from '../engine/observer.ts';
+import { countClusters, type DiskState } from '../engine/observer.ts';
 
 interface DiskProgress {
   scannedClusters: number;
@@ -32,19 +32,17 @@ export function createDiskCounts(): DiskCounts {
 
   return {
     advance(state) {
-      const { clusterSizeBytes, virtualBytes, scannedBytes, sentBytes, metadataBytes = 0, map } = state;
+      const { sentBytes, map } = state;
+      const counts = countClusters(state);
       // Clusters that are known because another scan has found them: each scan decides anew.
       const found = map === counted ? undefined : map?.clusters;
       counted = map;
-      // Only the last cluster of a disk may be a part of one.
-      const scannedClusters =
-        scannedBytes === virtualBytes ? Math.ceil(scannedBytes / clusterSizeBytes) : Math.floor(scannedBytes / clusterSizeBytes);
       return {
-        scannedClusters: scanned(scannedClusters),
+        scannedClusters: scanned(counts.scanned),
         skippedHoles: found?.hole ?? 0,
         skippedZeros: found?.zero ?? 0,
-        writtenData: data(Math.floor(Math.max(0, sentBytes - metadataBytes) / clusterSizeBytes)),
-        writtenMetadata: metadata(Math.floor(Math.min(sentBytes, metadataBytes) / clusterSizeBytes)),
+        writtenData: data(counts.written),
+        writtenMetadata: metadata(counts.writtenMetadata),
         sentBytes: sent(sentBytes),
       };
     },

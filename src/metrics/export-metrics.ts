@@ -2,7 +2,7 @@
 
 import type { Registry } from 'prom-client';
 import type { Clock } from '../common/clock.ts';
-import type { DiskState, ExportObserver } from '../engine/observer.ts';
+import type { DiskState, ExportWatcher } from '../engine/observer.ts';
 import { DESTINATIONS, RESULTS } from './catalogue.ts';
 import { createRegistry } from './create-registry.ts';
 import { createDiskCounts, type DiskCounts } from './disk-counts.ts';
@@ -13,30 +13,37 @@ export interface ObservedExport {
   destination: (typeof DESTINATIONS)[number];
 }
 
-export interface ExportMeter {
-  observer: ExportObserver;
-  /** The export has ended here; with Pending another process will go on with it. */
-  end(result: (typeof RESULTS)[number] | 'Pending'): void;
-  /** Removes the export's own series. Whoever scrapes must have had the time to see the last values. */
-  forget(): void;
-}
-
 export interface ExportMetrics {
   registry: Registry;
   /** An export begins. */
-  begin(observed: ObservedExport): ExportMeter;
+  begin(observed: ObservedExport): ExportWatcher;
 }
 
-export function createExportMetrics({ version, clock }: { version: string; clock: Clock }): ExportMetrics {
+export interface ExportMetricsOptions {
+  version: string;
+  clock: Clock;
+  /** How long the series of an export stay when it has ended: whoever scrapes must have had the time to see the last values. */
+  retentionMs: number;
+  /** Aborted when nobody will ask any more. */
+  signal: AbortSignal;
+}
+
+export function createExportMetrics({ version, clock, retentionMs, signal }: ExportMetricsOptions): ExportMetrics {
   const { registry, metrics } = createRegistry();
   metrics.buildInfo.set({ version }, 1);
   metrics.active.set(0);
   // A series that appears with its first failure has no rate that an alert could see.
   for (const destination of DESTINATIONS) for (const result of RESULTS) metrics.exports.inc({ destination, result }, 0);
 
-  function begin({ namespace, name, destination }: ObservedExport): ExportMeter {
+  /** Exports that have ended and whose series are still there, by namespace and name. */
+  const ended = new Map<string, { forget(): void }>();
+
+  function begin({ namespace, name, destination }: ObservedExport): ExportWatcher {
+    const key = `${namespace}/${name}`;
     const startMs = clock.monotonicMs();
     const counted = new Map<string, DiskCounts>();
+    // The same export once more: its series begin anew, and nothing may remove them half way.
+    ended.get(key)?.forget();
     metrics.active.inc();
 
     const labelsOf = (disk: string) => ({ export_namespace: namespace, export: name, disk });
@@ -67,20 +74,34 @@ export function createExportMetrics({ version, clock }: { version: string; clock
       },
       end(result) {
         metrics.active.dec();
+        keepForAWhile();
         if (result === 'Pending') return;
         metrics.exports.inc({ destination, result });
         metrics.duration.observe({ destination, result }, (clock.monotonicMs() - startMs) / 1000);
       },
-      forget() {
-        for (const disk of counted.keys()) {
-          const labels = labelsOf(disk);
-          for (const reason of ['hole', 'zero']) metrics.skippedClusters.remove({ ...labels, reason });
-          for (const kind of ['data', 'metadata']) metrics.writtenClusters.remove({ ...labels, kind });
-          for (const metric of [metrics.scannedClusters, metrics.sentBytes, metrics.progressRatio, metrics.lastProgress])
-            metric.remove(labels);
-        }
-      },
     };
+
+    function keepForAWhile(): void {
+      const entry = { forget };
+      ended.set(key, entry);
+      clock.delay(retentionMs, signal).then(
+        () => {
+          if (ended.get(key) === entry) forget();
+        },
+        () => {},
+      );
+    }
+
+    function forget(): void {
+      ended.delete(key);
+      for (const disk of counted.keys()) {
+        const labels = labelsOf(disk);
+        for (const reason of ['hole', 'zero']) metrics.skippedClusters.remove({ ...labels, reason });
+        for (const kind of ['data', 'metadata']) metrics.writtenClusters.remove({ ...labels, kind });
+        for (const metric of [metrics.scannedClusters, metrics.sentBytes, metrics.progressRatio, metrics.lastProgress])
+          metric.remove(labels);
+      }
+    }
   }
 
   return { registry, begin };

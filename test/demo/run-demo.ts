@@ -1,51 +1,95 @@
-/** `make demo`: a disk with a file system, a hole and written zeros becomes qcow2, and qemu-img proves it. */
+/**
+ * `make demo`: a volume with two disks goes to an HTTP server, to an S3 server and to `disklift receive`, each by a request
+ * that a sidecar finds in a directory. qemu-img proves what arrived.
+ */
 
-import { execFileSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { cpSync, mkdirSync, mkdtempSync, openSync, rmSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import type { DiskExportStatus } from '../../src/requests/disk-export.ts';
+import { credentialsSecret, diskExport } from '../helpers/manifest.ts';
+import { apply, type Sidecar, startSidecar, waitForStatus } from '../helpers/sidecar.ts';
+import { buildVolume } from './build-volume.ts';
+import { startHttpStore } from './http-store.ts';
+import { startS3Store } from './s3-store.ts';
 
-const ROOT = path.join(import.meta.dirname, '..', '..');
-const MIB = 1024 * 1024;
-const FILE_SYSTEM_BYTES = 256 * MIB;
-const ZEROS = { offsetBytes: 512 * MIB, lengthBytes: 128 * MIB };
-const DISK_BYTES = 1024 * MIB;
+const BIN = path.join(import.meta.dirname, '..', '..', 'src', 'bin.ts');
 
 const directory = mkdtempSync(path.join(os.tmpdir(), 'disklift-demo-'));
-const disk = path.join(directory, 'disk.img');
-const image = path.join(directory, 'disk.qcow2');
-
-function createDisk(): void {
-  const files = path.join(directory, 'files');
-  mkdirSync(files);
-  cpSync(path.join(ROOT, 'src'), path.join(files, 'src'), { recursive: true });
-  writeFileSync(path.join(files, 'database'), randomBytes(96 * MIB));
-  writeFileSync(disk, '');
-  truncateSync(disk, FILE_SYSTEM_BYTES);
-  execFileSync('mke2fs', ['-q', '-t', 'ext4', '-d', files, disk], { env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` } });
-  truncateSync(disk, DISK_BYTES);
-  const descriptor = openSync(disk, 'r+');
-  const zeros = Buffer.alloc(MIB);
-  for (let done = 0; done < ZEROS.lengthBytes; done += MIB) writeSync(descriptor, zeros, 0, MIB, ZEROS.offsetBytes + done);
-}
+const at = (name: string) => path.join(directory, name);
 
 function show(line: string): void {
   console.log(`$ ${line}`);
-  const shown = line.replace(/^disklift/, `'${process.execPath}' '${path.join(ROOT, 'src', 'bin.ts')}'`);
+  const shown = line.replace(/^disklift/, `'${process.execPath}' '${BIN}'`);
   execFileSync('bash', ['-o', 'pipefail', '-c', shown], { cwd: directory, stdio: ['ignore', 'inherit', 'inherit'] });
 }
 
+async function startReceiver(file: string) {
+  const child = spawn(process.execPath, [BIN, 'receive', '--listen', '127.0.0.1:0', '--output', file], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  const [line] = (await once(child.stderr, 'data')) as [Buffer];
+  const port = Number(/:(\d+)\s*$/.exec(line.toString().trim())?.[1]);
+  return { port, exited: once(child, 'exit'), kill: () => child.kill() };
+}
+
+function tellStatus(name: string, { phase, message, disks = [] }: DiskExportStatus): void {
+  console.log(`${name}: ${phase}, ${message}`);
+  for (const { path: disk, location, clusters, sha256 } of disks)
+    console.log(`  ${disk} -> ${location}\n    clusters: ${JSON.stringify(clusters)}\n    sha256:   ${sha256}`);
+  if (phase !== 'Succeeded') throw new Error(`${name} has not succeeded`);
+}
+
+async function tellMetrics(sidecar: Sidecar): Promise<void> {
+  const metrics = await sidecar.metrics();
+  const wanted = /^disklift_((scanned|skipped|written)_clusters_total|sent_bytes_total|exports_total.*Succeeded)/;
+  console.log('\n$ curl http://127.0.0.1:9474/metrics      (of that, what tells of clusters and results)');
+  for (const [series, value] of metrics) if (wanted.test(series) && value > 0) console.log(`${series} ${value}`);
+  console.log('');
+}
+
+async function runDemo(): Promise<void> {
+  console.log('A volume with two disks, one of 1 GiB: a file system, 128 MiB of written zeros, the rest holes.\n');
+  buildVolume(at('volume'));
+  show('disklift measure volume/system.img');
+  for (const name of ['http', 'requests']) mkdirSync(at(name));
+  await using http = await startHttpStore(at('http'));
+  await using s3 = await startS3Store(at('s3'));
+  const receiver = await startReceiver(at('received.qcow2'));
+  const { accessKeyId, secretAccessKey } = s3.keys;
+  const keys = credentialsSecret('keys', { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey });
+  const s3Destination = {
+    endpoint: s3.url,
+    bucket: s3.bucket,
+    key: '{name}-{disk}.qcow2',
+    forcePathStyle: true,
+    credentialsSecretRef: { name: 'keys' },
+  };
+  const oneDisk = { source: { persistentVolumeClaim: { claimName: 'claim' }, disks: [{ path: 'system.img' }] } };
+
+  console.log(`\nA sidecar on a directory of requests; one goes to an HTTP server, one to ${s3.what}, one to disklift receive.\n`);
+  await using sidecar = await startSidecar({ requests: at('requests'), volumes: [`claim=${at('volume')}`] });
+  await apply(at('requests'), diskExport('to-http', { http: { url: `${http.url}/{disk}.qcow2` } }));
+  await apply(at('requests'), diskExport('to-s3', { s3: s3Destination }), keys);
+  await apply(at('requests'), diskExport('to-tcp', { tcp: { host: '127.0.0.1', port: receiver.port, protocol: 'Acknowledged' } }, oneDisk));
+  try {
+    for (const name of ['to-http', 'to-s3', 'to-tcp']) tellStatus(name, await waitForStatus(at('requests'), name));
+  } finally {
+    receiver.kill();
+  }
+  await receiver.exited;
+  await tellMetrics(sidecar);
+  for (const disk of ['system', 'data'])
+    for (const image of [`http/${disk}.qcow2`, path.relative(directory, s3.fetch(`to-s3-${disk}.qcow2`))])
+      show(`qemu-img compare -f raw -F qcow2 volume/${disk}.img ${image}`);
+  show('qemu-img check received.qcow2');
+  show('qemu-img compare -f raw -F qcow2 volume/system.img received.qcow2');
+}
+
 try {
-  console.log('A disk of 1 GiB: an ext4 file system with files in the first 256 MiB, 128 MiB of written zeros, the rest a hole.\n');
-  createDisk();
-  show('disklift measure disk.img');
-  const startMs = performance.now();
-  show('disklift stream disk.img | cat > disk.qcow2');
-  const seconds = (performance.now() - startMs) / 1000;
-  console.log(`${statSync(image).size} bytes arrived in ${seconds.toFixed(2)} s\n`);
-  show('qemu-img check disk.qcow2');
-  show('qemu-img compare -f raw -F qcow2 disk.img disk.qcow2');
+  await runDemo();
 } finally {
   rmSync(directory, { recursive: true, force: true });
 }

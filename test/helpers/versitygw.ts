@@ -16,19 +16,21 @@ export const VERSITYGW_KEYS = { accessKeyId: 'versity-access', secretAccessKey: 
 export interface Versitygw extends AsyncDisposable {
   url: string;
   port: number;
+  pid: number;
   /** Where an object lies as a file. */
   objectPath(bucket: string, key: string): string;
 }
 
-function programPath(): string {
+/** Where the program is, or would be. */
+export function versitygwPath(): string {
   const cache = process.env.XDG_CACHE_HOME ?? path.join(os.homedir(), '.cache');
   return path.join(cache, 'disklift', `versitygw-${VERSION}`, 'versitygw');
 }
 
 /** Skips a suite with one loud line where versitygw was not built; fails it in CI. Call it in `before`. */
 export function requireVersitygw(context: Mocha.Context): void {
-  if (existsSync(programPath())) return;
-  const problem = `${programPath()} is not there; make judges builds it where Go is`;
+  if (existsSync(versitygwPath())) return;
+  const problem = `${versitygwPath()} is not there; make judges builds it where Go is`;
   if (process.env.CI) assert.fail(`tests with versitygw cannot run: ${problem}`);
   console.error(`    SKIPPED: tests with versitygw: ${problem}`);
   context.skip();
@@ -40,12 +42,13 @@ export async function startVersitygw(directory: string, ...buckets: string[]): P
   const port = await freePort();
   const { accessKeyId, secretAccessKey } = VERSITYGW_KEYS;
   const args = ['--access', accessKeyId, '--secret', secretAccessKey, '--port', `127.0.0.1:${port}`, '--quiet', 'posix', directory];
-  const child = spawn(programPath(), args, { stdio: 'ignore' });
+  const child = spawn(versitygwPath(), args, { stdio: 'ignore' });
   const exited = once(child, 'exit');
   await answering(port, exited);
   return {
     url: `http://127.0.0.1:${port}`,
     port,
+    pid: child.pid as number,
     objectPath: (bucket, key) => path.join(directory, bucket, key),
     async [Symbol.asyncDispose]() {
       child.kill();

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { DiskliftError } from '../../../src/common/errors.ts';
 import { runExport } from '../../../src/engine/run-export.ts';
 import { METRICS } from '../../../src/metrics/catalogue.ts';
@@ -25,13 +26,27 @@ describe('export metrics', () => {
   const temp = useTempDir();
   let clock: TestClock;
   let metrics: ExportMetrics;
+  /** Ends the time for which the series of the n-th export stay. */
+  let forget: (() => Promise<void>)[];
   beforeEach(() => {
     clock = createTestClock();
-    metrics = createExportMetrics({ version: '1.2.3', clock });
+    forget = [];
+    metrics = createExportMetrics({ version: '1.2.3', clock: { ...clock, delay: delayUntilTold }, retentionMs: 900_000, signal: NEVER });
   });
 
+  function delayUntilTold(delayMs: number): Promise<void> {
+    assert.equal(delayMs, 900_000);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    forget.push(async () => {
+      resolve();
+      await promise;
+      await nextTurn();
+    });
+    return promise;
+  }
+
   /** Runs an export of one disk: 33 clusters of data, 16 of zeros, the rest holes, and a last cluster that is a part of one. */
-  async function run(send: ExportTarget['send'], forget = false) {
+  async function run(send: ExportTarget['send']) {
     const file = await createDisk(temp('a.img'), 8 * MIB + 1000, [
       { offsetBytes: MIB, lengthBytes: 2 * MIB, content: 'random' },
       { offsetBytes: 4 * MIB, lengthBytes: MIB, content: 'zeros' },
@@ -50,7 +65,6 @@ describe('export metrics', () => {
       { signal: NEVER, keeper: NO_KEEPER, clock, random: () => 0.5, warn: assert.fail, observer: meter.observer },
     );
     meter.end(phase);
-    if (forget) meter.forget();
     return { phase, imageBytes: disks[0]?.imageBytes as number };
   }
 
@@ -112,13 +126,30 @@ describe('export metrics', () => {
   });
 
   it('forget an export, and keep the totals', async () => {
-    await run(arrive, true);
+    await run(arrive);
+    await forget[0]?.();
     const names = [...(await scrape(metrics)).keys()];
     assert.deepEqual(
       names.filter((name) => name.includes('nightly')),
       [],
     );
     assert.ok(names.includes('disklift_exports_total{destination="HTTP",result="Succeeded"}'));
+  });
+
+  it('keep the series of an export that was begun once more', async () => {
+    await run(arrive);
+    const { imageBytes } = await run(arrive);
+    await forget[0]?.();
+    assert.equal((await scrape(metrics)).get(series('sent_bytes_total')), imageBytes, 'of the second alone');
+    await forget[1]?.();
+    assert.equal((await scrape(metrics)).get(series('sent_bytes_total')), undefined);
+  });
+
+  it('count no end of an export that another process goes on with', async () => {
+    metrics.begin(OBSERVED).end('Pending');
+    const values = await scrape(metrics);
+    assert.equal(values.get('disklift_exports_active'), 0);
+    for (const [name, value] of values) if (name.startsWith('disklift_exports_total')) assert.equal(value, 0, name);
   });
 
   it('are named as Prometheus asks for', () => {

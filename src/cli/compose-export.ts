@@ -1,0 +1,82 @@
+/** From a DiskExport to what the engine runs: its disks on a volume of this machine, and how each is sent. */
+
+import { MIB } from '../common/bytes.ts';
+import type { Clock } from '../common/clock.ts';
+import { DiskliftError } from '../common/errors.ts';
+import type { DiskPlan } from '../engine/run-disk.ts';
+import type { ExportPlan } from '../engine/run-export.ts';
+import type { Verify } from '../image/prepare-image.ts';
+import type { DiskExport } from '../requests/disk-export.ts';
+import { requireDistinct } from '../requests/placeholders.ts';
+import { quantityBytes } from '../requests/rules.ts';
+import { openDisk } from '../sources/open-disk.ts';
+import { diskPath, findDisks, requireRaw } from '../sources/volume.ts';
+import { composeTarget, destinationOf, type TargetEnvironment } from './compose-target.ts';
+import type { CommandContext } from './context.ts';
+
+export interface ExportEnvironment extends TargetEnvironment {
+  /** Where each claim is mounted, or its block device. */
+  volumes: ReadonlyMap<string, string>;
+  context: CommandContext;
+  clock: Clock;
+}
+
+/** Buffers in flight of the whole process: eight parts of 16 MiB, or fewer larger ones. */
+export const BUDGET_BYTES = 128 * MIB;
+
+/** As many as a status can tell of. */
+const MOST_DISKS = 64;
+
+/** Why an export cannot be run here, or undefined when it can. */
+export function refusalOf({ spec }: DiskExport, { volumes }: Pick<ExportEnvironment, 'volumes'>): string | undefined {
+  const { claimName } = spec.source.persistentVolumeClaim;
+  if (volumes.has(claimName)) return undefined;
+  return `no process serves the claim ${claimName}; give its place by --volume ${claimName}=PATH`;
+}
+
+/** @throws DiskliftError when there is no such volume or disk, or when two disks would go to the same place */
+export async function composePlan(request: DiskExport, environment: ExportEnvironment): Promise<ExportPlan> {
+  const { source, checksum, backoffLimit, activeDeadlineSeconds } = request.spec;
+  const volumePath = environment.volumes.get(source.persistentVolumeClaim.claimName);
+  if (volumePath === undefined) throw new DiskliftError('SourceNotFound', refusalOf(request, environment) ?? '');
+  const disks = source.disks ?? (await findDisks(volumePath)).map((path) => ({ path, format: 'Auto' as const }));
+  if (disks.length > MOST_DISKS)
+    throw new DiskliftError(
+      'InvalidRequest',
+      `the volume has ${disks.length} disks, and one export takes ${MOST_DISKS} at most: name them in spec.source.disks`,
+    );
+  requireDistinct(disks.map(({ path }) => ({ disk: path, destination: destinationOf(request, path) })));
+  return {
+    checksum,
+    backoffLimit,
+    activeDeadlineSeconds,
+    disks: disks.map((disk) => composeDisk(request, { ...disk, volumePath }, environment)),
+  };
+}
+
+type Disk = NonNullable<DiskExport['spec']['source']['disks']>[number] & { volumePath: string };
+
+function composeDisk(request: DiskExport, { path, format, volumePath }: Disk, environment: ExportEnvironment): DiskPlan {
+  const { clusterSize, version, refcountBits, zeroDetection } = request.spec.image;
+  return {
+    path,
+    qcow2: { clusterSizeBytes: quantityBytes(clusterSize), version, refcountBits },
+    zeroDetection: zeroDetection === 'Content' ? 'content' : 'extents',
+    verify: verifyOf(request),
+    async openSource() {
+      const file = await diskPath(volumePath, path);
+      if (format === 'Auto') await requireRaw(file, path);
+      else if (format !== 'Raw')
+        throw new DiskliftError('FormatUnsupported', `${path}: disks of format ${format} cannot be read yet; raw disks can`);
+      return openDisk(file, environment.context);
+    },
+    createTarget: () => composeTarget(request, path, environment),
+  };
+}
+
+/** A disk that may be in use is verified like one that has no times, where the scan reads it at all. */
+function verifyOf({ spec: { source, image } }: DiskExport): Verify {
+  if (source.verify === 'Always') return 'always';
+  if (source.verify === 'Never') return 'never';
+  return source.inUse === 'Allow' && image.zeroDetection === 'Content' ? 'always' : 'auto';
+}

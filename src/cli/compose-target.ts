@@ -1,0 +1,163 @@
+/** From the destination of a request to a target, with the Secrets and ConfigMaps that it refers to. */
+
+import type { ByteBudget } from '../common/byte-budget.ts';
+import type { Clock } from '../common/clock.ts';
+import { DiskliftError } from '../common/errors.ts';
+import type { ProxyEnvironment } from '../config/proxy-environment.ts';
+import { type Endpoint, endpointOf } from '../requests/allowed-hosts.ts';
+import type { RequestStore } from '../requests/contract.ts';
+import { type CredentialReader, createCredentialReader } from '../requests/credentials.ts';
+import type { CaBundleReference, DiskExport, HttpDestination, S3Destination, TcpDestination, TlsSpec } from '../requests/disk-export.ts';
+import { expandPlaceholders, expandUrl, placeholderValues } from '../requests/placeholders.ts';
+import { quantityBytes } from '../requests/rules.ts';
+import { httpHeaders, s3Credentials, tlsClientCertificate } from '../requests/secret-data.ts';
+import type { ExportTarget } from '../targets/contract.ts';
+import { createHttpTarget } from '../targets/http/http-target.ts';
+import type { NetworkAccess } from '../targets/policy/network-access.ts';
+import { createTcpTarget } from '../targets/tcp/tcp-target.ts';
+import type { TlsMaterial } from '../targets/tls-material.ts';
+
+export interface TargetEnvironment {
+  resolve: RequestStore['resolve'];
+  access: NetworkAccess;
+  proxy: ProxyEnvironment;
+  clock: Clock;
+  random(): number;
+  /** Of the process, for buffers in flight. */
+  budget: ByteBudget;
+  /** Whether S3 may use what the environment of the process has. */
+  allowAmbientCredentials: boolean;
+}
+
+/** Where a disk goes, as text: two disks for which it is the same would overwrite one another. */
+export function destinationOf(request: DiskExport, diskPath: string): string {
+  const { http, s3, tcp } = request.spec.destination;
+  const values = placeholderValues(request, diskPath);
+  if (http?.url !== undefined) return expandUrl(http.url, values);
+  // What a Secret holds is not read before it is needed, so it counts as one place.
+  if (http?.urlSecretRef !== undefined) return `the URL in ${http.urlSecretRef.name}/${http.urlSecretRef.key}`;
+  if (s3 !== undefined) return `s3://${s3.bucket}/${expandPlaceholders(s3.key, values)}`;
+  if (tcp === undefined) throw new DiskliftError('InvalidRequest', 'spec.destination names no destination');
+  // A receiver that acknowledges is told which disk it gets.
+  return `${tcp.host}:${tcp.port}${tcp.protocol === 'Acknowledged' ? ` for ${diskPath}` : ''}`;
+}
+
+/** @throws DiskliftError `InvalidRequest`, `CredentialsInvalid`, `DestinationNotAllowed` */
+export async function composeTarget(request: DiskExport, diskPath: string, environment: TargetEnvironment): Promise<ExportTarget> {
+  const { http, s3, tcp } = request.spec.destination;
+  const { namespace } = request.metadata;
+  const credentials = createCredentialReader({ resolve: environment.resolve, namespace });
+  const disk: DiskDestination = { request, diskPath, environment, credentials };
+  if (http !== undefined) return composeHttp(http, disk);
+  if (s3 !== undefined) return composeS3(s3, disk);
+  if (tcp !== undefined) return composeTcp(tcp, disk);
+  throw new DiskliftError('InvalidRequest', 'spec.destination names no destination');
+}
+
+interface DiskDestination {
+  request: DiskExport;
+  diskPath: string;
+  environment: TargetEnvironment;
+  credentials: CredentialReader;
+}
+
+async function composeHttp(spec: HttpDestination, disk: DiskDestination): Promise<ExportTarget> {
+  const { credentials, environment } = disk;
+  const { method, ifNoneMatch, headersSecretRef } = spec;
+  const url = await urlOf(spec, disk);
+  const endpoint = endpointOf(new URL(url));
+  return createHttpTarget({
+    url,
+    method,
+    ifNoneMatch,
+    ...(headersSecretRef === undefined ? {} : { headers: httpHeaders(await credentials.readSecret(headersSecretRef, endpoint)) }),
+    tls: await tlsOf(spec.tls, endpoint, credentials),
+    clock: environment.clock,
+    access: environment.access,
+    proxy: environment.proxy,
+  });
+}
+
+async function urlOf({ url, urlSecretRef }: HttpDestination, { request, diskPath, credentials }: DiskDestination): Promise<string> {
+  const template = url ?? (urlSecretRef === undefined ? undefined : await credentials.readSecretUrl(urlSecretRef));
+  if (template === undefined) throw new DiskliftError('InvalidRequest', 'spec.destination.http names no URL');
+  return expandUrl(template, placeholderValues(request, diskPath));
+}
+
+async function composeS3(spec: S3Destination, { request, diskPath, environment, credentials }: DiskDestination): Promise<ExportTarget> {
+  const { createS3Target } = await import('../targets/s3/s3-target.ts');
+  const { endpoint, region, bucket, forcePathStyle, partSize, concurrency, checksum, sha256Object, credentialsSecretRef } = spec;
+  const server = endpointOf(new URL(endpoint ?? `https://s3.${region}.amazonaws.com`));
+  if (credentialsSecretRef === undefined && !environment.allowAmbientCredentials)
+    throw new DiskliftError(
+      'CredentialsInvalid',
+      `s3://${bucket}: the request has no credentialsSecretRef, and the sidecar may not use its own (allowAmbientCredentials)`,
+    );
+  return createS3Target({
+    ...(endpoint === undefined ? {} : { endpoint }),
+    region,
+    bucket,
+    key: expandPlaceholders(spec.key, placeholderValues(request, diskPath)),
+    forcePathStyle,
+    ...(partSize === undefined ? {} : { partSizeBytes: quantityBytes(partSize) }),
+    concurrency,
+    checksum,
+    sha256Object,
+    ...(credentialsSecretRef === undefined
+      ? {}
+      : { credentials: rememberLast(async () => s3Credentials(await credentials.readSecret(credentialsSecretRef, server))) }),
+    tls: await tlsOf(spec.tls, server, credentials),
+    access: environment.access,
+    clock: environment.clock,
+    random: environment.random,
+    budget: environment.budget,
+  });
+}
+
+/**
+ * Reads anew at each call; where that fails, gives what it gave before. A Secret that is deleted while an upload is open would
+ * otherwise leave the upload there for ever. Lives no longer than the target.
+ */
+function rememberLast<T>(read: () => Promise<T>): () => Promise<T> {
+  let last: T | undefined;
+  return async () => {
+    try {
+      last = await read();
+    } catch (error) {
+      if (last === undefined) throw error;
+    }
+    return last;
+  };
+}
+
+async function composeTcp(spec: TcpDestination, { request, diskPath, environment, credentials }: DiskDestination): Promise<ExportTarget> {
+  const { host, port, protocol, tls } = spec;
+  return createTcpTarget({
+    host,
+    port,
+    protocol,
+    ...(tls === undefined ? {} : { tls: await tlsOf(tls, { hostname: host, port }, credentials) }),
+    access: environment.access,
+    clock: environment.clock,
+    exportUid: request.metadata.uid,
+    disk: diskPath,
+  });
+}
+
+async function tlsOf(spec: TlsSpec | undefined, endpoint: Endpoint, credentials: CredentialReader): Promise<TlsMaterial> {
+  if (spec === undefined) return {};
+  const { caBundleRef, clientCertificateSecretRef, serverName } = spec;
+  return {
+    ...(caBundleRef === undefined ? {} : { ca: await caOf(caBundleRef, endpoint, credentials) }),
+    ...(clientCertificateSecretRef === undefined
+      ? {}
+      : tlsClientCertificate(await credentials.readSecret(clientCertificateSecretRef, endpoint))),
+    ...(serverName === undefined ? {} : { serverName }),
+  };
+}
+
+async function caOf({ configMap, secret, key }: CaBundleReference, endpoint: Endpoint, credentials: CredentialReader): Promise<string> {
+  if (configMap !== undefined) return credentials.readConfigMapKey({ name: configMap, key });
+  if (secret !== undefined) return credentials.readSecretKey({ name: secret, key }, endpoint);
+  throw new DiskliftError('InvalidRequest', 'caBundleRef names neither a ConfigMap nor a Secret');
+}

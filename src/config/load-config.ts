@@ -1,0 +1,94 @@
+/** Settings from their defaults, a file, the environment and flags; what stands later wins. */
+
+import { readFileSync } from 'node:fs';
+import convict from 'convict';
+import { parse } from 'yaml';
+import { DiskliftError } from '../common/errors.ts';
+import { environmentVariableOf, SETTINGS, type Setting, type SettingKey } from './settings.ts';
+
+type ValueOf<D> = D extends readonly unknown[] ? readonly string[] : D extends number ? number : D extends boolean ? boolean : string;
+
+export type Config = { readonly [Key in SettingKey]: ValueOf<(typeof SETTINGS)[Key]['default']> };
+
+export interface ConfigInput {
+  /** YAML or JSON with settings by their keys. */
+  file?: string | undefined;
+  /** By key, as the user gave them. */
+  flags: Readonly<Partial<Record<SettingKey, unknown>>>;
+  /** The process's own when left out. */
+  environment?: Readonly<Record<string, string | undefined>>;
+}
+
+/** @throws DiskliftError `InvalidRequest` that names the setting */
+export function loadConfig({ file, flags, environment = process.env }: ConfigInput): Config {
+  const schema = Object.fromEntries(
+    Object.entries(SETTINGS as Record<string, Setting>).map(([key, setting]) => [
+      key,
+      { doc: setting.text, default: setting.default, format: formatOf(setting), env: environmentVariableOf(key) },
+    ]),
+  );
+  const config = convict(schema as convict.Schema<Config>, { args: [], env: { ...environment } as NodeJS.ProcessEnv });
+  try {
+    const inFile = file === undefined ? {} : readSettings(file);
+    // convict lets the environment win over what is loaded; only a file is loaded before, and flags are set last.
+    config.load(inFile as Partial<Config>);
+    for (const [key, value] of Object.entries(flags)) if (value !== undefined) config.set(key as SettingKey, value as never);
+    config.validate({ allowed: 'strict' });
+  } catch (error) {
+    if (error instanceof DiskliftError) throw error;
+    throw new DiskliftError('InvalidRequest', `configuration: ${(error as Error).message.trim().replaceAll('\n', '; ')}`, error);
+  }
+  return config.getProperties();
+}
+
+function formatOf({ format }: Setting): unknown {
+  if (format === 'list') return LIST;
+  if (format === 'switch') return Boolean;
+  if (format === 'seconds') return 'nat';
+  if (format === 'count') return COUNT;
+  return format === 'text' ? String : format;
+}
+
+/** At least one. */
+const COUNT = 'disklift-count';
+
+convict.addFormat({
+  name: COUNT,
+  validate(value: unknown) {
+    if (!Number.isSafeInteger(value) || (value as number) < 1) throw new Error('must be a whole number of 1 or more');
+  },
+  coerce: (value: unknown) => (typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value),
+});
+
+/** Several values: an array in a file, separated by commas in the environment. */
+const LIST = 'disklift-list';
+
+convict.addFormat({
+  name: LIST,
+  validate(value: unknown) {
+    if (!Array.isArray(value) || value.some((each) => typeof each !== 'string')) throw new Error('must be a list of texts');
+  },
+  coerce: (value: unknown) =>
+    typeof value === 'string'
+      ? value
+          .split(',')
+          .map((each) => each.trim())
+          .filter((each) => each !== '')
+      : value,
+});
+
+function readSettings(file: string): object {
+  let value: unknown;
+  try {
+    value = parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    throw new DiskliftError('InvalidRequest', `${file}: ${(error as Error).message.split('\n')[0]}`, error);
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new DiskliftError('InvalidRequest', `${file}: settings are expected, each as "key: value"`);
+  // convict takes the members of an object for settings beneath it, and says nothing where there are none.
+  for (const [key, each] of Object.entries(value))
+    if (typeof each === 'object' && !Array.isArray(each))
+      throw new DiskliftError('InvalidRequest', `${file}: ${key}: a value or a list is expected`);
+  return value;
+}

@@ -1,0 +1,95 @@
+/**
+ * The settings of `disklift sidecar`, each declared once. From its key follow its flag and its environment variable:
+ * `maxConcurrentExports`, `--max-concurrent-exports`, `DISKLIFT_MAX_CONCURRENT_EXPORTS`. docs/configuration.md is made from this.
+ */
+
+export interface Setting<T = unknown> {
+  /** One sentence for people. */
+  text: string;
+  default: T;
+  /** What the value is: for the flag's help and the table. */
+  value: string;
+  /** A format of convict, or the values that are allowed. */
+  format: 'count' | 'seconds' | 'port' | 'list' | 'switch' | 'text' | readonly string[];
+  /** Of an empty default: what it means. */
+  absent?: string;
+}
+
+export const SETTINGS = {
+  requests: {
+    text: 'Directory of DiskExport manifests to run; the status of each is written beside it as NAME.status.yaml.',
+    default: '',
+    value: 'DIR',
+    format: 'text',
+    absent: 'none',
+  },
+  volume: {
+    text: 'A claim and where it is mounted, or its block device. Repeat the flag, or separate by commas, for several.',
+    default: [] as string[],
+    value: 'NAME=PATH',
+    format: 'list',
+    absent: 'none',
+  },
+  maxConcurrentExports: {
+    text: 'Exports that run at a time; others wait for their turn.',
+    default: 2,
+    value: 'N',
+    format: 'count',
+  },
+  allowDestination: {
+    text: 'Host name (*.example for all beneath), address or CIDR that the default denials do not hold for. Repeatable.',
+    default: [] as string[],
+    value: 'HOST',
+    format: 'list',
+    absent: 'none',
+  },
+  denyDestination: {
+    text: 'The same, never to be reached; stronger than what is allowed. Repeatable.',
+    default: [] as string[],
+    value: 'HOST',
+    format: 'list',
+    absent: 'loopback, link-local and metadata addresses are denied anyway',
+  },
+  allowAmbientCredentials: {
+    text: "Whether S3 exports that name no Secret may use the credentials of the sidecar's own environment.",
+    default: false,
+    value: '',
+    format: 'switch',
+  },
+  listenHost: {
+    text: 'Address that /metrics, /livez and /readyz are served at.',
+    default: '0.0.0.0',
+    value: 'ADDRESS',
+    format: 'text',
+  },
+  listenPort: {
+    text: 'Port that /metrics, /livez and /readyz are served at; 0 takes any that is free.',
+    default: 9474,
+    value: 'PORT',
+    format: 'port',
+  },
+  seriesRetentionSeconds: {
+    text: 'How long the metrics of an export stay when it has ended, in seconds.',
+    default: 900,
+    value: 'SECONDS',
+    format: 'seconds',
+  },
+  logLevel: {
+    text: 'What is logged to standard error.',
+    default: 'info',
+    value: 'LEVEL',
+    format: ['debug', 'info', 'warn', 'error', 'silent'],
+  },
+} as const satisfies Record<string, Setting>;
+
+export type SettingKey = keyof typeof SETTINGS;
+
+/** `maxConcurrentExports` is `--max-concurrent-exports`. */
+export function flagOf(key: string): string {
+  return `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+/** `maxConcurrentExports` is `DISKLIFT_MAX_CONCURRENT_EXPORTS`. */
+export function environmentVariableOf(key: string): string {
+  return `DISKLIFT_${key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
+}

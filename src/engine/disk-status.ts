@@ -1,0 +1,79 @@
+/** One disk's part of the status: written from its state, and read back by whoever goes on with it. */
+
+import { DiskliftError, type ErrorCode } from '../common/errors.ts';
+import type { DiskExportStatus, DiskStatus } from '../requests/disk-export.ts';
+import { countClusters, type DiskState } from './observer.ts';
+import type { Phase } from './phases.ts';
+
+export function diskStatusOf(disk: DiskState): DiskStatus {
+  const { path, phase, virtualBytes, imageBytes, sentBytes, attempts, receipt, failure, upload } = disk;
+  return {
+    path,
+    format: 'Raw',
+    phase,
+    ...(virtualBytes === undefined ? {} : { virtualBytes }),
+    ...(imageBytes === undefined ? {} : { imageBytes }),
+    sentBytes,
+    attempts,
+    ...(virtualBytes === undefined ? {} : { clusters: clusterStatusOf(disk) }),
+    ...(receipt === undefined ? {} : receiptFacts(receipt)),
+    ...(failure === undefined || phase === 'Succeeded' ? {} : { reason: failure.code, message: failure.message }),
+    ...(upload === undefined ? {} : { upload: { id: upload.id, partSize: upload.partSizeBytes, fingerprint: upload.fingerprint } }),
+  };
+}
+
+function clusterStatusOf(disk: DiskState): NonNullable<DiskStatus['clusters']> {
+  const { total, scanned, skipped, written } = countClusters(disk);
+  return { total, scanned, skipped, written };
+}
+
+function receiptFacts({ location, etag, sha256 }: NonNullable<DiskState['receipt']>) {
+  return { location, ...(etag === undefined ? {} : { etag }), ...(sha256 === undefined ? {} : { sha256 }) };
+}
+
+const ACTIVE: ReadonlySet<string | undefined> = new Set(['Scanning', 'Streaming', 'Verifying'] satisfies Phase[]);
+
+/**
+ * The state that a disk is in when another process has written its status: an end is an end, and everything else is to be
+ * begun again, with what the destination holds of it. The attempt that was under way does not count.
+ */
+export function restoreDiskState(fresh: DiskState, status: DiskExportStatus | undefined): DiskState {
+  const disk = status?.disks?.find(({ path }) => path === fresh.path);
+  if (disk === undefined) return fresh;
+  const { phase, attempts = 0, upload, virtualBytes, imageBytes } = disk;
+  const restored: DiskState = {
+    ...fresh,
+    attempts: ACTIVE.has(phase) ? Math.max(0, attempts - 1) : attempts,
+    ...(upload === undefined ? {} : { upload: { id: upload.id, partSizeBytes: upload.partSize, fingerprint: upload.fingerprint } }),
+  };
+  const sizes = {
+    ...(virtualBytes === undefined ? {} : { virtualBytes, scannedBytes: virtualBytes }),
+    ...(imageBytes === undefined ? {} : { imageBytes }),
+  };
+  if (phase === 'Succeeded') return { ...restored, ...sizes, ...arrived(disk, fresh) };
+  if (phase === 'Failed' || phase === 'Cancelled') {
+    const { reason = phase === 'Failed' ? 'DestinationUnreachable' : 'Cancelled', message = phase } = disk;
+    return { ...restored, ...sizes, phase, sentBytes: disk.sentBytes ?? 0, failure: new DiskliftError(reason as ErrorCode, message) };
+  }
+  return restored;
+}
+
+function arrived(
+  { imageBytes = 0, clusters, location = '', etag, sha256 }: DiskStatus,
+  { clusterSizeBytes }: DiskState,
+): Partial<DiskState> {
+  return {
+    phase: 'Succeeded',
+    sentBytes: imageBytes,
+    // What is no data is metadata.
+    metadataBytes: imageBytes - (clusters?.written ?? 0) * clusterSizeBytes,
+    ...(clusters === undefined ? {} : { clusters: { total: clusters.total, data: clusters.written, hole: clusters.skipped, zero: 0 } }),
+    receipt: {
+      location,
+      sizeBytes: imageBytes,
+      ...(etag === undefined ? {} : { etag }),
+      ...(sha256 === undefined ? {} : { sha256 }),
+      proof: sha256 === undefined ? 'status' : 'digest',
+    },
+  };
+}

@@ -1,0 +1,137 @@
+/** From how far an export is to the status that people read. Pure. */
+
+import { formatBytes } from '../common/bytes.ts';
+import type { DiskliftError } from '../common/errors.ts';
+import { setCondition } from '../requests/conditions.ts';
+import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
+import { diskStatusOf } from './disk-status.ts';
+import type { DiskState, ExportEnd } from './observer.ts';
+import { isFinal, type Phase } from './phases.ts';
+
+export interface ExportFacts {
+  request: DiskExport;
+  disks: readonly DiskState[];
+  /** There when the export has ended here. */
+  end?: { phase: ExportEnd; failure?: DiskliftError | undefined } | undefined;
+  /** Milliseconds since the epoch, of the first claim. */
+  startMs: number;
+  nowMs: number;
+  executor?: DiskExportStatus['executor'];
+}
+
+/** @param previous what stands there now: a condition that stays as it is keeps its time */
+export function exportStatusOf(facts: ExportFacts, previous: DiskExportStatus | undefined): DiskExportStatus {
+  const { request, disks, end, startMs, nowMs, executor } = facts;
+  const { generation: observedGeneration } = request.metadata;
+  const summary = summaryOf(facts);
+  const isOver = end !== undefined && end.phase !== 'Pending';
+  let { conditions = [] } = previous ?? {};
+  for (const condition of conditionsOf(facts, summary)) conditions = setCondition(conditions, condition, { observedGeneration, nowMs });
+  return {
+    ...(observedGeneration === undefined ? {} : { observedGeneration }),
+    phase: summary.phase,
+    message: summary.message,
+    destination: destinationKind(request),
+    conditions,
+    startTime: timestamp(startMs),
+    ...(isOver ? { completionTime: previous?.completionTime ?? timestamp(nowMs) } : {}),
+    attempts: disks.reduce((sum, { attempts }) => sum + attempts, 0),
+    ...(executor === undefined ? {} : { executor }),
+    progress: progressOf(disks, summary.phase),
+    disks: disks.map(diskStatusOf),
+  };
+}
+
+export function destinationKind({ spec }: DiskExport): 'HTTP' | 'S3' | 'TCP' {
+  const { http, s3 } = spec.destination;
+  return http !== undefined ? 'HTTP' : s3 !== undefined ? 'S3' : 'TCP';
+}
+
+/** RFC 3339 in whole seconds, as Kubernetes writes times. */
+export function timestamp(timeMs: number): string {
+  return new Date(timeMs).toISOString().replace(/\.\d+Z$/, 'Z');
+}
+
+interface Summary {
+  phase: Phase;
+  reason: string;
+  message: string;
+}
+
+function summaryOf({ disks, end }: ExportFacts): Summary {
+  if (end !== undefined && end.phase !== 'Pending') return { phase: end.phase, ...endOf(disks, end) };
+  const disk = disks.find(({ phase }) => !isFinal(phase));
+  if (disk === undefined) return { phase: 'Pending', reason: 'Claimed', message: 'looking for the disks' };
+  const { phase, failure, path, attempts } = disk;
+  if (phase === 'Pending') {
+    if (failure === undefined) return { phase, reason: 'Claimed', message: `${path}: about to begin` };
+    return { phase, reason: failure.code, message: `${path}: attempt ${attempts} failed and will be made again: ${failure.message}` };
+  }
+  const doing = { Scanning: 'is scanned', Streaming: 'is sent', Verifying: 'is verified' }[phase as 'Scanning'];
+  return { phase, reason: phase === 'Scanning' ? 'Scanning' : 'Streaming', message: `${path}: ${doing} (attempt ${attempts})` };
+}
+
+function endOf(disks: readonly DiskState[], { phase, failure }: NonNullable<ExportFacts['end']>): Omit<Summary, 'phase'> {
+  if (phase === 'Succeeded') {
+    const bytes = disks.reduce((sum, { sentBytes }) => sum + sentBytes, 0);
+    return {
+      reason: 'Completed',
+      message: `${disks.length === 1 ? '1 disk has' : `${disks.length} disks have`} arrived, ${formatBytes(bytes)}`,
+    };
+  }
+  const failed = disks.filter((disk) => disk.phase !== 'Succeeded').map(({ path }) => path);
+  const which = disks.length > 1 && failed.length > 0 ? ` (not arrived: ${failed.join(', ')})` : '';
+  return { reason: failure?.code ?? phase, message: `${failure?.message ?? phase}${which}` };
+}
+
+type ConditionChange = Parameters<typeof setCondition>[1];
+
+function conditionsOf({ disks, end }: ExportFacts, { phase, reason, message }: Summary): ConditionChange[] {
+  const isOver = end !== undefined && end.phase !== 'Pending';
+  return [
+    { type: 'Succeeded', status: isOver ? (phase === 'Succeeded' ? 'True' : 'False') : 'Unknown', reason, message },
+    { type: 'Finished', status: isOver ? 'True' : 'False', reason, message },
+    { type: 'Progressing', status: isOver ? 'False' : 'True', reason, message },
+    { type: 'SourceReady', ...sourceReadyOf(disks, isOver) },
+  ];
+}
+
+/** Failures that say something of the source. */
+const SOURCE_CODE = /^(Source|FormatUnsupported|InUse|ImageTooLarge)/;
+
+function sourceReadyOf(disks: readonly DiskState[], isOver: boolean): Omit<ConditionChange, 'type'> {
+  const failure = disks.find((disk) => disk.phase !== 'Succeeded' && SOURCE_CODE.test(disk.failure?.code ?? ''))?.failure;
+  if (failure !== undefined) return { status: 'False', reason: failure.code, message: failure.message };
+  const isScanned = disks.length > 0 && disks.every(({ imageBytes }) => imageBytes !== undefined);
+  if (isScanned) return { status: 'True', reason: 'Completed', message: 'every disk has been scanned' };
+  return {
+    status: 'Unknown',
+    reason: isOver ? 'Completed' : 'Scanning',
+    message: isOver ? 'not every disk was scanned' : 'not every disk has been scanned yet',
+  };
+}
+
+function progressOf(disks: readonly DiskState[], phase: Phase): NonNullable<DiskExportStatus['progress']> {
+  const sum = (of: (disk: DiskState) => number | undefined) => disks.reduce((total, disk) => total + (of(disk) ?? 0), 0);
+  const sentBytes = sum((disk) => disk.sentBytes);
+  const shares = sum(({ imageBytes, sentBytes: sent }) => (imageBytes ? sent / imageBytes : 0));
+  // 100 is for what has arrived: bytes that were sent may still be refused.
+  const percent = phase === 'Succeeded' ? 100 : disks.length === 0 ? 0 : Math.min(99, Math.floor((100 * shares) / disks.length));
+  return {
+    percent,
+    virtualBytes: sum((disk) => disk.virtualBytes),
+    imageBytes: sum((disk) => disk.imageBytes),
+    sentBytes,
+    skippedBytes: sum(({ clusters, clusterSizeBytes }) => ((clusters?.hole ?? 0) + (clusters?.zero ?? 0)) * clusterSizeBytes),
+    written: quantity(sentBytes),
+  };
+}
+
+/** As Kubernetes writes sizes: 1.3Gi. */
+function quantity(bytes: number): string {
+  return bytes === 0
+    ? '0'
+    : formatBytes(bytes)
+        .replace(' ', '')
+        .replace(/i?B$/, (unit) => (unit === 'iB' ? 'i' : ''));
+}

@@ -1,0 +1,46 @@
+/** The status of a request that nobody works on. */
+
+import { setCondition } from '../requests/conditions.ts';
+import type { StoredRequest } from '../requests/contract.ts';
+import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
+import { destinationKind, timestamp } from './export-status.ts';
+
+interface Idle {
+  message: string;
+  nowMs: number;
+}
+
+/** Nobody has begun. */
+export function waitingStatusOf(request: DiskExport, { message, nowMs }: Idle): DiskExportStatus {
+  const { generation: observedGeneration } = request.metadata;
+  const waiting = { reason: 'Unclaimed', message };
+  return {
+    ...(observedGeneration === undefined ? {} : { observedGeneration }),
+    phase: 'Pending',
+    message,
+    destination: destinationKind(request),
+    conditions: setCondition(
+      setCondition([], { type: 'Succeeded', status: 'Unknown', ...waiting }, { observedGeneration, nowMs }),
+      { type: 'Finished', status: 'False', ...waiting },
+      { observedGeneration, nowMs },
+    ),
+  };
+}
+
+/** It cannot be done as it stands. @returns undefined when the status says so already, or tells of an export that has been */
+export function invalidStatusOf(
+  { message, status }: Extract<StoredRequest, { kind: 'invalid' }>,
+  nowMs: number,
+): DiskExportStatus | undefined {
+  const isOfAnExport = status?.startTime !== undefined;
+  if (isOfAnExport || status?.message === message) return undefined;
+  let { conditions = [] } = status ?? {};
+  const invalid = { reason: 'InvalidRequest', message };
+  for (const [type, state] of [
+    ['Succeeded', 'False'],
+    ['Finished', 'True'],
+    ['Progressing', 'False'],
+  ] as const)
+    conditions = setCondition(conditions, { type, status: state, ...invalid }, { nowMs });
+  return { phase: 'Failed', message, conditions, completionTime: timestamp(nowMs) };
+}

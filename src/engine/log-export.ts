@@ -1,0 +1,35 @@
+/** One export in the log: a line an event, none a cluster. */
+
+import type { Logger } from '../common/logger.ts';
+import type { DiskExport } from '../requests/disk-export.ts';
+import { destinationKind } from './export-status.ts';
+import type { DiskState, ExportWatcher } from './observer.ts';
+
+export function logExport(logger: Logger, request: DiskExport): ExportWatcher {
+  const { name, namespace, uid } = request.metadata;
+  const log = logger.child({ namespace, export: name, uid });
+  const phases = new Map<string, string>();
+  log.info({ destination: destinationKind(request) }, 'export claimed');
+
+  function onChange(disk: DiskState): void {
+    const { path, phase, attempts, virtualBytes, imageBytes, receipt, failure } = disk;
+    if (phases.get(path) === phase) return;
+    phases.set(path, phase);
+    const facts = { disk: path, attempt: attempts };
+    if (phase === 'Scanning') log.info(facts, 'scan begins');
+    else if (phase === 'Streaming') log.info({ ...facts, virtualBytes, imageBytes, clusters: disk.clusters }, 'transfer begins');
+    else if (phase === 'Succeeded')
+      log.info({ ...facts, location: receipt?.location, imageBytes, sha256: receipt?.sha256 }, 'disk has arrived');
+    else if (phase === 'Failed' || phase === 'Cancelled')
+      log.error({ ...facts, reason: failure?.code, error: failure?.message }, 'disk has not arrived');
+  }
+
+  return {
+    observer: {
+      onChange,
+      onRetry: ({ path, attempts }, { code, message }, delayMs) =>
+        log.warn({ disk: path, attempt: attempts, reason: code, error: message, delayMs }, 'attempt failed and will be made again'),
+    },
+    end: (phase) => log.info({ phase }, phase === 'Pending' ? 'export left to another process' : 'export has ended'),
+  };
+}

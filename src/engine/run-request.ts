@@ -1,0 +1,181 @@
+/** One claimed request, from its plan to its final status. */
+
+import { throwIfAborted } from '../common/abortable.ts';
+import { DiskliftError } from '../common/errors.ts';
+import type { RequestEvent } from '../requests/contract.ts';
+import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
+import type { EngineContext } from './context.ts';
+import { restoreDiskState } from './disk-status.ts';
+import { exportStatusOf, timestamp } from './export-status.ts';
+import type { DiskState, ExportEnd, ExportObserver, ExportWatcher } from './observer.ts';
+import { type ExportPlan, newDiskState, runExport } from './run-export.ts';
+import { createStatusWriter } from './status-writer.ts';
+
+export interface RequestRun extends Pick<EngineContext, 'signal' | 'clock' | 'random' | 'warn'> {
+  /** With the status that somebody else may have left. */
+  request: DiskExport;
+  executor?: DiskExportStatus['executor'];
+  /** Finds the disks and what is needed to send them. @throws DiskliftError when that cannot be */
+  plan(): Promise<ExportPlan>;
+  watchers: readonly ExportWatcher[];
+  /** @throws DiskliftError `ExecutorLost` */
+  confirm(): Promise<void>;
+  writeStatus(status: DiskExportStatus): Promise<void>;
+  setCleanupPending(pending: boolean): Promise<void>;
+  note(event: RequestEvent): Promise<void>;
+}
+
+interface Ended {
+  phase: ExportEnd;
+  failure?: DiskliftError | undefined;
+}
+
+/** A status that says how it ended is worth waiting for, but not for ever. */
+const LAST_WORD_MS = 300_000;
+
+/** @returns the last status; with phase Pending when this executor was lost and another will go on */
+export async function runRequest(run: RequestRun): Promise<DiskExportStatus> {
+  const { request, clock, signal } = run;
+  const startMs = Date.parse(request.status?.startTime ?? timestamp(clock.nowMs()));
+  let disks: DiskState[] = [];
+  let end: Ended | undefined;
+  let status = request.status;
+  const writer = createStatusWriter({
+    ...run,
+    build() {
+      status = exportStatusOf(
+        { request, disks, end, startMs, nowMs: clock.nowMs(), ...(run.executor === undefined ? {} : { executor: run.executor }) },
+        status,
+      );
+      return status;
+    },
+    write: run.writeStatus,
+  });
+  const keeper = createKeeper(run, writer.flush, () => disks);
+
+  async function runPlanned(): Promise<Ended> {
+    try {
+      await writer.flush(signal);
+      const plan = await run.plan();
+      disks = plan.disks.map((disk) => restoreDiskState(newDiskState(disk), request.status));
+      const planned = { ...plan, startMs, disks: plan.disks.map((disk, index) => ({ ...disk, state: disks[index] })) };
+      note(run, 'Normal', 'Started', `sends ${disks.map(({ path }) => path).join(', ')}`);
+      return await runExport(planned, {
+        ...run,
+        keeper,
+        observer: joinObservers([
+          ...run.watchers.map(({ observer }) => observer),
+          noting(run),
+          { onChange: writer.touch, onProgress: writer.touch },
+        ]),
+      });
+    } catch (error) {
+      if (!(error instanceof DiskliftError)) throw error;
+      return { phase: endOf(error), failure: error };
+    }
+  }
+
+  try {
+    end = await confirmed(await runPlanned(), run);
+    for (const watcher of run.watchers) watcher.end(end.phase);
+    if (end.failure === LOST) return status as DiskExportStatus;
+    noteEnd(run, end);
+    await lastWord(run, writer.flush);
+    if (end.phase !== 'Pending' && !disks.some(({ upload }) => upload !== undefined)) await run.setCleanupPending(false);
+    return status as DiskExportStatus;
+  } finally {
+    writer.stop();
+  }
+}
+
+/** Whoever lost the export says no more about it: somebody else does. */
+const LOST = new DiskliftError('ExecutorLost', "the export is somebody else's by now");
+
+async function confirmed(end: Ended, { confirm }: RequestRun): Promise<Ended> {
+  try {
+    await confirm();
+    return end;
+  } catch (error) {
+    if (!(error instanceof DiskliftError)) throw error;
+    return { phase: 'Pending', failure: LOST };
+  }
+}
+
+function endOf({ code }: DiskliftError): ExportEnd {
+  if (code === 'ExecutorLost') return 'Pending';
+  return code === 'Cancelled' ? 'Cancelled' : 'Failed';
+}
+
+/** Also when the export itself was cancelled: people wait for this one. */
+async function lastWord({ clock, warn }: RequestRun, flush: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  const [late, done] = [new AbortController(), new AbortController()];
+  const expired = new DiskliftError('ExecutorLost', 'the last status could not be written');
+  clock.delay(LAST_WORD_MS, done.signal).then(
+    () => late.abort(expired),
+    () => {},
+  );
+  try {
+    await flush(late.signal);
+  } catch (error) {
+    if (!(error instanceof DiskliftError)) throw error;
+    warn(error.message);
+  } finally {
+    done.abort(new DiskliftError('Cancelled', 'done'));
+  }
+}
+
+function createKeeper(
+  run: RequestRun,
+  flush: (signal: AbortSignal) => Promise<void>,
+  disks: () => readonly DiskState[],
+): EngineContext['keeper'] {
+  let isPending = run.request.status?.disks?.some(({ upload }) => upload !== undefined) ?? false;
+  return {
+    confirm: run.confirm,
+    async save() {
+      const isOpen = disks().some(({ upload }) => upload !== undefined);
+      // In this order, so that at no moment something is open that nobody would clean up.
+      if (isOpen && !isPending) await run.setCleanupPending(true);
+      throwIfAborted(run.signal);
+      await flush(run.signal);
+      if (!isOpen && isPending) await run.setCleanupPending(false);
+      isPending = isOpen;
+    },
+  };
+}
+
+function joinObservers(observers: readonly ExportObserver[]): ExportObserver {
+  return {
+    onChange: (disk) => {
+      for (const observer of observers) observer.onChange?.(disk);
+    },
+    onProgress: (disk) => {
+      for (const observer of observers) observer.onProgress?.(disk);
+    },
+    onRetry: (disk, failure, delayMs) => {
+      for (const observer of observers) observer.onRetry?.(disk, failure, delayMs);
+    },
+  };
+}
+
+function noting(run: RequestRun): ExportObserver {
+  return {
+    onRetry: ({ path, attempts }, failure, delayMs) =>
+      note(
+        run,
+        'Warning',
+        'Retrying',
+        `${path}: attempt ${attempts} failed, the next in ${Math.ceil(delayMs / 1000)} s: ${failure.message}`,
+      ),
+  };
+}
+
+function noteEnd(run: RequestRun, { phase, failure }: Ended): void {
+  if (phase === 'Succeeded') note(run, 'Normal', 'Succeeded', 'every disk has arrived');
+  else if (phase === 'Cancelled') note(run, 'Normal', 'Cancelled', failure?.message ?? 'cancelled');
+  else if (phase === 'Failed') note(run, 'Warning', 'Failed', `${failure?.code}: ${failure?.message}`);
+}
+
+function note({ note: tell }: RequestRun, type: RequestEvent['type'], reason: string, message: string): void {
+  void tell({ type, reason, message });
+}

@@ -1,0 +1,90 @@
+/** The one writer of an export's status: not often, only what is new, and the last word always. */
+
+import { type Backoff, backoffDelayMs } from '../common/backoff.ts';
+import type { Clock } from '../common/clock.ts';
+import { DiskliftError } from '../common/errors.ts';
+import type { DiskExportStatus } from '../requests/disk-export.ts';
+
+/** Often enough for people who watch, seldom enough for an API server with hundreds of exports. */
+const PERIOD_MS = 2000;
+
+const BACKOFF: Backoff = { baseMs: 500, capMs: 10_000 };
+
+export interface StatusWriterOptions {
+  /** The status as it is now. */
+  build(): DiskExportStatus;
+  write(status: DiskExportStatus): Promise<void>;
+  clock: Clock;
+  random(): number;
+  warn(message: string): void;
+}
+
+export interface StatusWriter {
+  /** Something has changed. It will be written within {@link PERIOD_MS}. */
+  touch(): void;
+  /**
+   * Writes the status as it is now, trying again until it is written.
+   * @throws DiskliftError what `signal` was aborted with, when it is not written by then
+   */
+  flush(signal: AbortSignal): Promise<void>;
+  /** Writes no more by itself. */
+  stop(): void;
+}
+
+export function createStatusWriter({ build, write, clock, random, warn }: StatusWriterOptions): StatusWriter {
+  const stopped = new AbortController();
+  let lastText: string | undefined;
+  let lastMs = Number.NEGATIVE_INFINITY;
+  let isWaiting = false;
+  /** One write at a time, in order. */
+  let writing: Promise<void> = Promise.resolve();
+
+  function writeNow(): Promise<void> {
+    const next = writing
+      .catch(() => {})
+      .then(async () => {
+        const status = build();
+        const text = JSON.stringify(status);
+        if (text === lastText) return;
+        lastMs = clock.monotonicMs();
+        await write(status);
+        lastText = text;
+      });
+    writing = next;
+    return next;
+  }
+
+  async function writeSoon(): Promise<void> {
+    isWaiting = true;
+    try {
+      await clock.delay(Math.max(0, lastMs + PERIOD_MS - clock.monotonicMs()), stopped.signal);
+    } catch {
+      return;
+    } finally {
+      isWaiting = false;
+    }
+    // What cannot be written now is written with the next change, or by the flush at the end.
+    await writeNow().catch((error: unknown) => warn(`the status cannot be written: ${textOf(error)}`));
+  }
+
+  return {
+    touch() {
+      if (!isWaiting && !stopped.signal.aborted) void writeSoon();
+    },
+    async flush(signal) {
+      for (let failedAttempts = 1; ; failedAttempts += 1) {
+        try {
+          return await writeNow();
+        } catch (error) {
+          warn(`the status cannot be written, and will be tried again: ${textOf(error)}`);
+        }
+        await clock.delay(backoffDelayMs(BACKOFF, { failedAttempts }, random), signal);
+      }
+    },
+    stop: () => stopped.abort(new DiskliftError('Cancelled', 'stopped')),
+  };
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

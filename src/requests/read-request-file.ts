@@ -1,0 +1,53 @@
+/** One request out of a file, for `disklift export`. */
+
+import { open } from 'node:fs/promises';
+import { DiskliftError, errnoOf } from '../common/errors.ts';
+import type { RequestStore } from './contract.ts';
+import type { DiskExport } from './disk-export.ts';
+import { createManifestResolver, readManifests } from './read-manifests.ts';
+import { validateDiskExport } from './validate.ts';
+
+export interface RequestFile {
+  request: DiskExport;
+  /** Finds the Secrets and ConfigMaps of the same file. */
+  resolve: RequestStore['resolve'];
+}
+
+/** Nobody writes a larger manifest; whoever names an image by mistake should not wait for it to be read. */
+const LONGEST_FILE_BYTES = 1024 * 1024;
+
+const STANDARD_INPUT = '-';
+
+/**
+ * @param file a path, or `-` for standard input
+ * @param note takes one line about what is ignored
+ * @throws DiskliftError `InvalidRequest`
+ */
+export async function readRequestFile(file: string, note: (message: string) => void): Promise<RequestFile> {
+  const fileName = file === STANDARD_INPUT ? 'standard input' : file;
+  const manifests = readManifests(await textOf(file, fileName), { fileName, note });
+  const requests = manifests.filter(({ kind }) => kind === 'DiskExport');
+  const [first] = requests;
+  if (first === undefined) throw new DiskliftError('InvalidRequest', `${fileName}: has no DiskExport`);
+  if (requests.length > 1)
+    throw new DiskliftError('InvalidRequest', `${fileName}: has more than one DiskExport; export them one by one, or run a sidecar`);
+  return { request: validateDiskExport(first.value), resolve: createManifestResolver(manifests) };
+}
+
+async function textOf(file: string, fileName: string): Promise<string> {
+  try {
+    await using handle = await open(file === STANDARD_INPUT ? '/dev/stdin' : file);
+    const chunks: Buffer[] = [];
+    let sizeBytes = 0;
+    for await (const chunk of handle.createReadStream({ autoClose: false })) {
+      chunks.push(chunk as Buffer);
+      sizeBytes += (chunk as Buffer).length;
+      if (sizeBytes > LONGEST_FILE_BYTES)
+        throw new DiskliftError('InvalidRequest', `${fileName}: is larger than 1 MiB, so it is no manifest`);
+    }
+    return Buffer.concat(chunks).toString('utf8');
+  } catch (error) {
+    if (error instanceof DiskliftError) throw error;
+    throw new DiskliftError('InvalidRequest', `${fileName}: cannot be read: ${errnoOf(error) ?? String(error)}`, error);
+  }
+}

@@ -1,0 +1,31 @@
+/** DiskExport manifests and what they refer to, as a user writes them. */
+
+export interface Manifest {
+  apiVersion: string;
+  kind: string;
+  metadata: { name: string; namespace?: string };
+  spec: Record<string, unknown>;
+}
+
+export function diskExport(name: string, destination: object, spec: Record<string, unknown> = {}): Manifest {
+  return {
+    apiVersion: 'disklift.dev/v1alpha1',
+    kind: 'DiskExport',
+    metadata: { name, namespace: 'vms' },
+    spec: { source: { persistentVolumeClaim: { claimName: 'claim' } }, destination, ...spec },
+  };
+}
+
+export function credentialsSecret(name: string, stringData: Record<string, string>, allowedHosts?: string): object {
+  return {
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: {
+      name,
+      namespace: 'vms',
+      labels: { 'disklift.dev/credentials': 'true' },
+      ...(allowedHosts === undefined ? {} : { annotations: { 'disklift.dev/allowed-hosts': allowedHosts } }),
+    },
+    stringData,
+  };
+}

@@ -1,0 +1,117 @@
+/** `disklift sidecar` as a process of its own, on a directory of manifests. */
+
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { rename, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parse, stringify } from 'yaml';
+import type { DiskExportStatus } from '../../src/requests/disk-export.ts';
+import type { Manifest } from './manifest.ts';
+
+const BIN = path.join(import.meta.dirname, '..', '..', 'src', 'bin.ts');
+
+const LONGEST_WAIT_MS = 30_000;
+const POLL_MS = 50;
+
+export interface SidecarOptions {
+  /** The directory of manifests; it is made when it is not there. */
+  requests: string;
+  /** NAME=PATH */
+  volumes: readonly string[];
+  flags?: readonly string[];
+  env?: Record<string, string>;
+}
+
+export interface Sidecar extends AsyncDisposable {
+  process: ChildProcess;
+  /** Everything it has said so far. */
+  output(): string;
+  /** What its log has said, line by line. */
+  log(): Record<string, unknown>[];
+  get(path: string): Promise<Response>;
+  /** The values of a scrape, by series. */
+  metrics(): Promise<Map<string, number>>;
+  /** @returns its exit code, or the signal that ended it */
+  stop(signal?: NodeJS.Signals): Promise<number | NodeJS.Signals>;
+}
+
+/** Puts a manifest into the directory at once, as `mv` does. */
+export async function apply(requests: string, manifest: Manifest, ...others: object[]): Promise<string> {
+  const file = path.join(requests, `${manifest.metadata.name}.yaml`);
+  await writeFile(`${file}.new`, [manifest, ...others].map((each) => stringify(each)).join('---\n'));
+  await rename(`${file}.new`, file);
+  return file;
+}
+
+export function statusOf(requests: string, name: string): DiskExportStatus | undefined {
+  try {
+    return (parse(readFileSync(path.join(requests, `${name}.status.yaml`), 'utf8')) as { status: DiskExportStatus }).status;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** Waits until the status is as `isRight` wants it. */
+export async function waitForStatus(
+  requests: string,
+  name: string,
+  isRight: (status: DiskExportStatus) => boolean = (status) => status.completionTime !== undefined,
+): Promise<DiskExportStatus> {
+  let status: DiskExportStatus | undefined;
+  for (let waitedMs = 0; waitedMs < LONGEST_WAIT_MS; waitedMs += POLL_MS) {
+    status = statusOf(requests, name);
+    if (status !== undefined && isRight(status)) return status;
+    await sleep(POLL_MS);
+  }
+  return assert.fail(`${name}: still ${JSON.stringify(status)}`);
+}
+
+export async function startSidecar({ requests, volumes, flags = [], env = {} }: SidecarOptions): Promise<Sidecar> {
+  mkdirSync(requests, { recursive: true });
+  const args = [
+    ...['sidecar', '--requests', requests, '--listen-host', '127.0.0.1', '--listen-port', '0', '--allow-destination', '127.0.0.1'],
+    ...volumes.flatMap((volume) => ['--volume', volume]),
+    ...flags,
+  ];
+  const child = spawn(process.execPath, [BIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+  const exited = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
+  let text = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (text += chunk.toString()));
+  const log = () =>
+    text
+      .split('\n')
+      .filter((line) => line.startsWith('{'))
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+
+  async function stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | NodeJS.Signals> {
+    if (child.exitCode === null && child.signalCode === null) child.kill(signal);
+    const [code, endedBy] = await exited;
+    return code ?? (endedBy as NodeJS.Signals);
+  }
+
+  let port: unknown;
+  for (let waitedMs = 0; port === undefined; waitedMs += POLL_MS) {
+    if (child.exitCode !== null || waitedMs > LONGEST_WAIT_MS) assert.fail(`the sidecar does not run: ${text}`);
+    await sleep(POLL_MS);
+    port = log().find(({ msg }) => msg === 'sidecar runs')?.port;
+  }
+  const get = (place: string) => fetch(`http://127.0.0.1:${port}${place}`);
+  return {
+    process: child,
+    output: () => text,
+    log,
+    get,
+    async metrics() {
+      const lines = (await (await get('/metrics')).text()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+      return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]));
+    },
+    stop,
+    async [Symbol.asyncDispose]() {
+      await stop('SIGKILL');
+    },
+  };
+}

@@ -1,0 +1,127 @@
+/** What a sidecar that dies leaves behind, and what the next one makes of it: only what is missing is sent, and nothing stays open. */
+
+import assert from 'node:assert/strict';
+import { appendFile, mkdir, rm, writeFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { credentialsSecret, diskExport, type Manifest } from '../helpers/manifest.ts';
+import { assertImageOf } from '../helpers/qemu-img.ts';
+import { BUCKET, type S3Fake, startS3Fake } from '../helpers/s3-fake.ts';
+import { apply, type Sidecar, startSidecar, statusOf, waitForStatus } from '../helpers/sidecar.ts';
+import { createDisk } from '../helpers/sparse-disk.ts';
+import { useTempDir } from '../helpers/temp-dir.ts';
+
+const MIB = 1024 * 1024;
+
+/** Parts of 5 MiB of an image of 40 MiB of data and some metadata. */
+const PARTS = 9;
+const PARTS_BEFORE = 4;
+
+describe('a sidecar that ends while it uploads to S3', function () {
+  this.timeout(60_000);
+  const temp = useTempDir();
+  let requests: string;
+  let s3: S3Fake;
+  const keys = credentialsSecret('keys', { AWS_ACCESS_KEY_ID: 'access', AWS_SECRET_ACCESS_KEY: 'secret' });
+  beforeEach(async () => {
+    requests = temp('requests');
+    await mkdir(temp('volume'));
+    await createDisk(temp('volume/disk.img'), 64 * MIB, [{ offsetBytes: MIB, lengthBytes: 40 * MIB, content: 'random' }]);
+    s3 = await startS3Fake();
+  });
+  afterEach(() => s3[Symbol.asyncDispose]());
+
+  const start = (): Promise<Sidecar> => startSidecar({ requests, volumes: [`claim=${temp('volume')}`] });
+
+  function manifest(spec: Record<string, unknown> = {}): Manifest {
+    const credentialsSecretRef = { name: 'keys' };
+    const options = { forcePathStyle: true, partSize: '5Mi', concurrency: 1, credentialsSecretRef };
+    return diskExport('long', { s3: { endpoint: s3.url, bucket: BUCKET, key: '{disk}.qcow2', ...options } }, spec);
+  }
+
+  /** Runs a sidecar until some parts have arrived and the next one hangs. */
+  async function uploadSomeParts(request: Manifest = manifest()): Promise<Sidecar> {
+    s3.quirks.push({ operation: 'UploadPart', after: PARTS_BEFORE, does: 'hang' });
+    const sidecar = await start();
+    await apply(requests, request, keys);
+    for (let waitedMs = 0; s3.count('UploadPart') <= PARTS_BEFORE; waitedMs += 20) {
+      assert.ok(waitedMs < 20_000, sidecar.output());
+      await sleep(20);
+    }
+    assert.equal(s3.store.uploads.size, 1);
+    return sidecar;
+  }
+
+  async function assertArrived(): Promise<void> {
+    const { body } = s3.store.objects.get('disk.qcow2') ?? assert.fail('no object');
+    await writeFile(temp('arrived.qcow2'), body);
+    await assertImageOf(temp('arrived.qcow2'), temp('volume/disk.img'));
+    assert.equal(s3.store.uploads.size, 0, 'nothing is left open');
+  }
+
+  for (const signal of ['SIGKILL', 'SIGTERM'] as const)
+    it(`by ${signal}: the next one sends the missing parts only, and that attempt does not count`, async () => {
+      await using first = await uploadSomeParts();
+      await first.stop(signal);
+      assert.ok(statusOf(requests, 'long')?.disks?.[0]?.upload !== undefined, 'what is open is noted');
+      s3.quirks.length = 0;
+      const before = s3.requests.length;
+      await using _second = await start();
+      const status = await waitForStatus(requests, 'long');
+      assert.deepEqual([status.phase, status.disks?.[0]?.attempts, status.disks?.[0]?.upload], ['Succeeded', 1, undefined], status.message);
+      const after = s3.requests.slice(before).map(({ operation }) => operation);
+      assert.equal(after.filter((operation) => operation === 'UploadPart').length, PARTS - PARTS_BEFORE);
+      assert.ok(!after.includes('CreateMultipartUpload'));
+      await assertArrived();
+    });
+
+  it('and whose disk changes before the next one comes: that begins anew, and the old upload is dropped', async () => {
+    await using first = await uploadSomeParts();
+    await first.stop('SIGKILL');
+    s3.quirks.length = 0;
+    await appendFile(temp('volume/disk.img'), Buffer.alloc(MIB, 7));
+    const before = s3.requests.length;
+    await using _second = await start();
+    assert.equal((await waitForStatus(requests, 'long')).phase, 'Succeeded');
+    const after = s3.requests.slice(before).map(({ operation }) => operation);
+    assert.ok(after.includes('AbortMultipartUpload'));
+    assert.equal(after.filter((operation) => operation === 'UploadPart').length, PARTS);
+    await assertArrived();
+  });
+
+  it('and whose request is cancelled before the next one comes: that drops the upload', async () => {
+    await using first = await uploadSomeParts();
+    await first.stop('SIGKILL');
+    await apply(requests, manifest({ cancel: true }), keys);
+    await using _second = await start();
+    assert.equal((await waitForStatus(requests, 'long')).phase, 'Cancelled');
+    for (let waitedMs = 0; s3.store.uploads.size > 0; waitedMs += 20) {
+      assert.ok(waitedMs < 10_000, 'the upload is still open');
+      await sleep(20);
+    }
+    assert.equal(s3.store.objects.size, 0);
+  });
+
+  for (const [how, act] of [
+    ['cancelled', () => apply(requests, manifest({ cancel: true }), keys)],
+    ['deleted', () => rm(`${requests}/long.yaml`)],
+  ] as const)
+    it(`drops the upload when the request is ${how} meanwhile`, async () => {
+      await using _sidecar = await uploadSomeParts();
+      await act();
+      for (let waitedMs = 0; s3.store.uploads.size > 0; waitedMs += 20) {
+        assert.ok(waitedMs < 10_000, 'the upload is still open');
+        await sleep(20);
+      }
+      await sleep(200);
+      assert.deepEqual([s3.store.objects.size, s3.store.uploads.size], [0, 0]);
+    });
+
+  it('drops the upload when it fails for good', async () => {
+    s3.quirks.push({ operation: 'UploadPart', after: PARTS_BEFORE, does: { status: 400, code: 'InvalidArgument' } });
+    await using _sidecar = await start();
+    await apply(requests, manifest(), keys);
+    const status = await waitForStatus(requests, 'long');
+    assert.deepEqual([status.phase, status.disks?.[0]?.reason], ['Failed', 'DestinationRejected']);
+    assert.deepEqual([s3.store.objects.size, s3.store.uploads.size], [0, 0]);
+  });
+});

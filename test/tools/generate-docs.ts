@@ -1,0 +1,19 @@
+/** `node test/tools/generate-docs.ts [--check]`: writes the pages that are made from code, or fails where one is not as it would be. */
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { configurationPage } from './configuration-page.ts';
+
+const ROOT = path.join(import.meta.dirname, '..', '..');
+
+const PAGES: Record<string, () => string> = { 'docs/configuration.md': configurationPage };
+
+const isCheck = process.argv.includes('--check');
+for (const [name, make] of Object.entries(PAGES)) {
+  const file = path.join(ROOT, name);
+  if (!isCheck) writeFileSync(file, make());
+  else if (readFileSync(file, 'utf8') !== make()) {
+    console.error(`${name}: is not what the code says; run \`make generate\``);
+    process.exitCode = 1;
+  }
+}

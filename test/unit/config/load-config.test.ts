@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { DiskliftError } from '../../../src/common/errors.ts';
+import { type ConfigInput, loadConfig } from '../../../src/config/load-config.ts';
+import { proxyEnvironment } from '../../../src/config/proxy-environment.ts';
+import { environmentVariableOf, flagOf, SETTINGS } from '../../../src/config/settings.ts';
+import { useTempDir } from '../../helpers/temp-dir.ts';
+
+describe('configuration', () => {
+  const temp = useTempDir();
+
+  function load(input: Partial<ConfigInput>) {
+    return loadConfig({ flags: {}, environment: {}, ...input });
+  }
+
+  function file(text: string): string {
+    writeFileSync(temp('config.yaml'), text);
+    return temp('config.yaml');
+  }
+
+  it('has a default for every setting', () => {
+    assert.deepEqual(load({}), Object.fromEntries(Object.entries(SETTINGS).map(([key, { default: value }]) => [key, value])));
+  });
+
+  it('takes the file over the default, the environment over the file, and a flag over all', () => {
+    const input = { file: file('maxConcurrentExports: 5\nlogLevel: warn\nlistenPort: 1\n') };
+    const environment = { DISKLIFT_LOG_LEVEL: 'error', DISKLIFT_LISTEN_PORT: '2' };
+    const { maxConcurrentExports, logLevel, listenPort } = load({ ...input, environment, flags: { listenPort: '3' } });
+    assert.deepEqual([maxConcurrentExports, logLevel, listenPort], [5, 'error', 3]);
+  });
+
+  it('reads lists from a file, from the environment and from flags', () => {
+    assert.deepEqual(load({ file: file('volume: [a=/a, b=/b]') }).volume, ['a=/a', 'b=/b']);
+    assert.deepEqual(load({ environment: { DISKLIFT_VOLUME: 'a=/a, b=/b,' } }).volume, ['a=/a', 'b=/b']);
+    assert.deepEqual(load({ flags: { volume: ['a=/a', 'b=/b'] } }).volume, ['a=/a', 'b=/b']);
+  });
+
+  const refusals: [string, Partial<ConfigInput> | (() => Partial<ConfigInput>), RegExp][] = [
+    ['a number that is none', { flags: { maxConcurrentExports: 'many' } }, /maxConcurrentExports/],
+    ['no exports at a time', { flags: { maxConcurrentExports: '0' } }, /maxConcurrentExports/],
+    ['a port out of range', { environment: { DISKLIFT_LISTEN_PORT: '70000' } }, /listenPort/],
+    ['a level that does not exist', { flags: { logLevel: 'loud' } }, /logLevel/],
+    ['a setting that does not exist', () => ({ file: file('maxJobs: 3') }), /maxJobs/],
+    ['a list that is none', () => ({ file: file('volume: {a: b}') }), /volume/],
+    ['a file that is no settings', () => ({ file: file('- a') }), /config\.yaml: settings are expected/],
+    ['a file that is no YAML', () => ({ file: file('{') }), /config\.yaml: /],
+    ['a file that is not there', () => ({ file: temp('none.yaml') }), /none\.yaml: ENOENT/],
+  ];
+  for (const [what, input, message] of refusals)
+    it(`refuses ${what}, in one line`, () => {
+      assert.throws(
+        () => load(typeof input === 'function' ? input() : input),
+        (error) =>
+          error instanceof DiskliftError && error.code === 'InvalidRequest' && message.test(error.message) && !error.message.includes('\n'),
+      );
+    });
+
+  it('derives flags and variables from keys', () => {
+    assert.equal(flagOf('maxConcurrentExports'), '--max-concurrent-exports');
+    assert.equal(environmentVariableOf('maxConcurrentExports'), 'DISKLIFT_MAX_CONCURRENT_EXPORTS');
+  });
+
+  it('reads proxies as curl does', () => {
+    assert.deepEqual(proxyEnvironment({}), {});
+    assert.deepEqual(proxyEnvironment({ HTTPS_PROXY: 'a', https_proxy: 'b', HTTP_PROXY: 'evil', NO_PROXY: 'c' }), {
+      httpsProxy: 'b',
+      noProxy: 'c',
+    });
+    assert.deepEqual(proxyEnvironment({ http_proxy: 'd', https_proxy: '' }), { httpProxy: 'd' });
+  });
+});

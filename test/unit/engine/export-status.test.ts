@@ -1,0 +1,143 @@
+import assert from 'node:assert/strict';
+import { DiskliftError } from '../../../src/common/errors.ts';
+import { restoreDiskState } from '../../../src/engine/disk-status.ts';
+import { type ExportFacts, exportStatusOf } from '../../../src/engine/export-status.ts';
+import type { DiskState } from '../../../src/engine/observer.ts';
+import { newDiskState } from '../../../src/engine/run-export.ts';
+import type { DiskExport, DiskExportStatus } from '../../../src/requests/disk-export.ts';
+import { DEFAULT_OPTIONS } from '../../helpers/image-in-process.ts';
+
+const CLUSTER = 65_536;
+const START_MS = Date.UTC(2026, 10, 24, 12);
+
+const request = {
+  metadata: { name: 'nightly', namespace: 'vms', uid: 'u', generation: 3 },
+  spec: { destination: { s3: { bucket: 'backups', key: '{disk}' } } },
+} as unknown as DiskExport;
+
+function disk(changes: Partial<DiskState> = {}): DiskState {
+  return { ...newDiskState({ path: 'a.img', qcow2: DEFAULT_OPTIONS }), ...changes };
+}
+
+/** 100 clusters: 40 of data, 10 of zeros, 50 holes; 5 clusters of metadata. */
+const scanned: Partial<DiskState> = {
+  attempts: 1,
+  virtualBytes: 100 * CLUSTER,
+  scannedBytes: 100 * CLUSTER,
+  imageBytes: 45 * CLUSTER,
+  metadataBytes: 5 * CLUSTER,
+  clusters: { total: 100, data: 40, zero: 10, hole: 50 },
+};
+
+const arrived: Partial<DiskState> = {
+  ...scanned,
+  phase: 'Succeeded',
+  sentBytes: 45 * CLUSTER,
+  receipt: { location: 's3://backups/a', sizeBytes: 45 * CLUSTER, etag: '"e"', sha256: 'ab', proof: 'etag' },
+};
+
+function statusOf(disks: DiskState[], more: Partial<ExportFacts> = {}, previous?: DiskExportStatus): DiskExportStatus {
+  return exportStatusOf({ request, disks, startMs: START_MS, nowMs: START_MS + 5000, ...more }, previous);
+}
+
+const conditionOf = ({ conditions = [] }: DiskExportStatus, type: string) => {
+  const { status, reason } = conditions.find((condition) => condition.type === type) ?? assert.fail(`no ${type}`);
+  return [status, reason];
+};
+
+describe('export status', () => {
+  it('tells that an export is claimed before anything is known of its disks', () => {
+    const status = statusOf([]);
+    assert.deepEqual([status.phase, status.destination, status.observedGeneration], ['Pending', 'S3', 3]);
+    assert.deepEqual(conditionOf(status, 'Succeeded'), ['Unknown', 'Claimed']);
+    assert.deepEqual(conditionOf(status, 'Finished'), ['False', 'Claimed']);
+    assert.deepEqual(conditionOf(status, 'Progressing'), ['True', 'Claimed']);
+    assert.deepEqual(conditionOf(status, 'SourceReady'), ['Unknown', 'Scanning']);
+    assert.equal(status.startTime, '2026-11-24T12:00:00Z');
+    assert.equal(status.completionTime, undefined);
+  });
+
+  it('counts clusters and bytes while a disk is sent', () => {
+    const status = statusOf([disk({ ...scanned, phase: 'Streaming', sentBytes: 25 * CLUSTER })]);
+    assert.equal(status.phase, 'Streaming');
+    assert.deepEqual(status.disks?.[0]?.clusters, { total: 100, scanned: 100, skipped: 60, written: 20 });
+    assert.deepEqual(status.progress, {
+      percent: 55,
+      virtualBytes: 100 * CLUSTER,
+      imageBytes: 45 * CLUSTER,
+      sentBytes: 25 * CLUSTER,
+      skippedBytes: 60 * CLUSTER,
+      written: '1.6Mi',
+    });
+    assert.deepEqual(conditionOf(status, 'SourceReady'), ['True', 'Completed']);
+  });
+
+  it('never shows 100 % of what has not arrived', () => {
+    const sent = disk({ ...scanned, phase: 'Verifying', sentBytes: 45 * CLUSTER });
+    assert.equal(statusOf([sent]).progress?.percent, 99);
+    assert.equal(statusOf([disk(arrived)], { end: { phase: 'Succeeded' } }).progress?.percent, 100);
+  });
+
+  it('tells what arrived, where and with what proof', () => {
+    const status = statusOf([disk(arrived)], { end: { phase: 'Succeeded' } });
+    const { location, etag, sha256, sentBytes, imageBytes, reason } = status.disks?.[0] ?? assert.fail();
+    assert.deepEqual([location, etag, sha256, sentBytes, reason], ['s3://backups/a', '"e"', 'ab', imageBytes, undefined]);
+    assert.deepEqual(conditionOf(status, 'Succeeded'), ['True', 'Completed']);
+    assert.deepEqual(conditionOf(status, 'Finished'), ['True', 'Completed']);
+    assert.deepEqual(conditionOf(status, 'Progressing'), ['False', 'Completed']);
+    assert.equal(status.completionTime, '2026-11-24T12:00:05Z');
+  });
+
+  it('says why an attempt is made again, and why an export has failed and which disks are missing', () => {
+    const failure = new DiskliftError('SourceReadError', 'a.img: cannot read at offset 7: EIO');
+    const waiting = statusOf([disk({ attempts: 2, failure })]);
+    assert.deepEqual([waiting.phase, conditionOf(waiting, 'Succeeded')[1]], ['Pending', 'SourceReadError']);
+    assert.match(waiting.message ?? '', /attempt 2 failed and will be made again: .*EIO/);
+    assert.deepEqual(conditionOf(waiting, 'SourceReady'), ['False', 'SourceReadError']);
+
+    const failed = disk({ phase: 'Failed', attempts: 7, failure });
+    const status = statusOf([failed, disk({ ...arrived, path: 'b.img' })], { end: { phase: 'Failed', failure } });
+    assert.deepEqual(conditionOf(status, 'Succeeded'), ['False', 'SourceReadError']);
+    assert.match(status.message ?? '', /EIO \(not arrived: a\.img\)/);
+    assert.deepEqual([status.disks?.[0]?.reason, status.attempts], ['SourceReadError', 8]);
+  });
+
+  it('keeps the time of a condition that stays as it is', () => {
+    const first = statusOf([disk({ ...scanned, phase: 'Streaming' })]);
+    const later = statusOf([disk({ ...scanned, phase: 'Streaming' })], { nowMs: START_MS + 60_000 }, first);
+    assert.deepEqual(later.conditions, first.conditions);
+    const end = statusOf([disk(arrived)], { nowMs: START_MS + 90_000, end: { phase: 'Succeeded' } }, later);
+    assert.equal(end.conditions?.find(({ type }) => type === 'Finished')?.lastTransitionTime, '2026-11-24T12:01:30Z');
+  });
+});
+
+describe('a disk s state from its status', () => {
+  const fresh = disk();
+  const through = (state: DiskState) => restoreDiskState(fresh, JSON.parse(JSON.stringify(statusOf([state]))) as DiskExportStatus);
+
+  it('is that of a new disk where there is none', () => {
+    assert.equal(restoreDiskState(fresh, undefined), fresh);
+    assert.equal(restoreDiskState(fresh, statusOf([disk({ ...arrived, path: 'other.img' })])), fresh);
+  });
+
+  it('keeps what has arrived as it is, and its status is the same again', () => {
+    const restored = through(disk(arrived));
+    assert.equal(restored.phase, 'Succeeded');
+    assert.deepEqual(statusOf([restored], { end: { phase: 'Succeeded' } }), statusOf([disk(arrived)], { end: { phase: 'Succeeded' } }));
+  });
+
+  it('does not count the attempt that the process died in, and goes on with its upload', () => {
+    const upload = { id: 'x', partSizeBytes: 16_777_216, fingerprint: 'f' };
+    const restored = through(disk({ ...scanned, phase: 'Streaming', attempts: 3, sentBytes: 9, upload }));
+    assert.deepEqual(restored, disk({ attempts: 2, upload }));
+    assert.equal(through(disk({ phase: 'Pending', attempts: 3 })).attempts, 3);
+  });
+
+  it('keeps a failure', () => {
+    const restored = through(disk({ phase: 'Failed', attempts: 7, failure: new DiskliftError('SourceNotFound', 'gone') }));
+    assert.deepEqual(
+      [restored.phase, restored.attempts, restored.failure?.code, restored.failure?.message],
+      ['Failed', 7, 'SourceNotFound', 'gone'],
+    );
+  });
+});
