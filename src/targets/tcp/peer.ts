@@ -9,6 +9,7 @@ import { connectGuarded, startTls } from '../policy/guarded-connection.ts';
 import type { NetworkAccess } from '../policy/network-access.ts';
 import type { TlsMaterial } from '../tls-material.ts';
 import { withLimit } from '../with-limit.ts';
+import { breakConnection } from './break-connection.ts';
 import { LONGEST_LINE_BYTES } from './messages.ts';
 
 const NEWLINE = 0x0a;
@@ -146,8 +147,7 @@ export class Peer {
 
   /** Breaks the connection: a peer that waits for our end must not take this for it. */
   reset(): void {
-    if (!this.raw.destroyed) this.raw.resetAndDestroy();
-    this.socket.destroy();
+    breakConnection(this.socket, this.raw);
   }
 
   unreachable(what: string): DiskliftError {

@@ -2,9 +2,10 @@
 
 import type { Socket } from 'node:net';
 import type { Clock } from '../../common/clock.ts';
-import { DiskliftError, errnoOf } from '../../common/errors.ts';
+import { DiskliftError } from '../../common/errors.ts';
 import { networkError } from '../network-error.ts';
 import { withLimit } from '../with-limit.ts';
+import { breakConnection } from './break-connection.ts';
 import { errorLine, LONGEST_LINE_BYTES } from './messages.ts';
 
 const NEWLINE = 0x0a;
@@ -25,7 +26,7 @@ export class Session {
   private readonly socket: Socket;
   private readonly raw: Socket;
   private readonly clock: Clock;
-  private readonly chunks: AsyncIterator<Buffer>;
+  private changed = Promise.withResolvers<void>();
   /** Aborted with why this side has broken the connection. */
   private readonly broken = new AbortController();
 
@@ -34,19 +35,22 @@ export class Session {
     this.socket = socket;
     this.raw = raw;
     this.clock = clock;
+    const change = () => {
+      this.changed.resolve();
+      this.changed = Promise.withResolvers<void>();
+    };
+    for (const event of ['readable', 'end', 'error', 'close']) socket.on(event, change);
     // Whoever reads hears of it.
-    for (const each of [socket, raw]) each.on('error', () => {});
-    this.chunks = socket[Symbol.asyncIterator]();
+    raw.on('error', () => {});
   }
 
   /** @returns undefined at the sender's orderly end @throws DiskliftError `DestinationUnreachable`, or what the session was broken with */
   async chunk(limitMs: number): Promise<Buffer | undefined> {
     try {
-      const { clock, where } = this;
-      const next = await withLimit(this.chunks.next(), { limitMs, message: `${where}: sends nothing`, clock, signal: this.broken.signal });
-      return next.done === true ? undefined : next.value;
+      const { clock } = this;
+      return await withLimit(this.read(), { limitMs, message: 'sends nothing', clock, signal: this.broken.signal });
     } catch (error) {
-      throw networkError(this.where, errnoOf(error) === undefined && !(error instanceof DiskliftError) ? RESET : error);
+      throw networkError('the connection', error);
     }
   }
 
@@ -86,20 +90,31 @@ export class Session {
     if (this.socket.destroyed || this.broken.signal.aborted) return this.break(error);
     this.socket.end(errorLine(error));
     const stop = new AbortController();
-    const drained = (async () => {
-      while ((await this.chunks.next()).done !== true);
-    })().catch(() => {});
+    const drain = async () => {
+      while ((await this.read()) !== undefined);
+    };
+    const drained = drain().catch(() => {});
     await Promise.race([drained, this.clock.delay(LINGER_MS, stop.signal)]);
     stop.abort(error);
     this.break(error);
   }
 
-  /** Resets the connection, so that the sender cannot take it for an orderly end. */
+  /** Resets the connection, so that the sender cannot take it for an orderly end; one that has had its end is just closed. */
   break(error: DiskliftError): void {
     this.broken.abort(error);
-    if (!this.raw.destroyed) this.raw.resetAndDestroy();
-    this.socket.destroy();
+    breakConnection(this.socket, this.raw);
+  }
+
+  /** All that has come; undefined at the orderly end. Leaves the other direction alone, which may have an answer to carry. */
+  private async read(): Promise<Buffer | undefined> {
+    const { socket } = this;
+    for (;;) {
+      const bytes = socket.read() as Buffer | null;
+      if (bytes !== null) return bytes;
+      if (socket.errored !== null) throw socket.errored;
+      if (socket.readableEnded) return undefined;
+      if (socket.destroyed) throw Object.assign(new Error('closed'), { code: 'ECONNRESET' });
+      await this.changed.promise;
+    }
   }
 }
-
-const RESET = Object.assign(new Error('closed'), { code: 'ECONNRESET' });
