@@ -27,7 +27,7 @@ export async function startBenchS3(cpu: string): Promise<BenchS3> {
   return {
     endpoint: server.url,
     bucket: BUCKET,
-    environment: `AWS_ACCESS_KEY_ID=${accessKeyId} AWS_SECRET_ACCESS_KEY=${secretAccessKey} AWS_REGION=us-east-1`,
+    environment: `env -u AWS_CA_BUNDLE AWS_ACCESS_KEY_ID=${accessKeyId} AWS_SECRET_ACCESS_KEY=${secretAccessKey} AWS_REGION=us-east-1`,
     clean: `rm -rf ${directory}/${BUCKET}/* ${directory}/${BUCKET}/.sgwtmp`,
     async stop() {
       await server[Symbol.asyncDispose]();
