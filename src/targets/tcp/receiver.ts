@@ -43,6 +43,8 @@ const LIMITS: ReceiverLimits = { helloMs: 10_000, idleMs: 600_000, returnMs: 120
 /** What is under way when the receiver is stopped has so long to save what it can. */
 const STOP_MS = 700;
 
+const RAW_PATIENCE_MS = 2000;
+
 /**
  * Resolves when an image was received; never with `keep`.
  * @throws DiskliftError `Cancelled`, `InvalidRequest` when it cannot listen, and, unless `keep`, what makes the output unusable
@@ -120,6 +122,9 @@ class Receiver {
     const first = await session.chunk(this.limits.idleMs);
     // Somebody has looked whether there is a server.
     if (first === undefined) return;
+    const { clock } = this.options;
+    // It cannot be told to come again, and may follow one whose connection is just being cleared away.
+    if (this.writer !== undefined) await Promise.race([this.writer.gone, clock.delay(RAW_PATIENCE_MS, this.stopped.signal)]);
     await this.asWriter(session, undefined, async () => {
       this.done = { hello: undefined, received: await this.receive(session, undefined, first), isReported: false };
       this.report(this.done);

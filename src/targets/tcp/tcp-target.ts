@@ -72,7 +72,8 @@ export function createTcpTarget(options: TcpTargetOptions): ExportTarget {
 async function sendRaw({ limits, where, peer, image, context }: Transfer): Promise<Receipt> {
   const write = (bytes: Uint8Array) => peer.write(bytes, limits.idleMs);
   const sealed = await sendUpToSeal({ image, context, write });
-  if (sealed === undefined || !(await write(sealed.tail))) throw peer.unreachable('closed its side before it had the whole image');
+  if (sealed === undefined || !(await write(sealed.tail)) || peer.hasSpoken())
+    throw peer.unreachable('closed its side before it had the whole image');
   context.progress(image.sizeBytes);
   peer.end();
   await peer.ended(limits.answerMs);

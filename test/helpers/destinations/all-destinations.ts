@@ -2,5 +2,6 @@
 
 import type { Destination } from './destination.ts';
 import { HTTP_DESTINATIONS } from './http-destinations.ts';
+import { TCP_DESTINATIONS } from './tcp-destinations.ts';
 
-export const DESTINATIONS: readonly Destination[] = [...HTTP_DESTINATIONS];
+export const DESTINATIONS: readonly Destination[] = [...HTTP_DESTINATIONS, ...TCP_DESTINATIONS];
