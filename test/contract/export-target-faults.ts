@@ -9,18 +9,28 @@ const MIB = 1024 * 1024;
 export function itSurvivesFaults(test: ContractCase): void {
   itSurvivesCuts(test);
   itKnowsSlowFromDead(test);
-  itFindsCorruption(test);
   if (test.destination.resendsBytes !== undefined) itResumes(test, test.destination.resendsBytes);
 }
 
 /** Either the image is there, or the failure is one that another attempt may mend. */
 async function assertTrue(scene: Scene, { receipt, failure }: Outcome): Promise<void> {
+  await scene.quiet();
   const image = await scene.peer.image();
   if (receipt !== undefined) assert.ok(image?.equals(await scene.expected()), 'success over something else than the image');
   else assert.ok(failure?.retryable, `${failure?.code}: ${failure?.message}`);
 }
 
-function itSurvivesCuts({ set }: ContractCase): void {
+/**
+ * What Raw cannot tell from an end by the peer: an orderly end by something between, which has swallowed bytes that both kernels
+ * had taken already. The receipt claims no more than it knows.
+ */
+async function assertCutAtTheVeryEnd(scene: Scene, { receipt }: Outcome): Promise<void> {
+  await scene.quiet();
+  assert.equal(receipt?.proof, 'close');
+  assert.ok(scene.proxy.passed.toServer >= scene.sizeBytes - 1);
+}
+
+function itSurvivesCuts({ destination, set }: ContractCase): void {
   let totalBytes: number | undefined;
   /** How much goes to the peer when nothing happens. */
   async function trafficBytes(): Promise<number> {
@@ -46,13 +56,14 @@ function itSurvivesCuts({ set }: ContractCase): void {
         scene.proxy.expect({ kind, direction: 'toServer', atByte, everywhere: true });
         const outcome = await scene.send();
         scene.proxy.assertAllHappened();
+        if (kind === 'end' && !destination.knowsLength && outcome.receipt !== undefined) return assertCutAtTheVeryEnd(scene, outcome);
         await assertTrue(scene, outcome);
         // Another attempt makes it right, whatever has become of this one.
         scene.proxy.heal();
         const second = await scene.send();
         assert.ok(second.receipt, second.failure?.message);
         assert.ok((await scene.peer.image())?.equals(await scene.expected()));
-        assert.equal(await scene.peer.openUploads(), 0);
+        assert.deepEqual(await scene.peer.openUploads(), []);
       });
 }
 
@@ -85,14 +96,15 @@ function itKnowsSlowFromDead({ set }: ContractCase): void {
 
   it('has patience with a slow one', async () => {
     await using scene = await set();
-    scene.proxy.expect({ kind: 'slow', direction: 'toServer', atByte: 0, bytesPerSecond: 6 * MIB, everywhere: true });
-    const { receipt, failure, tookMs } = await scene.send();
+    scene.proxy.expect({ kind: 'slow', direction: 'toServer', atByte: 0, bytesPerSecond: 4 * MIB, everywhere: true });
+    // What both kernels have taken is on its way for up to this long.
+    const { receipt, failure, tookMs } = await scene.send({}, { idleMs: 2000, answerMs: 4000 });
     assert.ok(receipt, failure?.message);
-    assert.ok(tookMs > 1500, `${tookMs} ms`);
+    assert.ok(tookMs > 1000, `${tookMs} ms`);
   });
 }
 
-function itFindsCorruption({ destination, set }: ContractCase): void {
+export function itFindsCorruption({ destination, set }: ContractCase): void {
   const flip: Fault = { kind: 'corrupt', direction: 'toServer', atByte: 6 * MIB };
   if (destination.findsCorruption)
     it('never takes an image for right of which a bit has flipped', async () => {
@@ -123,6 +135,7 @@ function itResumes({ set }: ContractCase, resendsBytes: number): void {
     assert.ok((await scene.send()).failure?.retryable);
     await assertNothingComplete(scene);
     scene.proxy.heal();
+    await scene.quiet();
     const before = scene.proxy.passed.toServer;
     const { receipt, failure } = await scene.send();
     assert.ok(receipt, failure?.message);
@@ -130,7 +143,6 @@ function itResumes({ set }: ContractCase, resendsBytes: number): void {
     assert.ok(before + againBytes < scene.sizeBytes + resendsBytes, `${before} and ${againBytes} of ${scene.sizeBytes} bytes`);
     assert.equal(receipt.sha256, await scene.sha256());
     assert.ok((await scene.peer.image())?.equals(await scene.expected()));
-    assert.equal(await scene.peer.openUploads(), 0);
-    assert.ok((scene.progress[0] ?? 0) > scene.sizeBytes * 0.2, `progress begins at ${scene.progress[0]}`);
+    assert.deepEqual(await scene.peer.openUploads(), []);
   });
 }

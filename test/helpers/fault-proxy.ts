@@ -12,13 +12,17 @@ export type Direction = 'toServer' | 'toClient';
 
 /**
  * 'end': an orderly end (FIN) to both, and what still comes is swallowed; 'reset': an RST to both; 'stall': nothing is read
- * any more, either way; 'slow': both ways; 'corrupt': the byte at `atByte` has one bit flipped.
+ * any more, either way; 'slow': both ways; 'corrupt': the byte at `atByte` has one bit flipped; 'tell': no harm, `act` is called.
  */
-type Harm = { kind: 'end' | 'reset' | 'corrupt' } | { kind: 'stall'; forMs?: number } | { kind: 'slow'; bytesPerSecond: number };
+type Harm =
+  | { kind: 'end' | 'reset' | 'corrupt' }
+  | { kind: 'stall'; forMs?: number }
+  | { kind: 'slow'; bytesPerSecond: number }
+  | { kind: 'tell'; act(): void };
 
 export type Fault = Harm & {
   direction: Direction;
-  /** Happens when so many bytes have been passed on in `direction`, all connections together; at 0, when the first byte comes. */
+  /** Happens when so many bytes have been passed on in `direction`, all connections together; when those are passed already, with the next byte or the end. */
   atByte: number;
   /** Counts the bytes of this connection only: 0 is the first. */
   connection?: number;

@@ -14,7 +14,7 @@ export interface ProxyHooks {
 }
 
 /** Small enough that a slow connection moves at all times. */
-const SLOW_PIECE_BYTES = 16 * 1024;
+const SLOW_PIECE_BYTES = 64 * 1024;
 
 export class ProxiedConnection {
   readonly passed = { toServer: 0, toClient: 0 };
@@ -47,6 +47,7 @@ export class ProxiedConnection {
     if (fault.kind === 'stall')
       this.stalled = Promise.race([this.over.promise, ...(fault.forMs === undefined ? [] : [sleep(fault.forMs)])]);
     else if (fault.kind === 'slow') this.bytesPerSecond = fault.bytesPerSecond;
+    else if (fault.kind === 'tell') fault.act();
     else if (fault.kind === 'reset') this.reset();
     else if (fault.kind === 'end') {
       this.isSwallowing = true;
@@ -71,11 +72,20 @@ export class ProxiedConnection {
     const [from, to] = direction === 'toServer' ? [this.client, this.server] : [this.server, this.client];
     try {
       for await (const chunk of from.iterator({ destroyOnReturn: false })) await this.pass(chunk as Buffer, direction, to);
+      this.strikeAtEnd(direction);
       await this.stalled;
       to.end();
     } catch {
       this.reset();
     }
+  }
+
+  /** Where nothing is said before the end, the end is what a fault that is due happens to. */
+  private strikeAtEnd(direction: Direction): void {
+    const next = this.hooks.nextFault(direction);
+    if (next === undefined || next.inBytes > 0 || next.fault.kind === 'corrupt') return;
+    this.hooks.claim(next.fault);
+    this.hooks.strike(next.fault);
   }
 
   private async pass(chunk: Buffer, direction: Direction, to: Socket): Promise<void> {

@@ -4,7 +4,8 @@ import type { Direction, Fault } from './fault-proxy.ts';
 
 const MIB = 1024 * 1024;
 
-const KINDS = ['end', 'end', 'reset', 'reset', 'stall', 'stall', 'slow'] as const;
+const KINDS = ['reset', 'reset', 'stall', 'stall', 'slow'] as const;
+const ENDS = ['end', 'end'] as const;
 const CORRUPTIONS = ['corrupt', 'corrupt'] as const;
 
 export interface RandomFaultOptions {
@@ -14,10 +15,12 @@ export interface RandomFaultOptions {
   sizeBytes: number;
   /** Whether the destination finds a bit that has flipped: otherwise nobody could tell right from wrong. */
   findsCorruption: boolean;
+  /** Whether the peer's orderly end cannot be mistaken for another's: otherwise an end by something between looks like success. */
+  knowsLength: boolean;
 }
 
 /** Up to four faults, some in attempts that follow on others. None of them needs to happen. */
-export function randomFaults({ random, sizeBytes, findsCorruption }: RandomFaultOptions): Fault[] {
+export function randomFaults({ random, sizeBytes, findsCorruption, knowsLength }: RandomFaultOptions): Fault[] {
   const pick = <T>(choices: readonly T[]): T => choices[Math.floor(random() * choices.length)] as T;
 
   function randomFault(): Fault {
@@ -28,7 +31,7 @@ export function randomFaults({ random, sizeBytes, findsCorruption }: RandomFault
         ? Math.floor(random() * 600)
         : Math.max(0, Math.floor(pick([random(), random() * 3, 1, 2]) * sizeBytes + pick([0, 0, 1, -1, 300, -300]) * random()));
     const where = { direction, atByte, everywhere: random() < 0.5, mayNotHappen: true };
-    const kind = pick([...KINDS, ...(findsCorruption ? CORRUPTIONS : [])]);
+    const kind = pick([...KINDS, ...(knowsLength ? ENDS : []), ...(findsCorruption ? CORRUPTIONS : [])]);
     if (kind === 'slow') return { ...where, kind, bytesPerSecond: (10 + random() * 50) * MIB };
     if (kind === 'stall') return { ...where, kind, ...(random() < 0.5 ? {} : { forMs: Math.floor(random() * 200) }) };
     return { ...where, kind, ...(kind === 'corrupt' ? { everywhere: false } : {}) };

@@ -1,4 +1,8 @@
-/** Whatever the network does, an export ends, and it ends true. */
+/**
+ * Whatever the network does, an export ends, and it ends true. Two harms are kept from destinations that cannot know of them, and
+ * whose receipts say so: a flipped bit where nothing has a checksum (plain HTTP, TCP Raw), and, for TCP Raw, an orderly end by
+ * something between, which has swallowed what both kernels had taken already.
+ */
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -53,15 +57,17 @@ async function imageOf(diskPath: string): Promise<Buffer> {
 describe('random faults', function () {
   this.timeout(120_000);
   const temp = useTempDir();
+  const there = DESTINATIONS.filter(({ isThere }) => isThere?.() !== false);
 
   /** All that is left to chance comes from the seed and the number of the export, so that one can be run alone. */
   async function prepare(index: number): Promise<Round> {
     const random = createRandom(SEED + index);
-    const destination = DESTINATIONS[index % DESTINATIONS.length] as Destination;
+    const destination = there[index % there.length] as Destination;
     const dataBytes = Math.floor((1 + random() * 6) * MIB);
     const diskPath = await createDisk(temp(`${index}.img`), 16 * MIB, [{ offsetBytes: 70_000, lengthBytes: dataBytes, content: 'random' }]);
     const { length: sizeBytes } = await imageOf(diskPath);
-    const faults = randomFaults({ random, sizeBytes, findsCorruption: destination.findsCorruption });
+    const { findsCorruption, knowsLength } = destination;
+    const faults = randomFaults({ random, sizeBytes, findsCorruption, knowsLength });
     const changesAtByte = random() < 0.1 ? Math.floor(random() * sizeBytes) : undefined;
     const story = faults.map((fault) => JSON.stringify({ ...fault, mayNotHappen: undefined })).join(', ');
     const name = `export ${index} to ${destination.name}, ${sizeBytes} bytes, changed at ${changesAtByte}, with ${story || 'no fault'}`;
@@ -87,7 +93,11 @@ describe('random faults', function () {
     });
   }
 
-  async function assertTrue({ diskPath, faults }: Round, peer: Peer, { phase, disks, failure }: ExportResult): Promise<void> {
+  async function assertTrue(
+    { destination, diskPath, sizeBytes, faults }: Round,
+    peer: Peer,
+    { phase, disks, failure }: ExportResult,
+  ): Promise<void> {
     const [image, expected] = [await peer.image(), await imageOf(diskPath)];
     if (phase === 'Succeeded') {
       assert.ok(image?.equals(expected), 'success over something else than the image');
@@ -97,8 +107,9 @@ describe('random faults', function () {
       assert.equal(phase, 'Failed');
       assert.match(failure?.message ?? '', /^[^\n]+ \(after 4 attempts\)$|^[^\n]+$/);
       // Its last word may have been lost; but nothing that was cut off or mixed may look complete.
-      if (image !== undefined && !faults.some(({ kind }) => kind === 'corrupt'))
-        assert.ok(image.equals(expected), 'a wrong image looks complete');
+      if (image === undefined || faults.some(({ kind }) => kind === 'corrupt')) return;
+      const isCut = !destination.knowsLength && image.length < sizeBytes;
+      assert.ok(isCut || image.equals(expected), 'a wrong image looks complete');
     }
   }
 
@@ -107,7 +118,9 @@ describe('random faults', function () {
     proxy.heal();
     // The network was gone when the engine wanted to drop it, and its state says so.
     if (upload !== undefined) await peer.createTarget(peer.port, LIMITS).abandon(upload, AbortSignal.timeout(5000));
-    assert.equal(await peer.openUploads(), 0, 'an upload is left open');
+    // One that is empty may be left where an attempt ended before it was told the name of what it had begun.
+    const holding = (await peer.openUploads()).filter(({ holdsBytes }) => holdsBytes);
+    assert.deepEqual(holding, [], 'an upload is left open');
   }
 
   async function exportOnce(index: number): Promise<'Succeeded' | 'Failed'> {

@@ -16,23 +16,29 @@ export interface TargetLimits {
 
 export const SHORT_LIMITS: TargetLimits = { connectMs: 800, continueMs: 500, helloMs: 800, idleMs: 800, answerMs: 1500 };
 
+export interface OpenUpload {
+  holdsBytes: boolean;
+}
+
 export interface Peer extends AsyncDisposable {
   /** On 127.0.0.1. */
   readonly port: number;
   /** What somebody who asks for the image now gets. */
   image(): Promise<Buffer | undefined>;
   /** Transfers that the peer holds open until somebody goes on with them or drops them. */
-  openUploads(): Promise<number>;
+  openUploads(): Promise<OpenUpload[]>;
   /** What it was told of the size before a byte of the image came, at the last transfer. Undefined where nothing tells it. */
   announcedBytes(): number | undefined;
   /** From now on it turns everybody away. */
-  refuse(): void;
+  refuse(): Promise<void>;
   /** @param port of the peer, or of what is between */
   createTarget(port: number, limits: TargetLimits): ExportTarget;
 }
 
 export interface Destination {
   name: string;
+  /** False where its server is not installed. Everywhere, when left out. */
+  isThere?(): boolean;
   /** @param directory of this peer's own */
   start(directory: string): Promise<Peer>;
   proof: Receipt['proof'];
@@ -41,6 +47,12 @@ export interface Destination {
   announcesSize: boolean;
   /** Whether a bit that flips on the way is found. */
   findsCorruption: boolean;
+  /** Whether the peer can tell an image that was cut off in order from one that is complete. */
+  knowsLength: boolean;
+  /** Whether everything is read, and sealed, before the first byte leaves. */
+  sealsFirst?: boolean;
+  /** The same as another one but for what it proves: only that is looked at. */
+  isVariant?: boolean;
   /** What is sent twice at most when a transfer is resumed. Left out where none can be. */
   resendsBytes?: number;
 }

@@ -41,9 +41,9 @@ async function startPeer({ tls = false, namesDigest = false }: Variant): Promise
   return {
     port: Number(new URL(sink.url).port),
     image: async () => sink.complete.get(PATH),
-    openUploads: async () => 0,
+    openUploads: async () => [],
     announcedBytes: () => Number(sink.requests.at(-1)?.headers['content-length'] ?? assert.fail('no request')),
-    refuse() {
+    async refuse() {
       refuses = true;
     },
     createTarget: (port, limits) =>
@@ -63,6 +63,7 @@ const COMMON = {
   proof: 'status',
   refusal: { code: 'CredentialsInvalid', retryable: false, mostBytes: 4096 },
   announcesSize: true,
+  knowsLength: true,
 } as const;
 
 export const HTTP_DESTINATIONS: readonly Destination[] = [
@@ -72,6 +73,7 @@ export const HTTP_DESTINATIONS: readonly Destination[] = [
   {
     ...COMMON,
     name: 'HTTP with Repr-Digest',
+    isVariant: true,
     proof: 'digest',
     findsCorruption: true,
     start: () => startPeer({ namesDigest: true }),

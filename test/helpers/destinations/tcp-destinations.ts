@@ -1,7 +1,4 @@
-/**
- * `disklift receive`, plain and over TLS, as Acknowledged. Raw has a test of its own: a peer that ends in order is believed, so the
- * suite's faults, which end connections in order at any byte, would be successes.
- */
+/** TCP: the receiver that `disklift receive` runs, for both protocols, and with TLS. */
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
@@ -11,10 +8,17 @@ import { DiskliftError } from '../../../src/common/errors.ts';
 import { createNetworkAccess } from '../../../src/targets/policy/network-access.ts';
 import { createFileOutput } from '../../../src/targets/tcp/file-output.ts';
 import type { ImageOutput } from '../../../src/targets/tcp/image-output.ts';
-import { type ReceiverOptions, runReceiver } from '../../../src/targets/tcp/receiver.ts';
+import { runReceiver } from '../../../src/targets/tcp/receiver.ts';
 import { createTcpTarget } from '../../../src/targets/tcp/tcp-target.ts';
-import { createTestAuthority } from '../test-authority.ts';
 import type { Destination, Peer } from './destination.ts';
+import { peerCertificate } from './peer-certificate.ts';
+
+const MIB = 1024 * 1024;
+
+interface Variant {
+  protocol: 'Raw' | 'Acknowledged';
+  tls?: boolean;
+}
 
 /** Tells what a hello has announced, and turns it away when it is told to. */
 function watchOutput(output: ImageOutput): ImageOutput & { announcedBytes: number | undefined; refuses: boolean } {
@@ -33,16 +37,16 @@ function watchOutput(output: ImageOutput): ImageOutput & { announcedBytes: numbe
   };
 }
 
-async function startPeer(directory: string, tls: boolean): Promise<Peer> {
+async function startPeer(directory: string, { protocol, tls = false }: Variant): Promise<Peer> {
   const file = path.join(directory, 'received.qcow2');
   const output = watchOutput(await createFileOutput({ path: file, force: true }));
-  const authority = tls ? await createTestAuthority(directory) : undefined;
+  const identity = tls ? await peerCertificate() : undefined;
   const stop = new AbortController();
   const { promise: listening, resolve } = Promise.withResolvers<number>();
-  const options: ReceiverOptions = {
+  const running = runReceiver({
     address: { host: '127.0.0.1', port: 0 },
-    tls: await authority?.issue('receiver', 'IP:127.0.0.1'),
-    protocol: 'Acknowledged',
+    tls: identity,
+    protocol,
     output,
     keep: true,
     clock: systemClock,
@@ -50,22 +54,22 @@ async function startPeer(directory: string, tls: boolean): Promise<Peer> {
     onListening: ({ port }) => resolve(port),
     onReceived: () => {},
     warn: () => {},
-  };
-  const ended = assert.rejects(runReceiver(options), { code: 'Cancelled' });
+  });
+  const ended = assert.rejects(running, { code: 'Cancelled' });
   return {
     port: await listening,
     image: () => readFile(file).catch(() => undefined),
-    openUploads: async () => 0,
+    openUploads: async () => [],
     announcedBytes: () => output.announcedBytes,
-    refuse() {
+    async refuse() {
       output.refuses = true;
     },
     createTarget: (port, limits) =>
       createTcpTarget({
         host: '127.0.0.1',
         port,
-        protocol: 'Acknowledged',
-        tls: authority === undefined ? undefined : { ca: authority.ca },
+        protocol,
+        tls: identity === undefined ? undefined : { ca: identity.ca },
         access: createNetworkAccess(),
         clock: systemClock,
         exportUid: 'uid-1',
@@ -79,19 +83,32 @@ async function startPeer(directory: string, tls: boolean): Promise<Peer> {
   };
 }
 
+const RAW = {
+  proof: 'close',
+  announcesSize: false,
+  // What the receiver had not read when it hung up was in the buffers of both kernels.
+  refusal: { code: 'DestinationUnreachable', retryable: true, mostBytes: 10 * MIB },
+  // The one thing that Raw cannot do: where a connection ends in order is where the image ends.
+  knowsLength: false,
+} as const;
+
 const ACKNOWLEDGED = {
   proof: 'digest',
   refusal: { code: 'DestinationRejected', retryable: false, mostBytes: 4096 },
   announcesSize: true,
   findsCorruption: true,
-  resendsBytes: 4 * 1024 * 1024,
+  knowsLength: true,
+  // What the receiver had not read yet when the sender came again.
+  resendsBytes: 4 * MIB,
 } as const;
 
 export const TCP_DESTINATIONS: readonly Destination[] = [
-  { ...ACKNOWLEDGED, name: 'TCP, acknowledged', start: (directory) => startPeer(directory, false) },
+  // Nothing in it tells the receiver that a bit is wrong.
+  { ...RAW, name: 'TCP Raw', findsCorruption: false, start: (directory) => startPeer(directory, { protocol: 'Raw' }) },
+  { ...ACKNOWLEDGED, name: 'TCP Acknowledged', start: (directory) => startPeer(directory, { protocol: 'Acknowledged' }) },
   {
     ...ACKNOWLEDGED,
-    name: 'TCP, acknowledged, over TLS',
-    start: (directory) => startPeer(directory, true),
+    name: 'TCP Acknowledged over TLS',
+    start: (directory) => startPeer(directory, { protocol: 'Acknowledged', tls: true }),
   },
 ];

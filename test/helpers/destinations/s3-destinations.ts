@@ -1,0 +1,115 @@
+/** S3: a strict fake and a real server, many parts and one. */
+
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { ListMultipartUploadsCommand, ListPartsCommand, S3Client } from '@aws-sdk/client-s3';
+import { KEY, s3Target } from '../s3-export.ts';
+import { BUCKET, type S3Fake, startS3Fake } from '../s3-fake.ts';
+import { startVersitygw, VERSITYGW_KEYS, versitygwPath } from '../versitygw.ts';
+import type { Destination, OpenUpload, Peer, TargetLimits } from './destination.ts';
+import { peerCertificate } from './peer-certificate.ts';
+
+const MIB = 1024 * 1024;
+const CONCURRENCY = 3;
+
+/** Retries of single parts are few and quick, so that a network that is gone is soon known to be. */
+const limitsOf = ({ connectMs, idleMs, answerMs }: TargetLimits) => ({ connectMs, silentMs: idleMs, answerMs, tries: 2, backoffMs: 10 });
+
+async function startFakePeer({ partBytes, tls = false }: { partBytes: number; tls?: boolean }): Promise<Peer> {
+  let refuses = false;
+  const identity = tls ? await peerCertificate() : undefined;
+  const fake = await startS3Fake({
+    leastPartBytes: 1,
+    refuseKey: () => (refuses ? 'AccessDenied' : undefined),
+    ...(identity === undefined ? {} : { tls: { cert: identity.certificate, key: identity.key } }),
+  });
+  return {
+    port: Number(new URL(fake.url).port),
+    image: async () => fake.store.objects.get(KEY)?.body,
+    openUploads: async () => [...fake.store.uploads.values()].map(({ parts }) => ({ holdsBytes: parts.size > 0 })),
+    announcedBytes: () => announcedTo(fake),
+    async refuse() {
+      refuses = true;
+    },
+    createTarget: (port, limits) =>
+      s3Target({
+        url: `${tls ? 'https' : 'http'}://127.0.0.1:${port}`,
+        options: { partSizeBytes: partBytes, concurrency: CONCURRENCY, ...(identity === undefined ? {} : { tls: { ca: identity.ca } }) },
+        limits: { ...limitsOf(limits), leastPartBytes: 1 },
+      }),
+    [Symbol.asyncDispose]: () => fake[Symbol.asyncDispose](),
+  };
+}
+
+/** Each part comes with its size in front. */
+function announcedTo({ requests }: S3Fake): number {
+  const sends = requests.filter(({ operation }) => operation === 'UploadPart' || operation === 'PutObject');
+  return sends.reduce((sum, { headers }) => sum + Number(headers['content-length']), 0);
+}
+
+async function startVersityPeer(directory: string): Promise<Peer> {
+  const objects = path.join(directory, 'objects');
+  mkdirSync(objects);
+  const server = await startVersitygw(objects, BUCKET);
+  let keys = VERSITYGW_KEYS;
+  const client = new S3Client({ endpoint: server.url, region: 'us-east-1', forcePathStyle: true, credentials: keys });
+  const object = server.objectPath(BUCKET, KEY);
+  return {
+    port: server.port,
+    image: async () => (existsSync(object) ? readFileSync(object) : undefined),
+    openUploads: () => openUploadsOf(client),
+    announcedBytes: () => undefined,
+    async refuse() {
+      keys = { ...keys, secretAccessKey: 'another' };
+    },
+    createTarget: (port, limits) =>
+      s3Target({
+        url: `http://127.0.0.1:${port}`,
+        options: { partSizeBytes: 5 * MIB, concurrency: CONCURRENCY, credentials: async () => keys },
+        limits: { ...limitsOf(limits), leastPartBytes: 5 * MIB },
+      }),
+    async [Symbol.asyncDispose]() {
+      client.destroy();
+      await server[Symbol.asyncDispose]();
+    },
+  };
+}
+
+async function openUploadsOf(client: S3Client): Promise<OpenUpload[]> {
+  const { Uploads = [] } = await client.send(new ListMultipartUploadsCommand({ Bucket: BUCKET }));
+  return Promise.all(
+    Uploads.map(async ({ UploadId }) => {
+      const { Parts = [] } = await client.send(new ListPartsCommand({ Bucket: BUCKET, Key: KEY, UploadId }));
+      return { holdsBytes: Parts.length > 0 };
+    }),
+  );
+}
+
+const COMMON = {
+  proof: 'etag',
+  refusal: { code: 'CredentialsInvalid', retryable: false, mostBytes: 8192 },
+  announcesSize: true,
+  findsCorruption: true,
+  knowsLength: true,
+} as const;
+
+export const S3_DESTINATIONS: readonly Destination[] = [
+  // Parts that were on their way when the network went are sent once more.
+  { ...COMMON, name: 'S3', resendsBytes: (CONCURRENCY + 1) * MIB, start: () => startFakePeer({ partBytes: MIB }) },
+  {
+    ...COMMON,
+    name: 'S3, one PutObject',
+    sealsFirst: true,
+    // It is signed with its SHA-256, so all of it goes with the first request.
+    refusal: { ...COMMON.refusal, mostBytes: 32 * MIB },
+    start: () => startFakePeer({ partBytes: 64 * MIB }),
+  },
+  {
+    ...COMMON,
+    name: 'S3 at versitygw',
+    announcesSize: false,
+    resendsBytes: (CONCURRENCY + 1) * 5 * MIB,
+    isThere: () => existsSync(versitygwPath()),
+    start: startVersityPeer,
+  },
+];

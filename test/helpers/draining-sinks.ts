@@ -1,0 +1,58 @@
+/** Peers that take an image to its end and keep nothing of it. */
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import http from 'node:http';
+import net, { type AddressInfo, type Server } from 'node:net';
+import { systemClock } from '../../src/common/clock.ts';
+import { createStreamOutput } from '../../src/targets/tcp/image-output.ts';
+import { runReceiver } from '../../src/targets/tcp/receiver.ts';
+
+export interface DrainingSink extends AsyncDisposable {
+  /** On 127.0.0.1. */
+  port: number;
+}
+
+async function listening(server: Server): Promise<DrainingSink> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    port: (server.address() as AddressInfo).port,
+    async [Symbol.asyncDispose]() {
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+export function startDrainingHttp(): Promise<DrainingSink> {
+  return listening(http.createServer((request, response) => void request.resume().once('end', () => response.writeHead(201).end())));
+}
+
+/** As `nc -l` into nothing. */
+export function startDrainingTcp(): Promise<DrainingSink> {
+  return listening(net.createServer({ allowHalfOpen: true }, (socket) => void socket.resume().once('end', () => socket.end())));
+}
+
+/** Takes one image. */
+export async function startDrainingReceiver(): Promise<DrainingSink> {
+  const port = Promise.withResolvers<number>();
+  const stopped = new AbortController();
+  const running = runReceiver({
+    address: { host: '127.0.0.1', port: 0 },
+    protocol: 'Acknowledged',
+    output: createStreamOutput(async () => {}),
+    keep: false,
+    clock: systemClock,
+    signal: stopped.signal,
+    onListening: (address) => port.resolve(address.port),
+    onReceived: () => {},
+    warn: assert.fail,
+  }).catch((error: unknown) => assert.ok(stopped.signal.aborted, String(error)));
+  return {
+    port: await port.promise,
+    async [Symbol.asyncDispose]() {
+      stopped.abort();
+      await running;
+    },
+  };
+}

@@ -1,0 +1,110 @@
+/** What exports cost the process that makes them: its event loop and its memory. */
+
+import assert from 'node:assert/strict';
+import { fileURLToPath } from 'node:url';
+import type { ExportProcessReport } from '../fixtures/export-process.ts';
+import { startDrainingHttp, startDrainingReceiver, startDrainingTcp } from '../helpers/draining-sinks.ts';
+import { startFaultProxy } from '../helpers/fault-proxy.ts';
+import { runCommand } from '../helpers/run-command.ts';
+import { BUCKET } from '../helpers/s3-fake.ts';
+import { createDisk } from '../helpers/sparse-disk.ts';
+import { useTempDir } from '../helpers/temp-dir.ts';
+import { requireVersitygw, startVersitygw, type Versitygw } from '../helpers/versitygw.ts';
+
+const PROCESS = fileURLToPath(new URL('../fixtures/export-process.ts', import.meta.url));
+const MIB = 1024 * 1024;
+
+/** Another process that wants the same cores makes a delay longer, and never shorter. */
+const MEASUREMENTS = 3;
+
+async function exportTo(diskPath: string, destinations: readonly string[]): Promise<ExportProcessReport> {
+  const { code, stdout, stderr } = await runCommand(process.execPath, [PROCESS, diskPath, ...destinations]);
+  assert.equal(code, 0, stderr);
+  const report = JSON.parse(stdout.toString()) as ExportProcessReport;
+  assert.deepEqual(
+    report.phases,
+    destinations.map(() => 'Succeeded'),
+    report.failures.join('; '),
+  );
+  return report;
+}
+
+describe('exports and the process that makes them', () => {
+  const temp = useTempDir();
+  let s3: Versitygw;
+  before(function () {
+    requireVersitygw(this);
+  });
+  beforeEach(async () => {
+    s3 = await startVersitygw(temp('objects'), BUCKET);
+  });
+  afterEach(() => s3?.[Symbol.asyncDispose]());
+
+  const createDataDisk = (dataBytes: number) =>
+    createDisk(temp('a.img'), 2 * dataBytes, [{ offsetBytes: 0, lengthBytes: dataBytes, content: 'random' }]);
+
+  it('leaves the event loop free and the memory small with four at once', async () => {
+    const diskPath = await createDataDisk(256 * MIB);
+    const reports: ExportProcessReport[] = [];
+    while (reports.length < MEASUREMENTS && !reports.some(({ delayP99Ms }) => delayP99Ms < 50)) {
+      await using http = await startDrainingHttp();
+      await using raw = await startDrainingTcp();
+      await using acknowledged = await startDrainingReceiver();
+      reports.push(
+        await exportTo(diskPath, [
+          `http://127.0.0.1:${http.port}/a.qcow2`,
+          `s3+http://127.0.0.1:${s3.port}/a.qcow2`,
+          `tcp+raw://127.0.0.1:${raw.port}`,
+          `tcp+acknowledged://127.0.0.1:${acknowledged.port}`,
+        ]),
+      );
+    }
+    assert.ok(
+      reports.some(({ delayP99Ms }) => delayP99Ms < 50),
+      JSON.stringify(reports),
+    );
+    for (const { peakMemoryBytes } of reports) assert.ok(peakMemoryBytes < 250e6, `${peakMemoryBytes} bytes`);
+  });
+
+  /** Peers, and what an export holds at most: of a stream its chunks and the tail, of S3 its parts. */
+  const slow = {
+    'an HTTP server': {
+      start: startDrainingHttp,
+      url: (port: number) => `http://127.0.0.1:${port}/a.qcow2`,
+      dataBytes: 64 * MIB,
+      mostBytes: 16 * MIB,
+    },
+    'a TCP peer': {
+      start: startDrainingTcp,
+      url: (port: number) => `tcp+raw://127.0.0.1:${port}`,
+      dataBytes: 64 * MIB,
+      mostBytes: 16 * MIB,
+    },
+    'a receiver': {
+      start: startDrainingReceiver,
+      url: (port: number) => `tcp+acknowledged://127.0.0.1:${port}`,
+      dataBytes: 64 * MIB,
+      mostBytes: 16 * MIB,
+    },
+    S3: {
+      start: async () => ({ port: s3.port, async [Symbol.asyncDispose]() {} }),
+      url: (port: number) => `s3+http://127.0.0.1:${port}/a.qcow2`,
+      dataBytes: 160 * MIB,
+      mostBytes: 90 * MIB,
+    },
+  };
+  for (const [name, { start, url, dataBytes, mostBytes }] of Object.entries(slow))
+    it(`keeps little in memory when it is faster than ${name}`, async () => {
+      const diskPath = await createDataDisk(dataBytes);
+      await using peer = await start();
+      await using proxy = await startFaultProxy(peer.port, {
+        kind: 'slow',
+        direction: 'toServer',
+        atByte: 0,
+        bytesPerSecond: 30e6,
+        everywhere: true,
+      });
+      const { bufferBytes } = await exportTo(diskPath, [url(proxy.port)]);
+      assert.ok(bufferBytes < mostBytes, `${bufferBytes} bytes`);
+    });
+});
