@@ -80,7 +80,7 @@ describe('random faults', function () {
       diskPath,
       backoffLimit: 3,
       createTarget: async () => {
-        if (random() < 0.7) proxy.heal();
+        if (random() < 0.5) proxy.heal();
         return peer.createTarget(proxy.port, LIMITS);
       },
       observer: {
@@ -148,6 +148,6 @@ describe('random faults', function () {
       }
     };
     await Promise.all(Array.from({ length: WORKERS }, work));
-    assert.ok(ends.Succeeded >= EXPORTS / 4 && ends.Failed >= EXPORTS / 20, JSON.stringify(ends));
+    assert.ok(ends.Succeeded >= EXPORTS / 4 && ends.Failed > 0, JSON.stringify(ends));
   });
 });
