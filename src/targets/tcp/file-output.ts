@@ -71,9 +71,7 @@ class FileOutput implements ImageOutput {
     return typed('cannot write the output', async () => {
       const growing = this.growing as Growing;
       if (growing.failure !== undefined) throw growing.failure;
-      for (let done = 0; done < bytes.length; )
-        done += (await growing.file.write(bytes, done, bytes.length - done, growing.writtenBytes + done)).bytesWritten;
-      growing.digest.add(bytes);
+      await growing.digest.add(bytes, writeAt(growing.file, bytes, growing.writtenBytes));
       growing.writtenBytes += bytes.length;
       if (growing.checkpoint === undefined && growing.writtenBytes - growing.durableBytes >= CHECKPOINT_BYTES)
         this.beginCheckpoint(growing);
@@ -182,6 +180,10 @@ class FileOutput implements ImageOutput {
 function growingFrom(file: FileHandle, hello: Hello | undefined, sizeBytes: number): Growing {
   const digest = new FileDigest(file, sizeBytes);
   return { file, hello, digest, writtenBytes: sizeBytes, durableBytes: sizeBytes, checkpoint: undefined, failure: undefined };
+}
+
+async function writeAt(file: FileHandle, bytes: Uint8Array, offset: number): Promise<void> {
+  for (let done = 0; done < bytes.length; ) done += (await file.write(bytes, done, bytes.length - done, offset + done)).bytesWritten;
 }
 
 /** So that names survive a loss of power, too. */
