@@ -12,9 +12,7 @@ import { expandPlaceholders, expandUrl, placeholderValues } from '../requests/pl
 import { quantityBytes } from '../requests/rules.ts';
 import { httpHeaders, s3Credentials, tlsClientCertificate } from '../requests/secret-data.ts';
 import type { ExportTarget } from '../targets/contract.ts';
-import { createHttpTarget } from '../targets/http/http-target.ts';
 import type { NetworkAccess } from '../targets/policy/network-access.ts';
-import { createTcpTarget } from '../targets/tcp/tcp-target.ts';
 import type { TlsMaterial } from '../targets/tls-material.ts';
 
 export interface TargetEnvironment {
@@ -62,6 +60,7 @@ interface DiskDestination {
 }
 
 async function composeHttp(spec: HttpDestination, disk: DiskDestination): Promise<ExportTarget> {
+  const { createHttpTarget } = await import('../targets/http/http-target.ts');
   const { credentials, environment } = disk;
   const { method, ifNoneMatch, headersSecretRef } = spec;
   const url = await urlOf(spec, disk);
@@ -131,6 +130,7 @@ function rememberLast<T>(read: () => Promise<T>): () => Promise<T> {
 }
 
 async function composeTcp(spec: TcpDestination, { request, diskPath, environment, credentials }: DiskDestination): Promise<ExportTarget> {
+  const { createTcpTarget } = await import('../targets/tcp/tcp-target.ts');
   const { host, port, protocol, tls } = spec;
   return createTcpTarget({
     host,

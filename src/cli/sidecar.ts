@@ -1,22 +1,9 @@
 /** `disklift sidecar`: runs requests as they come, for as long as it lives. */
 
 import { type Command, Option } from 'commander';
-import { createByteBudget } from '../common/byte-budget.ts';
-import { systemClock } from '../common/clock.ts';
-import { DiskliftError } from '../common/errors.ts';
-import { createLogger } from '../common/logger.ts';
-import { type Config, loadConfig } from '../config/load-config.ts';
-import { proxyEnvironment } from '../config/proxy-environment.ts';
-import { flagOf, SETTINGS, type Setting, type SettingKey } from '../config/settings.ts';
-import { destinationKind } from '../engine/export-status.ts';
-import { logExport } from '../engine/log-export.ts';
-import { serveRequests } from '../engine/serve-requests.ts';
-import { createDestinationPolicy } from '../targets/policy/destination-policy.ts';
-import { createNetworkAccess } from '../targets/policy/network-access.ts';
-import { BUDGET_BYTES, composePlan, refusalOf } from './compose-export.ts';
+import { flagOf, SETTINGS, type Setting } from '../config/settings.ts';
 import type { CommandContext } from './context.ts';
-import { packageVersion } from './package-version.ts';
-import { parseVolumes } from './volume-option.ts';
+import type { SidecarFlags } from './run-sidecar.ts';
 
 export function addSidecarCommand(program: Command, context: CommandContext): void {
   const command = program
@@ -24,66 +11,13 @@ export function addSidecarCommand(program: Command, context: CommandContext): vo
     .description('run DiskExport requests as they come; settings: docs/configuration.md')
     .option('--config <file>', 'a file of settings, YAML or JSON; the environment and flags are stronger');
   for (const [key, setting] of Object.entries(SETTINGS as Record<string, Setting>)) command.addOption(optionOf(key, setting));
-  command.action(({ config, ...flags }: { config?: string } & Partial<Record<SettingKey, unknown>>) =>
-    runSidecar(loadConfig({ file: config, flags }), context),
-  );
+  command.action(async (flags: SidecarFlags) => {
+    const { runSidecar } = await import('./run-sidecar.ts');
+    await runSidecar(flags, context);
+  });
 }
 
 function optionOf(key: string, { text, value, format }: Setting): Option {
   const option = new Option(value === '' ? flagOf(key) : `${flagOf(key)} <${value.toLowerCase()}>`, text);
   return format === 'list' ? option.argParser((each: string, earlier: string[] | undefined) => [...(earlier ?? []), each]) : option;
-}
-
-async function runSidecar(config: Config, context: CommandContext): Promise<void> {
-  if (config.requests === '') throw new DiskliftError('InvalidRequest', 'where requests come from is not told; use --requests DIR');
-  const volumes = parseVolumes(config.volume);
-  const policy = createDestinationPolicy({ allow: config.allowDestination, deny: config.denyDestination });
-  const logger = createLogger(config.logLevel);
-  const warn = (message: string, key?: string) => logger.warn(key === undefined ? {} : { key }, message);
-  const [{ createDirectoryStore }, { createExportMetrics }, { createApp }, { startServer }] = await Promise.all([
-    import('../requests/directory-store.ts'),
-    import('../metrics/export-metrics.ts'),
-    import('../http/create-app.ts'),
-    import('../http/start-server.ts'),
-  ]);
-  const ended = new AbortController();
-  const metrics = createExportMetrics({
-    version: packageVersion(),
-    clock: systemClock,
-    retentionMs: config.seriesRetentionSeconds * 1000,
-    signal: ended.signal,
-  });
-  const store = createDirectoryStore({ directory: config.requests, clock: systemClock, warn });
-  const environment = {
-    context: { ...context, warn },
-    volumes,
-    resolve: store.resolve,
-    access: createNetworkAccess(policy),
-    allowAmbientCredentials: config.allowAmbientCredentials,
-    proxy: proxyEnvironment(),
-    budget: createByteBudget(BUDGET_BYTES),
-    clock: systemClock,
-    random: Math.random,
-  };
-  await using server = await startServer(createApp({ registry: metrics.registry, unreadiness: () => undefined }), {
-    host: config.listenHost,
-    port: config.listenPort,
-  });
-  logger.info({ host: config.listenHost, port: server.port, volumes: [...volumes.keys()], requests: config.requests }, 'sidecar runs');
-  try {
-    await serveRequests({
-      store,
-      signal: context.signal,
-      clock: systemClock,
-      random: Math.random,
-      maxConcurrentExports: config.maxConcurrentExports,
-      warn,
-      refusal: (request) => refusalOf(request, environment),
-      plan: (request) => composePlan(request, environment),
-      watch: (request) => [logExport(logger, request), metrics.begin({ ...request.metadata, destination: destinationKind(request) })],
-    });
-  } finally {
-    ended.abort(new DiskliftError('Cancelled', 'the sidecar ends'));
-    logger.info('sidecar ends');
-  }
 }

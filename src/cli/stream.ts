@@ -1,20 +1,9 @@
 /** `disklift stream IMAGE > out.qcow2` */
 
-import { fstatSync } from 'node:fs';
-import fs from 'node:fs/promises';
-import tty from 'node:tty';
 import { type Command, Option } from 'commander';
-import { DiskliftError } from '../common/errors.ts';
-import type { Verify } from '../image/prepare-image.ts';
-import { composeImage, composeStdoutTarget, STDOUT_FD } from './compose.ts';
 import type { CommandContext } from './context.ts';
-import { addImageOptions, type ImageFlags, qcow2OptionsOf } from './image-options.ts';
-import { createProgress } from './progress.ts';
-
-interface StreamFlags extends ImageFlags {
-  verify: Verify;
-  progress: 'auto' | 'json' | 'none';
-}
+import { addImageOptions } from './image-options.ts';
+import type { StreamFlags } from './stream-image.ts';
 
 export function addStreamCommand(program: Command, context: CommandContext): void {
   addImageOptions(program.command('stream'))
@@ -29,46 +18,8 @@ export function addStreamCommand(program: Command, context: CommandContext): voi
         .choices(['auto', 'json', 'none'])
         .default('auto'),
     )
-    .action((image: string, flags: StreamFlags) => streamImage(image, flags, context));
-}
-
-async function streamImage(image: string, flags: StreamFlags, context: CommandContext): Promise<void> {
-  const qcow2 = qcow2OptionsOf(image, flags);
-  await refuseUnfitStdout(image);
-  const progress = await createProgress(flags.progress, process.stderr);
-  try {
-    const { zeroDetection, verify } = flags;
-    await using prepared = await composeImage(
-      {
-        path: image,
-        qcow2,
-        zeroDetection,
-        verify,
-        onOpen: (diskSizeBytes) => progress.begin('scan', diskSizeBytes),
-        onScanned: (scannedBytes) => progress.update(scannedBytes),
-      },
-      context,
-    );
-    progress.begin('stream', prepared.image.sizeBytes);
-    await composeStdoutTarget(context.libc).send(prepared.image, {
-      signal: context.signal,
-      saveResume: async () => {},
-      progress: (sentBytes) => progress.update(sentBytes),
-      seal: async () => {
-        await prepared.seal();
-        return {};
-      },
+    .action(async (image: string, flags: StreamFlags) => {
+      const { streamImage } = await import('./stream-image.ts');
+      await streamImage(image, flags, context);
     });
-    progress.done();
-  } finally {
-    progress.stop();
-  }
-}
-
-async function refuseUnfitStdout(image: string): Promise<void> {
-  if (tty.isatty(STDOUT_FD)) throw new DiskliftError('InvalidRequest', 'standard output is a terminal; redirect it to a file or a pipe');
-  const out = fstatSync(STDOUT_FD);
-  const disk = await fs.stat(image).catch(() => undefined);
-  if (out.isFile() && disk?.ino === out.ino && disk.dev === out.dev)
-    throw new DiskliftError('InvalidRequest', `${image}: is also standard output`);
 }

@@ -1,0 +1,70 @@
+/** What `disklift export` does. */
+
+import { stringify } from 'yaml';
+import { createByteBudget } from '../common/byte-budget.ts';
+import { systemClock } from '../common/clock.ts';
+import { DiskliftError } from '../common/errors.ts';
+import { proxyEnvironment } from '../config/proxy-environment.ts';
+import { runRequest } from '../engine/run-request.ts';
+import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
+import { readRequestFile } from '../requests/read-request-file.ts';
+import { createNetworkAccess } from '../targets/policy/network-access.ts';
+import { BUDGET_BYTES, composePlan } from './compose-export.ts';
+import type { CommandContext } from './context.ts';
+import { progressObserver } from './export-progress.ts';
+import { createProgress } from './progress.ts';
+import { parseVolumes } from './volume-option.ts';
+
+export interface ExportFlags {
+  file: string;
+  volume: string[];
+  progress: 'auto' | 'json' | 'none';
+}
+
+export async function exportDisks(flags: ExportFlags, context: CommandContext): Promise<void> {
+  const { request, resolve } = await readRequestFile(flags.file, context.warn);
+  const environment = {
+    context,
+    volumes: parseVolumes(flags.volume),
+    resolve,
+    // Whoever runs this command has all rights that the command has.
+    access: createNetworkAccess(),
+    allowAmbientCredentials: true,
+    proxy: proxyEnvironment(),
+    budget: createByteBudget(BUDGET_BYTES),
+    clock: systemClock,
+    random: Math.random,
+  };
+  const progress = await createProgress(flags.progress, process.stderr);
+  let status: DiskExportStatus;
+  try {
+    status = await runRequest({
+      request,
+      ...context,
+      clock: systemClock,
+      random: Math.random,
+      plan: () => composePlan(request, environment),
+      watchers: [{ observer: progressObserver(progress, context.warn), end: () => {} }],
+      // Nobody else could have it, and nobody else will go on with it.
+      confirm: async () => {},
+      writeStatus: async () => {},
+      setCleanupPending: async () => {},
+      note: async () => {},
+    });
+  } finally {
+    progress.stop();
+  }
+  printStatus(request, status);
+  if (status.phase !== 'Succeeded') throw failureOf(status, context.signal);
+}
+
+function printStatus({ apiVersion, kind, metadata }: DiskExport, status: DiskExportStatus): void {
+  const { name, namespace, uid } = metadata;
+  process.stdout.write(stringify({ apiVersion, kind, metadata: { name, namespace, uid }, status }));
+}
+
+function failureOf({ conditions = [], message = 'failed' }: DiskExportStatus, signal: AbortSignal): DiskliftError {
+  if (signal.reason instanceof DiskliftError) return signal.reason;
+  const reason = conditions.find(({ type }) => type === 'Succeeded')?.reason;
+  return new DiskliftError((reason ?? 'DestinationUnreachable') as DiskliftError['code'], `${reason}: ${message}`);
+}

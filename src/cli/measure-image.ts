@@ -1,0 +1,31 @@
+/** What `disklift measure` does. */
+
+import type { Layout } from '../qcow2/layout.ts';
+import { composeImage } from './compose.ts';
+import type { CommandContext } from './context.ts';
+import { type ImageFlags, qcow2OptionsOf } from './image-options.ts';
+
+export interface MeasureFlags extends ImageFlags {
+  output: 'human' | 'json';
+}
+
+export async function measureImage(image: string, flags: MeasureFlags, context: CommandContext): Promise<void> {
+  const qcow2 = qcow2OptionsOf(image, flags);
+  await using prepared = await composeImage({ path: image, qcow2, zeroDetection: flags.zeroDetection, verify: 'never' }, context);
+  const measured = measurementOf(prepared.layout);
+  process.stdout.write(flags.output === 'json' ? `${JSON.stringify(measured)}\n` : humanText(measured));
+}
+
+function measurementOf({ map, virtualSizeBytes, imageSizeBytes }: Layout) {
+  return { virtualSizeBytes, imageSizeBytes, clusters: map.clusters, extents: map.dataRangeCount };
+}
+
+function humanText({ virtualSizeBytes, imageSizeBytes, clusters, extents }: ReturnType<typeof measurementOf>): string {
+  const { total, data, zero, hole } = clusters;
+  return [
+    `virtual size: ${virtualSizeBytes} bytes`,
+    `image size:   ${imageSizeBytes} bytes`,
+    `clusters:     ${total} (${data} data in ${extents} extents, ${zero} zero, ${hole} in holes)`,
+    '',
+  ].join('\n');
+}

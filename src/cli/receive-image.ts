@@ -1,0 +1,83 @@
+/** What `disklift receive` does. */
+
+import { readFile } from 'node:fs/promises';
+import type { AddressInfo } from 'node:net';
+import tty from 'node:tty';
+import { systemClock } from '../common/clock.ts';
+import { DiskliftError, errnoOf } from '../common/errors.ts';
+import { writeFully } from '../targets/stdout/write-fully.ts';
+import { createFileOutput } from '../targets/tcp/file-output.ts';
+import { createStreamOutput, type ImageOutput } from '../targets/tcp/image-output.ts';
+import type { ListenAddress, ServerTls } from '../targets/tcp/listen.ts';
+import { runReceiver } from '../targets/tcp/receiver.ts';
+import { STDOUT_FD } from './compose.ts';
+import type { CommandContext } from './context.ts';
+
+export interface ReceiveFlags {
+  listen: ListenAddress;
+  output: string;
+  protocol: 'acknowledged' | 'raw';
+  tlsCert?: string;
+  tlsKey?: string;
+  tlsClientCa?: string;
+  force: boolean;
+  keep: boolean;
+}
+
+const STDOUT = '-';
+
+export async function receiveImage(flags: ReceiveFlags, context: CommandContext): Promise<void> {
+  const { listen: address, protocol, keep, output: file } = flags;
+  const { signal, warn } = context;
+  const tls = await readTls(flags);
+  const output = await openOutput(flags, context);
+  await runReceiver({
+    address,
+    tls,
+    protocol: protocol === 'raw' ? 'Raw' : 'Acknowledged',
+    output,
+    keep,
+    clock: systemClock,
+    signal,
+    warn,
+    onListening: (bound) => process.stderr.write(`disklift: listening on ${addressText(bound)}\n`),
+    onReceived: ({ sizeBytes, sha256 }) => {
+      if (file !== STDOUT) process.stdout.write(`${JSON.stringify({ size: sizeBytes, sha256, file })}\n`);
+    },
+  });
+}
+
+/** @throws DiskliftError `InvalidRequest` */
+async function openOutput({ output, force, keep }: ReceiveFlags, { libc, signal }: CommandContext): Promise<ImageOutput> {
+  if (output !== STDOUT) return createFileOutput({ path: output, force });
+  if (keep) throw new DiskliftError('InvalidRequest', 'standard output takes one image; --keep needs a file');
+  if (tty.isatty(STDOUT_FD)) throw new DiskliftError('InvalidRequest', 'standard output is a terminal; redirect it to a file or a pipe');
+  let writtenBytes = 0;
+  return createStreamOutput(async (bytes) => {
+    await writeFully({ fd: STDOUT_FD, libc, signal }, bytes, writtenBytes);
+    writtenBytes += bytes.length;
+  });
+}
+
+/** @throws DiskliftError `InvalidRequest` */
+async function readTls({ tlsCert, tlsKey, tlsClientCa }: ReceiveFlags): Promise<ServerTls | undefined> {
+  if (tlsCert === undefined && tlsKey === undefined && tlsClientCa === undefined) return undefined;
+  if (tlsCert === undefined || tlsKey === undefined) throw new DiskliftError('InvalidRequest', 'TLS needs both --tls-cert and --tls-key');
+  return {
+    certificate: await readPem(tlsCert),
+    key: await readPem(tlsKey),
+    clientCa: tlsClientCa === undefined ? undefined : await readPem(tlsClientCa),
+  };
+}
+
+async function readPem(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    throw new DiskliftError('InvalidRequest', `${path}: cannot be read: ${errnoOf(error)}`, error);
+  }
+}
+
+function addressText({ address, family, port }: AddressInfo): string {
+  return `${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+}
