@@ -10,7 +10,8 @@ import { isFinal, type Phase } from './phases.ts';
 
 export interface ExportFacts {
   request: DiskExport;
-  disks: readonly DiskState[];
+  /** Absent as long as nobody has looked for them: then the status keeps what it tells of them, their uploads above all. */
+  disks?: readonly DiskState[] | undefined;
   /** There when the export has ended here. */
   end?: { phase: ExportEnd; failure?: DiskliftError | undefined } | undefined;
   /** Milliseconds since the epoch, of the first claim. */
@@ -35,11 +36,23 @@ export function exportStatusOf(facts: ExportFacts, previous: DiskExportStatus | 
     conditions,
     startTime: timestamp(startMs),
     ...(isOver ? { completionTime: previous?.completionTime ?? timestamp(nowMs) } : {}),
-    attempts: disks.reduce((sum, { attempts }) => sum + attempts, 0),
     ...(executor === undefined ? {} : { executor }),
-    progress: progressOf(disks, summary.phase),
+    ...(disks === undefined ? kept(previous) : diskFacts(disks, summary.phase)),
+  };
+}
+
+type DiskFacts = Pick<DiskExportStatus, 'attempts' | 'progress' | 'disks'>;
+
+function diskFacts(disks: readonly DiskState[], phase: Phase): DiskFacts {
+  return {
+    attempts: disks.reduce((sum, { attempts }) => sum + attempts, 0),
+    progress: progressOf(disks, phase),
     disks: disks.map(diskStatusOf),
   };
+}
+
+function kept({ attempts = 0, progress, disks = [] }: DiskExportStatus = {}): DiskFacts {
+  return { attempts, progress: progress ?? progressOf([], 'Pending'), disks };
 }
 
 export function destinationKind({ spec }: DiskExport): 'HTTP' | 'S3' | 'TCP' {
@@ -58,7 +71,7 @@ interface Summary {
   message: string;
 }
 
-function summaryOf({ disks, end }: ExportFacts): Summary {
+function summaryOf({ disks = [], end }: ExportFacts): Summary {
   if (end !== undefined && end.phase !== 'Pending') return { phase: end.phase, ...endOf(disks, end) };
   const disk = disks.find(({ phase }) => !isFinal(phase));
   if (disk === undefined) return { phase: 'Pending', reason: 'Claimed', message: 'looking for the disks' };
@@ -86,7 +99,7 @@ function endOf(disks: readonly DiskState[], { phase, failure }: NonNullable<Expo
 
 type ConditionChange = Parameters<typeof setCondition>[1];
 
-function conditionsOf({ disks, end }: ExportFacts, { phase, reason, message }: Summary): ConditionChange[] {
+function conditionsOf({ disks = [], end }: ExportFacts, { phase, reason, message }: Summary): ConditionChange[] {
   const isOver = end !== undefined && end.phase !== 'Pending';
   return [
     { type: 'Succeeded', status: isOver ? (phase === 'Succeeded' ? 'True' : 'False') : 'Unknown', reason, message },

@@ -33,11 +33,14 @@ interface Ended {
 /** A status that says how it ended is worth waiting for, but not for ever. */
 const LAST_WORD_MS = 300_000;
 
+/** A process that is told to end has ten seconds. */
+const FAREWELL_MS = 4000;
+
 /** @returns the last status; with phase Pending when this executor was lost and another will go on */
 export async function runRequest(run: RequestRun): Promise<DiskExportStatus> {
   const { request, clock, signal } = run;
   const startMs = Date.parse(request.status?.startTime ?? timestamp(clock.nowMs()));
-  let disks: DiskState[] = [];
+  let disks: DiskState[] | undefined;
   let end: Ended | undefined;
   let status = request.status;
   const writer = createStatusWriter({
@@ -51,15 +54,16 @@ export async function runRequest(run: RequestRun): Promise<DiskExportStatus> {
     },
     write: run.writeStatus,
   });
-  const keeper = createKeeper(run, writer.flush, () => disks);
+  const keeper = createKeeper(run, writer.flush, () => disks ?? []);
 
   async function runPlanned(): Promise<Ended> {
     try {
       await writer.flush(signal);
       const plan = await run.plan();
-      disks = plan.disks.map((disk) => restoreDiskState(newDiskState(disk), request.status));
-      const planned = { ...plan, startMs, disks: plan.disks.map((disk, index) => ({ ...disk, state: disks[index] })) };
-      note(run, 'Normal', 'Started', `sends ${disks.map(({ path }) => path).join(', ')}`);
+      const states = plan.disks.map((disk) => restoreDiskState(newDiskState(disk), request.status));
+      disks = states;
+      const planned = { ...plan, startMs, disks: plan.disks.map((disk, index) => ({ ...disk, state: states[index] })) };
+      note(run, 'Normal', 'Started', `sends ${states.map(({ path }) => path).join(', ')}`);
       return await runExport(planned, {
         ...run,
         keeper,
@@ -80,8 +84,8 @@ export async function runRequest(run: RequestRun): Promise<DiskExportStatus> {
     for (const watcher of run.watchers) watcher.end(end.phase);
     if (end.failure === LOST) return status as DiskExportStatus;
     noteEnd(run, end);
-    await lastWord(run, writer.flush);
-    if (end.phase !== 'Pending' && !disks.some(({ upload }) => upload !== undefined)) await run.setCleanupPending(false);
+    await lastWord(run, writer.flush, end.phase === 'Pending' ? FAREWELL_MS : LAST_WORD_MS);
+    if (end.phase !== 'Pending' && !status?.disks?.some(({ upload }) => upload !== undefined)) await run.setCleanupPending(false);
     return status as DiskExportStatus;
   } finally {
     writer.stop();
@@ -107,10 +111,10 @@ function endOf({ code }: DiskliftError): ExportEnd {
 }
 
 /** Also when the export itself was cancelled: people wait for this one. */
-async function lastWord({ clock, warn }: RequestRun, flush: (signal: AbortSignal) => Promise<void>): Promise<void> {
+async function lastWord({ clock, warn }: RequestRun, flush: (signal: AbortSignal) => Promise<void>, limitMs: number): Promise<void> {
   const [late, done] = [new AbortController(), new AbortController()];
   const expired = new DiskliftError('ExecutorLost', 'the last status could not be written');
-  clock.delay(LAST_WORD_MS, done.signal).then(
+  clock.delay(limitMs, done.signal).then(
     () => late.abort(expired),
     () => {},
   );

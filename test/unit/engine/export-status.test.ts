@@ -36,7 +36,7 @@ const arrived: Partial<DiskState> = {
   receipt: { location: 's3://backups/a', sizeBytes: 45 * CLUSTER, etag: '"e"', sha256: 'ab', proof: 'etag' },
 };
 
-function statusOf(disks: DiskState[], more: Partial<ExportFacts> = {}, previous?: DiskExportStatus): DiskExportStatus {
+function statusOf(disks: DiskState[] | undefined, more: Partial<ExportFacts> = {}, previous?: DiskExportStatus): DiskExportStatus {
   return exportStatusOf({ request, disks, startMs: START_MS, nowMs: START_MS + 5000, ...more }, previous);
 }
 
@@ -47,7 +47,7 @@ const conditionOf = ({ conditions = [] }: DiskExportStatus, type: string) => {
 
 describe('export status', () => {
   it('tells that an export is claimed before anything is known of its disks', () => {
-    const status = statusOf([]);
+    const status = statusOf(undefined);
     assert.deepEqual([status.phase, status.destination, status.observedGeneration], ['Pending', 'S3', 3]);
     assert.deepEqual(conditionOf(status, 'Succeeded'), ['Unknown', 'Claimed']);
     assert.deepEqual(conditionOf(status, 'Finished'), ['False', 'Claimed']);
@@ -55,6 +55,15 @@ describe('export status', () => {
     assert.deepEqual(conditionOf(status, 'SourceReady'), ['Unknown', 'Scanning']);
     assert.equal(status.startTime, '2026-11-24T12:00:00Z');
     assert.equal(status.completionTime, undefined);
+  });
+
+  it('keeps what an earlier process has told of the disks until they are looked for, and when they cannot be found', () => {
+    const upload = { id: 'x', partSizeBytes: 16_777_216, fingerprint: 'f' };
+    const earlier = statusOf([disk({ ...scanned, phase: 'Streaming', upload })]);
+    for (const end of [undefined, { phase: 'Failed' as const, failure: new DiskliftError('SourceNotFound', 'gone') }]) {
+      const status = statusOf(undefined, { end }, earlier);
+      assert.deepEqual([status.disks, status.progress, status.attempts], [earlier.disks, earlier.progress, earlier.attempts]);
+    }
   });
 
   it('counts clusters and bytes while a disk is sent', () => {
