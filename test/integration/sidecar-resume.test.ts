@@ -3,8 +3,10 @@
 import assert from 'node:assert/strict';
 import { appendFile, mkdir, rm, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { startFaultProxy } from '../helpers/fault-proxy.ts';
 import { credentialsSecret, diskExport, type Manifest } from '../helpers/manifest.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';
+import { startReceiver } from '../helpers/receiver-process.ts';
 import { BUCKET, type S3Fake, startS3Fake } from '../helpers/s3-fake.ts';
 import { apply, type Sidecar, startSidecar, statusOf, waitForStatus } from '../helpers/sidecar.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
@@ -123,5 +125,37 @@ describe('a sidecar that ends while it uploads to S3', function () {
     const status = await waitForStatus(requests, 'long');
     assert.deepEqual([status.phase, status.disks?.[0]?.reason], ['Failed', 'DestinationRejected']);
     assert.deepEqual([s3.store.objects.size, s3.store.uploads.size], [0, 0]);
+  });
+});
+
+describe('a sidecar that is killed while it sends to a receiver', function () {
+  this.timeout(60_000);
+  const temp = useTempDir();
+
+  it('has a next one that sends the missing bytes only', async () => {
+    const requests = temp('requests');
+    await mkdir(temp('volume'));
+    await createDisk(temp('volume/disk.img'), 256 * MIB, [{ offsetBytes: MIB, lengthBytes: 160 * MIB, content: 'random' }]);
+    await using receiver = await startReceiver(['--output', temp('received.qcow2')]);
+    const reached = Promise.withResolvers<void>();
+    await using proxy = await startFaultProxy(
+      receiver.port,
+      { kind: 'tell', act: reached.resolve, direction: 'toServer', atByte: 100 * MIB },
+      { kind: 'stall', direction: 'toServer', atByte: 100 * MIB },
+    );
+    const start = () => startSidecar({ requests, volumes: [`claim=${temp('volume')}`] });
+    await using first = await start();
+    await apply(requests, diskExport('long', { tcp: { host: '127.0.0.1', port: proxy.port, protocol: 'Acknowledged' } }));
+    await reached.promise;
+    await first.stop('SIGKILL');
+    const before = proxy.passed.toServer;
+    await using _second = await start();
+    const status = await waitForStatus(requests, 'long');
+    assert.deepEqual([status.phase, status.attempts], ['Succeeded', 1], status.message);
+    const { imageBytes = 0 } = status.disks?.[0] ?? {};
+    const again = proxy.passed.toServer - before;
+    assert.ok(again < imageBytes - 64 * MIB, `${again} of ${imageBytes} bytes were sent again`);
+    await receiver.ended;
+    await assertImageOf(temp('received.qcow2'), temp('volume/disk.img'));
   });
 });
