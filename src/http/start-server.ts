@@ -1,8 +1,9 @@
 /** The listening socket of the app. */
 
 import { once } from 'node:events';
-import http, { type RequestListener } from 'node:http';
+import type { RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { nodeHttp } from '../common/builtin.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
 
 export interface RunningServer extends AsyncDisposable {
@@ -20,7 +21,7 @@ const REQUEST_LIMIT_MS = 10_000;
 
 /** @throws DiskliftError `InvalidRequest` when the address cannot be listened at */
 export async function startServer(app: RequestListener, { host, port }: Listening): Promise<RunningServer> {
-  const server = http.createServer({ requestTimeout: REQUEST_LIMIT_MS, headersTimeout: REQUEST_LIMIT_MS, maxHeaderSize: 8192 }, app);
+  const server = nodeHttp().createServer({ requestTimeout: REQUEST_LIMIT_MS, headersTimeout: REQUEST_LIMIT_MS, maxHeaderSize: 8192 }, app);
   server.listen(port, host);
   try {
     await once(server, 'listening');

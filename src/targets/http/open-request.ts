@@ -1,6 +1,7 @@
 /** The head of an upload's request. */
 
-import http from 'node:http';
+import type http from 'node:http';
+import { nodeHttp } from '../../common/builtin.ts';
 import { basicCredentials } from '../policy/basic-credentials.ts';
 import type { OpenedConnection } from '../policy/open-connection.ts';
 import type { Origin } from './redirect.ts';
@@ -20,7 +21,7 @@ export function openRequest(
   way: OpenedConnection,
 ): http.ClientRequest {
   const { url, headers } = origin;
-  const request = http.request({
+  const request = nodeHttp().request({
     method,
     path: `${way.proxy === undefined ? '' : url.origin}${url.pathname}${url.search}`,
     createConnection: () => way.socket,

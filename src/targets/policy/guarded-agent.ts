@@ -1,9 +1,10 @@
 /** Agents for node:http and node:https whose connections keep to the destination policy, for clients that bring their own requests. */
 
-import http from 'node:http';
-import https from 'node:https';
+import type http from 'node:http';
+import type https from 'node:https';
 import type { Socket } from 'node:net';
 import { cancelledError } from '../../common/abortable.ts';
+import { nodeHttp, nodeHttps } from '../../common/builtin.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import type { TlsMaterial } from '../tls-material.ts';
 import type { NetworkAccess } from './network-access.ts';
@@ -29,9 +30,11 @@ export interface GuardedAgents {
  */
 export function createGuardedAgents({ access, tls = {}, proxy = {}, ...options }: GuardedAgentOptions): GuardedAgents {
   const way = { access, tls, proxy };
+  const { Agent } = nodeHttp();
+  const { Agent: SecureAgent } = nodeHttps();
   return {
-    httpAgent: guard(new http.Agent(options), { ...way, protocol: 'http:' }),
-    httpsAgent: guard(new https.Agent(options), { ...way, protocol: 'https:' }),
+    httpAgent: guard(new Agent(options), { ...way, protocol: 'http:' }),
+    httpsAgent: guard(new SecureAgent(options), { ...way, protocol: 'https:' }),
   };
 }
 

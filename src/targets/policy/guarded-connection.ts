@@ -1,8 +1,9 @@
 /** A connection to a place that the destination policy allows: not a byte goes to any other. */
 
 import net, { isIP } from 'node:net';
-import tls, { type TLSSocket } from 'node:tls';
+import type { TLSSocket } from 'node:tls';
 import { cancelledError, throwIfAborted } from '../../common/abortable.ts';
+import { nodeTls } from '../../common/builtin.ts';
 import type { TlsMaterial } from '../tls-material.ts';
 import type { NetworkAccess } from './network-access.ts';
 
@@ -48,7 +49,7 @@ export interface TlsStart {
 export async function startTls(socket: net.Socket, { host, material, signal, protocols = ['http/1.1'] }: TlsStart): Promise<TLSSocket> {
   const { ca, certificate: cert, key, serverName } = material;
   const name = serverName ?? unbracketed(host).replace(/\.$/, '');
-  const secure = tls.connect({
+  const secure = nodeTls().connect({
     socket,
     host: name,
     // SNI is for names only (RFC 6066, section 3).

@@ -1,9 +1,9 @@
 /** A connection by way of a proxy, to a place that the destination policy allows. */
 
-import http from 'node:http';
 import type { Socket } from 'node:net';
 import { promisify } from 'node:util';
 import { abortable, cancelledError, throwIfAborted } from '../../common/abortable.ts';
+import { nodeHttp } from '../../common/builtin.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import { networkError } from '../network-error.ts';
 import { basicCredentials } from './basic-credentials.ts';
@@ -63,7 +63,7 @@ function nameOf(proxy: URL): string {
 function openTunnel(socket: Socket, { host, port, proxy, signal }: ProxiedConnectionOptions): Promise<Socket> {
   const authority = `${host}:${port}`;
   const credentials = basicCredentials(proxy);
-  const request = http.request({
+  const request = nodeHttp().request({
     method: 'CONNECT',
     path: authority,
     headers: { Host: authority, ...(credentials === undefined ? {} : { 'Proxy-Authorization': credentials }) },

@@ -2,7 +2,7 @@
 
 import { once } from 'node:events';
 import net from 'node:net';
-import tls from 'node:tls';
+import { nodeTls } from '../../common/builtin.ts';
 import { MIB } from '../../common/bytes.ts';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
 
@@ -59,7 +59,7 @@ function createTlsServer(
 ): net.Server {
   const beneath = new Map<string, net.Socket>();
   const clientTls = clientCa === undefined ? {} : { ca: clientCa, requestCert: true, rejectUnauthorized: true };
-  const server = tls.createServer({ ...options, cert, key, ...clientTls, handshakeTimeout: HANDSHAKE_MS });
+  const server = nodeTls().createServer({ ...options, cert, key, ...clientTls, handshakeTimeout: HANDSHAKE_MS });
   server.on('connection', (raw) => {
     const peer = nameOf(raw);
     beneath.set(peer, raw);
