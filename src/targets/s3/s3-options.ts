@@ -4,6 +4,7 @@ import type { ByteBudget } from '../../common/byte-budget.ts';
 import { MIB } from '../../common/bytes.ts';
 import type { Clock } from '../../common/clock.ts';
 import type { NetworkAccess } from '../policy/network-access.ts';
+import type { ProxySettings } from '../policy/proxy-route.ts';
 import type { TlsMaterial } from '../tls-material.ts';
 import type { ChecksumKind } from './checksum.ts';
 import { LEAST_PART_BYTES } from './plan-parts.ts';
@@ -35,6 +36,8 @@ export interface S3TargetOptions {
   credentials?: (() => Promise<S3Credentials>) | undefined;
   tls?: TlsMaterial | undefined;
   access: NetworkAccess;
+  /** Asked for a tunnel, also for http. */
+  proxy?: ProxySettings | undefined;
   clock: Clock;
   /** Of all transfers of the process. */
   budget: ByteBudget;

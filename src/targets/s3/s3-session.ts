@@ -60,7 +60,7 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
       // Each request would wait for 6 s where a server never says 100.
       expectContinueHeader: false,
       requestHandler: new NodeHttpHandler({
-        ...createGuardedAgents({ access: options.access, tls: options.tls, keepAlive: true }),
+        ...createGuardedAgents({ access: options.access, tls: options.tls, proxy: options.proxy, keepAlive: true }),
         connectionTimeout: limits.connectMs,
       }),
     });
