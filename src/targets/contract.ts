@@ -4,7 +4,10 @@ import type { VirtualImage } from '../image/contract.ts';
 
 /** What a later attempt, or another process, needs to go on with a transfer that the peer holds open. Holds no secret. */
 export interface ResumeState {
-  /** The peer's name for what it holds: the id of a multipart upload. */
+  /**
+   * The peer's name for what it holds: the id of a multipart upload. Where the name comes with an answer that may get lost, an intent is
+   * saved before the peer is asked: `creating:` and the time, in milliseconds since 1970. The target alone looks into it.
+   */
   id: string;
   /** Parts are ranges of the image of this length, but for the last. */
   partSizeBytes: number;
@@ -17,8 +20,8 @@ export interface TransferContext {
   /** What an earlier attempt has saved. Its fingerprint is that of the image; the caller has made sure of it. */
   resume?: ResumeState | undefined;
   /**
-   * To be called when the peer has begun to hold something that outlives the connection, before anything is put into it; and
-   * with undefined when it holds it no longer. When the promise resolves, the state survives the death of this process.
+   * To be called when the peer has begun to hold something that outlives the connection, or may do so with the next request, before
+   * anything is put into it; and with undefined when it holds it no longer. When the promise resolves, the state survives the death of this process.
    */
   saveResume(state: ResumeState | undefined): Promise<void>;
   /** Called with the number of bytes that need not be sent again in this attempt; never more than the image has. */

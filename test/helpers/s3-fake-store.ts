@@ -19,6 +19,7 @@ interface StoreRules {
   leastPartBytes?: number;
   pageParts?: number;
   opaqueTags?: boolean;
+  clockAheadMs?: number;
 }
 
 export class S3FakeStore {
@@ -27,14 +28,18 @@ export class S3FakeStore {
   readonly rules: Required<StoreRules>;
   private lastId = 0;
 
-  constructor({ leastPartBytes = 5 * 1024 * 1024, pageParts = 1000, opaqueTags = false }: StoreRules) {
-    this.rules = { leastPartBytes, pageParts, opaqueTags };
+  constructor({ leastPartBytes = 5 * 1024 * 1024, pageParts = 1000, opaqueTags = false, clockAheadMs = 0 }: StoreRules) {
+    this.rules = { leastPartBytes, pageParts, opaqueTags, clockAheadMs };
+  }
+
+  nowMs(): number {
+    return Date.now() + this.rules.clockAheadMs;
   }
 
   open(upload: Omit<OpenUpload, 'parts' | 'madeMs'>): string {
     this.lastId += 1;
     const id = `upload-${this.lastId}`;
-    this.uploads.set(id, { ...upload, parts: new Map(), madeMs: Date.now() });
+    this.uploads.set(id, { ...upload, parts: new Map(), madeMs: this.nowMs() });
     return id;
   }
 

@@ -39,6 +39,8 @@ export interface S3FakeOptions {
   pageParts?: number;
   /** Tags say nothing about bytes, as with encryption by keys of the customer's. */
   opaqueTags?: boolean;
+  /** What the server's clock is ahead of ours. */
+  clockAheadMs?: number;
   /** Gives what a request that was signed with this access key is refused with. */
   refuseKey?: (accessKeyId: string) => string | undefined;
   tls?: https.ServerOptions;
@@ -99,7 +101,8 @@ export async function startS3Fake(options: S3FakeOptions = {}): Promise<S3Fake> 
     if (body === undefined) return;
     if (does === 'hang') return;
     const send = ({ status, headers, text = '' }: S3Answer) => {
-      response.writeHead(status, { 'Content-Length': Buffer.byteLength(text), ...headers }).end(request.method === 'HEAD' ? '' : text);
+      const facts = { Date: new Date(store.nowMs()).toUTCString(), 'Content-Length': Buffer.byteLength(text) };
+      response.writeHead(status, { ...facts, ...headers }).end(request.method === 'HEAD' ? '' : text);
     };
     if (typeof does === 'object') return send({ ...s3Failure(does.status, does.code), ...(does.headers && { headers: does.headers }) });
     if (does === 'error in 200') return send({ ...s3Failure(500, 'InternalError'), status: 200 });

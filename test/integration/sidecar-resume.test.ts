@@ -53,6 +53,13 @@ describe('a sidecar that ends while it uploads to S3', function () {
     return sidecar;
   }
 
+  async function uploadsOpen(count: number): Promise<void> {
+    for (let waitedMs = 0; s3.store.uploads.size !== count; waitedMs += 20) {
+      assert.ok(waitedMs < 10_000, `${s3.store.uploads.size} uploads are open`);
+      await sleep(20);
+    }
+  }
+
   async function assertArrived(): Promise<void> {
     const { body } = s3.store.objects.get('disk.qcow2') ?? assert.fail('no object');
     await writeFile(temp('arrived.qcow2'), body);
@@ -96,10 +103,7 @@ describe('a sidecar that ends while it uploads to S3', function () {
     await apply(requests, manifest({ cancel: true }), keys);
     await using _second = await start();
     assert.equal((await waitForStatus(requests, 'long')).phase, 'Cancelled');
-    for (let waitedMs = 0; s3.store.uploads.size > 0; waitedMs += 20) {
-      assert.ok(waitedMs < 10_000, 'the upload is still open');
-      await sleep(20);
-    }
+    await uploadsOpen(0);
     assert.equal(s3.store.objects.size, 0);
   });
 
@@ -110,13 +114,51 @@ describe('a sidecar that ends while it uploads to S3', function () {
     it(`drops the upload when the request is ${how} meanwhile`, async () => {
       await using _sidecar = await uploadSomeParts();
       await act();
-      for (let waitedMs = 0; s3.store.uploads.size > 0; waitedMs += 20) {
-        assert.ok(waitedMs < 10_000, 'the upload is still open');
-        await sleep(20);
-      }
+      await uploadsOpen(0);
       await sleep(200);
       assert.deepEqual([s3.store.objects.size, s3.store.uploads.size], [0, 0]);
     });
+
+  describe('before it is told the name of its upload', () => {
+    /** Runs a sidecar until the server has made an upload, and does not say so. */
+    async function askForUpload(): Promise<Sidecar> {
+      s3.quirks.push({ operation: 'CreateMultipartUpload', does: 'hang after' });
+      const sidecar = await start();
+      await apply(requests, manifest(), keys);
+      await uploadsOpen(1);
+      return sidecar;
+    }
+
+    it('by SIGKILL: the next one drops it, and makes one object', async () => {
+      await using first = await askForUpload();
+      await first.stop('SIGKILL');
+      assert.match(statusOf(requests, 'long')?.disks?.[0]?.upload?.id ?? '', /^creating:/);
+      s3.quirks.length = 0;
+      await using _second = await start();
+      const status = await waitForStatus(requests, 'long');
+      assert.deepEqual([status.phase, status.disks?.[0]?.attempts, status.disks?.[0]?.upload], ['Succeeded', 1, undefined], status.message);
+      assert.equal(s3.store.objects.size, 1);
+      await assertArrived();
+    });
+
+    it('by SIGKILL, and is not wanted any more: the next one drops it', async () => {
+      await using first = await askForUpload();
+      await first.stop('SIGKILL');
+      await apply(requests, manifest({ cancel: true }), keys);
+      await using _second = await start();
+      assert.equal((await waitForStatus(requests, 'long')).phase, 'Cancelled');
+      await uploadsOpen(0);
+      assert.equal(s3.store.objects.size, 0);
+    });
+
+    it('because it is cancelled: drops it itself', async () => {
+      await using _sidecar = await askForUpload();
+      await apply(requests, manifest({ cancel: true }), keys);
+      assert.equal((await waitForStatus(requests, 'long', ({ phase }) => phase === 'Cancelled')).phase, 'Cancelled');
+      await uploadsOpen(0);
+      await waitForStatus(requests, 'long', ({ disks }) => disks?.[0]?.upload === undefined);
+    });
+  });
 
   it('drops the upload when it fails for good', async () => {
     s3.quirks.push({ operation: 'UploadPart', after: PARTS_BEFORE, does: { status: 400, code: 'InvalidArgument' } });

@@ -92,10 +92,13 @@ function openTunnel(socket: Socket, { host, port, proxy, signal }: ProxiedConnec
   });
 }
 
+/** A cause with a code, as other connections have that never stood: nothing can have reached the destination. */
+const NO_TUNNEL = Object.assign(new Error('the proxy has made no tunnel'), { code: 'ENOTUNNEL' });
+
 function refusal(proxy: string, status: number, authority: string): DiskliftError {
   const message = `${proxy}: answered ${status} when asked for ${authority}`;
   if (status === 407) return new DiskliftError('CredentialsInvalid', `${message}: its credentials are missing or wrong`);
   return status >= 500 || status === 429
-    ? new DiskliftError('DestinationUnreachable', message)
-    : new DiskliftError('DestinationRejected', message);
+    ? new DiskliftError('DestinationUnreachable', message, NO_TUNNEL)
+    : new DiskliftError('DestinationRejected', message, NO_TUNNEL);
 }

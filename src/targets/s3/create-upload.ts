@@ -1,37 +1,58 @@
 /** The beginning of a multipart upload. */
 
-import { cancelledError } from '../../common/abortable.ts';
+import { cancelledError, throwIfAborted } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import { dropNameless } from './drop-nameless.ts';
 import { isAmbiguous } from './found-object.ts';
 import type { PartPlan } from './plan-parts.ts';
+import { wasNeverSent } from './s3-error.ts';
 import { metadataOf, retriesOf, type Transfer } from './transfer.ts';
+import { intendedMs, intentId } from './upload-intent.ts';
 import { withRetries } from './with-retries.ts';
 
 /** For the answer of a request that was on its way when the export was cancelled: without it, nobody could abort the upload. */
 const GRACE_MS = 400;
 
 /**
+ * The intent is saved before anything is asked for, and stands until the id takes its place or it is certain that nothing was made:
+ * whoever finds it, be it the next attempt, another process or `abandon`, looks for what may have come of it.
  * @returns the id, when it has been saved
  * @throws DiskliftError
  */
 export async function createUpload(transfer: Transfer, { partSizeBytes }: PartPlan): Promise<string> {
-  const { options, image, context } = transfer;
-  const startMs = options.clock.monotonicMs();
-  let mayHaveLostOne = false;
-  const id = await withRetries(async () => {
+  const { session, options, image, context } = transfer;
+  const nameless = { session, options, ...retriesOf(transfer) };
+  const save = (id: string) => context.saveResume({ id, partSizeBytes, fingerprint: image.fingerprint });
+  const earlierMs = intendedMs(context.resume?.id ?? '');
+  if (earlierMs !== undefined) await dropNameless({ ...nameless, sinceMs: earlierMs });
+  const sinceMs = options.clock.nowMs();
+  await save(intentId(sinceMs));
+  const { id, hasLostOne } = await requestUntilNamed(transfer);
+  // As long as the intent stands: where this fails, the next attempt finds all of them.
+  if (hasLostOne) await dropNameless({ ...nameless, sinceMs, namedId: id });
+  await save(id);
+  throwIfAborted(context.signal);
+  return id;
+}
+
+async function requestUntilNamed(transfer: Transfer): Promise<{ id: string; hasLostOne: boolean }> {
+  const { context } = transfer;
+  let hasLostOne = false;
+  const request = async () => {
     try {
       return await requestUpload(transfer);
     } catch (error) {
-      mayHaveLostOne ||= isAmbiguous(error);
+      hasLostOne ||= context.signal.aborted || (isAmbiguous(error) && !wasNeverSent(error));
       throw error;
     }
-  }, retriesOf(transfer));
-  await context.saveResume({ id, partSizeBytes, fingerprint: image.fingerprint });
-  if (context.signal.aborted) throw cancelledError(context.signal);
-  if (mayHaveLostOne) await dropNameless(transfer, { id, sinceMs: options.clock.monotonicMs() - startMs });
-  return id;
+  };
+  try {
+    return { id: await withRetries(request, retriesOf(transfer)), hasLostOne };
+  } catch (error) {
+    if (!hasLostOne) await context.saveResume(undefined);
+    throw error;
+  }
 }
 
 /** Is not cancelled at once: see {@link GRACE_MS}. */

@@ -1,53 +1,68 @@
 /** Uploads that were made by requests whose answers got lost: nobody has their names, and they would stay for ever. */
 
-import type { MultipartUpload } from '@aws-sdk/client-s3';
-import { DiskliftError } from '../../common/errors.ts';
 import { abortUpload } from './abort-upload.ts';
 import { listParts } from './list-parts.ts';
-import { retriesOf, type Transfer } from './transfer.ts';
-import { withRetries } from './with-retries.ts';
+import { listUploads, type UploadListing } from './list-uploads.ts';
+import { s3ErrorName, s3ErrorStatus } from './s3-error.ts';
 
-export interface NamedUpload {
-  /** Of the upload that came of the last request. */
-  id: string;
-  /** How long ago the first request was made. */
+export interface NamelessUploads extends UploadListing {
+  /** When the first of them may have been asked for; epoch, by our clock. */
   sinceMs: number;
+  /** The upload that is ours; left out: none is. */
+  namedId?: string | undefined;
 }
 
-/** Servers tell when an upload was made in whole seconds. */
-const CLOCK_STEP_MS = 1000;
+/** Servers tell their time and that of an upload in whole seconds, and our clock may have been set meanwhile. */
+const CLOCK_MARGIN_MS = 2000;
+
+/** A server may be slow to read a request that nobody waits for any more. */
+const SECOND_LOOK_MS = 500;
 
 /**
- * Aborts what was made for the same key in the time of our own requests, and holds nothing. Times are compared as the server has
- * them. It is no failure when this fails: the image can be sent all the same.
- * @throws DiskliftError `Cancelled`
+ * Aborts what was made for the same key since then, and holds nothing. What is older, or holds a part, or is for another key, is
+ * left alone. An upload that another export to the same key has made in that time, and has sent nothing to yet, cannot be told
+ * from ours: that export is told NoSuchUpload and begins anew.
+ *
+ * Where the credentials do not allow to look, or the server does not know the question, nothing can be done, now or later: this is
+ * no failure then.
+ * @throws DiskliftError when such an upload may still be there
  */
-export async function dropNameless(transfer: Transfer, { id, sinceMs }: NamedUpload): Promise<void> {
-  const { session, options, context } = transfer;
-  const common = { session, options, ...retriesOf(transfer) };
+export async function dropNameless(nameless: NamelessUploads): Promise<void> {
+  const { clock, signal, namedId } = nameless;
   try {
-    const uploads = await listUploads(transfer);
-    const ownMs = uploads.find(({ UploadId }) => UploadId === id)?.Initiated?.getTime();
-    if (ownMs === undefined) return;
-    for (const { UploadId: uploadId, Initiated } of uploads) {
-      const beforeMs = ownMs - (Initiated?.getTime() ?? Number.NaN);
-      const isOfOurs = beforeMs >= 0 && beforeMs <= sinceMs + CLOCK_STEP_MS;
-      if (uploadId === undefined || uploadId === id || !isOfOurs) continue;
-      if ((await listParts({ ...common, uploadId })).size === 0) await abortUpload({ ...common, uploadId });
-    }
+    // When ours has a name, the others are older, and can be seen.
+    if ((await dropSeen(nameless)) > 0 || namedId !== undefined) return;
+    await clock.delay(SECOND_LOOK_MS, signal);
+    await dropSeen(nameless);
   } catch (error) {
-    if (context.signal.aborted || !(error instanceof DiskliftError)) throw error;
+    if (!isBlind(error)) throw error;
   }
 }
 
-/** Those for the same key; a key's own come first in what its prefix gives, so one page is enough. */
-async function listUploads(transfer: Transfer): Promise<MultipartUpload[]> {
-  const { session, options, context } = transfer;
-  const { bucket: Bucket, key } = options;
-  const list = () =>
-    session.request(({ client, http }) => client.send(new session.sdk.ListMultipartUploadsCommand({ Bucket, Prefix: key }), http), {
-      signal: context.signal,
-    });
-  const { Uploads = [] } = await withRetries(list, retriesOf(transfer));
-  return Uploads.filter(({ Key }) => Key === key);
+/** @returns how many there were */
+async function dropSeen({ sinceMs, namedId, ...common }: NamelessUploads): Promise<number> {
+  const { uploads, skewMs } = await listUploads(common);
+  const earliestMs = sinceMs + skewMs - CLOCK_MARGIN_MS;
+  let count = 0;
+  for (const { UploadId: uploadId, Initiated } of uploads) {
+    const isOfThen = (Initiated?.getTime() ?? Number.NEGATIVE_INFINITY) >= earliestMs;
+    if (uploadId === undefined || uploadId === namedId || !isOfThen || !(await isEmpty({ ...common, uploadId }))) continue;
+    await abortUpload({ ...common, uploadId });
+    count += 1;
+  }
+  return count;
+}
+
+async function isEmpty(upload: UploadListing & { uploadId: string }): Promise<boolean> {
+  try {
+    return (await listParts(upload)).size === 0;
+  } catch (error) {
+    // Completed or aborted meanwhile, by whoever has its name.
+    if (s3ErrorName(error) === 'NoSuchUpload') return false;
+    throw error;
+  }
+}
+
+function isBlind(error: unknown): boolean {
+  return s3ErrorName(error) === 'AccessDenied' || [404, 405, 501].includes(s3ErrorStatus(error) ?? 0);
 }

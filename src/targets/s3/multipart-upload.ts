@@ -1,6 +1,6 @@
 /**
- * Images of several parts. CreateMultipartUpload, and its id saved; the parts; the seal; CompleteMultipartUpload, before which
- * no object exists. What is saved stays at the server until it is completed or abandoned.
+ * Images of several parts. The intent saved; CreateMultipartUpload, and its id saved; the parts; the seal; CompleteMultipartUpload,
+ * before which no object exists. What is saved stays at the server until it is completed or abandoned.
  */
 
 import type { Part as ListedPart } from '@aws-sdk/client-s3';
@@ -15,16 +15,18 @@ import { bytesOfImage } from './part-bytes.ts';
 import { type PartPlan, partsOf, planParts } from './plan-parts.ts';
 import { s3ErrorName } from './s3-error.ts';
 import { type Arrival, retriesOf, type Transfer } from './transfer.ts';
+import { intendedMs } from './upload-intent.ts';
 import { type Upload, uploadParts } from './upload-parts.ts';
 
 /** @throws DiskliftError */
 export async function uploadImage(transfer: Transfer, plan: PartPlan): Promise<Arrival> {
   const { context } = transfer;
   let upload: Upload | undefined;
-  if (context.resume !== undefined) {
-    const resumed = await resumeUpload(transfer, context.resume);
+  const { resume } = context;
+  if (resume !== undefined && intendedMs(resume.id) === undefined) {
+    const resumed = await resumeUpload(transfer, resume);
     if ('proof' in resumed) return resumed;
-    if (resumed.held !== undefined) upload = { id: context.resume.id, plan: resumed.plan, held: resumed.held };
+    if (resumed.held !== undefined) upload = { id: resume.id, plan: resumed.plan, held: resumed.held };
   }
   upload ??= { id: await createUpload(transfer, plan), plan, held: new Map() };
   const parts = await uploadParts(transfer, upload);

@@ -69,6 +69,22 @@ export function s3ErrorStatus(error: unknown): number | undefined {
   return $metadata?.httpStatusCode ?? $response?.statusCode;
 }
 
+/** There was no connection, or one side did not like the other's certificate. */
+const UNCONNECTED =
+  /^(ECONNREFUSED|ENOTUNNEL|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|CERT_|ERR_TLS_CERT|SELF_SIGNED_|DEPTH_ZERO_|UNABLE_TO_|HOSTNAME_MISMATCH|INVALID_CA|ERR_SSL_\w*(CERTIFICATE|UNKNOWN_CA))/;
+
+/** Whether `error` shows that the server cannot have had the request. */
+export function wasNeverSent(error: unknown): boolean {
+  for (let cause: unknown = error; cause instanceof Error; cause = cause.cause)
+    if (isConnectTimeout(cause) || UNCONNECTED.test((cause as NodeJS.ErrnoException).code ?? '')) return true;
+  return false;
+}
+
+/** The SDK's own limit for a connection. It calls resets so too, but those have a code. */
+function isConnectTimeout(error: Error): boolean {
+  return error.name === 'TimeoutError' && (error as NodeJS.ErrnoException).code === undefined;
+}
+
 /**
  * @param where the object and the server as they may be shown
  * @returns one line that says nothing but what is known here: servers have been seen to echo what was signed
@@ -77,8 +93,7 @@ export function s3Error(where: string, error: unknown, nowMs: number): DiskliftE
   if (error instanceof DiskliftError) return error;
   const { name = '', $response } = error as S3Failure;
   const status = s3ErrorStatus(error);
-  // The SDK's own limit for a connection has no code.
-  if (name === 'TimeoutError') return new DiskliftError('DestinationUnreachable', `${where}: the connection timed out`, error);
+  if (isConnectTimeout(error as Error)) return new DiskliftError('DestinationUnreachable', `${where}: the connection timed out`, error);
   if (status === undefined && !(name in REFUSED)) return networkError(where, error);
   const shownName =
     /^[A-Za-z][A-Za-z0-9.]{1,63}$/.test(name) && !['Error', 'UnknownError', 'SyntaxError'].includes(name) ? name : undefined;

@@ -2,6 +2,7 @@
 
 import type { ExportTarget } from '../contract.ts';
 import { abortUpload } from './abort-upload.ts';
+import { dropNameless } from './drop-nameless.ts';
 import { uploadImage } from './multipart-upload.ts';
 import { planParts } from './plan-parts.ts';
 import { putImage } from './put-object.ts';
@@ -9,6 +10,7 @@ import type { S3TargetOptions } from './s3-options.ts';
 import { openS3Session } from './s3-session.ts';
 import { putSha256 } from './sha256-object.ts';
 import { createNonce, type Transfer } from './transfer.ts';
+import { intendedMs } from './upload-intent.ts';
 
 export function createS3Target(options: S3TargetOptions): ExportTarget {
   const { bucket, key, partSizeBytes, clock, random = Math.random } = options;
@@ -39,7 +41,9 @@ export function createS3Target(options: S3TargetOptions): ExportTarget {
     async abandon({ id }, signal) {
       const session = await openS3Session(options, signal);
       try {
-        await abortUpload({ session, options, uploadId: id, signal, clock, random, limits: session.limits });
+        const common = { session, options, signal, clock, random, limits: session.limits };
+        const sinceMs = intendedMs(id);
+        await (sinceMs === undefined ? abortUpload({ ...common, uploadId: id }) : dropNameless({ ...common, sinceMs }));
       } finally {
         session.close();
       }

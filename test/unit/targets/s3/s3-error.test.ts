@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { DiskliftError, type ErrorCode } from '../../../../src/common/errors.ts';
 import { compositeEtag, isTagOf } from '../../../../src/targets/s3/etag.ts';
-import { s3Error, s3ErrorName, s3ErrorStatus } from '../../../../src/targets/s3/s3-error.ts';
+import { s3Error, s3ErrorName, s3ErrorStatus, wasNeverSent } from '../../../../src/targets/s3/s3-error.ts';
 
 const WHERE = 's3://images/a at s3.example';
 const SECRET = 'wJalrXUtnFEMIK7MDENG';
@@ -33,6 +33,15 @@ describe('errors of S3', () => {
     [failure('TimeoutError'), 'DestinationUnreachable', true, 'the connection timed out'],
     [Object.assign(new Error('x'), { code: 'ECONNREFUSED' }), 'DestinationUnreachable', true, 'connection refused'],
   ];
+  it('tells connections that never stood from those that broke', () => {
+    const coded = (code: string, name = 'Error') => Object.assign(new Error('x'), { code, name });
+    const never = [failure('TimeoutError'), coded('ECONNREFUSED'), coded('ENOTFOUND'), coded('CERT_HAS_EXPIRED'), coded('ENOTUNNEL')];
+    const broken = [coded('ECONNRESET', 'TimeoutError'), coded('EPIPE'), coded('EPROTO'), failure('InternalError', 500)];
+    for (const error of never) assert.ok(wasNeverSent(s3Error(WHERE, new DiskliftError('DestinationUnreachable', 'x', error), 0)));
+    for (const error of broken) assert.ok(!wasNeverSent(s3Error(WHERE, error, 0)), `${error}`);
+    assert.match(s3Error(WHERE, coded('ECONNRESET', 'TimeoutError'), 0).message, /: the connection was reset$/);
+  });
+
   for (const [error, code, retryable, message] of meanings)
     it(`says: ${message}`, () => {
       const typed = s3Error(WHERE, error, 0);

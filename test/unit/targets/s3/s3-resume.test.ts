@@ -68,7 +68,10 @@ describe('s3 target that goes on', () => {
       rig.fake.store.uploads.clear();
       const second = await rig.send({ context: { resume: resumeOf(first) } });
       rig.assertArrived(second);
-      assert.deepEqual([rig.fake.count('UploadPart'), second.saved.map((state) => state?.id)], [rig.count(), ['upload-2', undefined]]);
+      assert.deepEqual(
+        [rig.fake.count('UploadPart'), second.saved.slice(1).map((state) => state?.id)],
+        [rig.count(), ['upload-2', undefined]],
+      );
     });
 
     it("does not take yesterday's object for one that this upload has become", async () => {
@@ -83,7 +86,7 @@ describe('s3 target that goes on', () => {
     it('finds what was completed before this process began, and sends nothing', async () => {
       const first = await rig.send();
       rig.assertArrived(first);
-      const state = first.saved[0];
+      const state = first.saved[1];
       const second = await rig.send({ context: { resume: state } });
       rig.assertArrived(second);
       assert.deepEqual([rig.fake.count('UploadPart'), rig.fake.count('CompleteMultipartUpload'), second.seals], [0, 0, 1]);

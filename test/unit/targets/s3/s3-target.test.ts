@@ -61,7 +61,9 @@ describe('s3 target', () => {
       etag: fake.store.objects.get(KEY)?.etag,
       proof: 'etag',
     });
-    assert.deepEqual(saved, [{ id: 'upload-1', partSizeBytes: PART_BYTES, fingerprint: opened.image.fingerprint }, undefined]);
+    const common = { partSizeBytes: PART_BYTES, fingerprint: opened.image.fingerprint };
+    assert.match(saved[0]?.id ?? '', /^creating:\d{13}$/);
+    assert.deepEqual(saved, [{ ...common, id: saved[0]?.id }, { ...common, id: 'upload-1' }, undefined]);
     assert.deepEqual([progress.length, progress.at(-1), seals], [count(), expected.length, 1]);
     const { metadata = {} } = fake.store.objects.get(KEY) ?? {};
     assert.deepEqual(

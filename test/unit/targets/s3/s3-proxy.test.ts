@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict';
+import { createDestinationPolicy } from '../../../../src/targets/policy/destination-policy.ts';
+import { createNetworkAccess } from '../../../../src/targets/policy/network-access.ts';
+import { startForwardProxy } from '../../../helpers/forward-proxy.ts';
+import { SECRET } from '../../../helpers/s3-export.ts';
+import { useS3Rig } from '../../../helpers/s3-rig.ts';
+import { createTestAuthority } from '../../../helpers/test-authority.ts';
+
+/** No resolver knows it (RFC 6761), but the proxy does. */
+const HIDDEN = 's3.invalid';
+
+describe('s3 target by a proxy', () => {
+  const rig = useS3Rig();
+  const hidden = () => rig.fake.url.replace('127.0.0.1', HIDDEN);
+
+  it('sends through tunnels, for http too', async () => {
+    await using proxy = await startForwardProxy({ credentials: 'user:word' });
+    const httpProxy = proxy.url.replace('//', '//user:word@');
+    rig.assertArrived(await rig.send({ options: { endpoint: hidden(), proxy: { httpProxy } } }));
+    assert.deepEqual([...new Set(proxy.asked)], [new URL(hidden()).host]);
+    assert.ok(!JSON.stringify(rig.fake.requests).includes('proxy-authorization'));
+  });
+
+  it('sends through tunnels in which the proxy sees nothing', async () => {
+    const authority = await createTestAuthority(rig.temp(''));
+    const { certificate: cert, key } = await authority.issue('s3', `DNS:${HIDDEN}`);
+    await rig.restart({ tls: { cert, key } });
+    await using proxy = await startForwardProxy();
+    const options = { endpoint: hidden(), tls: { ca: authority.ca }, proxy: { httpsProxy: proxy.url } };
+    rig.assertArrived(await rig.send({ options }));
+    assert.deepEqual([...new Set(proxy.asked)], [new URL(hidden()).host]);
+    assert.ok(!JSON.stringify(proxy.headers).includes(SECRET));
+  });
+
+  it('says what the proxy says, and keeps nothing in mind that cannot be', async () => {
+    await using proxy = await startForwardProxy({ tunnelStatus: 403 });
+    const { failure, saved } = await rig.send({ options: { endpoint: hidden(), proxy: { httpProxy: proxy.url } } });
+    assert.match(failure?.message ?? '', new RegExp(`^the proxy 127\\.0\\.0\\.1:\\d+: answered 403 when asked for ${HIDDEN}:`));
+    assert.deepEqual([failure?.retryable, saved.at(-1)], [false, undefined]);
+  });
+
+  it('goes straight where NO_PROXY says so', async () => {
+    await using proxy = await startForwardProxy();
+    rig.assertArrived(await rig.send({ options: { proxy: { httpProxy: proxy.url, noProxy: '127.0.0.1' } } }));
+    assert.deepEqual(proxy.asked, []);
+  });
+
+  it('judges the destination by the policy, and not the proxy', async () => {
+    await using proxy = await startForwardProxy();
+    const access = createNetworkAccess(createDestinationPolicy({ allow: [], deny: [] }));
+    const options = { endpoint: 'http://169.254.169.254', access, proxy: { httpProxy: proxy.url } };
+    const { failure, saved } = await rig.send({ options });
+    assert.deepEqual([failure?.code, proxy.asked, saved.at(-1)], ['DestinationNotAllowed', [], undefined]);
+  });
+});
