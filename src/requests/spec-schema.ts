@@ -1,6 +1,8 @@
 /** What the spec of a DiskExport may hold, as JSON Schema. Generated from manifests/crd.yaml by `make generate`: change it there. */
 
-export const SPEC_SCHEMA = {
+import type { Schema } from './schema.ts';
+
+export const SPEC_SCHEMA: Schema = {
   type: 'object',
   required: ['source', 'destination'],
   properties: {

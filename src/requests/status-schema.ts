@@ -1,6 +1,8 @@
 /** What the status of a DiskExport may hold, as JSON Schema. Generated from manifests/crd.yaml by `make generate`: change it there. */
 
-export const STATUS_SCHEMA = {
+import type { Schema } from './schema.ts';
+
+export const STATUS_SCHEMA: Schema = {
   type: 'object',
   properties: {
     observedGeneration: { type: 'integer', minimum: 0 },

@@ -1,30 +1,15 @@
 /** Whether a DiskExport is one, judged as the API server would: the CRD's own schema, then the twins of its rules. */
 
-import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { DiskliftError } from '../common/errors.ts';
 import type { DiskExport, DiskExportSpec, DiskExportStatus } from './disk-export.ts';
 import { type Fields, isFields } from './fields.ts';
 import { completeMetadata, metadataBreaches } from './metadata.ts';
 import { type Breach, specBreaches, updateBreaches } from './rules.ts';
+import { type Schema, schemaBreaches } from './schema.ts';
 import { SPEC_SCHEMA } from './spec-schema.ts';
 import { STATUS_SCHEMA } from './status-schema.ts';
 
 const API_VERSION = 'disklift.dev/v1alpha1';
-
-/** `verbose` has errors carry the part of the schema that was not met. */
-const OPTIONS = { strict: true, strictRequired: false, allowUnionTypes: true, useDefaults: true, allErrors: true, verbose: true };
-
-/** A schema takes a while to be compiled, and most commands need none. */
-function compiledOnce(schema: object): () => ValidateFunction {
-  let compiled: ValidateFunction | undefined;
-  return () => {
-    compiled ??= new Ajv(OPTIONS).compile(schema);
-    return compiled;
-  };
-}
-
-const specValidator = compiledOnce(SPEC_SCHEMA);
-const statusValidator = compiledOnce(STATUS_SCHEMA);
 
 /**
  * @param value a DiskExport as JSON has it; its status is not looked at
@@ -39,7 +24,7 @@ export function validateDiskExport(value: unknown): DiskExport {
   if (unknown !== undefined) refuse({ field: unknown, message: 'is no known field' });
   const metadataFields = fields(metadata, 'metadata');
   refuseFirst(metadataBreaches(metadataFields));
-  const valid = conforming<DiskExportSpec>(spec, { field: 'spec', schema: SPEC_SCHEMA, validate: specValidator() });
+  const valid = conforming<DiskExportSpec>(spec, SPEC_SCHEMA, 'spec');
   refuseFirst(specBreaches(valid));
   return { apiVersion: API_VERSION, kind: 'DiskExport', metadata: completeMetadata(metadataFields), spec: valid };
 }
@@ -51,7 +36,7 @@ export function validateUpdate(old: DiskExport, value: DiskExport): void {
 
 /** @throws DiskliftError `InvalidRequest`, as {@link validateDiskExport} */
 export function validateStatus(value: unknown): DiskExportStatus {
-  return conforming<DiskExportStatus>(value, { field: 'status', schema: STATUS_SCHEMA, validate: statusValidator() });
+  return conforming<DiskExportStatus>(value, STATUS_SCHEMA, 'status');
 }
 
 function refuse({ field, message }: Breach): never {
@@ -68,54 +53,27 @@ function fields(value: unknown, field: string): Fields {
   return value;
 }
 
-interface Expected {
-  /** For messages. */
-  field: string;
-  schema: Fields;
-  /** The schema, compiled. */
-  validate: ValidateFunction;
-}
+/** A mistyped name comes first: it explains what is missing. */
+const BY_PRIORITY = ['additionalProperties', 'type', 'required', 'oneOf'] as const;
 
-function conforming<T>(value: unknown, { field, schema, validate }: Expected): T {
+/** @param field for messages */
+function conforming<T>(value: unknown, schema: Schema, field: string): T {
   const copy = withoutNulls(structuredClone(fields(value, field)), schema);
-  if (validate(copy)) return copy as T;
-  return refuse(breachOf(field, validate.errors ?? []));
+  const breaches = [...schemaBreaches(copy, schema, field)];
+  const telling = BY_PRIORITY.map((keyword) => breaches.find((breach) => breach.keyword === keyword)).find(Boolean) ?? breaches[0];
+  if (telling !== undefined) refuse(telling);
+  return copy as T;
 }
 
 /** The API server takes a field that is null for one that is not there. */
-function withoutNulls(value: unknown, schema: Fields): unknown {
-  const { properties, items } = schema;
-  if (Array.isArray(value)) return isFields(items) ? value.map((item) => withoutNulls(item, items)) : value;
-  if (!isFields(value) || !isFields(properties)) return value;
+function withoutNulls(value: unknown, { properties, items }: Schema): unknown {
+  if (Array.isArray(value)) return items === undefined ? value : value.map((item) => withoutNulls(item, items));
+  if (!isFields(value) || properties === undefined) return value;
   const known = Object.entries(value).filter(([name, entry]) => entry !== null || !Object.hasOwn(properties, name));
   return Object.fromEntries(
-    known.map(([name, entry]) => [name, Object.hasOwn(properties, name) ? withoutNulls(entry, properties[name] as Fields) : entry]),
+    known.map(([name, entry]) => {
+      const property = Object.hasOwn(properties, name) ? properties[name] : undefined;
+      return [name, property === undefined ? entry : withoutNulls(entry, property)];
+    }),
   );
-}
-
-/** A mistyped name comes first: it explains what is missing. */
-const BY_PRIORITY = ['additionalProperties', 'type', 'required', 'oneOf'];
-
-function breachOf(root: string, errors: readonly ErrorObject[]): Breach {
-  // What was tried in vain for one of several says nothing by itself.
-  const telling = errors.filter(({ schemaPath }) => !schemaPath.includes('/oneOf/'));
-  const error = BY_PRIORITY.map((keyword) => telling.find((candidate) => candidate.keyword === keyword)).find(Boolean) ?? telling[0];
-  if (error === undefined) return { field: root, message: 'is not valid' };
-  const field = `${root}${error.instancePath.replace(/\/(\d+)(?=\/|$)/g, '[$1]').replaceAll('/', '.')}`;
-  const { params } = error;
-  switch (error.keyword) {
-    case 'additionalProperties':
-      return { field: `${field}.${params.additionalProperty}`, message: 'is no known field' };
-    case 'required':
-      return { field: `${field}.${params.missingProperty}`, message: 'is required' };
-    case 'oneOf':
-      return {
-        field,
-        message: `must have exactly one of ${(error.schema as { required: string[] }[]).flatMap(({ required }) => required).join(', ')}`,
-      };
-    case 'enum':
-      return { field, message: `must be one of ${(params.allowedValues as unknown[]).join(', ')}` };
-    default:
-      return { field, message: error.message ?? 'is not valid' };
-  }
 }

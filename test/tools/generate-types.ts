@@ -110,7 +110,7 @@ async function typesFile({ description, properties: { spec = {}, status = {} } =
 function schemaFile(what: string, name: string, crdSchema: CrdSchema): string {
   // The status of a new object is the API server's to fill in.
   const { default: _, ...schema } = convert(crdSchema, forValidation);
-  return `/** What ${what} of a DiskExport may hold, as JSON Schema. ${ORIGIN} */\n\nexport const ${name} = ${JSON.stringify(schema)};\n`;
+  return `/** What ${what} of a DiskExport may hold, as JSON Schema. ${ORIGIN} */\n\nimport type { Schema } from './schema.ts';\n\nexport const ${name}: Schema = ${JSON.stringify(schema)};\n`;
 }
 
 function format(file: string, text: string): string {

@@ -1,0 +1,96 @@
+/** JSON Schema as far as the CRD has it, and what is wrong with a value by it (docs/decisions/0011-start-up.md). */
+
+import { type Fields, isFields } from './fields.ts';
+import type { Breach } from './rules.ts';
+
+type TypeName = 'object' | 'array' | 'string' | 'integer' | 'boolean';
+
+/** A keyword that is not here is one that nobody looks at: the compiler refuses a generated schema that has it. */
+export interface Schema {
+  type: TypeName | readonly TypeName[];
+  default?: unknown;
+  enum?: readonly (string | number)[];
+  minimum?: number;
+  maximum?: number;
+  /** In characters of Unicode. */
+  minLength?: number;
+  maxLength?: number;
+  pattern?: string;
+  items?: Schema;
+  minItems?: number;
+  maxItems?: number;
+  properties?: Readonly<Record<string, Schema>>;
+  additionalProperties?: false;
+  required?: readonly string[];
+  oneOf?: readonly { required: readonly string[] }[];
+}
+
+export interface SchemaBreach extends Breach {
+  keyword: keyof Schema;
+}
+
+/**
+ * All that is wrong with `value`; `field` is its name. Puts in, as it goes, what has a default and is left out: after the last
+ * breach the value is complete.
+ */
+export function* schemaBreaches(value: unknown, schema: Schema, field: string): Generator<SchemaBreach> {
+  const types = [schema.type].flat();
+  if (!types.some((type) => isOfType(value, type))) yield { keyword: 'type', field, message: `must be ${types.join(',')}` };
+  if (typeof value === 'number') yield* numberBreaches(value, schema, field);
+  if (typeof value === 'string') yield* stringBreaches(value, schema, field);
+  if (schema.enum !== undefined && !schema.enum.some((allowed) => allowed === value))
+    yield { keyword: 'enum', field, message: `must be one of ${schema.enum.join(', ')}` };
+  if (Array.isArray(value)) yield* arrayBreaches(value, schema, field);
+  if (isFields(value)) yield* objectBreaches(value, schema, field);
+}
+
+function isOfType(value: unknown, type: TypeName): boolean {
+  switch (type) {
+    case 'object':
+      return isFields(value);
+    case 'array':
+      return Array.isArray(value);
+    case 'integer':
+      return Number.isInteger(value);
+    default:
+      return typeof value === type;
+  }
+}
+
+function* numberBreaches(value: number, { minimum, maximum }: Schema, field: string): Generator<SchemaBreach> {
+  if (maximum !== undefined && value > maximum) yield { keyword: 'maximum', field, message: `must be <= ${maximum}` };
+  if (minimum !== undefined && value < minimum) yield { keyword: 'minimum', field, message: `must be >= ${minimum}` };
+}
+
+function* stringBreaches(value: string, { minLength = 0, maxLength, pattern }: Schema, field: string): Generator<SchemaBreach> {
+  const { length } = [...value];
+  if (maxLength !== undefined && length > maxLength)
+    yield { keyword: 'maxLength', field, message: `must NOT have more than ${maxLength} characters` };
+  if (length < minLength) yield { keyword: 'minLength', field, message: `must NOT have fewer than ${minLength} characters` };
+  if (pattern !== undefined && !new RegExp(pattern, 'u').test(value))
+    yield { keyword: 'pattern', field, message: `must match pattern "${pattern}"` };
+}
+
+function* arrayBreaches(value: unknown[], { items, minItems = 0, maxItems }: Schema, field: string): Generator<SchemaBreach> {
+  if (maxItems !== undefined && value.length > maxItems)
+    yield { keyword: 'maxItems', field, message: `must NOT have more than ${maxItems} items` };
+  if (value.length < minItems) yield { keyword: 'minItems', field, message: `must NOT have fewer than ${minItems} items` };
+  if (items === undefined) return;
+  for (const [index, item] of value.entries()) yield* schemaBreaches(item, items, `${field}[${index}]`);
+}
+
+function* objectBreaches(value: Fields, schema: Schema, field: string): Generator<SchemaBreach> {
+  const { properties = {}, additionalProperties, required = [], oneOf } = schema;
+  const has = (name: string) => value[name] !== undefined;
+  if (oneOf !== undefined && oneOf.filter((one) => one.required.every(has)).length !== 1)
+    yield { keyword: 'oneOf', field, message: `must have exactly one of ${oneOf.flatMap((one) => one.required).join(', ')}` };
+  for (const [name, property] of Object.entries(properties))
+    if (!has(name) && property.default !== undefined) value[name] = structuredClone(property.default);
+  for (const name of required) if (!has(name)) yield { keyword: 'required', field: `${field}.${name}`, message: 'is required' };
+  if (additionalProperties === false)
+    for (const name of Object.keys(value))
+      if (!Object.hasOwn(properties, name))
+        yield { keyword: 'additionalProperties', field: `${field}.${name}`, message: 'is no known field' };
+  for (const [name, property] of Object.entries(properties))
+    if (has(name)) yield* schemaBreaches(value[name], property, `${field}.${name}`);
+}
