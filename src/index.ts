@@ -22,8 +22,10 @@ export type { DiskExport, DiskExportSpec, DiskExportStatus } from './requests/di
 export { quantityBytes } from './requests/rules.ts';
 export { validateDiskExport, validateStatus, validateUpdate } from './requests/validate.ts';
 export type { DiskSource, SourceExtent, SourceIdentity } from './sources/contract.ts';
+export type { InUse } from './sources/disk-in-use.ts';
 export { type OpenDiskOptions, openDisk } from './sources/open-disk.ts';
-export { diskPath, findDisks, requireRaw } from './sources/volume.ts';
+export { openVolumeDisk, type VolumeDisk } from './sources/open-volume-disk.ts';
+export { findDisks } from './sources/volume.ts';
 export type { ExportTarget, Receipt, ResumeState, Seal, TransferContext } from './targets/contract.ts';
 export { createHttpTarget, type HttpTargetOptions } from './targets/http/http-target.ts';
 export { createDestinationPolicy, type DestinationPolicy, type DestinationRules } from './targets/policy/destination-policy.ts';

@@ -9,8 +9,9 @@ import type { Verify } from '../image/prepare-image.ts';
 import type { DiskExport } from '../requests/disk-export.ts';
 import { requireDistinct } from '../requests/placeholders.ts';
 import { quantityBytes } from '../requests/rules.ts';
-import { openDisk } from '../sources/open-disk.ts';
-import { diskPath, findDisks, requireRaw } from '../sources/volume.ts';
+import type { InUse } from '../sources/disk-in-use.ts';
+import { openVolumeDisk } from '../sources/open-volume-disk.ts';
+import { findDisks } from '../sources/volume.ts';
 import { composeTarget, destinationOf, type TargetEnvironment } from './compose-target.ts';
 import type { CommandContext } from './context.ts';
 
@@ -56,20 +57,17 @@ export async function composePlan(request: DiskExport, environment: ExportEnviro
 
 type Disk = NonNullable<DiskExport['spec']['source']['disks']>[number] & { volumePath: string };
 
+const IN_USE = { Wait: 'wait', Fail: 'fail', Allow: 'allow' } as const satisfies Record<string, InUse>;
+
 function composeDisk(request: DiskExport, { path, format, volumePath }: Disk, environment: ExportEnvironment): DiskPlan {
-  const { clusterSize, version, refcountBits, zeroDetection } = request.spec.image;
+  const { source, image } = request.spec;
+  const { clusterSize, version, refcountBits, zeroDetection } = image;
   return {
     path,
     qcow2: { clusterSizeBytes: quantityBytes(clusterSize), version, refcountBits },
     zeroDetection: zeroDetection === 'Content' ? 'content' : 'extents',
     verify: verifyOf(request),
-    async openSource() {
-      const file = await diskPath(volumePath, path);
-      if (format === 'Auto') await requireRaw(file, path);
-      else if (format !== 'Raw')
-        throw new DiskliftError('FormatUnsupported', `${path}: disks of format ${format} cannot be read yet; raw disks can`);
-      return openDisk(file, environment.context);
-    },
+    openSource: () => openVolumeDisk({ volumePath, path, format }, { ...environment.context, inUse: IN_USE[source.inUse] }),
     createTarget: () => composeTarget(request, path, environment),
   };
 }

@@ -2,6 +2,7 @@
 
 import { type ImageOptions, type PreparedImage, type PrepareOptions, prepareImage } from '../image/prepare-image.ts';
 import type { Libc } from '../native/libc.ts';
+import type { InUse } from '../sources/disk-in-use.ts';
 import { openDisk } from '../sources/open-disk.ts';
 import type { ExportTarget } from '../targets/contract.ts';
 import { createStdoutTarget } from '../targets/stdout/stdout-target.ts';
@@ -16,10 +17,12 @@ export function composeStdoutTarget(libc: Libc | undefined): ExportTarget {
 
 export interface DiskRequest extends ImageOptions, Pick<PrepareOptions, 'onOpen' | 'onScanned'> {
   path: string;
+  /** 'allow' when left out. */
+  inUse?: InUse | undefined;
 }
 
 /** The virtual image of the disk at a path that the user has named. @throws DiskliftError as {@link prepareImage} */
-export function composeImage({ path, ...options }: DiskRequest, context: CommandContext): Promise<PreparedImage> {
+export function composeImage({ path, inUse, ...options }: DiskRequest, context: CommandContext): Promise<PreparedImage> {
   const { signal, warn } = context;
-  return prepareImage({ ...options, signal, warn, openSource: () => openDisk(path, context) });
+  return prepareImage({ ...options, signal, warn, openSource: () => openDisk(path, { ...context, inUse }) });
 }

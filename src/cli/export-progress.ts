@@ -24,5 +24,6 @@ export function progressObserver(progress: Progress, warn: (message: string) => 
     onProgress: ({ phase, scannedBytes, sentBytes }) => progress.update(phase === 'Scanning' ? scannedBytes : sentBytes),
     onRetry: ({ path, attempts }, { message }, delayMs) =>
       warn(`${path}: attempt ${attempts} failed, the next in ${(delayMs / 1000).toFixed(1)} s: ${message}`),
+    onWait: ({ path }, { message }) => warn(`${path}: waits until nobody writes to it: ${message}`),
   };
 }

@@ -5,6 +5,7 @@ import fs from 'node:fs/promises';
 import tty from 'node:tty';
 import { DiskliftError } from '../common/errors.ts';
 import type { Verify } from '../image/prepare-image.ts';
+import type { InUse } from '../sources/disk-in-use.ts';
 import { composeImage, composeStdoutTarget, STDOUT_FD } from './compose.ts';
 import type { CommandContext } from './context.ts';
 import { type ImageFlags, qcow2OptionsOf } from './image-options.ts';
@@ -12,6 +13,7 @@ import { createProgress } from './progress.ts';
 
 export interface StreamFlags extends ImageFlags {
   verify: Verify;
+  inUse: InUse;
   progress: 'auto' | 'json' | 'none';
 }
 
@@ -20,13 +22,14 @@ export async function streamImage(image: string, flags: StreamFlags, context: Co
   await refuseUnfitStdout(image);
   const progress = await createProgress(flags.progress, process.stderr);
   try {
-    const { zeroDetection, verify } = flags;
+    const { zeroDetection, verify, inUse } = flags;
     await using prepared = await composeImage(
       {
         path: image,
         qcow2,
         zeroDetection,
         verify,
+        inUse,
         onOpen: (diskSizeBytes) => progress.begin('scan', diskSizeBytes),
         onScanned: (scannedBytes) => progress.update(scannedBytes),
       },

@@ -14,6 +14,14 @@ export function addStreamCommand(program: Command, context: CommandContext): voi
         .default('auto'),
     )
     .addOption(
+      new Option(
+        '--in-use <what>',
+        'auto: refuse a disk that is known to be open for writing, and keep QEMU from it; fail: also where nobody can tell; allow: take no lock',
+      )
+        .choices(['auto', 'fail', 'allow'])
+        .default('auto'),
+    )
+    .addOption(
       new Option('--progress <how>', 'auto: bars when standard error is a terminal; json: one line of JSON a second')
         .choices(['auto', 'json', 'none'])
         .default('auto'),

@@ -7,6 +7,8 @@ export type ErrorCode =
   | 'SourcePermissionDenied'
   | 'SourceReadError'
   | 'SourceChanged'
+  | 'SourceInUse'
+  | 'InUseUnknown'
   | 'FormatUnsupported'
   | 'ImageTooLarge'
   | 'DestinationNotAllowed'

@@ -30,8 +30,8 @@ export interface DiskState {
   upload?: ResumeState | undefined;
   /** There when the disk has arrived. */
   receipt?: Receipt;
-  /** Of the last attempt that failed. */
-  failure?: DiskliftError;
+  /** Of the last attempt that failed, or that the disk is in use and waited for. */
+  failure?: DiskliftError | undefined;
 }
 
 export interface ClusterCounts {
@@ -67,6 +67,8 @@ export interface ExportObserver {
   onProgress?(disk: DiskState): void;
   /** An attempt has failed and another will follow in `delayMs`. */
   onRetry?(disk: DiskState, failure: DiskliftError, delayMs: number): void;
+  /** The disk is in use and is waited for. Called once a wait. */
+  onWait?(disk: DiskState, inUse: DiskliftError): void;
 }
 
 /** Follows one export from its beginning to its end. */

@@ -10,11 +10,13 @@ import type { ExportTarget } from '../targets/contract.ts';
 import { abandonUpload } from './abandon-upload.ts';
 import type { EngineContext } from './context.ts';
 import type { DiskState } from './observer.ts';
+import { openWhenFree } from './open-when-free.ts';
 import { type Phase, step } from './phases.ts';
 
 export interface DiskPlan extends ImageOptions {
   /** Relative to the volume; names the disk in the status. */
   path: string;
+  /** A retryable `SourceInUse` is waited for, which costs no attempt. */
   openSource(): Promise<DiskSource>;
   /** Called for each attempt: credentials are read anew. */
   createTarget(): Promise<ExportTarget>;
@@ -65,12 +67,13 @@ class DiskRun {
     const { state, context } = this;
     try {
       for (;;) {
+        const attemptsBefore = state.attempts;
         const failure = await this.attempt();
         if (failure === undefined) return this.enter('Succeeded');
         state.failure = failure;
         if (failure.code === 'ExecutorLost') {
           // Not the disk's attempt that failed: somebody else will make it.
-          state.attempts -= 1;
+          state.attempts = attemptsBefore;
           return this.enter('Pending');
         }
         if (failure.code === 'SourceChanged') await this.forgetScan();
@@ -108,9 +111,9 @@ class DiskRun {
 
   private async prepare(): Promise<Prepared> {
     const { plan, state, context } = this;
-    this.enter('Scanning');
     const prepared = await prepareImage({
       ...plan,
+      openSource: () => openWhenFree({ openSource: plan.openSource, state, context, enter: (phase) => this.enter(phase) }),
       signal: context.signal,
       warn: context.warn,
       onOpen: (virtualBytes) => {

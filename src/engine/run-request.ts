@@ -159,6 +159,9 @@ function joinObservers(observers: readonly ExportObserver[]): ExportObserver {
     onRetry: (disk, failure, delayMs) => {
       for (const observer of observers) observer.onRetry?.(disk, failure, delayMs);
     },
+    onWait: (disk, inUse) => {
+      for (const observer of observers) observer.onWait?.(disk, inUse);
+    },
   };
 }
 
@@ -171,6 +174,7 @@ function noting(run: RequestRun): ExportObserver {
         'Retrying',
         `${path}: attempt ${attempts} failed, the next in ${Math.ceil(delayMs / 1000)} s: ${failure.message}`,
       ),
+    onWait: ({ path }, { message }) => note(run, 'Warning', 'Waiting', `${path}: waits until nobody writes to it: ${message}`),
   };
 }
 

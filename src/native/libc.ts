@@ -22,11 +22,33 @@ export interface Libc {
   poll(fd: number, events: number, timeoutMs: number): Promise<CallResult & { revents: number }>;
   posixFadvise(fd: number, offset: number, length: number, advice: number): Promise<CallResult>;
   fcntl(fd: number, command: number, argument: number): Promise<CallResult>;
+  /** fcntl(2) with a struct flock. The result has the lock as the call has left it. */
+  fcntlLock(fd: number, command: number, lock: FileLock): Promise<CallResult & { lock: FileLock }>;
+  /** A descriptor that closes on exec is the caller's part to ask for. */
+  openat2(directoryFd: number, path: string, how: OpenHow): Promise<CallResult>;
   /** FIONREAD: `value` is the number of bytes that can be read from `fd`. */
   bytesReadable(fd: number): Promise<CallResult>;
 }
 
+/** A stretch of a file in struct flock. `processId` is 0 in what is asked, and -1 in what is told of locks that no process owns. */
+export interface FileLock {
+  type: number;
+  offset: number;
+  length: number;
+  processId: number;
+}
+
+/** struct open_how, without a mode: nothing is created. */
+export interface OpenHow {
+  flags: number;
+  resolve: number;
+}
+
 const FIONREAD = 0x541b;
+
+/** The same on every platform that Node runs on; the C library has no function for it yet. */
+const SYS_OPENAT2 = 437;
+const OPEN_HOW_SIZE_BYTES = 24;
 const IS_LITTLE_ENDIAN = os.endianness() === 'LE';
 
 let loaded: { libc: Libc | undefined } | undefined;
@@ -89,12 +111,22 @@ function bind(library: NativeLibrary): Libc {
   const splice = declare('int64_t splice(int fdIn, int64_t *offIn, int fdOut, int64_t *offOut, size_t length, unsigned int flags)');
   const poll = declare('int poll(void *fds, unsigned long count, int timeoutMs)');
   const fadvise = declare('int posix_fadvise64(int fd, int64_t offset, int64_t length, int advice)');
+  const fcntlLock = declare('int fcntl(int fd, int command, void *lock)');
+  const openat2 = declare('int64_t syscall(int64_t number, int64_t directoryFd, const char *path, void *how, size_t size)');
   const ioctl = declare('int ioctl(int fd, unsigned long request, void *argument)');
 
   return {
     lseek: declare('int64_t lseek64(int fd, int64_t offset, int whence)'),
     sendfile: declare('int64_t sendfile64(int fdOut, int fdIn, int64_t *offIn, size_t length)'),
     fcntl: declare('int fcntl(int fd, int command, int argument)'),
+    async fcntlLock(fd, command, lock) {
+      const bytes = encodeLock(lock);
+      const result = await fcntlLock(fd, command, bytes.buffer);
+      return { ...result, lock: decodeLock(bytes) };
+    },
+    // u64 flags, u64 mode, u64 resolve
+    openat2: (directoryFd, path, { flags, resolve }) =>
+      openat2(SYS_OPENAT2, directoryFd, path, BigUint64Array.of(BigInt(flags), 0n, BigInt(resolve)), OPEN_HOW_SIZE_BYTES),
     splice: (fdIn, offsetIn, fdOut, length, flags) => splice(fdIn, offsetIn, fdOut, null, length, flags),
     async poll(fd, events, timeoutMs) {
       // struct pollfd: int fd, short events, short revents
@@ -114,5 +146,25 @@ function bind(library: NativeLibrary): Libc {
       const result = await ioctl(fd, FIONREAD, count);
       return result.value < 0 ? result : { value: count[0] as number };
     },
+  };
+}
+
+// struct flock: short type, short whence (0: from the file's beginning), int64 start, int64 length, int pid
+
+function encodeLock({ type, offset, length, processId }: FileLock): DataView<ArrayBuffer> {
+  const bytes = new DataView(new ArrayBuffer(32));
+  bytes.setInt16(0, type, IS_LITTLE_ENDIAN);
+  bytes.setBigInt64(8, BigInt(offset), IS_LITTLE_ENDIAN);
+  bytes.setBigInt64(16, BigInt(length), IS_LITTLE_ENDIAN);
+  bytes.setInt32(24, processId, IS_LITTLE_ENDIAN);
+  return bytes;
+}
+
+function decodeLock(bytes: DataView): FileLock {
+  return {
+    type: bytes.getInt16(0, IS_LITTLE_ENDIAN),
+    offset: Number(bytes.getBigInt64(8, IS_LITTLE_ENDIAN)),
+    length: Number(bytes.getBigInt64(16, IS_LITTLE_ENDIAN)),
+    processId: bytes.getInt32(24, IS_LITTLE_ENDIAN),
   };
 }

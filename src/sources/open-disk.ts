@@ -1,60 +1,69 @@
 /** From a path to a source: regular files and block devices, nothing else. */
 
-import { constants } from 'node:fs';
+import { type BigIntStats, constants } from 'node:fs';
 import fs, { type FileHandle } from 'node:fs/promises';
-import { DiskliftError, errnoOf } from '../common/errors.ts';
+import { DiskliftError } from '../common/errors.ts';
 import type { Semaphore } from '../common/semaphore.ts';
 import type { Libc } from '../native/libc.ts';
 import { openBlockDevice } from './block-device.ts';
 import type { DiskSource } from './contract.ts';
+import { guardAgainstWriters, type InUse } from './disk-in-use.ts';
+import { kindOf } from './file-kind.ts';
+import { openError } from './open-error.ts';
 import { openRawFile } from './raw-file.ts';
 
 export interface OpenDiskOptions {
   libc: Libc | undefined;
   readLimit: Semaphore;
+  /** What is done about a disk that another process writes to; 'allow' when left out. */
+  inUse?: InUse | undefined;
   /** Takes one line about what is worth knowing but stops nothing. */
   warn(message: string): void;
 }
 
-type BigIntStats = Awaited<ReturnType<typeof statPath>>;
-
-const statPath = (path: string) => fs.stat(path, { bigint: true });
-
-function openError(path: string, error: unknown): DiskliftError {
-  const errno = errnoOf(error);
-  if (errno === 'ENOENT' || errno === 'ENOTDIR') return new DiskliftError('SourceNotFound', `${path}: no such disk image`, error);
-  if (errno === 'EACCES' || errno === 'EPERM')
-    return new DiskliftError('SourcePermissionDenied', `${path}: permission denied; read permission is needed`, error);
-  return new DiskliftError('SourceReadError', `${path}: cannot open: ${errno ?? String(error)}`, error);
-}
-
 function requireDisk(path: string, stat: BigIntStats): void {
   if (stat.isFile() || stat.isBlockDevice()) return;
-  const kind = stat.isDirectory() ? 'a directory' : stat.isFIFO() ? 'a FIFO' : stat.isSocket() ? 'a socket' : 'a character device';
-  throw new DiskliftError('InvalidRequest', `${path}: is ${kind}, not a disk image (a regular file or a block device)`);
+  throw new DiskliftError('InvalidRequest', `${path}: is ${kindOf(stat)}, not a disk image (a regular file or a block device)`);
 }
 
 /**
  * Opens the raw disk at `path`, which may be a symbolic link.
  * @throws DiskliftError `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`, `InvalidRequest` for anything that
- * is neither a regular file nor a block device, `ImageTooLarge` for a size of 2^53 bytes or more.
+ * is neither a regular file nor a block device, `ImageTooLarge` for a size of 2^53 bytes or more, `SourceInUse`, `InUseUnknown`
  */
 export async function openDisk(path: string, options: OpenDiskOptions): Promise<DiskSource> {
-  let handle: FileHandle | undefined;
+  let handle: FileHandle;
   try {
-    requireDisk(path, await statPath(path));
+    requireDisk(path, await fs.stat(path, { bigint: true }));
     // O_NONBLOCK: should a FIFO have taken the name since, opening it must not wait for a writer.
     handle = await fs.open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  } catch (error) {
+    throw error instanceof DiskliftError ? error : openError(path, error);
+  }
+  return openHandle(handle, { name: path }, options);
+}
+
+export interface NamedHandle {
+  name: string;
+  /** Opens anew what has the file's name now. */
+  reopen?: () => Promise<FileHandle>;
+}
+
+/** @param handle the source owns it from now on; where there is none, it is closed. @throws as {@link openDisk} */
+export async function openHandle(handle: FileHandle, { name, reopen }: NamedHandle, options: OpenDiskOptions): Promise<DiskSource> {
+  const { libc, readLimit, inUse = 'allow', warn } = options;
+  try {
     const stat = await handle.stat({ bigint: true });
-    requireDisk(path, stat);
-    const disk = { handle, name: path, libc: options.libc, readLimit: options.readLimit };
-    if (stat.isFile()) return openRawFile(disk, safeSize(path, stat.size));
-    if (options.libc === undefined)
-      options.warn(`${path}: koffi is not available, so pages of the device that this node has cached are read as they are`);
+    requireDisk(name, stat);
+    const isBlockDevice = stat.isBlockDevice();
+    await guardAgainstWriters({ fd: handle.fd, name, libc, inode: stat.ino, isBlockDevice }, inUse);
+    const disk = { handle, name, libc, readLimit };
+    if (!isBlockDevice) return openRawFile({ ...disk, reopen }, safeSize(name, stat.size));
+    if (libc === undefined) warn(`${name}: koffi is not available, so pages of the device that this node has cached are read as they are`);
     return await openBlockDevice(disk, stat.rdev);
   } catch (error) {
-    await handle?.close();
-    throw error instanceof DiskliftError ? error : openError(path, error);
+    await handle.close();
+    throw error instanceof DiskliftError ? error : openError(name, error);
   }
 }
 

@@ -1,7 +1,9 @@
 /** A disk that lies raw in a regular file. */
 
+import type { BigIntStats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import { DiskliftError } from '../common/errors.ts';
 import type { Semaphore } from '../common/semaphore.ts';
 import { createCachedReader } from '../native/cached-read.ts';
 import type { Libc } from '../native/libc.ts';
@@ -16,6 +18,11 @@ export interface OpenDisk {
   readLimit: Semaphore;
 }
 
+export interface OpenRawFile extends OpenDisk {
+  /** Opens anew what has the file's name now; left out, the identity is that of the descriptor alone. */
+  reopen?: (() => Promise<FileHandle>) | undefined;
+}
+
 /**
  * File systems stamp times by a clock that ticks every 1 to 10 ms. A file written within its last tick could be written
  * once more without its times changing, so the identity of such a file is only taken after the tick.
@@ -26,11 +33,28 @@ const TIMESTAMP_TICK_MS = 20;
 const LOOK_SIZE_BYTES = 512;
 
 /** @param sizeBytes from fstat on `handle`, which the source owns from now on. */
-export function openRawFile({ handle, name, libc, readLimit }: OpenDisk, sizeBytes: number): DiskSource {
+export function openRawFile({ handle, name, libc, readLimit, reopen }: OpenRawFile, sizeBytes: number): DiskSource {
   const { fd } = handle;
 
+  /**
+   * A network file system asks its server when a file is opened, and may answer out of its memory in between. And another file
+   * may have the name by now.
+   */
+  async function statNow(): Promise<BigIntStats> {
+    const own = await handle.stat({ bigint: true });
+    if (reopen === undefined) return own;
+    await using reopened = await reopen();
+    const stat = await reopened.stat({ bigint: true });
+    if (stat.dev !== own.dev || stat.ino !== own.ino)
+      throw new DiskliftError(
+        'SourceChanged',
+        `${name}: is another file than the one that was opened; let its writer finish and try again`,
+      );
+    return stat;
+  }
+
   async function identity(): Promise<SourceIdentity> {
-    const stat = await handle.stat({ bigint: true });
+    const stat = await statNow();
     const ageMs = Date.now() - Number(stat.ctimeMs);
     if (ageMs >= 0 && ageMs < TIMESTAMP_TICK_MS) {
       await delay(TIMESTAMP_TICK_MS);

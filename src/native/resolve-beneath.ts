@@ -1,0 +1,69 @@
+/** Finding what lies beneath a directory, and nothing else, whatever stands there or is put there meanwhile. */
+
+import { close, constants } from 'node:fs';
+import fs, { type FileHandle } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import type { Libc } from './libc.ts';
+
+const closeAsync = promisify(close);
+
+/** Neither reads nor runs what is opened: a descriptor that only says what it is. */
+export const O_PATH = 0o10000000;
+const O_CLOEXEC = 0o2000000;
+
+const RESOLVE_NO_MAGICLINKS = 0x02;
+const RESOLVE_NO_SYMLINKS = 0x04;
+const RESOLVE_BENEATH = 0x08;
+
+/** ENOSYS: Linux before 5.6. EPERM: sandboxes that are older than the call refuse it like that. */
+const LACKS_OPENAT2: ReadonlySet<string | undefined> = new Set(['ENOSYS', 'EPERM']);
+
+class ResolveError extends Error {
+  readonly code: string;
+  constructor(code: string) {
+    super(`cannot be resolved: ${code}`);
+    this.code = code;
+  }
+}
+
+/** The name that opens what a descriptor has open, whatever has become of the name that it was opened by. */
+export function pathOfDescriptor({ fd }: FileHandle): string {
+  return `/proc/self/fd/${fd}`;
+}
+
+/**
+ * By openat2(2), or where that is not to be had step by step, which gives the same.
+ * @param parts names, each without a slash and neither `.` nor `..`
+ * @returns a handle that can be asked what it is, and opened by {@link pathOfDescriptor}
+ * @throws an error with an errno as its code: ELOOP for a symbolic link, be it the last part or on the way
+ */
+export async function resolveBeneath(libc: Libc | undefined, directory: FileHandle, parts: readonly string[]): Promise<FileHandle> {
+  if (libc === undefined) return walk(directory, parts);
+  const { value: fd, errno } = await libc.openat2(directory.fd, parts.join('/'), {
+    flags: O_PATH | O_CLOEXEC,
+    resolve: RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+  });
+  if (LACKS_OPENAT2.has(errno)) return walk(directory, parts);
+  if (errno !== undefined) throw new ResolveError(errno);
+  try {
+    return await fs.open(`/proc/self/fd/${fd}`, O_PATH);
+  } finally {
+    await closeAsync(fd);
+  }
+}
+
+async function walk(directory: FileHandle, parts: readonly string[]): Promise<FileHandle> {
+  let at = directory;
+  try {
+    for (const part of parts) {
+      const next = await fs.open(`${pathOfDescriptor(at)}/${part}`, O_PATH | constants.O_NOFOLLOW);
+      if (at !== directory) await at.close();
+      at = next;
+      if ((await at.stat()).isSymbolicLink()) throw new ResolveError('ELOOP');
+    }
+    return at;
+  } catch (error) {
+    if (at !== directory) await at.close();
+    throw error;
+  }
+}
