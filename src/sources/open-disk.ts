@@ -9,7 +9,7 @@ import { openBlockDevice } from './block-device.ts';
 import type { DiskSource } from './contract.ts';
 import { guardAgainstWriters, type InUse } from './disk-in-use.ts';
 import { kindOf } from './file-kind.ts';
-import { openError } from './open-error.ts';
+import { type OpenErrorWords, openError } from './open-error.ts';
 import { openRawFile } from './raw-file.ts';
 
 export interface OpenDiskOptions {
@@ -20,6 +20,11 @@ export interface OpenDiskOptions {
   /** Takes one line about what is worth knowing but stops nothing. */
   warn(message: string): void;
 }
+
+/** Whoever reads a Block volume without root depends on a setting of the node. */
+const DEVICE_WORDS: OpenErrorWords = {
+  denied: 'on a Block volume, the container runtime needs device_ownership_from_security_context = true',
+};
 
 function requireDisk(path: string, stat: BigIntStats): void {
   if (stat.isFile() || stat.isBlockDevice()) return;
@@ -33,12 +38,15 @@ function requireDisk(path: string, stat: BigIntStats): void {
  */
 export async function openDisk(path: string, options: OpenDiskOptions): Promise<DiskSource> {
   let handle: FileHandle;
+  let words: OpenErrorWords = {};
   try {
-    requireDisk(path, await fs.stat(path, { bigint: true }));
+    const stat = await fs.stat(path, { bigint: true });
+    requireDisk(path, stat);
+    if (stat.isBlockDevice()) words = DEVICE_WORDS;
     // O_NONBLOCK: should a FIFO have taken the name since, opening it must not wait for a writer.
     handle = await fs.open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
-    throw error instanceof DiskliftError ? error : openError(path, error);
+    throw error instanceof DiskliftError ? error : openError(path, error, words);
   }
   return openHandle(handle, { name: path }, options);
 }

@@ -34,6 +34,6 @@ async function entriesOf(volumePath: string): Promise<Dirent[] | 'block device'>
     if ((await fs.stat(volumePath)).isBlockDevice()) return 'block device';
     return await fs.readdir(volumePath, { withFileTypes: true });
   } catch (error) {
-    throw openError(volumePath, error);
+    throw openError(volumePath, error, { missing: 'not found' });
   }
 }

@@ -54,6 +54,17 @@ describe('disklift stream of a block device', () => {
     assert.ok(stdout.includes(changed), 'the image has what the device has now');
   });
 
+  it('names the setting of the node without which nobody but root may read it', async () => {
+    await using loop = await attachLoopDevice(await createBacking());
+    // A node of our own for the same device, which everybody is kept from.
+    const line = `cp -a '${loop.path}' '${temp('vmdisk')}' && chmod 0 '${temp('vmdisk')}'`;
+    assert.equal((await runShell(line)).code, 0);
+    const asNobody = 'setpriv --bounding-set=-dac_override,-dac_read_search ';
+    const { code, stderr } = await runShell(`${asNobody}${diskliftLine(['stream', temp('vmdisk')])}`);
+    assert.equal(code, 1);
+    assert.match(stderr, /^disklift: \S+vmdisk: permission denied; [^\n]+ device_ownership_from_security_context[^\n]+\n$/);
+  });
+
   describe('that changes while it is streamed', () => {
     const DISK_SIZE_BYTES = 64 * MIB;
     const DATA_BYTES = 32 * MIB;

@@ -157,8 +157,8 @@ describe('a disk on a volume', () => {
       });
 
       it('is missed when it is not there, or lies beneath a file', async () => {
-        await assert.rejects(open(libc, 'gone.img'), failsWith('SourceNotFound', /gone\.img: not found/));
-        await assert.rejects(open(libc, 'vms/fedora/disk.img/x'), failsWith('SourceNotFound', /not found/));
+        await assert.rejects(open(libc, 'gone.img'), failsWith('SourceNotFound', /gone\.img: no such disk image/));
+        await assert.rejects(open(libc, 'vms/fedora/disk.img/x'), failsWith('SourceNotFound', /no such disk image/));
         assert.deepEqual(openNames(), []);
       });
 
