@@ -31,7 +31,7 @@ export interface Libc {
 }
 
 /** A stretch of a file in struct flock. `processId` is 0 in what is asked, and -1 in what is told of locks that no process owns. */
-export interface FileLock {
+interface FileLock {
   type: number;
   offset: number;
   length: number;
@@ -39,7 +39,7 @@ export interface FileLock {
 }
 
 /** struct open_how, without a mode: nothing is created. */
-export interface OpenHow {
+interface OpenHow {
   flags: number;
   resolve: number;
 }
