@@ -23,6 +23,8 @@ export { quantityBytes } from './requests/rules.ts';
 export { validateDiskExport, validateStatus, validateUpdate } from './requests/validate.ts';
 export type { DiskSource, SourceExtent, SourceIdentity } from './sources/contract.ts';
 export type { InUse } from './sources/disk-in-use.ts';
+export { type NbdLimits, type OpenNbdDiskOptions, openNbdDisk } from './sources/nbd/nbd-disk.ts';
+export { type NbdAddress, parseNbdUri } from './sources/nbd/nbd-uri.ts';
 export { type OpenDiskOptions, openDisk } from './sources/open-disk.ts';
 export { openVolumeDisk, type VolumeDisk } from './sources/open-volume-disk.ts';
 export { findDisks } from './sources/volume.ts';

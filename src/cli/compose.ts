@@ -1,8 +1,12 @@
 /** Where the parts are wired to one another: a source, its scan, the layout, the virtual image, a target. */
 
+import { systemClock } from '../common/clock.ts';
+import { DiskliftError } from '../common/errors.ts';
 import { type ImageOptions, type PreparedImage, type PrepareOptions, prepareImage } from '../image/prepare-image.ts';
 import type { Libc } from '../native/libc.ts';
+import type { DiskSource } from '../sources/contract.ts';
 import type { InUse } from '../sources/disk-in-use.ts';
+import { isNbdUri, nbdDiskName, parseNbdUri } from '../sources/nbd/nbd-uri.ts';
 import { openDisk } from '../sources/open-disk.ts';
 import type { ExportTarget } from '../targets/contract.ts';
 import { createStdoutTarget } from '../targets/stdout/stdout-target.ts';
@@ -16,13 +20,27 @@ export function composeStdoutTarget(libc: Libc | undefined): ExportTarget {
 }
 
 export interface DiskRequest extends ImageOptions, Pick<PrepareOptions, 'onOpen' | 'onScanned'> {
+  /** A path, or the URI of an NBD server's disk. */
   path: string;
   /** 'allow' when left out. */
   inUse?: InUse | undefined;
 }
 
-/** The virtual image of the disk at a path that the user has named. @throws DiskliftError as {@link prepareImage} */
+/** The virtual image of the disk that the user has named. @throws DiskliftError as {@link prepareImage} */
 export function composeImage({ path, inUse, ...options }: DiskRequest, context: CommandContext): Promise<PreparedImage> {
   const { signal, warn } = context;
-  return prepareImage({ ...options, signal, warn, openSource: () => openDisk(path, { ...context, inUse }) });
+  return prepareImage({ ...options, signal, warn, openSource: () => openNamedDisk(path, { ...context, inUse }) });
+}
+
+async function openNamedDisk(path: string, options: CommandContext & Pick<DiskRequest, 'inUse'>): Promise<DiskSource> {
+  if (!isNbdUri(path)) return openDisk(path, options);
+  const address = parseNbdUri(path);
+  if (options.inUse === 'fail' || options.inUse === 'wait')
+    throw new DiskliftError(
+      'InUseUnknown',
+      `${nbdDiskName(address)}: an NBD server does not tell whether its disk is in use; stop its VM, then read it with --in-use auto`,
+    );
+  // Loaded when it is needed: most commands start sooner without it.
+  const { openNbdDisk } = await import('../sources/nbd/nbd-disk.ts');
+  return openNbdDisk(address, { clock: systemClock, signal: options.signal });
 }

@@ -7,6 +7,7 @@ import { DiskliftError } from '../common/errors.ts';
 import type { ZeroDetection } from '../image/scan.ts';
 import { DEFAULT_CLUSTER_SIZE_BYTES, DEFAULT_REFCOUNT_BITS } from '../qcow2/constants.ts';
 import type { Qcow2Options } from '../qcow2/options.ts';
+import { isNbdUri } from '../sources/nbd/nbd-uri.ts';
 
 export interface ImageFlags {
   format: string;
@@ -33,7 +34,7 @@ function wholeNumber(text: string): number {
 
 export function addImageOptions(command: Command): Command {
   return command
-    .argument('<image>', 'the disk: a regular file or a block device')
+    .argument('<image>', 'the disk: a regular file, a block device, nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH')
     .addOption(new Option('-f, --format <format>', 'format of the disk').choices(FORMATS).default('raw'))
     .option('-c, --cluster-size <size>', 'qcow2 cluster size, a power of two from 512 to 2M', size, DEFAULT_CLUSTER_SIZE_BYTES)
     .option('-r, --refcount-bits <bits>', 'width of the refcounts: 1, 2, 4, 8, 16, 32 or 64', wholeNumber, DEFAULT_REFCOUNT_BITS)
@@ -55,6 +56,11 @@ export function qcow2OptionsOf(imagePath: string, flags: ImageFlags): Qcow2Optio
   const wantsDataFile = flags.dataFile || flags.rawDataFile;
   if (wantsDataFile && flags.format !== 'raw')
     throw new DiskliftError('InvalidRequest', `an external data file (-d, -R) needs a raw disk, not -f ${flags.format}`);
+  if (wantsDataFile && isNbdUri(imagePath))
+    throw new DiskliftError(
+      'InvalidRequest',
+      'an external data file (-d, -R) needs a disk in a file or a block device, not on an NBD server',
+    );
   if (flags.format !== 'raw') throw new DiskliftError('FormatUnsupported', `-f ${flags.format}: only raw disks can be read so far`);
   return {
     clusterSizeBytes: flags.clusterSize,

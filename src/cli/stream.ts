@@ -9,7 +9,10 @@ export function addStreamCommand(program: Command, context: CommandContext): voi
   addImageOptions(program.command('stream'))
     .description('write a disk to standard output as a qcow2 image')
     .addOption(
-      new Option('--verify <when>', 'read all that was scanned once more and compare it; auto: of block devices, which have no times')
+      new Option(
+        '--verify <when>',
+        'read all that was scanned once more and compare it; auto: of block devices and NBD, which have no times',
+      )
         .choices(['auto', 'always', 'never'])
         .default('auto'),
     )

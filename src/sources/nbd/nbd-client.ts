@@ -1,0 +1,134 @@
+/** Requests to an NBD server that has agreed to serve: many at a time on one connection, answered in any order. */
+
+import { abortable, cancelledError, throwIfAborted } from '../../common/abortable.ts';
+import type { Clock } from '../../common/clock.ts';
+import { DiskliftError } from '../../common/errors.ts';
+import { createSemaphore, type Semaphore } from '../../common/semaphore.ts';
+import { readError } from '../read-exactly.ts';
+import type { Agreed } from './handshake.ts';
+import { OutstandingRequests, type ReadRequest, type StatusRequest } from './outstanding-requests.ts';
+import { Command, REQUEST_MAGIC, REQUEST_SIZE_BYTES } from './protocol.ts';
+import { ReplyParser } from './reply-parser.ts';
+import type { Wire } from './wire.ts';
+
+/** As many as QEMU and nbdkit work on at once for one client. */
+const REQUESTS_IN_FLIGHT = 16;
+
+export interface NbdClientOptions {
+  /** What messages call the disk by. */
+  name: string;
+  clock: Clock;
+  /** How long a server may be silent that owes an answer. */
+  silenceMs: number;
+}
+
+export class NbdClient {
+  private readonly wire: Wire;
+  private readonly options: NbdClientOptions;
+  private readonly outstanding = new OutstandingRequests();
+  private readonly turn: Semaphore = createSemaphore(REQUESTS_IN_FLIGHT);
+  private readonly closing = new AbortController();
+  private failure: DiskliftError | undefined;
+  private heardMs = 0;
+  private isWatched = false;
+
+  constructor({ wire, agreement }: Agreed, options: NbdClientOptions) {
+    this.wire = wire;
+    this.options = options;
+    const parser = new ReplyParser({ structured: agreement.structured, rangeOf: (cookie) => this.outstanding.rangeOf(cookie) });
+    wire.listen({
+      onBytes: (bytes) => {
+        this.heardMs = options.clock.monotonicMs();
+        for (const event of parser.push(bytes)) this.outstanding.accept(event);
+      },
+      onFailure: (failure) => this.fail(failure),
+    });
+  }
+
+  /** Fills `target`. @throws as {@link DiskSource.read}; after any other error than `Cancelled` nothing is written to it any more */
+  async read(target: Uint8Array, offset: number, signal: AbortSignal): Promise<void> {
+    await this.ask({ kind: 'read', offset, length: target.length, target }, signal);
+  }
+
+  /** @returns pairs of u32, length and flags, for extents from `offset` on */
+  async blockStatus(request: Omit<StatusRequest, 'kind'>, signal: AbortSignal): Promise<Buffer> {
+    return (await this.ask({ kind: 'status', ...request }, signal)) ?? Buffer.alloc(0);
+  }
+
+  /** Takes leave of the server. Requests that are outstanding end. */
+  async close(): Promise<void> {
+    this.closing.abort(new DiskliftError('Cancelled', 'closed'));
+    this.fail(new DiskliftError('SourceReadError', 'the connection was closed'));
+    await this.wire.close(encodeRequest(Command.disconnect, 0n, { offset: 0, length: 0 }), this.options.clock);
+  }
+
+  private ask(request: ReadRequest | StatusRequest, signal: AbortSignal): Promise<Buffer | undefined> {
+    const answered = this.turn.run(() => {
+      throwIfAborted(signal);
+      return new Promise<Buffer | undefined>((resolve, reject) => {
+        const failed = (offset: number, cause: DiskliftError) => {
+          signal.removeEventListener('abort', onAbort);
+          reject(readError(this.options.name, offset, cause));
+        };
+        const onAbort = () => {
+          // The answer will come all the same, and is let go.
+          if (request.kind === 'read') request.target = undefined;
+          reject(cancelledError(signal));
+        };
+        if (this.failure !== undefined) {
+          failed(request.offset, this.failure);
+          return;
+        }
+        signal.addEventListener('abort', onAbort, { once: true });
+        const done = (descriptors: Buffer | undefined) => {
+          signal.removeEventListener('abort', onAbort);
+          resolve(descriptors);
+        };
+        this.send(request, { done, failed });
+      });
+    });
+    // Those that wait for their turn are cancelled at once, too.
+    return abortable(answered, signal);
+  }
+
+  private send(request: ReadRequest | StatusRequest, settlement: Parameters<OutstandingRequests['add']>[1]): void {
+    if (this.outstanding.count === 0) this.heardMs = this.options.clock.monotonicMs();
+    const cookie = this.outstanding.add(request, settlement);
+    this.wire.write(encodeRequest(request.kind === 'read' ? Command.read : Command.blockStatus, cookie, request));
+    void this.watch();
+  }
+
+  /** One timer, however many requests there are. */
+  private async watch(): Promise<void> {
+    if (this.isWatched) return;
+    this.isWatched = true;
+    const { clock, silenceMs } = this.options;
+    try {
+      while (this.outstanding.count > 0) {
+        const leftMs = this.heardMs + silenceMs - clock.monotonicMs();
+        if (leftMs > 0) await clock.delay(leftMs, this.closing.signal);
+        else this.wire.break(new DiskliftError('SourceReadError', `no answer within ${Math.round(silenceMs / 1000)} s`));
+      }
+    } catch {
+      // Closed; nobody waits any more.
+    } finally {
+      this.isWatched = false;
+    }
+  }
+
+  private fail(failure: DiskliftError): void {
+    this.failure ??= failure;
+    this.outstanding.failAll(this.failure);
+  }
+}
+
+function encodeRequest(command: number, cookie: bigint, { offset, length }: { offset: number; length: number }): Buffer {
+  const bytes = Buffer.alloc(REQUEST_SIZE_BYTES);
+  bytes.writeUInt32BE(REQUEST_MAGIC, 0);
+  // Two bytes of flags: none.
+  bytes.writeUInt16BE(command, 6);
+  bytes.writeBigUInt64BE(cookie, 8);
+  bytes.writeBigUInt64BE(BigInt(offset), 16);
+  bytes.writeUInt32BE(length, 24);
+  return bytes;
+}
