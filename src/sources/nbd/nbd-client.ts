@@ -107,7 +107,7 @@ export class NbdClient {
       while (this.outstanding.count > 0) {
         const leftMs = this.heardMs + silenceMs - clock.monotonicMs();
         if (leftMs > 0) await clock.delay(leftMs, this.closing.signal);
-        else this.wire.break(new DiskliftError('SourceReadError', `no answer within ${Math.round(silenceMs / 1000)} s`));
+        else this.wire.break(new DiskliftError('SourceReadError', `no answer within ${silenceMs / 1000} s`));
       }
     } catch {
       // Closed; nobody waits any more.

@@ -89,8 +89,9 @@ function unixEndpoint({ host }: URL, query: ReadonlyMap<string, string>): NbdEnd
 
 /** What messages call the disk at `address`: a URI of what was understood, so nothing in it that was not. */
 export function nbdDiskName(address: NbdAddress): string {
-  const exportName = encodeURIComponent(address.exportName);
-  if ('socketPath' in address) return `nbd+unix:///${exportName}?socket=${encodeURI(address.socketPath)}`;
+  const encoded = (text: string) => encodeURIComponent(text).replaceAll('%2F', '/');
+  const exportName = encoded(address.exportName);
+  if ('socketPath' in address) return `nbd+unix:///${exportName}?socket=${encoded(address.socketPath)}`;
   const { host, port } = address;
   return `nbd://${net.isIPv6(host) ? `[${host}]` : host}:${port}/${exportName}`;
 }
