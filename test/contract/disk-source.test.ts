@@ -1,8 +1,11 @@
+import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { createSemaphore } from '../../src/common/semaphore.ts';
 import { loadLibc } from '../../src/native/libc.ts';
 import { openDisk } from '../../src/sources/open-disk.ts';
 import { attachLoopDevice, requireLoopDevices } from '../helpers/loop-device.ts';
+import { type NbdServer, openNbd, startNbdkit, startQemuNbd } from '../helpers/nbd-servers.ts';
+import { runCommand } from '../helpers/run-command.ts';
 import { createDisk, type DiskPart } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 import { itIsADiskSource, type OpenedDisk } from './disk-source.ts';
@@ -30,6 +33,30 @@ describe('disk source', () => {
     };
   }
 
+  async function openNbdkit(flags: readonly string[], sizeBytes: number, parts: readonly DiskPart[]): Promise<OpenedDisk> {
+    const path = await createDisk(temp('disk.img'), sizeBytes, parts);
+    return openServed(path, await startNbdkit(temp('nbd.sock'), [...flags, 'file', path]));
+  }
+
+  async function openQcow2(sizeBytes: number, parts: readonly DiskPart[]): Promise<OpenedDisk> {
+    const path = await createDisk(temp('disk.img'), sizeBytes, parts);
+    const { code, stderr } = await runCommand('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', path, temp('disk.qcow2')]);
+    assert.equal(code, 0, stderr);
+    return openServed(path, await startQemuNbd(temp('nbd.sock'), temp('disk.qcow2'), 'qcow2'));
+  }
+
+  async function openServed(path: string, server: NbdServer): Promise<OpenedDisk> {
+    const source = await openNbd(server);
+    return {
+      source,
+      content: await readFile(path),
+      async [Symbol.asyncDispose]() {
+        await source.dispose();
+        await server[Symbol.asyncDispose]();
+      },
+    };
+  }
+
   describe('raw file', () => {
     itIsADiskSource({ open: (...disk) => openFile(loadLibc(), ...disk), sizeStepBytes: 1, findsHoles: true });
   });
@@ -48,4 +75,16 @@ describe('disk source', () => {
       });
       itIsADiskSource({ open: (...disk) => openLoop(libc, ...disk), sizeStepBytes: 512, findsHoles: false });
     });
+
+  describe('NBD: nbdkit', () => {
+    itIsADiskSource({ open: (...disk) => openNbdkit([], ...disk), sizeStepBytes: 1, findsHoles: true });
+  });
+
+  describe('NBD: nbdkit without structured replies', () => {
+    itIsADiskSource({ open: (...disk) => openNbdkit(['--no-sr'], ...disk), sizeStepBytes: 1, findsHoles: false });
+  });
+
+  describe('NBD: qemu-nbd with a qcow2 file', () => {
+    itIsADiskSource({ open: openQcow2, sizeStepBytes: 512, findsHoles: true });
+  });
 });

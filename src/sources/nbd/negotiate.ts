@@ -40,7 +40,7 @@ export interface Agreement {
 }
 
 /** What the coroutine wants next: bytes sent, or exactly so many received. */
-export type Step = { send: Buffer } | { receiveBytes: number };
+type Step = { send: Buffer } | { receiveBytes: number };
 
 type Steps<T> = Generator<Step, T, Buffer>;
 

@@ -1,0 +1,195 @@
+/** `disklift stream nbd...` end to end, with real servers that are slow, faulty, stopped and killed. */
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { stat } from 'node:fs/promises';
+import net, { type AddressInfo } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { DiskSource } from '../../src/sources/contract.ts';
+import { disklift, diskliftLine } from '../helpers/disklift.ts';
+import { NEVER } from '../helpers/image-in-process.ts';
+import { openNbd, startNbdkit, startQemuNbd } from '../helpers/nbd-servers.ts';
+import { assertImageOf } from '../helpers/qemu-img.ts';
+import { type CommandResult, runCommand, runShell } from '../helpers/run-command.ts';
+import { createDisk } from '../helpers/sparse-disk.ts';
+import { useTempDir } from '../helpers/temp-dir.ts';
+
+const MIB = 1024 * 1024;
+const DISK_SIZE_BYTES = 64 * MIB;
+
+describe('disklift stream nbd', () => {
+  const temp = useTempDir();
+
+  const createSource = () =>
+    createDisk(temp('disk.img'), DISK_SIZE_BYTES, [
+      { offsetBytes: 0, lengthBytes: 5 * MIB, content: 'random' },
+      { offsetBytes: 20 * MIB + 512, lengthBytes: 3 * MIB, content: 'random' },
+      { offsetBytes: 40 * MIB, lengthBytes: 4 * MIB, content: 'zeros' },
+      { offsetBytes: 63 * MIB, lengthBytes: MIB, content: 'random' },
+    ]);
+
+  const stream = (uri: string, flags: readonly string[] = []): Promise<CommandResult> =>
+    runShell(`${diskliftLine(['stream', uri, ...flags])} > '${temp('out.qcow2')}'`);
+
+  function assertFailed({ code, stdout, stderr }: CommandResult, message: RegExp): void {
+    assert.equal(code, 1, stderr);
+    assert.equal(stdout.length, 0);
+    assert.match(stderr, /^disklift: [^\n]+\n$/, 'one line');
+    assert.match(stderr, message);
+  }
+
+  it('has the content of a qcow2 file that qemu-nbd serves, and the size that measure tells', async () => {
+    const disk = await createSource();
+    const { code, stderr } = await runCommand('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', disk, temp('disk.qcow2')]);
+    assert.equal(code, 0, stderr);
+    await using server = await startQemuNbd(temp('nbd.sock'), temp('disk.qcow2'), 'qcow2');
+    for (const flags of [[], ['--zero-detection', 'extents', '--verify', 'never'], ['-c', '4K']]) {
+      const result = await stream(server.uri, flags);
+      assert.equal(result.code, 0, result.stderr);
+      assert.equal(result.stderr, '');
+      await assertImageOf(temp('out.qcow2'), disk);
+      const measured = await disklift(['measure', server.uri, '--output', 'json', ...flags.filter((flag) => !/verify|never/.test(flag))]);
+      assert.equal(measured.code, 0, measured.stderr);
+      assert.equal(JSON.parse(measured.stdout.toString()).imageSizeBytes, (await stat(temp('out.qcow2'))).size);
+    }
+  });
+
+  it('takes the disk over TCP, of a server without structured replies, and an odd size', async () => {
+    const disk = await createDisk(temp('disk.img'), 3 * MIB + 512 * 3, [{ offsetBytes: MIB, lengthBytes: MIB, content: 'random' }]);
+    await using _server = await startNbdkit(temp('nbd.sock'), ['--no-sr', 'file', disk]);
+    await using proxy = await startTcpProxy(temp('nbd.sock'));
+    const result = await stream(proxy.uri);
+    assert.equal(result.code, 0, result.stderr);
+    await assertImageOf(temp('out.qcow2'), disk);
+  });
+
+  it('reads no hole', async () => {
+    const args = ['--filter=error', 'memory', '1G', 'error-pread=EIO', 'error-pread-rate=100%'];
+    await using server = await startNbdkit(temp('nbd.sock'), args);
+    const result = await stream(server.uri);
+    assert.equal(result.code, 0, result.stderr);
+  });
+
+  it('fails on a read error with its place and no image', async () => {
+    const disk = await createSource();
+    // nbdkit's error filter knows no places; its eval plugin does.
+    const script = `if [ $4 -le ${21 * MIB} ] && [ $(( $4 + $3 )) -gt ${21 * MIB} ]; then echo "EIO sector is gone" >&2; exit 1; fi; dd if=${disk} bs=64K iflag=skip_bytes,count_bytes skip=$4 count=$3 status=none`;
+    await using server = await startNbdkit(temp('nbd.sock'), [
+      'eval',
+      `get_size=echo ${DISK_SIZE_BYTES}`,
+      `pread=${script}`,
+      'thread_model=echo parallel',
+    ]);
+    const result = await stream(server.uri);
+    assertFailed(result, /^disklift: nbd\+unix:\S+: cannot read at offset \d+: EIO\b/);
+    const offset = Number(/offset (\d+)/.exec(result.stderr)?.[1]);
+    assert.ok(offset > 19 * MIB && offset <= 21 * MIB, `offset ${offset}`);
+    assert.equal((await stat(temp('out.qcow2'))).size, 0);
+  });
+
+  it('fails on errors that come and go', async () => {
+    await using server = await startNbdkit(temp('nbd.sock'), [
+      '--filter=error',
+      'pattern',
+      '64M',
+      'error-pread=EIO',
+      'error-pread-rate=20%',
+    ]);
+    const result = await stream(server.uri);
+    assertFailed(result, /: cannot read at offset \d+: EIO\b/);
+    assert.equal((await stat(temp('out.qcow2'))).size, 0);
+  });
+
+  it('keeps slow storage busy: at 5 ms a request at least four times as fast as one at a time', async () => {
+    await using server = await startNbdkit(temp('nbd.sock'), ['--filter=delay', 'pattern', '64M', 'rdelay=5ms']);
+    const source = await openNbd(server);
+    try {
+      const oneAtATimeMs = await readAll(source, 1);
+      const atOnceMs = await readAll(source, 6);
+      assert.ok(oneAtATimeMs > 4 * atOnceMs, `${oneAtATimeMs} ms one at a time, ${atOnceMs} ms six at a time`);
+    } finally {
+      await source.dispose();
+    }
+  });
+
+  it('fails with the place when the server is killed in the middle', async () => {
+    await using server = await startNbdkit(temp('nbd.sock'), ['--filter=delay', 'pattern', '64M', 'rdelay=300ms']);
+    const running = stream(server.uri);
+    // The scan takes 6 times 300 ms at the least.
+    await delay(1000);
+    server.process.kill('SIGKILL');
+    assertFailed(await running, /: cannot read at offset \d+: (the server has closed the connection|the connection was reset)\n$/);
+  });
+
+  it('does not wait for ever for a server that is stopped in the middle', async () => {
+    await using server = await startNbdkit(temp('nbd.sock'), ['pattern', '64M']);
+    const source = await openNbd(server, { silenceMs: 200 });
+    try {
+      await source.read(Buffer.alloc(MIB), 0, NEVER);
+      server.process.kill('SIGSTOP');
+      await assert.rejects(source.read(Buffer.alloc(MIB), MIB, NEVER), {
+        code: 'SourceReadError',
+        message: `${source.name}: cannot read at offset ${MIB}: no answer within 0.2 s`,
+      });
+    } finally {
+      await source.dispose();
+    }
+  });
+
+  it('ends within a second when it is interrupted while the server is stopped', async () => {
+    await using server = await startNbdkit(temp('nbd.sock'), ['--filter=delay', 'pattern', '64M', 'rdelay=300ms']);
+    const line = `{ ${diskliftLine(['stream', server.uri])} > '${temp('out.qcow2')}' & pid=$!; sleep 1; kill -STOP ${server.process.pid}; sleep 0.5; kill -INT $pid; start=$(date +%s%N); wait $pid; echo "exit $? after $(( ($(date +%s%N) - start) / 1000000 )) ms" >&2; }`;
+    const { stderr } = await runShell(`set -m; ${line}`);
+    assert.match(stderr, /^disklift: cancelled by SIGINT$/m);
+    const endedMs = Number(/^exit 130 after (\d+) ms$/m.exec(stderr)?.[1]);
+    assert.ok(endedMs < 1000, stderr);
+  });
+
+  it('refuses what it cannot use', async () => {
+    const refused: [string[], number, RegExp][] = [
+      [['nbds://127.0.0.1/disk'], 2, /nbds is not supported/],
+      [['nbd+unix:///disk'], 2, /needs a socket/],
+      [[`nbd+unix:///disk?socket=${temp('none.sock')}`], 1, /none\.sock: there is no such socket/],
+      [['nbd://127.0.0.1:1/disk'], 1, /nbd:\/\/127\.0\.0\.1:1\/disk: connection refused/],
+      [['nbd://127.0.0.1:1/disk', '-d'], 2, /external data file \(-d, -R\) needs a disk in a file/],
+    ];
+    for (const [args, exitCode, message] of refused) {
+      const result = await disklift(['stream', ...args]);
+      assert.equal(result.code, exitCode, result.stderr);
+      assert.equal(result.stdout.length, 0);
+      assert.match(result.stderr, message);
+      assert.match(result.stderr, /^disklift: [^\n]+\n$/, 'one line');
+    }
+  });
+
+  it('tells which export is not there', async () => {
+    const disk = await createSource();
+    await using server = await startQemuNbd(temp('nbd.sock'), disk, 'raw');
+    assertFailed(await stream(server.uri.replace('/disk?', '/other?')), /\/other\?socket=\S+: the server has no such export/);
+  });
+});
+
+async function readAll(source: DiskSource, readsInFlight: number): Promise<number> {
+  const startMs = performance.now();
+  const offsets = Array.from({ length: 96 }, (_, index) => index * 4096).values();
+  const work = async () => {
+    for (const offset of offsets) await source.read(Buffer.alloc(4096), offset, NEVER);
+  };
+  await Promise.all(Array.from({ length: readsInFlight }, work));
+  return performance.now() - startMs;
+}
+
+/** A server that listens on a Unix socket, over TCP: there nobody else can take the port before it is bound. */
+async function startTcpProxy(socketPath: string) {
+  const server = net.createServer((socket) => {
+    const upstream = net.connect(socketPath);
+    socket.pipe(upstream).pipe(socket);
+    for (const end of [socket, upstream]) end.on('error', () => end.destroy());
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    uri: `nbd://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    [Symbol.asyncDispose]: () => new Promise<void>((resolve) => server.close(() => resolve())),
+  };
+}
