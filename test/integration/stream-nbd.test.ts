@@ -151,6 +151,7 @@ describe('disklift stream nbd', () => {
       [['nbd+unix:///disk'], 2, /needs a socket/],
       [[`nbd+unix:///disk?socket=${temp('none.sock')}`], 1, /none\.sock: there is no such socket/],
       [['nbd://127.0.0.1:1/disk'], 1, /nbd:\/\/127\.0\.0\.1:1\/disk: connection refused/],
+      [['nbd://127.0.0.1:1/disk', '--in-use', 'fail'], 1, /does not tell whether its disk is in use/],
       [['nbd://127.0.0.1:1/disk', '-d'], 2, /external data file \(-d, -R\) needs a disk in a file/],
     ];
     for (const [args, exitCode, message] of refused) {
