@@ -22,7 +22,8 @@ export function uploaders(file: string, { endpoint, bucket, environment }: Bench
     { name: 's5cmd', line: `${environment} ${inPath} s5cmd --endpoint-url ${endpoint} cp ${file} ${to}` },
     {
       name: 'rclone',
-      line: `${environment} rclone copyto ${file} ":s3,provider=Other,env_auth=true,endpoint='${endpoint}':${bucket}/ready.qcow2"`,
+      // Or it asks the server to make the bucket, again and again.
+      line: `${environment} rclone copyto ${file} ":s3,provider=Other,env_auth=true,no_check_bucket=true,endpoint='${endpoint}':${bucket}/ready.qcow2"`,
     },
     {
       name: 'aws-cli',
