@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { stat } from 'node:fs/promises';
 import net, { type AddressInfo } from 'node:net';
-import { setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
 import type { DiskSource } from '../../src/sources/contract.ts';
 import { disklift, diskliftLine } from '../helpers/disklift.ts';
 import { NEVER } from '../helpers/image-in-process.ts';
@@ -131,6 +131,19 @@ describe('disklift stream nbd', () => {
         code: 'SourceReadError',
         message: `${source.name}: cannot read at offset ${MIB}: no answer within 0.2 s`,
       });
+    } finally {
+      await source.dispose();
+    }
+  });
+
+  it('does not take a server for silent when it was we who stood still', async () => {
+    await using server = await startNbdkit(temp('nbd.sock'), ['pattern', '64M']);
+    const source = await openNbd(server, { silenceMs: 100 });
+    try {
+      const read = source.read(Buffer.alloc(MIB), 0, NEVER);
+      await nextTurn();
+      for (const endMs = performance.now() + 300; performance.now() < endMs; );
+      await read;
     } finally {
       await source.dispose();
     }

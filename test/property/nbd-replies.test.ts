@@ -3,13 +3,27 @@
 import assert from 'node:assert/strict';
 import { DiskliftError } from '../../src/common/errors.ts';
 import { CoveredRanges } from '../../src/sources/nbd/covered-ranges.ts';
+import { type Agreement, negotiate } from '../../src/sources/nbd/negotiate.ts';
 import { OutstandingRequests } from '../../src/sources/nbd/outstanding-requests.ts';
 import { type ReplyEvent, ReplyParser } from '../../src/sources/nbd/reply-parser.ts';
-import { DONE, dataChunk, errorChunk, holeChunk, noneChunk, simpleReply, statusChunk } from '../helpers/nbd-replies.ts';
+import {
+  blockSizeInfo,
+  DONE,
+  dataChunk,
+  errorChunk,
+  exportInfo,
+  GREETING,
+  holeChunk,
+  noneChunk,
+  optionReply,
+  simpleReply,
+  statusChunk,
+} from '../helpers/nbd-replies.ts';
 import { createRandom, SEED, SEED_TEXT } from '../helpers/seed.ts';
 
 const INPUTS = 1_000_000;
 const LIMIT_MS = 10_000;
+const HANDSHAKE_LIMIT_MS = 2000;
 
 const READ_BYTES = 24;
 const READ_OFFSETS = [4096, 0, 4096 + READ_BYTES];
@@ -20,8 +34,8 @@ type Random = () => number;
 
 const below = (random: Random, limit: number) => Math.floor(random() * limit);
 
-/** The answers of a server that keeps to the protocol, in pieces and any order. */
-function honestReplies(random: Random, structured: boolean): Buffer[] {
+/** The answers of a server that keeps to the protocol, in pieces and any order; now and then a piece comes twice. */
+function plausibleReplies(random: Random, structured: boolean): Buffer[] {
   const replies = READ_OFFSETS.map((offset, index) => {
     const cookie = BigInt(index + 1);
     const bytes = Buffer.alloc(READ_BYTES, index + 1);
@@ -32,6 +46,7 @@ function honestReplies(random: Random, structured: boolean): Buffer[] {
       random() < 0.5 ? dataChunk(offset + cut, bytes.subarray(cut), { cookie }) : holeChunk(offset + cut, READ_BYTES - cut, { cookie }),
     ];
     if (random() < 0.5) pieces.reverse();
+    if (random() < 0.05) pieces.push(pieces[0] as Buffer);
     if (random() < 0.1) pieces.push(errorChunk(5, 'bad', { cookie, offset }));
     return Buffer.concat([...pieces, noneChunk({ cookie, flags: DONE })]);
   });
@@ -122,6 +137,32 @@ function feed(bytes: Buffer, random: Random, structured: boolean): number {
   return doneCount;
 }
 
+const HONEST_HANDSHAKE = Buffer.concat([
+  GREETING,
+  optionReply(8, 1),
+  optionReply(10, 4, Buffer.from('\0\0\0\x05base:allocation')),
+  optionReply(10, 1),
+  optionReply(7, 3, exportInfo(8192)),
+  optionReply(7, 3, blockSizeInfo(512, 4096, 1_000_000)),
+  optionReply(7, 1),
+]);
+
+/** @returns undefined when the client waits for more than `bytes` */
+function shakeHands(bytes: Buffer): Agreement | undefined {
+  const conversation = negotiate('disk');
+  let received: Buffer = Buffer.alloc(0);
+  for (let at = 0; ; ) {
+    const step = conversation.next(received);
+    if (step.done === true) return step.value;
+    if ('send' in step.value) continue;
+    const end = at + step.value.receiveBytes;
+    assert.ok(end - at <= 65_536, 'no memory for what is only announced');
+    if (end > bytes.length) return undefined;
+    received = bytes.subarray(at, end);
+    at = end;
+  }
+}
+
 describe('NBD replies', () => {
   it(`of any kind end no read well that lacks a byte or has one twice ${SEED_TEXT}`, function () {
     this.timeout(60_000);
@@ -130,7 +171,7 @@ describe('NBD replies', () => {
     let [inputs, allDone] = [0, 0];
     const seeds = Array.from({ length: 1000 }, (_, index) => {
       const structured = index % 5 !== 0;
-      const replies = honestReplies(random, structured);
+      const replies = plausibleReplies(random, structured);
       if (random() < 0.5) replies.reverse();
       return { structured, count: replies.length, bytes: Buffer.concat(replies) };
     });
@@ -145,6 +186,27 @@ describe('NBD replies', () => {
     }
     console.log(`      ${inputs} inputs, of which ${allDone} ended all requests well`);
     assert.ok(inputs > 50_000 && allDone > inputs / 50 && allDone < inputs / 2);
+  });
+
+  it(`to a handshake end in an agreement that can be relied on, or in an error ${SEED_TEXT}`, () => {
+    const random = createRandom(SEED);
+    const endMs = performance.now() + HANDSHAKE_LIMIT_MS;
+    let [inputs, agreed] = [0, 0];
+    for (; inputs < INPUTS && performance.now() < endMs; inputs += 1) {
+      const bytes = mutate(HONEST_HANDSHAKE, random);
+      try {
+        const agreement = shakeHands(bytes);
+        if (agreement === undefined) continue;
+        const { sizeBytes, blockSizeBytes, largestReadBytes } = agreement;
+        assert.ok(Number.isSafeInteger(sizeBytes) && sizeBytes >= 0);
+        assert.ok(blockSizeBytes >= 1 && blockSizeBytes <= 65_536);
+        assert.ok(largestReadBytes >= blockSizeBytes && largestReadBytes % blockSizeBytes === 0 && largestReadBytes <= 2 ** 25);
+        agreed += 1;
+      } catch (error) {
+        if (!(error instanceof DiskliftError)) throw new Error(`input ${inputs}: ${bytes.toString('hex')}`, { cause: error });
+      }
+    }
+    assert.ok(inputs > 10_000 && agreed > inputs / 20 && agreed < inputs, `${agreed} of ${inputs}`);
   });
 
   it(`cover what they cover, whatever the order ${SEED_TEXT}`, () => {

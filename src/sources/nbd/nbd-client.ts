@@ -1,5 +1,6 @@
 /** Requests to an NBD server that has agreed to serve: many at a time on one connection, answered in any order. */
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { abortable, cancelledError, throwIfAborted } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
@@ -104,9 +105,13 @@ export class NbdClient {
     this.isWatched = true;
     const { clock, silenceMs } = this.options;
     try {
+      let leftMs = silenceMs;
       while (this.outstanding.count > 0) {
-        const leftMs = this.heardMs + silenceMs - clock.monotonicMs();
+        const isSure = leftMs <= 0;
+        leftMs = this.heardMs + silenceMs - clock.monotonicMs();
         if (leftMs > 0) await clock.delay(leftMs, this.closing.signal);
+        // This process may have stood still itself: then what has come meanwhile is heard now.
+        else if (!isSure) await nextTurn();
         else this.wire.break(new DiskliftError('SourceReadError', `no answer within ${silenceMs / 1000} s`));
       }
     } catch {

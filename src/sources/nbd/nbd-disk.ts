@@ -69,11 +69,19 @@ interface Piece {
   end: number;
 }
 
-/** The requests that read from `start` to `end`: whole blocks, but for the disk's end, and none too large. */
+/**
+ * The requests that read from `start` to `end`: whole blocks, but for the disk's end, and none too large. A block that is
+ * wanted in part is a piece by itself, so that little is read in vain and copied.
+ */
 function* piecesOf(start: number, end: number, { sizeBytes, blockSizeBytes, largestReadBytes }: Agreement): Generator<Piece> {
   const lastEnd = Math.min(alignUp(end, blockSizeBytes), sizeBytes);
-  for (let at = alignDown(start, blockSizeBytes); at < lastEnd; at += largestReadBytes)
-    yield { start: at, end: Math.min(at + largestReadBytes, lastEnd) };
+  const wholeEnd = alignDown(end, blockSizeBytes);
+  for (let at = alignDown(start, blockSizeBytes); at < lastEnd; ) {
+    const limit = at < wholeEnd && end < lastEnd ? wholeEnd : lastEnd;
+    const pieceEnd = Math.min(at + (at < start ? blockSizeBytes : largestReadBytes), limit);
+    yield { start: at, end: pieceEnd };
+    at = pieceEnd;
+  }
 }
 
 interface Destination {

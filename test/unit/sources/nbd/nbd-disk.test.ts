@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import net from 'node:net';
+import { systemClock } from '../../../../src/common/clock.ts';
 import { openNbdDisk } from '../../../../src/sources/nbd/nbd-disk.ts';
 import { NEVER } from '../../../helpers/image-in-process.ts';
 import { CONTEXT, type NbdFakeOptions, type NbdRequest, startNbdFake } from '../../../helpers/nbd-fake.ts';
@@ -141,6 +144,18 @@ describe('an NBD disk', () => {
       code: 'SourceReadError',
       message: `nbd+unix:///disk?socket=${fake.socketPath}: the server did not shake hands within 10 s`,
     });
+  });
+
+  it('is not waited for when it is cancelled before the server has shaken hands', async () => {
+    const server = net.createServer().listen(temp('nbd.sock'));
+    await once(server, 'listening');
+    const controller = new AbortController();
+    const opening = openNbdDisk({ socketPath: temp('nbd.sock'), exportName: '' }, { clock: systemClock, signal: controller.signal });
+    const [socket] = (await once(server, 'connection')) as [net.Socket];
+    controller.abort();
+    await assert.rejects(opening, { code: 'Cancelled' });
+    await once(socket.resume(), 'close');
+    server.close();
   });
 
   it('is left at once when it is cancelled, by reads that wait for their turn too', async () => {
