@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parse, stringify } from 'yaml';
 import type { DiskExportStatus, DiskStatus } from '../../src/requests/disk-export.ts';
@@ -89,6 +89,25 @@ describe('disklift export', () => {
     assert.equal(clusterSize, 4096);
     assert.equal(statusIn(result).disks?.[0]?.sha256, undefined);
     assert.ok(!`${result.stdout}${result.stderr}`.includes('s3cr3t'));
+  });
+
+  it('sends no byte of what a hostile volume leads to', async () => {
+    await using sink = await startHttpSink();
+    await mkdir(temp('outside'));
+    await createDisk(temp('outside/disk.img'), MIB, [{ offsetBytes: 0, lengthBytes: MIB, content: 'random' }]);
+    await symlink('../outside/disk.img', temp('volume/file.img'));
+    await symlink(temp('outside'), temp('volume/folder'));
+    await symlink('/dev/zero', temp('volume/device.img'));
+    await runShell(`mkfifo '${temp('volume/fifo.img')}'`);
+    const disks = ['file.img', 'folder/disk.img', 'device.img', 'fifo.img'].map((name) => ({ path: name, format: 'Raw' }));
+    const source = { persistentVolumeClaim: { claimName: 'claim' }, disks };
+    const result = await run(await writeManifests(diskExport('one', { http: { url: `${sink.url}/{disk}` } }, { source })));
+    assert.equal(result.code, 2, result.stderr);
+    assert.deepEqual(
+      statusIn(result).disks?.map(({ phase, reason }) => [phase, reason]),
+      disks.map(() => ['Failed', 'InvalidRequest']),
+    );
+    assert.equal(sink.requests.length, 0);
   });
 
   it('takes the manifest from standard input', async () => {

@@ -3,8 +3,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createSemaphore } from '../../../src/common/semaphore.ts';
 import { lockByte } from '../../../src/native/file-lock.ts';
 import { type Libc, loadLibc } from '../../../src/native/libc.ts';
@@ -85,6 +86,18 @@ describe('a disk in use', () => {
       execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', image, '1M']);
       await using _writer = await openForWriting(image, 'qcow2');
       await assert.rejects(open('fail', loadLibc(), image), failsWith('SourceInUse', /qemu-io/));
+    });
+
+    it('is known by a server that would let its clients write', async () => {
+      const server = spawn('qemu-nbd', ['-f', 'raw', '-t', '-k', temp('socket'), disk], { stdio: 'inherit' });
+      const exited = once(server, 'exit');
+      while (!existsSync(temp('socket'))) await sleep(20);
+      try {
+        await assert.rejects(open('fail'), failsWith('SourceInUse', new RegExp(`is in use by qemu-nbd \\(pid ${server.pid}\\);`)));
+      } finally {
+        server.kill();
+        await exited;
+      }
     });
 
     it('is known by the old kind of locks, and by one that keeps everybody out', async () => {
