@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 # Programs that Debian packages bring, each with its package. Programs that are there are left alone.
 JUDGES := qemu-img:qemu-utils mke2fs:e2fsprogs losetup:mount python3:python3 buildah:buildah openssl:openssl nginx:nginx-light nc:netcat-openbsd socat:socat nbdkit:nbdkit
-RIVALS := qemu-img:qemu-utils python3:python3 pv:pv time:time curl:curl openssl:openssl rclone:rclone taskset:util-linux
+RIVALS := qemu-img:qemu-utils python3:python3 pv:pv time:time curl:curl openssl:openssl taskset:util-linux
 SPECS = '$(or $(ONLY),test)$(if $(filter %.ts,$(ONLY)),,/**/*.test.ts)'
 INSTALLED := node_modules/.package-lock.json
 

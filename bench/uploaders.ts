@@ -21,11 +21,6 @@ export function uploaders(file: string, { endpoint, bucket, environment }: Bench
   const all = [
     { name: 's5cmd', line: `${environment} ${inPath} s5cmd --endpoint-url ${endpoint} cp ${file} ${to}` },
     {
-      name: 'rclone',
-      // Or it asks the server to make the bucket, again and again.
-      line: `${environment} rclone copyto ${file} ":s3,provider=Other,env_auth=true,no_check_bucket=true,endpoint='${endpoint}':${bucket}/ready.qcow2"`,
-    },
-    {
       name: 'aws-cli',
       program: 'aws',
       line: `${environment} ${inPath} aws --endpoint-url ${endpoint} s3 cp --only-show-errors ${file} ${to}`,
