@@ -1,6 +1,6 @@
 /** From the destination of a request to a target, with the Secrets and ConfigMaps that it refers to. */
 
-import type { ByteBudget } from '../common/byte-budget.ts';
+import type { Budget } from '../common/budget.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import type { ProxyEnvironment } from '../config/proxy-environment.ts';
@@ -22,7 +22,7 @@ export interface TargetEnvironment {
   clock: Clock;
   random(): number;
   /** Of the process, for buffers in flight. */
-  budget: ByteBudget;
+  budget: Budget;
   /** Whether S3 may use what the environment of the process has. */
   allowAmbientCredentials: boolean;
 }

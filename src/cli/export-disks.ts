@@ -1,7 +1,7 @@
 /** What `disklift export` does. */
 
 import { stringify } from 'yaml';
-import { createByteBudget } from '../common/byte-budget.ts';
+import { createBudget } from '../common/budget.ts';
 import { systemClock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { proxyEnvironment } from '../config/proxy-environment.ts';
@@ -31,7 +31,7 @@ export async function exportDisks(flags: ExportFlags, context: CommandContext): 
     access: createNetworkAccess(),
     allowAmbientCredentials: true,
     proxy: proxyEnvironment(),
-    budget: createByteBudget(BUDGET_BYTES),
+    budget: createBudget(BUDGET_BYTES),
     clock: systemClock,
     random: Math.random,
   };

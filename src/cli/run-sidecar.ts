@@ -1,6 +1,6 @@
 /** What `disklift sidecar` does. */
 
-import { createByteBudget } from '../common/byte-budget.ts';
+import { createBudget } from '../common/budget.ts';
 import { systemClock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { createLogger } from '../common/logger.ts';
@@ -48,7 +48,7 @@ export async function runSidecar({ config: file, ...flags }: SidecarFlags, conte
     access: createNetworkAccess(policy),
     allowAmbientCredentials: config.allowAmbientCredentials,
     proxy: proxyEnvironment(),
-    budget: createByteBudget(BUDGET_BYTES),
+    budget: createBudget(BUDGET_BYTES),
     clock: systemClock,
     random: Math.random,
   };

@@ -1,7 +1,7 @@
 /** Runs the requests of a store as they come: a few at a time, first come, first served, for as long as the process lives. */
 
 import { type Backoff, backoffDelayMs } from '../common/backoff.ts';
-import { createByteBudget as createPlaces, type ByteBudget as Places } from '../common/byte-budget.ts';
+import { type Budget, createBudget } from '../common/budget.ts';
 import { DiskliftError } from '../common/errors.ts';
 import type { Claim, RequestStore } from '../requests/contract.ts';
 import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
@@ -41,7 +41,8 @@ export function serveRequests(options: ServeOptions): Promise<void> {
 
 class RequestServer {
   private readonly options: ServeOptions;
-  private readonly places: Places;
+  /** Of exports that run at a time. */
+  private readonly places: Budget;
   private readonly active = new Map<string, Active>();
   private readonly failures = new Map<string, number>();
   /** Aborted when the process is to end: exports stop where they are. */
@@ -51,7 +52,7 @@ class RequestServer {
 
   constructor(options: ServeOptions) {
     this.options = options;
-    this.places = createPlaces(options.maxConcurrentExports);
+    this.places = createBudget(options.maxConcurrentExports);
   }
 
   async run(): Promise<void> {

@@ -1,7 +1,7 @@
 /** The buffers that the parts of one image are read into, within the budget of the whole process. */
 
 import { abortable } from '../../common/abortable.ts';
-import type { ByteBudget } from '../../common/byte-budget.ts';
+import type { Budget } from '../../common/budget.ts';
 import { allocateIoBuffer } from '../../common/io-buffer.ts';
 
 interface PartBuffer {
@@ -19,7 +19,7 @@ export interface PartBuffers {
 }
 
 interface PartBuffersOptions {
-  budget: ByteBudget;
+  budget: Budget;
   sizeBytes: number;
   most: number;
   signal: AbortSignal;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { createByteBudget } from '../../../../src/common/byte-budget.ts';
+import { createBudget } from '../../../../src/common/budget.ts';
 import { DiskliftError, type ErrorCode } from '../../../../src/common/errors.ts';
 import { digestImage } from '../../../../src/image/digest.ts';
 import { createDestinationPolicy } from '../../../../src/targets/policy/destination-policy.ts';
@@ -160,7 +160,7 @@ describe('s3 target', () => {
   it('shares the budget of the process', async () => {
     let mostBytes = 0;
     let heldBytes = 0;
-    const budget = createByteBudget(2 * PART_BYTES);
+    const budget = createBudget(2 * PART_BYTES);
     const watched: typeof budget = {
       ...budget,
       async acquire(sizeBytes, signal) {

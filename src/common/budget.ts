@@ -1,43 +1,43 @@
-/** A budget of bytes that all transfers of the process share: first come, first served. */
+/** A budget that the whole process shares, of bytes or of places: first come, first served. */
 
 import { abortable, throwIfAborted } from './abortable.ts';
 
-export interface ByteBudget {
+export interface Budget {
   /**
-   * Waits until so many bytes are free. More than the whole budget are given when nothing else is taken.
+   * Waits until so much is free. Who wants more than there is gets all of it, when nothing else is taken.
    * @returns gives them back; calls after the first do nothing
    * @throws DiskliftError `Cancelled` when `signal` is aborted
    */
-  acquire(sizeBytes: number, signal: AbortSignal): Promise<() => void>;
+  acquire(amount: number, signal: AbortSignal): Promise<() => void>;
   /** Whether somebody waits: then what is held only for the sake of speed should be given back. */
   isWanted(): boolean;
 }
 
-export function createByteBudget(totalBytes: number): ByteBudget {
-  let freeBytes = totalBytes;
-  const waiting: { sizeBytes: number; grant(): void }[] = [];
+export function createBudget(total: number): Budget {
+  let free = total;
+  const waiting: { amount: number; grant(): void }[] = [];
 
   function grantAll(): void {
-    for (let next = waiting[0]; next !== undefined && next.sizeBytes <= freeBytes; next = waiting[0]) {
+    for (let next = waiting[0]; next !== undefined && next.amount <= free; next = waiting[0]) {
       waiting.shift();
-      freeBytes -= next.sizeBytes;
+      free -= next.amount;
       next.grant();
     }
   }
 
   return {
-    async acquire(wantedBytes, signal) {
+    async acquire(wanted, signal) {
       throwIfAborted(signal);
-      const sizeBytes = Math.min(wantedBytes, totalBytes);
+      const amount = Math.min(wanted, total);
       const { promise, resolve } = Promise.withResolvers<void>();
-      const request = { sizeBytes, grant: resolve };
+      const request = { amount, grant: resolve };
       waiting.push(request);
       grantAll();
       let isHeld = true;
       const giveBack = () => {
         if (!isHeld) return;
         isHeld = false;
-        freeBytes += sizeBytes;
+        free += amount;
         grantAll();
       };
       try {

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { createByteBudget } from '../../../src/common/byte-budget.ts';
+import { createBudget } from '../../../src/common/budget.ts';
 import { DiskliftError } from '../../../src/common/errors.ts';
 import { NEVER } from '../../helpers/image-in-process.ts';
 
 describe('byte budget', () => {
   /** Acquires in the background. */
-  function ask(budget: ReturnType<typeof createByteBudget>, sizeBytes: number, signal = NEVER) {
+  function ask(budget: ReturnType<typeof createBudget>, sizeBytes: number, signal = NEVER) {
     const asked: { release?: () => void; error?: unknown } = {};
     budget.acquire(sizeBytes, signal).then(
       (release) => {
@@ -20,7 +20,7 @@ describe('byte budget', () => {
   }
 
   it('gives what is free, and then waits for what comes back', async () => {
-    const budget = createByteBudget(10);
+    const budget = createBudget(10);
     const [first, second, third] = [ask(budget, 6), ask(budget, 4), ask(budget, 1)];
     await nextTurn();
     assert.deepEqual([first.release !== undefined, second.release !== undefined, third.release], [true, true, undefined]);
@@ -32,7 +32,7 @@ describe('byte budget', () => {
   });
 
   it('serves who came first, though somebody behind would fit', async () => {
-    const budget = createByteBudget(10);
+    const budget = createBudget(10);
     const held = ask(budget, 6);
     const [large, small] = [ask(budget, 8), ask(budget, 1)];
     await nextTurn();
@@ -43,7 +43,7 @@ describe('byte budget', () => {
   });
 
   it('takes the second return for none', async () => {
-    const budget = createByteBudget(10);
+    const budget = createBudget(10);
     const held = ask(budget, 6);
     await nextTurn();
     held.release?.();
@@ -55,7 +55,7 @@ describe('byte budget', () => {
   });
 
   it('gives more than there is when nothing else is taken', async () => {
-    const budget = createByteBudget(10);
+    const budget = createBudget(10);
     const held = ask(budget, 1);
     const huge = ask(budget, 100);
     await nextTurn();
@@ -70,7 +70,7 @@ describe('byte budget', () => {
   });
 
   it('forgets who was cancelled, and goes on with who is behind', async () => {
-    const budget = createByteBudget(10);
+    const budget = createBudget(10);
     ask(budget, 6);
     const cancel = new AbortController();
     const [cancelled, behind] = [ask(budget, 8, cancel.signal), ask(budget, 4)];
@@ -84,7 +84,7 @@ describe('byte budget', () => {
   });
 
   it('gives back what was granted in the moment of a cancellation', async () => {
-    const budget = createByteBudget(10);
+    const budget = createBudget(10);
     const held = ask(budget, 10);
     await nextTurn();
     const cancel = new AbortController();
