@@ -1,6 +1,6 @@
 /**
  * `make bench`: disklift export against what people do today, over loopback to one and the same server, whole processes.
- * Options: --rounds N (default 5), --json FILE, --strict (fail when a target is missed).
+ * Options: --rounds N (default 5), --json FILE, --only http, --strict (fail when a target is missed).
  */
 
 import { execFileSync, spawn } from 'node:child_process';
@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util';
 import { BENCH_DIR, benchDisk } from './bench-disks.ts';
 import { type Contestant, type Result, runContest } from './contest.ts';
 import { isMet, machineFacts, printResults, printTargets, type Target } from './report.ts';
-import { startBenchS3 } from './s3-server.ts';
+import { type BenchS3, startBenchS3 } from './s3-server.ts';
 import { uploaders } from './uploaders.ts';
 
 const ROOT = path.join(import.meta.dirname, '..');
@@ -20,7 +20,12 @@ const DISKLIFT = `${process.execPath} ${path.join(ROOT, 'dist', 'bin.js')}`;
 const SINK_CPU = '1';
 
 const { values } = parseArgs({
-  options: { rounds: { type: 'string', default: '5' }, json: { type: 'string' }, strict: { type: 'boolean', default: false } },
+  options: {
+    rounds: { type: 'string', default: '5' },
+    json: { type: 'string' },
+    strict: { type: 'boolean', default: false },
+    only: { type: 'string' },
+  },
 });
 const rounds = Number(values.rounds);
 if (!existsSync(path.join(ROOT, 'dist', 'bin.js'))) throw new Error('dist/bin.js is missing; run `make build` first');
@@ -63,7 +68,12 @@ function exportLine(name: string, destination: object, checksum: string, flags =
   return `${DISKLIFT} export -f ${file} --volume bench=${path.dirname(mixed)} ${flags} > /dev/null`;
 }
 
-async function measureS3() {
+async function withBenchS3() {
+  const s3 = await startBenchS3(SINK_CPU);
+  return measureS3(s3).finally(s3.stop);
+}
+
+async function measureS3(s3: BenchS3) {
   const s3Destination = {
     s3: { endpoint: s3.endpoint, region: 'us-east-1', bucket: s3.bucket, key: 'disklift.qcow2', forcePathStyle: true },
   };
@@ -72,7 +82,6 @@ async function measureS3() {
   const overS3 = measure('mixed 8 GiB, warm, to S3 (versitygw on tmpfs)', [
     { name: 'disklift, checksum None', line: s3Line('s3-none', 'None'), prepare: s3.clean },
     { name: 'disklift, SHA-256', line: s3Line('s3-sha256', 'SHA256'), prepare: s3.clean },
-    // rclone 1.60 has been seen to stand still at this server.
     ...others.map(({ name, line }) => ({ name: `${name}, ready image`, line, prepare: s3.clean, limitSeconds: 60 })),
   ]);
   const best = others.toSorted((a, b) => secondsOf(overS3, `${a.name}, ready image`) - secondsOf(overS3, `${b.name}, ready image`))[0];
@@ -120,8 +129,7 @@ const overHttp = measure('mixed 8 GiB (2 data, 1 zeros, 5 holes), warm, by HTTP 
 ]);
 sink.kill();
 
-const s3 = await startBenchS3(SINK_CPU);
-const { overS3, best, overTemporary } = await measureS3().finally(s3.stop);
+const { overS3, best, overTemporary } = values.only === 'http' ? { overS3: [], best: undefined, overTemporary: [] } : await withBenchS3();
 
 const none = secondsOf(overHttp, 'disklift, checksum None');
 const peaks = Object.values(results)

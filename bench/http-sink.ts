@@ -1,13 +1,69 @@
-/** `node bench/http-sink.ts`: takes uploads and forgets them, as fast as one processor can. Prints its port. */
+/**
+ * `node bench/http-sink.ts`: takes uploads and forgets them, as fast as one processor can, so that what is measured is who sends.
+ * It reads into one buffer again and again, which node:http would not. One request a connection. Prints its port.
+ */
 
-import http from 'node:http';
-import type { AddressInfo } from 'node:net';
+import net, { type AddressInfo, type Socket } from 'node:net';
 
-const server = http.createServer((request, response) => {
-  let bytes = 0;
-  request.on('data', (chunk: Buffer) => {
-    bytes += chunk.length;
-  });
-  request.on('end', () => response.writeHead(201).end(`${bytes}\n`));
+const BUFFER_BYTES = 1024 * 1024;
+const HEAD_END = '\r\n\r\n';
+const LAST_CHUNK = '0\r\n\r\n';
+
+/** @returns takes what comes, and says when the request is whole */
+function createRequest(answer: (text: string) => void): (bytes: Buffer) => boolean {
+  let head = '';
+  let leftBytes: number | undefined;
+  let tail = '';
+
+  function begin(): Buffer | undefined {
+    const end = head.indexOf(HEAD_END);
+    if (end < 0) return undefined;
+    const length = /content-length: (\d+)/i.exec(head)?.[1];
+    // Without a length the body comes in chunks, and ends with an empty one.
+    leftBytes = length === undefined ? Number.POSITIVE_INFINITY : Number(length);
+    if (/expect: 100-continue/i.test(head)) answer('HTTP/1.1 100 Continue\r\n\r\n');
+    return Buffer.from(head.slice(end + HEAD_END.length), 'latin1');
+  }
+
+  return (bytes) => {
+    let body: Buffer | undefined = bytes;
+    if (leftBytes === undefined) {
+      head += bytes.toString('latin1');
+      body = begin();
+    }
+    if (body === undefined || leftBytes === undefined) return false;
+    leftBytes -= body.length;
+    tail = (tail + body.subarray(-LAST_CHUNK.length).toString('latin1')).slice(-LAST_CHUNK.length);
+    return leftBytes <= 0 || (leftBytes === Number.POSITIVE_INFINITY && tail === LAST_CHUNK);
+  };
+}
+
+const buffer = Buffer.alloc(BUFFER_BYTES);
+const requests = new WeakMap<Socket, (bytes: Buffer) => boolean>();
+
+function onConnection(socket: Socket): void {
+  requests.set(
+    socket,
+    createRequest((text) => socket.write(text)),
+  );
+  socket.on('error', () => socket.destroy());
+}
+
+/** net.Server has no way to ask for one buffer, so the connection's handle is given it, as net.connect's `onread` does. */
+const server = net.createServer({ pauseOnConnect: true }, (paused) => {
+  const { _handle: handle } = paused as Socket & { _handle: unknown };
+  const socket = new net.Socket({
+    handle,
+    onread: {
+      buffer,
+      callback(length: number) {
+        if (requests.get(socket)?.(buffer.subarray(0, length)) === true)
+          socket.end('HTTP/1.1 201 Created\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
+        return true;
+      },
+    },
+  } as net.SocketConstructorOpts);
+  onConnection(socket);
+  socket.resume();
 });
 server.listen(0, '127.0.0.1', () => console.log((server.address() as AddressInfo).port));
