@@ -6,7 +6,7 @@ import type { EngineContext } from './context.ts';
 import { restoreDiskState } from './disk-status.ts';
 import { type ExportPlan, newDiskState } from './run-export.ts';
 
-export function hasLeftovers({ status }: DiskExport): boolean {
+export function hasLeftovers({ status }: { status?: DiskExportStatus | undefined }): boolean {
   return status?.disks?.some(({ upload }) => upload !== undefined) ?? false;
 }
 

@@ -1,6 +1,7 @@
 /** Nothing is left behind: what a destination holds open for a disk is dropped. */
 
 import { DiskliftError } from '../common/errors.ts';
+import { startTimeLimit } from '../common/time-limit.ts';
 import type { ExportTarget } from '../targets/contract.ts';
 import type { EngineContext } from './context.ts';
 import type { DiskState } from './observer.ts';
@@ -20,16 +21,12 @@ export async function abandonUpload(
   const { upload } = state;
   if (upload === undefined) return;
   await keeper.confirm();
-  const [late, done] = [new AbortController(), new AbortController()];
-  clock.delay(LIMIT_MS, done.signal).then(
-    () => late.abort(new DiskliftError('DestinationUnreachable', `no answer within ${LIMIT_MS / 1000} s`)),
-    () => {},
-  );
+  const limit = startTimeLimit(clock, LIMIT_MS, new DiskliftError('DestinationUnreachable', `no answer within ${LIMIT_MS / 1000} s`));
   try {
     // Not the export's own signal: that is aborted already when this is needed most.
-    await target.abandon(upload, late.signal);
+    await target.abandon(upload, limit.signal);
   } finally {
-    done.abort(new DiskliftError('Cancelled', 'done'));
+    limit.stop();
   }
   delete state.upload;
   observer.onChange?.(state);

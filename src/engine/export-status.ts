@@ -4,6 +4,7 @@ import { formatBytes } from '../common/bytes.ts';
 import type { DiskliftError } from '../common/errors.ts';
 import { setCondition } from '../requests/conditions.ts';
 import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
+import { timestamp } from '../requests/timestamp.ts';
 import { diskStatusOf } from './disk-status.ts';
 import type { DiskState, ExportEnd } from './observer.ts';
 import { isFinal, type Phase } from './phases.ts';
@@ -58,11 +59,6 @@ function kept({ attempts = 0, progress, disks = [] }: DiskExportStatus = {}): Di
 export function destinationKind({ spec }: DiskExport): 'HTTP' | 'S3' | 'TCP' {
   const { http, s3 } = spec.destination;
   return http !== undefined ? 'HTTP' : s3 !== undefined ? 'S3' : 'TCP';
-}
-
-/** RFC 3339 in whole seconds, as Kubernetes writes times. */
-export function timestamp(timeMs: number): string {
-  return new Date(timeMs).toISOString().replace(/\.\d+Z$/, 'Z');
 }
 
 interface Summary {

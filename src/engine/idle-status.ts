@@ -3,7 +3,8 @@
 import { setCondition } from '../requests/conditions.ts';
 import type { StoredRequest } from '../requests/contract.ts';
 import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
-import { destinationKind, timestamp } from './export-status.ts';
+import { timestamp } from '../requests/timestamp.ts';
+import { destinationKind } from './export-status.ts';
 
 interface Idle {
   message: string;

@@ -1,6 +1,7 @@
 /** One export from request to receipts: all its disks, one after the other, within its deadline. */
 
 import { DiskliftError } from '../common/errors.ts';
+import { startTimeLimit, type TimeLimit } from '../common/time-limit.ts';
 import type { EngineContext } from './context.ts';
 import type { DiskState, ExportEnd } from './observer.ts';
 import { isFinal } from './phases.ts';
@@ -27,13 +28,13 @@ export async function runExport(plan: ExportPlan, context: EngineContext): Promi
   const disks = plan.disks.map((disk) => disk.state ?? newDiskState(disk));
   const deadline = startDeadline(plan, context);
   try {
-    const signal = AbortSignal.any([context.signal, deadline.signal]);
+    const signal = deadline === undefined ? context.signal : AbortSignal.any([context.signal, deadline.signal]);
     for (const [index, disk] of plan.disks.entries()) {
       const state = disks[index] as DiskState;
       if (!isFinal(state.phase)) await runDisk(disk, plan, state, { ...context, signal });
     }
   } finally {
-    deadline.stop();
+    deadline?.stop();
   }
   return resultOf(disks);
 }
@@ -55,18 +56,8 @@ function resultOf(disks: readonly DiskState[]): ExportResult {
   return { phase, disks, failure };
 }
 
-interface Deadline {
-  signal: AbortSignal;
-  stop(): void;
-}
-
-function startDeadline({ activeDeadlineSeconds: seconds, startMs }: ExportPlan, { clock }: EngineContext): Deadline {
-  const expired = new AbortController();
-  const stopped = new AbortController();
-  if (seconds !== undefined)
-    clock.delay((startMs ?? clock.nowMs()) + seconds * 1000 - clock.nowMs(), stopped.signal).then(
-      () => expired.abort(new DiskliftError('DeadlineExceeded', `not done within activeDeadlineSeconds, ${seconds} s`)),
-      () => {},
-    );
-  return { signal: expired.signal, stop: () => stopped.abort(new DiskliftError('Cancelled', 'done')) };
+function startDeadline({ activeDeadlineSeconds: seconds, startMs }: ExportPlan, { clock }: EngineContext): TimeLimit | undefined {
+  if (seconds === undefined) return undefined;
+  const expired = new DiskliftError('DeadlineExceeded', `not done within activeDeadlineSeconds, ${seconds} s`);
+  return startTimeLimit(clock, (startMs ?? clock.nowMs()) + seconds * 1000 - clock.nowMs(), expired);
 }

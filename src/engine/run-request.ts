@@ -2,11 +2,14 @@
 
 import { throwIfAborted } from '../common/abortable.ts';
 import { DiskliftError } from '../common/errors.ts';
+import { startTimeLimit } from '../common/time-limit.ts';
 import type { RequestEvent } from '../requests/contract.ts';
 import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
+import { timestamp } from '../requests/timestamp.ts';
+import { hasLeftovers } from './abandon-leftovers.ts';
 import type { EngineContext } from './context.ts';
 import { restoreDiskState } from './disk-status.ts';
-import { exportStatusOf, timestamp } from './export-status.ts';
+import { exportStatusOf } from './export-status.ts';
 import type { DiskState, ExportEnd, ExportObserver, ExportWatcher } from './observer.ts';
 import { type ExportPlan, newDiskState, runExport } from './run-export.ts';
 import { createStatusWriter } from './status-writer.ts';
@@ -85,7 +88,7 @@ export async function runRequest(run: RequestRun): Promise<DiskExportStatus> {
     if (end.failure === LOST) return status as DiskExportStatus;
     noteEnd(run, end);
     await lastWord(run, writer.flush, end.phase === 'Pending' ? FAREWELL_MS : LAST_WORD_MS);
-    if (end.phase !== 'Pending' && !status?.disks?.some(({ upload }) => upload !== undefined)) await run.setCleanupPending(false);
+    if (end.phase !== 'Pending' && !hasLeftovers({ status })) await run.setCleanupPending(false);
     return status as DiskExportStatus;
   } finally {
     writer.stop();
@@ -112,19 +115,14 @@ function endOf({ code }: DiskliftError): ExportEnd {
 
 /** Also when the export itself was cancelled: people wait for this one. */
 async function lastWord({ clock, warn }: RequestRun, flush: (signal: AbortSignal) => Promise<void>, limitMs: number): Promise<void> {
-  const [late, done] = [new AbortController(), new AbortController()];
-  const expired = new DiskliftError('ExecutorLost', 'the last status could not be written');
-  clock.delay(limitMs, done.signal).then(
-    () => late.abort(expired),
-    () => {},
-  );
+  const limit = startTimeLimit(clock, limitMs, new DiskliftError('ExecutorLost', 'the last status could not be written'));
   try {
-    await flush(late.signal);
+    await flush(limit.signal);
   } catch (error) {
     if (!(error instanceof DiskliftError)) throw error;
     warn(error.message);
   } finally {
-    done.abort(new DiskliftError('Cancelled', 'done'));
+    limit.stop();
   }
 }
 
@@ -133,7 +131,7 @@ function createKeeper(
   flush: (signal: AbortSignal) => Promise<void>,
   disks: () => readonly DiskState[],
 ): EngineContext['keeper'] {
-  let isPending = run.request.status?.disks?.some(({ upload }) => upload !== undefined) ?? false;
+  let isPending = hasLeftovers(run.request);
   return {
     confirm: run.confirm,
     async save() {

@@ -1,6 +1,7 @@
 /** The conditions of a status, and the only function that changes them. */
 
 import type { Condition } from './disk-export.ts';
+import { timestamp } from './timestamp.ts';
 
 export type NewCondition = Pick<Condition, 'type' | 'status' | 'reason' | 'message'>;
 
@@ -22,8 +23,7 @@ export function setCondition(
 ): Condition[] {
   const index = conditions.findIndex((condition) => condition.type === type);
   const old = conditions[index];
-  // Timestamps of the API are in whole seconds.
-  const lastTransitionTime = old?.status === status ? old.lastTransitionTime : new Date(nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
+  const lastTransitionTime = old?.status === status ? old.lastTransitionTime : timestamp(nowMs);
   const generation = observedGeneration === undefined ? {} : { observedGeneration };
   const condition: Condition = { type, status, reason, message, lastTransitionTime, ...generation };
   return index < 0 ? [...conditions, condition] : conditions.with(index, condition);

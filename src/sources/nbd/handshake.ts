@@ -2,9 +2,10 @@
 
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
+import { withinLimit } from '../../common/within-limit.ts';
 import { type NbdAddress, nbdDiskName } from './nbd-uri.ts';
 import { type Agreement, negotiate } from './negotiate.ts';
-import { Wire, withinLimit } from './wire.ts';
+import { Wire } from './wire.ts';
 
 export interface HandshakeOptions {
   clock: Clock;
@@ -28,7 +29,7 @@ export async function shakeHands(address: NbdAddress, { clock, signal, connectMs
       limitMs,
       clock,
       signal,
-      late: 'the server did not shake hands',
+      late: () => new DiskliftError('SourceReadError', `the server did not shake hands within ${Math.round(limitMs / 1000)} s`),
     });
     return { wire, agreement };
   } catch (error) {

@@ -1,7 +1,6 @@
 /** The bytes of one connection to an NBD server: what is heard goes to whoever listens at the time, from one buffer that is used again. */
 
 import net from 'node:net';
-import { abortable } from '../../common/abortable.ts';
 import { KIB } from '../../common/bytes.ts';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
@@ -94,25 +93,4 @@ function connectionError(error: Error): DiskliftError {
     EPIPE: 'the server has closed the connection',
   };
   return new DiskliftError('SourceReadError', reasons[errno] ?? errno, error);
-}
-
-export interface Limit {
-  limitMs: number;
-  clock: Clock;
-  signal: AbortSignal;
-  /** What did not happen in time. */
-  late: string;
-}
-
-/** @throws DiskliftError `SourceReadError` when `promise` takes too long, `Cancelled` at once; a promise that hangs is left behind */
-export async function withinLimit<T>(promise: Promise<T>, { limitMs, clock, signal, late }: Limit): Promise<T> {
-  const stop = new AbortController();
-  const timeout = clock.delay(limitMs, stop.signal).then(() => {
-    throw new DiskliftError('SourceReadError', `${late} within ${Math.round(limitMs / 1000)} s`);
-  });
-  try {
-    return await abortable(Promise.race([promise, timeout]), signal);
-  } finally {
-    stop.abort(new DiskliftError('Cancelled', 'in time'));
-  }
 }

@@ -1,0 +1,20 @@
+/** A signal that is aborted when something has taken too long. */
+
+import type { Clock } from './clock.ts';
+import { DiskliftError } from './errors.ts';
+
+export interface TimeLimit {
+  /** Aborted with `expired` when the time is up. */
+  signal: AbortSignal;
+  /** It was in time: `signal` stays as it is. */
+  stop(): void;
+}
+
+export function startTimeLimit(clock: Clock, limitMs: number, expired: DiskliftError): TimeLimit {
+  const [late, stopped] = [new AbortController(), new AbortController()];
+  clock.delay(limitMs, stopped.signal).then(
+    () => late.abort(expired),
+    () => {},
+  );
+  return { signal: late.signal, stop: () => stopped.abort(new DiskliftError('Cancelled', 'in time')) };
+}
