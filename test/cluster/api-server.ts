@@ -1,50 +1,43 @@
 /** A real API server with an etcd of its own, on random ports of the loopback and in a directory that goes away with it. */
 
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import https from 'node:https';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { readAll } from '../helpers/run-command.ts';
+import { type CommandResult, runCommand } from '../helpers/run-command.ts';
+import { type ApiAnswer, type ApiRequest, sendApiRequest } from './api-request.ts';
+import { existingCluster } from './existing-cluster.ts';
+import { writeKubeconfig } from './kubeconfig.ts';
+import { usesExistingCluster } from './kubernetes-binaries.ts';
+import { endProgram, type Program, startProgram } from './program.ts';
 
-const BINARIES = path.join(import.meta.dirname, '..', 'tools', 'kubernetes-binaries.sh');
 const READY_LIMIT_MS = 40_000;
-
-export interface ApiAnswer {
-  status: number;
-  // biome-ignore lint/suspicious/noExplicitAny: what the server sends is for the test to look at
-  body: any;
-  /** Of the header Warning. */
-  warnings: string[];
-}
-
-interface ApiRequest {
-  method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
-  /** Sent as JSON. */
-  body?: unknown;
-  contentType?: string;
-  accept?: string;
-}
 
 export interface ApiServer {
   url: string;
-  /** Of a user who may do everything. */
+  /** Of a user who may do everything; '' in a cluster that knows its users by certificates. */
   token: string;
   /** The certificate authority of the server's certificate, PEM. */
   ca: string;
+  /** A file by which kubectl, helm and clients reach it as that user. */
+  kubeconfig: string;
   request(apiPath: string, options?: ApiRequest): Promise<ApiAnswer>;
+  kubectl(...args: string[]): Promise<CommandResult>;
   stop(): Promise<void>;
 }
 
-/** @returns the folder with etcd and kube-apiserver; undefined, and a line on standard error, where they are not to be had */
-export function kubernetesBinaries(): string | undefined {
-  const { status, stdout } = spawnSync(BINARIES, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
-  assert.equal(status, 0, 'etcd and kube-apiserver are there');
-  return stdout.trim() || undefined;
+export interface ApiServerOptions {
+  /** Runs kube-controller-manager as well: garbage is collected, namespaces are emptied, ServiceAccounts are made. */
+  controllerManager?: boolean;
+  /** Further flags of kube-controller-manager. */
+  controllerManagerFlags?: readonly string[];
+  /** Address that nodes and pods reach it at; left out, nobody does but this machine. */
+  advertiseAddress?: string;
+  /** Further users, as lines of a token file: `token,user,uid,"group"`. */
+  users?: readonly string[];
 }
 
 /** A port that nobody listened on a moment ago. */
@@ -56,26 +49,14 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-interface Program {
-  child: ChildProcess;
-  /** What it has said, once it has ended. */
-  log: Promise<Buffer>;
+interface ServerPlace {
+  directory: string;
+  port: number;
+  etcdPort: number;
+  token: string;
 }
 
-function start(program: string, args: string[]): Program {
-  // A test run that is killed leaves nobody to stop them; so the kernel does where setpriv can ask it to.
-  const child = spawn('setpriv', ['--pdeathsig', 'KILL', program, ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
-  return { child, log: readAll(child.stderr) };
-}
-
-async function end({ child, log }: Program): Promise<void> {
-  child.kill('SIGTERM');
-  const killer = setTimeout(() => child.kill('SIGKILL'), 5000);
-  await log;
-  clearTimeout(killer);
-}
-
-function serverArgs(directory: string, { port, etcdPort, token }: { port: number; etcdPort: number; token: string }): string[] {
+function serverFlags({ directory, port, etcdPort, token }: ServerPlace, { advertiseAddress, users = [] }: ApiServerOptions): string[] {
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const write = (name: string, text: string | Buffer) => {
     writeFileSync(path.join(directory, name), text, { mode: 0o600 });
@@ -84,51 +65,84 @@ function serverArgs(directory: string, { port, etcdPort, token }: { port: number
   return [
     `--etcd-servers=http://127.0.0.1:${etcdPort}`,
     `--cert-dir=${path.join(directory, 'certificates')}`,
-    '--bind-address=127.0.0.1',
+    ...(advertiseAddress === undefined ? ['--bind-address=127.0.0.1'] : [`--advertise-address=${advertiseAddress}`]),
     `--secure-port=${port}`,
     '--service-cluster-ip-range=10.0.0.0/24',
     '--service-account-issuer=https://kubernetes.default.svc',
     `--service-account-key-file=${write('sa.pub', publicKey.export({ type: 'spki', format: 'pem' }))}`,
     `--service-account-signing-key-file=${write('sa.key', privateKey.export({ type: 'pkcs8', format: 'pem' }))}`,
-    `--token-auth-file=${write('tokens.csv', `${token},admin,admin,system:masters\n`)}`,
-    '--authorization-mode=RBAC',
+    `--token-auth-file=${write('tokens.csv', [`${token},admin,admin,system:masters`, ...users, ''].join('\n'))}`,
+    '--authorization-mode=Node,RBAC',
+    '--allow-privileged',
+    '--kubelet-preferred-address-types=InternalIP',
   ];
 }
 
-/** @param binaries as {@link kubernetesBinaries} gives it */
-export async function startApiServer(binaries: string): Promise<ApiServer> {
-  const directory = mkdtempSync(path.join(os.tmpdir(), 'disklift-api-'));
-  const [port, etcdPort, peerPort] = await Promise.all([freePort(), freePort(), freePort()]);
-  const token = randomUUID();
-  const [client, peer] = [`http://127.0.0.1:${etcdPort}`, `http://127.0.0.1:${peerPort}`];
-  const etcd = start(path.join(binaries, 'etcd'), [
+function startEtcd(binaries: string, directory: string, [port, peerPort]: readonly [number, number]): Program {
+  const [client, peer] = [`http://127.0.0.1:${port}`, `http://127.0.0.1:${peerPort}`];
+  return startProgram(path.join(binaries, 'etcd'), [
     `--data-dir=${path.join(directory, 'etcd')}`,
     '--unsafe-no-fsync',
     ...[`--listen-client-urls=${client}`, `--advertise-client-urls=${client}`],
     ...[`--listen-peer-urls=${peer}`, `--initial-advertise-peer-urls=${peer}`, `--initial-cluster=default=${peer}`],
   ]);
-  const server = start(path.join(binaries, 'kube-apiserver'), serverArgs(directory, { port, etcdPort, token }));
+}
+
+function startControllerManager(binaries: string, directory: string, flags: readonly string[] = []): Program {
+  return startProgram(path.join(binaries, 'kube-controller-manager'), [
+    `--kubeconfig=${path.join(directory, 'kubeconfig')}`,
+    `--service-account-private-key-file=${path.join(directory, 'sa.key')}`,
+    `--root-ca-file=${path.join(directory, 'certificates', 'apiserver.crt')}`,
+    // Nobody asks it anything, so it needs no port.
+    ...['--leader-elect=false', '--use-service-account-credentials', '--secure-port=0'],
+    ...flags,
+  ]);
+}
+
+/** @param binaries as {@link kubernetesBinaries} gives it */
+export async function startApiServer(binaries: string, options: ApiServerOptions = {}): Promise<ApiServer> {
+  if (usesExistingCluster()) return existingCluster();
+  const directory = mkdtempSync(path.join(os.tmpdir(), 'disklift-api-'));
+  const [port, etcdPort, peerPort] = await Promise.all([freePort(), freePort(), freePort()]);
+  const token = randomUUID();
+  const place = { directory, port, etcdPort, token };
+  // In the order in which they end: without its store the server takes long to.
+  const programs = [
+    startProgram(path.join(binaries, 'kube-apiserver'), serverFlags(place, options)),
+    startEtcd(binaries, directory, [etcdPort, peerPort]),
+  ];
   const stop = async () => {
-    // Without its store the server takes long to end.
-    await end(server);
-    await end(etcd);
+    for (const program of programs) await endProgram(program);
     rmSync(directory, { recursive: true, force: true });
   };
+  const fail = async (what: string): Promise<never> => {
+    await stop();
+    const logs = await Promise.all(programs.map(async ({ log }) => (await log).toString().slice(-2000)));
+    return assert.fail(`${what}: ${logs.join('\n')}`);
+  };
   const url = `https://127.0.0.1:${port}`;
+  const kubeconfig = path.join(directory, 'kubeconfig');
+  const caFile = path.join(directory, 'certificates', 'apiserver.crt');
+  const request = (apiPath: string, asked: ApiRequest = {}) =>
+    sendApiRequest(new URL(apiPath, url), { ca: readIfThere(caFile), token, ...asked });
+  const isUp = async (apiPath: string) => (await request(apiPath).catch(() => undefined))?.status === 200;
   const endMs = performance.now() + READY_LIMIT_MS;
-  for (;;) {
-    const ca = readIfThere(path.join(directory, 'certificates', 'apiserver.crt'));
-    const request = (apiPath: string, options: ApiRequest = {}) => send(new URL(apiPath, url), { ca, token, ...options });
-    const ready = ca === '' ? undefined : await request('/readyz').catch(() => undefined);
-    if (ready?.status === 200) return { url, token, ca, request, stop };
-    if (performance.now() > endMs || server.child.exitCode !== null || etcd.child.exitCode !== null) {
-      await stop();
-      assert.fail(
-        `the API server did not become ready: ${(await etcd.log).toString().slice(-1000)}\n${(await server.log).toString().slice(-3000)}`,
-      );
+  const waitFor = async (apiPath: string) => {
+    while (!(await isUp(apiPath))) {
+      if (performance.now() > endMs || programs.some(({ child }) => child.exitCode !== null)) await fail(`${apiPath} did not come up`);
+      await delay(100);
     }
-    await delay(100);
+  };
+  await waitFor('/readyz');
+  const ca = readIfThere(caFile);
+  writeKubeconfig(kubeconfig, { url, ca, token });
+  if (options.controllerManager) {
+    programs.unshift(startControllerManager(binaries, directory, options.controllerManagerFlags));
+    await waitFor('/api/v1/namespaces/default/serviceaccounts/default');
   }
+  const env = { KUBECONFIG: kubeconfig, HOME: directory };
+  const kubectl = (...args: string[]) => runCommand(path.join(binaries, 'kubectl'), args, { env });
+  return { url, token, ca, kubeconfig, request, kubectl, stop };
 }
 
 function readIfThere(file: string): string {
@@ -137,21 +151,4 @@ function readIfThere(file: string): string {
   } catch {
     return '';
   }
-}
-
-async function send(url: URL, options: ApiRequest & { ca: string; token: string }): Promise<ApiAnswer> {
-  const { method = 'GET', body, contentType = 'application/json', accept = 'application/json', ca, token } = options;
-  const headers = { authorization: `Bearer ${token}`, accept, 'content-type': contentType };
-  const request = https.request(url, { method, headers, ca, agent: false });
-  request.end(body === undefined ? undefined : JSON.stringify(body));
-  const response = await new Promise<import('node:http').IncomingMessage>((resolve, reject) => {
-    request.once('response', resolve).once('error', reject);
-  });
-  const text = (await readAll(response)).toString();
-  const isJson = response.headers['content-type']?.includes('json') ?? false;
-  return {
-    status: response.statusCode ?? 0,
-    body: isJson ? JSON.parse(text) : text,
-    warnings: (response.headersDistinct.warning ?? []).map((warning) => /^\d+ \S+ "(.*)"$/.exec(warning)?.[1] ?? warning),
-  };
 }

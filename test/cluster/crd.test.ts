@@ -1,16 +1,15 @@
 /** The CRD, judged by a real API server: what it accepts and refuses is what src/requests/validate.ts does. */
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
-import { parse } from 'yaml';
 import type { DiskExport } from '../../src/requests/disk-export.ts';
 import { validateDiskExport, validateStatus } from '../../src/requests/validate.ts';
 import { changed, REQUESTS, UPDATES } from '../fixtures/request-table.ts';
-import { type ApiAnswer, type ApiServer, kubernetesBinaries, startApiServer } from './api-server.ts';
+import type { ApiAnswer } from './api-request.ts';
+import { type ApiServer, startApiServer } from './api-server.ts';
+import { installCrd } from './install-crd.ts';
+import { kubernetesBinaries } from './kubernetes-binaries.ts';
 
 const COLLECTION = '/apis/disklift.dev/v1alpha1/namespaces/default/diskexports';
-const CRDS = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
 /** As kubectl has it. */
 const STRICT = 'fieldValidation=Strict';
 
@@ -23,11 +22,7 @@ describe('the CRD on an API server', function () {
     const binaries = kubernetesBinaries();
     if (binaries === undefined) return this.skip();
     api = await startApiServer(binaries);
-    const crd = parse(readFileSync('manifests/crd.yaml', 'utf8'));
-    const { status, body, warnings } = await api.request(`${CRDS}?${STRICT}`, { method: 'POST', body: crd });
-    assert.equal(status, 201, JSON.stringify(body));
-    assert.deepEqual(warnings, []);
-    while ((await api.request(COLLECTION)).status !== 200) await delay(50);
+    await installCrd(api);
   });
 
   after(() => api?.stop());

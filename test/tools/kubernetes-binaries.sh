@@ -1,5 +1,7 @@
 #!/bin/sh
-# Makes sure that etcd and kube-apiserver are there for the tests of test/cluster, and prints the folder they are in.
+# Makes sure that programs of Kubernetes are there for the tests of test/cluster, and prints the folder they are in:
+# kubernetes-binaries.sh [PROGRAM]..., of etcd, kube-apiserver, kube-controller-manager and kubectl, which are made sure of when none is named,
+# kube-scheduler, kubelet, kube-proxy, coredns and pause.
 # They are built once, from pinned Go modules, into the user's cache folder: minutes then, no time later. KUBEBUILDER_ASSETS names another.
 # With CI set it fails without them; elsewhere one line says what is missing, and the tests are skipped.
 set -eu
@@ -8,14 +10,17 @@ VERSION=v1.36.3
 MODULES=$(cd "$(dirname "$0")/../cluster/binaries" && pwd)
 PATH="$PATH:/usr/local/go/bin"
 
+[ $# -gt 0 ] || set -- etcd kube-apiserver kube-controller-manager kubectl
+
 give_up() {
-  echo "NOTE: no API server to test with: $1" >&2
+  echo "NOTE: no cluster to test with: $1" >&2
   [ -z "${CI:-}" ] && exit 0
   exit 1
 }
 
 # build MODULE PACKAGE NAME: one program, complete or not at all.
 build() {
+  echo "Building $3, once" >&2
   component=k8s.io/component-base/version
   (
     cd "$MODULES/$1"
@@ -32,18 +37,23 @@ build() {
 }
 
 if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
-  [ -x "$KUBEBUILDER_ASSETS/etcd" ] && [ -x "$KUBEBUILDER_ASSETS/kube-apiserver" ] ||
-    give_up "KUBEBUILDER_ASSETS has no etcd or no kube-apiserver"
+  for program in "$@"; do
+    [ -x "$KUBEBUILDER_ASSETS/$program" ] || give_up "KUBEBUILDER_ASSETS has no $program"
+  done
   echo "$KUBEBUILDER_ASSETS"
   exit 0
 fi
 
 folder="${XDG_CACHE_HOME:-$HOME/.cache}/disklift/kubernetes-$VERSION"
-if ! [ -x "$folder/etcd" ] || ! [ -x "$folder/kube-apiserver" ]; then
-  command -v go > /dev/null || give_up 'Go 1.26 or newer builds it, and is not installed'
-  mkdir -p "$folder"
-  echo "Building etcd and kube-apiserver $VERSION, once: about 4 minutes" >&2
-  [ -x "$folder/etcd" ] || build etcd go.etcd.io/etcd/server/v3 etcd
-  [ -x "$folder/kube-apiserver" ] || build kubernetes k8s.io/kubernetes/cmd/kube-apiserver kube-apiserver
-fi
+mkdir -p "$folder"
+for program in "$@"; do
+  [ ! -x "$folder/$program" ] || continue
+  command -v go > /dev/null || give_up "Go 1.26 or newer builds $program, and is not installed"
+  case "$program" in
+    etcd) build etcd go.etcd.io/etcd/server/v3 etcd ;;
+    coredns) build coredns github.com/coredns/coredns coredns ;;
+    pause) build pause . pause ;;
+    *) build kubernetes "k8s.io/kubernetes/cmd/$program" "$program" ;;
+  esac
+done
 echo "$folder"

@@ -1,0 +1,46 @@
+/** One request to an API server, as raw as it is. */
+
+import type { IncomingMessage } from 'node:http';
+import https from 'node:https';
+import { readAll } from '../helpers/run-command.ts';
+
+export interface ApiAnswer {
+  status: number;
+  // biome-ignore lint/suspicious/noExplicitAny: what the server sends is for the test to look at
+  body: any;
+  /** Of the header Warning. */
+  warnings: string[];
+}
+
+export interface ApiRequest {
+  method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  /** Sent as JSON. */
+  body?: unknown;
+  contentType?: string;
+  accept?: string;
+}
+
+/** Who asks, and whom: all PEM but the token. */
+export interface ApiAccess {
+  ca?: string | undefined;
+  token?: string | undefined;
+  cert?: string | undefined;
+  key?: string | undefined;
+}
+
+export async function sendApiRequest(url: URL, options: ApiRequest & ApiAccess): Promise<ApiAnswer> {
+  const { method = 'GET', body, contentType = 'application/json', accept = 'application/json', token, ...tls } = options;
+  const headers = { accept, 'content-type': contentType, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) };
+  const request = https.request(url, { method, headers, ca: tls.ca, cert: tls.cert, key: tls.key, agent: false });
+  request.end(body === undefined ? undefined : JSON.stringify(body));
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    request.once('response', resolve).once('error', reject);
+  });
+  const text = (await readAll(response)).toString();
+  const isJson = response.headers['content-type']?.includes('json') ?? false;
+  return {
+    status: response.statusCode ?? 0,
+    body: isJson ? JSON.parse(text) : text,
+    warnings: (response.headersDistinct.warning ?? []).map((warning) => /^\d+ \S+ "(.*)"$/.exec(warning)?.[1] ?? warning),
+  };
+}

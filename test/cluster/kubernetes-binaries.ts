@@ -1,0 +1,23 @@
+/** Where the programs of Kubernetes are that tests run. */
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import path from 'node:path';
+
+const SCRIPT = path.join(import.meta.dirname, '..', 'tools', 'kubernetes-binaries.sh');
+
+/** A cluster that is there already, which a kubeconfig names, is tested on in place of one that is started. */
+export function usesExistingCluster(): boolean {
+  return process.env.USE_EXISTING_CLUSTER === 'true';
+}
+
+/**
+ * @param programs those that are needed; without any, what {@link startApiServer} may start
+ * @returns the folder with them, '' for those on the PATH; undefined, and a line on standard error, where they are not to be had
+ */
+export function kubernetesBinaries(...programs: string[]): string | undefined {
+  if (usesExistingCluster()) return '';
+  const { status, stdout } = spawnSync(SCRIPT, programs, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  assert.equal(status, 0, 'the programs of Kubernetes are there');
+  return stdout.trim() || undefined;
+}

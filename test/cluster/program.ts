@@ -1,0 +1,29 @@
+/** Programs that a test runs beside itself and that end with it, whatever happens. */
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readAll } from '../helpers/run-command.ts';
+
+export interface Program {
+  child: ChildProcess;
+  /** What it has said, once it has ended. */
+  log: Promise<Buffer>;
+}
+
+/** How long a program may take to end by itself. */
+const END_LIMIT_MS = 5000;
+
+/** @param logFile a descriptor that the program writes to in place of a pipe that is read to its end */
+export function startProgram(program: string, args: readonly string[], logFile?: number): Program {
+  // A test run that is killed leaves nobody to stop them; so the kernel does where setpriv can ask it to.
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', program, ...args], { stdio: ['ignore', logFile ?? 'ignore', logFile ?? 'pipe'] });
+  // Of a child that writes to a file, the end itself is what `log` waits for.
+  const ended = new Promise<Buffer>((resolve) => child.once('close', () => resolve(Buffer.alloc(0))));
+  return { child, log: logFile === undefined ? readAll(child.stderr) : ended };
+}
+
+export async function endProgram({ child, log }: Program): Promise<void> {
+  child.kill('SIGTERM');
+  const killer = setTimeout(() => child.kill('SIGKILL'), END_LIMIT_MS);
+  await log;
+  clearTimeout(killer);
+}
