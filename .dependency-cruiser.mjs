@@ -23,11 +23,11 @@ const DOORS = {
     reason: 'Settings are handed to the parts by cli/compose; a schema that knew the parts would tie them together.',
   },
   qcow2: {
-    mayUse: ['^src/common/(bytes|errors)\\.ts$'],
+    mayUse: ['^src/common/(bounded-view|bytes|errors)\\.ts$'],
     reason: 'The format is pure, so that it can be read beside its specification and tested without a disk.',
   },
   sources: {
-    mayUse: ['^src/common/', '^src/native/', '^src/qcow2/header\\.ts$'],
+    mayUse: ['^src/common/', '^src/native/', '^src/qcow2/(constants|parse-header)\\.ts$'],
     reason: 'A source gives the bytes of a disk; of qcow2 it needs the header only, to see what a file refers to.',
   },
   image: {

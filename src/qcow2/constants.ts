@@ -26,11 +26,26 @@ export const MAX_REFCOUNT_TABLE_SIZE_BYTES = 8 * MIB;
 /** Fields 72..111 exist from version 3 on. 112 is what QEMU writes: the spec's 104 and the compression type with its padding. */
 export const V3_HEADER_LENGTH = 112;
 
+export const V2_HEADER_LENGTH = 72;
+/** What a header of version 3 has at least: one without a compression type. */
+export const MIN_V3_HEADER_LENGTH = 104;
+
+/** QEMU opens no image with more. */
+export const MAX_SNAPSHOT_COUNT = 65_536;
+export const MAX_BACKING_FILE_NAME_LENGTH = 1023;
+
+export const HEADER_EXTENSION_END = 0;
+export const HEADER_EXTENSION_BACKING_FORMAT = 0xe2792aca;
 export const HEADER_EXTENSION_DATA_FILE_NAME = 0x44415441;
 export const HEADER_EXTENSION_FEATURE_NAMES = 0x6803f857;
+export const HEADER_EXTENSION_ENCRYPTION = 0x0537be77;
 
 /** Bit numbers in the feature words. */
+export const INCOMPATIBLE_DIRTY_BIT = 0;
+export const INCOMPATIBLE_CORRUPT_BIT = 1;
 export const INCOMPATIBLE_EXTERNAL_DATA_FILE_BIT = 2;
+export const INCOMPATIBLE_COMPRESSION_TYPE_BIT = 3;
+export const INCOMPATIBLE_EXTENDED_L2_BIT = 4;
 export const AUTOCLEAR_RAW_EXTERNAL_DATA_BIT = 1;
 
 /** Bit 63 of an L1 or standard L2 entry, as a bit of the entry's high half: the refcount is exactly one. */

@@ -6,6 +6,10 @@ import {
   AUTOCLEAR_RAW_EXTERNAL_DATA_BIT,
   HEADER_EXTENSION_DATA_FILE_NAME,
   HEADER_EXTENSION_FEATURE_NAMES,
+  INCOMPATIBLE_COMPRESSION_TYPE_BIT,
+  INCOMPATIBLE_CORRUPT_BIT,
+  INCOMPATIBLE_DIRTY_BIT,
+  INCOMPATIBLE_EXTENDED_L2_BIT,
   INCOMPATIBLE_EXTERNAL_DATA_FILE_BIT,
   QCOW2_MAGIC,
   V3_HEADER_LENGTH,
@@ -27,11 +31,11 @@ const AUTOCLEAR = 2;
 
 /** What QEMU calls the feature bits: a reader that does not know a bit can name it. */
 const FEATURE_NAMES: readonly (readonly [type: number, bit: number, name: string])[] = [
-  [INCOMPATIBLE, 0, 'dirty bit'],
-  [INCOMPATIBLE, 1, 'corrupt bit'],
+  [INCOMPATIBLE, INCOMPATIBLE_DIRTY_BIT, 'dirty bit'],
+  [INCOMPATIBLE, INCOMPATIBLE_CORRUPT_BIT, 'corrupt bit'],
   [INCOMPATIBLE, INCOMPATIBLE_EXTERNAL_DATA_FILE_BIT, 'external data file'],
-  [INCOMPATIBLE, 3, 'compression type'],
-  [INCOMPATIBLE, 4, 'extended L2 entries'],
+  [INCOMPATIBLE, INCOMPATIBLE_COMPRESSION_TYPE_BIT, 'compression type'],
+  [INCOMPATIBLE, INCOMPATIBLE_EXTENDED_L2_BIT, 'extended L2 entries'],
   [COMPATIBLE, 0, 'lazy refcounts'],
   [AUTOCLEAR, 0, 'bitmaps'],
   [AUTOCLEAR, AUTOCLEAR_RAW_EXTERNAL_DATA_BIT, 'raw external data'],

@@ -1,0 +1,31 @@
+/** The files of a disk image, each opened by us beneath the volume, so that nobody has to open one by its name. */
+
+import type { FileHandle } from 'node:fs/promises';
+
+export type DiskFormat = 'raw' | 'qcow2' | 'vmdk' | 'vhdx' | 'vdi' | 'vpc';
+
+/** One file of an image, opened by us. */
+export interface ImageFile {
+  handle: FileHandle;
+  /** For messages. */
+  name: string;
+  format: DiskFormat;
+  /** What qcow2 reads where it has nothing of its own; left out where that is zeros. */
+  backing?: ImageFile;
+  /** Of qcow2: where its data is. */
+  dataFile?: ImageFile;
+  /** Of a VMDK that is only a descriptor: the disk, piece by piece. */
+  extents?: readonly VmdkExtent[];
+}
+
+/** A stretch of a disk. 'flat': its bytes, as they are, from `offsetBytes` on; 'sparse': a VMDK of its own that refers to nothing. */
+export type VmdkExtent =
+  | { kind: 'zero'; sizeBytes: number }
+  | { kind: 'flat'; file: ImageFile; offsetBytes: number; sizeBytes: number }
+  | { kind: 'sparse'; file: ImageFile; sizeBytes: number };
+
+export interface ImageTree extends AsyncDisposable {
+  root: ImageFile;
+  /** All of them, the root first; each once, whoever refers to it. */
+  files: readonly ImageFile[];
+}
