@@ -4,6 +4,8 @@ SHELL := /bin/bash
 
 # Programs that Debian packages bring, each with its package. Programs that are there are left alone.
 JUDGES := qemu-img:qemu-utils mke2fs:e2fsprogs losetup:mount python3:python3 buildah:buildah openssl:openssl nginx:nginx-light nc:netcat-openbsd socat:socat nbdkit:nbdkit
+# A node with real pods, for tests and to play with: for root only.
+NODE := containerd:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins nft:nftables conntrack:conntrack iptables:iptables ip:iproute2 buildah:buildah
 RIVALS := qemu-img:qemu-utils python3:python3 pv:pv time:time curl:curl openssl:openssl taskset:util-linux
 SPECS = '$(or $(ONLY),test)$(if $(filter %.ts,$(ONLY)),,/**/*.test.ts)'
 INSTALLED := node_modules/.package-lock.json
@@ -56,6 +58,15 @@ unused: $(INSTALLED) ## Look for files, exports and packages that nothing uses
 format: $(INSTALLED) ## Format the files and repair what lint can
 	biome check --write
 
+.PHONY: cluster
+cluster: $(INSTALLED) ## Start a cluster of one node with the image, to play with; needs root
+	@test/tools/debian-packages.sh $(NODE)
+	@node test/tools/play-cluster.ts up
+
+.PHONY: cluster-down
+cluster-down: $(INSTALLED) ## Stop it
+	@node test/tools/play-cluster.ts down
+
 .PHONY: coverage
 coverage: $(INSTALLED) judges api-server ## Run all tests and report which lines they ran, in child processes too
 	c8 --src src --include 'src/**' --reporter text --reporter html mocha $(SPECS)
@@ -102,11 +113,12 @@ judges: versitygw
 versitygw:
 	@test/tools/go-tool.sh versitygw github.com/versity/versitygw/cmd/versitygw v1.8.0
 
-# Tests outside of test/cluster do without it, and it takes minutes to build.
+# Tests outside of test/cluster do without it, and it takes minutes to build. What a node needs beside, its tests build.
 .PHONY: api-server
 api-server:
-	@case '$(or $(ONLY),test)' in test|test/|test/cluster*) test/tools/kubernetes-binaries.sh > /dev/null;; esac
+	@case '$(or $(ONLY),test)' in test|test/|test/cluster*) \
+	  if [ "$$(id -u)" -eq 0 ]; then test/tools/debian-packages.sh $(NODE); fi && test/tools/kubernetes-binaries.sh > /dev/null;; esac
 
 .PHONY: help
 help: ## Show this
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

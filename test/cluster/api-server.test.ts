@@ -7,16 +7,14 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type ApiServer, startApiServer } from './api-server.ts';
 import { installCrd } from './install-crd.ts';
-import { kubernetesBinaries, usesExistingCluster } from './kubernetes-binaries.ts';
+import { requireBinaries, usesExistingCluster } from './kubernetes-binaries.ts';
 
 describe('the API server of the tests', function () {
   this.timeout(90_000);
   let api: ApiServer;
 
   before(async function () {
-    const binaries = kubernetesBinaries();
-    if (binaries === undefined) return this.skip();
-    api = await startApiServer(binaries, { controllerManager: true });
+    api = await startApiServer(requireBinaries(this), { controllerManager: true });
     await installCrd(api);
   });
 
@@ -50,8 +48,7 @@ describe('the API server of the tests', function () {
 
   it('leaves nothing behind', async function () {
     if (usesExistingCluster()) return this.skip();
-    const binaries = kubernetesBinaries() as string;
-    const other = await startApiServer(binaries, { controllerManager: true });
+    const other = await startApiServer(requireBinaries(this), { controllerManager: true });
     const directory = path.dirname(other.kubeconfig);
     assert.equal(path.dirname(directory), os.tmpdir());
     await other.stop();

@@ -120,7 +120,8 @@ export async function startApiServer(binaries: string, options: ApiServerOptions
     const logs = await Promise.all(programs.map(async ({ log }) => (await log).toString().slice(-2000)));
     return assert.fail(`${what}: ${logs.join('\n')}`);
   };
-  const url = `https://127.0.0.1:${port}`;
+  // Its certificate is for the addresses that it is told.
+  const url = `https://${options.advertiseAddress ?? '127.0.0.1'}:${port}`;
   const kubeconfig = path.join(directory, 'kubeconfig');
   const caFile = path.join(directory, 'certificates', 'apiserver.crt');
   const request = (apiPath: string, asked: ApiRequest = {}) =>

@@ -7,7 +7,7 @@ import { changed, REQUESTS, UPDATES } from '../fixtures/request-table.ts';
 import type { ApiAnswer } from './api-request.ts';
 import { type ApiServer, startApiServer } from './api-server.ts';
 import { installCrd } from './install-crd.ts';
-import { kubernetesBinaries } from './kubernetes-binaries.ts';
+import { requireBinaries } from './kubernetes-binaries.ts';
 
 const COLLECTION = '/apis/disklift.dev/v1alpha1/namespaces/default/diskexports';
 /** As kubectl has it. */
@@ -19,9 +19,7 @@ describe('the CRD on an API server', function () {
   let count = 0;
 
   before(async function () {
-    const binaries = kubernetesBinaries();
-    if (binaries === undefined) return this.skip();
-    api = await startApiServer(binaries);
+    api = await startApiServer(requireBinaries(this));
     await installCrd(api);
   });
 

@@ -21,3 +21,11 @@ export function kubernetesBinaries(...programs: string[]): string | undefined {
   assert.equal(status, 0, 'the programs of Kubernetes are there');
   return stdout.trim() || undefined;
 }
+
+/** {@link kubernetesBinaries} for a suite, which is skipped with one loud line where they are not to be had. Call it in `before`. */
+export function requireBinaries(context: Mocha.Context, ...programs: string[]): string {
+  const binaries = kubernetesBinaries(...programs);
+  if (binaries !== undefined) return binaries;
+  console.error(`    SKIPPED: ${context.test?.parent?.total()} tests on a real API server, for the reason above`);
+  return context.skip();
+}

@@ -3,11 +3,12 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { BUILD_BASE, FINAL_BASE, makeBuildBase, makeFinalBase, npmAccess } from './container-bases.ts';
-import { createContainerStore } from './container-store.ts';
+import { type ContainerStore, createContainerStore } from './container-store.ts';
 import { runCommand } from './run-command.ts';
 
 const ROOT = path.join(import.meta.dirname, '..', '..');
-const NAME = 'localhost/disklift:test';
+/** What pods call the image. */
+export const IMAGE_NAME = 'localhost/disklift:test';
 
 interface ImageConfig {
   User: string;
@@ -22,6 +23,8 @@ export interface BuiltImage extends AsyncDisposable {
   config: ImageConfig;
   /** Where the file system of a container of the image lies. */
   root: string;
+  /** Writes it to a file that container runtimes import. */
+  archive(file: string): Promise<void>;
 }
 
 /** What building and running take. Anything that is missing fails the tests by name. */
@@ -39,13 +42,22 @@ export async function buildImage(): Promise<BuiltImage> {
   try {
     await Promise.all([makeFinalBase(store), makeBuildBase(store)]);
     const bases = ['--build-arg', `BUILD_IMAGE=${BUILD_BASE}`, '--build-arg', `NODE_IMAGE=${FINAL_BASE}`];
-    await store.buildah(['bud', '--pull-never', ...bases, ...(await npmAccess()), '--tag', NAME, ROOT]);
-    const { OCIv1 } = JSON.parse(await store.buildah(['inspect', '--type', 'image', NAME])) as { OCIv1: { config: ImageConfig } };
-    const container = await store.buildah(['from', '--pull-never', NAME]);
+    await store.buildah(['bud', '--pull-never', ...bases, ...(await npmAccess()), '--tag', IMAGE_NAME, ROOT]);
+    const { OCIv1 } = JSON.parse(await store.buildah(['inspect', '--type', 'image', IMAGE_NAME])) as { OCIv1: { config: ImageConfig } };
+    const container = await store.buildah(['from', '--pull-never', IMAGE_NAME]);
     const root = await store.buildah(['mount', container]);
-    return { config: OCIv1.config, root, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() };
+    return {
+      config: OCIv1.config,
+      root,
+      archive: (file) => archiveImage(store, IMAGE_NAME, file),
+      [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+    };
   } catch (error) {
     await store[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+export async function archiveImage(store: ContainerStore, name: string, file: string): Promise<void> {
+  await store.buildah(['push', name, `docker-archive:${file}:${name}`]);
 }

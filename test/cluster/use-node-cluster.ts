@@ -1,0 +1,26 @@
+/** The one node that all tests of a run share: started for the first that asks, stopped behind the last. */
+
+import assert from 'node:assert/strict';
+import { type NodeCluster, nodeProblem, startNodeCluster } from './node-cluster.ts';
+
+let shared: Promise<NodeCluster> | undefined;
+
+// This module is read by test files, so the hook is the whole run's.
+after(async () => {
+  if (shared !== undefined) await (await shared).stop();
+});
+
+/**
+ * Skips the suite with one loud line where no node can be had; fails it in CI. Call it in `before`, whose time limit it sets.
+ */
+export async function useNodeCluster(context: Mocha.Context): Promise<NodeCluster> {
+  context.timeout(300_000);
+  const problem = await nodeProblem();
+  if (problem !== undefined) {
+    if (process.env.CI) assert.fail(`tests on a real node cannot run: ${problem}`);
+    console.error(`    SKIPPED: ${context.test?.parent?.total()} tests on a real node: ${problem}`);
+    context.skip();
+  }
+  shared ??= startNodeCluster();
+  return shared;
+}
