@@ -74,8 +74,8 @@ export interface ExportObserver {
 /** Follows one export from its beginning to its end. */
 export interface ExportWatcher {
   observer: ExportObserver;
-  /** Called once. With Pending, another process will go on with the export. */
-  end(result: ExportEnd): void;
+  /** Called once. With Pending, another process will go on with the export. `failure` tells why it has not succeeded. */
+  end(result: ExportEnd, failure?: DiskliftError): void;
 }
 
 export type ExportEnd = Extract<Phase, 'Succeeded' | 'Failed' | 'Cancelled' | 'Pending'>;

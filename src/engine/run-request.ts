@@ -84,7 +84,7 @@ export async function runRequest(run: RequestRun): Promise<DiskExportStatus> {
 
   try {
     end = await confirmed(await runPlanned(), run);
-    for (const watcher of run.watchers) watcher.end(end.phase);
+    for (const watcher of run.watchers) watcher.end(end.phase, end.failure);
     if (end.failure === LOST) return status as DiskExportStatus;
     noteEnd(run, end);
     await lastWord(run, writer.flush, end.phase === 'Pending' ? FAREWELL_MS : LAST_WORD_MS);

@@ -52,8 +52,14 @@ export const METRICS = {
   lastProgress: {
     type: 'gauge',
     name: 'export_last_progress_timestamp_seconds',
-    help: 'When bytes of the disk were last scanned or sent, in seconds since the epoch.',
+    help: 'When bytes of the disk were last scanned or sent, in seconds since the epoch; there while the disk is scanned or sent.',
     labels: DISK_LABELS,
+  },
+  ended: {
+    type: 'gauge',
+    name: 'export_end_timestamp_seconds',
+    help: 'When the export has ended, in seconds since the epoch; its labels tell how, and why it has not succeeded.',
+    labels: ['export_namespace', 'export', 'destination', 'result', 'reason'],
   },
   retries: {
     type: 'counter',

@@ -28,6 +28,9 @@ export interface ExportMetricsOptions {
   signal: AbortSignal;
 }
 
+/** Phases in which bytes are read or sent all the time; what a destination or a second look takes is told by nobody. */
+const IN_MOTION: ReadonlySet<DiskState['phase']> = new Set(['Scanning', 'Streaming']);
+
 export function createExportMetrics({ version, clock, retentionMs, signal }: ExportMetricsOptions): ExportMetrics {
   const { registry, metrics } = createRegistry();
   metrics.buildInfo.set({ version }, 1);
@@ -42,6 +45,7 @@ export function createExportMetrics({ version, clock, retentionMs, signal }: Exp
     const key = `${namespace}/${name}`;
     const startMs = clock.monotonicMs();
     const counted = new Map<string, DiskCounts>();
+    const phases = new Map<string, DiskState['phase']>();
     // The same export once more: its series begin anew, and nothing may remove them half way.
     ended.get(key)?.forget();
     metrics.active.inc();
@@ -63,7 +67,10 @@ export function createExportMetrics({ version, clock, retentionMs, signal }: Exp
       metrics.writtenClusters.inc({ ...labels, kind: 'metadata' }, writtenMetadata);
       metrics.sentBytes.inc(labels, sentBytes);
       metrics.progressRatio.set(labels, state.imageBytes ? state.sentBytes / state.imageBytes : 0);
-      if (scannedClusters + sentBytes > 0) metrics.lastProgress.set(labels, clock.nowMs() / 1000);
+      if (!IN_MOTION.has(state.phase)) metrics.lastProgress.remove(labels);
+      else if (scannedClusters + sentBytes > 0 || phases.get(state.path) !== state.phase)
+        metrics.lastProgress.set(labels, clock.nowMs() / 1000);
+      phases.set(state.path, state.phase);
     }
 
     return {
@@ -72,27 +79,36 @@ export function createExportMetrics({ version, clock, retentionMs, signal }: Exp
         onProgress: update,
         onRetry: (_disk, { code }) => metrics.retries.inc({ destination, reason: code }),
       },
-      end(result) {
+      end(result, failure) {
         metrics.active.dec();
-        keepForAWhile();
+        for (const disk of counted.keys()) metrics.lastProgress.remove(labelsOf(disk));
+        const reason = failure?.code ?? 'Completed';
+        const endLabels = { export_namespace: namespace, export: name, destination, result, reason };
+        keepForAWhile(() => metrics.ended.remove(endLabels));
         if (result === 'Pending') return;
+        metrics.ended.set(endLabels, clock.nowMs() / 1000);
         metrics.exports.inc({ destination, result });
         metrics.duration.observe({ destination, result }, (clock.monotonicMs() - startMs) / 1000);
       },
     };
 
-    function keepForAWhile(): void {
-      const entry = { forget };
+    function keepForAWhile(forgetEnd: () => void): void {
+      const entry = {
+        forget() {
+          forgetDisks();
+          forgetEnd();
+        },
+      };
       ended.set(key, entry);
       clock.delay(retentionMs, signal).then(
         () => {
-          if (ended.get(key) === entry) forget();
+          if (ended.get(key) === entry) entry.forget();
         },
         () => {},
       );
     }
 
-    function forget(): void {
+    function forgetDisks(): void {
       ended.delete(key);
       for (const disk of counted.keys()) {
         const labels = labelsOf(disk);

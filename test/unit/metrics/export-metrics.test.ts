@@ -22,6 +22,9 @@ async function scrape({ registry }: ExportMetrics): Promise<Map<string, number>>
 
 const series = (name: string, more = '') => `disklift_${name}{export_namespace="vms",export="nightly",disk="a.img"${more}}`;
 
+const ended = (result: string, reason: string) =>
+  `disklift_export_end_timestamp_seconds{export_namespace="vms",export="nightly",destination="HTTP",result="${result}",reason="${reason}"}`;
+
 describe('export metrics', () => {
   const temp = useTempDir();
   let clock: TestClock;
@@ -60,11 +63,11 @@ describe('export metrics', () => {
       openSource: () => openSource(file),
       createTarget: async () => ({ send, abandon: async () => {} }),
     };
-    const { phase, disks } = await runExport(
+    const { phase, disks, failure } = await runExport(
       { checksum: 'None', backoffLimit: 3, disks: [disk] },
       { signal: NEVER, keeper: NO_KEEPER, clock, random: () => 0.5, warn: assert.fail, observer: meter.observer },
     );
-    meter.end(phase);
+    meter.end(phase, failure);
     return { phase, imageBytes: disks[0]?.imageBytes as number };
   }
 
@@ -88,7 +91,27 @@ describe('export metrics', () => {
     assert.equal(values.get(series('written_clusters_total', ',kind="metadata"')), imageBytes / 65_536 - 33);
     assert.equal(values.get(series('sent_bytes_total')), imageBytes);
     assert.equal(values.get(series('export_progress_ratio')), 1);
-    assert.equal(values.get(series('export_last_progress_timestamp_seconds')), clock.nowMs() / 1000);
+    assert.equal(values.get(ended('Succeeded', 'Completed')), clock.nowMs() / 1000);
+  });
+
+  it('tell when bytes last moved, while they do', async () => {
+    const lastProgress = async () => (await scrape(metrics)).get(series('export_last_progress_timestamp_seconds'));
+    let calls = 0;
+    await run(async (_image, context) => {
+      calls += 1;
+      const startMs = clock.nowMs();
+      assert.equal(await lastProgress(), startMs / 1000, 'the transfer has begun');
+      await clock.delay(5000, NEVER);
+      assert.equal(await lastProgress(), startMs / 1000);
+      context.progress(MIB);
+      assert.equal(await lastProgress(), (startMs + 5000) / 1000);
+      if (calls === 1) throw new DiskliftError('DestinationUnreachable', 'away');
+      await context.seal();
+      assert.equal(await lastProgress(), undefined, 'the destination has the word');
+      throw new DiskliftError('DestinationRejected', 'no');
+    });
+    assert.equal(await lastProgress(), undefined, 'it has ended');
+    assert.equal((await scrape(metrics)).get(ended('Failed', 'DestinationRejected')), clock.nowMs() / 1000);
   });
 
   it('count what every attempt has sent, and why it was made again', async () => {
