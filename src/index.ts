@@ -13,6 +13,28 @@ export { type DigestedImage, digestImage } from './image/digest.ts';
 export { type ScanOptions, scanDisk, type ZeroDetection } from './image/scan.ts';
 export { sealSource } from './image/seal.ts';
 export { createVirtualImage, type VirtualImageInput } from './image/virtual-image.ts';
+export type {
+  ApiFailure,
+  ContainerSpec,
+  DataObject,
+  EventObject,
+  ExportObject,
+  KubeApi,
+  KubeObject,
+  KubeResource,
+  LeaseObject,
+  MergePatch,
+  ObjectList,
+  ObjectMeta,
+  OwnerReference,
+  PatchOptions,
+  PodObject,
+  Reflector,
+  Unsaved,
+  VolumeUse,
+  WatchEvent,
+  WatchOptions,
+} from './kubernetes/contract.ts';
 export { createExportMetrics, type ExportMetrics, type ExportMetricsOptions, type ObservedExport } from './metrics/export-metrics.ts';
 export { type Libc, loadLibc } from './native/libc.ts';
 export { type AllocationMap, type AllocationMapBuilder, createAllocationMapBuilder } from './qcow2/allocation-map.ts';

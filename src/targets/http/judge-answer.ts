@@ -1,7 +1,7 @@
 /** What an answer to an upload means. RFC 9110, section 15. */
 
 import { DiskliftError, type ErrorCode } from '../../common/errors.ts';
-import { parseRetryAfter } from './retry-after.ts';
+import { parseRetryAfter } from '../../common/retry-after.ts';
 
 export interface Answer {
   status: number;

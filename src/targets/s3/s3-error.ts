@@ -1,7 +1,7 @@
 /** What S3's answers mean. "Error responses" in the API reference of Amazon S3; other servers use the same names. */
 
 import { DiskliftError } from '../../common/errors.ts';
-import { parseRetryAfter } from '../http/retry-after.ts';
+import { parseRetryAfter } from '../../common/retry-after.ts';
 import { networkError } from '../network-error.ts';
 
 /** What the SDK's errors have in common, as far as it is looked at. */

@@ -1,0 +1,20 @@
+/** The kinds of objects that disklift asks the API server about. */
+
+import { type ApiConnectionOptions, createApiConnection } from './api-connection.ts';
+import { createApiResource } from './api-resource.ts';
+import type { KubeApi } from './contract.ts';
+
+const CORE = '/api/v1';
+
+/** Loading this file takes half a second and 90 MB, which are client-node's: whoever needs no API server must not. */
+export function createKubeApi(options: ApiConnectionOptions): KubeApi {
+  const connection = createApiConnection(options);
+  return {
+    exports: createApiResource(connection, { root: '/apis/disklift.dev/v1alpha1', plural: 'diskexports' }),
+    leases: createApiResource(connection, { root: '/apis/coordination.k8s.io/v1', plural: 'leases' }),
+    events: createApiResource(connection, { root: CORE, plural: 'events' }),
+    pods: createApiResource(connection, { root: CORE, plural: 'pods' }),
+    secrets: createApiResource(connection, { root: CORE, plural: 'secrets' }),
+    configMaps: createApiResource(connection, { root: CORE, plural: 'configmaps' }),
+  };
+}

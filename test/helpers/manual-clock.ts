@@ -1,0 +1,70 @@
+/** A clock that stands still until the test moves it on. */
+
+import assert from 'node:assert/strict';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { cancelledError, throwIfAborted } from '../../src/common/abortable.ts';
+import type { Clock } from '../../src/common/clock.ts';
+
+interface Waiter {
+  endMs: number;
+  delayMs: number;
+  wake(): void;
+}
+
+export interface ManualClock extends Clock {
+  /** Moves on, and wakes who waits for any moment until then, in order. */
+  advance(delayMs: number): Promise<void>;
+  /** Waits, in real time, until somebody waits for just so long. */
+  untilWaiting(delayMs: number): Promise<void>;
+}
+
+const LIMIT_MS = 10_000;
+
+export function createManualClock(): ManualClock {
+  const startMs = Date.UTC(2026, 0, 1);
+  let timeMs = 0;
+  const waiting = new Set<Waiter>();
+
+  async function advance(delayMs: number): Promise<void> {
+    const endMs = timeMs + delayMs;
+    for (;;) {
+      const [next] = [...waiting].filter((waiter) => waiter.endMs <= endMs).sort((a, b) => a.endMs - b.endMs);
+      if (next === undefined) break;
+      timeMs = Math.max(timeMs, next.endMs);
+      waiting.delete(next);
+      next.wake();
+      await nextTurn();
+    }
+    timeMs = endMs;
+  }
+
+  return {
+    nowMs: () => startMs + timeMs,
+    monotonicMs: () => timeMs,
+    delay(delayMs, signal) {
+      return new Promise((resolve, reject) => {
+        throwIfAborted(signal);
+        if (delayMs <= 0) return resolve();
+        const onAbort = () => {
+          waiting.delete(waiter);
+          reject(cancelledError(signal));
+        };
+        const wake = () => {
+          signal.removeEventListener('abort', onAbort);
+          resolve();
+        };
+        const waiter = { endMs: timeMs + delayMs, delayMs, wake };
+        waiting.add(waiter);
+        signal.addEventListener('abort', onAbort, { once: true });
+      });
+    },
+    advance,
+    async untilWaiting(delayMs) {
+      const endMs = performance.now() + LIMIT_MS;
+      while (![...waiting].some((waiter) => waiter.delayMs === delayMs)) {
+        assert.ok(performance.now() < endMs, `nobody waits for ${delayMs} ms but for ${[...waiting].map((waiter) => waiter.delayMs)}`);
+        await nextTurn();
+      }
+    },
+  };
+}
