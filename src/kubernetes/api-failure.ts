@@ -55,6 +55,12 @@ export function refusedError({ what, status, body, retryAfter }: ApiAnswer, nowM
   return failed({ kind, status }, `${what}: ${TITLES[kind]}: ${oneLine(text)}`, parseRetryAfter(retryAfter, nowMs));
 }
 
+/** The error of a watch that has told of one. @param status of the event, a metav1.Status as a rule */
+export function statusError(what: string, status: unknown): DiskliftError {
+  const { code } = status as { code?: unknown };
+  return refusedError({ what, status: typeof code === 'number' ? code : 500, body: JSON.stringify(status) }, 0);
+}
+
 /** The error of a request that was not answered, or not to the end. */
 export function unansweredError(what: string, error: unknown): DiskliftError {
   if (error instanceof DiskliftError) return error;

@@ -62,10 +62,12 @@ export function createApiResource<T extends KubeObject>(connection: ApiConnectio
       }
     },
 
-    async *watch(namespace, { resourceVersion, timeoutSeconds, signal }) {
+    async *watch(namespace, { resourceVersion, timeoutSeconds, signal, onOpen }) {
       const query = { watch: true, allowWatchBookmarks: true, resourceVersion, timeoutSeconds };
       const request = ofNamespace(namespace, { verb: 'watch', method: 'GET', query });
-      yield* readWatchEvents(await connection.open(request, signal), { what: describe(request), signal });
+      const body = await connection.open(request, signal);
+      onOpen?.();
+      yield* readWatchEvents(body, { what: describe(request), signal });
     },
 
     create: (object, options) =>

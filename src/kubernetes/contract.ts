@@ -107,6 +107,8 @@ export interface WatchOptions {
   /** After which the server ends it. */
   timeoutSeconds: number;
   signal: AbortSignal;
+  /** The server has taken it on. */
+  onOpen?(): void;
 }
 
 /** One line of a watch; `object` of an ERROR is a Status, and of a BOOKMARK hardly more than a resourceVersion. */

@@ -14,6 +14,8 @@ interface Waiter {
 export interface ManualClock extends Clock {
   /** Moves on, and wakes who waits for any moment until then, in order. */
   advance(delayMs: number): Promise<void>;
+  /** Whether somebody waits who has asked for just so long. */
+  isAwaited(delayMs: number): boolean;
   /** Waits, in real time, until somebody waits for just so long. */
   untilWaiting(delayMs: number): Promise<void>;
 }
@@ -38,6 +40,8 @@ export function createManualClock(): ManualClock {
     timeMs = endMs;
   }
 
+  const isAwaited = (delayMs: number) => [...waiting].some((waiter) => waiter.delayMs === delayMs);
+
   return {
     nowMs: () => startMs + timeMs,
     monotonicMs: () => timeMs,
@@ -59,9 +63,10 @@ export function createManualClock(): ManualClock {
       });
     },
     advance,
+    isAwaited,
     async untilWaiting(delayMs) {
       const endMs = performance.now() + LIMIT_MS;
-      while (![...waiting].some((waiter) => waiter.delayMs === delayMs)) {
+      while (!isAwaited(delayMs)) {
         assert.ok(performance.now() < endMs, `nobody waits for ${delayMs} ms but for ${[...waiting].map((waiter) => waiter.delayMs)}`);
         await nextTurn();
       }
