@@ -3,52 +3,70 @@
 import assert from 'node:assert/strict';
 
 interface Container {
+  name: string;
   image: string;
-  command: string[];
+  command?: string[];
+  args?: string[];
+  env?: { name: string; value?: string }[];
   securityContext: { capabilities: { drop: string[]; add?: string[] } } & Record<string, unknown>;
   volumeMounts?: { name: string; mountPath: string; readOnly?: boolean }[];
   volumeDevices?: { name: string; devicePath: string }[];
   resources?: unknown;
+  livenessProbe?: unknown;
+  readinessProbe?: unknown;
 }
 
 export interface PodSpec extends Record<string, unknown> {
   securityContext: Record<string, unknown>;
   containers: Container[];
-  initContainers?: unknown;
+  initContainers?: Container[];
   volumes: { name: string; persistentVolumeClaim: { claimName: string; readOnly?: boolean } }[];
 }
 
-export interface Pod {
+export interface Manifest {
+  apiVersion: string;
   kind: string;
-  metadata: { name: string };
+  metadata: { name: string; namespace?: string; labels?: Record<string, string> };
+}
+
+export interface Pod extends Manifest {
   spec: PodSpec;
 }
 
-export interface Deployment {
-  kind: string;
-  metadata: { name: string; namespace?: string };
-  spec: {
+/** A Deployment or a Job. */
+export interface Workload extends Manifest {
+  spec: Record<string, unknown> & {
     replicas: number;
     strategy: unknown;
     selector: { matchLabels: Record<string, string> };
-    template: { metadata: { labels: Record<string, string> }; spec: PodSpec };
+    template: { metadata: { labels: Record<string, string>; annotations?: Record<string, string> }; spec: PodSpec };
   };
+}
+
+export interface Role extends Manifest {
+  rules: { apiGroups: string[]; resources: string[]; resourceNames?: string[]; verbs: string[] }[];
 }
 
 const QEMU_USER = { runAsUser: 107, runAsGroup: 107 };
 
-/** Asserts everything that Pod Security `restricted` asks for, and more: no token, no writable root, volumes read-only. */
-export function assertRestricted(spec: PodSpec, mode: 'KubeVirt' | 'OpenShift' = 'KubeVirt'): void {
+export interface RestrictedOptions {
+  mode?: 'KubeVirt' | 'OpenShift';
+  /** Whether it asks the API server; else it has no token. */
+  token: boolean;
+}
+
+/** Asserts everything that Pod Security `restricted` asks for, and more: no token without need, no writable root, volumes read-only. */
+export function assertRestricted(spec: PodSpec, { mode = 'KubeVirt', token }: RestrictedOptions): void {
   assert.deepEqual(spec.securityContext, {
     runAsNonRoot: true,
     ...(mode === 'KubeVirt' ? QEMU_USER : {}),
     seccompProfile: { type: 'RuntimeDefault' },
   });
-  assert.equal(spec.automountServiceAccountToken, false);
+  assert.equal(spec.automountServiceAccountToken, token);
+  assert.equal('serviceAccountName' in spec, token);
   assert.equal(spec.enableServiceLinks, false);
-  for (const key of ['hostNetwork', 'hostPID', 'hostIPC', 'initContainers', 'serviceAccountName']) assert.ok(!(key in spec), key);
-  assert.equal(spec.containers.length, 1);
-  for (const container of spec.containers) {
+  for (const key of ['hostNetwork', 'hostPID', 'hostIPC']) assert.ok(!(key in spec), key);
+  for (const container of [...(spec.initContainers ?? []), ...spec.containers]) {
     assert.deepEqual(container.securityContext, {
       allowPrivilegeEscalation: false,
       readOnlyRootFilesystem: true,

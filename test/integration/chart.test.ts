@@ -1,28 +1,36 @@
-/** The Helm chart and the plain manifests, as the real helm and kubectl see them. No cluster is needed. */
+/** The Helm chart, as the real helm and kubectl see it. No cluster is needed: test/cluster/delivery has a real API server judge it. */
 
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { parse, parseAllDocuments } from 'yaml';
-import { assertRestricted, type Deployment, type Pod, type PodSpec } from '../helpers/helm-pods.ts';
+import { REFUSED_VALUES } from '../fixtures/refused-values.ts';
+import { CHART, EVERYTHING, FEDORA, IMAGE, MINIMAL, ofKind, parseManifests, WINDOWS } from '../helpers/chart.ts';
+import { assertRestricted, type Manifest, type PodSpec, type Role, type Workload } from '../helpers/helm-pods.ts';
 import { type HelmTools, helmTools } from '../helpers/helm-tools.ts';
 import type { CommandResult } from '../helpers/run-command.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 
 const ROOT = path.join(import.meta.dirname, '..', '..');
-const CHART = path.join(ROOT, 'charts', 'disklift');
-const POD = path.join(ROOT, 'manifests', 'stream-pod.yaml');
-const BLOCK_POD = path.join(ROOT, 'manifests', 'stream-pod-block.yaml');
 
-const IMAGE = { repository: 'registry.example/disklift' };
-const FEDORA = { name: 'fedora', claimName: 'fedora-root' };
-const WINDOWS = { name: 'windows', claimName: 'windows-root', mode: 'Block' };
-const MINIMAL = { image: IMAGE, volumes: [FEDORA] };
+const deploymentsOf = (manifests: Manifest[]) => ofKind<Workload>(manifests, 'Deployment');
 
 /** One Deployment's pod; there must be exactly one. */
-function podOf(deployments: Deployment[]): PodSpec {
+function podOf(manifests: Manifest[]): PodSpec {
+  const deployments = deploymentsOf(manifests);
   assert.equal(deployments.length, 1);
-  return (deployments[0] as Deployment).spec.template.spec;
+  return (deployments[0] as Workload).spec.template.spec;
+}
+
+function environmentOf(manifests: Manifest[]): Record<string, string | undefined> {
+  return Object.fromEntries((podOf(manifests).containers[0]?.env ?? []).map(({ name, value }) => [name, value]));
+}
+
+/** What the Role permits, as `RESOURCE VERB`, with the names that it holds for. */
+function permitted(manifests: Manifest[]): string[] {
+  const rules = ofKind<Role>(manifests, 'Role').flatMap(({ rules }) => rules);
+  return rules.flatMap(({ resources, verbs, resourceNames = [] }) =>
+    resources.flatMap((resource) => verbs.map((verb) => [resource, verb, ...resourceNames].join(' '))),
+  );
 }
 
 function assertSucceeded(result: CommandResult): string {
@@ -30,7 +38,7 @@ function assertSucceeded(result: CommandResult): string {
   return result.stdout.toString();
 }
 
-describe('the chart and the manifests', function () {
+describe('the chart', function () {
   this.timeout(120_000);
 
   const inTempDir = useTempDir();
@@ -48,27 +56,12 @@ describe('the chart and the manifests', function () {
   const template = (values: unknown, ...flags: string[]) =>
     tools.helm('template', 'nightly', CHART, '--namespace', 'vms', '--values', valuesFile(values), ...flags);
 
-  async function render(values: unknown): Promise<Deployment[]> {
-    const text = assertSucceeded(await template(values));
-    return parseAllDocuments(text).map((document) => document.toJS() as Deployment);
-  }
-
-  /** kubectl reads objects as the types of its built-in API and drops what they do not have, such as a misspelt field. */
-  async function assertFieldsExist(object: Deployment | Pod): Promise<void> {
-    const file = inTempDir('object.json');
-    writeFileSync(file, JSON.stringify(object));
-    const args = ['set', 'image', '--local', '--filename', file, 'disklift=other', '--output', 'json'];
-    const { status: _, ...read } = JSON.parse(assertSucceeded(await tools.kubectl(...args)));
-    assert.deepEqual(
-      read,
-      JSON.parse(JSON.stringify(object), (key, value) => (key === 'image' ? 'other' : value)),
-    );
-  }
+  const render = async (values: unknown) => parseManifests(assertSucceeded(await template(values)));
 
   describe('helm lint --strict', () => {
     for (const [title, values] of [
       ['finds nothing in the chart as it is', {}],
-      ['finds nothing with every kind of volume', { image: IMAGE, volumes: [FEDORA, WINDOWS] }],
+      ['finds nothing with everything that it can make', EVERYTHING],
     ] as const) {
       it(title, async () => {
         assertSucceeded(await tools.helm('lint', '--strict', CHART, '--values', valuesFile(values)));
@@ -77,12 +70,13 @@ describe('the chart and the manifests', function () {
   });
 
   describe('helm template', () => {
-    const accepted: [title: string, values: object, check: (deployments: Deployment[]) => void][] = [
+    const accepted: [title: string, values: object, check: (manifests: Manifest[]) => void][] = [
       [
         'mounts a claim with a file system beneath /disks',
         MINIMAL,
-        (deployments) => {
-          const { containers, volumes } = podOf(deployments);
+        (manifests) => {
+          const { containers, volumes } = podOf(manifests);
+          assert.deepEqual(containers[0]?.args, ['sidecar', '--volume', 'fedora-root=/disks']);
           assert.deepEqual(containers[0]?.volumeMounts, [{ name: 'disks', mountPath: '/disks', readOnly: true }]);
           assert.equal(containers[0]?.volumeDevices, undefined);
           assert.deepEqual(volumes, [{ name: 'disks', persistentVolumeClaim: { claimName: 'fedora-root', readOnly: true } }]);
@@ -91,8 +85,9 @@ describe('the chart and the manifests', function () {
       [
         'gives a block volume as a device',
         { image: IMAGE, volumes: [WINDOWS] },
-        (deployments) => {
-          const [container] = podOf(deployments).containers;
+        (manifests) => {
+          const [container] = podOf(manifests).containers;
+          assert.deepEqual(container?.args, ['sidecar', '--volume', 'windows-root=/dev/vmdisk']);
           assert.deepEqual(container?.volumeDevices, [{ name: 'disks', devicePath: '/dev/vmdisk' }]);
           assert.equal(container?.volumeMounts, undefined);
         },
@@ -100,14 +95,11 @@ describe('the chart and the manifests', function () {
       [
         'makes one Deployment a volume, each with a selector of its own and at most one pod at a time',
         { image: IMAGE, volumes: [FEDORA, WINDOWS] },
-        (deployments) => {
+        (manifests) => {
+          const deployments = deploymentsOf(manifests);
           assert.deepEqual(
-            deployments.map(({ metadata }) => metadata),
-            ['fedora', 'windows'].map((name, index) => ({
-              ...deployments[index]?.metadata,
-              name: `nightly-disklift-${name}`,
-              namespace: 'vms',
-            })),
+            deployments.map(({ metadata: { name, namespace } }) => [name, namespace]),
+            ['fedora', 'windows'].map((name) => [`nightly-disklift-${name}`, 'vms']),
           );
           const selectors = deployments.map(({ spec }) => JSON.stringify(spec.selector.matchLabels));
           assert.equal(new Set(selectors).size, 2);
@@ -121,13 +113,13 @@ describe('the chart and the manifests', function () {
       [
         'takes the tag from the appVersion',
         MINIMAL,
-        (deployments) => assert.equal(podOf(deployments).containers[0]?.image, `${IMAGE.repository}:${packageVersion()}`),
+        (manifests) => assert.equal(podOf(manifests).containers[0]?.image, `${IMAGE.repository}:${packageVersion()}`),
       ],
       [
         'takes another tag, pull policy and pull secrets',
         { ...MINIMAL, image: { ...IMAGE, tag: '1.10', pullPolicy: 'Always' }, imagePullSecrets: [{ name: 'registry' }] },
-        (deployments) => {
-          const pod = podOf(deployments);
+        (manifests) => {
+          const pod = podOf(manifests);
           assert.equal(pod.containers[0]?.image, `${IMAGE.repository}:1.10`);
           assert.deepEqual(pod.imagePullSecrets, [{ name: 'registry' }]);
         },
@@ -135,8 +127,8 @@ describe('the chart and the manifests', function () {
       [
         'takes node selectors, tolerations and affinity',
         { ...MINIMAL, nodeSelector: { zone: '1' }, tolerations: [{ operator: 'Exists' }], affinity: { nodeAffinity: {} } },
-        (deployments) => {
-          const { nodeSelector, tolerations, affinity } = podOf(deployments);
+        (manifests) => {
+          const { nodeSelector, tolerations, affinity } = podOf(manifests);
           assert.deepEqual(
             { nodeSelector, tolerations, affinity },
             { nodeSelector: { zone: '1' }, tolerations: [{ operator: 'Exists' }], affinity: { nodeAffinity: {} } },
@@ -146,8 +138,8 @@ describe('the chart and the manifests', function () {
       [
         'adds labels to pods, but not over those that select them',
         { ...MINIMAL, podLabels: { team: 'backup', 'app.kubernetes.io/name': 'other' } },
-        ([deployment]) => {
-          const { selector, template } = (deployment as Deployment).spec;
+        (manifests) => {
+          const { selector, template } = (deploymentsOf(manifests)[0] as Workload).spec;
           assert.deepEqual(template.metadata.labels, { ...selector.matchLabels, team: 'backup' });
           assert.equal(selector.matchLabels['app.kubernetes.io/name'], 'disklift');
         },
@@ -155,50 +147,118 @@ describe('the chart and the manifests', function () {
       [
         'keeps names that look like numbers as text',
         { image: IMAGE, volumes: [{ name: '1', claimName: '2' }] },
-        (deployments) => assert.equal(podOf(deployments).volumes[0]?.persistentVolumeClaim.claimName, '2'),
+        (manifests) => assert.equal(podOf(manifests).volumes[0]?.persistentVolumeClaim.claimName, '2'),
       ],
-      ['lets an umbrella chart set globals', { ...MINIMAL, global: { anything: 1 } }, (deployments) => podOf(deployments)],
+      ['lets an umbrella chart set globals', { ...MINIMAL, global: { anything: 1 } }, (manifests) => podOf(manifests)],
+      [
+        'makes a Job of an export that lets go of its claim, and no Deployment',
+        { image: IMAGE, volumes: [{ ...FEDORA, once: 'fedora-nightly' }] },
+        (manifests) => {
+          assert.deepEqual(deploymentsOf(manifests), []);
+          const [job, ...others] = ofKind<Workload>(manifests, 'Job');
+          assert.deepEqual(others, []);
+          assert.equal(job?.metadata.name, 'nightly-disklift-fedora-nightly');
+          const { restartPolicy, containers } = job?.spec.template.spec ?? assert.fail();
+          assert.equal(restartPolicy, 'Never');
+          assert.deepEqual(containers[0]?.args, ['sidecar', '--volume', 'fedora-root=/disks', '--once', 'fedora-nightly']);
+          assert.equal(containers[0]?.readinessProbe, undefined);
+        },
+      ],
+      [
+        'cuts the name of a Job to what a label holds',
+        { image: IMAGE, volumes: [{ ...FEDORA, once: `${'a'.repeat(45)}.${'b'.repeat(60)}` }] },
+        (manifests) => assert.equal(ofKind(manifests, 'Job')[0]?.metadata.name, `nightly-disklift-${'a'.repeat(45)}`),
+      ],
+      [
+        'hands settings over as the environment, and what is said of the environment behind them',
+        {
+          ...MINIMAL,
+          config: { maxConcurrentExports: 4, seriesRetentionSeconds: 3_000_000, allowDestination: ['a.example', '::1'], logLevel: 'debug' },
+          env: [{ name: 'HTTPS_PROXY', value: 'http://proxy.example' }],
+        },
+        (manifests) =>
+          assert.partialDeepStrictEqual(environmentOf(manifests), {
+            DISKLIFT_MAX_CONCURRENT_EXPORTS: '4',
+            DISKLIFT_SERIES_RETENTION_SECONDS: '3000000',
+            DISKLIFT_ALLOW_DESTINATION: 'a.example,::1',
+            DISKLIFT_LOG_LEVEL: 'debug',
+            HTTPS_PROXY: 'http://proxy.example',
+          }),
+      ],
+      [
+        'permits deleting and asking for pods only where they are features, and none of it beyond the namespace',
+        { ...MINIMAL, features: { ttl: false, inUse: false } },
+        (manifests) => {
+          assert.ok(!permitted(manifests).some((permission) => /^diskexports delete|^pods/.test(permission)));
+          assert.deepEqual(
+            manifests.filter(({ kind }) => kind.startsWith('Cluster')),
+            [],
+          );
+        },
+      ],
+      [
+        'permits reading only the Secrets and ConfigMaps that are named',
+        { ...MINIMAL, rbac: { secretNames: ['a', 'b'], configMapNames: ['c'] } },
+        (manifests) =>
+          assert.deepEqual(
+            permitted(manifests).filter((permission) => /^(secrets|configmaps)/.test(permission)),
+            ['secrets get a b', 'configmaps get c'],
+          ),
+      ],
+      [
+        'uses a ServiceAccount that is there, and permits it nothing when told so',
+        { ...MINIMAL, serviceAccount: { create: false, name: 'backup' }, rbac: { create: false } },
+        (manifests) => {
+          assert.deepEqual(
+            manifests.map(({ kind }) => kind),
+            ['Deployment'],
+          );
+          assert.equal(podOf(manifests).serviceAccountName, 'backup');
+        },
+      ],
+      [
+        'has the kubelet ask whether the sidecar is well',
+        MINIMAL,
+        (manifests) => {
+          const [container] = podOf(manifests).containers;
+          for (const [probe, path] of [
+            [container?.livenessProbe, '/livez'],
+            [container?.readinessProbe, '/readyz'],
+          ])
+            assert.partialDeepStrictEqual(probe, { httpGet: { path, port: 'http' } });
+        },
+      ],
+      [
+        'closes the pods with a NetworkPolicy, and has Prometheus find them',
+        { ...MINIMAL, networkPolicy: { enabled: true }, podMonitor: { enabled: true, labels: { release: 'prometheus' } } },
+        (manifests) => {
+          const labels = { 'app.kubernetes.io/name': 'disklift', 'app.kubernetes.io/instance': 'nightly' };
+          const [policy] = ofKind<Manifest & { spec: object }>(manifests, 'NetworkPolicy');
+          assert.deepEqual(policy?.spec, { podSelector: { matchLabels: labels }, policyTypes: ['Ingress'], ingress: [] });
+          const [monitor] = ofKind<Manifest & { spec: object }>(manifests, 'PodMonitor');
+          assert.equal(monitor?.metadata.labels?.release, 'prometheus');
+          const podMetricsEndpoints = [{ port: 'http', path: '/metrics', interval: '30s' }];
+          assert.deepEqual(monitor?.spec, { selector: { matchLabels: labels }, podMetricsEndpoints });
+        },
+      ],
     ];
     for (const [title, values, check] of accepted) {
       it(title, async () => {
-        const deployments = await render(values);
-        check(deployments);
-        for (const { kind, spec } of deployments) {
-          assert.equal(kind, 'Deployment');
-          assertRestricted(spec.template.spec);
-        }
+        const manifests = await render(values);
+        check(manifests);
+        for (const manifest of manifests)
+          if (manifest.kind === 'Deployment' || manifest.kind === 'Job')
+            assertRestricted((manifest as Workload).spec.template.spec, { token: true });
       });
     }
 
     it('names no user for OpenShift, where the namespace has one', async () => {
-      const deployments = await render({ image: IMAGE, volumes: [FEDORA, WINDOWS], securityContext: { mode: 'OpenShift' } });
+      const deployments = deploymentsOf(await render({ image: IMAGE, volumes: [FEDORA, WINDOWS], securityContext: { mode: 'OpenShift' } }));
       assert.equal(deployments.length, 2);
-      for (const { spec } of deployments) assertRestricted(spec.template.spec, 'OpenShift');
+      for (const { spec } of deployments) assertRestricted(spec.template.spec, { mode: 'OpenShift', token: true });
     });
 
-    it('uses only fields that the Kubernetes API has', async () => {
-      const deployments = await render({ image: IMAGE, volumes: [FEDORA, WINDOWS], tolerations: [{ operator: 'Exists' }] });
-      for (const deployment of deployments) await assertFieldsExist(deployment);
-    });
-
-    const refused: [title: string, values: object, message: RegExp][] = [
-      ['no volumes', { image: IMAGE }, /volumes is empty/],
-      ['no image', { volumes: [FEDORA] }, /image\.repository is not set/],
-      ['a key that does not exist', { ...MINIMAL, replicas: 2 }, /'replicas' not allowed/],
-      ['a key that does not exist, further down', { ...MINIMAL, image: { ...IMAGE, tags: 'x' } }, /\/image.*'tags' not allowed/s],
-      ['a volume without a claim', { image: IMAGE, volumes: [{ name: 'fedora' }] }, /\/volumes\/0.*'claimName'/s],
-      ['a claim name that is none', { image: IMAGE, volumes: [{ ...FEDORA, claimName: 'Fedora_root' }] }, /\/volumes\/0\/claimName/],
-      ['a volume name that is no label', { image: IMAGE, volumes: [{ ...FEDORA, name: 'a.b' }] }, /\/volumes\/0\/name/],
-      ['a volume name that is too long', { image: IMAGE, volumes: [{ ...FEDORA, name: 'a'.repeat(41) }] }, /\/volumes\/0\/name/],
-      ['two volumes of one name', { image: IMAGE, volumes: [FEDORA, { ...WINDOWS, name: 'fedora' }] }, /the name fedora is there twice/],
-      ['a volume mode that does not exist', { image: IMAGE, volumes: [{ ...FEDORA, mode: 'File' }] }, /\/volumes\/0\/mode/],
-      ['a security mode that does not exist', { ...MINIMAL, securityContext: { mode: 'Privileged' } }, /\/securityContext\/mode/],
-      ['an fsGroup', { ...MINIMAL, securityContext: { mode: 'KubeVirt', fsGroup: 107 } }, /'fsGroup' not allowed/],
-      ['a tag that is a number', { ...MINIMAL, image: { ...IMAGE, tag: 1.1 } }, /\/image\/tag/],
-      ['a pull policy that does not exist', { ...MINIMAL, image: { ...IMAGE, pullPolicy: 'never' } }, /\/image\/pullPolicy/],
-      ['labels that are not text', { ...MINIMAL, podLabels: { a: 1 } }, /\/podLabels\/a/],
-    ];
-    for (const [title, values, message] of refused) {
+    for (const [title, values, message] of REFUSED_VALUES) {
       it(`refuses ${title}`, async () => {
         const { code, stdout, stderr } = await template(values);
         assert.notEqual(code, 0, stdout.toString());
@@ -211,53 +271,6 @@ describe('the chart and the manifests', function () {
       assert.notEqual(code, 0);
       assert.match(stderr, />=1\.29\.0-0/);
     });
-  });
-
-  it('the notes name the commands for each volume, and how the size is checked', async () => {
-    const values = valuesFile({ image: IMAGE, volumes: [FEDORA, WINDOWS] });
-    const args = ['install', 'nightly', CHART, '--namespace', 'vms', '--values', values, '--dry-run=client'];
-    const [, notes = ''] = assertSucceeded(await tools.helm(...args)).split('NOTES:\n');
-    const exec = (name: string) => `kubectl --namespace vms exec deployment/nightly-disklift-${name} -- disklift`;
-    assert.ok(notes.includes(`${exec('fedora')} stream /disks/disk.img > fedora.qcow2\n`), notes);
-    assert.ok(notes.includes(`${exec('fedora')} measure /disks/disk.img --output json |`), notes);
-    assert.ok(notes.includes(`${exec('windows')} stream /dev/vmdisk > windows.qcow2\n`), notes);
-    assert.match(notes, /\[ "\$\(wc -c < windows\.qcow2\)" -eq "\$size" \]/);
-    assert.match(notes, /helm --namespace vms uninstall nightly$/m);
-  });
-
-  it('every value has a comment and a place in the schema', () => {
-    const text = readFileSync(path.join(CHART, 'values.yaml'), 'utf8');
-    const { properties } = JSON.parse(readFileSync(path.join(CHART, 'values.schema.json'), 'utf8')) as { properties: object };
-    assert.deepEqual(Object.keys(properties).sort(), [...Object.keys(parse(text) as object), 'global'].sort());
-    const lines = text.split('\n');
-    const uncommented = lines.filter((line, index) => /^( {2})?\w+: \S|^resources:/.test(line) && !/^ *#/.test(lines[index - 1] ?? ''));
-    assert.deepEqual(uncommented, []);
-  });
-
-  it('the chart has the version of the package', () => {
-    const chart = parse(readFileSync(path.join(CHART, 'Chart.yaml'), 'utf8')) as Record<string, string>;
-    assert.deepEqual([chart.version, chart.appVersion], [packageVersion(), packageVersion()]);
-  });
-
-  describe('the plain manifests', () => {
-    for (const [file, volume] of [
-      [POD, FEDORA],
-      [BLOCK_POD, WINDOWS],
-    ] as const) {
-      const name = path.basename(file, '.yaml');
-
-      it(`${name} is the pod that the chart makes`, async () => {
-        const pod = parse(readFileSync(file, 'utf8')) as Pod;
-        assert.equal(pod.kind, 'Pod');
-        assert.equal(pod.metadata.name, name);
-        assertRestricted(pod.spec);
-        assert.deepEqual(pod.spec, podOf(await render({ image: IMAGE, volumes: [volume] })));
-      });
-
-      it(`${name} uses only fields that the Kubernetes API has`, async () => {
-        await assertFieldsExist(parse(readFileSync(file, 'utf8')) as Pod);
-      });
-    }
   });
 });
 

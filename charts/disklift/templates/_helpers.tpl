@@ -7,24 +7,60 @@
 {{- end -}}
 {{- end -}}
 
+{{- define "disklift.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default (include "disklift.fullname" .) -}}
+{{- end -}}
+
+{{/* Labels that select all pods of the release. */}}
+{{- define "disklift.releaseLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end -}}
+
+{{/* Labels of the objects that all volumes share. */}}
+{{- define "disklift.sharedLabels" -}}
+{{ include "disklift.releaseLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | quote }}
+{{- end -}}
+
 {{/* Labels that select the pod of one volume. Takes root and volume. */}}
 {{- define "disklift.selectorLabels" -}}
-app.kubernetes.io/name: {{ .root.Chart.Name }}
-app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
+{{ include "disklift.releaseLabels" .root }}
 disklift.dev/volume: {{ .volume.name | quote }}
 {{- end -}}
 
 {{/* Labels of the objects of one volume. Takes root and volume. */}}
 {{- define "disklift.labels" -}}
-{{ include "disklift.selectorLabels" . }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | quote }}
+{{ include "disklift.sharedLabels" .root }}
+disklift.dev/volume: {{ .volume.name | quote }}
+{{- end -}}
+
+{{/* Labels of the pods of one volume. Takes root and volume. */}}
+{{- define "disklift.podLabels" -}}
+{{ mergeOverwrite (deepCopy .root.Values.podLabels) (include "disklift.selectorLabels" . | fromYaml) | toYaml }}
 {{- end -}}
 
 {{- define "disklift.image" -}}
 {{- $repository := required "image.repository is not set: name the image that you built and pushed, without its tag" .Values.image.repository -}}
 {{- printf "%s:%s" $repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+
+{{/* Where a volume is in its pod. Takes the volume. */}}
+{{- define "disklift.volumePath" -}}
+{{- eq (.mode | default "Filesystem") "Block" | ternary "/dev/vmdisk" "/disks" -}}
+{{- end -}}
+
+{{/* A setting as its environment variable has it. */}}
+{{- define "disklift.settingValue" -}}
+{{- if kindIs "slice" . -}}
+{{- join "," . -}}
+{{- else if kindIs "float64" . -}}
+{{- printf "%.0f" . -}}
+{{- else -}}
+{{- toString . -}}
+{{- end -}}
 {{- end -}}
 
 {{/* What no schema can say of the values. */}}

@@ -1,0 +1,111 @@
+{{/* The pod of one volume, but for what differs between a Deployment and a Job. Takes root, volume and args. */}}
+{{- define "disklift.podSpec" -}}
+serviceAccountName: {{ include "disklift.serviceAccountName" .root }}
+automountServiceAccountToken: true
+enableServiceLinks: false
+# Uploads are left where they can be gone on with, which takes a few seconds.
+terminationGracePeriodSeconds: 30
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  {{- if eq .root.Values.securityContext.mode "KubeVirt" }}
+  # KubeVirt's qemu user, who owns disk.img (mode 0660), and to whom the container runtime gives a block device.
+  runAsUser: 107
+  runAsGroup: 107
+  {{- end }}
+  seccompProfile:
+    type: RuntimeDefault
+containers:
+  - name: disklift
+    image: {{ include "disklift.image" .root | quote }}
+    imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+    args:
+      - sidecar
+      - --volume
+      - {{ printf "%s=%s" .volume.claimName (include "disklift.volumePath" .volume) }}
+      {{- range .args }}
+      - {{ . | quote }}
+      {{- end }}
+    env:
+      - name: DISKLIFT_NAMESPACE
+        valueFrom:
+          fieldRef:
+            fieldPath: metadata.namespace
+      - name: DISKLIFT_POD_NAME
+        valueFrom:
+          fieldRef:
+            fieldPath: metadata.name
+      - name: DISKLIFT_POD_UID
+        valueFrom:
+          fieldRef:
+            fieldPath: metadata.uid
+      - name: DISKLIFT_NODE_NAME
+        valueFrom:
+          fieldRef:
+            fieldPath: spec.nodeName
+      {{- range $key, $value := .root.Values.config }}
+      - name: DISKLIFT_{{ $key | snakecase | upper }}
+        value: {{ include "disklift.settingValue" $value | quote }}
+      {{- end }}
+      {{- with .root.Values.env }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+    ports:
+      - name: http
+        containerPort: 9474
+    {{- with .root.Values.resources }}
+    resources:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    securityContext:
+      allowPrivilegeEscalation: false
+      readOnlyRootFilesystem: true
+      capabilities:
+        drop:
+          - ALL
+    {{- if .probes }}
+    # Not well: nothing has come from the API server for minutes. A restart goes on with the uploads.
+    livenessProbe:
+      httpGet:
+        path: /livez
+        port: http
+      periodSeconds: 20
+      timeoutSeconds: 5
+    readinessProbe:
+      httpGet:
+        path: /readyz
+        port: http
+      periodSeconds: 5
+      timeoutSeconds: 5
+    {{- end }}
+    {{- if eq (include "disklift.volumePath" .volume) "/disks" }}
+    volumeMounts:
+      - name: disks
+        mountPath: /disks
+        readOnly: true
+    {{- else }}
+    volumeDevices:
+      - name: disks
+        devicePath: /dev/vmdisk
+    {{- end }}
+volumes:
+  - name: disks
+    persistentVolumeClaim:
+      claimName: {{ .volume.claimName | quote }}
+      readOnly: true
+{{- with .root.Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}

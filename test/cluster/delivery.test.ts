@@ -1,0 +1,123 @@
+/** The manifests and the chart, judged by a real API server: every object as kubectl applies it, and what the Role permits. */
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { CHART, EVERYTHING, FEDORA, IMAGE, MANIFESTS, parseManifests, readManifests, WINDOWS } from '../helpers/chart.ts';
+import type { Manifest } from '../helpers/helm-pods.ts';
+import { helmTools } from '../helpers/helm-tools.ts';
+import { type ApiServer, startApiServer } from './api-server.ts';
+import { installCrd } from './install-crd.ts';
+import { requireBinaries } from './kubernetes-binaries.ts';
+
+/** Of operators that this API server does not have. */
+const FOREIGN = ['PodMonitor', 'VolumeSnapshot'];
+
+const VERBS = ['get', 'list', 'watch', 'create', 'update', 'patch', 'delete', 'deletecollection'];
+
+/** Everything that the sidecar's ServiceAccount may do with these. */
+const PERMITTED: [group: string, resource: string, verbs: string[]][] = [
+  ['disklift.dev', 'diskexports', ['get', 'list', 'watch', 'patch', 'delete']],
+  ['disklift.dev', 'diskexports/status', ['patch']],
+  ['disklift.dev', 'diskexports/finalizers', ['update']],
+  ['coordination.k8s.io', 'leases', ['get', 'create', 'update', 'delete']],
+  ['', 'events', ['create', 'patch']],
+  ['', 'secrets', ['get']],
+  ['', 'configmaps', ['get']],
+  ['', 'pods', ['list']],
+  ['', 'pods/exec', []],
+  ['', 'persistentvolumeclaims', []],
+  ['', 'namespaces', []],
+  ['', 'nodes', []],
+  ['', 'serviceaccounts/token', []],
+  ['apps', 'deployments', []],
+  ['rbac.authorization.k8s.io', 'roles', []],
+];
+
+describe('the manifests and the chart on an API server', function () {
+  this.timeout(90_000);
+  let api: ApiServer;
+  let directory: string;
+
+  before(async function () {
+    api = await startApiServer(requireBinaries(this), { controllerManager: true });
+    directory = mkdtempSync(path.join(os.tmpdir(), 'disklift-test-'));
+    await installCrd(api);
+    await kubectl('create', 'namespace', 'vms');
+    // A violation is refused of pods, and warned of where a pod would come later.
+    const levels = ['enforce', 'warn'].map((mode) => `pod-security.kubernetes.io/${mode}=restricted`);
+    await kubectl('label', 'namespace', 'vms', ...levels);
+    await apply(readManifests('rbac.yaml'));
+  });
+
+  after(async () => {
+    await api?.stop();
+    if (directory) rmSync(directory, { recursive: true });
+  });
+
+  async function kubectl(...args: string[]): Promise<void> {
+    const { code, stderr } = await api.kubectl(...args);
+    assert.equal(code, 0, stderr);
+    assert.equal(stderr, '', 'it warns of nothing');
+  }
+
+  async function apply(manifests: readonly Manifest[], ...flags: string[]): Promise<void> {
+    const file = path.join(directory, 'objects.json');
+    const items = manifests.filter(({ kind }) => !FOREIGN.includes(kind));
+    writeFileSync(file, JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
+    await kubectl('apply', '--namespace', 'vms', '--filename', file, '--validate=strict', ...flags);
+  }
+
+  const files = readdirSync(MANIFESTS, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.yaml'));
+  for (const name of files.filter((file) => !/^(crd|kustomization)/.test(file)))
+    it(`takes ${name} as it is`, () => apply(readManifests(name), '--dry-run=server'));
+
+  const values: [title: string, values: object][] = [
+    ['with everything it can make', EVERYTHING],
+    ['for OpenShift', { image: IMAGE, volumes: [FEDORA, WINDOWS], securityContext: { mode: 'OpenShift' } }],
+    ['without features', { image: IMAGE, volumes: [FEDORA], features: { ttl: false, inUse: false } }],
+  ];
+  for (const [title, object] of values)
+    it(`takes what the chart makes ${title}`, async () => {
+      const file = path.join(directory, 'values.json');
+      writeFileSync(file, JSON.stringify(object));
+      const { code, stdout, stderr } = await helmTools().helm('template', 'nightly', CHART, '--namespace', 'vms', '--values', file);
+      assert.equal(code, 0, stderr);
+      await apply(parseManifests(stdout.toString()), '--dry-run=server');
+    });
+
+  describe('the Role', () => {
+    async function mayDo(namespace: string, verb: string, group: string, resource: string): Promise<boolean> {
+      const [name, subresource] = resource.split('/');
+      const { status, body } = await api.request('/apis/authorization.k8s.io/v1/subjectaccessreviews', {
+        method: 'POST',
+        body: {
+          apiVersion: 'authorization.k8s.io/v1',
+          kind: 'SubjectAccessReview',
+          spec: {
+            user: 'system:serviceaccount:vms:disklift',
+            groups: ['system:serviceaccounts', 'system:serviceaccounts:vms', 'system:authenticated'],
+            resourceAttributes: { namespace, verb, group, resource: name, subresource },
+          },
+        },
+      });
+      assert.equal(status, 201, JSON.stringify(body));
+      return body.status.allowed;
+    }
+
+    for (const [group, resource, verbs] of PERMITTED)
+      it(`permits ${verbs.join(', ') || 'nothing'} of ${resource}, and nothing elsewhere`, async () => {
+        const allowed: string[] = [];
+        for (const verb of VERBS) {
+          if (await mayDo('vms', verb, group, resource)) allowed.push(verb);
+          assert.ok(!(await mayDo('default', verb, group, resource)), `${verb} in another namespace`);
+          assert.ok(!(await mayDo('', verb, group, resource)), `${verb} in all namespaces`);
+        }
+        assert.deepEqual(
+          allowed,
+          VERBS.filter((verb) => verbs.includes(verb)),
+        );
+      });
+  });
+});

@@ -1,0 +1,58 @@
+/** What the chart says to people: its notes, its values, its version. */
+
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { parse } from 'yaml';
+import { SETTINGS } from '../../src/config/settings.ts';
+import { validateDiskExport } from '../../src/requests/validate.ts';
+import { CHART, FEDORA, IMAGE, WINDOWS } from '../helpers/chart.ts';
+import { helmTools } from '../helpers/helm-tools.ts';
+import { useTempDir } from '../helpers/temp-dir.ts';
+
+const ROOT = path.join(import.meta.dirname, '..', '..');
+
+describe('the words of the chart', () => {
+  const inTempDir = useTempDir();
+
+  it('the notes say what to apply next, for each volume', async () => {
+    const values = inTempDir('values.json');
+    writeFileSync(values, JSON.stringify({ image: IMAGE, volumes: [FEDORA, { ...WINDOWS, once: 'windows-nightly' }] }));
+    const args = ['install', 'nightly', CHART, '--namespace', 'vms', '--values', values, '--dry-run=client'];
+    const { code, stdout, stderr } = await helmTools().helm(...args);
+    assert.equal(code, 0, stderr);
+    const [, notes = ''] = stdout.toString().split('NOTES:\n');
+    const exports = [...notes.matchAll(/<<END\n(.*?)\n {2}END\n/gs)].map(([, text]) => parse(text as string));
+    assert.deepEqual(
+      exports.map(({ metadata, spec }) => [metadata.name, metadata.namespace, spec.source.persistentVolumeClaim.claimName]),
+      [
+        ['fedora-1', 'vms', 'fedora-root'],
+        ['windows-nightly', 'vms', 'windows-root'],
+      ],
+    );
+    for (const request of exports) validateDiskExport(request);
+    assert.match(notes, /kubectl --namespace vms wait diskexport\/windows-nightly --for=condition=Finished/);
+    assert.match(notes, /helm --namespace vms uninstall nightly$/m);
+  });
+
+  it('every value has a comment and a place in the schema', () => {
+    const text = readFileSync(path.join(CHART, 'values.yaml'), 'utf8');
+    const { properties } = JSON.parse(readFileSync(path.join(CHART, 'values.schema.json'), 'utf8')) as { properties: object };
+    assert.deepEqual(Object.keys(properties).sort(), [...Object.keys(parse(text) as object), 'global'].sort());
+    const lines = text.split('\n');
+    const uncommented = lines.filter((line, index) => /^( {2})?\w+: \S|^resources:/.test(line) && !/^ *#/.test(lines[index - 1] ?? ''));
+    assert.deepEqual(uncommented, []);
+  });
+
+  it('the chart has the version of the package', () => {
+    const chart = parse(readFileSync(path.join(CHART, 'Chart.yaml'), 'utf8')) as Record<string, string>;
+    const { version } = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8')) as { version: string };
+    assert.deepEqual([chart.version, chart.appVersion], [version, version]);
+  });
+
+  it('its settings are those of the sidecar', () => {
+    const { properties } = JSON.parse(readFileSync(path.join(CHART, 'values.schema.json'), 'utf8'));
+    const unknown = Object.keys(properties.config.properties).filter((key) => !(key in SETTINGS));
+    assert.deepEqual(unknown, []);
+  });
+});

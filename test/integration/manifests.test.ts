@@ -1,0 +1,83 @@
+/** The plain manifests: they are what the chart makes, and what a user applies. test/cluster/delivery has a real API server judge them. */
+
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import path from 'node:path';
+import type { DiskExport } from '../../src/requests/disk-export.ts';
+import { validateDiskExport } from '../../src/requests/validate.ts';
+import { CHART, FEDORA, IMAGE, MANIFESTS, parseManifests, readManifests, WINDOWS } from '../helpers/chart.ts';
+import { assertRestricted, type Manifest, type Pod, type Workload } from '../helpers/helm-pods.ts';
+import { type HelmTools, helmTools } from '../helpers/helm-tools.ts';
+
+/** What Helm adds to labels, and the namespace that it fills in. */
+const OF_HELM = ['helm.sh/chart', 'app.kubernetes.io/managed-by', 'app.kubernetes.io/version', 'namespace'];
+
+function withoutHelm(manifests: Manifest[]): unknown {
+  return JSON.parse(JSON.stringify(manifests, (key, value) => (OF_HELM.includes(key) ? undefined : value)));
+}
+
+describe('the plain manifests', function () {
+  this.timeout(60_000);
+  let tools: HelmTools;
+  before(() => {
+    tools = helmTools();
+  });
+
+  async function render(volume: object, ...templates: string[]): Promise<unknown> {
+    const values = [`image.repository=${IMAGE.repository}`, ...Object.entries(volume).map(([key, value]) => `volumes[0].${key}=${value}`)];
+    const flags = templates.flatMap((name) => ['--show-only', `templates/${name}.yaml`]);
+    const { code, stdout, stderr } = await tools.helm('template', 'disklift', CHART, '--set', values.join(), ...flags);
+    assert.equal(code, 0, stderr);
+    return withoutHelm(parseManifests(stdout.toString()));
+  }
+
+  const likeTheChart: [name: string, volume: object, template: string][] = [
+    ['rbac', FEDORA, 'rbac'],
+    ['deployment', FEDORA, 'deployments'],
+    ['deployment-block', WINDOWS, 'deployments'],
+    ['job', { ...FEDORA, once: 'fedora-nightly' }, 'jobs'],
+  ];
+  for (const [name, volume, template] of likeTheChart)
+    it(`${name} has the objects that the chart makes`, async () => {
+      const manifests = readManifests(`${name}.yaml`).filter(({ kind }) => kind !== 'DiskExport');
+      assert.deepEqual(withoutHelm(manifests), await render(volume, template));
+    });
+
+  it('native-sidecar has the container that the chart makes, which starts first and does not count as ready', () => {
+    const [deployment] = readManifests('deployment.yaml') as Workload[];
+    const [pod] = readManifests('native-sidecar.yaml') as Pod[];
+    const { readinessProbe: _, ...container } = deployment?.spec.template.spec.containers[0] ?? assert.fail();
+    assert.deepEqual(pod?.spec.initContainers, [{ ...container, restartPolicy: 'Always' }]);
+    assertRestricted(pod?.spec ?? assert.fail(), { token: true });
+  });
+
+  for (const name of ['stream-pod', 'stream-pod-block'])
+    it(`${name} asks nobody for anything`, () => {
+      const [pod] = readManifests(`${name}.yaml`) as Pod[];
+      assert.equal(pod?.metadata.name, name);
+      assertRestricted(pod?.spec ?? assert.fail(), { token: false });
+    });
+
+  it('are put together by kustomize', async () => {
+    const { code, stdout, stderr } = await tools.kubectl('kustomize', MANIFESTS);
+    assert.equal(code, 0, stderr);
+    const kinds = parseManifests(stdout.toString()).map(({ kind }) => kind);
+    assert.deepEqual(kinds.sort(), ['CustomResourceDefinition', 'Deployment', 'Role', 'RoleBinding', 'ServiceAccount']);
+  });
+
+  for (const file of [...readdirSync(path.join(MANIFESTS, 'examples')).map((name) => `examples/${name}`), 'job.yaml'])
+    it(`${file} asks for one export, which is valid, and brings what it refers to`, () => {
+      const manifests = readManifests(file);
+      const requests = manifests.filter(({ kind }) => kind === 'DiskExport');
+      assert.equal(requests.length, 1);
+      const { spec } = validateDiskExport(withNamespace(requests[0] as Manifest)) as DiskExport;
+      for (const secret of manifests.filter(({ kind }) => kind === 'Secret'))
+        assert.equal(secret.metadata.labels?.['disklift.dev/credentials'], 'true');
+      const headers = spec.destination.http?.headersSecretRef?.name;
+      if (headers !== undefined) assert.ok(manifests.some(({ kind, metadata }) => kind === 'Secret' && metadata.name === headers));
+    });
+});
+
+function withNamespace(manifest: Manifest): Manifest {
+  return { ...manifest, metadata: { namespace: 'vms', ...manifest.metadata } };
+}
