@@ -17,6 +17,8 @@ export interface DiskState {
   virtualBytes?: number;
   /** In the last scan. */
   scannedBytes: number;
+  /** From the disk, in all attempts of this process. */
+  readBytes: number;
   /** Known once the disk has been scanned, as `metadataBytes`, `clusters` and `map` are. */
   imageBytes?: number;
   /** The part of the image in front of its data. */

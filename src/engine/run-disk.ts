@@ -9,6 +9,7 @@ import type { DiskSource } from '../sources/contract.ts';
 import type { ExportTarget } from '../targets/contract.ts';
 import { abandonUpload } from './abandon-upload.ts';
 import type { EngineContext } from './context.ts';
+import { countReads } from './count-reads.ts';
 import type { DiskState } from './observer.ts';
 import { openWhenFree } from './open-when-free.ts';
 import { type Phase, step } from './phases.ts';
@@ -113,7 +114,10 @@ class DiskRun {
     const { plan, state, context } = this;
     const prepared = await prepareImage({
       ...plan,
-      openSource: () => openWhenFree({ openSource: plan.openSource, state, context, enter: (phase) => this.enter(phase) }),
+      openSource: async () => {
+        const source = await openWhenFree({ openSource: plan.openSource, state, context, enter: (phase) => this.enter(phase) });
+        return countReads(source, state);
+      },
       signal: context.signal,
       warn: context.warn,
       onOpen: (virtualBytes) => {

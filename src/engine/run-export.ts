@@ -41,7 +41,7 @@ export async function runExport(plan: ExportPlan, context: EngineContext): Promi
 
 /** A disk of which nothing has been done. */
 export function newDiskState({ path, qcow2 }: Pick<DiskPlan, 'path' | 'qcow2'>): DiskState {
-  return { path, clusterSizeBytes: qcow2.clusterSizeBytes, phase: 'Pending', attempts: 0, scannedBytes: 0, sentBytes: 0 };
+  return { path, clusterSizeBytes: qcow2.clusterSizeBytes, phase: 'Pending', attempts: 0, scannedBytes: 0, readBytes: 0, sentBytes: 0 };
 }
 
 function resultOf(disks: readonly DiskState[]): ExportResult {

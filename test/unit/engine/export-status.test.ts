@@ -24,6 +24,7 @@ const scanned: Partial<DiskState> = {
   attempts: 1,
   virtualBytes: 100 * CLUSTER,
   scannedBytes: 100 * CLUSTER,
+  readBytes: 0,
   imageBytes: 45 * CLUSTER,
   metadataBytes: 5 * CLUSTER,
   clusters: { total: 100, data: 40, zero: 10, hole: 50 },
