@@ -38,9 +38,10 @@ export async function runSidecar({ config: file, ...flags }: SidecarFlags, conte
     version: packageVersion(),
     clock: systemClock,
     retentionMs: config.seriesRetentionSeconds * 1000,
+    ofProcess: true,
     signal: ended.signal,
   });
-  const store = createDirectoryStore({ directory: config.requests, clock: systemClock, warn });
+  const store = createDirectoryStore({ directory: config.requests, clock: systemClock, warn, onLook: metrics.watchSucceeded });
   const environment = {
     context: { ...context, warn },
     volumes,
@@ -52,7 +53,7 @@ export async function runSidecar({ config: file, ...flags }: SidecarFlags, conte
     clock: systemClock,
     random: Math.random,
   };
-  await using server = await startServer(createApp({ registry: metrics.registry, unreadiness: () => undefined }), {
+  await using server = await startServer(createApp({ metrics, unreadiness: () => undefined }), {
     host: config.listenHost,
     port: config.listenPort,
   });

@@ -1,25 +1,25 @@
 /** What the sidecar tells over HTTP: metrics and whether it is well. */
 
 import express, { type Express } from 'express';
-
-/** Of prom-client's registry, what is needed here. */
-interface MetricsText {
-  readonly contentType: string;
-  metrics(): Promise<string>;
-}
+import type { ExportMetrics } from '../metrics/export-metrics.ts';
 
 export interface AppOptions {
-  registry: MetricsText;
+  metrics: Pick<ExportMetrics, 'scrape'>;
   /** Why requests are not served now, or undefined when they are. */
   unreadiness(): string | undefined;
 }
 
-export function createApp({ registry, unreadiness }: AppOptions): Express {
+/** As Prometheus asks: by the media type that it likes best. */
+const OPEN_METRICS = 'application/openmetrics-text';
+
+export function createApp({ metrics, unreadiness }: AppOptions): Express {
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
-  app.get('/metrics', async (_request, response) => {
-    response.type(registry.contentType).send(await registry.metrics());
+  app.get('/metrics', async (request, response) => {
+    const isOpen = request.accepts('text/plain', OPEN_METRICS) === OPEN_METRICS;
+    const { contentType, text } = await metrics.scrape(isOpen ? 'openmetrics' : 'prometheus');
+    response.set('Content-Type', contentType).vary('Accept').send(text);
   });
   app.get('/livez', (_request, response) => {
     response.type('text/plain').send('ok\n');

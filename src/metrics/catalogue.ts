@@ -5,6 +5,8 @@ export interface MetricDeclaration {
   /** Without the prefix. */
   name: string;
   help: string;
+  /** What it counts or measures. Where it is one of Prometheus' units the name ends with it, in front of `_total`. */
+  unit: string;
   labels: readonly string[];
   /** Of a histogram: upper bounds. */
   buckets?: readonly number[];
@@ -23,60 +25,77 @@ export const METRICS = {
     type: 'counter',
     name: 'scanned_clusters_total',
     help: 'Clusters of which the scan has decided what they are, from a hole or from their bytes.',
+    unit: 'clusters',
     labels: DISK_LABELS,
   },
   skippedClusters: {
     type: 'counter',
     name: 'skipped_clusters_total',
     help: 'Clusters that are left out of the image, because they lie in a hole or hold zeros only.',
+    unit: 'clusters',
     labels: [...DISK_LABELS, 'reason'],
   },
   writtenClusters: {
     type: 'counter',
     name: 'written_clusters_total',
     help: 'Clusters of the image that were sent, data of the disk or metadata of the format.',
+    unit: 'clusters',
     labels: [...DISK_LABELS, 'kind'],
+  },
+  sourceReadBytes: {
+    type: 'counter',
+    name: 'source_read_bytes_total',
+    help: 'Bytes that were read from the disk, by the scan, to be sent and to be verified.',
+    unit: 'bytes',
+    labels: DISK_LABELS,
   },
   sentBytes: {
     type: 'counter',
     name: 'sent_bytes_total',
     help: 'Bytes of images that were sent, in all attempts.',
+    unit: 'bytes',
     labels: DISK_LABELS,
   },
   progressRatio: {
     type: 'gauge',
     name: 'export_progress_ratio',
     help: 'Share of the image that the current attempt has sent, from 0 to 1.',
+    unit: 'ratio',
     labels: DISK_LABELS,
   },
   lastProgress: {
     type: 'gauge',
     name: 'export_last_progress_timestamp_seconds',
     help: 'When bytes of the disk were last scanned or sent, in seconds since the epoch; there while the disk is scanned or sent.',
+    unit: 'seconds',
     labels: DISK_LABELS,
   },
   ended: {
     type: 'gauge',
     name: 'export_end_timestamp_seconds',
     help: 'When the export has ended, in seconds since the epoch; its labels tell how, and why it has not succeeded.',
+    unit: 'seconds',
     labels: ['export_namespace', 'export', 'destination', 'result', 'reason'],
   },
   retries: {
     type: 'counter',
     name: 'retries_total',
     help: 'Attempts that failed and were made again, by the reason of the failure.',
+    unit: 'attempts',
     labels: ['destination', 'reason'],
   },
   exports: {
     type: 'counter',
     name: 'exports_total',
     help: 'Exports that have ended.',
+    unit: 'exports',
     labels: ['destination', 'result'],
   },
   duration: {
     type: 'histogram',
     name: 'export_duration_seconds',
     help: 'Time from the start of an export to its end.',
+    unit: 'seconds',
     labels: ['destination', 'result'],
     buckets: DURATION_BUCKETS_SECONDS,
   },
@@ -84,15 +103,33 @@ export const METRICS = {
     type: 'gauge',
     name: 'exports_active',
     help: 'Exports that run now.',
+    unit: 'exports',
+    labels: [],
+  },
+  watchLastSuccess: {
+    type: 'gauge',
+    name: 'watch_last_success_timestamp_seconds',
+    help: 'When it was last known which requests there are, in seconds since the epoch; 0 before it was known at all.',
+    unit: 'seconds',
     labels: [],
   },
   buildInfo: {
     type: 'gauge',
     name: 'build_info',
     help: 'Always 1; its label tells the version.',
+    unit: '1',
     labels: ['version'],
   },
 } as const satisfies Record<string, MetricDeclaration>;
 
 export const DESTINATIONS = ['HTTP', 'S3', 'TCP'] as const;
 export const RESULTS = ['Succeeded', 'Failed', 'Cancelled'] as const;
+
+/** Failures that an attempt can be made again after. */
+export const RETRY_REASONS = [
+  'SourceReadError',
+  'SourceChanged',
+  'DestinationUnreachable',
+  'DestinationRejected',
+  'ChecksumMismatch',
+] as const;

@@ -1,7 +1,7 @@
 /** A registry of its own with every metric of the catalogue, so that several may live in one process. */
 
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { METRIC_PREFIX, METRICS } from './catalogue.ts';
+import { DESTINATIONS, METRIC_PREFIX, METRICS, RESULTS, RETRY_REASONS } from './catalogue.ts';
 
 type Declarations = typeof METRICS;
 
@@ -18,14 +18,26 @@ export type Metrics = { readonly [Key in keyof Declarations]: MetricOf<Declarati
 
 export function createRegistry(): { registry: Registry; metrics: Metrics } {
   const registry = new Registry();
-  const metrics = Object.fromEntries(
-    Object.entries(METRICS).map(([key, declaration]) => {
-      const { type, help, labels } = declaration;
-      const options = { name: METRIC_PREFIX + declaration.name, help, labelNames: [...labels], registers: [registry] };
-      if (type === 'counter') return [key, new Counter(options)];
-      if (type === 'gauge') return [key, new Gauge(options)];
-      return [key, new Histogram({ ...options, buckets: [...declaration.buckets] })];
-    }),
-  );
-  return { registry, metrics: metrics as unknown as Metrics };
+  const entries = Object.entries(METRICS).map(([key, declaration]) => {
+    const { type, help, labels } = declaration;
+    const options = { name: METRIC_PREFIX + declaration.name, help, labelNames: [...labels], registers: [registry] };
+    if (type === 'counter') return [key, new Counter(options)];
+    if (type === 'gauge') return [key, new Gauge(options)];
+    return [key, new Histogram({ ...options, buckets: [...declaration.buckets] })];
+  });
+  const metrics = Object.fromEntries(entries) as unknown as Metrics;
+  initialise(metrics);
+  return { registry, metrics };
+}
+
+/** A series that appears with its first failure has no rate that an alert could see. */
+function initialise({ exports, duration, retries, active }: Metrics): void {
+  active.set(0);
+  for (const destination of DESTINATIONS) {
+    for (const result of RESULTS) {
+      exports.inc({ destination, result }, 0);
+      duration.zero({ destination, result });
+    }
+    for (const reason of RETRY_REASONS) retries.inc({ destination, reason }, 0);
+  }
 }

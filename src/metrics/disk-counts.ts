@@ -8,11 +8,12 @@ interface DiskProgress {
   skippedZeros: number;
   writtenData: number;
   writtenMetadata: number;
+  readBytes: number;
   sentBytes: number;
 }
 
 export interface DiskCounts {
-  /** @returns what has been done since the last call */
+  /** To be called at least once an attempt, before the next one begins. @returns what has been done since the last call */
   advance(state: DiskState): DiskProgress;
 }
 
@@ -27,12 +28,13 @@ function createGrowth(): (value: number) => number {
 }
 
 export function createDiskCounts(): DiskCounts {
-  const [scanned, data, metadata, sent] = [createGrowth(), createGrowth(), createGrowth(), createGrowth()] as const;
+  const [scanned, data, metadata] = [createGrowth(), createGrowth(), createGrowth()] as const;
+  const [read, sent] = [createGrowth(), createGrowth()] as const;
   let counted: DiskState['map'];
 
   return {
     advance(state) {
-      const { sentBytes, map } = state;
+      const { readBytes, sentBytes, map } = state;
       const counts = countClusters(state);
       // Clusters that are known because another scan has found them: each scan decides anew.
       const found = map === counted ? undefined : map?.clusters;
@@ -43,6 +45,7 @@ export function createDiskCounts(): DiskCounts {
         skippedZeros: found?.zero ?? 0,
         writtenData: data(counts.written),
         writtenMetadata: metadata(counts.writtenMetadata),
+        readBytes: read(readBytes),
         sentBytes: sent(sentBytes),
       };
     },

@@ -1,11 +1,13 @@
 /** Counting what exports do. An observer of the engine: it changes nothing about them. */
 
-import type { Registry } from 'prom-client';
+import { collectDefaultMetrics } from 'prom-client';
 import type { Clock } from '../common/clock.ts';
 import type { DiskState, ExportWatcher } from '../engine/observer.ts';
-import { DESTINATIONS, RESULTS } from './catalogue.ts';
+import type { DESTINATIONS } from './catalogue.ts';
 import { createRegistry } from './create-registry.ts';
-import { createDiskCounts, type DiskCounts } from './disk-counts.ts';
+import { createDiskSeries, type DiskSeries } from './disk-series.ts';
+import { createRetention } from './retention.ts';
+import { type Scrape, type ScrapeFormat, scrapeRegistry } from './scrape.ts';
 
 export interface ObservedExport {
   namespace: string;
@@ -14,9 +16,11 @@ export interface ObservedExport {
 }
 
 export interface ExportMetrics {
-  registry: Registry;
+  scrape(format: ScrapeFormat): Promise<Scrape>;
   /** An export begins. */
   begin(observed: ObservedExport): ExportWatcher;
+  /** It is known now which requests there are. */
+  watchSucceeded(): void;
 }
 
 export interface ExportMetricsOptions {
@@ -24,101 +28,72 @@ export interface ExportMetricsOptions {
   clock: Clock;
   /** How long the series of an export stay when it has ended: whoever scrapes must have had the time to see the last values. */
   retentionMs: number;
+  /** Also counts what the process takes: memory, CPU time, descriptors, the delay of the event loop. For one registry a process. */
+  ofProcess?: boolean;
   /** Aborted when nobody will ask any more. */
   signal: AbortSignal;
 }
 
-/** Phases in which bytes are read or sent all the time; what a destination or a second look takes is told by nobody. */
-const IN_MOTION: ReadonlySet<DiskState['phase']> = new Set(['Scanning', 'Streaming']);
-
-export function createExportMetrics({ version, clock, retentionMs, signal }: ExportMetricsOptions): ExportMetrics {
+export function createExportMetrics(options: ExportMetricsOptions): ExportMetrics {
+  const { version, clock, ofProcess = false } = options;
   const { registry, metrics } = createRegistry();
   metrics.buildInfo.set({ version }, 1);
-  metrics.active.set(0);
-  // A series that appears with its first failure has no rate that an alert could see.
-  for (const destination of DESTINATIONS) for (const result of RESULTS) metrics.exports.inc({ destination, result }, 0);
-
-  /** Exports that have ended and whose series are still there, by namespace and name. */
-  const ended = new Map<string, { forget(): void }>();
+  if (ofProcess) collectDefaultMetrics({ register: registry });
+  const running = new Set<DiskSeries>();
+  const ended = createRetention(options);
 
   function begin({ namespace, name, destination }: ObservedExport): ExportWatcher {
     const key = `${namespace}/${name}`;
     const startMs = clock.monotonicMs();
-    const counted = new Map<string, DiskCounts>();
-    const phases = new Map<string, DiskState['phase']>();
+    const disks = new Map<string, DiskSeries>();
     // The same export once more: its series begin anew, and nothing may remove them half way.
-    ended.get(key)?.forget();
+    ended.forget(key);
     metrics.active.inc();
 
-    const labelsOf = (disk: string) => ({ export_namespace: namespace, export: name, disk });
-
-    function update(state: DiskState): void {
-      const labels = labelsOf(state.path);
-      let counts = counted.get(state.path);
-      if (counts === undefined) {
-        counts = createDiskCounts();
-        counted.set(state.path, counts);
+    function seriesOf(state: DiskState): DiskSeries {
+      let series = disks.get(state.path);
+      if (series === undefined) {
+        const labels = { export_namespace: namespace, export: name, disk: state.path };
+        series = createDiskSeries(metrics, labels, state, clock);
+        disks.set(state.path, series);
+        running.add(series);
       }
-      const { scannedClusters, skippedHoles, skippedZeros, writtenData, writtenMetadata, sentBytes } = counts.advance(state);
-      metrics.scannedClusters.inc(labels, scannedClusters);
-      metrics.skippedClusters.inc({ ...labels, reason: 'hole' }, skippedHoles);
-      metrics.skippedClusters.inc({ ...labels, reason: 'zero' }, skippedZeros);
-      metrics.writtenClusters.inc({ ...labels, kind: 'data' }, writtenData);
-      metrics.writtenClusters.inc({ ...labels, kind: 'metadata' }, writtenMetadata);
-      metrics.sentBytes.inc(labels, sentBytes);
-      metrics.progressRatio.set(labels, state.imageBytes ? state.sentBytes / state.imageBytes : 0);
-      if (!IN_MOTION.has(state.phase)) metrics.lastProgress.remove(labels);
-      else if (scannedClusters + sentBytes > 0 || phases.get(state.path) !== state.phase)
-        metrics.lastProgress.set(labels, clock.nowMs() / 1000);
-      phases.set(state.path, state.phase);
+      return series;
     }
 
     return {
       observer: {
-        onChange: update,
-        onProgress: update,
+        onChange: (state) => seriesOf(state).update(),
+        onProgress: (state) => seriesOf(state).moved(),
         onRetry: (_disk, { code }) => metrics.retries.inc({ destination, reason: code }),
       },
       end(result, failure) {
         metrics.active.dec();
-        for (const disk of counted.keys()) metrics.lastProgress.remove(labelsOf(disk));
+        for (const series of disks.values()) {
+          series.update();
+          series.end();
+          running.delete(series);
+        }
         const reason = failure?.code ?? 'Completed';
         const endLabels = { export_namespace: namespace, export: name, destination, result, reason };
-        keepForAWhile(() => metrics.ended.remove(endLabels));
+        ended.keep(key, disks.size, () => {
+          for (const series of disks.values()) series.forget();
+          metrics.ended.remove(endLabels);
+        });
         if (result === 'Pending') return;
         metrics.ended.set(endLabels, clock.nowMs() / 1000);
         metrics.exports.inc({ destination, result });
         metrics.duration.observe({ destination, result }, (clock.monotonicMs() - startMs) / 1000);
       },
     };
-
-    function keepForAWhile(forgetEnd: () => void): void {
-      const entry = {
-        forget() {
-          forgetDisks();
-          forgetEnd();
-        },
-      };
-      ended.set(key, entry);
-      clock.delay(retentionMs, signal).then(
-        () => {
-          if (ended.get(key) === entry) entry.forget();
-        },
-        () => {},
-      );
-    }
-
-    function forgetDisks(): void {
-      ended.delete(key);
-      for (const disk of counted.keys()) {
-        const labels = labelsOf(disk);
-        for (const reason of ['hole', 'zero']) metrics.skippedClusters.remove({ ...labels, reason });
-        for (const kind of ['data', 'metadata']) metrics.writtenClusters.remove({ ...labels, kind });
-        for (const metric of [metrics.scannedClusters, metrics.sentBytes, metrics.progressRatio, metrics.lastProgress])
-          metric.remove(labels);
-      }
-    }
   }
 
-  return { registry, begin };
+  return {
+    scrape(format) {
+      for (const series of running) series.update();
+      return scrapeRegistry(registry, format);
+    },
+    begin,
+    watchSucceeded: () => metrics.watchLastSuccess.set(clock.nowMs() / 1000),
+  };
 }

@@ -15,6 +15,8 @@ export interface DirectoryStoreOptions extends Pick<ManifestFilesOptions, 'direc
   pollMs?: number;
   /** As {@link ManifestFilesOptions.settleMs}. Default 1 s. */
   settleMs?: number;
+  /** Called each time that the directory could be looked at. */
+  onLook?: () => void;
 }
 
 /**
@@ -23,7 +25,7 @@ export interface DirectoryStoreOptions extends Pick<ManifestFilesOptions, 'direc
  * a request can be changed but what the resource lets change; other edits are ignored with a warning.
  */
 export function createDirectoryStore(options: DirectoryStoreOptions): RequestStore {
-  return new DirectoryStore({ pollMs: 1000, settleMs: 1000, ...options });
+  return new DirectoryStore({ pollMs: 1000, settleMs: 1000, onLook: () => {}, ...options });
 }
 
 class DirectoryStore implements RequestStore {
@@ -77,6 +79,7 @@ class DirectoryStore implements RequestStore {
       this.loaded = undefined;
       return [];
     }
+    this.options.onLook();
     const keys = new Set(changed);
     // Of requests that went away while nobody looked, an earlier process has left something, too.
     const candidates = this.files.hasUnread ? changed : [...changed, ...this.records.keys()];

@@ -1,6 +1,7 @@
 /** docs/configuration.md, made from the table of settings. */
 
 import { environmentVariableOf, flagOf, SETTINGS, type Setting } from '../../src/config/settings.ts';
+import { markdownTable } from './markdown-table.ts';
 
 function defaultOf({ default: value, absent, format }: Setting): string {
   if (format === 'switch') return value === true ? 'on' : 'off';
@@ -15,15 +16,6 @@ function cellsOf([key, setting]: [string, Setting]): string[] {
   return [`\`${key}\``, `\`${flag}\``, `\`${environmentVariableOf(key)}\``, defaultOf(setting), `${text}${allowed}`];
 }
 
-/** A table as the formatter leaves it: columns as wide as their widest cell. */
-function table(rows: readonly string[][]): string[] {
-  const [head = []] = rows;
-  const widths = head.map((_, column) => Math.max(...rows.map((cells) => (cells[column] ?? '').length)));
-  const line = (cells: readonly string[]) => `| ${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(' | ')} |`;
-  const [first, ...rest] = rows.map(line);
-  return [first ?? '', `| ${widths.map((width) => '-'.repeat(width)).join(' | ')} |`, ...rest];
-}
-
 export function configurationPage(): string {
   return [
     '# Configuration of the sidecar',
@@ -31,7 +23,7 @@ export function configurationPage(): string {
     'Made from src/config/settings.ts by `make generate`. What stands later wins: the default, the file that `--config FILE` names',
     '(YAML or JSON, by the keys below), the environment, flags. Of lists, values in the environment are separated by commas.',
     '',
-    ...table([
+    ...markdownTable([
       ['key', 'flag', 'environment', 'default', 'what it is'],
       ...Object.entries(SETTINGS as Record<string, Setting>).map(cellsOf),
     ]),

@@ -3,11 +3,13 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { configurationPage } from './configuration-page.ts';
+import { metricsPage } from './metrics-page.ts';
 
 const ROOT = path.join(import.meta.dirname, '..', '..');
 
 const PAGES: Record<string, () => string> = {
   'docs/configuration.md': configurationPage,
+  'docs/metrics.md': metricsPage,
   // Helm applies what lies there as it is.
   'charts/disklift/crds/diskexports.yaml': () => readFileSync(path.join(ROOT, 'manifests', 'crd.yaml'), 'utf8'),
 };

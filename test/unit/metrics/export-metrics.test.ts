@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { DiskliftError } from '../../../src/common/errors.ts';
-import { runExport } from '../../../src/engine/run-export.ts';
+import { newDiskState, runExport } from '../../../src/engine/run-export.ts';
 import { METRICS } from '../../../src/metrics/catalogue.ts';
 import { createExportMetrics, type ExportMetrics } from '../../../src/metrics/export-metrics.ts';
 import type { ExportTarget } from '../../../src/targets/contract.ts';
@@ -15,8 +15,9 @@ const MIB = 1024 * 1024;
 const OBSERVED = { namespace: 'vms', name: 'nightly', destination: 'HTTP' } as const;
 
 /** What a scrape would show: series to value. */
-async function scrape({ registry }: ExportMetrics): Promise<Map<string, number>> {
-  const lines = (await registry.metrics()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+async function scrape(metrics: ExportMetrics): Promise<Map<string, number>> {
+  const { text } = await metrics.scrape('prometheus');
+  const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
   return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]));
 }
 
@@ -89,6 +90,9 @@ describe('export metrics', () => {
     assert.equal(values.get(series('skipped_clusters_total', ',reason="zero"')), 16);
     assert.equal(values.get(series('written_clusters_total', ',kind="data"')), 33);
     assert.equal(values.get(series('written_clusters_total', ',kind="metadata"')), imageBytes / 65_536 - 33);
+    // Zeros are read to be found, and data to be sent; the scan reads as much of the data as the page cache does not show.
+    const readBytes = values.get(series('source_read_bytes_total')) ?? 0;
+    assert.ok(readBytes >= 3 * MIB + 1000 && readBytes <= 5 * MIB + 2000, `${readBytes}`);
     assert.equal(values.get(series('sent_bytes_total')), imageBytes);
     assert.equal(values.get(series('export_progress_ratio')), 1);
     assert.equal(values.get(ended('Succeeded', 'Completed')), clock.nowMs() / 1000);
@@ -168,6 +172,52 @@ describe('export metrics', () => {
     assert.equal((await scrape(metrics)).get(series('sent_bytes_total')), undefined);
   });
 
+  it('keep the series of no more disks than a scrape should carry, the last ones', async () => {
+    for (let index = 0; index < 1002; index += 1) {
+      const { observer, end } = metrics.begin({ ...OBSERVED, name: `e${index}` });
+      observer.onChange?.(newDiskState({ path: 'a.img', qcow2: DEFAULT_OPTIONS }));
+      end('Failed', new DiskliftError('DestinationRejected', 'no'));
+    }
+    const names = [...(await scrape(metrics)).keys()];
+    const ended = names.filter((name) => name.startsWith('disklift_export_end_timestamp_seconds'));
+    assert.deepEqual([ended.length, ended[0]?.includes('"e2"'), ended.at(-1)?.includes('"e1001"')], [1000, true, true]);
+    assert.equal(names.filter((name) => name.startsWith('disklift_sent_bytes_total')).length, 1000);
+  });
+
+  it('are up to date in a scrape while an export runs', async () => {
+    const { observer } = metrics.begin(OBSERVED);
+    const state = newDiskState({ path: 'a.img', qcow2: DEFAULT_OPTIONS });
+    observer.onChange?.(state);
+    Object.assign(state, { phase: 'Streaming', virtualBytes: MIB, scannedBytes: MIB, imageBytes: MIB });
+    observer.onChange?.(state);
+    state.sentBytes = MIB / 4;
+    const values = await scrape(metrics);
+    assert.deepEqual([values.get(series('sent_bytes_total')), values.get(series('export_progress_ratio'))], [MIB / 4, 0.25]);
+    state.sentBytes = MIB / 2;
+    assert.equal((await scrape(metrics)).get(series('sent_bytes_total')), MIB / 2);
+  });
+
+  it('tell when it was last known which requests there are', async () => {
+    const lastSuccess = async () => (await scrape(metrics)).get('disklift_watch_last_success_timestamp_seconds');
+    assert.equal(await lastSuccess(), 0);
+    metrics.watchSucceeded();
+    assert.equal(await lastSuccess(), clock.nowMs() / 1000);
+  });
+
+  it('are there before anything has happened, where label values are known', async () => {
+    const values = await scrape(metrics);
+    assert.equal(values.get('disklift_retries_total{destination="TCP",reason="ChecksumMismatch"}'), 0);
+    assert.equal(values.get('disklift_export_duration_seconds_count{destination="S3",result="Cancelled"}'), 0);
+  });
+
+  it('tell of the process where that is wanted', async () => {
+    const ofProcess = createExportMetrics({ version: '1', clock, retentionMs: 1, signal: NEVER, ofProcess: true });
+    const values = await scrape(ofProcess);
+    assert.ok((values.get('process_resident_memory_bytes') ?? 0) > MIB);
+    assert.ok(values.has('nodejs_eventloop_lag_p99_seconds'));
+    assert.ok(![...(await scrape(metrics)).keys()].some((name) => name.startsWith('process_')));
+  });
+
   it('count no end of an export that another process goes on with', async () => {
     metrics.begin(OBSERVED).end('Pending');
     const values = await scrape(metrics);
@@ -176,7 +226,8 @@ describe('export metrics', () => {
   });
 
   it('are named as Prometheus asks for', () => {
-    for (const { type, name, help } of Object.values(METRICS)) {
+    for (const { type, name, help, unit } of Object.values(METRICS)) {
+      if (['bytes', 'seconds', 'ratio', 'clusters'].includes(unit)) assert.ok(name.replace(/_total$/, '').endsWith(`_${unit}`), name);
       assert.match(name, /^[a-z][a-z_]*$/);
       assert.equal(name.endsWith('_total'), type === 'counter', name);
       assert.match(help, /^[A-Z].*\.$/, name);
