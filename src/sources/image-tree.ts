@@ -2,13 +2,22 @@
 
 import type { FileHandle } from 'node:fs/promises';
 
-export type DiskFormat = 'raw' | 'qcow2' | 'vmdk' | 'vhdx' | 'vdi' | 'vpc';
+const DISK_FORMATS = ['raw', 'qcow2', 'vmdk', 'vhdx', 'vdi', 'vpc'] as const;
+
+/** As QEMU calls them; vpc is VHD. */
+export type DiskFormat = (typeof DISK_FORMATS)[number];
+
+export function isDiskFormat(name: string): name is DiskFormat {
+  return DISK_FORMATS.some((format) => format === name);
+}
 
 /** One file of an image, opened by us. */
 export interface ImageFile {
   handle: FileHandle;
   /** For messages. */
   name: string;
+  /** Opens anew what has the file's name now, for who wants to know whether that is still the same file. */
+  reopen(): Promise<FileHandle>;
   format: DiskFormat;
   /** What qcow2 reads where it has nothing of its own; left out where that is zeros. */
   backing?: ImageFile;

@@ -2,10 +2,11 @@
 
 import path from 'node:path';
 import { DiskliftError } from '../common/errors.ts';
+import { chooseFormat } from './choose-format.ts';
 import type { DiskSource } from './contract.ts';
+import type { DiskFormat } from './image-tree.ts';
 import { openBeneath } from './open-beneath.ts';
 import { type OpenDiskOptions, openDisk, openHandle } from './open-disk.ts';
-import { requireRaw } from './raw-format.ts';
 import { WHOLE_VOLUME } from './volume.ts';
 
 export interface VolumeDisk {
@@ -29,10 +30,18 @@ export async function openVolumeDisk(
   const name = path.join(volumePath, relativePath);
   const handle = await open();
   try {
-    if (format === 'Auto') await requireRaw(handle, name);
+    if (format === 'Auto') requireRaw(name, (await chooseFormat({ handle, name })).format);
   } catch (error) {
     await handle.close();
     throw error;
   }
   return openHandle(handle, { name, reopen: open }, options);
+}
+
+function requireRaw(name: string, format: DiskFormat): void {
+  if (format !== 'raw')
+    throw new DiskliftError(
+      'FormatUnsupported',
+      `${name}: is a ${format} image, and only raw disks can be read so far; format: Raw takes it as it is`,
+    );
 }

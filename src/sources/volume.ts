@@ -9,14 +9,17 @@ import { openError } from './open-error.ts';
 export const KUBEVIRT_DISK = 'disk.img';
 
 /** What a file is called that holds a disk. */
-export const DISK_NAME = /\.(img|raw|qcow2|vmdk|vhdx|vhd|vdi|vpc)$/i;
+const DISK_NAME = /\.(img|raw|qcow2|vmdk|vhdx|vhd|vdi|vpc)$/i;
+
+/** What VMware calls the files that a descriptor describes: NAME-flat.vmdk or NAME-s001.vmdk beside NAME.vmdk. */
+const VMDK_EXTENT = /-(flat|delta|[fs]\d{3})(?=\.vmdk$)/i;
 
 /** The disk of a volume that is a block device: the volume itself. */
 export const WHOLE_VOLUME = '.';
 
 /**
  * The disks of a volume, as paths beneath it: disk.img when it is there, as on KubeVirt's volumes, else every file at its
- * root that is named like a disk.
+ * root that is named like a disk, but for the parts of a VMDK that is among them.
  * @throws DiskliftError `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`
  */
 export async function findDisks(volumePath: string): Promise<string[]> {
@@ -24,7 +27,8 @@ export async function findDisks(volumePath: string): Promise<string[]> {
   if (entries === 'block device') return [WHOLE_VOLUME];
   const files = entries.filter((entry) => entry.isFile()).map(({ name }) => name);
   if (files.includes(KUBEVIRT_DISK)) return [KUBEVIRT_DISK];
-  const disks = files.filter((name) => DISK_NAME.test(name)).sort();
+  const isPart = (name: string) => VMDK_EXTENT.test(name) && files.includes(name.replace(VMDK_EXTENT, ''));
+  const disks = files.filter((name) => DISK_NAME.test(name) && !isPart(name)).sort();
   if (disks.length === 0) throw new DiskliftError('SourceNotFound', `${volumePath}: no disk on the volume (disk.img, *.img, *.raw, ...)`);
   return disks;
 }

@@ -228,11 +228,15 @@ describe('a disk on a volume', () => {
     });
 
     it('is refused when it is not raw by its name or its first bytes, and taken as it is when the request says so', async () => {
-      put('a.qcow2', 'a');
+      put('a.qcow2', 'QFI\xfb');
       put('b.vhdx', 'b');
       put('c.img', 'QFI\xfb and more');
-      for (const name of ['a.qcow2', 'b.vhdx', 'c.img']) {
-        await assert.rejects(open(libc, name), failsWith('FormatUnsupported', /not a raw disk/));
+      for (const [name, message] of [
+        ['a.qcow2', /a\.qcow2: is a qcow2 image/],
+        ['b.vhdx', /named like a vhdx image/],
+        ['c.img', /named like a raw disk/],
+      ] as const) {
+        await assert.rejects(open(libc, name), failsWith('FormatUnsupported', message));
         await (await open(libc, name, 'Raw')).dispose();
       }
       await assert.rejects(open(libc, 'a.qcow2', 'QCOW2'), failsWith('FormatUnsupported', /QCOW2 cannot be read yet/));

@@ -24,6 +24,11 @@ describe('volume', () => {
       assert.deepEqual(await findDisks(temp('')), ['a.img', 'b.raw', 'c.qcow2', 'd.VMDK']);
     });
 
+    it('are a VMDK without its parts, where it is there', async () => {
+      touch('a.vmdk', 'a-flat.vmdk', 'b.vmdk', 'b-s001.vmdk', 'b-s002.vmdk', 'c-flat.vmdk', 'd-0.vmdk', 'D-f001.vmdk');
+      assert.deepEqual(await findDisks(temp('')), ['D-f001.vmdk', 'a.vmdk', 'b.vmdk', 'c-flat.vmdk', 'd-0.vmdk']);
+    });
+
     it('are missed when there are none, or no volume', async () => {
       await assert.rejects(findDisks(temp('')), failsWith('SourceNotFound', /no disk on the volume/));
       await assert.rejects(findDisks(temp('nowhere')), failsWith('SourceNotFound', /nowhere: not found/));

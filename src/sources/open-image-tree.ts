@@ -1,0 +1,181 @@
+/**
+ * Opens an image with all that it refers to, beneath the volume and nowhere else. What reads it afterwards is given descriptors, and need
+ * not open any name that the image's author has chosen.
+ */
+
+import type { FileHandle } from 'node:fs/promises';
+import path from 'node:path';
+import { DiskliftError } from '../common/errors.ts';
+import type { Libc } from '../native/libc.ts';
+import { type ChosenFormat, chooseFormat } from './choose-format.ts';
+import { type DiskFormat, type ImageFile, type ImageTree, isDiskFormat, type VmdkExtent } from './image-tree.ts';
+import { openBeneath } from './open-beneath.ts';
+import type { References } from './references/contract.ts';
+import { readReferences, readSparseExtentSize } from './references/read-references.ts';
+import { resolveName, showName } from './references/resolve-name.ts';
+import type { DescribedExtent } from './references/vmdk-descriptor.ts';
+
+export interface ImageRoot extends ChosenFormat {
+  libc: Libc | undefined;
+  /** The image. The tree owns it from now on; where there is no tree, it is closed. */
+  handle: FileHandle;
+  /** A directory. Of an image that lies on no volume, its own. */
+  volumePath: string;
+  /** The image's path beneath it. */
+  relativePath: string;
+}
+
+/** Files that stand behind one another. More are a mistake, or there to keep us busy. */
+const MAX_DEPTH = 64;
+/** A descriptor each, for as long as the disk is open. */
+const MAX_FILE_COUNT = 600;
+
+interface Tree {
+  libc: Libc | undefined;
+  volumePath: string;
+  files: ImageFile[];
+  handles: FileHandle[];
+  /** By device and inode. */
+  known: Map<string, ImageFile>;
+}
+
+/** Where one is: an image, and those that have led to it. */
+interface Place {
+  file: ImageFile;
+  relativePath: string;
+  isGuess: boolean;
+  /** Device and inode of each, the root first, the image last. */
+  way: readonly string[];
+}
+
+interface Reference {
+  what: 'backing file' | 'data file' | 'extent';
+  name: string;
+  /** As what it is read; left out, nobody has said it. */
+  format?: DiskFormat;
+}
+
+/**
+ * @throws DiskliftError `InvalidRequest` for a reference that leaves the volume or leads to no regular file, `FormatUnsupported` for what
+ * cannot be read, goes in a circle or more than 64 files deep, `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`
+ */
+export async function openImageTree(root: ImageRoot): Promise<ImageTree> {
+  const { libc, volumePath, handle } = root;
+  const tree: Tree = { libc, volumePath, files: [], handles: [handle], known: new Map() };
+  const close = async () => {
+    await Promise.all(tree.handles.splice(0).map((each) => each.close()));
+  };
+  try {
+    const place = await enter(tree, { ...root, way: [] });
+    await followReferences(tree, place);
+    return { root: place.file, files: tree.files, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+interface Entering extends ChosenFormat {
+  handle: FileHandle;
+  relativePath: string;
+  way: readonly string[];
+}
+
+async function enter(tree: Tree, { handle, relativePath, format, isGuess, way }: Entering): Promise<Place> {
+  const { libc, volumePath } = tree;
+  const file: ImageFile = {
+    handle,
+    name: path.join(volumePath, relativePath),
+    format,
+    reopen: () => openBeneath(libc, { volumePath, relativePath }),
+  };
+  const key = await keyOf(handle);
+  tree.files.push(file);
+  tree.known.set(key, file);
+  return { file, relativePath, isGuess, way: [...way, key] };
+}
+
+async function keyOf(handle: FileHandle): Promise<string> {
+  const { dev, ino } = await handle.stat({ bigint: true });
+  return `${dev}:${ino}`;
+}
+
+/** @returns what the image says of itself */
+async function followReferences(tree: Tree, place: Place): Promise<References> {
+  const { file } = place;
+  const references = await readReferences(file, file.format);
+  const { backing, dataFile, extents } = references;
+  if (place.isGuess && (backing ?? dataFile ?? extents) !== undefined)
+    throw new DiskliftError(
+      'FormatUnsupported',
+      `${file.name}: looks like a ${file.format} image that refers to other files, which the guest of a raw disk may have written; state its format`,
+    );
+  if (backing !== undefined) file.backing = await openBacking(tree, place, references);
+  if (dataFile !== undefined) file.dataFile = (await open(tree, place, { what: 'data file', name: dataFile.name, format: 'raw' })).file;
+  if (extents !== undefined) {
+    const opened: VmdkExtent[] = [];
+    for (const extent of extents) opened.push(await openExtent(tree, place, extent));
+    file.extents = opened;
+  }
+  return references;
+}
+
+async function openBacking(tree: Tree, place: Place, { backing, parentContentId }: References): Promise<ImageFile> {
+  const { name: image } = place.file;
+  const { name = '', format } = backing ?? {};
+  if (format !== undefined && !isDiskFormat(format))
+    throw new DiskliftError('FormatUnsupported', `${image}: the format of its backing file, ${showName(format)}, is not known`);
+  const parent = await open(tree, place, { what: 'backing file', name, ...(format === undefined ? {} : { format }) });
+  const { contentId } = await followReferences(tree, parent);
+  if (parentContentId === undefined) return parent.file;
+  // QEMU wants a VMDK behind a VMDK, and a disk of several extents would be none.
+  if (parent.file.extents !== undefined)
+    throw new DiskliftError('FormatUnsupported', `${image}: its parent is a VMDK in several files, which cannot be read`);
+  if (contentId !== parentContentId)
+    throw new DiskliftError('FormatUnsupported', `${image}: its parent ${parent.file.name} has been written to since, or is another disk`);
+  return parent.file;
+}
+
+async function openExtent(tree: Tree, place: Place, extent: DescribedExtent): Promise<VmdkExtent> {
+  if (extent.kind === 'zero') return extent;
+  const { kind, name, offsetBytes, sizeBytes } = extent;
+  const { file } = await open(tree, place, { what: 'extent', name, format: kind === 'flat' ? 'raw' : 'vmdk' });
+  const isWhole =
+    kind === 'flat' ? (await file.handle.stat()).size >= offsetBytes + sizeBytes : (await readSparseExtentSize(file)) === sizeBytes;
+  if (!isWhole)
+    throw new DiskliftError('FormatUnsupported', `${place.file.name}: its extent ${file.name} is not as long as it says; it is incomplete`);
+  return kind === 'flat' ? { kind, file, offsetBytes, sizeBytes } : { kind, file, sizeBytes };
+}
+
+/** Opens what an image names. What is open already is not opened once more, and must not lead to itself. */
+async function open(tree: Tree, from: Place, { what, name, format }: Reference): Promise<Place> {
+  const image = from.file.name;
+  const relativePath = resolveName({ name, from: from.relativePath, image, what });
+  const refuse = (why: string) => new DiskliftError('FormatUnsupported', `${image}: its ${what} ${showName(name)} ${why}`);
+  if (from.way.length >= MAX_DEPTH) throw refuse(`would be file ${MAX_DEPTH + 1} of a chain; commit or rebase some of them`);
+  if (tree.handles.length >= MAX_FILE_COUNT) throw refuse(`would be file ${MAX_FILE_COUNT + 1} of the image`);
+  const handle = await openNamed(tree, relativePath, `${image}: its ${what} ${showName(name)}`);
+  tree.handles.push(handle);
+  const key = await keyOf(handle);
+  if (from.way.includes(key)) throw refuse('leads back to itself');
+  const known = tree.known.get(key);
+  if (known === undefined) {
+    const chosen =
+      format === undefined ? await chooseFormat({ handle, name: path.join(tree.volumePath, relativePath) }) : { format, isGuess: false };
+    return enter(tree, { handle, relativePath, ...chosen, way: from.way });
+  }
+  if (what !== 'extent' || known.format !== format) throw refuse('is a part of the image twice');
+  await handle.close();
+  tree.handles.pop();
+  return { file: known, relativePath, isGuess: false, way: [...from.way, key] };
+}
+
+async function openNamed({ libc, volumePath }: Tree, relativePath: string, what: string): Promise<FileHandle> {
+  try {
+    return await openBeneath(libc, { volumePath, relativePath });
+  } catch (error) {
+    if (!(error instanceof DiskliftError)) throw error;
+    const { code, message, retryable } = error;
+    throw new DiskliftError(code, `${what}: ${message}`, error, { retryable });
+  }
+}

@@ -1,0 +1,39 @@
+/** What the bytes of a file say about its format. Pure; who may be believed is told in choose-format. */
+
+import type { DiskFormat } from './image-tree.ts';
+
+/** How much of a file's beginning {@link probeFormat} looks at. */
+export const PROBED_BYTES = 512;
+
+interface Magic {
+  format: Exclude<DiskFormat, 'raw'>;
+  at: number;
+  bytes: Buffer;
+}
+
+const magic = (format: Magic['format'], text: string): Magic => ({ format, at: 0, bytes: Buffer.from(text, 'latin1') });
+
+const VHD_FOOTER = magic('vpc', 'conectix');
+
+const MAGICS: readonly Magic[] = [
+  magic('qcow2', 'QFI\xfb'),
+  magic('vmdk', 'KDMV'),
+  magic('vmdk', 'COWD'),
+  magic('vmdk', '# Disk DescriptorFile'),
+  magic('vhdx', 'vhdxfile'),
+  { format: 'vdi', at: 64, bytes: Buffer.from('7f10dabe', 'hex') },
+  // A dynamic one begins with a copy of its footer.
+  VHD_FOOTER,
+];
+
+const stands = ({ at, bytes }: Magic, head: Uint8Array) => bytes.equals(head.subarray(at, at + bytes.length));
+
+/** @param head the file's first {@link PROBED_BYTES}, or all that it has @returns undefined for what bears no sign: raw, for all one can tell */
+export function probeFormat(head: Uint8Array): Magic['format'] | undefined {
+  return MAGICS.find((each) => stands(each, head))?.format;
+}
+
+/** Whether a file's last sector says that it is a VHD: of a fixed one, whose beginning is the guest's, nothing else does. */
+export function endsAsVhd(lastSector: Uint8Array): boolean {
+  return stands(VHD_FOOTER, lastSector);
+}

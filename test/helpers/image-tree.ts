@@ -1,0 +1,35 @@
+/** Opening images with what they refer to, as a request does, and telling what has been opened. */
+
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { type Libc, loadLibc } from '../../src/native/libc.ts';
+import type { DiskFormat, ImageFile, ImageTree } from '../../src/sources/image-tree.ts';
+import { openImageTree } from '../../src/sources/open-image-tree.ts';
+
+export interface TreeToOpen {
+  volumePath: string;
+  relativePath: string;
+  format: DiskFormat;
+  isGuess?: boolean;
+  libc?: Libc | undefined;
+}
+
+export async function openTree({ volumePath, relativePath, isGuess = false, ...options }: TreeToOpen): Promise<ImageTree> {
+  const handle = await fs.open(path.join(volumePath, relativePath));
+  return openImageTree({ libc: loadLibc(), ...options, isGuess, handle, volumePath, relativePath });
+}
+
+export type Outline = { [fact: string]: unknown };
+
+/** A tree as text and numbers: formats, names and what stands behind what. */
+export function outlineOf(file: ImageFile): Outline {
+  const { backing, dataFile, extents } = file;
+  return {
+    [file.format]: path.basename(file.name),
+    ...(backing === undefined ? {} : { backing: outlineOf(backing) }),
+    ...(dataFile === undefined ? {} : { dataFile: outlineOf(dataFile) }),
+    ...(extents === undefined
+      ? {}
+      : { extents: extents.map((extent) => (extent.kind === 'zero' ? extent : { ...extent, file: outlineOf(extent.file) })) }),
+  };
+}

@@ -1,0 +1,45 @@
+/** Every path that this process opens, however it comes by it: by Node, or by openat2. */
+
+import { readlinkSync } from 'node:fs';
+import fs from 'node:fs/promises';
+import type { Libc } from '../../src/native/libc.ts';
+
+export interface OpenedPaths {
+  libc: Libc | undefined;
+  /** Where each descriptor leads that was opened, also those that only say what they are (O_PATH). */
+  paths: string[];
+  stop(): void;
+}
+
+/** @param libc what is to be watched; to be used in place of it */
+export function watchOpenedPaths(libc: Libc | undefined): OpenedPaths {
+  const paths: string[] = [];
+  const note = (fd: number) => paths.push(readlinkSync(`/proc/self/fd/${fd}`));
+  const { open } = fs;
+  fs.open = async (...parameters) => {
+    const handle = await open(...parameters);
+    note(handle.fd);
+    return handle;
+  };
+  const watched: Libc | undefined = libc && {
+    ...libc,
+    async openat2(...parameters) {
+      const result = await libc.openat2(...parameters);
+      if (result.errno === undefined) note(result.value);
+      return result;
+    },
+  };
+  return { libc: watched, paths, stop: () => Object.assign(fs, { open }) };
+}
+
+/** What this process has open beneath a directory. */
+export async function openBeneathDirectory(directory: string): Promise<string[]> {
+  const fds = await fs.readdir('/proc/self/fd');
+  return fds.flatMap((fd) => {
+    try {
+      return [readlinkSync(`/proc/self/fd/${fd}`)].filter((name) => name.startsWith(directory));
+    } catch {
+      return [];
+    }
+  });
+}
