@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # Programs that Debian packages bring, each with its package. Programs that are there are left alone.
-JUDGES := qemu-img:qemu-utils mke2fs:e2fsprogs losetup:mount python3:python3 buildah:buildah openssl:openssl nginx:nginx-light nc:netcat-openbsd socat:socat nbdkit:nbdkit
+JUDGES := qemu-img:qemu-utils mke2fs:e2fsprogs losetup:mount python3:python3 buildah:buildah openssl:openssl nginx:nginx-light nc:netcat-openbsd socat:socat nbdkit:nbdkit promtool:prometheus
 # A node with real pods, for tests and to play with: for root only.
 NODE := containerd:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins nft:nftables conntrack:conntrack iptables:iptables ip:iproute2 buildah:buildah
 RIVALS := qemu-img:qemu-utils python3:python3 pv:pv time:time curl:curl openssl:openssl taskset:util-linux
@@ -44,11 +44,13 @@ doors: $(INSTALLED) ## Check which room uses which, and what each may do
 generated: $(INSTALLED) ## Check that what is generated is what would be generated
 	node test/tools/generate-types.ts --check
 	node test/tools/generate-docs.ts --check
+	node test/tools/generate-monitoring.ts --check
 
 .PHONY: generate
-generate: $(INSTALLED) ## Generate types and schemas from manifests/crd.yaml, and pages of docs from code
+generate: $(INSTALLED) ## Generate types and schemas from manifests/crd.yaml, pages of docs from code, dashboard and alerts from monitoring
 	node test/tools/generate-types.ts
 	node test/tools/generate-docs.ts
+	node test/tools/generate-monitoring.ts
 
 .PHONY: unused
 unused: $(INSTALLED) ## Look for files, exports and packages that nothing uses

@@ -1,0 +1,27 @@
+/** The words of queries: names of metrics out of the catalogue, and the matchers of the dashboard's variables. */
+
+import { METRIC_PREFIX, METRICS } from '../src/metrics/catalogue.ts';
+
+type Declaration = (typeof METRICS)[keyof typeof METRICS];
+
+/** A histogram is asked for by its buckets. */
+export type MetricName = Declaration['name'];
+
+const SIDECAR_MATCHERS = 'job=~"$job", instance=~"$instance"';
+const EXPORT_MATCHERS = `${SIDECAR_MATCHERS}, export_namespace=~"$namespace", export=~"$export"`;
+
+function declarationOf(name: MetricName): Declaration {
+  return Object.values(METRICS).find((declaration) => declaration.name === name) as Declaration;
+}
+
+/** The metric as Prometheus knows it. */
+export function metric(name: MetricName): string {
+  return `${METRIC_PREFIX}${name}${declarationOf(name).type === 'histogram' ? '_bucket' : ''}`;
+}
+
+/** The metric of what the dashboard's variables choose. @param more further matchers */
+export function chosen(name: MetricName, more?: string): string {
+  const isOfExports = (declarationOf(name).labels as readonly string[]).includes('export_namespace');
+  const matchers = [isOfExports ? EXPORT_MATCHERS : SIDECAR_MATCHERS, ...(more === undefined ? [] : [more])];
+  return `${metric(name)}{${matchers.join(', ')}}`;
+}

@@ -1,0 +1,57 @@
+/** The dashboard as it is shipped, and what the tests read of it. */
+
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { DASHBOARD_FILE } from '../tools/generate-monitoring.ts';
+
+interface DataSource {
+  type: string;
+  uid: string;
+}
+
+interface Target {
+  refId: string;
+  expr: string;
+  legendFormat: string;
+  datasource: DataSource;
+  instant?: boolean;
+}
+
+export interface DashboardPanel {
+  id: number;
+  type: string;
+  title: string;
+  description?: string;
+  datasource?: DataSource;
+  gridPos: { x: number; y: number; w: number; h: number };
+  fieldConfig: { defaults: { unit?: string }; overrides: { matcher: { options: string }; properties: { id: string; value: string }[] }[] };
+  targets?: Target[];
+}
+
+interface Variable {
+  name: string;
+  type: string;
+  label: string;
+  query: string;
+  datasource?: DataSource;
+  refresh?: number;
+  multi?: boolean;
+  allValue?: string;
+}
+
+interface Dashboard {
+  uid: string;
+  title: string;
+  editable: boolean;
+  templating: { list: Variable[] };
+  panels: DashboardPanel[];
+}
+
+export function readDashboard(): Dashboard {
+  return JSON.parse(readFileSync(path.join(import.meta.dirname, '..', '..', DASHBOARD_FILE), 'utf8'));
+}
+
+/** But for the titles of rows. */
+export function panelsOf({ panels }: Dashboard): DashboardPanel[] {
+  return panels.filter(({ type }) => type !== 'row');
+}

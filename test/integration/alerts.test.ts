@@ -1,0 +1,284 @@
+/** The alerts as promtool sees them: each fires when it should, says what it should, and is silent when it should be. */
+
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { parse, stringify } from 'yaml';
+import { type AlertRule, alertRules, RUNBOOK, recordingRules } from '../../monitoring/alerts.ts';
+import { METRIC_PREFIX, METRICS, type MetricDeclaration } from '../../src/metrics/catalogue.ts';
+import { type HelmTools, helmTools } from '../helpers/helm-tools.ts';
+import { selectorsOf } from '../helpers/promql.ts';
+import { runCommand } from '../helpers/run-command.ts';
+import { useTempDir } from '../helpers/temp-dir.ts';
+import { CHART_RULES_FILE, DASHBOARD_FILE, RULES_FILE } from '../tools/generate-monitoring.ts';
+
+const ROOT = path.join(import.meta.dirname, '..', '..');
+
+interface RuleGroups {
+  groups: { name: string; rules: object[] }[];
+}
+
+interface Scene {
+  title: string;
+  /** As promtool writes series: a value each minute. */
+  series: Record<string, string>;
+  /** What fires at which minute; nothing else may. */
+  at: Record<string, { labels: string; summary: string; description: string } | 'silent'>;
+}
+
+const SIDECAR = 'job="vms/disklift",instance="10.0.0.7:9474"';
+const EXPORT = `export_namespace="vms",export="nightly"`;
+
+const SCENES: Record<string, Scene[]> = {
+  ExportFailed: [
+    {
+      title: 'an export has failed, until its series go',
+      series: {
+        [`disklift_export_end_timestamp_seconds{${SIDECAR},${EXPORT},destination="S3",result="Failed",reason="SourceChanged"}`]:
+          '_x2 120x15 stale',
+      },
+      at: {
+        '1m': 'silent',
+        '2m': {
+          labels: `${SIDECAR},${EXPORT},destination="S3",result="Failed",reason="SourceChanged"`,
+          summary: 'The export vms/nightly has failed: SourceChanged.',
+          description: 'It will not be tried again by itself. Its status says which disk, and what to do.',
+        },
+        '20m': 'silent',
+      },
+    },
+    {
+      title: 'exports have ended otherwise',
+      series: {
+        [`disklift_export_end_timestamp_seconds{${SIDECAR},${EXPORT},destination="S3",result="Succeeded",reason="Completed"}`]: '60x9',
+        [`disklift_export_end_timestamp_seconds{${SIDECAR},${EXPORT},destination="S3",result="Cancelled",reason="Cancelled"}`]: '60x9',
+      },
+      at: { '5m': 'silent' },
+    },
+  ],
+  ExportStalled: [
+    {
+      title: 'a disk has not moved for more than ten minutes',
+      series: { [`disklift_export_last_progress_timestamp_seconds{${SIDECAR},${EXPORT},disk="a.img"}`]: '60x20' },
+      at: {
+        '12m': 'silent',
+        '13m': {
+          labels: `${SIDECAR},${EXPORT},disk="a.img"`,
+          summary: 'The export vms/nightly stands still.',
+          description: 'Nothing of its disk a.img was scanned or sent for 12m 0s.',
+        },
+      },
+    },
+    {
+      title: 'a disk moves now and then',
+      series: { [`disklift_export_last_progress_timestamp_seconds{${SIDECAR},${EXPORT},disk="a.img"}`]: '0x8 480x8 960x8 1440x8' },
+      at: { '8m': 'silent', '16m': 'silent', '30m': 'silent' },
+    },
+    {
+      title: 'a disk that stood still has ended',
+      series: { [`disklift_export_last_progress_timestamp_seconds{${SIDECAR},${EXPORT},disk="a.img"}`]: '60x13 stale' },
+      at: { '20m': 'silent' },
+    },
+  ],
+  ExportSlow: [
+    {
+      title: 'an export sends a tenth of what it did',
+      series: { [`disklift_sent_bytes_total{${SIDECAR},${EXPORT},disk="a.img"}`]: '0+6291456000x80 503945625600+629145600x40' },
+      at: {
+        '95m': 'silent',
+        '105m': {
+          labels: `job="vms/disklift",${EXPORT}`,
+          summary: 'The export vms/nightly is slow.',
+          description: 'It sends 10MiB/s, less than a quarter of the median of its last week.',
+        },
+      },
+    },
+    {
+      title: 'an export sends half of what it did',
+      series: { [`disklift_sent_bytes_total{${SIDECAR},${EXPORT},disk="a.img"}`]: '0+6291456000x80 506462208000+3145728000x40' },
+      at: { '105m': 'silent' },
+    },
+    {
+      title: 'an export was never faster',
+      series: { [`disklift_sent_bytes_total{${SIDECAR},${EXPORT},disk="a.img"}`]: '0+60000x120' },
+      at: { '105m': 'silent' },
+    },
+    {
+      title: 'an export has ended',
+      series: { [`disklift_sent_bytes_total{${SIDECAR},${EXPORT},disk="a.img"}`]: '0+6291456000x80 503316480000x15 stale' },
+      at: { '85m': 'silent', '90m': 'silent', '105m': 'silent' },
+    },
+  ],
+  RetriesHigh: [
+    {
+      title: 'attempts fail again and again',
+      series: {
+        [`disklift_retries_total{${SIDECAR},destination="HTTP",reason="DestinationUnreachable"}`]: '0+1x8 8x40',
+        [`disklift_retries_total{${SIDECAR},destination="S3",reason="SourceReadError"}`]: '0x40',
+      },
+      at: {
+        '5m': 'silent',
+        '10m': {
+          labels: 'job="vms/disklift",destination="HTTP",reason="DestinationUnreachable"',
+          summary: 'Attempts to export by HTTP fail again and again: DestinationUnreachable.',
+          description: '8 attempts of the last half hour failed and were made again.',
+        },
+        '40m': 'silent',
+      },
+    },
+    {
+      title: 'attempts fail now and then',
+      series: { [`disklift_retries_total{${SIDECAR},destination="HTTP",reason="DestinationUnreachable"}`]: '0x9 1x9 2x9 3x9 4x9 5x9' },
+      at: { '30m': 'silent', '50m': 'silent' },
+    },
+  ],
+  TargetDown: [
+    {
+      title: 'a sidecar gives no metrics for five minutes',
+      series: { [`up{${SIDECAR}}`]: '1x4 0x20', 'up{job="node",instance="b"}': '0x30' },
+      at: {
+        '9m': 'silent',
+        '10m': {
+          labels: SIDECAR,
+          summary: 'A sidecar cannot be scraped.',
+          description: '10.0.0.7:9474 gives no metrics: it is down, or cannot be reached from Prometheus.',
+        },
+      },
+    },
+    {
+      title: 'a sidecar is there, or another is being taken away',
+      series: { [`up{${SIDECAR}}`]: '1x30', 'up{job="vms/disklift",instance="b"}': '1x4 0x3 stale' },
+      at: { '10m': 'silent', '20m': 'silent' },
+    },
+  ],
+};
+
+/** `a="1",b="2"` as an object. */
+function labelsOf(text: string): Record<string, string> {
+  return Object.fromEntries([...text.matchAll(/([a-z_]+)="([^"]*)"/g)].map(([, name, value]) => [name, value]));
+}
+
+describe('the alerts', () => {
+  const temp = useTempDir();
+  const rules = alertRules({});
+
+  async function promtool(...args: string[]): Promise<void> {
+    const { code, stdout, stderr } = await runCommand('promtool', args);
+    assert.equal(code, 0, `${stdout}${stderr}`);
+  }
+
+  it('are rules that promtool has nothing to say about', async () => {
+    await promtool('check', 'rules', '--lint-fatal', path.join(ROOT, RULES_FILE));
+    const { groups } = parse(readFileSync(path.join(ROOT, RULES_FILE), 'utf8')) as RuleGroups;
+    assert.deepEqual(
+      groups.flatMap((group) => group.rules),
+      [...recordingRules({}), ...rules],
+    );
+  });
+
+  it('ask for metrics that exist, by labels that they have', () => {
+    const declarations: MetricDeclaration[] = Object.values(METRICS);
+    const recorded = recordingRules({}).map(({ record }) => record);
+    for (const { expr } of [...rules, ...recordingRules({})])
+      for (const { metric, matchers } of selectorsOf(expr)) {
+        if (metric === 'up' || recorded.includes(metric)) continue;
+        const found = declarations.find(({ name }) => metric === METRIC_PREFIX + name) ?? assert.fail(metric);
+        for (const matcher of matchers) assert.ok(found.labels.includes(/^[a-z_]+/.exec(matcher)?.[0] ?? ''), matcher);
+      }
+  });
+
+  it('lead to a section of the operations page each', () => {
+    const headings = readFileSync(path.join(ROOT, RUNBOOK), 'utf8')
+      .split('\n')
+      .flatMap((line) => /^#+ (.*)$/.exec(line)?.[1] ?? []);
+    const anchors = headings.map(
+      (heading) =>
+        `${RUNBOOK}#${heading
+          .toLowerCase()
+          .replaceAll(/[^a-z0-9 -]/g, '')
+          .replaceAll(' ', '-')}`,
+    );
+    for (const { annotations, alert } of rules) assert.ok(anchors.includes(annotations.runbook_url), alert);
+  });
+
+  it('have a scene each in which they fire', () => {
+    assert.deepEqual(
+      Object.keys(SCENES)
+        .map((name) => `Disklift${name}`)
+        .sort(),
+      rules.map(({ alert }) => alert).sort(),
+    );
+    for (const [name, scenes] of Object.entries(SCENES))
+      for (const word of ['silent', 'object'])
+        assert.ok(
+          scenes.some(({ at }) => Object.values(at).some((each) => each === word || typeof each === word)),
+          `${name}: ${word}`,
+        );
+  });
+
+  /** What promtool expects of one alert at one time. */
+  function expectation({ alert, labels, annotations }: AlertRule, at: string, fires: Scene['at'][string]): object {
+    if (fires === 'silent') return { eval_time: at, alertname: alert, exp_alerts: [] };
+    const { summary, description } = fires;
+    const exp_annotations = { summary, description, runbook_url: annotations.runbook_url };
+    return { eval_time: at, alertname: alert, exp_alerts: [{ exp_labels: { ...labels, ...labelsOf(fires.labels) }, exp_annotations }] };
+  }
+
+  for (const [name, scenes] of Object.entries(SCENES))
+    for (const { title, series, at } of scenes)
+      it(`${name}: ${title}`, async () => {
+        const fires = (alert: string, time: string) => (alert === `Disklift${name}` ? (at[time] ?? 'silent') : 'silent');
+        const test = {
+          interval: '1m',
+          input_series: Object.entries(series).map(([each, values]) => ({ series: each, values })),
+          alert_rule_test: Object.keys(at).flatMap((time) => rules.map((rule) => expectation(rule, time, fires(rule.alert, time)))),
+        };
+        writeFileSync(
+          temp('scene.yaml'),
+          stringify({ rule_files: [path.join(ROOT, RULES_FILE)], evaluation_interval: '1m', tests: [test] }),
+        );
+        await promtool('test', 'rules', temp('scene.yaml'));
+      });
+
+  describe('in the chart', () => {
+    let tools: HelmTools;
+    before(() => {
+      tools = helmTools();
+    });
+
+    async function render(values: object): Promise<Record<string, unknown>> {
+      writeFileSync(
+        temp('values.json'),
+        JSON.stringify({ image: { repository: 'x' }, volumes: [{ name: 'a', claimName: 'a' }], ...values }),
+      );
+      const args = ['template', 'nightly', path.join(ROOT, 'charts', 'disklift'), '--namespace', 'vms', '--values', temp('values.json')];
+      const { code, stdout, stderr } = await tools.helm(...args);
+      assert.equal(code, 0, stderr);
+      const documents = `\n${stdout}`.split('\n---\n').map((text) => parse(text) as Record<string, unknown> | null);
+      return Object.fromEntries(documents.flatMap((each) => (each === null ? [] : [[each.kind, each]])));
+    }
+
+    it('are there when they are asked for, word by word, with links that lead where they are told to', async () => {
+      const runbook = 'https://wiki.example/disklift';
+      const { PrometheusRule: rule } = await render({ prometheusRule: { enabled: true, runbook, labels: { release: 'prometheus' } } });
+      const { metadata, spec } = rule as { metadata: { name: string; labels: Record<string, string> }; spec: RuleGroups };
+      assert.deepEqual([metadata.name, metadata.labels.release], ['nightly-disklift', 'prometheus']);
+      const text = readFileSync(path.join(ROOT, CHART_RULES_FILE), 'utf8');
+      assert.deepEqual(spec, parse(text.replaceAll(RUNBOOK, runbook)));
+      assert.equal(text.includes(RUNBOOK), true);
+    });
+
+    it('stand beside the dashboard, as a ConfigMap that Grafana finds', async () => {
+      const { ConfigMap: map } = await render({ dashboard: { enabled: true, annotations: { grafana_folder: 'Backup' } } });
+      const { metadata, data } = map as { metadata: { labels: object; annotations: object }; data: Record<string, string> };
+      assert.deepEqual(metadata.annotations, { grafana_folder: 'Backup' });
+      assert.equal((metadata.labels as Record<string, string>).grafana_dashboard, '1');
+      assert.equal(`${data['disklift.json']}\n`, readFileSync(path.join(ROOT, DASHBOARD_FILE), 'utf8'));
+    });
+
+    it('are not there unless they are asked for', async () => {
+      const objects = await render({});
+      for (const kind of ['PrometheusRule', 'ConfigMap']) assert.ok(!(kind in objects), kind);
+    });
+  });
+});
