@@ -9,7 +9,7 @@ import type { StreamRange, VirtualImage } from './contract.ts';
 const LONGEST_UPDATE_BYTES = 2 * MIB;
 
 export interface DigestedImage {
-  /** The same bytes; without `direct`, since bytes that no one sees cannot be hashed. */
+  /** The same bytes; without `placedRuns`, since bytes that no one sees cannot be hashed. */
   image: VirtualImage;
   /**
    * Of the whole image, in hex. What was not read in order is read for it once more: a transfer that went on from where an

@@ -6,10 +6,11 @@ import type { Layout } from '../qcow2/layout.ts';
 import type { DiskSource, SourceIdentity } from '../sources/contract.ts';
 import type { StreamRange, VirtualImage } from './contract.ts';
 import { fingerprintOf } from './fingerprint.ts';
+import { placedRuns } from './placed-runs.ts';
 
 export interface VirtualImageInput {
   /** Clusters of data are all that is read of it. */
-  source: Pick<DiskSource, 'read' | 'fd'>;
+  source: Pick<DiskSource, 'read' | 'places'>;
   layout: Layout;
   /** Taken before the scan that made the layout. */
   identity: SourceIdentity;
@@ -22,6 +23,7 @@ const CHUNK_SIZE_BYTES = MIB;
 const CHUNKS_AHEAD = 4;
 
 export function createVirtualImage({ source, layout, identity }: VirtualImageInput): VirtualImage {
+  const { places } = source;
   let fingerprint: string | undefined;
 
   async function read(buffer: Uint8Array, offset: number, signal: AbortSignal): Promise<void> {
@@ -69,6 +71,6 @@ export function createVirtualImage({ source, layout, identity }: VirtualImageInp
     },
     read,
     stream,
-    ...(source.fd === undefined ? {} : { direct: { fd: source.fd, runs: layout.runs } }),
+    ...(places === undefined ? {} : { placedRuns: (start, end) => placedRuns({ layout, places }, start, end) }),
   };
 }

@@ -1,6 +1,6 @@
 /**
  * A disk that is a block device. Its page cache may be older than the device: another node may have written since a
- * page was cached. So cached pages are dropped before they are read, and there is no `fd` for splice(2), which would
+ * page was cached. So cached pages are dropped before they are read, and there are no `places` for splice(2), which would
  * take pages from the cache.
  */
 

@@ -10,12 +10,20 @@ export interface SourceExtent {
 /** Facts that must not change during an export. Two identities are the same when all their facts are. */
 export type SourceIdentity = Readonly<Record<string, string>>;
 
+/** A stretch of the disk whose bytes lie in a file as they are. */
+export interface PlacedStretch {
+  /** On the disk. */
+  offset: number;
+  length: number;
+  fd: number;
+  /** In the file of `fd`. */
+  fileOffset: number;
+}
+
 export interface DiskSource {
   /** The path or name that messages call the disk by. */
   readonly name: string;
   readonly sizeBytes: number;
-  /** A descriptor whose bytes at any offset are the disk's, for splice(2); absent where reading must go through `read`. */
-  readonly fd?: number;
   /** The disk's extents in order, without gap or overlap, from 0 to `sizeBytes`. */
   extents(signal: AbortSignal): AsyncIterable<SourceExtent>;
   /**
@@ -29,6 +37,11 @@ export interface DiskSource {
    * cached. False says nothing. Absent where the cache may be older than the disk.
    */
   showsData?(offset: number): boolean;
+  /**
+   * Where the bytes from `offset` on lie, for splice(2): in order, and as long as can be. What is between is in no file. Absent where
+   * reading must go through `read`.
+   */
+  places?(offset: number, length: number): Iterable<PlacedStretch>;
   identity(): Promise<SourceIdentity>;
   /** True where the identity stays the same when the disk is written to, as that of a block device, which has no times. */
   readonly identityMissesWrites?: boolean;

@@ -75,10 +75,10 @@ export function openRawFile({ handle, name, libc, readLimit, reopen }: OpenRawFi
   return {
     name,
     sizeBytes,
-    fd,
     ...(cached === undefined ? {} : { showsData: (offset) => cached.read(fd, offset) && !zeros.equals(cached.bytes) }),
     extents: (signal) => dataExtents({ libc, fd, name, sizeBytes, signal }),
     read: (buffer, offset, signal) => readExactly({ fd, name, readLimit }, buffer, offset, signal),
+    places: (offset, length) => [{ offset, length, fd, fileOffset: offset }],
     identity,
     dispose: () => handle.close(),
   };

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
+import fs from 'node:fs';
 import type { DiskSource, SourceExtent } from '../../src/sources/contract.ts';
 import { NEVER } from '../helpers/image-in-process.ts';
 import type { DiskPart } from '../helpers/sparse-disk.ts';
@@ -81,6 +82,25 @@ export function itIsADiskSource({ open, sizeStepBytes, findsHoles }: DiskSourceC
       assert.match(error.message, new RegExp(`offset ${DISK_SIZE_BYTES}\\b`));
       return true;
     });
+  });
+
+  it('says where in files its bytes lie, if it does', async () => {
+    await using opened = await open(DISK_SIZE_BYTES, PARTS);
+    const { source, content } = opened;
+    for (const [offset, length] of [
+      [0, DISK_SIZE_BYTES],
+      [1234, 3 * MIB],
+    ] as const) {
+      let at = offset;
+      for (const place of source.places?.(offset, length) ?? []) {
+        assert.ok(place.offset >= at && place.length > 0, `${place.length} bytes at ${place.offset}, behind ${at}`);
+        at = place.offset + place.length;
+        const bytes = Buffer.alloc(place.length);
+        fs.readSync(place.fd, bytes, 0, bytes.length, place.fileOffset);
+        assert.ok(bytes.equals(content.subarray(place.offset, at)), `${place.length} bytes at ${place.offset}`);
+      }
+      assert.ok(at <= offset + length);
+    }
   });
 
   it('keeps its identity while it does not change', async () => {

@@ -12,7 +12,7 @@ export interface MoveRun {
   outputKind: 'pipe' | 'file';
   fdIn: number;
   fdOut: number;
-  sourceOffset: number;
+  fileOffset: number;
   length: number;
   signal: AbortSignal;
   /** Called after each move with the bytes of this run moved so far. */
@@ -25,12 +25,12 @@ export interface MoveRun {
  * @returns the bytes moved
  * @throws DiskliftError `Cancelled` at once; a move that hangs in the kernel is left behind.
  */
-export async function moveRun({ libc, outputKind, fdIn, fdOut, sourceOffset, length, signal, onMoved }: MoveRun): Promise<number> {
+export async function moveRun({ libc, outputKind, fdIn, fdOut, fileOffset, length, signal, onMoved }: MoveRun): Promise<number> {
   const move = outputKind === 'pipe' ? moveToPipe : moveToFile;
   let movedBytes = 0;
   while (movedBytes < length) {
     throwIfAborted(signal);
-    const pending = move(libc, { fdIn, fdOut, offset: sourceOffset + movedBytes, length: length - movedBytes });
+    const pending = move(libc, { fdIn, fdOut, offset: fileOffset + movedBytes, length: length - movedBytes });
     const result: MoveResult = await abortable(pending, signal);
     if (result === 'full') {
       await waitWritable(libc, fdOut);

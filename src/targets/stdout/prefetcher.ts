@@ -4,7 +4,7 @@
  */
 
 import { MIB } from '../../common/bytes.ts';
-import type { VirtualImage } from '../../image/contract.ts';
+import type { PlacedRun } from '../../image/contract.ts';
 import { createCachedReader } from '../../native/cached-read.ts';
 import type { Libc } from '../../native/libc.ts';
 import { prefetchPages } from '../../native/page-cache.ts';
@@ -23,27 +23,27 @@ export interface Prefetcher {
   advanceTo(imageOffset: number): void;
 }
 
-/** @param end behind the last byte of the image that will be moved */
-export function createPrefetcher(libc: Libc, { fd, runs }: NonNullable<VirtualImage['direct']>, end: number): Prefetcher {
-  const steps = stepsOf(runs(0, end));
+/** @param runs all that will be moved, in order */
+export function createPrefetcher(libc: Libc, runs: Iterable<PlacedRun>): Prefetcher {
+  const steps = stepsOf(runs);
   let next = steps.next();
   let inFlight = 0;
   const cached = createCachedReader(1);
 
   /** Judged by both ends; a wrong guess costs time only. */
-  function isCached(offset: number, length: number): boolean {
-    return cached?.read(fd, offset) === true && cached.read(fd, offset + length - 1);
+  function isCached({ fd, fileOffset, length }: PlacedRun): boolean {
+    return cached?.read(fd, fileOffset) === true && cached.read(fd, fileOffset + length - 1);
   }
 
   return {
     advanceTo(imageOffset) {
       while (!next.done && inFlight < REQUESTS_IN_FLIGHT && next.value.imageOffset < imageOffset + AHEAD_BYTES) {
-        const { imageOffset: stepOffset, sourceOffset, length } = next.value;
+        const step = next.value;
         next = steps.next();
-        const isPassed = stepOffset + length <= imageOffset;
-        if (isPassed || isCached(sourceOffset, length)) continue;
+        const isPassed = step.imageOffset + step.length <= imageOffset;
+        if (isPassed || isCached(step)) continue;
         inFlight += 1;
-        prefetchPages(libc, fd, sourceOffset, length).finally(() => {
+        prefetchPages(libc, step.fd, step.fileOffset, step.length).finally(() => {
           inFlight -= 1;
         });
       }
@@ -51,16 +51,8 @@ export function createPrefetcher(libc: Libc, { fd, runs }: NonNullable<VirtualIm
   };
 }
 
-interface Step {
-  imageOffset: number;
-  sourceOffset: number;
-  length: number;
-}
-
-function* stepsOf(runs: ReturnType<NonNullable<VirtualImage['direct']>['runs']>): Generator<Step> {
-  for (const run of runs) {
-    if (run.kind !== 'data') continue;
-    for (let done = 0; done < run.length; done += STEP_BYTES)
-      yield { imageOffset: run.imageOffset + done, sourceOffset: run.sourceOffset + done, length: Math.min(STEP_BYTES, run.length - done) };
-  }
+function* stepsOf(runs: Iterable<PlacedRun>): Generator<PlacedRun> {
+  for (const { imageOffset, fileOffset, length, fd } of runs)
+    for (let done = 0; done < length; done += STEP_BYTES)
+      yield { imageOffset: imageOffset + done, length: Math.min(STEP_BYTES, length - done), fd, fileOffset: fileOffset + done };
 }

@@ -74,20 +74,20 @@ class Transfer {
     const { image, context } = this;
     const { fd, libc } = this.output;
     const outputKind = await kindOf(fd);
-    if (libc === undefined || image.direct === undefined || outputKind === 'other') return;
+    if (libc === undefined || image.placedRuns === undefined || outputKind === 'other') return;
     if (outputKind === 'pipe') await enlargePipe(libc, fd);
-    const prefetcher = createPrefetcher(libc, image.direct, end);
+    const prefetcher = createPrefetcher(libc, image.placedRuns(0, end));
     let moved = false;
-    for (const run of image.direct.runs(0, end)) {
-      if (run.kind !== 'data' || run.length < SHORTEST_MOVE_BYTES) continue;
+    for (const run of image.placedRuns(0, end)) {
+      if (run.length < SHORTEST_MOVE_BYTES) continue;
       await this.streamUpTo(run.imageOffset);
       prefetcher.advanceTo(run.imageOffset);
       const movedBytes = await moveRun({
         libc,
         outputKind,
-        fdIn: image.direct.fd,
+        fdIn: run.fd,
         fdOut: fd,
-        sourceOffset: run.sourceOffset,
+        fileOffset: run.fileOffset,
         length: run.length,
         signal: context.signal,
         onMoved: (runBytes) => {

@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict';
+import { placedRuns } from '../../../src/image/placed-runs.ts';
+import { createAllocationMapBuilder } from '../../../src/qcow2/allocation-map.ts';
+import { createLayout } from '../../../src/qcow2/layout.ts';
+import type { PlacedStretch } from '../../../src/sources/contract.ts';
+import { DEFAULT_OPTIONS } from '../../helpers/image-in-process.ts';
+
+const CLUSTER = DEFAULT_OPTIONS.clusterSizeBytes;
+
+/** Data in the clusters 0, 1, 4 and 6 of 8. */
+function layoutOf() {
+  const builder = createAllocationMapBuilder(8 * CLUSTER, CLUSTER);
+  for (const [kind, count] of [
+    ['data', 2],
+    ['hole', 2],
+    ['data', 1],
+    ['zero', 1],
+    ['data', 1],
+    ['hole', 1],
+  ] as const)
+    builder.append(kind, count);
+  return createLayout(builder.build(), DEFAULT_OPTIONS);
+}
+
+describe('runs of an image that lie in files', () => {
+  const layout = layoutOf();
+  const { dataOffset, imageSizeBytes } = layout;
+
+  it('are the data of a raw disk, apart where it lies apart', () => {
+    const places = (offset: number, length: number) => [{ offset, length, fd: 7, fileOffset: offset }];
+    assert.deepEqual(
+      [...placedRuns({ layout, places }, 0, imageSizeBytes)],
+      [
+        { imageOffset: dataOffset, length: 2 * CLUSTER, fd: 7, fileOffset: 0 },
+        { imageOffset: dataOffset + 2 * CLUSTER, length: CLUSTER, fd: 7, fileOffset: 4 * CLUSTER },
+        { imageOffset: dataOffset + 3 * CLUSTER, length: CLUSTER, fd: 7, fileOffset: 6 * CLUSTER },
+      ],
+    );
+  });
+
+  it('are one run where they follow each other in the file, in the bounds that are asked for', () => {
+    const fileOffsetOf = new Map(
+      [
+        [0, 0],
+        [4, 2],
+        [6, 3],
+      ].map(([disk = 0, file = 0]) => [disk * CLUSTER, (10 + file) * CLUSTER]),
+    );
+    const places = (offset: number, length: number) => {
+      const start = Math.floor(offset / CLUSTER) * CLUSTER;
+      const base = fileOffsetOf.get(start) ?? 11 * CLUSTER;
+      return [{ offset, length, fd: 7, fileOffset: base + offset - start }];
+    };
+    const run = (start: number, end: number) => [...placedRuns({ layout, places }, start, end)];
+    assert.deepEqual(run(0, imageSizeBytes), [{ imageOffset: dataOffset, length: 4 * CLUSTER, fd: 7, fileOffset: 10 * CLUSTER }]);
+    assert.deepEqual(run(dataOffset + 100, imageSizeBytes - 5), [
+      { imageOffset: dataOffset + 100, length: 4 * CLUSTER - 105, fd: 7, fileOffset: 10 * CLUSTER + 100 },
+    ]);
+    assert.deepEqual(run(0, dataOffset), []);
+  });
+
+  it('leave out what is in no file, and are apart where the file is another', () => {
+    const places = function* (offset: number, length: number): Generator<PlacedStretch> {
+      if (offset === 0) yield { offset: 4096, length: length - 4096, fd: 7, fileOffset: 4096 };
+      else yield { offset, length, fd: offset / CLUSTER + 4, fileOffset: offset === 4 * CLUSTER ? 2 * CLUSTER : 3 * CLUSTER };
+    };
+    assert.deepEqual(
+      [...placedRuns({ layout, places }, 0, imageSizeBytes)],
+      [
+        { imageOffset: dataOffset + 4096, length: 2 * CLUSTER - 4096, fd: 7, fileOffset: 4096 },
+        { imageOffset: dataOffset + 2 * CLUSTER, length: CLUSTER, fd: 8, fileOffset: 2 * CLUSTER },
+        { imageOffset: dataOffset + 3 * CLUSTER, length: CLUSTER, fd: 10, fileOffset: 3 * CLUSTER },
+      ],
+    );
+  });
+});
