@@ -9,6 +9,7 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type CommandResult, runCommand } from '../helpers/run-command.ts';
 import { type ApiAnswer, type ApiRequest, sendApiRequest } from './api-request.ts';
+import { compactEtcd } from './compact-etcd.ts';
 import { existingCluster } from './existing-cluster.ts';
 import { writeKubeconfig } from './kubeconfig.ts';
 import { usesExistingCluster } from './kubernetes-binaries.ts';
@@ -27,6 +28,21 @@ export interface ApiServer {
   request(apiPath: string, options?: ApiRequest): Promise<ApiAnswer>;
   kubectl(...args: string[]): Promise<CommandResult>;
   stop(): Promise<void>;
+  /** Undefined where it is not ours. */
+  outage?: Outage;
+}
+
+/** What happens to API servers. What they keep stays where it is. */
+export interface Outage {
+  /** At once, as a crash would. */
+  kill(): Promise<void>;
+  /** At the same place as before; returns when it is ready. */
+  restart(): Promise<void>;
+  /** It keeps its connections and answers nothing more, until it is thawed. */
+  freeze(): void;
+  thaw(): void;
+  /** Its store forgets what was. The server itself remembers until it is restarted. */
+  compact(): Promise<void>;
 }
 
 export interface ApiServerOptions {
@@ -107,10 +123,10 @@ export async function startApiServer(binaries: string, options: ApiServerOptions
   const token = randomUUID();
   const place = { directory, port, etcdPort, token };
   // In the order in which they end: without its store the server takes long to.
-  const programs = [
-    startProgram(path.join(binaries, 'kube-apiserver'), serverFlags(place, options)),
-    startEtcd(binaries, directory, [etcdPort, peerPort]),
-  ];
+  const flags = serverFlags(place, options);
+  const startServer = () => startProgram(path.join(binaries, 'kube-apiserver'), flags);
+  let server = startServer();
+  const programs = [server, startEtcd(binaries, directory, [etcdPort, peerPort])];
   const stop = async () => {
     for (const program of programs) await endProgram(program);
     rmSync(directory, { recursive: true, force: true });
@@ -127,8 +143,8 @@ export async function startApiServer(binaries: string, options: ApiServerOptions
   const request = (apiPath: string, asked: ApiRequest = {}) =>
     sendApiRequest(new URL(apiPath, url), { ca: readIfThere(caFile), token, ...asked });
   const isUp = async (apiPath: string) => (await request(apiPath).catch(() => undefined))?.status === 200;
-  const endMs = performance.now() + READY_LIMIT_MS;
   const waitFor = async (apiPath: string) => {
+    const endMs = performance.now() + READY_LIMIT_MS;
     while (!(await isUp(apiPath))) {
       if (performance.now() > endMs || programs.some(({ child }) => child.exitCode !== null)) await fail(`${apiPath} did not come up`);
       await delay(100);
@@ -143,7 +159,22 @@ export async function startApiServer(binaries: string, options: ApiServerOptions
   }
   const env = { KUBECONFIG: kubeconfig, HOME: directory };
   const kubectl = (...args: string[]) => runCommand(path.join(binaries, 'kubectl'), args, { env });
-  return { url, token, ca, kubeconfig, request, kubectl, stop };
+  const outage: Outage = {
+    async kill() {
+      server.child.kill('SIGKILL');
+      await server.log;
+    },
+    async restart() {
+      const next = startServer();
+      programs[programs.indexOf(server)] = next;
+      server = next;
+      await waitFor('/readyz');
+    },
+    freeze: () => void server.child.kill('SIGSTOP'),
+    thaw: () => void server.child.kill('SIGCONT'),
+    compact: () => compactEtcd(`http://127.0.0.1:${etcdPort}`),
+  };
+  return { url, token, ca, kubeconfig, request, kubectl, stop, outage };
 }
 
 function readIfThere(file: string): string {

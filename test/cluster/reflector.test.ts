@@ -1,0 +1,206 @@
+/** The client and the reflector on a real API server: what it does to them by itself, and what happens to it. */
+
+import assert from 'node:assert/strict';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { setTimeout as delay } from 'node:timers/promises';
+import { systemClock } from '../../src/common/clock.ts';
+import { type ApiAccess, createApiAccess } from '../../src/kubernetes/api-access.ts';
+import { apiFailureOf } from '../../src/kubernetes/api-failure.ts';
+import type { ExportObject, KubeApi, LeaseObject, Unsaved } from '../../src/kubernetes/contract.ts';
+import { createKubeApi } from '../../src/kubernetes/kube-api.ts';
+import { createReflector, type RunningReflector } from '../../src/kubernetes/reflector.ts';
+import { changed } from '../fixtures/request-table.ts';
+import { until } from '../helpers/until.ts';
+import { type ApiServer, type Outage, startApiServer } from './api-server.ts';
+import { installCrd } from './install-crd.ts';
+import { requireBinaries } from './kubernetes-binaries.ts';
+
+describe('a reflector on an API server', function () {
+  this.timeout(90_000);
+  let server: ApiServer;
+  let access: ApiAccess;
+  let api: KubeApi;
+  let requests: string[] = [];
+  let end: AbortController;
+  let running: Promise<void>;
+  let keys: string[];
+  let reflector: RunningReflector;
+  let count = 0;
+
+  before(async function () {
+    server = await startApiServer(requireBinaries(this));
+    await installCrd(server);
+    access = createApiAccess({ kubeconfig: server.kubeconfig });
+    const onRequest = ({ verb, resource }: { verb: string; resource: string }) => requests.push(`${verb} ${resource}`);
+    api = createKubeApi({ access, clock: systemClock, userAgent: 'disklift/test', onRequest });
+  });
+
+  beforeEach(() => {
+    keys = [];
+    requests = [];
+    const { exports } = api;
+    const rest = { clock: systemClock, random: Math.random, warn: () => {} };
+    reflector = createReflector({ exports, namespace: 'default', onKey: (key) => keys.push(key), ...rest });
+    run();
+  });
+
+  afterEach(stopRunning);
+
+  after(async () => {
+    await access?.close();
+    await server?.stop();
+  });
+
+  function run(): void {
+    end = new AbortController();
+    running = reflector.run(end.signal);
+  }
+
+  async function stopRunning(): Promise<void> {
+    end?.abort();
+    await running;
+  }
+
+  function requireOutage(context: Mocha.Context): Outage {
+    return server.outage ?? context.skip();
+  }
+
+  async function create(): Promise<ExportObject> {
+    count += 1;
+    return api.exports.create(changed({ 'metadata.name': `e-${count}`, 'metadata.namespace': 'default' }) as Unsaved<ExportObject>);
+  }
+
+  const keyOf = ({ metadata }: ExportObject) => `${metadata.namespace}/${metadata.name}`;
+
+  function known(object: ExportObject): ExportObject | undefined {
+    return reflector.get(keyOf(object));
+  }
+
+  it('sees what is created, changed and deleted, with two requests', async () => {
+    const before = await create();
+    await until('the first list', () => reflector.hasSynced);
+    await until('what was there', () => known(before) !== undefined);
+    const object = await create();
+    await until('what is created', () => known(object) !== undefined);
+    await api.exports.patch(object.metadata, { patch: { metadata: { labels: { a: 'b' } } } });
+    await until('what is changed', () => known(object)?.metadata.labels?.a === 'b');
+    await api.exports.patch(object.metadata, { patch: { status: { phase: 'Scanning' } }, subresource: 'status' });
+    await until('its status', () => (known(object)?.status as { phase?: string } | undefined)?.phase === 'Scanning');
+    assert.equal(await api.exports.remove(object.metadata, { uid: object.metadata.uid }), true);
+    await until('what is deleted', () => known(object) === undefined);
+    assert.equal(keys.filter((key) => key === keyOf(object)).length, 4);
+    assert.deepEqual(
+      requests.filter((request) => /^(list|watch)/.test(request)),
+      ['list diskexports', 'watch diskexports'],
+    );
+  });
+
+  it('lives through the death of the server', async function () {
+    const outage = requireOutage(this);
+    await until('the first list', () => reflector.hasSynced);
+    const gone = await create();
+    await until('an object', () => known(gone) !== undefined);
+    await outage.kill();
+    await until('the problem is known', () => reflector.problem !== undefined);
+    assert.match(reflector.problem?.message ?? '', /diskexports of default: the API server does not answer as it should/);
+    const failed = await api.exports.get(gone.metadata).catch((error: unknown) => apiFailureOf(error));
+    assert.deepEqual(failed, { kind: 'Unavailable', status: undefined });
+    assert.ok(known(gone) !== undefined, 'what was known stays known');
+    await outage.restart();
+    await api.exports.remove(gone.metadata);
+    const added = await create();
+    await until('what came meanwhile', () => known(added) !== undefined);
+    await until('what went meanwhile', () => known(gone) === undefined);
+    assert.equal(reflector.problem, undefined);
+  });
+
+  it('lists anew when the server has forgotten where it was', async function () {
+    const outage = requireOutage(this);
+    const gone = await create();
+    await until('an object', () => known(gone) !== undefined);
+    await stopRunning();
+    await api.exports.remove(gone.metadata);
+    const added = await create();
+    await outage.compact();
+    await outage.kill();
+    await outage.restart();
+    await until('the client has noticed', () =>
+      api.exports
+        .get(added.metadata)
+        .catch(() => undefined)
+        .then(Boolean),
+    );
+    requests = [];
+    run();
+    await until('what came meanwhile', () => known(added) !== undefined);
+    assert.equal(known(gone), undefined);
+    await until('the next watch', () => requests.length >= 3);
+    assert.deepEqual(requests, ['watch diskexports', 'list diskexports', 'watch diskexports']);
+  });
+
+  it('gives up on a server that hangs, and asks it again on new connections', async function () {
+    const outage = requireOutage(this);
+    const object = await create();
+    outage.freeze();
+    try {
+      const call = api.exports.get(object.metadata, { limitMs: 300 });
+      await assert.rejects(call, { code: 'ExecutorLost', retryable: true, message: /no answer in 0.3 s/ });
+    } finally {
+      outage.thaw();
+    }
+    assert.ok((await api.exports.get(object.metadata)) !== undefined);
+    await until('the object', () => known(object) !== undefined);
+  });
+
+  it('keeps to one connection, through a pause as long as that between two renewals of a Lease', async () => {
+    const connected: unknown[] = [];
+    const onConnected = (message: unknown) => connected.push(message);
+    await until('the first list', () => reflector.hasSynced);
+    const object = await create();
+    await until('the object', () => known(object) !== undefined);
+    subscribe('undici:client:connected', onConnected);
+    try {
+      for (let call = 0; call < 50; call += 1) await api.exports.get(object.metadata);
+      await Promise.all(Array.from({ length: 50 }, () => api.exports.get(object.metadata)));
+      await delay(6000);
+      await api.exports.get(object.metadata);
+      assert.equal(connected.length, 0);
+    } finally {
+      unsubscribe('undici:client:connected', onConnected);
+    }
+  });
+
+  it('ends within a second', async () => {
+    await until('the first list', () => reflector.hasSynced);
+    const startMs = performance.now();
+    await stopRunning();
+    assert.ok(performance.now() - startMs < 1000);
+  });
+
+  it('tells failures apart', async () => {
+    const object = await create();
+    const kindOf = (call: Promise<unknown>) => call.then(String, (error: unknown) => apiFailureOf(error)?.kind ?? String(error));
+    const { name, namespace, resourceVersion } = object.metadata;
+    const stale = { metadata: { resourceVersion }, status: { phase: 'Scanning' } };
+    await api.exports.patch(object.metadata, { patch: { metadata: { labels: { a: 'b' } } } });
+    assert.equal(await kindOf(api.exports.patch(object.metadata, { patch: stale, subresource: 'status' })), 'Conflict');
+    assert.equal(await kindOf(api.exports.remove(object.metadata, { uid: 'of-another' })), 'Conflict');
+    assert.equal(await kindOf(api.exports.patch(object.metadata, { patch: { spec: { backoffLimit: -1 } } })), 'Invalid');
+    assert.equal(await kindOf(api.exports.patch({ namespace, name: 'absent' }, { patch: {} })), 'NotFound');
+    assert.equal(await api.exports.remove({ namespace, name: 'absent' }), false);
+    assert.equal(await api.exports.get({ namespace, name: 'absent' }), undefined);
+    const lease: Unsaved<LeaseObject> = {
+      metadata: {
+        namespace,
+        name,
+        ownerReferences: [{ apiVersion: 'disklift.dev/v1alpha1', kind: 'DiskExport', name, uid: object.metadata.uid }],
+      },
+      spec: { holderIdentity: 'me', leaseDurationSeconds: 30, renewTime: '2026-01-01T00:00:00.123456Z' },
+    };
+    const held = await api.leases.create(lease);
+    assert.equal(held.spec?.renewTime, '2026-01-01T00:00:00.123456Z');
+    assert.equal(await kindOf(api.leases.create(lease)), 'AlreadyExists');
+    await api.leases.replace({ ...held, spec: { ...held.spec, holderIdentity: 'other' } });
+    assert.equal(await kindOf(api.leases.replace(held)), 'Conflict');
+  });
+});
