@@ -17,8 +17,9 @@ COPY src ./src
 RUN node node_modules/typescript/bin/tsc -p tsconfig.build.json --declaration false
 RUN npm prune --omit=dev --omit=peer --ignore-scripts --no-audit --no-fund
 # koffi comes with its manual, with headers to compile it and with a binary for musl; distroless has glibc.
-# Packages bring their types, and maps of what they were made from; some bring files that everybody may write to.
-RUN rm -rf node_modules/.bin node_modules/koffi/doc node_modules/koffi/lib node_modules/koffi/vendor node_modules/@koromix/koffi-*/musl_* \
+# Packages bring their types, and maps of what they were made from; some bring tests, or files that everybody may write to.
+# The prebuilds are for another runtime than Node, on phones and desktops.
+RUN rm -rf node_modules/bare-*/prebuilds node_modules/bintrees/test node_modules/.bin node_modules/koffi/doc node_modules/koffi/lib node_modules/koffi/vendor node_modules/@koromix/koffi-*/musl_* \
   && node -e "const fs = require('fs'); \
        for (const file of fs.readdirSync('node_modules', { recursive: true }).map((name) => 'node_modules/' + name)) \
          if (/\.([cm]?ts|map|md|tsbuildinfo)$/.test(file) && fs.lstatSync(file).isFile()) fs.rmSync(file);" \
