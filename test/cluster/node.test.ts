@@ -1,55 +1,78 @@
-/** Real pods: disklift's own image on a real node, in a namespace that enforces Pod Security `restricted`. */
+/** Real pods of manifests/ on a real node, in a namespace that enforces Pod Security `restricted`: the page docs/kubernetes.md, lived through. */
 
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
+import { readManifests } from '../helpers/chart.ts';
 import { IMAGE_NAME } from '../helpers/container-image.ts';
+import type { Pod } from '../helpers/helm-pods.ts';
+import { createKubeVirtDisk } from '../helpers/kubevirt-disk.ts';
+import { attachLoopDevice, type LoopDevice } from '../helpers/loop-device.ts';
+import { assertImageOf } from '../helpers/qemu-img.ts';
+import { boundClaim } from './node/claims.ts';
+import { createNamespace, type Namespace } from './node/namespace.ts';
 import type { NodeCluster } from './node-cluster.ts';
 import { useNodeCluster } from './use-node-cluster.ts';
 
 const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
 
-/** What Pod Security `restricted` asks for. */
-const RESTRICTED = {
-  allowPrivilegeEscalation: false,
-  readOnlyRootFilesystem: true,
-  capabilities: { drop: ['ALL'] },
-};
+/** A pod of manifests/ with this checkout's image. */
+function podOf(name: string): Pod {
+  const [pod] = readManifests(`${name}.yaml`) as Pod[];
+  const [container] = pod?.spec.containers ?? [];
+  if (pod === undefined || container === undefined) return assert.fail(`${name} has a pod`);
+  container.image = IMAGE_NAME;
+  return pod;
+}
 
-describe('a real node', function () {
+describe('pods on a real node', function () {
   this.timeout(120_000);
   let cluster: NodeCluster;
+  let namespace: Namespace;
+  let disk: string;
+  let device: LoopDevice | undefined;
 
   before(async function () {
     cluster = await useNodeCluster(this);
-    await kubectl('create', 'namespace', 'vms');
-    await kubectl('label', 'namespace', 'vms', 'pod-security.kubernetes.io/enforce=restricted');
+    namespace = await createNamespace(cluster);
+    const volume = path.join(cluster.directory, 'fedora-root');
+    mkdirSync(volume);
+    disk = await createKubeVirtDisk(volume);
+    device = await attachLoopDevice(disk);
+    await namespace.apply([
+      ...boundClaim({ namespace: namespace.name, name: 'fedora-root', path: volume }),
+      ...boundClaim({ namespace: namespace.name, name: 'windows-root', path: device.path, mode: 'Block' }),
+    ]);
   });
 
-  async function kubectl(...args: string[]): Promise<string> {
-    const { code, stdout, stderr } = await cluster.kubectl(...args);
-    assert.equal(code, 0, `kubectl ${args.join(' ')}: ${stderr}`);
-    return stdout.toString();
-  }
+  after(async () => {
+    // The kubelet lets go of the device when its pod is gone.
+    if (namespace) await namespace.kubectl('delete', 'pods', '--all', '--timeout=60s');
+    await device?.[Symbol.asyncDispose]();
+  });
 
-  async function apply(name: string, object: object): Promise<void> {
-    const file = path.join(cluster.directory, `${name}.json`);
-    writeFileSync(file, JSON.stringify(object));
-    await kubectl('apply', '--filename', file);
-  }
-
-  it('runs a pod of the image, which tells its version', async () => {
-    await apply('version', {
-      apiVersion: 'v1',
-      kind: 'Pod',
-      metadata: { name: 'version', namespace: 'vms' },
-      spec: {
-        restartPolicy: 'Never',
-        securityContext: { runAsNonRoot: true, runAsUser: 107, runAsGroup: 107, seccompProfile: { type: 'RuntimeDefault' } },
-        containers: [{ name: 'disklift', image: IMAGE_NAME, args: ['--version'], securityContext: RESTRICTED }],
-      },
+  for (const [name, source] of [
+    ['stream-pod', '/disks/disk.img'],
+    ['stream-pod-block', '/dev/vmdisk'],
+  ] as const)
+    it(`${name}: kubectl exec streams a disk of KubeVirt's user, in the length that measure told before`, async () => {
+      await namespace.apply([podOf(name)]);
+      await namespace.kubectl('wait', '--for=condition=Ready', `pod/${name}`, '--timeout=60s');
+      assert.equal(await namespace.kubectl('exec', name, '--', 'disklift', '--version'), `${version}\n`);
+      const measured = await namespace.kubectl('exec', name, '--', 'disklift', 'measure', source, '--output', 'json');
+      const image = path.join(cluster.directory, `${name}.qcow2`);
+      const stdout = openSync(image, 'w');
+      const args = ['--namespace', namespace.name, 'exec', name, '--', 'disklift', 'stream', source];
+      const { code, stderr } = await cluster.run(path.join(cluster.binaries, 'kubectl'), args, { stdout }).finally(() => closeSync(stdout));
+      assert.equal(code, 0, stderr);
+      assert.equal(statSync(image).size, (JSON.parse(measured) as { imageSizeBytes: number }).imageSizeBytes);
+      await assertImageOf(image, disk);
     });
-    await kubectl('--namespace', 'vms', 'wait', 'pod/version', '--for=jsonpath={.status.phase}=Succeeded', '--timeout=60s');
-    assert.equal(await kubectl('--namespace', 'vms', 'logs', 'version'), `${version}\n`);
+
+  it('the claim cannot be written to from the pod', async () => {
+    const script = "require('fs').writeFileSync('/disks/new', '')";
+    const { code, stderr } = await namespace.attempt('exec', 'stream-pod', '--', '/nodejs/bin/node', '-e', script);
+    assert.notEqual(code, 0);
+    assert.match(stderr, /EROFS/);
   });
 });
