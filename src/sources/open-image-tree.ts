@@ -23,6 +23,8 @@ export interface ImageRoot extends ChosenFormat {
   volumePath: string;
   /** The image's path beneath it. */
   relativePath: string;
+  /** Awaited for each file when it is open, and before anything is read of it that says what it refers to. */
+  onOpen?(file: ImageFile): Promise<void>;
 }
 
 /** Files that stand behind one another. More are a mistake, or there to keep us busy. */
@@ -37,6 +39,7 @@ interface Tree {
   handles: FileHandle[];
   /** By device and inode. */
   known: Map<string, ImageFile>;
+  onOpen: ImageRoot['onOpen'];
 }
 
 /** Where one is: an image, and those that have led to it. */
@@ -60,8 +63,8 @@ interface Reference {
  * cannot be read, goes in a circle or more than 64 files deep, `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`
  */
 export async function openImageTree(root: ImageRoot): Promise<ImageTree> {
-  const { libc, volumePath, handle } = root;
-  const tree: Tree = { libc, volumePath, files: [], handles: [handle], known: new Map() };
+  const { libc, volumePath, handle, onOpen } = root;
+  const tree: Tree = { libc, volumePath, files: [], handles: [handle], known: new Map(), onOpen };
   const close = async () => {
     await Promise.all(tree.handles.splice(0).map((each) => each.close()));
   };
@@ -92,6 +95,7 @@ async function enter(tree: Tree, { handle, relativePath, format, isGuess, way }:
   const key = await keyOf(handle);
   tree.files.push(file);
   tree.known.set(key, file);
+  await tree.onOpen?.(file);
   return { file, relativePath, isGuess, way: [...way, key] };
 }
 

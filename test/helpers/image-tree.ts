@@ -12,6 +12,7 @@ export interface TreeToOpen {
   format: DiskFormat;
   isGuess?: boolean;
   libc?: Libc | undefined;
+  onOpen?: (file: ImageFile) => Promise<void>;
 }
 
 export async function openTree({ volumePath, relativePath, isGuess = false, ...options }: TreeToOpen): Promise<ImageTree> {

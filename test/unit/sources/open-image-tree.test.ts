@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import fs from 'node:fs/promises';
+import { DiskliftError } from '../../../src/common/errors.ts';
 import type { DiskFormat } from '../../../src/sources/image-tree.ts';
 import { createImage } from '../../helpers/create-image.ts';
 import { failsWith } from '../../helpers/failure.ts';
@@ -99,6 +100,22 @@ describe('an image with what it refers to', () => {
         await using reopened = await reopen();
         assert.equal((await reopened.stat()).ino, (await handle.stat()).ino);
       }
+    });
+
+    it('is told of file by file, each before it is looked into', async () => {
+      await createImage(temp('c.raw'), { format: 'raw', size: '4M' });
+      await createImage(temp('b.qcow2'), { format: 'qcow2', backing: { name: 'c.raw', format: 'raw' } });
+      await createImage(temp('a.qcow2'), { format: 'qcow2', backing: { name: 'b.qcow2', format: 'qcow2' } });
+      const root = { volumePath: temp(''), relativePath: 'a.qcow2', format: 'qcow2' } as const;
+      const told: string[] = [];
+      const tree = await openTree({ ...root, onOpen: async ({ name }) => void told.push(name) });
+      await tree[Symbol.asyncDispose]();
+      assert.deepEqual(told, [temp('a.qcow2'), temp('b.qcow2'), temp('c.raw')]);
+      writeFileSync(temp('b.qcow2'), 'not read');
+      const fail = async ({ name }: { name: string }) => {
+        if (name === temp('b.qcow2')) throw new DiskliftError('SourceInUse', 'in use');
+      };
+      await assert.rejects(openTree({ ...root, onOpen: fail }), failsWith('SourceInUse', /^in use$/));
     });
 
     describe('without the format of its backing file', () => {
