@@ -75,10 +75,17 @@ export interface DataObject extends KubeObject {
 
 /** Of core/v1. */
 export interface EventObject extends KubeObject {
+  involvedObject?: { apiVersion: string; kind: string } & Pick<ObjectMeta, 'name' | 'namespace' | 'uid' | 'resourceVersion'>;
   type?: string;
   reason?: string;
   message?: string;
   count?: number;
+  /** RFC 3339, as `lastTimestamp`. */
+  firstTimestamp?: string;
+  lastTimestamp?: string;
+  source?: { component: string; host: string };
+  reportingComponent?: string;
+  reportingInstance?: string;
 }
 
 export interface ObjectName {
