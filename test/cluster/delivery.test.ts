@@ -12,7 +12,7 @@ import { installCrd } from './install-crd.ts';
 import { requireBinaries } from './kubernetes-binaries.ts';
 
 /** Of operators that this API server does not have. */
-const FOREIGN = ['PodMonitor', 'VolumeSnapshot'];
+const FOREIGN = ['PodMonitor', 'PrometheusRule', 'VolumeSnapshot'];
 
 const VERBS = ['get', 'list', 'watch', 'create', 'update', 'patch', 'delete', 'deletecollection'];
 
@@ -70,7 +70,7 @@ describe('the manifests and the chart on an API server', function () {
   }
 
   const files = readdirSync(MANIFESTS, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.yaml'));
-  for (const name of files.filter((file) => !/^(crd|kustomization)/.test(file)))
+  for (const name of files.filter((file) => !/^(crd|kustomization|prometheus-rules)/.test(file)))
     it(`takes ${name} as it is`, () => apply(readManifests(name), '--dry-run=server'));
 
   const values: [title: string, values: object][] = [

@@ -28,6 +28,8 @@ export const EVERYTHING = {
   rbac: { secretNames: ['backup-keys'], configMapNames: ['backup-ca'] },
   networkPolicy: { enabled: true, metricsFrom: [{ namespaceSelector: {} }], egress: [{ to: [{ ipBlock: { cidr: '10.0.0.0/8' } }] }] },
   podMonitor: { enabled: true, labels: { release: 'prometheus' } },
+  prometheusRule: { enabled: true },
+  dashboard: { enabled: true },
   podLabels: { team: 'backup' },
   podAnnotations: { note: 'x' },
   nodeSelector: { zone: '1' },

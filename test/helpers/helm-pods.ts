@@ -51,15 +51,17 @@ const QEMU_USER = { runAsUser: 107, runAsGroup: 107 };
 
 export interface RestrictedOptions {
   mode?: 'KubeVirt' | 'OpenShift';
+  seLinuxLevel?: string;
   /** Whether it asks the API server; else it has no token. */
   token: boolean;
 }
 
 /** Asserts everything that Pod Security `restricted` asks for, and more: no token without need, no writable root, volumes read-only. */
-export function assertRestricted(spec: PodSpec, { mode = 'KubeVirt', token }: RestrictedOptions): void {
+export function assertRestricted(spec: PodSpec, { mode = 'KubeVirt', seLinuxLevel, token }: RestrictedOptions): void {
   assert.deepEqual(spec.securityContext, {
     runAsNonRoot: true,
     ...(mode === 'KubeVirt' ? QEMU_USER : {}),
+    ...(seLinuxLevel === undefined ? {} : { seLinuxOptions: { level: seLinuxLevel } }),
     seccompProfile: { type: 'RuntimeDefault' },
   });
   assert.equal(spec.automountServiceAccountToken, token);

@@ -258,6 +258,12 @@ describe('the chart', function () {
       for (const { spec } of deployments) assertRestricted(spec.template.spec, { mode: 'OpenShift', token: true });
     });
 
+    it('takes the level that SELinux has given to the disk', async () => {
+      const level = 's0:c12,c34';
+      const spec = podOf(await render({ ...MINIMAL, securityContext: { seLinuxLevel: level } }));
+      assertRestricted(spec, { seLinuxLevel: level, token: true });
+    });
+
     for (const [title, values, message] of REFUSED_VALUES) {
       it(`refuses ${title}`, async () => {
         const { code, stdout, stderr } = await template(values);

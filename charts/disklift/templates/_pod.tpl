@@ -16,6 +16,10 @@ securityContext:
   runAsUser: 107
   runAsGroup: 107
   {{- end }}
+  {{- with .root.Values.securityContext.seLinuxLevel }}
+  seLinuxOptions:
+    level: {{ . | quote }}
+  {{- end }}
   seccompProfile:
     type: RuntimeDefault
 containers:
@@ -46,6 +50,8 @@ containers:
         valueFrom:
           fieldRef:
             fieldPath: spec.nodeName
+      - name: DISKLIFT_CONTAINER_NAME
+        value: disklift
       {{- range $key, $value := .root.Values.config }}
       - name: DISKLIFT_{{ $key | snakecase | upper }}
         value: {{ include "disklift.settingValue" $value | quote }}
