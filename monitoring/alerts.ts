@@ -113,6 +113,13 @@ export function alertRules({ speedup = 1 }: RuleOptions): AlertRule[] {
       summary: 'Attempts to export by {{ $labels.destination }} fail again and again: {{ $labels.reason }}.',
       description: '{{ $value | printf "%.0f" }} attempts of the last half hour failed and were made again.',
     }),
+    rule('WatchStale', {
+      expr: `time() - ${metric('watch_last_success_timestamp_seconds')} > ${seconds(5 * MINUTE)}`,
+      for: of(2 * MINUTE),
+      severity: 'critical',
+      summary: 'A sidecar does not know which exports are asked for.',
+      description: '{{ $labels.instance }} sees no new requests, and no cancelled ones.',
+    }),
     rule('TargetDown', {
       expr: 'up{job=~".*disklift.*"} == 0',
       for: of(5 * MINUTE),

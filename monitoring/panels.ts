@@ -123,10 +123,18 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
     panels: [
       {
         kind: 'timeseries',
+        title: 'Read per second by export',
+        description: 'Bytes that are read from the disks: by the scan, to be sent, and to be verified.',
+        unit: 'binBps',
+        width: 6,
+        targets: [{ expr: `${BY_EXPORT} (${rate('source_read_bytes_total')})`, legend: EXPORT }],
+      },
+      {
+        kind: 'timeseries',
         title: 'Sent per second by export',
         description: 'Bytes of images that are sent, in all attempts.',
         unit: 'binBps',
-        width: 8,
+        width: 6,
         targets: [{ expr: `${BY_EXPORT} (${rate('sent_bytes_total')})`, legend: EXPORT }],
       },
       {
@@ -134,7 +142,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
         title: 'Progress',
         description: 'Share of the image that the current attempt has sent.',
         unit: 'percentunit',
-        width: 8,
+        width: 6,
         max: 1,
         targets: [{ expr: `max by (export_namespace, export, disk) (${chosen('export_progress_ratio')})`, legend: `${EXPORT} {{disk}}` }],
       },
@@ -143,7 +151,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
         title: 'Since last progress',
         description: 'Time since bytes of a disk were last scanned or sent, while it is scanned or sent. It grows where one hangs.',
         unit: 's',
-        width: 8,
+        width: 6,
         none: 'nothing is under way',
         targets: [
           {
@@ -198,7 +206,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
         title: 'Failed exports',
         description: 'Exports that have failed in the time shown, when, and the reason that their condition Succeeded has.',
         unit: 'locale',
-        width: 16,
+        width: 10,
         none: 'none has failed',
         targets: [
           {
@@ -213,7 +221,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
         title: 'Retries by reason',
         description: 'Attempts that failed and were made again, in the interval of each bar.',
         unit: 'short',
-        width: 8,
+        width: 7,
         none: 'no retries',
         targets: [
           {
@@ -221,6 +229,14 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
             legend: '{{destination}} {{reason}}',
           },
         ],
+      },
+      {
+        kind: 'timeseries',
+        title: 'Age of what is known of requests',
+        description: 'Time since a sidecar last knew which requests there are. New ones are not seen while it grows.',
+        unit: 's',
+        width: 7,
+        targets: [{ expr: `time() - max by (instance) (${chosen('watch_last_success_timestamp_seconds')})`, legend: '{{instance}}' }],
       },
     ],
   },

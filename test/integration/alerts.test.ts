@@ -132,6 +132,36 @@ const SCENES: Record<string, Scene[]> = {
       at: { '30m': 'silent', '50m': 'silent' },
     },
   ],
+  WatchStale: [
+    {
+      title: 'requests were not looked at for more than five minutes',
+      series: { [`disklift_watch_last_success_timestamp_seconds{${SIDECAR}}`]: '0+60x5 300x20' },
+      at: {
+        '12m': 'silent',
+        '13m': {
+          labels: SIDECAR,
+          summary: 'A sidecar does not know which exports are asked for.',
+          description: '10.0.0.7:9474 sees no new requests, and no cancelled ones.',
+        },
+      },
+    },
+    {
+      title: 'requests were never looked at',
+      series: { [`disklift_watch_last_success_timestamp_seconds{${SIDECAR}}`]: '_x10 0x20' },
+      at: {
+        '12m': {
+          labels: SIDECAR,
+          summary: 'A sidecar does not know which exports are asked for.',
+          description: '10.0.0.7:9474 sees no new requests, and no cancelled ones.',
+        },
+      },
+    },
+    {
+      title: 'requests are looked at now and then',
+      series: { [`disklift_watch_last_success_timestamp_seconds{${SIDECAR}}`]: '0x3 240x3 480x3 720x3 960x3' },
+      at: { '7m': 'silent', '15m': 'silent' },
+    },
+  ],
   TargetDown: [
     {
       title: 'a sidecar gives no metrics for five minutes',
