@@ -34,11 +34,17 @@ export interface ExportMetricsOptions {
   signal: AbortSignal;
 }
 
+/** Gauges of prom-client that are named as if they were counters. Each is the sum of another metric. */
+const MISNAMED = ['handles', 'requests', 'resources'].map((what) => `nodejs_active_${what}_total`);
+
 export function createExportMetrics(options: ExportMetricsOptions): ExportMetrics {
   const { version, clock, ofProcess = false } = options;
   const { registry, metrics } = createRegistry();
   metrics.buildInfo.set({ version }, 1);
-  if (ofProcess) collectDefaultMetrics({ register: registry });
+  if (ofProcess) {
+    collectDefaultMetrics({ register: registry });
+    for (const name of MISNAMED) registry.removeSingleMetric(name);
+  }
   const running = new Set<DiskSeries>();
   const ended = createRetention(options);
 

@@ -55,3 +55,11 @@ export function readDashboard(): Dashboard {
 export function panelsOf({ panels }: Dashboard): DashboardPanel[] {
   return panels.filter(({ type }) => type !== 'row');
 }
+
+/** What Grafana asks when all is chosen and the time shown is that long. */
+export function expand(expr: string, rangeSeconds: number, rateIntervalSeconds = rangeSeconds): string {
+  return expr
+    .replaceAll('$__range', `${rangeSeconds}s`)
+    .replaceAll('$__rate_interval', `${rateIntervalSeconds}s`)
+    .replaceAll(/\$(job|instance|namespace|export)\b/g, '.+');
+}

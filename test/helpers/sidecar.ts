@@ -27,6 +27,8 @@ export interface SidecarOptions {
 
 export interface Sidecar extends AsyncDisposable {
   process: ChildProcess;
+  /** Of its pages, on loopback. */
+  port: number;
   /** Everything it has said so far. */
   output(): string;
   /** What its log has said, line by line. */
@@ -93,15 +95,16 @@ export async function startSidecar({ requests, volumes, flags = [], env = {} }: 
     return code ?? (endedBy as NodeJS.Signals);
   }
 
-  let port: unknown;
+  let port: number | undefined;
   for (let waitedMs = 0; port === undefined; waitedMs += POLL_MS) {
     if (child.exitCode !== null || waitedMs > LONGEST_WAIT_MS) assert.fail(`the sidecar does not run: ${text}`);
     await sleep(POLL_MS);
-    port = log().find(({ msg }) => msg === 'sidecar runs')?.port;
+    port = log().find(({ msg }) => msg === 'sidecar runs')?.port as number | undefined;
   }
   const get = (place: string) => fetch(`http://127.0.0.1:${port}${place}`);
   return {
     process: child,
+    port,
     output: () => text,
     log,
     get,

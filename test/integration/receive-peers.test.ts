@@ -5,10 +5,11 @@ import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import net, { type AddressInfo } from 'node:net';
+import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DiskliftError } from '../../src/common/errors.ts';
+import { freePort } from '../helpers/free-port.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';
 import { type ReceiverProcess, startReceiver } from '../helpers/receiver-process.ts';
 import { runCommand } from '../helpers/run-command.ts';
@@ -34,15 +35,6 @@ describe('receive and send over TCP', () => {
       () => assert.fail('it was sent'),
       (error: unknown) => (error instanceof DiskliftError ? error : Promise.reject(error)),
     );
-
-  async function freePort(): Promise<number> {
-    const server = net.createServer().listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const { port } = server.address() as AddressInfo;
-    server.close();
-    await once(server, 'close');
-    return port;
-  }
 
   /** Sends as soon as somebody listens. */
   async function sendWhenListening(port: number, options: Partial<Parameters<typeof sendTcp>[1]>) {

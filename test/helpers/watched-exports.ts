@@ -1,0 +1,125 @@
+/** A sidecar and the Prometheus that watches it, while four exports of one disk go four ways. */
+
+import { mkdir } from 'node:fs/promises';
+import type http from 'node:http';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ruleFile } from '../../monitoring/rule-file.ts';
+import type { DiskStatus } from '../../src/requests/disk-export.ts';
+import { freePort } from './free-port.ts';
+import { startHttpSink } from './http-sink.ts';
+import { diskExport } from './manifest.ts';
+import { type Prometheus, startPrometheus } from './prometheus.ts';
+import { apply, type Sidecar, startSidecar, statusOf, waitForStatus } from './sidecar.ts';
+import { createDisk } from './sparse-disk.ts';
+
+const MIB = 1024 * 1024;
+
+/** The disk, in clusters of 64 KiB. */
+export const CLUSTERS = { total: 1024, data: 640, zero: 64, hole: 320 };
+
+/** It is not asked whether a scrape is due: they come this often. */
+const SCRAPE_INTERVAL_MS = 500;
+
+/** Minutes of the rules are seconds. */
+export const SPEEDUP = 60;
+
+export const NAMES = ['steady', 'retried', 'failed', 'stalled'] as const;
+
+export interface WatchedExports extends AsyncDisposable {
+  sidecar: Sidecar;
+  prometheus: Prometheus;
+  /** What the metrics have as `instance`. */
+  instance: string;
+  /** Of a sidecar that is not there. */
+  goneInstance: string;
+  startMs: number;
+  statusOf(name: (typeof NAMES)[number]): { disk: DiskStatus; completionTime?: string | undefined };
+}
+
+/** Answers as the first word of the path says. @param bytesPerSecond of what is taken steadily */
+function answer(bytesPerSecond: number): (request: http.IncomingMessage, response: http.ServerResponse) => void {
+  async function take(request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
+    const startMs = performance.now();
+    let takenBytes = 0;
+    for await (const chunk of request) {
+      takenBytes += (chunk as Buffer).length;
+      const aheadMs = (takenBytes / bytesPerSecond) * 1000 - (performance.now() - startMs);
+      if (request.url !== '/retried' && aheadMs > 10) await sleep(aheadMs);
+    }
+    response.writeHead(201).end();
+  }
+  return (request, response) => {
+    // Its connection is cut at the end.
+    if (request.url !== '/stalled') take(request, response).catch(() => {});
+  };
+}
+
+/** @param directory takes everything, and is left to the caller @returns when all exports but the one that stands still have ended */
+export async function startWatchedExports(directory: string, bytesPerSecond: number): Promise<WatchedExports> {
+  const stack = new AsyncDisposableStack();
+  try {
+    await mkdir(path.join(directory, 'volume'));
+    await createDisk(path.join(directory, 'volume', 'disk.img'), 64 * MIB, [
+      { offsetBytes: MIB, lengthBytes: 40 * MIB, content: 'random' },
+      { offsetBytes: 48 * MIB, lengthBytes: 4 * MIB, content: 'zeros' },
+    ]);
+    let refusals = 0;
+    const sink = stack.use(
+      await startHttpSink({
+        onExpect(request, response) {
+          if (request.url === '/failed') return response.writeHead(413).end('too large');
+          if (request.url === '/retried' && refusals++ === 0) return response.writeHead(503).end('come again');
+          response.writeContinue();
+          answer(bytesPerSecond)(request, response);
+        },
+      }),
+    );
+    const requests = path.join(directory, 'requests');
+    const volumes = [`claim=${path.join(directory, 'volume')}`];
+    const sidecar = stack.use(await startSidecar({ requests, volumes, flags: ['--max-concurrent-exports', '4'] }));
+    const [instance, goneInstance] = [`127.0.0.1:${sidecar.port}`, `127.0.0.1:${await freePort()}`];
+    const startMs = Date.now();
+    const prometheus = stack.use(
+      await startPrometheus({
+        directory: path.join(directory, 'prometheus'),
+        jobs: { 'vms/disklift': [instance, goneInstance] },
+        scrapeIntervalMs: SCRAPE_INTERVAL_MS,
+        rules: ruleFile({ speedup: SPEEDUP }),
+      }),
+    );
+    // Counters that begin at 0 have to be seen there.
+    await until(async () => (await prometheus.query('disklift_exports_active')).length === 1);
+    await sleep(2 * SCRAPE_INTERVAL_MS);
+    for (const name of NAMES) await apply(requests, diskExport(name, { http: { url: `${sink.url}/${name}` } }));
+    for (const name of NAMES) if (name !== 'stalled') await waitForStatus(requests, name);
+    await until(async () => (await prometheus.query('sum(disklift_exports_total)'))[0]?.value === NAMES.length - 1);
+    const owned = stack.move();
+    return {
+      sidecar,
+      prometheus,
+      instance,
+      goneInstance,
+      startMs,
+      statusOf(name) {
+        const { disks, completionTime } = statusOf(requests, name) ?? {};
+        return { disk: disks?.[0] as DiskStatus, completionTime };
+      },
+      [Symbol.asyncDispose]: () => owned.disposeAsync(),
+    };
+  } catch (error) {
+    await stack.disposeAsync();
+    throw error;
+  }
+}
+
+const LONGEST_WAIT_MS = 30_000;
+
+/** Waits until something is so that nobody tells of. */
+export async function until(isSo: () => Promise<boolean>): Promise<void> {
+  const endMs = performance.now() + LONGEST_WAIT_MS;
+  while (!(await isSo())) {
+    if (performance.now() > endMs) throw new Error(`still not so: ${isSo}`);
+    await sleep(100);
+  }
+}

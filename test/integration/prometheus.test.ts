@@ -1,0 +1,230 @@
+/**
+ * The real Prometheus scrapes a sidecar during real exports. Every query of the dashboard is asked and has to give the numbers
+ * that the exports had, and the alerts have to fire in the server, by rules whose minutes are seconds.
+ */
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { alertRules, recordingRules } from '../../monitoring/alerts.ts';
+import { expand, panelsOf, readDashboard } from '../helpers/dashboard.ts';
+import type { Sample } from '../helpers/prometheus.ts';
+import { runShell } from '../helpers/run-command.ts';
+import { CLUSTERS, NAMES, SPEEDUP, startWatchedExports, until, type WatchedExports } from '../helpers/watched-exports.ts';
+
+const MIB = 1024 * 1024;
+const CLUSTER_BYTES = 65_536;
+const SKIPPED = CLUSTERS.hole + CLUSTERS.zero;
+
+type Name = (typeof NAMES)[number];
+
+/** Values by the labels that are named. */
+function by(samples: readonly Sample[], ...names: string[]): Record<string, number> {
+  return Object.fromEntries(samples.map(({ labels, value }) => [names.map((name) => labels[name]).join('/'), value]));
+}
+
+const withoutZeros = (values: Record<string, number>) => Object.fromEntries(Object.entries(values).filter(([, value]) => value !== 0));
+
+const ofEach = (of: (name: Name) => number) => Object.fromEntries(NAMES.map((name) => [`vms/${name}`, of(name)]));
+
+describe('Prometheus', function () {
+  this.timeout(90_000);
+  let directory: string;
+  let exports: WatchedExports;
+  let rangeSeconds: number;
+
+  before(async () => {
+    directory = mkdtempSync(path.join(os.tmpdir(), 'disklift-test-'));
+    exports = await startWatchedExports(directory, 8 * MIB);
+    rangeSeconds = Math.ceil((Date.now() - exports.startMs) / 1000) + 20;
+  });
+  after(async () => {
+    await exports?.[Symbol.asyncDispose]();
+    rmSync(directory, { recursive: true });
+  });
+
+  const clustersOf = (name: Name) => exports.statusOf(name).disk.clusters ?? assert.fail(name);
+  const imageClusters = () => (exports.statusOf('steady').disk.imageBytes as number) / CLUSTER_BYTES;
+
+  /** A rate over the whole time, against what the counters have grown by from the first time they were seen. */
+  async function assertGrowth(samples: Sample[], counter: string, label?: 'export'): Promise<void> {
+    const window = `[${rangeSeconds}s]`;
+    const grown = await exports.prometheus.query(
+      `sum by (${label ?? ''}) (max_over_time(${counter}${window}) - min_over_time(${counter}${window}))`,
+    );
+    const expected = by(grown, ...(label === undefined ? [] : [label]));
+    const actual = by(samples, ...(label === undefined ? [] : [label]));
+    assert.deepEqual(Object.keys(actual).sort(), Object.keys(expected).sort());
+    for (const [key, perSecond] of Object.entries(actual)) {
+      const [seen, was] = [perSecond * rangeSeconds, expected[key] as number];
+      // What rate() adds at both ends is at most a scrape's worth.
+      assert.ok(seen >= was * 0.99 && seen <= was * 1.2, `${counter} ${key}: ${seen} is not ${was}`);
+    }
+  }
+
+  /** By the title of a panel: what each of its queries has to give, in order. */
+  const EXPECTED: Record<string, ((samples: Sample[]) => void | Promise<void>)[]> = {
+    Running: [(samples) => assert.deepEqual(by(samples), { '': 1 })],
+    Ended: [(samples) => assert.deepEqual(by(samples, 'result'), { Succeeded: 2, Failed: 1, Cancelled: 0 })],
+    'Sent per second': [(samples) => assertGrowth(samples, 'disklift_sent_bytes_total')],
+    'Saved by sparseness': [(samples) => assert.deepEqual(by(samples), { '': SKIPPED / CLUSTERS.total })],
+    Sidecars: [(samples) => assert.deepEqual(by(samples, 'version'), { [packageVersion()]: 1 })],
+    'Running by sidecar': [(samples) => assert.deepEqual(by(samples, 'instance'), { [exports.instance]: 1 })],
+    'Ended by destination and result': [
+      (samples) => assert.deepEqual(withoutZeros(by(samples, 'destination', 'result')), { 'HTTP/Succeeded': 2, 'HTTP/Failed': 1 }),
+    ],
+    Duration: [
+      (samples) => {
+        const counts = samples.map(({ labels, value }) => [Number(labels.le?.replace('+Inf', 'Infinity')), Math.round(value)] as const);
+        counts.sort(([a], [b]) => a - b);
+        // The steady one takes five seconds.
+        for (const [bound, count] of counts) assert.ok(bound <= 1 ? count <= 2 : bound < 60 || count === 3, `${bound} s: ${count}`);
+        assert.equal(counts.at(-1)?.[1], 3);
+      },
+    ],
+    'Read per second by export': [(samples) => assertGrowth(samples, 'disklift_source_read_bytes_total', 'export')],
+    'Sent per second by export': [
+      async (samples) => {
+        await assertGrowth(samples, 'disklift_sent_bytes_total', 'export');
+        // Not all of it, because the first scrape finds something there already.
+        const { steady = 0 } = by(samples, 'export');
+        assert.ok(steady * rangeSeconds > 20 * MIB, `${steady}`);
+      },
+    ],
+    Progress: [
+      (samples) => {
+        const { sentBytes = 0, imageBytes = 0 } = exports.statusOf('stalled').disk;
+        assert.deepEqual(by(samples, 'export_namespace', 'export', 'disk'), {
+          'vms/steady/disk.img': 1,
+          'vms/retried/disk.img': 1,
+          'vms/failed/disk.img': 0,
+          'vms/stalled/disk.img': sentBytes / imageBytes,
+        });
+        assert.ok(sentBytes > 0 && sentBytes < imageBytes);
+      },
+    ],
+    'Since last progress': [
+      (samples) => {
+        const values = by(samples, 'export_namespace', 'export', 'disk');
+        assert.deepEqual(Object.keys(values), ['vms/stalled/disk.img']);
+        assert.ok((values['vms/stalled/disk.img'] as number) > 2 && (values['vms/stalled/disk.img'] as number) < rangeSeconds);
+      },
+    ],
+    'Clusters by export': [
+      (samples) =>
+        assert.deepEqual(
+          by(samples, 'export_namespace', 'export'),
+          ofEach((name) => clustersOf(name).scanned as number),
+        ),
+      (samples) =>
+        assert.deepEqual(
+          by(samples, 'export_namespace', 'export'),
+          ofEach(() => CLUSTERS.hole),
+        ),
+      (samples) =>
+        assert.deepEqual(
+          by(samples, 'export_namespace', 'export'),
+          ofEach(() => CLUSTERS.zero),
+        ),
+      (samples) =>
+        assert.deepEqual(
+          by(samples, 'export_namespace', 'export'),
+          ofEach((name) => clustersOf(name).written as number),
+        ),
+      (samples) => {
+        const metadata = by(samples, 'export');
+        const expected = imageClusters() - CLUSTERS.data;
+        assert.deepEqual([metadata.steady, metadata.retried, metadata.failed], [expected, expected, 0]);
+      },
+      (samples) =>
+        assert.deepEqual(
+          by(samples, 'export_namespace', 'export'),
+          ofEach(() => SKIPPED / CLUSTERS.total),
+        ),
+    ],
+    'Clusters per second': [
+      (samples) => assertGrowth(samples, 'disklift_scanned_clusters_total'),
+      (samples) => assertGrowth(samples, 'disklift_written_clusters_total{kind="data"}'),
+    ],
+    'Failed exports': [
+      (samples) => {
+        const values = by(samples, 'export_namespace', 'export', 'destination', 'reason');
+        assert.deepEqual(Object.keys(values), ['vms/failed/HTTP/DestinationRejected']);
+        const endMs = Date.parse(exports.statusOf('failed').completionTime ?? '');
+        assert.ok(Math.abs((values['vms/failed/HTTP/DestinationRejected'] as number) - endMs) < 2000);
+      },
+    ],
+    'Retries by reason': [
+      (samples) => assert.deepEqual(withoutZeros(by(samples, 'destination', 'reason')), { 'HTTP/DestinationRejected': 1 }),
+    ],
+    'Age of what is known of requests': [
+      (samples) => {
+        const { [exports.instance]: ageSeconds = Number.NaN, ...others } = by(samples, 'instance');
+        assert.ok(ageSeconds >= 0 && ageSeconds < 10, `${ageSeconds}`);
+        assert.deepEqual(others, {});
+      },
+    ],
+  };
+
+  describe('gives what the dashboard shows', () => {
+    const panels = panelsOf(readDashboard());
+
+    it('in every panel', () => {
+      assert.deepEqual(Object.keys(EXPECTED).sort(), panels.map(({ title }) => title).sort());
+      for (const { title, targets } of panels) assert.equal(EXPECTED[title]?.length, targets?.length, title);
+    });
+
+    for (const { title, targets = [] } of panels)
+      for (const [index, { expr, refId }] of targets.entries())
+        it(`${title}${targets.length > 1 ? ` (${refId})` : ''}`, async () => {
+          await EXPECTED[title]?.[index]?.(await exports.prometheus.query(expand(expr, rangeSeconds)));
+        });
+
+    it('where scanned is skipped and written data together', () => {
+      const { total, scanned, skipped, written } = clustersOf('steady');
+      assert.deepEqual([total, scanned, skipped, written], [CLUSTERS.total, CLUSTERS.total, SKIPPED, CLUSTERS.data]);
+      assert.equal(scanned, (skipped ?? 0) + (written ?? 0));
+    });
+  });
+
+  it('fires the alerts of what has failed, stands still and is not there, and no other', async () => {
+    const expected = [
+      ['DiskliftExportFailed', `vms/failed`],
+      ['DiskliftExportStalled', `vms/stalled`],
+      ['DiskliftTargetDown', exports.goneInstance],
+    ];
+    const firing = async () =>
+      (await exports.prometheus.alerts())
+        .filter(({ state }) => state === 'firing')
+        .map(({ labels }) => [
+          labels.alertname,
+          labels.export === undefined ? labels.instance : `${labels.export_namespace}/${labels.export}`,
+        ])
+        .sort();
+    await until(async () => (await firing()).length >= expected.length);
+    assert.deepEqual(await firing(), expected);
+    const failed = (await exports.prometheus.alerts()).find(({ labels }) => labels.export === 'failed');
+    assert.equal(failed?.annotations.summary, 'The export vms/failed has failed: DestinationRejected.');
+  });
+
+  it('can evaluate every rule', async () => {
+    const rules = await exports.prometheus.rules();
+    for (const { name, health, lastError = '' } of rules) assert.deepEqual([health, lastError], ['ok', ''], name);
+    const expected = [...recordingRules({}).map(({ record }) => record), ...alertRules({}).map(({ alert }) => alert)];
+    assert.deepEqual(rules.map(({ name }) => name).sort(), expected.sort());
+    for (const { expr } of alertRules({ speedup: SPEEDUP })) await exports.prometheus.query(expr);
+  });
+
+  it('has nothing to say about the metrics (promtool check metrics)', async () => {
+    const file = path.join(directory, 'metrics');
+    await writeFile(file, await (await exports.sidecar.get('/metrics')).text());
+    const { code, stdout, stderr } = await runShell(`promtool check metrics < '${file}'`);
+    assert.deepEqual([code, `${stdout}${stderr}`], [0, '']);
+  });
+});
+
+function packageVersion(): string {
+  return (JSON.parse(readFileSync(path.join(import.meta.dirname, '..', '..', 'package.json'), 'utf8')) as { version: string }).version;
+}
