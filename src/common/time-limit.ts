@@ -18,3 +18,28 @@ export function startTimeLimit(clock: Clock, limitMs: number, expired: DiskliftE
   );
   return { signal: late.signal, stop: () => stopped.abort(new DiskliftError('Cancelled', 'in time')) };
 }
+
+export interface LaterLimit {
+  clock: Clock;
+  limitMs: number;
+  expired: DiskliftError;
+}
+
+/** The same, from the moment on when `begin` is aborted. */
+export function startTimeLimitAfter(begin: AbortSignal, { clock, limitMs, expired }: LaterLimit): TimeLimit {
+  const late = new AbortController();
+  let limit: TimeLimit | undefined;
+  const onBegin = () => {
+    limit = startTimeLimit(clock, limitMs, expired);
+    limit.signal.addEventListener('abort', () => late.abort(expired), { once: true });
+  };
+  if (begin.aborted) onBegin();
+  else begin.addEventListener('abort', onBegin, { once: true });
+  return {
+    signal: late.signal,
+    stop() {
+      begin.removeEventListener('abort', onBegin);
+      limit?.stop();
+    },
+  };
+}
