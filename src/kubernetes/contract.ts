@@ -53,11 +53,18 @@ export interface ContainerSpec {
 
 interface ContainerState {
   name: string;
-  state?: { terminated?: object };
+  state?: { terminated?: { exitCode: number } };
 }
 
 export interface PodObject extends KubeObject {
-  spec: { volumes?: VolumeUse[]; containers: ContainerSpec[]; initContainers?: ContainerSpec[]; ephemeralContainers?: ContainerSpec[] };
+  spec: {
+    /** Of its containers: Always, OnFailure, Never. */
+    restartPolicy?: string;
+    volumes?: VolumeUse[];
+    containers: ContainerSpec[];
+    initContainers?: ContainerSpec[];
+    ephemeralContainers?: ContainerSpec[];
+  };
   status?: {
     /** Succeeded and Failed: all containers have ended for good. */
     phase?: string;

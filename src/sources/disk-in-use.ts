@@ -18,16 +18,26 @@ export interface OpenedFile {
   libc: Libc | undefined;
   inode: bigint;
   isBlockDevice: boolean;
+  writers?: WritersKnown | undefined;
+}
+
+/** What is known of writers otherwise than by locks. */
+export interface WritersKnown {
+  /** Nobody else can write to it: then a disk without locks is free. */
+  isFree: boolean;
+  /** Why that is not known, for people. */
+  why?: string;
 }
 
 /** @throws DiskliftError `SourceInUse`, retryable when it is to be waited for; `InUseUnknown`; `SourceReadError` */
 export async function guardAgainstWriters(file: OpenedFile, inUse: InUse): Promise<void> {
   if (inUse === 'allow') return;
   const unknown = await lockOrWhyNot(file, inUse);
-  if (unknown === undefined || inUse === 'auto') return;
+  if (unknown === undefined || inUse === 'auto' || file.writers?.isFree) return;
+  const reasons = [unknown, file.writers?.why].filter((why) => why !== undefined).join(', and ');
   throw new DiskliftError(
     'InUseUnknown',
-    `${file.name}: ${unknown}, so nobody can tell whether it is in use; stop its VM, then read it with inUse Allow (--in-use allow)`,
+    `${file.name}: ${reasons}, so nobody can tell whether it is in use; stop its VM, then read it with inUse Allow (--in-use allow)`,
   );
 }
 

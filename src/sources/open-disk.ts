@@ -7,7 +7,7 @@ import type { Semaphore } from '../common/semaphore.ts';
 import type { Libc } from '../native/libc.ts';
 import { openBlockDevice } from './block-device.ts';
 import type { DiskSource } from './contract.ts';
-import { guardAgainstWriters, type InUse } from './disk-in-use.ts';
+import { guardAgainstWriters, type InUse, type WritersKnown } from './disk-in-use.ts';
 import { kindOf } from './file-kind.ts';
 import { type OpenErrorWords, openError } from './open-error.ts';
 import { openRawFile } from './raw-file.ts';
@@ -17,6 +17,7 @@ export interface OpenDiskOptions {
   readLimit: Semaphore;
   /** What is done about a disk that another process writes to; 'allow' when left out. */
   inUse?: InUse | undefined;
+  writers?: WritersKnown | undefined;
   /** Takes one line about what is worth knowing but stops nothing. */
   warn(message: string): void;
 }
@@ -59,12 +60,12 @@ export interface NamedHandle {
 
 /** @param handle the source owns it from now on; where there is none, it is closed. @throws as {@link openDisk} */
 export async function openHandle(handle: FileHandle, { name, reopen }: NamedHandle, options: OpenDiskOptions): Promise<DiskSource> {
-  const { libc, readLimit, inUse = 'allow', warn } = options;
+  const { libc, readLimit, inUse = 'allow', writers, warn } = options;
   try {
     const stat = await handle.stat({ bigint: true });
     requireDisk(name, stat);
     const isBlockDevice = stat.isBlockDevice();
-    await guardAgainstWriters({ fd: handle.fd, name, libc, inode: stat.ino, isBlockDevice }, inUse);
+    await guardAgainstWriters({ fd: handle.fd, name, libc, inode: stat.ino, isBlockDevice, writers }, inUse);
     const disk = { handle, name, libc, readLimit };
     if (!isBlockDevice) return openRawFile({ ...disk, reopen }, safeSize(name, stat.size));
     if (libc === undefined) warn(`${name}: koffi is not available, so pages of the device that this node has cached are read as they are`);
