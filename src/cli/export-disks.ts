@@ -46,6 +46,8 @@ export async function exportDisks(flags: ExportFlags, context: CommandContext): 
       plan: () => composePlan(request, environment),
       watchers: [{ observer: progressObserver(progress, context.warn), end: () => {} }],
       // Nobody else could have it, and nobody else will go on with it.
+      lost: new AbortController().signal,
+      stopping: context.signal,
       confirm: async () => {},
       writeStatus: async () => {},
       setCleanupPending: async () => {},

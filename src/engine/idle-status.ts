@@ -45,3 +45,8 @@ export function invalidStatusOf(
     conditions = setCondition(conditions, { type, status: state, ...invalid }, { nowMs });
   return { phase: 'Failed', message, conditions, completionTime: timestamp(nowMs) };
 }
+
+/** Whether a request was edited after its last status, which changes nothing of what became of it. */
+export function isEdited({ metadata: { generation }, status }: DiskExport): boolean {
+  return generation !== undefined && status !== undefined && status.observedGeneration !== generation;
+}

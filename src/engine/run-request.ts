@@ -2,7 +2,7 @@
 
 import { throwIfAborted } from '../common/abortable.ts';
 import { DiskliftError } from '../common/errors.ts';
-import { startTimeLimit } from '../common/time-limit.ts';
+import { startTimeLimit, startTimeLimitAfter } from '../common/time-limit.ts';
 import type { RequestEvent } from '../requests/contract.ts';
 import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
 import { timestamp } from '../requests/timestamp.ts';
@@ -17,10 +17,13 @@ import { createStatusWriter } from './status-writer.ts';
 export interface RequestRun extends Pick<EngineContext, 'signal' | 'clock' | 'random' | 'warn'> {
   /** With the status that somebody else may have left. */
   request: DiskExport;
-  executor?: DiskExportStatus['executor'];
+  executor?: DiskExportStatus['executor'] | undefined;
   /** Finds the disks and what is needed to send them. @throws DiskliftError when that cannot be */
   plan(): Promise<ExportPlan>;
   watchers: readonly ExportWatcher[];
+  /** Aborted when the claim is lost, and when the process is to end: then the last word has little time, or none. */
+  lost: AbortSignal;
+  stopping: AbortSignal;
   /** @throws DiskliftError `ExecutorLost` */
   confirm(): Promise<void>;
   writeStatus(status: DiskExportStatus): Promise<void>;
@@ -62,6 +65,8 @@ export async function runRequest(run: RequestRun): Promise<DiskExportStatus> {
   async function runPlanned(): Promise<Ended> {
     try {
       await writer.flush(signal);
+      // Somebody else's, who could not stay to drop it.
+      if (hasLeftovers(request)) await run.setCleanupPending(true);
       const plan = await run.plan();
       const states = plan.disks.map((disk) => restoreDiskState(newDiskState(disk), request.status));
       disks = states;
@@ -114,15 +119,19 @@ function endOf({ code }: DiskliftError): ExportEnd {
 }
 
 /** Also when the export itself was cancelled: people wait for this one. */
-async function lastWord({ clock, warn }: RequestRun, flush: (signal: AbortSignal) => Promise<void>, limitMs: number): Promise<void> {
-  const limit = startTimeLimit(clock, limitMs, new DiskliftError('ExecutorLost', 'the last status could not be written'));
+async function lastWord(run: RequestRun, flush: (signal: AbortSignal) => Promise<void>, limitMs: number): Promise<void> {
+  const { clock, warn, lost, stopping } = run;
+  const expired = new DiskliftError('ExecutorLost', 'the last status could not be written');
+  const limit = startTimeLimit(clock, limitMs, expired);
+  const farewell = startTimeLimitAfter(stopping, { clock, limitMs: FAREWELL_MS, expired });
   try {
-    await flush(limit.signal);
+    await flush(AbortSignal.any([limit.signal, farewell.signal, lost]));
   } catch (error) {
     if (!(error instanceof DiskliftError)) throw error;
     warn(error.message);
   } finally {
     limit.stop();
+    farewell.stop();
   }
 }
 

@@ -3,11 +3,13 @@
 import { type Backoff, backoffDelayMs } from '../common/backoff.ts';
 import { type Budget, createBudget } from '../common/budget.ts';
 import { DiskliftError } from '../common/errors.ts';
+import { statusOfGeneration } from '../requests/conditions.ts';
 import type { Claim, RequestStore } from '../requests/contract.ts';
 import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
 import { abandonLeftovers, hasLeftovers, withoutUploads } from './abandon-leftovers.ts';
 import type { EngineContext } from './context.ts';
-import { invalidStatusOf, waitingStatusOf } from './idle-status.ts';
+import { invalidStatusOf, isEdited, waitingStatusOf } from './idle-status.ts';
+import { createKeyedTimers, type KeyedTimers } from './keyed-timers.ts';
 import type { ExportWatcher } from './observer.ts';
 import type { ExportPlan } from './run-export.ts';
 import { runRequest } from './run-request.ts';
@@ -18,9 +20,13 @@ export interface ServeOptions extends Pick<EngineContext, 'signal' | 'clock' | '
   refusal(request: DiskExport): string | undefined;
   /** @throws DiskliftError when the disks or the destination cannot be */
   plan(request: DiskExport): Promise<ExportPlan>;
+  /** Of the disks for which the status tells of an upload; needs no volume. @throws DiskliftError when that cannot be */
+  planLeftovers(request: DiskExport): Promise<ExportPlan>;
   watch(request: DiskExport): readonly ExportWatcher[];
-  executor?: DiskExportStatus['executor'];
+  executor?: DiskExportStatus['executor'] | undefined;
   maxConcurrentExports: number;
+  /** How long who serves the volume of a deleted request has to drop what it holds open, before anybody does. Default a minute. */
+  orphanMs?: number;
   warn(message: string, key?: string): void;
 }
 
@@ -31,6 +37,12 @@ interface Active {
 }
 
 const BACKOFF: Backoff = { baseMs: 1000, capMs: 60_000 };
+
+/** Nobody who serves the volume has dropped what a deleted request holds open: then anybody does. */
+const ORPHAN_MS = 60_000;
+
+/** Whoever serves the volume has had the time to begin. */
+const UNSERVED_MS = 120_000;
 
 /**
  * Returns when `signal` is aborted and everything has stopped. What was under way is left so that another process can go on.
@@ -47,12 +59,20 @@ class RequestServer {
   private readonly failures = new Map<string, number>();
   /** Aborted when the process is to end: exports stop where they are. */
   private readonly stop = new AbortController();
-  /** Finished requests that are to go away by themselves. */
-  private readonly expiring = new Set<string>();
+  private readonly expiring: KeyedTimers;
+  private readonly orphans: KeyedTimers;
+  private readonly unserved: KeyedTimers;
 
   constructor(options: ServeOptions) {
     this.options = options;
     this.places = createBudget(options.maxConcurrentExports);
+    const timers = { clock: options.clock, signal: this.stop.signal };
+    this.expiring = createKeyedTimers({
+      ...timers,
+      onError: (key, error) => options.warn(`cannot be removed: ${(error as Error).message}`, key),
+    });
+    this.orphans = createKeyedTimers({ ...timers, onError: (key, error) => this.retryLater(key, error) });
+    this.unserved = createKeyedTimers({ ...timers, onError: (key, error) => options.warn((error as Error).message, key) });
   }
 
   async run(): Promise<void> {
@@ -99,11 +119,34 @@ class RequestServer {
     if (deleting) active?.cancel.abort(new DiskliftError('Cancelled', 'the request is being deleted'));
     else if (request.spec.cancel) active?.cancel.abort(new DiskliftError('Cancelled', 'cancelled by spec.cancel'));
     if (active !== undefined) return;
-    if (isFinished(request)) return hasLeftovers(request) ? this.start(key, () => this.cleanUp(key, request)) : this.finish(key, request);
     const reason = refusal(request);
-    if (reason === undefined) return this.start(key, (cancelled) => this.runOne(key, cancelled), deleting || request.spec.cancel);
-    // Somebody else may serve it; a request without any status is told so.
-    if (request.status === undefined) await store.writeStatus(key, waitingStatusOf(request, { message: reason, nowMs: clock.nowMs() }));
+    if (isFinished(request)) {
+      if (deleting || hasLeftovers(request)) return this.start(key, () => this.cleanUp(key));
+      if (reason === undefined && isEdited(request))
+        await store.writeStatus(key, statusOfGeneration(request.status ?? {}, request.metadata.generation));
+      return this.finish(key, request);
+    }
+    if (reason === undefined) return this.start(key, (cancelled) => this.runOne(key, request, cancelled), deleting || request.spec.cancel);
+    if (deleting) return this.orphans.start(key, this.options.orphanMs ?? ORPHAN_MS, () => this.adopt(key));
+    await this.tellUnserved(key, request, reason);
+  }
+
+  /** Somebody else may serve it. */
+  private async tellUnserved(key: string, request: DiskExport, message: string): Promise<void> {
+    const { store, clock } = this.options;
+    if (request.status !== undefined) return;
+    if (!store.tellsUnclaimed) await store.writeStatus(key, waitingStatusOf(request, { message, nowMs: clock.nowMs() }));
+    this.unserved.start(key, UNSERVED_MS, async () => {
+      const stored = await store.get(key);
+      const isUnserved = stored?.kind === 'request' && !isFinished(stored.request) && stored.request.status?.startTime === undefined;
+      if (isUnserved) await store.note(key, { type: 'Warning', reason: 'VolumeNotServed', message });
+    });
+  }
+
+  /** Drops what a request that is being deleted holds open, when it still does. */
+  private async adopt(key: string): Promise<void> {
+    const stored = await this.options.store.get(key);
+    if (stored?.kind === 'request' && stored.deleting && !this.active.has(key)) this.start(key, () => this.cleanUp(key));
   }
 
   /** Does `work` on a request aside, and looks at the request again behind it: more may have been asked for meanwhile. */
@@ -123,8 +166,9 @@ class RequestServer {
     this.active.set(key, { cancel, done });
   }
 
-  private async runOne(key: string, cancelled: AbortSignal): Promise<void> {
+  private async runOne(key: string, request: DiskExport, cancelled: AbortSignal): Promise<void> {
     const { store, clock } = this.options;
+    await this.tellQueued(key, request);
     const leave = await this.enter(cancelled);
     let claim: Claim | undefined;
     try {
@@ -133,12 +177,15 @@ class RequestServer {
       if (claim === undefined) return;
       const stored = await store.get(key);
       if (stored?.kind !== 'request' || isFinished(stored.request)) return;
+      const { lost } = claim;
       const signal = AbortSignal.any([cancelled, this.stop.signal, lostSignal(claim)]);
       this.failures.delete(key);
       await runRequest({
         ...this.options,
         request: stored.request,
         signal,
+        lost,
+        stopping: this.stop.signal,
         plan: () => this.options.plan(stored.request),
         watchers: this.options.watch(stored.request),
         confirm: claim.confirm,
@@ -154,15 +201,34 @@ class RequestServer {
     }
   }
 
-  /** Drops what an earlier process has left open at the destination of a finished request. */
-  private async cleanUp(key: string, request: DiskExport): Promise<void> {
-    const { store, clock, plan } = this.options;
+  /** As long as it waits for its turn nobody has claimed it, but somebody will. */
+  private async tellQueued(key: string, request: DiskExport): Promise<void> {
+    const { store, clock, maxConcurrentExports } = this.options;
+    if (request.status !== undefined || this.active.size <= maxConcurrentExports) return;
+    const message = `waits for its turn: ${maxConcurrentExports} exports run at a time`;
+    await store.writeStatus(key, waitingStatusOf(request, { message, nowMs: clock.nowMs() }));
+  }
+
+  /** Drops what an earlier process has left open at the destination of a request that has ended, or is being deleted. */
+  private async cleanUp(key: string): Promise<void> {
+    const { store, clock, planLeftovers, warn } = this.options;
     const claim = await store.claim(key);
     if (claim === undefined) return;
     try {
+      const stored = await store.get(key);
+      if (stored?.kind !== 'request') return;
+      const { request, deleting } = stored;
+      if (!deleting && !isFinished(request)) return;
       const keeper = { confirm: claim.confirm, save: async () => {} };
-      await abandonLeftovers(request, await plan(request), { clock, keeper, observer: {} });
-      await store.writeStatus(key, withoutUploads(request));
+      try {
+        if (hasLeftovers(request)) await abandonLeftovers(request, await planLeftovers(request), { clock, keeper, observer: {} });
+      } catch (error) {
+        await claim.confirm();
+        if (!deleting || !(error instanceof DiskliftError)) throw error;
+        // A destination that is dead does not keep a request from going away.
+        warn(`an upload is left at the destination: ${error.message}`, key);
+      }
+      if (hasLeftovers(request)) await store.writeStatus(key, withoutUploads(request));
       await store.setCleanupPending(key, false);
       this.failures.delete(key);
     } finally {
@@ -183,23 +249,16 @@ class RequestServer {
   private finish(key: string, request: DiskExport): void {
     const { ttlSecondsAfterFinished } = request.spec;
     const { completionTime } = request.status ?? {};
-    if (ttlSecondsAfterFinished === undefined || completionTime === undefined || this.expiring.has(key)) return;
+    if (ttlSecondsAfterFinished === undefined || completionTime === undefined) return;
     const { clock, store } = this.options;
     const leftMs = Date.parse(completionTime) + ttlSecondsAfterFinished * 1000 - clock.nowMs();
-    this.expiring.add(key);
-    clock
-      .delay(Math.max(0, leftMs), this.stop.signal)
-      .then(async () => {
-        this.expiring.delete(key);
-        const stored = await store.get(key);
-        // The time may have been changed meanwhile.
-        const isStillDue = stored?.kind === 'request' && stored.request.spec.ttlSecondsAfterFinished === ttlSecondsAfterFinished;
-        if (isStillDue && isFinished(stored.request)) await store.remove(key);
-        else await this.handleSafely(key);
-      })
-      .catch((error: unknown) => {
-        if (!this.stop.signal.aborted) this.options.warn(`cannot be removed: ${(error as Error).message}`, key);
-      });
+    this.expiring.start(key, leftMs, async () => {
+      const stored = await store.get(key);
+      // The time may have been changed meanwhile.
+      const isStillDue = stored?.kind === 'request' && stored.request.spec.ttlSecondsAfterFinished === ttlSecondsAfterFinished;
+      if (isStillDue && isFinished(stored.request)) await store.remove(key);
+      else await this.handleSafely(key);
+    });
   }
 }
 

@@ -1,5 +1,6 @@
 /** The one writer of an export's status: not often, only what is new, and the last word always. */
 
+import { abortable, throwIfAborted } from '../common/abortable.ts';
 import { type Backoff, backoffDelayMs } from '../common/backoff.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
@@ -74,8 +75,9 @@ export function createStatusWriter({ build, write, clock, random, warn }: Status
     async flush(signal) {
       for (let failedAttempts = 1; ; failedAttempts += 1) {
         try {
-          return await writeNow();
+          return await abortable(writeNow(), signal);
         } catch (error) {
+          throwIfAborted(signal);
           warn(`the status cannot be written, and will be tried again: ${textOf(error)}`);
         }
         await clock.delay(backoffDelayMs(BACKOFF, { failedAttempts }, random), signal);

@@ -1,6 +1,6 @@
-/** The conditions of a status, and the only function that changes them. */
+/** The conditions of a status, and the only functions that change them. */
 
-import type { Condition } from './disk-export.ts';
+import type { Condition, DiskExportStatus } from './disk-export.ts';
 import { timestamp } from './timestamp.ts';
 
 export type NewCondition = Pick<Condition, 'type' | 'status' | 'reason' | 'message'>;
@@ -27,4 +27,11 @@ export function setCondition(
   const generation = observedGeneration === undefined ? {} : { observedGeneration };
   const condition: Condition = { type, status, reason, message, lastTransitionTime, ...generation };
   return index < 0 ? [...conditions, condition] : conditions.with(index, condition);
+}
+
+/** What was found of a request is as true of its next generation, because nothing that matters can be edited. */
+export function statusOfGeneration(status: DiskExportStatus, generation: number | undefined): DiskExportStatus {
+  if (generation === undefined) return status;
+  const { conditions = [] } = status;
+  return { ...status, observedGeneration: generation, conditions: conditions.map((each) => ({ ...each, observedGeneration: generation })) };
 }

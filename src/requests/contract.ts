@@ -43,6 +43,8 @@ export interface RequestEvent {
 
 /** Keys are `NAMESPACE/NAME`. */
 export interface RequestStore {
+  /** Whether people see of a request without a status that nobody has begun with it. */
+  readonly tellsUnclaimed: boolean;
   /**
    * The keys of all requests at first, then of each that has come, changed or gone, or that can be claimed after all. A key may
    * come without a cause. Ends when `signal` is aborted; claims stay until they are released.

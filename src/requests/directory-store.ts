@@ -29,6 +29,7 @@ export function createDirectoryStore(options: DirectoryStoreOptions): RequestSto
 }
 
 class DirectoryStore implements RequestStore {
+  readonly tellsUnclaimed = false;
   private readonly options: Required<DirectoryStoreOptions>;
   private readonly files: ManifestFiles;
   private readonly records: RequestRecords;
