@@ -6,10 +6,11 @@ import { DiskliftError } from '../common/errors.ts';
 import type { DiskPlan } from '../engine/run-disk.ts';
 import type { ExportPlan } from '../engine/run-export.ts';
 import type { Verify } from '../image/prepare-image.ts';
+import type { WriterSearch } from '../kubernetes/pod-writers.ts';
 import type { DiskExport } from '../requests/disk-export.ts';
 import { requireDistinct } from '../requests/placeholders.ts';
 import { quantityBytes } from '../requests/rules.ts';
-import type { InUse } from '../sources/disk-in-use.ts';
+import type { InUse, WritersKnown } from '../sources/disk-in-use.ts';
 import { openVolumeDisk } from '../sources/open-volume-disk.ts';
 import { findDisks } from '../sources/volume.ts';
 import { composeTarget, destinationOf, type TargetEnvironment } from './compose-target.ts';
@@ -18,6 +19,8 @@ import type { CommandContext } from './context.ts';
 export interface ExportEnvironment extends TargetEnvironment {
   /** Where each claim is mounted, or its block device. */
   volumes: ReadonlyMap<string, string>;
+  /** Who else could write to a claim; left out where nobody can be asked. */
+  findWriter?: ((claimName: string) => Promise<WriterSearch>) | undefined;
   context: CommandContext;
   clock: Clock;
 }
@@ -55,6 +58,17 @@ export async function composePlan(request: DiskExport, environment: ExportEnviro
   };
 }
 
+/** What is needed to drop the uploads that the status tells of: destinations, and no volume. */
+export async function composeLeftovers(request: DiskExport, environment: ExportEnvironment): Promise<ExportPlan> {
+  const { checksum, backoffLimit } = request.spec;
+  const disks = (request.status?.disks ?? []).filter(({ upload }) => upload !== undefined);
+  return {
+    checksum,
+    backoffLimit,
+    disks: disks.map(({ path }) => composeDisk(request, { path, format: 'Auto', volumePath: '' }, environment)),
+  };
+}
+
 type Disk = NonNullable<DiskExport['spec']['source']['disks']>[number] & { volumePath: string };
 
 const IN_USE = { Wait: 'wait', Fail: 'fail', Allow: 'allow' } as const satisfies Record<string, InUse>;
@@ -67,9 +81,31 @@ function composeDisk(request: DiskExport, { path, format, volumePath }: Disk, en
     qcow2: { clusterSizeBytes: quantityBytes(clusterSize), version, refcountBits },
     zeroDetection: zeroDetection === 'Content' ? 'content' : 'extents',
     verify: verifyOf(request),
-    openSource: () => openVolumeDisk({ volumePath, path, format }, { ...environment.context, inUse: IN_USE[source.inUse] }),
+    openSource: async () => {
+      const inUse = IN_USE[source.inUse];
+      const writers = await requireNoWriter(source.persistentVolumeClaim.claimName, inUse, environment);
+      return openVolumeDisk({ volumePath, path, format }, { ...environment.context, inUse, writers });
+    },
     createTarget: () => composeTarget(request, path, environment),
   };
+}
+
+/** @throws DiskliftError `SourceInUse` */
+async function requireNoWriter(
+  claimName: string,
+  inUse: InUse,
+  { findWriter }: Pick<ExportEnvironment, 'findWriter'>,
+): Promise<WritersKnown | undefined> {
+  if (findWriter === undefined || inUse === 'allow') return undefined;
+  const found = await findWriter(claimName);
+  if (found.kind === 'none') return { isFree: true };
+  if (found.kind === 'unknown') return { isFree: false, why: found.why };
+  throw new DiskliftError(
+    'SourceInUse',
+    `the claim ${claimName} is in use by ${found.who}; stop it, or read the disk as it is with inUse Allow`,
+    undefined,
+    { retryable: inUse === 'wait' },
+  );
 }
 
 /** A disk that may be in use is verified like one that has no times, where the scan reads it at all. */

@@ -17,11 +17,32 @@ export interface Setting<T = unknown> {
 
 export const SETTINGS = {
   requests: {
-    text: 'Directory of DiskExport manifests to run; the status of each is written beside it as NAME.status.yaml.',
+    text: 'Directory of DiskExport manifests to run in place of those in a cluster; the status of each is written beside it as NAME.status.yaml.',
     default: '',
     value: 'DIR',
     format: 'text',
-    absent: 'none',
+    absent: 'those that the API server has',
+  },
+  namespace: {
+    text: 'Namespace whose DiskExports are run.',
+    default: '',
+    value: 'NAME',
+    format: 'text',
+    absent: 'that of the pod or of the kubeconfig',
+  },
+  kubeconfig: {
+    text: 'File that tells where the API server is, as kubectl reads it.',
+    default: '',
+    value: 'FILE',
+    format: 'text',
+    absent: "the pod's ServiceAccount, or else as kubectl",
+  },
+  once: {
+    text: 'Run the DiskExport of this name only, and exit with its result: 0 when it has succeeded.',
+    default: '',
+    value: 'NAME',
+    format: 'text',
+    absent: 'all, for as long as the process lives',
   },
   volume: {
     text: 'A claim and where it is mounted, or its block device. Repeat the flag, or separate by commas, for several.',
@@ -29,6 +50,28 @@ export const SETTINGS = {
     value: 'NAME=PATH',
     format: 'list',
     absent: 'none',
+  },
+  podName: {
+    text: "Name of this process's pod, which the status of an export tells as its executor.",
+    default: '',
+    value: 'NAME',
+    format: 'text',
+    absent: 'not told',
+  },
+  podUid: { text: 'UID of that pod.', default: '', value: 'UID', format: 'text', absent: 'not told' },
+  nodeName: { text: 'Name of its node.', default: '', value: 'NAME', format: 'text', absent: 'not told' },
+  containerName: {
+    text: 'Name of its container, so that it is not taken for one that writes to a claim which it has mounted to write.',
+    default: '',
+    value: 'NAME',
+    format: 'text',
+    absent: 'not told',
+  },
+  leaseDurationSeconds: {
+    text: 'How long a process that shows no life keeps others from its exports, in seconds; 3 and more.',
+    default: 30,
+    value: 'SECONDS',
+    format: 'count',
   },
   maxConcurrentExports: {
     text: 'Exports that run at a time; others wait for their turn.',

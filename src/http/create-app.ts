@@ -7,12 +7,14 @@ export interface AppOptions {
   metrics: Pick<ExportMetrics, 'scrape'>;
   /** Why requests are not served now, or undefined when they are. */
   unreadiness(): string | undefined;
+  /** Why this process will not get well by itself, or undefined as long as it may. */
+  illness(): string | undefined;
 }
 
 /** As Prometheus asks: by the media type that it likes best. */
 const OPEN_METRICS = 'application/openmetrics-text';
 
-export function createApp({ metrics, unreadiness }: AppOptions): Express {
+export function createApp({ metrics, unreadiness, illness }: AppOptions): Express {
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
@@ -21,16 +23,17 @@ export function createApp({ metrics, unreadiness }: AppOptions): Express {
     const { contentType, text } = await metrics.scrape(isOpen ? 'openmetrics' : 'prometheus');
     response.set('Content-Type', contentType).vary('Accept').send(text);
   });
-  app.get('/livez', (_request, response) => {
-    response.type('text/plain').send('ok\n');
-  });
-  app.get('/readyz', (_request, response) => {
-    const reason = unreadiness();
-    response
-      .status(reason === undefined ? 200 : 503)
-      .type('text/plain')
-      .send(`${reason ?? 'ok'}\n`);
-  });
+  for (const [place, problem] of [
+    ['/livez', illness],
+    ['/readyz', unreadiness],
+  ] as const)
+    app.get(place, (_request, response) => {
+      const reason = problem();
+      response
+        .status(reason === undefined ? 200 : 503)
+        .type('text/plain')
+        .send(`${reason ?? 'ok'}\n`);
+    });
   app.use((_request, response) => {
     response.status(404).type('text/plain').send('not found\n');
   });

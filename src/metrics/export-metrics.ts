@@ -19,8 +19,8 @@ export interface ExportMetrics {
   scrape(format: ScrapeFormat): Promise<Scrape>;
   /** An export begins. */
   begin(observed: ObservedExport): ExportWatcher;
-  /** It is known now which requests there are. */
-  watchSucceeded(): void;
+  /** When it was last known which requests there are, in milliseconds since the epoch; 0 before it was known at all. */
+  watchSucceeded(timeMs: number): void;
 }
 
 export interface ExportMetricsOptions {
@@ -100,6 +100,6 @@ export function createExportMetrics(options: ExportMetricsOptions): ExportMetric
       return scrapeRegistry(registry, format);
     },
     begin,
-    watchSucceeded: () => metrics.watchLastSuccess.set(clock.nowMs() / 1000),
+    watchSucceeded: (timeMs) => metrics.watchLastSuccess.set(timeMs / 1000),
   };
 }

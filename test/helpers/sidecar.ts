@@ -1,4 +1,4 @@
-/** `disklift sidecar` as a process of its own, on a directory of manifests. */
+/** `disklift sidecar` as a process of its own, on a directory of manifests or an API server. */
 
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -17,8 +17,8 @@ const LONGEST_WAIT_MS = 30_000;
 const POLL_MS = 50;
 
 export interface SidecarOptions {
-  /** The directory of manifests; it is made when it is not there. */
-  requests: string;
+  /** The directory of manifests; it is made when it is not there. Left out, `flags` tell of a cluster. */
+  requests?: string;
   /** NAME=PATH */
   volumes: readonly string[];
   flags?: readonly string[];
@@ -73,9 +73,10 @@ export async function waitForStatus(
 }
 
 export async function startSidecar({ requests, volumes, flags = [], env = {} }: SidecarOptions): Promise<Sidecar> {
-  mkdirSync(requests, { recursive: true });
+  if (requests !== undefined) mkdirSync(requests, { recursive: true });
   const args = [
-    ...['sidecar', '--requests', requests, '--listen-host', '127.0.0.1', '--listen-port', '0', '--allow-destination', '127.0.0.1'],
+    ...['sidecar', '--listen-host', '127.0.0.1', '--listen-port', '0', '--allow-destination', '127.0.0.1'],
+    ...(requests === undefined ? [] : ['--requests', requests]),
     ...volumes.flatMap((volume) => ['--volume', volume]),
     ...flags,
   ];

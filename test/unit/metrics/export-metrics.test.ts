@@ -200,7 +200,7 @@ describe('export metrics', () => {
   it('tell when it was last known which requests there are', async () => {
     const lastSuccess = async () => (await scrape(metrics)).get('disklift_watch_last_success_timestamp_seconds');
     assert.equal(await lastSuccess(), 0);
-    metrics.watchSucceeded();
+    metrics.watchSucceeded(clock.nowMs());
     assert.equal(await lastSuccess(), clock.nowMs() / 1000);
   });
 

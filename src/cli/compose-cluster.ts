@@ -1,0 +1,107 @@
+/** The DiskExports of a namespace as the store of a sidecar: all that asks the API server, wired together. */
+
+import { randomUUID } from 'node:crypto';
+import os from 'node:os';
+import type { Clock } from '../common/clock.ts';
+import { DiskliftError } from '../common/errors.ts';
+import { startTimeLimitAfter } from '../common/time-limit.ts';
+import type { Config } from '../config/load-config.ts';
+import { createApiAccess } from '../kubernetes/api-access.ts';
+import { createKubeApi } from '../kubernetes/kube-api.ts';
+import { createEventPoster } from '../kubernetes/kubernetes-events.ts';
+import { createKubernetesStore } from '../kubernetes/kubernetes-store.ts';
+import { leaseTimesOf } from '../kubernetes/lease-claim.ts';
+import { limitApi } from '../kubernetes/limited-api.ts';
+import { findPodWriter } from '../kubernetes/pod-writers.ts';
+import { createReflector } from '../kubernetes/reflector.ts';
+import { createReferenceResolver } from '../kubernetes/resolve-reference.ts';
+import { createWorkQueue } from '../kubernetes/work-queue.ts';
+import type { ExportEnvironment } from './compose-export.ts';
+import type { ComposedStore } from './composed-store.ts';
+
+type ClusterConfig = Pick<
+  Config,
+  'namespace' | 'kubeconfig' | 'podName' | 'podUid' | 'nodeName' | 'containerName' | 'leaseDurationSeconds'
+>;
+
+export interface ClusterOptions {
+  config: ClusterConfig;
+  clock: Clock;
+  version: string;
+  /** Aborted when the process is to end. */
+  signal: AbortSignal;
+  warn(message: string, key?: string): void;
+}
+
+/** So long the API server may take to hear the last of a process that is told to end. */
+const FAREWELL_MS = 6000;
+
+/** Nothing has come for so long, and nothing says why: a watch ends in less, and a list follows in ten minutes at most. */
+const SILENCE_MS = 900_000;
+
+/** @throws DiskliftError `InvalidRequest` when there is no API server, or no namespace */
+export function composeCluster(options: ClusterOptions): ComposedStore {
+  const { config, clock, version, signal, warn } = options;
+  const { kubeconfig, podUid, podName, nodeName, containerName } = config;
+  const access = createApiAccess({ kubeconfig: kubeconfig || undefined });
+  const namespace = config.namespace || access.namespace;
+  if (namespace === undefined) throw new DiskliftError('InvalidRequest', 'which namespace is served is not told; use --namespace NAME');
+  const expired = new DiskliftError('ExecutorLost', 'the API server does not answer, and the process ends');
+  const farewell = startTimeLimitAfter(signal, { clock, limitMs: FAREWELL_MS, expired });
+  const api = limitApi(createKubeApi({ access, clock, userAgent: `disklift/${version}` }), farewell.signal);
+  const queue = createWorkQueue(clock, signal);
+  const shared = { clock, random: Math.random, warn };
+  const reflector = createReflector({ exports: api.exports, namespace, onKey: queue.add, ...shared });
+  const instance = podName || os.hostname();
+  const events = createEventPoster({ events: api.events, instance, clock, warn });
+  const executor = { ...(podName && { podName }), ...(podUid && { podUID: podUid }), ...(nodeName && { nodeName }) };
+  const store = createKubernetesStore({
+    api,
+    reflector,
+    queue,
+    holder: `${instance}_${randomUUID()}`,
+    executor,
+    times: leaseTimesOf(Math.max(3, config.leaseDurationSeconds)),
+    stopping: signal,
+    resolve: createReferenceResolver({ api, namespace }),
+    postEvent: events.post,
+    ...shared,
+  });
+  const running = reflector.run(signal);
+  const own = { podUID: podUid || undefined, containerName: containerName || undefined };
+  return {
+    store,
+    executor,
+    namespace,
+    findWriter: rememberWriters(clock, (claimName) => findPodWriter(claimName, { pods: api.pods, namespace, own })),
+    lastSuccessMs: () => reflector.lastSuccessMs(),
+    unreadiness: () => (reflector.hasSynced ? undefined : (reflector.problem?.message ?? 'the DiskExports have not been listed yet')),
+    illness() {
+      const lastMs = reflector.lastSuccessMs();
+      const isSilent = lastMs !== undefined && reflector.problem === undefined && clock.nowMs() - lastMs > SILENCE_MS;
+      return isSilent ? 'nothing has come from the API server for long' : undefined;
+    },
+    async close() {
+      await Promise.all([store.close(), events.settled()]);
+      farewell.stop();
+      await running;
+      await access.close();
+    },
+  };
+}
+
+/** How long a writer is taken for one without another look: who waits for its end looks every two seconds. */
+const WRITER_MS = 9000;
+
+function rememberWriters(clock: Clock, find: NonNullable<ExportEnvironment['findWriter']>): NonNullable<ExportEnvironment['findWriter']> {
+  const found = new Map<string, { search: ReturnType<typeof find>; sinceMs: number }>();
+  return async (claimName) => {
+    const last = found.get(claimName);
+    if (last !== undefined && clock.monotonicMs() - last.sinceMs < WRITER_MS) return last.search;
+    found.delete(claimName);
+    const search = find(claimName);
+    const sinceMs = clock.monotonicMs();
+    if ((await search).kind === 'writer') found.set(claimName, { search, sinceMs });
+    return search;
+  };
+}

@@ -1,0 +1,37 @@
+/** Where the requests of a sidecar come from: a directory, or the API server. */
+
+import type { Clock } from '../common/clock.ts';
+import { DiskliftError } from '../common/errors.ts';
+import type { Config } from '../config/load-config.ts';
+import { createDirectoryStore } from '../requests/directory-store.ts';
+import type { ComposedStore } from './composed-store.ts';
+
+export interface StoreOptions {
+  config: Config;
+  clock: Clock;
+  version: string;
+  signal: AbortSignal;
+  warn(message: string, key?: string): void;
+}
+
+/** @throws DiskliftError `InvalidRequest` for settings that make no sense */
+export async function composeStore(options: StoreOptions): Promise<ComposedStore> {
+  const { config, clock, warn } = options;
+  if (config.requests === '') {
+    // client-node takes half a second to load.
+    const { composeCluster } = await import('./compose-cluster.ts');
+    return composeCluster(options);
+  }
+  if (config.once !== '') throw new DiskliftError('InvalidRequest', '--once is for a cluster; disklift export runs one manifest');
+  let lastMs: number | undefined;
+  const onLook = () => {
+    lastMs = clock.nowMs();
+  };
+  return {
+    store: createDirectoryStore({ directory: config.requests, clock, warn, onLook }),
+    lastSuccessMs: () => lastMs,
+    unreadiness: () => undefined,
+    illness: () => undefined,
+    close: async () => {},
+  };
+}

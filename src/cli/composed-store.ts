@@ -1,0 +1,20 @@
+/** What a sidecar needs of the place where its requests come from. */
+
+import type { RequestStore } from '../requests/contract.ts';
+import type { DiskExportStatus } from '../requests/disk-export.ts';
+import type { ExportEnvironment } from './compose-export.ts';
+
+export interface ComposedStore extends Pick<ExportEnvironment, 'findWriter'> {
+  store: RequestStore;
+  executor?: NonNullable<DiskExportStatus['executor']>;
+  /** Undefined where requests of any come. */
+  namespace?: string;
+  /** When it was last known which requests there are, in milliseconds since the epoch. */
+  lastSuccessMs(): number | undefined;
+  /** Why requests are not served now, or undefined when they are. */
+  unreadiness(): string | undefined;
+  /** Why that will not get well by itself. */
+  illness(): string | undefined;
+  /** After the last claim is released. */
+  close(): Promise<void>;
+}
