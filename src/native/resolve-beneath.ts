@@ -27,7 +27,7 @@ class ResolveError extends Error {
 }
 
 /** The name that opens what a descriptor has open, whatever has become of the name that it was opened by. */
-export function pathOfDescriptor({ fd }: FileHandle): string {
+export function pathOfDescriptor({ fd }: Pick<FileHandle, 'fd'>): string {
   return `/proc/self/fd/${fd}`;
 }
 

@@ -24,6 +24,8 @@ export interface DiskSource {
   /** The path or name that messages call the disk by. */
   readonly name: string;
   readonly sizeBytes: number;
+  /** What it lies in, as QEMU calls it (qcow2, vpc); raw when left out. */
+  readonly format?: string;
   /** The disk's extents in order, without gap or overlap, from 0 to `sizeBytes`. */
   extents(signal: AbortSignal): AsyncIterable<SourceExtent>;
   /**

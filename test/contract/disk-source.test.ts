@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
+import { systemClock } from '../../src/common/clock.ts';
 import { createSemaphore } from '../../src/common/semaphore.ts';
 import { loadLibc } from '../../src/native/libc.ts';
 import { openDisk } from '../../src/sources/open-disk.ts';
+import { openQemuDisk } from '../../src/sources/qemu/open-qemu-disk.ts';
+import { NEVER } from '../helpers/image-in-process.ts';
 import { attachLoopDevice, requireLoopDevices } from '../helpers/loop-device.ts';
 import { type NbdServer, openNbd, startNbdkit, startQemuNbd } from '../helpers/nbd-servers.ts';
 import { runCommand } from '../helpers/run-command.ts';
@@ -38,11 +41,25 @@ describe('disk source', () => {
     return openServed(path, await startNbdkit(temp('nbd.sock'), [...flags, 'file', path]));
   }
 
-  async function openQcow2(sizeBytes: number, parts: readonly DiskPart[]): Promise<OpenedDisk> {
+  /** @returns the path of the raw disk that it holds */
+  async function createQcow2(sizeBytes: number, parts: readonly DiskPart[]): Promise<string> {
     const path = await createDisk(temp('disk.img'), sizeBytes, parts);
     const { code, stderr } = await runCommand('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', path, temp('disk.qcow2')]);
     assert.equal(code, 0, stderr);
+    return path;
+  }
+
+  async function openQcow2(sizeBytes: number, parts: readonly DiskPart[]): Promise<OpenedDisk> {
+    const path = await createQcow2(sizeBytes, parts);
     return openServed(path, await startQemuNbd(temp('nbd.sock'), temp('disk.qcow2'), 'qcow2'));
+  }
+
+  async function openQemuChild(sizeBytes: number, parts: readonly DiskPart[]): Promise<OpenedDisk> {
+    const path = await createQcow2(sizeBytes, parts);
+    const handle = await open(temp('disk.qcow2'));
+    const root = { handle, volumePath: temp(''), relativePath: 'disk.qcow2', format: 'qcow2', isGuess: false } as const;
+    const source = await openQemuDisk(root, { libc: loadLibc(), clock: systemClock, signal: NEVER });
+    return { source, content: await readFile(path), [Symbol.asyncDispose]: () => source.dispose() };
   }
 
   async function openServed(path: string, server: NbdServer): Promise<OpenedDisk> {
@@ -86,5 +103,9 @@ describe('disk source', () => {
 
   describe('NBD: qemu-nbd with a qcow2 file', () => {
     itIsADiskSource({ open: openQcow2, sizeStepBytes: 512, findsHoles: true });
+  });
+
+  describe('qcow2 image, by a child of QEMU', () => {
+    itIsADiskSource({ open: openQemuChild, sizeStepBytes: 512, findsHoles: true });
   });
 });

@@ -3,11 +3,13 @@
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import { withinLimit } from '../../common/within-limit.ts';
-import { type NbdAddress, nbdDiskName } from './nbd-uri.ts';
+import type { NbdAddress } from './nbd-uri.ts';
 import { type Agreement, negotiate } from './negotiate.ts';
 import { Wire } from './wire.ts';
 
 export interface HandshakeOptions {
+  /** What messages call the disk by. */
+  name: string;
   clock: Clock;
   signal: AbortSignal;
   /** Until the server has agreed, from before it is connected to. */
@@ -20,8 +22,8 @@ export interface Agreed {
 }
 
 /** @throws DiskliftError as {@link negotiate}, with the disk's name before it; `SourceReadError` where no server answers in time */
-export async function shakeHands(address: NbdAddress, { clock, signal, connectMs: limitMs }: HandshakeOptions): Promise<Agreed> {
-  const name = nbdDiskName(address);
+export async function shakeHands(address: NbdAddress, options: HandshakeOptions): Promise<Agreed> {
+  const { name, clock, signal, connectMs: limitMs } = options;
   let wire: Wire | undefined;
   try {
     wire = new Wire(address);

@@ -23,6 +23,8 @@ export interface OpenNbdDiskOptions {
   /** For opening alone. */
   signal: AbortSignal;
   limits?: Partial<NbdLimits> | undefined;
+  /** What messages call the disk by; its URI when left out. */
+  name?: string | undefined;
 }
 
 /** Of one read, where the server takes less at once than a read asks for. */
@@ -34,10 +36,10 @@ const DEFAULT_LIMITS: NbdLimits = { connectMs: 10_000, silenceMs: 60_000 };
  * Connects to a server and opens one of its disks.
  * @throws DiskliftError `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`, `ImageTooLarge`, `Cancelled`
  */
-export async function openNbdDisk(address: NbdAddress, { clock, signal, limits = {} }: OpenNbdDiskOptions): Promise<DiskSource> {
-  const { connectMs, silenceMs } = { ...DEFAULT_LIMITS, ...limits };
-  const name = nbdDiskName(address);
-  const agreed = await shakeHands(address, { clock, signal, connectMs });
+export async function openNbdDisk(address: NbdAddress, options: OpenNbdDiskOptions): Promise<DiskSource> {
+  const { clock, signal, name = nbdDiskName(address) } = options;
+  const { connectMs, silenceMs } = { ...DEFAULT_LIMITS, ...options.limits };
+  const agreed = await shakeHands(address, { name, clock, signal, connectMs });
   const { agreement } = agreed;
   const { sizeBytes, allocationContext: context } = agreement;
   const client = new NbdClient(agreed, { name, clock, silenceMs });

@@ -1,0 +1,137 @@
+/** A disk in a format that QEMU knows, read through QEMU. */
+
+import path from 'node:path';
+import type { Clock } from '../../common/clock.ts';
+import { DiskliftError, errnoOf } from '../../common/errors.ts';
+import { withinLimit } from '../../common/within-limit.ts';
+import type { Libc } from '../../native/libc.ts';
+import type { DiskSource } from '../contract.ts';
+import { guardAgainstWriters, type InUse, type WritersKnown } from '../disk-in-use.ts';
+import type { ImageTree } from '../image-tree.ts';
+import { type NbdLimits, openNbdDisk } from '../nbd/nbd-disk.ts';
+import { type ImageRoot, openImageTree } from '../open-image-tree.ts';
+import { fileKey, findForeignFile } from './foreign-files.ts';
+import { openInherited } from './made-files.ts';
+import { createNodeGraph, DISK_NODE } from './node-graph.ts';
+import { makePrivateDirectory } from './private-directory.ts';
+import { type QemuChild, startQemu } from './qemu-child.ts';
+import { qemuFailure } from './qemu-failure.ts';
+import { FIRST_FILE_FD } from './qemu-script.ts';
+import { identityOfFiles, lookAtFile, type TreeFile } from './tree-files.ts';
+
+export interface OpenQemuDiskOptions {
+  libc: Libc | undefined;
+  clock: Clock;
+  /** For opening alone. */
+  signal: AbortSignal;
+  /** What is done about files that another process writes to; 'allow' when left out. */
+  inUse?: InUse | undefined;
+  /** What is known of writers otherwise than by locks. */
+  writers?: WritersKnown | undefined;
+  limits?: Partial<NbdLimits> | undefined;
+}
+
+/** To open a chain of many files may take slow storage its time. */
+const LIMITS: Partial<NbdLimits> = { connectMs: 60_000 };
+
+/** The one that it listens on, ours, and its standard error. */
+const SOCKET_COUNT = 3;
+
+/** How long a child whose connection has broken may take to say why. */
+const LAST_WORDS_MS = 2000;
+
+/**
+ * Opens the image with all that it refers to, and reads its disk. The source owns the root's handle from now on; where there is
+ * none, it is closed.
+ * @throws DiskliftError as {@link openImageTree}; `FormatUnsupported` where QEMU is not installed or cannot read it,
+ * `SourceInUse`, `InUseUnknown`, `SourceChanged`, `Cancelled`
+ */
+export async function openQemuDisk(root: Omit<ImageRoot, 'libc' | 'onOpen'>, options: OpenQemuDiskOptions): Promise<DiskSource> {
+  const { libc, inUse = 'allow', writers, clock } = options;
+  const files: TreeFile[] = [];
+  const tree = await openImageTree({
+    ...root,
+    libc,
+    async onOpen(file) {
+      const opened = await lookAtFile(file);
+      const { ino: inode } = opened.stat;
+      const { handle, name } = file;
+      if (files[0]?.stat.isBlockDevice())
+        throw new DiskliftError('InvalidRequest', `${files[0].file.name}: is a block device, and its image refers to a file, ${name}`);
+      await guardAgainstWriters({ fd: handle.fd, name, libc, inode, isBlockDevice: opened.stat.isBlockDevice(), writers }, inUse);
+      files.push(opened);
+    },
+  });
+  try {
+    const { disk, child } = await serve(tree, files, options);
+    return {
+      ...disk,
+      format: root.format,
+      identity: () => identityOfFiles(files),
+      identityMissesWrites: files.some(({ stat }) => stat.isBlockDevice()),
+      async dispose() {
+        await Promise.all([disk.dispose(), child.kill(clock)]);
+        await tree[Symbol.asyncDispose]();
+      },
+    };
+  } catch (error) {
+    await tree[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+interface Served {
+  disk: DiskSource;
+  child: QemuChild;
+}
+
+async function serve({ root }: ImageTree, files: readonly TreeFile[], options: OpenQemuDiskOptions): Promise<Served> {
+  const { clock, signal } = options;
+  const blockDevices = new Set(files.filter(({ stat }) => stat.isBlockDevice()).map(({ file }) => file));
+  const graph = createNodeGraph(root, { firstFd: FIRST_FILE_FD, isBlockDevice: (file) => blockDevices.has(file) });
+  await using directory = await makePrivateDirectory();
+  await using opened = await openInherited(graph.inherited, directory.path);
+  const start = { disk: graph.disk, fds: opened.handles.map(({ fd }) => fd), socketPath: path.join(directory.path, 'nbd') };
+  const { connection, child } = await startQemu(start, (socketPath) =>
+    openNbdDisk({ socketPath, exportName: DISK_NODE }, { clock, signal, limits: { ...LIMITS, ...options.limits }, name: root.name }),
+  );
+  let disk: DiskSource | undefined;
+  try {
+    disk = await connection;
+    const made = await Promise.all(opened.made.map((handle) => handle.stat({ bigint: true })));
+    await requireOwnFiles(root.name, child, new Set([...files.map(({ stat }) => stat), ...made].map(fileKey)));
+    // What was found in the files holds for what QEMU has opened.
+    await identityOfFiles(files);
+    return { disk, child };
+  } catch (error) {
+    const failure = disk === undefined ? await explain(error, child, { root, clock, signal }) : error;
+    await Promise.all([disk?.dispose(), child.kill(clock)]);
+    throw failure;
+  }
+}
+
+/** @returns what the child has said, where it has ended and so broken the connection */
+async function explain(
+  error: unknown,
+  { ended }: QemuChild,
+  { root, clock, signal }: Pick<ImageTree, 'root'> & Pick<OpenQemuDiskOptions, 'clock' | 'signal'>,
+): Promise<unknown> {
+  const late = () => (error instanceof DiskliftError ? error : new DiskliftError('SourceReadError', String(error), error));
+  if (signal.aborted) return error;
+  return withinLimit(ended, { limitMs: LAST_WORDS_MS, clock, signal, late }).then(
+    (ending) => qemuFailure(root.name, root.format, ending),
+    (reason: unknown) => reason,
+  );
+}
+
+/** Looked at when all is open, and before anything is read: from now on QEMU opens nothing more. */
+async function requireOwnFiles(name: string, { processId }: QemuChild, allowed: ReadonlySet<string>): Promise<void> {
+  let foreign: string | undefined;
+  try {
+    foreign = await findForeignFile({ processId: (await processId) ?? 0, allowed, socketCount: SOCKET_COUNT });
+  } catch (error) {
+    throw new DiskliftError('SourceReadError', `${name}: cannot see what QEMU has open: ${errnoOf(error) ?? error}`, error);
+  }
+  if (foreign !== undefined)
+    throw new DiskliftError('SourceChanged', `${name}: names another file or server than when it was looked at, and QEMU has opened it`);
+}
