@@ -50,6 +50,7 @@ export type { DiskFormat, ImageFile, ImageTree, VmdkExtent } from './sources/ima
 export { type NbdLimits, type OpenNbdDiskOptions, openNbdDisk } from './sources/nbd/nbd-disk.ts';
 export { type NbdAddress, parseNbdUri } from './sources/nbd/nbd-uri.ts';
 export { type OpenDiskOptions, openDisk } from './sources/open-disk.ts';
+export { type NamedDisk, type OpenImageOptions, openNamedDisk } from './sources/open-named-disk.ts';
 export { openVolumeDisk, type VolumeDisk } from './sources/open-volume-disk.ts';
 export { findDisks } from './sources/volume.ts';
 export type { ExportTarget, Receipt, ResumeState, Seal, TransferContext } from './targets/contract.ts';

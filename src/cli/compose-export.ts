@@ -81,10 +81,11 @@ function composeDisk(request: DiskExport, { path, format, volumePath }: Disk, en
     qcow2: { clusterSizeBytes: quantityBytes(clusterSize), version, refcountBits },
     zeroDetection: zeroDetection === 'Content' ? 'content' : 'extents',
     verify: verifyOf(request),
-    openSource: async () => {
+    async openSource(signal) {
       const inUse = IN_USE[source.inUse];
       const writers = await requireNoWriter(source.persistentVolumeClaim.claimName, inUse, environment);
-      return openVolumeDisk({ volumePath, path, format }, { ...environment.context, inUse, writers });
+      const { context, clock } = environment;
+      return openVolumeDisk({ volumePath, path, format }, { ...context, signal, clock, inUse, writers });
     },
     createTarget: () => composeTarget(request, path, environment),
   };

@@ -7,10 +7,11 @@ import { DiskliftError } from '../common/errors.ts';
 import type { ZeroDetection } from '../image/scan.ts';
 import { DEFAULT_CLUSTER_SIZE_BYTES, DEFAULT_REFCOUNT_BITS } from '../qcow2/constants.ts';
 import type { Qcow2Options } from '../qcow2/options.ts';
+import type { DiskFormat } from '../sources/image-tree.ts';
 import { isNbdUri } from '../sources/nbd/nbd-uri.ts';
 
 export interface ImageFlags {
-  format: string;
+  format: DiskFormat;
   clusterSize: number;
   refcountBits: number;
   qcow2Version: number;
@@ -19,7 +20,7 @@ export interface ImageFlags {
   zeroDetection: ZeroDetection;
 }
 
-const FORMATS = ['raw', 'qcow2', 'vmdk', 'vhdx', 'vdi', 'vpc'];
+const FORMATS: readonly DiskFormat[] = ['raw', 'qcow2', 'vmdk', 'vhdx', 'vdi', 'vpc'];
 
 function size(text: string): number {
   const bytes = parseBytes(text);
@@ -51,7 +52,7 @@ export function addImageOptions(command: Command): Command {
     );
 }
 
-/** @throws DiskliftError `InvalidRequest`, `FormatUnsupported` */
+/** @throws DiskliftError `InvalidRequest` */
 export function qcow2OptionsOf(imagePath: string, flags: ImageFlags): Qcow2Options {
   const wantsDataFile = flags.dataFile || flags.rawDataFile;
   if (wantsDataFile && flags.format !== 'raw')
@@ -61,7 +62,11 @@ export function qcow2OptionsOf(imagePath: string, flags: ImageFlags): Qcow2Optio
       'InvalidRequest',
       'an external data file (-d, -R) needs a disk in a file or a block device, not on an NBD server',
     );
-  if (flags.format !== 'raw') throw new DiskliftError('FormatUnsupported', `-f ${flags.format}: only raw disks can be read so far`);
+  if (flags.format !== 'raw' && isNbdUri(imagePath))
+    throw new DiskliftError(
+      'InvalidRequest',
+      `an NBD server gives the disk that is in an image, so it is raw here, not -f ${flags.format}`,
+    );
   return {
     clusterSizeBytes: flags.clusterSize,
     refcountBits: flags.refcountBits,

@@ -26,6 +26,7 @@ export async function streamImage(image: string, flags: StreamFlags, context: Co
     await using prepared = await composeImage(
       {
         path: image,
+        format: flags.format,
         qcow2,
         zeroDetection,
         verify,

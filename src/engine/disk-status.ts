@@ -6,10 +6,10 @@ import { countClusters, type DiskState } from './observer.ts';
 import type { Phase } from './phases.ts';
 
 export function diskStatusOf(disk: DiskState): DiskStatus {
-  const { path, phase, virtualBytes, imageBytes, sentBytes, attempts, receipt, failure, upload } = disk;
+  const { path, phase, format, virtualBytes, imageBytes, sentBytes, attempts, receipt, failure, upload } = disk;
   return {
     path,
-    format: 'Raw',
+    ...(format === undefined ? {} : { format }),
     phase,
     ...(virtualBytes === undefined ? {} : { virtualBytes }),
     ...(imageBytes === undefined ? {} : { imageBytes }),
@@ -40,13 +40,14 @@ const ACTIVE: ReadonlySet<string | undefined> = new Set(['Scanning', 'Streaming'
 export function restoreDiskState(fresh: DiskState, status: DiskExportStatus | undefined): DiskState {
   const disk = status?.disks?.find(({ path }) => path === fresh.path);
   if (disk === undefined) return fresh;
-  const { phase, attempts = 0, upload, virtualBytes, imageBytes } = disk;
+  const { phase, attempts = 0, upload, format, virtualBytes, imageBytes } = disk;
   const restored: DiskState = {
     ...fresh,
     attempts: ACTIVE.has(phase) ? Math.max(0, attempts - 1) : attempts,
     ...(upload === undefined ? {} : { upload: { id: upload.id, partSizeBytes: upload.partSize, fingerprint: upload.fingerprint } }),
   };
   const sizes = {
+    ...(format === undefined ? {} : { format }),
     ...(virtualBytes === undefined ? {} : { virtualBytes, scannedBytes: virtualBytes }),
     ...(imageBytes === undefined ? {} : { imageBytes }),
   };

@@ -13,7 +13,8 @@ export interface DiskState {
   /** Begun so far. */
   attempts: number;
   readonly clusterSizeBytes: number;
-  /** Known once the disk is open. */
+  /** Known once the disk is open, as its size is: Raw, QCOW2, VMDK, ... */
+  format?: string;
   virtualBytes?: number;
   /** In the last scan. */
   scannedBytes: number;

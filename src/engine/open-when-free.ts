@@ -12,7 +12,7 @@ const POLL_MS = 2000;
 
 export interface Opening {
   /** Throws a retryable `SourceInUse` where a disk in use is to be waited for. */
-  openSource(): Promise<DiskSource>;
+  openSource(signal: AbortSignal): Promise<DiskSource>;
   /** With the attempt counted that the disk is opened for. */
   state: DiskState;
   enter(phase: Phase): void;
@@ -51,8 +51,8 @@ export async function openWhenFree({ openSource, state, enter, context }: Openin
 }
 
 /** @returns the disk, or why it has to be waited for */
-async function open(openSource: () => Promise<DiskSource>, signal: AbortSignal): Promise<DiskSource | DiskliftError> {
-  const opening = openSource();
+async function open(openSource: Opening['openSource'], signal: AbortSignal): Promise<DiskSource | DiskliftError> {
+  const opening = openSource(signal);
   try {
     return await abortable(opening, signal);
   } catch (error) {

@@ -18,7 +18,7 @@ export interface DiskPlan extends ImageOptions {
   /** Relative to the volume; names the disk in the status. */
   path: string;
   /** A retryable `SourceInUse` is waited for, which costs no attempt. */
-  openSource(): Promise<DiskSource>;
+  openSource(signal: AbortSignal): Promise<DiskSource>;
   /** Called for each attempt: credentials are read anew. */
   createTarget(): Promise<ExportTarget>;
   /** Where another process has left off. */
@@ -120,7 +120,8 @@ class DiskRun {
       },
       signal: context.signal,
       warn: context.warn,
-      onOpen: (virtualBytes) => {
+      onOpen: (virtualBytes, format) => {
+        state.format = format === 'raw' ? 'Raw' : format.toUpperCase();
         state.virtualBytes = virtualBytes;
         context.observer.onChange?.(state);
       },

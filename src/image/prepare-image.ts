@@ -32,8 +32,8 @@ export interface PrepareOptions extends ImageOptions {
   signal: AbortSignal;
   /** Takes one line about what is worth knowing but stops nothing. */
   warn(message: string): void;
-  /** Called when the disk is open and its size known. */
-  onOpen?: ((diskSizeBytes: number) => void) | undefined;
+  /** Called when the disk is open, and its size and the format that it lies in are known. */
+  onOpen?: ((diskSizeBytes: number, format: string) => void) | undefined;
   onScanned?: ((scannedBytes: number) => void) | undefined;
 }
 
@@ -51,7 +51,7 @@ export async function prepareImage(options: PrepareOptions): Promise<PreparedIma
   const source = await options.openSource();
   try {
     checkL1TableSize(source.sizeBytes, options.qcow2.clusterSizeBytes);
-    options.onOpen?.(source.sizeBytes);
+    options.onOpen?.(source.sizeBytes, source.format ?? 'raw');
     const prepared = await (isVerified(source, options) ? prepareVerified(source, options) : prepareTrusted(source, options));
     return { ...prepared, [Symbol.asyncDispose]: () => source.dispose() };
   } catch (error) {

@@ -38,18 +38,21 @@ function requireDisk(path: string, stat: BigIntStats): void {
  * is neither a regular file nor a block device, `ImageTooLarge` for a size of 2^53 bytes or more, `SourceInUse`, `InUseUnknown`
  */
 export async function openDisk(path: string, options: OpenDiskOptions): Promise<DiskSource> {
-  let handle: FileHandle;
+  return openHandle(await openPath(path), { name: path }, options);
+}
+
+/** A regular file or a block device, nothing else. @throws as {@link openDisk} */
+export async function openPath(path: string): Promise<FileHandle> {
   let words: OpenErrorWords = {};
   try {
     const stat = await fs.stat(path, { bigint: true });
     requireDisk(path, stat);
     if (stat.isBlockDevice()) words = DEVICE_WORDS;
     // O_NONBLOCK: should a FIFO have taken the name since, opening it must not wait for a writer.
-    handle = await fs.open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    return await fs.open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     throw error instanceof DiskliftError ? error : openError(path, error, words);
   }
-  return openHandle(handle, { name: path }, options);
 }
 
 export interface NamedHandle {

@@ -1,12 +1,14 @@
 /** From a disk that a request names to a source. */
 
+import type { FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { DiskliftError } from '../common/errors.ts';
-import { chooseFormat } from './choose-format.ts';
+import { type ChosenFormat, chooseFormat } from './choose-format.ts';
 import type { DiskSource } from './contract.ts';
-import type { DiskFormat } from './image-tree.ts';
+import { isDiskFormat } from './image-tree.ts';
 import { openBeneath } from './open-beneath.ts';
-import { type OpenDiskOptions, openDisk, openHandle } from './open-disk.ts';
+import { openHandle } from './open-disk.ts';
+import { type OpenImageOptions, openNamedDisk } from './open-named-disk.ts';
 import { WHOLE_VOLUME } from './volume.ts';
 
 export interface VolumeDisk {
@@ -14,34 +16,37 @@ export interface VolumeDisk {
   volumePath: string;
   /** Relative to the volume, as {@link findDisks} gives it. */
   path: string;
-  /** Auto, Raw, or what cannot be read yet. */
+  /** Auto, or a format by QEMU's name for it, in whatever case. */
   format: string;
 }
 
-/** @throws DiskliftError as {@link openDisk} and {@link openBeneath}, `FormatUnsupported` */
-export async function openVolumeDisk(
-  { volumePath, path: relativePath, format }: VolumeDisk,
-  options: OpenDiskOptions,
-): Promise<DiskSource> {
-  if (format !== 'Auto' && format !== 'Raw')
-    throw new DiskliftError('FormatUnsupported', `${relativePath}: disks of format ${format} cannot be read yet; raw disks can`);
-  if (relativePath === WHOLE_VOLUME) return openDisk(volumePath, options);
-  const open = () => openBeneath(options.libc, { volumePath, relativePath });
+/** @throws DiskliftError as {@link openDisk}, {@link openBeneath}, {@link chooseFormat} and {@link openQemuDisk} */
+export async function openVolumeDisk(disk: VolumeDisk, options: OpenImageOptions): Promise<DiskSource> {
+  const { volumePath, path: relativePath } = disk;
+  const stated = disk.format.toLowerCase();
+  if (relativePath === WHOLE_VOLUME)
+    return openNamedDisk({ path: volumePath, format: stated === 'auto' ? 'raw' : requireFormat(stated) }, options);
+  const reopen = () => openBeneath(options.libc, { volumePath, relativePath });
   const name = path.join(volumePath, relativePath);
-  const handle = await open();
-  try {
-    if (format === 'Auto') requireRaw(name, (await chooseFormat({ handle, name })).format);
-  } catch (error) {
-    await handle.close();
-    throw error;
-  }
-  return openHandle(handle, { name, reopen: open }, options);
+  const handle = await reopen();
+  const { format, isGuess } = await formatOf({ handle, name }, stated);
+  if (format === 'raw') return openHandle(handle, { name, reopen }, options);
+  // Loaded when it is needed: most exports start sooner without it.
+  const { openQemuDisk } = await import('./qemu/open-qemu-disk.ts');
+  return openQemuDisk({ handle, volumePath, relativePath, format, isGuess }, options);
 }
 
-function requireRaw(name: string, format: DiskFormat): void {
-  if (format !== 'raw')
-    throw new DiskliftError(
-      'FormatUnsupported',
-      `${name}: is a ${format} image, and only raw disks can be read so far; format: Raw takes it as it is`,
-    );
+/** The handle is closed when it throws. */
+async function formatOf(file: { handle: FileHandle; name: string }, stated: string): Promise<ChosenFormat> {
+  try {
+    return stated === 'auto' ? await chooseFormat(file) : { format: requireFormat(stated), isGuess: false };
+  } catch (error) {
+    await file.handle.close();
+    throw error;
+  }
+}
+
+function requireFormat(name: string): ChosenFormat['format'] {
+  if (isDiskFormat(name)) return name;
+  throw new DiskliftError('InvalidRequest', `the format ${JSON.stringify(name)} is not known`);
 }

@@ -32,7 +32,7 @@ export async function openForWriting(diskPath: string, format = 'raw'): Promise<
 }
 
 /** Tries to write a byte. @returns what qemu-io has to say, and whether it could */
-export async function tryToWrite(diskPath: string): Promise<{ isWritten: boolean; words: string }> {
-  const { code, stdout, stderr } = await runCommand('qemu-io', ['-f', 'raw', '-c', 'write -P 0x5a 0 512', diskPath]);
+export async function tryToWrite(diskPath: string, format = 'raw'): Promise<{ isWritten: boolean; words: string }> {
+  const { code, stdout, stderr } = await runCommand('qemu-io', ['-f', format, '-c', 'write -P 0x5a 0 512', diskPath]);
   return { isWritten: code === 0, words: `${stdout}${stderr}` };
 }

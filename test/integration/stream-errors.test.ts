@@ -98,8 +98,12 @@ describe('disklift stream refuses', () => {
     assertRefused(await disklift(['stream', path, '-d', '-c', '1024']), 2, /does not fit .* larger cluster size/);
   });
 
-  it('other formats, so far', async () => {
-    assertRefused(await disklift(['stream', temp('disk.img'), '-f', 'qcow2']), 1, /-f qcow2: only raw disks/);
+  it('a disk that is not of the format that it is said to be', async () => {
+    assertRefused(await disklift(['stream', temp('disk.img'), '-f', 'qcow2']), 1, /disk\.img: /);
+  });
+
+  it('a format for the disk of an NBD server', async () => {
+    assertRefused(await disklift(['stream', 'nbd://127.0.0.1/', '-f', 'qcow2']), 2, /an NBD server .* so it is raw here, not -f qcow2/);
   });
 });
 
