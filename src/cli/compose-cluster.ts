@@ -91,7 +91,7 @@ export function composeCluster(options: ClusterOptions): ComposedStore {
 }
 
 /** How long a writer is taken for one without another look: who waits for its end looks every two seconds. */
-const WRITER_MS = 9000;
+const WRITER_MS = 5000;
 
 function rememberWriters(clock: Clock, find: NonNullable<ExportEnvironment['findWriter']>): NonNullable<ExportEnvironment['findWriter']> {
   const found = new Map<string, { search: ReturnType<typeof find>; sinceMs: number }>();

@@ -201,10 +201,10 @@ class RequestServer {
     }
   }
 
-  /** As long as it waits for its turn nobody has claimed it, but somebody will. */
+  /** As long as it waits for its turn, behind those that are active, nobody has claimed it, but somebody will. */
   private async tellQueued(key: string, request: DiskExport): Promise<void> {
     const { store, clock, maxConcurrentExports } = this.options;
-    if (request.status !== undefined || this.active.size <= maxConcurrentExports) return;
+    if (request.status !== undefined || this.active.size < maxConcurrentExports) return;
     const message = `waits for its turn: ${maxConcurrentExports} exports run at a time`;
     await store.writeStatus(key, waitingStatusOf(request, { message, nowMs: clock.nowMs() }));
   }

@@ -51,6 +51,9 @@ export async function createNamespace(api: ApiServer): Promise<Namespace> {
   const { status } = await api.request('/api/v1/namespaces', { method: 'POST', body: { metadata: { name } } });
   assert.equal(status, 201);
 
+  // Without a controller manager nobody makes the account that pods have.
+  await api.request(`/api/v1/namespaces/${name}/serviceaccounts`, { method: 'POST', body: { metadata: { name: 'default' } } });
+
   const request: Namespace['request'] = (place, options) => {
     const [kind = ''] = place.split(/[/?]/);
     return api.request(`${PLACES[kind] ?? '/api/v1'}/namespaces/${name}/${place}`, options);

@@ -36,7 +36,9 @@ export interface Sidecar extends AsyncDisposable {
   get(path: string): Promise<Response>;
   /** The values of a scrape, by series. */
   metrics(): Promise<Map<string, number>>;
-  /** @returns its exit code, or the signal that ended it */
+  /** Its exit code, or the signal that ended it. */
+  ended: Promise<number | NodeJS.Signals>;
+  /** @returns as `ended` */
   stop(signal?: NodeJS.Signals): Promise<number | NodeJS.Signals>;
 }
 
@@ -82,6 +84,7 @@ export async function startSidecar({ requests, volumes, flags = [], env = {} }: 
   ];
   const child = spawn(process.execPath, [BIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
   const exited = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
+  const ended = exited.then(([code, signal]) => code ?? (signal as NodeJS.Signals));
   let text = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (text += chunk.toString()));
   const log = () =>
@@ -92,8 +95,7 @@ export async function startSidecar({ requests, volumes, flags = [], env = {} }: 
 
   async function stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | NodeJS.Signals> {
     if (child.exitCode === null && child.signalCode === null) child.kill(signal);
-    const [code, endedBy] = await exited;
-    return code ?? (endedBy as NodeJS.Signals);
+    return ended;
   }
 
   let port: number | undefined;
@@ -113,6 +115,7 @@ export async function startSidecar({ requests, volumes, flags = [], env = {} }: 
       const lines = (await (await get('/metrics')).text()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
       return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]));
     },
+    ended,
     stop,
     async [Symbol.asyncDispose]() {
       await stop('SIGKILL');

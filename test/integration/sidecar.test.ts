@@ -3,13 +3,13 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import type http from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type HttpSink, startHttpSink } from '../helpers/http-sink.ts';
 import { credentialsSecret, diskExport } from '../helpers/manifest.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';
 import { apply, type Sidecar, type SidecarOptions, startSidecar, statusOf, waitForStatus } from '../helpers/sidecar.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
+import { startStallingSink } from '../helpers/stalling-sink.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 
 const MIB = 1024 * 1024;
@@ -39,36 +39,6 @@ describe('disklift sidecar', function () {
   async function assertArrived(sink: HttpSink, place: string): Promise<void> {
     await writeFile(temp('arrived.qcow2'), sink.complete.get(place) ?? assert.fail(`nothing at ${place}`));
     await assertImageOf(temp('arrived.qcow2'), temp('volume/disk.img'));
-  }
-
-  /** A server that takes the head of each request and then reads nothing until it is told to. */
-  async function startStallingSink(): Promise<HttpSink & { begun(count: number): Promise<void>; goOn(): void }> {
-    const waiting: (() => void)[] = [];
-    let begun = 0;
-    let isOpen = false;
-    const sink: HttpSink = await startHttpSink({
-      onRequest(request: http.IncomingMessage, response: http.ServerResponse) {
-        begun += 1;
-        const take = () => {
-          sink.take(request).then(
-            () => response.writeHead(201).end(),
-            () => {},
-          );
-        };
-        if (isOpen) take();
-        else waiting.push(take);
-      },
-    });
-    return {
-      ...sink,
-      async begun(count) {
-        while (begun < count) await sleep(20);
-      },
-      goOn() {
-        isOpen = true;
-        for (const take of waiting.splice(0)) take();
-      },
-    };
   }
 
   it('runs what is there and what comes, writes the status beside it, and counts clusters', async () => {
