@@ -33,8 +33,10 @@ export interface ClusterOptions {
   warn(message: string, key?: string): void;
 }
 
-/** So long the API server may take to hear the last of a process that is told to end. */
-const FAREWELL_MS = 6000;
+/** So long the API server may take to hear the last of a process that is told to end; then nobody makes sure of Leases any more... */
+const ENDING_MS = 3000;
+/** ...and then it hears nothing more at all. */
+const FAREWELL_MS = 5000;
 
 /** Nothing has come for so long, and nothing says why: a watch ends in less, and a list follows in ten minutes at most. */
 const SILENCE_MS = 900_000;
@@ -47,6 +49,7 @@ export function composeCluster(options: ClusterOptions): ComposedStore {
   const namespace = config.namespace || access.namespace;
   if (namespace === undefined) throw new DiskliftError('InvalidRequest', 'which namespace is served is not told; use --namespace NAME');
   const expired = new DiskliftError('ExecutorLost', 'the API server does not answer, and the process ends');
+  const ending = startTimeLimitAfter(signal, { clock, limitMs: ENDING_MS, expired });
   const farewell = startTimeLimitAfter(signal, { clock, limitMs: FAREWELL_MS, expired });
   const api = limitApi(createKubeApi({ access, clock, userAgent: `disklift/${version}` }), farewell.signal);
   const queue = createWorkQueue(clock, signal);
@@ -63,6 +66,7 @@ export function composeCluster(options: ClusterOptions): ComposedStore {
     executor,
     times: leaseTimesOf(Math.max(3, config.leaseDurationSeconds)),
     stopping: signal,
+    ending: ending.signal,
     resolve: createReferenceResolver({ api, namespace }),
     postEvent: events.post,
     ...shared,
@@ -83,6 +87,7 @@ export function composeCluster(options: ClusterOptions): ComposedStore {
     },
     async close() {
       await Promise.all([store.close(), events.settled()]);
+      ending.stop();
       farewell.stop();
       await running;
       await access.close();

@@ -1,5 +1,6 @@
 /** Which API server is asked, as whom and over which connections: from a kubeconfig, or from the ServiceAccount of the pod. */
 
+import { setMaxListeners } from 'node:events';
 import { accessSync } from 'node:fs';
 import type { AgentOptions } from 'node:https';
 import { type Cluster, KubeConfig, type RequestContext } from '@kubernetes/client-node';
@@ -81,8 +82,17 @@ interface ConnectionMaker {
 function shareConnections(config: KubeConfig): Pick<ApiAccess, 'reconnect' | 'close'> {
   const maker = config as unknown as ConnectionMaker;
   const create = maker.createDispatcher.bind(config);
+  const optionsOf = config.createDispatcherOptions.bind(config);
+  // One that is being made is not ended with its dispatcher, and would keep the process for as long as it may take.
+  const closing = new AbortController();
+  setMaxListeners(0, closing.signal);
   let key = '';
   let kept: Connections | undefined;
+
+  config.createDispatcherOptions = (cluster, options) => {
+    const made = optionsOf(cluster, options);
+    return made.type === 'agent' ? { ...made, connect: { ...made.connect, signal: closing.signal } } : made;
+  };
 
   /** What is under way on them may end. */
   function reconnect(): void {
@@ -104,6 +114,7 @@ function shareConnections(config: KubeConfig): Pick<ApiAccess, 'reconnect' | 'cl
     async close() {
       await kept?.destroy();
       kept = undefined;
+      closing.abort();
     },
   };
 }

@@ -15,9 +15,11 @@ import { statusPatch } from './status-patch.ts';
 import { createStatusQueue, type StatusQueue } from './status-queue.ts';
 import type { WorkQueue } from './work-queue.ts';
 
-export interface KubernetesStoreOptions extends Pick<LeaseClaimsOptions, 'times' | 'random' | 'stopping' | 'holder'> {
+export interface KubernetesStoreOptions extends Pick<LeaseClaimsOptions, 'times' | 'random' | 'ending' | 'holder'> {
   api: KubeApi;
   reflector: Pick<Reflector, 'get'>;
+  /** Aborted when the process is to end: what is released then must not keep its object from being deleted. */
+  stopping: AbortSignal;
   /** The keys of what the reflector sees come, change and go. */
   queue: WorkQueue;
   clock: Clock;

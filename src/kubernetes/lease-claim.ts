@@ -4,7 +4,7 @@ import { abortable, throwIfAborted } from '../common/abortable.ts';
 import { type Backoff, backoffDelayMs } from '../common/backoff.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
-import { startTimeLimit, startTimeLimitAfter } from '../common/time-limit.ts';
+import { startTimeLimit } from '../common/time-limit.ts';
 import type { Claim } from '../requests/contract.ts';
 import { isApiFailure } from './api-failure.ts';
 import type { KubeResource, LeaseObject } from './contract.ts';
@@ -30,13 +30,13 @@ export interface LeaseClaimOptions {
   times: LeaseTimes;
   clock: Clock;
   random(): number;
-  /** Aborted when the process is to end: then nobody waits long for an API server that is away. */
-  stopping: AbortSignal;
+  /** Aborted when the process ends: then nobody waits any more for an API server that is away. */
+  ending: AbortSignal;
 }
 
 /** What `confirm` bears of an API server that is away, before the work is given up. */
 const CONFIRM_LIMIT_MS = 300_000;
-const HASTY_LIMIT_MS = 3000;
+const RELEASE_LIMIT_MS = 3000;
 
 const BACKOFF: Backoff = { baseMs: 500, capMs: 4000 };
 
@@ -69,12 +69,11 @@ export class LeaseClaim implements Claim {
   }
 
   async confirm(): Promise<void> {
-    const { clock, random, stopping } = this.options;
+    const { clock, random, ending } = this.options;
     if (this.isSure()) return;
     const unsure = new DiskliftError('ExecutorLost', `the API server does not confirm the Lease ${this.lease.metadata.name}`);
     const limit = startTimeLimit(clock, CONFIRM_LIMIT_MS, unsure);
-    const hasty = startTimeLimitAfter(stopping, { clock, limitMs: HASTY_LIMIT_MS, expired: unsure });
-    const signal = AbortSignal.any([limit.signal, hasty.signal, this.lost]);
+    const signal = AbortSignal.any([limit.signal, ending, this.lost]);
     try {
       for (let failedAttempts = 1; !this.isSure(); failedAttempts += 1) {
         const isRenewed = await this.tryToRenew(signal);
@@ -82,7 +81,6 @@ export class LeaseClaim implements Claim {
       }
     } finally {
       limit.stop();
-      hasty.stop();
     }
   }
 
@@ -162,7 +160,7 @@ export class LeaseClaim implements Claim {
     await this.renewing?.catch(() => {});
     if (this.lost.aborted) return;
     const { uid, resourceVersion } = this.lease.metadata;
-    await this.options.leases.remove(this.lease.metadata, { uid, resourceVersion, limitMs: HASTY_LIMIT_MS }).catch(() => {});
+    await this.options.leases.remove(this.lease.metadata, { uid, resourceVersion, limitMs: RELEASE_LIMIT_MS }).catch(() => {});
   }
 }
 

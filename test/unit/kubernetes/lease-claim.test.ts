@@ -24,7 +24,7 @@ interface Process {
   clock: ManualClock;
   /** Time passes, and the process does not notice: it was stopped and continued. */
   standStill(delayMs: number): void;
-  stopping: AbortController;
+  ending: AbortController;
 }
 
 const ExecutorLost = { code: 'ExecutorLost' };
@@ -39,14 +39,14 @@ describe('lease claim', () => {
 
   /** Each has a clock of its own, because a process may stand still while others go on. */
   function start(holder: string): Process {
-    const [clock, stopping] = [createManualClock(), new AbortController()];
+    const [clock, ending] = [createManualClock(), new AbortController()];
     let stoodMs = 0;
     const standStill = (delayMs: number) => {
       stoodMs += delayMs;
     };
     const own = { ...clock, monotonicMs: () => clock.monotonicMs() + stoodMs };
-    const options = { leases, clock: own, holder, times: leaseTimesOf(30), random: () => 0.5, stopping: stopping.signal };
-    const started = { claims: createLeaseClaims(options), clock, stopping, standStill };
+    const options = { leases, clock: own, holder, times: leaseTimesOf(30), random: () => 0.5, ending: ending.signal };
+    const started = { claims: createLeaseClaims(options), clock, ending, standStill };
     processes.push(started);
     return started;
   }
@@ -164,8 +164,8 @@ describe('lease claim', () => {
       throw unanswered();
     };
     a.standStill(DURATION_MS);
-    a.stopping.abort();
-    const rejected = assert.rejects(claim.confirm(), { ...ExecutorLost, message: /does not confirm/ });
+    a.ending.abort(new DiskliftError('ExecutorLost', 'the process ends'));
+    const rejected = assert.rejects(claim.confirm(), { ...ExecutorLost, message: /the process ends/ });
     answered.resolve();
     await pass(3000);
     await rejected;
@@ -191,7 +191,7 @@ describe('lease claim', () => {
     await confirming;
   });
 
-  it('gives up confirming in the end, and soon when the process is to end', async () => {
+  it('gives up confirming in the end, and when the process ends', async () => {
     const a = start('a');
     const claim = await acquire(a);
     leases.before = () => {
@@ -203,7 +203,7 @@ describe('lease claim', () => {
     await patient;
     const hasty = assert.rejects(claim.confirm(), ExecutorLost);
     await pass(10_000);
-    a.stopping.abort();
+    a.ending.abort(new DiskliftError('ExecutorLost', 'the process ends'));
     await pass(3000);
     await hasty;
     assert.ok(!claim.lost.aborted);
