@@ -101,9 +101,10 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
         description: 'Exports that have ended, in the interval of each bar.',
         unit: 'short',
         width: 8,
+        none: 'none has ended',
         targets: [
           {
-            expr: `round(sum by (destination, result) (increase(${chosen('exports_total')}${RATE})))`,
+            expr: `round(sum by (destination, result) (increase(${chosen('exports_total')}${RATE}))) > 0`,
             legend: '{{destination}} {{result}}',
           },
         ],
@@ -225,7 +226,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
         none: 'no retries',
         targets: [
           {
-            expr: `round(sum by (destination, reason) (increase(${chosen('retries_total')}${RATE})))`,
+            expr: `round(sum by (destination, reason) (increase(${chosen('retries_total')}${RATE}))) > 0`,
             legend: '{{destination}} {{reason}}',
           },
         ],

@@ -23,8 +23,13 @@ export interface DashboardPanel {
   title: string;
   description?: string;
   datasource?: DataSource;
+  /** The least step between two values. */
+  interval?: string;
   gridPos: { x: number; y: number; w: number; h: number };
-  fieldConfig: { defaults: { unit?: string }; overrides: { matcher: { options: string }; properties: { id: string; value: string }[] }[] };
+  fieldConfig: {
+    defaults: { unit?: string; max?: number; custom?: { drawStyle?: string } };
+    overrides: { matcher: { options: string }; properties: { id: string; value: string }[] }[];
+  };
   targets?: Target[];
 }
 
