@@ -9,12 +9,12 @@ export const QEMU_USER = 107;
 
 const MIB = 1024 * 1024;
 
-/** A disk with data, holes and written zeros in a folder that stands for the volume. */
-export async function createKubeVirtDisk(volume: string): Promise<string> {
+/** A disk of 64 MiB with data, holes and written zeros in a folder that stands for the volume. @param tailBytes of its last data, at most 23 MiB */
+export async function createKubeVirtDisk(volume: string, tailBytes = 100_000): Promise<string> {
   const disk = await createDisk(path.join(volume, 'disk.img'), 64 * MIB, [
     { offsetBytes: 0, lengthBytes: 3 * MIB, content: 'random' },
     { offsetBytes: 8 * MIB, lengthBytes: 2 * MIB, content: 'zeros' },
-    { offsetBytes: 40 * MIB + 4096, lengthBytes: 100_000, content: 'random' },
+    { offsetBytes: 40 * MIB + 4096, lengthBytes: tailBytes, content: 'random' },
   ]);
   await chown(disk, QEMU_USER, QEMU_USER);
   await chmod(disk, 0o660);

@@ -1,0 +1,77 @@
+/** Where exports of pods go: processes on the node, at its own address. */
+
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { VERSITYGW_KEYS, versitygwPath } from '../../helpers/versitygw.ts';
+import type { NodeCluster } from '../node-cluster.ts';
+import { NODE_ADDRESS } from './configs.ts';
+
+const FIXTURES = path.join(import.meta.dirname, '..', '..', 'fixtures');
+const BIN = path.join(import.meta.dirname, '..', '..', '..', 'src', 'bin.ts');
+
+const HTTP_PORT = 8080;
+export const S3_PORT = 7070;
+export const TCP_PORT = 9475;
+export const BUCKET = 'backups';
+
+/** Starts a program on the node, which ends with it. */
+function startOnNode({ enter }: NodeCluster, command: string, args: readonly string[]): ChildProcess {
+  return spawn(enter[0], [...enter.slice(1), command, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+}
+
+async function answering(cluster: NodeCluster, port: number): Promise<void> {
+  const script = `exec 3<>/dev/tcp/${NODE_ADDRESS}/${port}`;
+  for (const endMs = performance.now() + 20_000; performance.now() < endMs; await delay(100))
+    if ((await cluster.run('bash', ['-c', script])).code === 0) return;
+  assert.fail(`nobody listens on port ${port}`);
+}
+
+export interface HttpReceiver {
+  url: string;
+  /** Where what was sent under a name lies. */
+  fileOf(name: string): string;
+  /** From now on it takes no more of a body than fits on the way. */
+  hold(): void;
+  letGo(): void;
+}
+
+export async function startHttpReceiver(cluster: NodeCluster): Promise<HttpReceiver> {
+  const directory = path.join(cluster.directory, 'received');
+  mkdirSync(directory, { recursive: true });
+  startOnNode(cluster, process.execPath, [path.join(FIXTURES, 'receive-http.ts'), `${NODE_ADDRESS}:${HTTP_PORT}`, directory]);
+  await answering(cluster, HTTP_PORT);
+  const hold = path.join(directory, 'hold');
+  return {
+    url: `http://${NODE_ADDRESS}:${HTTP_PORT}`,
+    fileOf: (name) => path.join(directory, name),
+    hold: () => writeFileSync(hold, ''),
+    letGo: () => rmSync(hold, { force: true }),
+  };
+}
+
+/** @returns the object's file */
+export async function startS3Server(cluster: NodeCluster): Promise<(key: string) => string> {
+  const directory = path.join(cluster.directory, 'objects');
+  mkdirSync(path.join(directory, BUCKET), { recursive: true });
+  const keys = ['--access', VERSITYGW_KEYS.accessKeyId, '--secret', VERSITYGW_KEYS.secretAccessKey];
+  startOnNode(cluster, versitygwPath(), [...keys, '--port', `${NODE_ADDRESS}:${S3_PORT}`, '--quiet', 'posix', directory]);
+  await answering(cluster, S3_PORT);
+  return (key) => path.join(directory, BUCKET, key);
+}
+
+/** Takes one image. @returns its file when it has come */
+export async function startTcpReceiver(cluster: NodeCluster): Promise<() => Promise<string>> {
+  const file = path.join(cluster.directory, 'received-by-tcp.qcow2');
+  const receiver = startOnNode(cluster, process.execPath, [BIN, 'receive', '--listen', `${NODE_ADDRESS}:${TCP_PORT}`, '--output', file]);
+  const ended = once(receiver, 'exit');
+  // A connection that says nothing would be the one that it waits for, so it is not asked whether it listens: the export tries again.
+  return async () => {
+    const [code] = await ended;
+    assert.equal(code, 0, 'the receiver has the image');
+    return file;
+  };
+}

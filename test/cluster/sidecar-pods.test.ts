@@ -1,0 +1,210 @@
+/** The sidecar in real pods: the chart by the real helm, the Job and the native sidecar of manifests/, each with exports that arrive. */
+
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { CHART, readManifests } from '../helpers/chart.ts';
+import { IMAGE_NAME } from '../helpers/container-image.ts';
+import type { Pod } from '../helpers/helm-pods.ts';
+import { helmDirectory } from '../helpers/helm-tools.ts';
+import { createKubeVirtDisk } from '../helpers/kubevirt-disk.ts';
+import { attachLoopDevice, type LoopDevice } from '../helpers/loop-device.ts';
+import { assertImageOf } from '../helpers/qemu-img.ts';
+import { requireVersitygw, VERSITYGW_KEYS } from '../helpers/versitygw.ts';
+import { boundClaim } from './node/claims.ts';
+import { NODE_ADDRESS } from './node/configs.ts';
+import { createNamespace, type Namespace } from './node/namespace.ts';
+import { BUCKET, type HttpReceiver, S3_PORT, startHttpReceiver, startS3Server, startTcpReceiver, TCP_PORT } from './node/receivers.ts';
+import type { NodeCluster } from './node-cluster.ts';
+import { useNodeCluster } from './use-node-cluster.ts';
+
+const [REPOSITORY, TAG] = IMAGE_NAME.split(':');
+
+const LEASE_SECONDS = 5;
+
+function diskExport(name: string, destination: object, spec: object = {}): object {
+  return {
+    apiVersion: 'disklift.dev/v1alpha1',
+    kind: 'DiskExport',
+    metadata: { name },
+    spec: { source: { persistentVolumeClaim: { claimName: 'fedora-root' } }, destination, ...spec },
+  };
+}
+
+describe('the sidecar in real pods', function () {
+  this.timeout(120_000);
+  let cluster: NodeCluster;
+  let namespace: Namespace;
+  let receiver: HttpReceiver;
+  let disk: string;
+  let device: LoopDevice | undefined;
+
+  before(async function () {
+    requireVersitygw(this);
+    cluster = await useNodeCluster(this);
+    namespace = await createNamespace(cluster);
+    receiver = await startHttpReceiver(cluster);
+    const volume = path.join(cluster.directory, namespace.name);
+    mkdirSync(volume);
+    // More than the sockets on the way hold.
+    disk = await createKubeVirtDisk(volume, 20 * 1024 * 1024);
+    device = await attachLoopDevice(disk);
+    await namespace.apply([
+      ...boundClaim({ namespace: namespace.name, name: 'fedora-root', path: volume }),
+      ...boundClaim({ namespace: namespace.name, name: 'windows-root', path: device.path, mode: 'Block' }),
+    ]);
+    await helm('install', 'nightly', CHART, ...(await valuesFlags({ volumes: [{ name: 'fedora', claimName: 'fedora-root' }] })), '--wait');
+  });
+
+  after(async () => {
+    if (namespace) {
+      await namespace.kubectl('delete', 'deployments,jobs,pods', '--all', '--timeout=90s');
+      await namespace.kubectl('delete', 'diskexports', '--all', '--timeout=60s');
+    }
+    await device?.[Symbol.asyncDispose]();
+  });
+
+  async function helm(...args: string[]): Promise<string> {
+    const result = await cluster.run(path.join(helmDirectory(), 'helm'), ['--namespace', namespace.name, ...args]);
+    assert.equal(result.code, 0, `helm ${args.join(' ')}: ${result.stderr}`);
+    return result.stdout.toString();
+  }
+
+  async function valuesFlags(values: object): Promise<string[]> {
+    const file = path.join(cluster.directory, 'values.json');
+    const config = { leaseDurationSeconds: LEASE_SECONDS, logLevel: 'debug' };
+    writeFileSync(file, JSON.stringify({ image: { repository: REPOSITORY, tag: TAG }, config, ...values }));
+    return ['--values', file];
+  }
+
+  /** What has become of an export, once it has ended; the pods' logs are told when it does not. */
+  async function outcomeOf(name: string): Promise<string> {
+    const wait = await namespace.attempt('wait', `diskexport/${name}`, '--for=condition=Finished', '--timeout=80s');
+    const columns = 'jsonpath={.status.phase} {.status.message}';
+    if (wait.code === 0) return namespace.kubectl('get', 'diskexport', name, '--output', columns);
+    const told = await Promise.all([
+      namespace.kubectl('get', 'diskexports,pods', '--output', 'wide'),
+      namespace.kubectl('logs', '--selector', 'app.kubernetes.io/name=disklift', '--all-containers', '--tail', '30'),
+    ]);
+    return assert.fail(`${name}: ${wait.stderr}\n${told.join('\n')}`);
+  }
+
+  async function assertSucceeds(name: string): Promise<void> {
+    assert.match(await outcomeOf(name), /^Succeeded/);
+  }
+
+  const toHttp = (name: string) => ({ http: { url: `${receiver.url}/${name}.qcow2` } });
+
+  /** The pod that runs the export, once bytes have left. */
+  async function executorOf(name: string): Promise<string> {
+    await namespace.kubectl('wait', `diskexport/${name}`, '--for=jsonpath={.status.phase}=Streaming', '--timeout=60s');
+    return namespace.kubectl('get', 'diskexport', name, '--output', 'jsonpath={.status.executor.podName}');
+  }
+
+  it('a Deployment exports over HTTP, and tells of it by kubectl', async () => {
+    await namespace.apply([diskExport('over-http', toHttp('over-http'))]);
+    await assertSucceeds('over-http');
+    await assertImageOf(receiver.fileOf('over-http.qcow2'), disk);
+    assert.match(await namespace.kubectl('get', 'dx', 'over-http'), /Succeeded +100 +HTTP/);
+    const told = await namespace.kubectl('describe', 'diskexport', 'over-http');
+    // Within one second their order is anybody's.
+    for (const event of [/Normal +Claimed/, /Normal +Started/, /Normal +Succeeded/]) assert.match(told, event);
+    assert.match(await namespace.kubectl('logs', 'deployment/nightly-disklift-fedora'), /over-http/);
+  });
+
+  it('a Deployment exports to S3 with the keys of a Secret', async () => {
+    const objectOf = await startS3Server(cluster);
+    const { accessKeyId, secretAccessKey } = VERSITYGW_KEYS;
+    await namespace.apply([
+      {
+        apiVersion: 'v1',
+        kind: 'Secret',
+        metadata: { name: 'keys', labels: { 'disklift.dev/credentials': 'true' } },
+        stringData: { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey },
+      },
+      diskExport('to-s3', {
+        s3: {
+          endpoint: `http://${NODE_ADDRESS}:${S3_PORT}`,
+          region: 'us-east-1',
+          bucket: BUCKET,
+          key: '{claim}/{disk}.qcow2',
+          credentialsSecretRef: { name: 'keys' },
+          forcePathStyle: true,
+        },
+      }),
+    ]);
+    await assertSucceeds('to-s3');
+    await assertImageOf(objectOf('fedora-root/disk.qcow2'), disk);
+  });
+
+  it('a Deployment exports to a TCP receiver', async () => {
+    const received = await startTcpReceiver(cluster);
+    await namespace.apply([diskExport('over-tcp', { tcp: { host: NODE_ADDRESS, port: TCP_PORT } })]);
+    await assertSucceeds('over-tcp');
+    await assertImageOf(await received(), disk);
+  });
+
+  it('a Deployment finishes what a container that was killed had begun', async () => {
+    receiver.hold();
+    await namespace.apply([diskExport('killed', toHttp('killed'))]);
+    const pod = await executorOf('killed');
+    const id = await namespace.kubectl('get', 'pod', pod, '--output', 'jsonpath={.status.containerStatuses[0].containerID}');
+    const ctr = ['--namespace', 'k8s.io', 'tasks', 'kill', '--signal', 'SIGKILL', id.replace('containerd://', '')];
+    assert.equal((await cluster.run('ctr', ctr)).code, 0);
+    receiver.letGo();
+    await assertSucceeds('killed');
+    await assertImageOf(receiver.fileOf('killed.qcow2'), disk);
+    const restarts = 'jsonpath={.status.containerStatuses[0].restartCount}';
+    assert.equal(await namespace.kubectl('get', 'pod', pod, '--output', restarts), '1');
+  });
+
+  it('a Deployment finishes in another pod what a pod that was deleted had begun', async () => {
+    receiver.hold();
+    await namespace.apply([diskExport('deleted', toHttp('deleted'))]);
+    const pod = await executorOf('deleted');
+    await namespace.kubectl('delete', 'pod', pod, '--timeout=20s');
+    receiver.letGo();
+    await assertSucceeds('deleted');
+    await assertImageOf(receiver.fileOf('deleted.qcow2'), disk);
+    assert.notEqual(await namespace.kubectl('get', 'diskexport', 'deleted', '--output', 'jsonpath={.status.executor.podName}'), pod);
+  });
+
+  it('a Job exports a block claim, whose writers the pods tell, and is complete', async () => {
+    const source = { persistentVolumeClaim: { claimName: 'windows-root' } };
+    await namespace.apply([diskExport('windows-nightly', toHttp('windows'), { source })]);
+    const volumes = [{ name: 'windows', claimName: 'windows-root', mode: 'Block', once: 'windows-nightly' }];
+    const flags = await valuesFlags({ volumes, serviceAccount: { create: false, name: 'nightly-disklift' }, rbac: { create: false } });
+    await helm('install', 'windows', CHART, ...flags);
+    await assertSucceeds('windows-nightly');
+    await assertImageOf(receiver.fileOf('windows.qcow2'), disk);
+    await namespace.kubectl('wait', 'job/windows-disklift-windows-nightly', '--for=condition=Complete', '--timeout=30s');
+    await helm('uninstall', 'windows', '--wait');
+  });
+
+  it('a native sidecar exports beside a container of the user', async () => {
+    const [pod] = readManifests('native-sidecar.yaml') as Pod[];
+    const [sidecar, own] = [pod?.spec.initContainers?.[0], pod?.spec.containers[0]];
+    if (pod === undefined || sidecar === undefined || own === undefined) return assert.fail();
+    sidecar.image = IMAGE_NAME;
+    const idle = "process.once('SIGTERM', () => process.exit()); setInterval(() => {}, 1 << 30);";
+    Object.assign(own, { image: IMAGE_NAME, command: ['/nodejs/bin/node', '-e', idle] });
+    await namespace.apply([...readManifests('rbac.yaml'), pod]);
+    await namespace.kubectl('wait', '--for=condition=Ready', 'pod/native-sidecar', '--timeout=60s');
+    await namespace.apply([diskExport('beside', toHttp('beside'))]);
+    await assertSucceeds('beside');
+    await assertImageOf(receiver.fileOf('beside.qcow2'), disk);
+    await namespace.kubectl('delete', 'pod', 'native-sidecar', '--timeout=30s');
+  });
+
+  it('a Job fails with its export', async () => {
+    // Else the Deployment would run it.
+    await namespace.kubectl('scale', 'deployment/nightly-disklift-fedora', '--replicas=0');
+    await namespace.kubectl('wait', 'pods', '--selector', 'disklift.dev/volume=fedora', '--for=delete', '--timeout=30s');
+    await namespace.apply([diskExport('nowhere', { http: { url: `http://${NODE_ADDRESS}:1/x` } }, { backoffLimit: 0 })]);
+    const flags = await valuesFlags({ volumes: [{ name: 'once', claimName: 'fedora-root', once: 'nowhere' }] });
+    await helm('install', 'once', CHART, ...flags);
+    assert.match(await outcomeOf('nowhere'), /^Failed/);
+    await namespace.kubectl('wait', 'job/once-disklift-nowhere', '--for=condition=Failed', '--timeout=30s');
+    await helm('uninstall', 'once', '--wait');
+  });
+});
