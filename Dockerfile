@@ -2,6 +2,8 @@
 # The final stage has no shell and no package manager, and nothing runs in it while it is built.
 
 ARG BUILD_IMAGE=docker.io/library/node:24-bookworm-slim
+# For disklift-formats: with apt-get, whose qemu-utils reads what is not raw, and with a shell, which watches over it.
+ARG FORMATS_IMAGE=docker.io/library/node:24-trixie-slim
 ARG NODE_IMAGE=gcr.io/distroless/nodejs24-debian13:nonroot
 # Where Node lies in NODE_IMAGE; images made from Debian with Node on top have it at /usr/local/bin/node.
 ARG NODE_BINARY=/nodejs/bin/node
@@ -32,7 +34,25 @@ RUN sed -i "1s|^#!.*|#!${NODE_BINARY}|" dist/bin.js && chmod 0755 dist/bin.js \
   && mv package.json dist node_modules /image/app/ \
   && ln -s /app/dist/bin.js /image/bin/disklift
 
-FROM ${NODE_IMAGE}
+# `docker build --target disklift-formats`: also qcow2, VMDK, VHDX, VDI and VPC.
+FROM ${FORMATS_IMAGE} AS disklift-formats
+ARG VERSION=0.1.0
+LABEL org.opencontainers.image.title="disklift-formats" \
+      org.opencontainers.image.description="disklift with QEMU's programs, for disks that are qcow2, VMDK, VHDX, VDI or VPC images" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}"
+# Node is where the other image has it, for the first line of disklift and the commands of pods.
+ARG NODE_BINARY
+RUN apt-get update && apt-get install -y --no-install-recommends qemu-utils && rm -rf /var/lib/apt/lists/* \
+  && mkdir -p "$(dirname ${NODE_BINARY})" && ln -s "$(command -v node)" "${NODE_BINARY}"
+COPY --from=build /image/bin /usr/local/bin
+COPY --from=build /image/app /app
+COPY LICENSE /app/LICENSE
+WORKDIR /app
+USER 107:107
+ENTRYPOINT ["disklift"]
+
+FROM ${NODE_IMAGE} AS disklift
 # A test keeps this equal to package.json.
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="disklift" \

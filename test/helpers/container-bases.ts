@@ -10,6 +10,7 @@ import type { ContainerStore } from './container-store.ts';
 import { runCommand } from './run-command.ts';
 
 export const BUILD_BASE = 'localhost/stand-in/node:latest';
+export const FORMATS_BASE = 'localhost/stand-in/node-apt:latest';
 export const FINAL_BASE = 'localhost/stand-in/distroless-nodejs:latest';
 
 /** As in the real bases. */
@@ -29,6 +30,18 @@ export async function makeFinalBase(store: ContainerStore): Promise<void> {
     'root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n',
   );
   await imageOf(store, root, FINAL_BASE, [`ENV PATH=${PATH}`, 'USER 65532', 'WORKDIR /home/nonroot', 'ENTRYPOINT ["/nodejs/bin/node"]']);
+}
+
+/** As docker.io/library/node: Node beneath /usr/local, a shell, and an apt-get; what that would install is there already. */
+export async function makeFormatsBase(store: ContainerStore): Promise<void> {
+  const root = store.scratch('formats-base');
+  await addProgram(root, process.execPath, '/usr/local/bin/node');
+  for (const name of ['sh', 'rm', 'mkdir', 'dirname', 'ln', 'qemu-nbd'])
+    await addProgram(root, await outputOf('which', [name]), `/usr/bin/${name}`);
+  await mkdir(path.join(root, 'bin'), { recursive: true });
+  await symlink('/usr/bin/sh', path.join(root, 'bin', 'sh'));
+  await writeFile(path.join(root, 'usr/bin/apt-get'), '#!/bin/sh\nexit 0\n', { mode: 0o755 });
+  await imageOf(store, root, FORMATS_BASE, [`ENV PATH=${PATH}`]);
 }
 
 /** Like docker.io/library/node: Node and npm beneath /usr/local, and a shell. */

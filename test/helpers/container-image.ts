@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import path from 'node:path';
-import { BUILD_BASE, FINAL_BASE, makeBuildBase, makeFinalBase, npmAccess } from './container-bases.ts';
+import { BUILD_BASE, FINAL_BASE, FORMATS_BASE, makeBuildBase, makeFinalBase, makeFormatsBase, npmAccess } from './container-bases.ts';
 import { type ContainerStore, createContainerStore } from './container-store.ts';
 import { runCommand } from './run-command.ts';
 
@@ -36,13 +36,22 @@ async function assertToolsInstalled(): Promise<void> {
   }
 }
 
-export async function buildImage(): Promise<BuiltImage> {
+/** Either stage of the Dockerfile that is meant to be run; the last is the one that a build gives when it is told nothing. */
+export async function buildImage(target?: 'disklift-formats'): Promise<BuiltImage> {
   await assertToolsInstalled();
   const store = await createContainerStore();
   try {
-    await Promise.all([makeFinalBase(store), makeBuildBase(store)]);
-    const bases = ['--build-arg', `BUILD_IMAGE=${BUILD_BASE}`, '--build-arg', `NODE_IMAGE=${FINAL_BASE}`];
-    await store.buildah(['bud', '--pull-never', ...bases, ...(await npmAccess()), '--tag', IMAGE_NAME, ROOT]);
+    await Promise.all([target === undefined ? makeFinalBase(store) : makeFormatsBase(store), makeBuildBase(store)]);
+    const bases = [
+      '--build-arg',
+      `BUILD_IMAGE=${BUILD_BASE}`,
+      '--build-arg',
+      `NODE_IMAGE=${FINAL_BASE}`,
+      '--build-arg',
+      `FORMATS_IMAGE=${FORMATS_BASE}`,
+    ];
+    const stage = target === undefined ? [] : ['--target', target];
+    await store.buildah(['bud', '--pull-never', ...stage, ...bases, ...(await npmAccess()), '--tag', IMAGE_NAME, ROOT]);
     const { OCIv1 } = JSON.parse(await store.buildah(['inspect', '--type', 'image', IMAGE_NAME])) as { OCIv1: { config: ImageConfig } };
     const container = await store.buildah(['from', '--pull-never', IMAGE_NAME]);
     const root = await store.buildah(['mount', container]);

@@ -33,6 +33,8 @@ mount -o remount,bind,ro "$ROOT/disks"
 mount -t proc proc "$ROOT/proc"
 mount -t tmpfs tmpfs "$ROOT/dev"
 for name in null zero urandom; do touch "$ROOT/dev/$name"; mount --bind "/dev/$name" "$ROOT/dev/$name"; done
+mkdir "$ROOT/dev/shm"
+mount -t tmpfs -o mode=1777 tmpfs "$ROOT/dev/shm"
 mount -o remount,ro "$ROOT/dev"
 mount -o remount,bind,ro "$ROOT"
 exec ${WITHOUT_PRIVILEGES.join(' ')} unshare --root="$ROOT" --wd="$WORKDIR" --setgid="$ID" --setuid="$ID" -- "$@"
