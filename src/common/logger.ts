@@ -1,13 +1,25 @@
-/** The log: one line of JSON an event, on standard error. Standard output is for images and for what was asked for. */
+/** The log: one line an event, on standard error. Standard output is for images and for what was asked for. */
 
 import pino from 'pino';
+import { type LogFields, logLineForPeople } from './log-line.ts';
+import { redactValue } from './redact.ts';
 
 export type Logger = pino.Logger;
+
+export interface LoggerOptions {
+  level: string;
+  /** 'text' is for people. */
+  format: 'json' | 'text';
+  /** Takes whole lines; standard error when left out. */
+  write?: (line: string) => void;
+}
 
 const STDERR_FD = 2;
 
 /** Written at once: a process that is killed has said what it knew. */
-export function createLogger(level: string): Logger {
+export function createLogger({ level, format, write }: LoggerOptions): Logger {
+  const stderr = pino.destination({ fd: STDERR_FD, sync: true });
+  const writeLine = write ?? ((line: string) => void stderr.write(line));
   return pino(
     {
       level,
@@ -15,6 +27,12 @@ export function createLogger(level: string): Logger {
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
-    pino.destination({ fd: STDERR_FD, sync: true }),
+    {
+      // Here everything has come together, from whatever logger it came.
+      write(line: string) {
+        const fields = redactValue(JSON.parse(line)) as LogFields;
+        writeLine(format === 'json' ? `${JSON.stringify(fields)}\n` : logLineForPeople(fields));
+      },
+    },
   );
 }

@@ -29,7 +29,8 @@ export function logExport(logger: Logger, request: DiskExport): ExportWatcher {
       onChange,
       onRetry: ({ path, attempts }, { code, message }, delayMs) =>
         log.warn({ disk: path, attempt: attempts, reason: code, error: message, delayMs }, 'attempt failed and will be made again'),
-      onWait: ({ path }, { code, message }) => log.warn({ disk: path, reason: code, error: message }, 'waits for a disk in use'),
+      onWait: ({ path, attempts }, { code, message }) =>
+        log.warn({ disk: path, attempt: attempts + 1, reason: code, error: message }, 'waits for a disk in use'),
     },
     end: (phase) => log.info({ phase }, phase === 'Pending' ? 'export left to another process' : 'export has ended'),
   };

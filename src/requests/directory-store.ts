@@ -210,7 +210,7 @@ class DirectoryStore implements RequestStore {
   resolve: RequestStore['resolve'] = (reference) => this.files.resolve(reference);
 
   async note(key: string, { reason, message }: RequestEvent): Promise<void> {
-    this.options.warn(`${key}: ${reason}: ${message}`);
+    this.options.warn(`${reason}: ${message}`, key);
   }
 
   private load(): Promise<void> {

@@ -14,7 +14,8 @@ export interface ManifestFilesOptions {
   clock: Clock;
   /** So long a file must not have changed before it is believed, and be away before it counts as deleted. */
   settleMs: number;
-  warn(message: string): void;
+  /** @param key `NAMESPACE/NAME` of the request that the message is about */
+  warn(message: string, key?: string): void;
 }
 
 interface WatchedFile {

@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { logLineForPeople } from '../../../src/common/log-line.ts';
+import { createLogger, type LoggerOptions } from '../../../src/common/logger.ts';
+
+function log(format: LoggerOptions['format'], level = 'info') {
+  const lines: string[] = [];
+  return { lines, logger: createLogger({ level, format, write: (line) => void lines.push(line) }) };
+}
+
+describe('the log', () => {
+  it('is a line of JSON an event, with what it is about', () => {
+    const { lines, logger } = log('json');
+    logger.child({ namespace: 'vms', export: 'nightly' }).info({ disk: 'a.img', attempt: 2 }, 'transfer begins');
+    logger.debug('not wanted');
+    assert.equal(lines.length, 1);
+    const { time, ...fields } = JSON.parse(lines[0] ?? '') as Record<string, unknown>;
+    assert.deepEqual(fields, { level: 'info', namespace: 'vms', export: 'nightly', disk: 'a.img', attempt: 2, msg: 'transfer begins' });
+    assert.match(String(time), /^\d{4}-\d\d-\d\dT.*Z$/);
+  });
+
+  it('is a line for people, too', () => {
+    const { lines, logger } = log('text');
+    logger
+      .child({ namespace: 'vms', export: 'nightly', uid: 'u' })
+      .warn({ disk: 'a.img', attempt: 2, reason: 'Gone', delayMs: 5, error: 'two words' }, 'will be made again');
+    assert.match(
+      lines[0] ?? '',
+      /^\d\d:\d\d:\d\d WARN {2}vms\/nightly a\.img #2: will be made again reason=Gone delayMs=5 error="two words"\n$/,
+    );
+  });
+
+  for (const format of ['json', 'text'] as const)
+    it(`tells no secret, as ${format}`, () => {
+      const { lines, logger } = log(format);
+      const error = 'https://user:pl4nted@x/?pl4nted';
+      logger.child({ url: error }).warn({ error, headers: { authorization: 'Bearer pl4nted' } }, `${error} token: pl4nted`);
+      logger.error(new Error(error));
+      assert.equal(lines.length, 2);
+      assert.ok(!lines.join('').includes('pl4nted'), lines.join(''));
+    });
+
+  it('stays one line, and sends a terminal nothing to act upon, whatever an export is called', () => {
+    const hostile = 'a\n2026 INFO forged\r\u001b[2J\u001b]0;x\u0007\u009b31m\u202egpj';
+    const { lines, logger } = log('text');
+    logger.info({ namespace: hostile, export: hostile, disk: hostile, other: hostile }, hostile);
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+    assert.match(lines[0] ?? '', /^[^\u0000-\u001f\u007f-\u009f\u202e]*\n$/);
+    const json = log('json');
+    json.logger.info({ export: hostile }, hostile);
+    assert.equal(json.lines[0]?.trim().split('\n').length, 1);
+  });
+
+  it('has no place for what it is not about', () => {
+    assert.equal(
+      logLineForPeople({ level: 'info', time: '2026-01-01T12:30:00.000Z', msg: 'sidecar ends' }),
+      '12:30:00 INFO  sidecar ends\n',
+    );
+  });
+});
