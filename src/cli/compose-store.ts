@@ -30,7 +30,7 @@ export async function composeStore(options: StoreOptions): Promise<ComposedStore
   return {
     store: createDirectoryStore({ directory: config.requests, clock, warn, onLook }),
     lastSuccessMs: () => lastMs,
-    unreadiness: () => undefined,
+    unreadiness: () => (lastMs === undefined ? `${config.requests} cannot be read` : undefined),
     illness: () => undefined,
     close: async () => {},
   };

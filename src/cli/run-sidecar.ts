@@ -11,15 +11,17 @@ import type { SettingKey } from '../config/settings.ts';
 import { destinationKind } from '../engine/export-status.ts';
 import { logExport } from '../engine/log-export.ts';
 import { type ServeOptions, serveRequests } from '../engine/serve-requests.ts';
-import { createApp } from '../http/create-app.ts';
-import { startServer } from '../http/start-server.ts';
+import { createBoardStore } from '../http/board-store.ts';
+import { createExportBoard, type ExportBoard } from '../http/export-board.ts';
 import { createExportMetrics, type ExportMetrics } from '../metrics/export-metrics.ts';
+import type { DiskExport } from '../requests/disk-export.ts';
 import { createDestinationPolicy } from '../targets/policy/destination-policy.ts';
 import { createNetworkAccess } from '../targets/policy/network-access.ts';
 import { BUDGET_BYTES, composeLeftovers, composePlan, refusalOf } from './compose-export.ts';
 import { composeStore } from './compose-store.ts';
 import type { ComposedStore } from './composed-store.ts';
 import type { CommandContext } from './context.ts';
+import { listen } from './listen.ts';
 import { packageVersion } from './package-version.ts';
 import { singleRequest } from './single-request.ts';
 import { parseVolumes } from './volume-option.ts';
@@ -32,26 +34,25 @@ export interface SidecarFlags extends Partial<Record<SettingKey, unknown>> {
 export async function runSidecar({ config: file, ...flags }: SidecarFlags, context: CommandContext): Promise<void> {
   const config = loadConfig({ file, flags });
   const volumes = parseVolumes(config.volume);
-  const logger = createLogger(config.logLevel);
-  const warn = (message: string, key?: string) => logger.warn(key === undefined ? {} : { key }, message);
+  const logger = createLogger({ level: config.logLevel, format: logFormatOf(config) });
+  const warn = (message: string, key?: string) => logger.warn(subjectOf(key), message);
   const ended = new AbortController();
   const signal = AbortSignal.any([context.signal, ended.signal]);
   const version = packageVersion();
   const clock = systemClock;
   const metrics = createExportMetrics({ version, clock, retentionMs: config.seriesRetentionSeconds * 1000, ofProcess: true, signal });
-  const serving = composeServing({ config, volumes, logger, metrics, context: { ...context, warn, signal } });
+  const board = createExportBoard(clock);
+  const serving = composeServing({ config, volumes, logger, metrics, board, warn, context: { ...context, signal } });
   const composed = await composeStore({ config, clock, version, signal, warn });
-  await using server = await startServer(createApp({ ...composed, metrics: withLastSuccess(metrics, composed) }), {
-    host: config.listenHost,
-    port: config.listenPort,
-  });
+  await using server = await listen({ config, volumes, metrics, board, composed, clock, version, warn, signal: ended.signal });
   const { namespace } = composed;
   const source = config.requests === '' ? { namespace } : { requests: config.requests };
   logger.info({ host: config.listenHost, port: server.port, volumes: [...volumes.keys()], ...source }, 'sidecar runs');
   const end = () => ended.abort(new DiskliftError('ExecutorLost', 'the export has ended'));
   const single = config.once === '' ? undefined : singleRequest({ store: composed.store, key: `${namespace}/${config.once}`, onEnd: end });
   try {
-    await serveRequests({ ...serving(composed), ...single });
+    const store = createBoardStore(single?.store ?? composed.store, board);
+    await serveRequests({ ...serving(composed), store });
   } finally {
     end();
     await composed.close();
@@ -67,17 +68,28 @@ interface ServingOptions {
   volumes: ReadonlyMap<string, string>;
   logger: Logger;
   metrics: ExportMetrics;
-  context: CommandContext;
+  board: ExportBoard;
+  context: Omit<CommandContext, 'warn'>;
+  /** @param key of the request that the message is about */
+  warn(message: string, key?: string): void;
 }
 
 /** @throws DiskliftError `InvalidRequest` for destinations that are not named as they should be */
-function composeServing({ config, volumes, logger, metrics, context }: ServingOptions): (composed: ComposedStore) => ServeOptions {
-  const { signal, warn } = context;
+function composeServing({
+  config,
+  volumes,
+  logger,
+  metrics,
+  board,
+  warn,
+  context,
+}: ServingOptions): (composed: ComposedStore) => ServeOptions {
+  const { signal } = context;
   const policy = createDestinationPolicy({ allow: config.allowDestination, deny: config.denyDestination });
   const shared = { clock: systemClock, random: Math.random };
   const common = {
     ...shared,
-    context,
+    context: { ...context, warn },
     volumes,
     access: createNetworkAccess(policy),
     allowAmbientCredentials: config.allowAmbientCredentials,
@@ -94,18 +106,29 @@ function composeServing({ config, volumes, logger, metrics, context }: ServingOp
       executor,
       maxConcurrentExports: config.maxConcurrentExports,
       refusal: (request) => refusalOf(request, environment),
-      plan: (request) => composePlan(request, environment),
+      plan: (request) =>
+        composePlan(request, { ...environment, context: { ...context, warn: (message) => warn(message, keyOf(request)) } }),
       planLeftovers: (request) => composeLeftovers(request, environment),
-      watch: (request) => [logExport(logger, request), metrics.begin({ ...request.metadata, destination: destinationKind(request) })],
+      watch: (request) => [
+        logExport(logger, request),
+        metrics.begin({ ...request.metadata, destination: destinationKind(request) }),
+        board.begin(keyOf(request)),
+      ],
     };
   };
 }
 
-function withLastSuccess(metrics: ExportMetrics, { lastSuccessMs }: ComposedStore): Pick<ExportMetrics, 'scrape'> {
-  return {
-    scrape(format) {
-      metrics.watchSucceeded(lastSuccessMs() ?? 0);
-      return metrics.scrape(format);
-    },
-  };
+function logFormatOf({ logFormat }: Config): 'json' | 'text' {
+  if (logFormat === 'auto') return process.stderr.isTTY ? 'text' : 'json';
+  return logFormat === 'text' ? 'text' : 'json';
+}
+
+function keyOf({ metadata: { namespace, name } }: DiskExport): string {
+  return `${namespace}/${name}`;
+}
+
+/** What a line of the log is about. @param key `NAMESPACE/NAME` */
+function subjectOf(key: string | undefined): object {
+  const [namespace, name] = key?.split('/') ?? [];
+  return name === undefined ? {} : { namespace, export: name };
 }

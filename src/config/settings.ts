@@ -100,16 +100,37 @@ export const SETTINGS = {
     format: 'switch',
   },
   listenHost: {
-    text: 'Address that /metrics, /livez and /readyz are served at.',
+    text: 'Address that the status page, the API, /metrics, /livez and /readyz are served at.',
     default: '0.0.0.0',
     value: 'ADDRESS',
     format: 'text',
   },
   listenPort: {
-    text: 'Port that /metrics, /livez and /readyz are served at; 0 takes any that is free.',
+    text: 'Port that they are served at; 0 takes any that is free.',
     default: 9474,
     value: 'PORT',
     format: 'port',
+  },
+  listenCertificateFile: {
+    text: 'Certificate chain, PEM, to serve them by HTTPS; read again when it has changed. Needs listenKeyFile.',
+    default: '',
+    value: 'FILE',
+    format: 'text',
+    absent: 'plain HTTP',
+  },
+  listenKeyFile: {
+    text: 'Private key of that certificate, PEM.',
+    default: '',
+    value: 'FILE',
+    format: 'text',
+    absent: 'none',
+  },
+  listenTokenFile: {
+    text: 'File with a bearer token that who asks for metrics or exports must have; read for each request.',
+    default: '',
+    value: 'FILE',
+    format: 'text',
+    absent: 'everybody may ask',
   },
   seriesRetentionSeconds: {
     text: 'How long the metrics of an export stay when it has ended, in seconds.',
@@ -122,6 +143,12 @@ export const SETTINGS = {
     default: 'info',
     value: 'LEVEL',
     format: ['debug', 'info', 'warn', 'error', 'silent'],
+  },
+  logFormat: {
+    text: 'How: lines for people or JSON; by itself, lines for people on a terminal and JSON elsewhere.',
+    default: 'auto',
+    value: 'FORMAT',
+    format: ['auto', 'text', 'json'],
   },
 } as const satisfies Record<string, Setting>;
 

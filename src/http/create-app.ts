@@ -1,41 +1,98 @@
-/** What the sidecar tells over HTTP: metrics and whether it is well. */
+/** What the sidecar tells over HTTP: metrics, whether it is well, its exports, and the page that shows them. */
 
-import express, { type Express } from 'express';
+import express, { type Express, type NextFunction, type Request, type Response } from 'express';
+import { DiskliftError } from '../common/errors.ts';
 import type { ExportMetrics } from '../metrics/export-metrics.ts';
+import { type ApiOptions, apiRoutes } from './api-routes.ts';
+import type { Health } from './health.ts';
+import { pageAssets } from './page-assets.ts';
+import { type Authorize, requireToken } from './require-token.ts';
+import { securityHeaders } from './security-headers.ts';
 
-export interface AppOptions {
+export interface AppOptions extends ApiOptions {
   metrics: Pick<ExportMetrics, 'scrape'>;
-  /** Why requests are not served now, or undefined when they are. */
-  unreadiness(): string | undefined;
-  /** Why this process will not get well by itself, or undefined as long as it may. */
-  illness(): string | undefined;
+  health: Pick<Health, 'liveness' | 'readiness'>;
+  /** Who may see metrics and exports; everybody when left out. The probes and the page, which has no facts in it, need no token. */
+  authorize?: Authorize | undefined;
+  warn(message: string): void;
 }
 
 /** As Prometheus asks: by the media type that it likes best. */
 const OPEN_METRICS = 'application/openmetrics-text';
 
-export function createApp({ metrics, unreadiness, illness }: AppOptions): Express {
+export function createApp(options: AppOptions): Express {
+  const { metrics, health, authorize, warn } = options;
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
+  app.set('query parser', false);
+  app.use(securityHeaders, readOnly);
+  app.get('/livez', (_request, response) => {
+    const { problem, facts } = health.liveness();
+    answerProbe(response, problem, facts);
+  });
+  app.get('/readyz', async (_request, response) => {
+    answerProbe(response, await health.readiness());
+  });
+  app.use(pageAssets());
+  if (authorize !== undefined) app.use(requireToken(authorize));
   app.get('/metrics', async (request, response) => {
     const isOpen = request.accepts('text/plain', OPEN_METRICS) === OPEN_METRICS;
     const { contentType, text } = await metrics.scrape(isOpen ? 'openmetrics' : 'prometheus');
     response.set('Content-Type', contentType).vary('Accept').send(text);
   });
-  for (const [place, problem] of [
-    ['/livez', illness],
-    ['/readyz', unreadiness],
-  ] as const)
-    app.get(place, (_request, response) => {
-      const reason = problem();
-      response
-        .status(reason === undefined ? 200 : 503)
-        .type('text/plain')
-        .send(`${reason ?? 'ok'}\n`);
-    });
+  app.use('/api/v1', apiRoutes(options));
   app.use((_request, response) => {
     response.status(404).type('text/plain').send('not found\n');
   });
+  app.use((error: unknown, request: Request, response: Response, next: NextFunction) =>
+    answerError(error, { request, response, next, warn }),
+  );
   return app;
+}
+
+/** Nothing is changed over HTTP, so nothing is taken. */
+function readOnly({ method, headers }: Request, response: Response, next: NextFunction): void {
+  const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+  if ((method === 'GET' || method === 'HEAD') && !hasBody) {
+    next();
+    return;
+  }
+  // What it sends is not read.
+  response.set({ Allow: 'GET, HEAD', Connection: 'close' });
+  response
+    .status(hasBody ? 413 : 405)
+    .type('text/plain')
+    .send('only GET and HEAD, without a body\n');
+}
+
+function answerProbe(response: Response, problem: string | undefined, facts?: string): void {
+  const text = [problem ?? 'ok', ...(facts === undefined ? [] : [facts])].join(': ');
+  response
+    .status(problem === undefined ? 200 : 503)
+    .type('text/plain')
+    .send(`${text}\n`);
+}
+
+interface Failed {
+  request: Request;
+  response: Response;
+  next: NextFunction;
+  warn: AppOptions['warn'];
+}
+
+function answerError(error: unknown, { request, response, next, warn }: Failed): void {
+  // express ends what has begun.
+  if (response.headersSent) {
+    next(error);
+    return;
+  }
+  response.type('text/plain');
+  if (error instanceof DiskliftError && error.code === 'InvalidRequest') response.status(400).send(`${error.message}\n`);
+  // A path that cannot be decoded.
+  else if (error instanceof URIError) response.status(400).send('bad request\n');
+  else {
+    warn(`${request.path}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    response.status(500).send('internal error\n');
+  }
 }

@@ -1,10 +1,14 @@
 /** The listening socket of the app. */
 
 import { once } from 'node:events';
-import type { RequestListener } from 'node:http';
+import type { RequestListener, Server } from 'node:http';
+import type https from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { nodeHttp } from '../common/builtin.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { nodeHttp, nodeHttps } from '../common/builtin.ts';
+import type { Clock } from '../common/clock.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
+import { readTlsFiles, reloadTlsFiles, type TlsFiles } from './tls-files.ts';
 
 export interface RunningServer extends AsyncDisposable {
   /** As it came to be: a port of 0 takes any that is free. */
@@ -14,26 +18,58 @@ export interface RunningServer extends AsyncDisposable {
 export interface Listening {
   host: string;
   port: number;
+  /** HTTPS, when they are there. */
+  tls?: TlsFiles | undefined;
+  clock: Clock;
+  warn(message: string): void;
 }
 
 /** Nobody who asks for a page sends more, or takes longer. */
 const REQUEST_LIMIT_MS = 10_000;
+const LIMITS = { requestTimeout: REQUEST_LIMIT_MS, headersTimeout: REQUEST_LIMIT_MS, maxHeaderSize: 8192, keepAliveTimeout: 60_000 };
+const MOST_CONNECTIONS = 256;
 
-/** @throws DiskliftError `InvalidRequest` when the address cannot be listened at */
-export async function startServer(app: RequestListener, { host, port }: Listening): Promise<RunningServer> {
-  const server = nodeHttp().createServer({ requestTimeout: REQUEST_LIMIT_MS, headersTimeout: REQUEST_LIMIT_MS, maxHeaderSize: 8192 }, app);
+/** What has been asked for when the server ends is still answered. */
+const FAREWELL_MS = 1000;
+const LOOK_MS = 20;
+
+/**
+ * Answers that never end by themselves must be ended by others before this is disposed of, or are cut off then.
+ * @throws DiskliftError `InvalidRequest` when the address cannot be listened at, or there is no certificate for it
+ */
+export async function startServer(app: RequestListener, { host, port, tls, clock, warn }: Listening): Promise<RunningServer> {
+  const closing = new AbortController();
+  const server = await createServer(app, { tls, clock, warn, signal: closing.signal });
+  server.maxConnections = MOST_CONNECTIONS;
   server.listen(port, host);
   try {
     await once(server, 'listening');
   } catch (error) {
+    closing.abort(new DiskliftError('Cancelled', 'does not listen'));
     throw new DiskliftError('InvalidRequest', `cannot listen at ${host}:${port}: ${errnoOf(error) ?? (error as Error).message}`, error);
   }
   return {
     port: (server.address() as AddressInfo).port,
     async [Symbol.asyncDispose]() {
+      closing.abort(new DiskliftError('Cancelled', 'the server ends'));
       const closed = new Promise((resolve) => server.close(resolve));
+      for (let waitedMs = 0; waitedMs < FAREWELL_MS; waitedMs += LOOK_MS) {
+        // They are idle when they have their answers.
+        server.closeIdleConnections();
+        if (await Promise.race([closed.then(() => true), sleep(LOOK_MS, false, { ref: false })])) return;
+      }
       server.closeAllConnections();
       await closed;
     },
   };
+}
+
+type Reloading = Pick<Listening, 'tls' | 'clock' | 'warn'> & { signal: AbortSignal };
+
+async function createServer(app: RequestListener, { tls: files, clock, warn, signal }: Reloading): Promise<Server> {
+  if (files === undefined) return nodeHttp().createServer(LIMITS, app);
+  const material = await readTlsFiles(files);
+  const server: https.Server = nodeHttps().createServer({ ...LIMITS, ...material, minVersion: 'TLSv1.2' }, app);
+  void reloadTlsFiles({ server, files, material, clock, warn, signal });
+  return server;
 }

@@ -1,0 +1,102 @@
+/** Who wants to be told of changes is told once a second, by server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html). */
+
+import type { ServerResponse } from 'node:http';
+import type { Clock } from '../common/clock.ts';
+import type { ExportBoard } from './export-board.ts';
+import type { ExportView } from './export-view.ts';
+import { countPhases, type PhaseCounts } from './query-exports.ts';
+
+export interface ChangeStream {
+  /** Takes the response over until its reader goes away. @returns false when there are too many readers */
+  add(response: ServerResponse): boolean;
+}
+
+export interface ChangeStreamOptions {
+  board: ExportBoard;
+  clock: Clock;
+  /** Aborted when the server ends: then all streams end. */
+  signal: AbortSignal;
+}
+
+/** The data of an event named `changes`. */
+interface Changes {
+  counts: PhaseCounts;
+  total: number;
+  items: ExportView[];
+  removed: string[];
+  /** More have changed than are told: whoever wants to know looks anew. */
+  isPartial: boolean;
+}
+
+const PERIOD_MS = 1000;
+/** Something is said at least so often, so that both ends and what lies between know that the other is there. */
+const SILENT_PERIODS = 15;
+const MOST_READERS = 32;
+const MOST_ITEMS = 100;
+/** A reader that has so much still to take is not reading. */
+const MOST_UNREAD_BYTES = 4 * 1024 * 1024;
+
+export function createChangeStream({ board, clock, signal }: ChangeStreamOptions): ChangeStream {
+  const readers = new Set<ServerResponse>();
+  const changed = new Set<string>();
+  let isRunning = false;
+
+  function takeChanges(): Changes {
+    const views = [...board.keys()].map((key) => board.get(key)).filter((view) => view !== undefined);
+    const removed = [...changed].filter((key) => board.get(key) === undefined);
+    const found = [...changed].map((key) => board.get(key)).filter((view) => view !== undefined);
+    changed.clear();
+    return {
+      counts: countPhases(views),
+      total: views.length,
+      items: found.slice(0, MOST_ITEMS),
+      removed: removed.slice(0, MOST_ITEMS),
+      isPartial: found.length > MOST_ITEMS || removed.length > MOST_ITEMS,
+    };
+  }
+
+  function tell(text: string): void {
+    for (const reader of readers) {
+      if (reader.writableLength > MOST_UNREAD_BYTES) reader.destroy();
+      else reader.write(text);
+    }
+  }
+
+  async function run(): Promise<void> {
+    isRunning = true;
+    const stopListening = board.onChange((key) => changed.add(key));
+    try {
+      for (let silent = 0; readers.size > 0; silent += 1) {
+        await clock.delay(PERIOD_MS, signal);
+        // Of what stands still, the rate falls.
+        for (const key of board.liveKeys()) changed.add(key);
+        if (changed.size > 0) {
+          tell(`event: changes\ndata: ${JSON.stringify(takeChanges())}\n\n`);
+          silent = 0;
+        } else if (silent >= SILENT_PERIODS) {
+          tell(': nothing new\n\n');
+          silent = 0;
+        }
+      }
+    } catch {
+      // The server ends.
+      for (const reader of readers) reader.end();
+    } finally {
+      stopListening();
+      changed.clear();
+      isRunning = false;
+    }
+  }
+
+  return {
+    add(response) {
+      if (readers.size >= MOST_READERS || signal.aborted) return false;
+      response.writeHead(200, { 'Content-Type': 'text/event-stream', 'X-Accel-Buffering': 'no' });
+      response.write(': connected\n\n');
+      readers.add(response);
+      response.once('close', () => readers.delete(response));
+      if (!isRunning) void run();
+      return true;
+    },
+  };
+}

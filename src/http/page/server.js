@@ -1,0 +1,71 @@
+/** What the sidecar is asked, with the token that it may want. */
+
+const TOKEN = 'disklift-token';
+const [FIRST_WAIT_MS, LONGEST_WAIT_MS] = [1000, 15_000];
+
+export class TokenNeeded extends Error {}
+
+export function keepToken(token) {
+  sessionStorage.setItem(TOKEN, token);
+}
+
+export function hasToken() {
+  return sessionStorage.getItem(TOKEN) !== null;
+}
+
+async function ask(place, signal) {
+  const token = sessionStorage.getItem(TOKEN);
+  const response = await fetch(place, { headers: token === null ? {} : { Authorization: `Bearer ${token}` }, signal });
+  if (response.status === 401) throw new TokenNeeded();
+  if (!response.ok) throw new Error((await response.text()).trim() || `the sidecar answered ${response.status}`);
+  return response;
+}
+
+/** @returns what is there, or undefined where nothing is */
+export async function getJson(place, signal) {
+  const response = await ask(place, signal);
+  return response.status === 204 ? undefined : response.json();
+}
+
+/**
+ * Server-sent events, by fetch since EventSource cannot send a token. Connects again whenever it has to.
+ * @param {{onChanges(changes: object): void, onConnected(): void, onLost(error: Error): void}} told
+ */
+export async function followChanges({ onChanges, onConnected, onLost }) {
+  for (let waitMs = FIRST_WAIT_MS; ; waitMs = Math.min(2 * waitMs, LONGEST_WAIT_MS)) {
+    try {
+      const { body } = await ask('/api/v1/changes');
+      onConnected();
+      waitMs = FIRST_WAIT_MS;
+      for await (const event of eventsOf(body)) if (event.name === 'changes') onChanges(JSON.parse(event.data));
+      onLost(new Error('the sidecar has ended the connection'));
+    } catch (error) {
+      onLost(error);
+      if (error instanceof TokenNeeded) return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, waitMs));
+  }
+}
+
+async function* eventsOf(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = '';
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    text += value;
+    for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
+      yield parseEvent(text.slice(0, end));
+      text = text.slice(end + 2);
+    }
+  }
+}
+
+function parseEvent(text) {
+  const event = { name: '', data: '' };
+  for (const line of text.split('\n')) {
+    if (line.startsWith('event: ')) event.name = line.slice(7);
+    else if (line.startsWith('data: ')) event.data += line.slice(6);
+  }
+  return event;
+}

@@ -1,0 +1,55 @@
+/** Whether the volumes can be opened: as directories, or as block devices. */
+
+import fs from 'node:fs/promises';
+import type { Clock } from '../common/clock.ts';
+import { DiskliftError, errnoOf } from '../common/errors.ts';
+import { withinLimit } from '../common/within-limit.ts';
+
+export interface ProbeOptions {
+  clock: Clock;
+  signal: AbortSignal;
+}
+
+/** A probe is answered within a second by default. */
+const LIMIT_MS = 800;
+
+/** @returns says why one of them cannot be opened; undefined when all can. A look that hangs is waited for before the next. */
+export function createVolumeProbe(
+  volumes: ReadonlyMap<string, string>,
+  { clock, signal }: ProbeOptions,
+): () => Promise<string | undefined> {
+  const looks = new Map<string, Promise<string | undefined>>();
+
+  function look(claim: string, place: string): Promise<string | undefined> {
+    let looking = looks.get(claim);
+    if (looking === undefined) {
+      looking = problemOf(claim, place).finally(() => looks.delete(claim));
+      looks.set(claim, looking);
+    }
+    return looking;
+  }
+
+  return async () => {
+    for (const [claim, place] of volumes) {
+      const late = () => new DiskliftError('SourceReadError', `the volume of claim ${claim} does not answer`);
+      try {
+        const problem = await withinLimit(look(claim, place), { limitMs: LIMIT_MS, clock, signal, late });
+        if (problem !== undefined) return problem;
+      } catch (error) {
+        if (error instanceof DiskliftError) return error.message;
+        throw error;
+      }
+    }
+    return undefined;
+  };
+}
+
+async function problemOf(claim: string, place: string): Promise<string | undefined> {
+  try {
+    const handle = await fs.open(place, 'r');
+    await handle.close();
+    return undefined;
+  } catch (error) {
+    return `the volume of claim ${claim} cannot be opened: ${errnoOf(error) ?? error}`;
+  }
+}

@@ -1,0 +1,72 @@
+/** The app of the sidecar in this process, behind a real socket, with a board that a test fills. */
+
+import { systemClock } from '../../src/common/clock.ts';
+import { DiskliftError } from '../../src/common/errors.ts';
+import { createChangeStream } from '../../src/http/change-stream.ts';
+import { createApp } from '../../src/http/create-app.ts';
+import { createExportBoard, type ExportBoard } from '../../src/http/export-board.ts';
+import type { Authorize } from '../../src/http/require-token.ts';
+import { type Listening, startServer } from '../../src/http/start-server.ts';
+import type { ExportMetrics } from '../../src/metrics/export-metrics.ts';
+import type { StoredRequest } from '../../src/requests/contract.ts';
+import type { DiskExportStatus } from '../../src/requests/disk-export.ts';
+import { validateDiskExport } from '../../src/requests/validate.ts';
+import { diskExport } from './manifest.ts';
+
+export interface HttpApp extends AsyncDisposable {
+  board: ExportBoard;
+  port: number;
+  url: string;
+  warnings: string[];
+  get(place: string, init?: RequestInit): Promise<Response>;
+}
+
+export interface HttpAppOptions {
+  authorize?: Authorize;
+  tls?: Listening['tls'];
+  clock?: Listening['clock'];
+  metrics?: Pick<ExportMetrics, 'scrape'>;
+  /** What the probes say. */
+  problem?: () => string | undefined;
+}
+
+export async function startHttpApp(options: HttpAppOptions = {}): Promise<HttpApp> {
+  const { authorize, tls, clock = systemClock, problem = () => undefined } = options;
+  const { metrics = { scrape: async () => ({ contentType: 'text/plain', text: 'metrics' }) } } = options;
+  const ended = new AbortController();
+  const warnings: string[] = [];
+  const warn = (message: string) => void warnings.push(message);
+  const board = createExportBoard(systemClock);
+  const changes = createChangeStream({ board, clock: systemClock, signal: ended.signal });
+  const health = { liveness: () => ({ problem: problem(), facts: 'facts' }), readiness: async () => problem() };
+  const app = createApp({ board, changes, version: '1.2.3', metrics, health, authorize, warn });
+  const server = await startServer(app, { host: '127.0.0.1', port: 0, tls, clock, warn });
+  const url = `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${server.port}`;
+  return {
+    board,
+    port: server.port,
+    url,
+    warnings,
+    get: (place, init) => fetch(`${url}${place}`, init),
+    async [Symbol.asyncDispose]() {
+      ended.abort(new DiskliftError('Cancelled', 'the test ends'));
+      await server[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** A request as a store has it. */
+export function storedRequest(
+  name: string,
+  status?: DiskExportStatus,
+  destination: object = { http: { url: 'https://x.example/{disk}' } },
+): StoredRequest {
+  const request = validateDiskExport(diskExport(name, destination));
+  return { kind: 'request', request: status === undefined ? request : { ...request, status }, deleting: false };
+}
+
+export function statusOf(phase: NonNullable<DiskExportStatus['phase']>, facts: Partial<DiskExportStatus> = {}): DiskExportStatus {
+  const time = '2026-01-01T00:00:00Z';
+  const isOver = ['Succeeded', 'Failed', 'Cancelled'].includes(phase);
+  return { phase, startTime: time, ...(isOver ? { completionTime: time } : {}), ...facts };
+}
