@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import net from 'node:net';
 import type { Duplex, Readable } from 'node:stream';
 import type { Clock } from '../../common/clock.ts';
-import { DiskliftError } from '../../common/errors.ts';
+import { DiskliftError, errnoOf } from '../../common/errors.ts';
 import { withinLimit } from '../../common/within-limit.ts';
 import { type BlockNode, DISK_NODE } from './node-graph.ts';
 import { QEMU_SCRIPT, TETHER_FD } from './qemu-script.ts';
@@ -41,24 +41,30 @@ const KILL_LIMIT_MS = 800;
 /**
  * Starts it with the connection already in its queue: nothing has to be waited for, nothing is polled, and nobody else finds a
  * socket to connect to.
+ * @throws DiskliftError `SourceReadError`
  * @param connect must connect at once. What it returns fails when the child ends before it serves.
  */
 export async function startQemu<T>(
   { disk, fds, socketPath }: StartOptions,
-  connect: (socketPath: string) => T,
-): Promise<{ connection: T; child: QemuChild }> {
+  connect: (socketPath: string) => Promise<T>,
+): Promise<{ connection: Promise<T>; child: QemuChild }> {
   const server = net.createServer();
   server.listen(socketPath);
   await once(server, 'listening');
   try {
     // From here to the end without a pause, or this process would take the connection.
     const connection = connect(socketPath);
+    // For nobody, should the child not be started.
+    connection.catch(() => {});
     const started = spawn('/bin/sh', ['-c', QEMU_SCRIPT, 'sh', JSON.stringify(disk), DISK_NODE], {
       stdio: ['ignore', 'pipe', 'pipe', descriptorOf(server), 'pipe', ...fds],
       // In a session of its own: an interrupt from the terminal is ours to handle.
       detached: true,
     });
     return { connection, child: watch(started) };
+  } catch (error) {
+    // Out of descriptors, processes or memory.
+    throw new DiskliftError('SourceReadError', `QEMU cannot be started: ${errnoOf(error) ?? String(error)}`, error);
   } finally {
     // Removes the socket's name, too.
     server.close();
