@@ -54,6 +54,8 @@ export interface ApiServerOptions {
   advertiseAddress?: string;
   /** Further users, as lines of a token file: `token,user,uid,"group"`. */
   users?: readonly string[];
+  /** Further flags of kube-apiserver. */
+  serverFlags?: readonly string[];
 }
 
 /** A port that nobody listened on a moment ago. */
@@ -72,7 +74,10 @@ interface ServerPlace {
   token: string;
 }
 
-function serverFlags({ directory, port, etcdPort, token }: ServerPlace, { advertiseAddress, users = [] }: ApiServerOptions): string[] {
+function serverFlags(
+  { directory, port, etcdPort, token }: ServerPlace,
+  { advertiseAddress, users = [], serverFlags: further = [] }: ApiServerOptions,
+): string[] {
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const write = (name: string, text: string | Buffer) => {
     writeFileSync(path.join(directory, name), text, { mode: 0o600 });
@@ -91,6 +96,7 @@ function serverFlags({ directory, port, etcdPort, token }: ServerPlace, { advert
     '--authorization-mode=Node,RBAC',
     '--allow-privileged',
     '--kubelet-preferred-address-types=InternalIP',
+    ...further,
   ];
 }
 

@@ -20,7 +20,7 @@ const VERBS = ['get', 'list', 'watch', 'create', 'update', 'patch', 'delete', 'd
 const PERMITTED: [group: string, resource: string, verbs: string[]][] = [
   ['disklift.dev', 'diskexports', ['get', 'list', 'watch', 'patch', 'delete']],
   ['disklift.dev', 'diskexports/status', ['patch']],
-  ['disklift.dev', 'diskexports/finalizers', ['update']],
+  ['disklift.dev', 'diskexports/finalizers', []],
   ['coordination.k8s.io', 'leases', ['get', 'create', 'update', 'delete']],
   ['', 'events', ['create', 'patch']],
   ['', 'secrets', ['get']],

@@ -1,0 +1,46 @@
+/** The chart's ServiceAccount with the chart's Role in a namespace, and a kubeconfig with which one is that account and no more. */
+
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { CHART, MINIMAL, ofKind, parseManifests } from '../helpers/chart.ts';
+import type { Role } from '../helpers/helm-pods.ts';
+import { helmTools } from '../helpers/helm-tools.ts';
+import type { ApiServer } from './api-server.ts';
+import { writeKubeconfig } from './kubeconfig.ts';
+
+export interface ChartAccount {
+  /** As the API server calls it. */
+  user: string;
+  kubeconfig: string;
+  /** What the Role permits, as `RESOURCE VERB`, sorted. */
+  permitted: string[];
+  /** The objects, as `kubectl delete` takes them. */
+  file: string;
+}
+
+const KINDS = ['ServiceAccount', 'Role', 'RoleBinding'];
+
+/** @param values of the chart beside the least that it needs */
+export async function applyChartAccount(api: ApiServer, namespace: string, values: object = {}): Promise<ChartAccount> {
+  const place = (name: string) => path.join(path.dirname(api.kubeconfig), `${namespace}-${name}`);
+  writeFileSync(place('values.json'), JSON.stringify({ ...MINIMAL, ...values }));
+  const rendered = await helmTools().helm('template', 'disklift', CHART, '--namespace', namespace, '--values', place('values.json'));
+  assert.equal(rendered.code, 0, rendered.stderr);
+  const manifests = parseManifests(rendered.stdout.toString()).filter(({ kind }) => KINDS.includes(kind));
+  assert.equal(manifests.length, KINDS.length);
+  const file = place('account.json');
+  writeFileSync(file, JSON.stringify({ apiVersion: 'v1', kind: 'List', items: manifests }));
+  const applied = await api.kubectl('apply', '--namespace', namespace, '--filename', file);
+  assert.equal(applied.code, 0, applied.stderr);
+  const token = await api.kubectl('create', 'token', 'disklift', '--namespace', namespace, '--duration', '1h');
+  assert.equal(token.code, 0, token.stderr);
+  writeKubeconfig(place('kubeconfig'), { url: api.url, ca: api.ca, token: token.stdout.toString().trim() });
+  const rules = ofKind<Role>(manifests, 'Role').flatMap((role) => role.rules);
+  return {
+    user: `system:serviceaccount:${namespace}:disklift`,
+    kubeconfig: place('kubeconfig'),
+    permitted: rules.flatMap(({ resources, verbs }) => resources.flatMap((each) => verbs.map((verb) => `${each} ${verb}`))).sort(),
+    file,
+  };
+}

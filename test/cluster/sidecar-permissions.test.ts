@@ -1,0 +1,234 @@
+/** The sidecar with the chart's own Role and nothing more: it asks for nothing beyond, and for everything that the Role permits. */
+
+import assert from 'node:assert/strict';
+import { mkdir } from 'node:fs/promises';
+import { type HttpSink, startHttpSink } from '../helpers/http-sink.ts';
+import { attachLoopDevice, requireLoopDevices } from '../helpers/loop-device.ts';
+import { diskExport, type Manifest } from '../helpers/manifest.ts';
+import { BUCKET, type S3Fake, startS3Fake } from '../helpers/s3-fake.ts';
+import type { Sidecar } from '../helpers/sidecar.ts';
+import { createDisk } from '../helpers/sparse-disk.ts';
+import { useTempDir } from '../helpers/temp-dir.ts';
+import { createTestAuthority } from '../helpers/test-authority.ts';
+import { until } from '../helpers/until.ts';
+import { type ApiServer, startApiServer } from './api-server.ts';
+import { type AuditedRequest, type AuditLog, createAuditLog } from './audit-log.ts';
+import { applyChartAccount, type ChartAccount } from './chart-account.ts';
+import { createNamespace, type Namespace } from './cluster-sidecar.ts';
+import { installCrd } from './install-crd.ts';
+import { requireBinaries, usesExistingCluster } from './kubernetes-binaries.ts';
+
+const MIB = 1024 * 1024;
+
+describe('the permissions of the sidecar', function () {
+  this.timeout(120_000);
+  const temp = useTempDir();
+  let audit: AuditLog;
+  let api: ApiServer;
+  let namespace: Namespace;
+  let account: ChartAccount;
+
+  before(async function () {
+    // A cluster that is there already shows its log to nobody.
+    if (usesExistingCluster()) return this.skip();
+    audit = createAuditLog();
+    // As OpenShift has it: who names an owner that is not to go away before must be allowed to touch its finalizers.
+    const serverFlags = [...audit.flags, '--enable-admission-plugins=OwnerReferencesPermissionEnforcement'];
+    api = await startApiServer(requireBinaries(this), { serverFlags });
+    await installCrd(api);
+  });
+
+  after(async () => {
+    await api?.stop();
+    audit?.[Symbol.dispose]();
+  });
+
+  beforeEach(async () => {
+    namespace = await createNamespace(api);
+    await mkdir(temp('volume'));
+    await createDisk(temp('volume/disk.img'), 32 * MIB, [{ offsetBytes: MIB, lengthBytes: 12 * MIB, content: 'random' }]);
+    await namespace.secret('keys', { AWS_ACCESS_KEY_ID: 'access', AWS_SECRET_ACCESS_KEY: 'secret' });
+  });
+
+  const start = (...flags: string[]): Promise<Sidecar> =>
+    namespace.start({
+      volumes: [`claim=${temp('volume')}`],
+      flags: ['--kubeconfig', account.kubeconfig, '--max-concurrent-exports', '9', ...flags],
+    });
+
+  const toS3 = ({ url }: S3Fake): object => {
+    const options = { forcePathStyle: true, partSize: '5Mi', concurrency: 1, credentialsSecretRef: { name: 'keys' } };
+    return { s3: { endpoint: url, bucket: BUCKET, key: '{name}', ...options } };
+  };
+
+  function asked(): AuditedRequest[] {
+    return audit.requests().filter(({ user }) => user === account.user);
+  }
+
+  async function succeed(manifest: Manifest): Promise<void> {
+    await namespace.apply(manifest);
+    const { phase, message } = await namespace.finished(manifest.metadata.name);
+    assert.equal(phase, 'Succeeded', message);
+  }
+
+  async function gone(name: string): Promise<void> {
+    await namespace.until(name, (object) => object === undefined);
+  }
+
+  /** An upload that stays open until somebody acts. */
+  async function openUpload(name: string): Promise<S3Fake> {
+    const s3 = await startS3Fake();
+    s3.quirks.push({ operation: 'UploadPart', after: 1, does: 'hang' });
+    await namespace.apply(diskExport(name, toS3(s3)));
+    await until('a part hangs', () => s3.count('UploadPart') > 1);
+    assert.deepEqual((await namespace.get(name))?.metadata.finalizers, ['disklift.dev/cleanup']);
+    return s3;
+  }
+
+  /** Headers of a Secret, an authority of a ConfigMap, two failures that are told in one event, and an end by TTL. */
+  async function exportByHttp(): Promise<void> {
+    const authority = await createTestAuthority(temp('.'));
+    const { certificate: cert, key } = await authority.issue('sink', 'IP:127.0.0.1');
+    let refusals = 2;
+    await using sink: HttpSink = await startHttpSink({
+      tls: { cert, key },
+      onExpect: (_request, response) => {
+        refusals -= 1;
+        if (refusals >= 0) return void response.writeHead(503, { 'retry-after': '0' }).end();
+        response.writeContinue();
+        void sink.take(_request).then(() => response.writeHead(201).end());
+      },
+    });
+    await namespace.secret('headers', { Authorization: 'Bearer of-the-test' });
+    const configMap = { metadata: { name: 'authorities' }, data: { 'ca.crt': authority.ca } };
+    assert.equal((await namespace.request('configmaps', { method: 'POST', body: configMap })).status, 201);
+    const tls = { caBundleRef: { configMap: 'authorities', key: 'ca.crt' } };
+    const http = { url: `${sink.url}/{name}`, headersSecretRef: { name: 'headers' }, tls };
+    await namespace.apply(diskExport('http', { http }, { ttlSecondsAfterFinished: 1 }));
+    await gone('http');
+    assert.equal(sink.complete.size, 1);
+    assert.equal(sink.requests.at(-1)?.headers.authorization, 'Bearer of-the-test');
+    const { body } = await namespace.request('events?fieldSelector=involvedObject.name=http,reason=Retrying');
+    assert.equal(body.items[0].count, 2);
+  }
+
+  async function exportToS3(): Promise<void> {
+    await using s3 = await startS3Fake();
+    await succeed(diskExport('s3', toS3(s3)));
+    assert.ok(s3.store.objects.has('s3'));
+  }
+
+  async function deleteMidUpload(): Promise<void> {
+    await using s3 = await openUpload('deleted');
+    await namespace.remove('deleted');
+    await gone('deleted');
+    assert.equal(s3.store.uploads.size, 0);
+  }
+
+  /** The destination does not let go of the upload at first, so that the export has ended before it does. */
+  async function cancelMidUpload(): Promise<void> {
+    await using s3 = await openUpload('cancelled');
+    s3.quirks.push({ operation: 'AbortMultipartUpload', does: { status: 403, code: 'AccessDenied' } });
+    await namespace.edit('cancelled', { cancel: true });
+    assert.equal((await namespace.finished('cancelled')).phase, 'Cancelled');
+    s3.quirks.length = 0;
+    await namespace.until('cancelled', (object) => object?.metadata.finalizers === undefined);
+    assert.equal(s3.store.uploads.size, 0);
+  }
+
+  async function waitForPod(): Promise<void> {
+    const spec = {
+      serviceAccountName: 'disklift',
+      automountServiceAccountToken: false,
+      containers: [{ name: 'compute', image: 'vm', volumeMounts: [{ name: 'disk', mountPath: '/disk' }] }],
+      volumes: [{ name: 'disk', persistentVolumeClaim: { claimName: 'claim' } }],
+    };
+    const pod = await namespace.request('pods', { method: 'POST', body: { metadata: { name: 'vm' }, spec } });
+    assert.equal(pod.status, 201, JSON.stringify(pod.body));
+    await using sink = await startHttpSink();
+    await namespace.apply(diskExport('waits', { http: { url: `${sink.url}/{name}` } }));
+    const inUse = /the container compute of the pod vm/;
+    await namespace.until('waits', (object) => inUse.test(object?.status?.message ?? ''));
+    await namespace.request('pods/vm?gracePeriodSeconds=0', { method: 'DELETE' });
+    assert.equal((await namespace.finished('waits')).phase, 'Succeeded');
+  }
+
+  /** Its Lease has to run out first. */
+  async function takeOver(first: Sidecar): Promise<void> {
+    await using s3 = await openUpload('taken');
+    await first.stop('SIGKILL');
+    s3.quirks.length = 0;
+    await using second = await start();
+    assert.equal((await namespace.finished('taken')).phase, 'Succeeded');
+    assert.equal(await second.stop(), 0);
+    assert.doesNotMatch(second.output(), /does not allow/);
+  }
+
+  it('are those that it needs, each, and no more', async () => {
+    account = await applyChartAccount(api, namespace.name);
+    await using first = await start();
+    // Before anything else uses the claim.
+    await waitForPod();
+    await Promise.all([exportByHttp(), exportToS3(), deleteMidUpload(), cancelMidUpload()]);
+    await takeOver(first);
+    assert.doesNotMatch(first.output(), /does not allow/);
+    const requests = asked();
+    assert.deepEqual(
+      requests.filter(({ status }) => status === 401 || status === 403),
+      [],
+      'requests that were refused',
+    );
+    assert.ok(requests.every((request) => request.namespace === namespace.name));
+    const used = [...new Set(requests.map(({ resource, verb }) => `${resource} ${verb}`))].sort();
+    assert.deepEqual(used, account.permitted);
+  });
+
+  it('lack what a feature needs that is off in the chart, and the sidecar says so', async () => {
+    account = await applyChartAccount(api, namespace.name, { features: { ttl: false, inUse: false } });
+    assert.deepEqual(
+      account.permitted.filter((each) => each === 'diskexports delete' || each.startsWith('pods ')),
+      [],
+    );
+    await using sink = await startHttpSink();
+    await using sidecar = await start();
+    await succeed(diskExport('stays', { http: { url: `${sink.url}/{name}` } }, { ttlSecondsAfterFinished: 1 }));
+    await until('it says what it may not', () => /stays: [^"]*the API server does not allow it/.test(sidecar.output()));
+    assert.match(sidecar.output(), /cannot be removed: delete diskexports/);
+    assert.ok((await namespace.get('stays')) !== undefined);
+    const refused = asked().filter(({ status }) => status === 403);
+    assert.deepEqual([...new Set(refused.map(({ verb, resource }) => `${resource} ${verb}`))].sort(), ['diskexports delete', 'pods list']);
+  });
+
+  it('without pods leave it unknown whether a Block claim is in use, and the status says why', async function () {
+    await requireLoopDevices(this);
+    account = await applyChartAccount(api, namespace.name, { features: { inUse: false } });
+    await using loop = await attachLoopDevice(temp('volume/disk.img'));
+    await using _sidecar = await namespace.start({ volumes: [`claim=${loop.path}`], flags: ['--kubeconfig', account.kubeconfig] });
+    await namespace.apply(diskExport('block', { http: { url: 'http://127.0.0.1:1/' } }));
+    const { phase, message, conditions = [] } = await namespace.finished('block');
+    assert.deepEqual([phase, conditions.find(({ type }) => type === 'Succeeded')?.reason], ['Failed', 'InUseUnknown']);
+    assert.match(message ?? '', /its Role does not let this process list the pods/);
+  });
+
+  it('do not reach what is none of its business', async () => {
+    account = await applyChartAccount(api, namespace.name);
+    const mayDo = async (...what: string[]): Promise<string> => {
+      const { stdout } = await api.kubectl('--kubeconfig', account.kubeconfig, 'auth', 'can-i', ...what);
+      return stdout.toString().trim();
+    };
+    const own = ['--namespace', namespace.name];
+    assert.equal(await mayDo('patch', 'diskexports.disklift.dev', '--subresource', 'status', ...own), 'yes');
+    for (const what of [
+      ['list', 'secrets', ...own],
+      ['watch', 'secrets', ...own],
+      ['create', 'pods', ...own],
+      ['create', 'diskexports.disklift.dev', ...own],
+      ['update', 'diskexports.disklift.dev', ...own],
+      ['get', 'secrets', '--namespace', 'default'],
+      ['list', 'diskexports.disklift.dev', '--namespace', 'default'],
+      ['list', 'diskexports.disklift.dev', '--all-namespaces'],
+      ['*', '*', ...own],
+    ])
+      assert.equal(await mayDo(...what), 'no', what.join(' '));
+  });
+});
