@@ -28,3 +28,8 @@ export function writeCopiedOffsets(view: DataView, at: number, count: number, ho
     }
   }
 }
+
+/** The number that an entry's halves make; exact below 2^53. */
+export function joinHalves(high: number, low: number): number {
+  return high * TWO_POW_32 + low;
+}
