@@ -22,14 +22,14 @@ export interface NamedDisk {
 
 /**
  * What the image refers to must lie in its directory or beneath it; that of a block device may refer to nothing.
- * @throws DiskliftError as {@link openDisk} and {@link openQemuDisk}
+ * @throws DiskliftError as {@link openDisk} and {@link openImageDisk}
  */
 export async function openNamedDisk({ path: name, format }: NamedDisk, options: OpenImageOptions): Promise<DiskSource> {
   if (format === 'raw') return openDisk(name, options);
   // Loaded when it is needed: most commands start sooner without it.
-  const { openQemuDisk } = await import('./qemu/open-qemu-disk.ts');
+  const { openImageDisk } = await import('./open-image-disk.ts');
   const handle = await openPath(name);
   // Of what has been opened, whatever the name leads to by now.
   const place = path.parse(await fs.readlink(pathOfDescriptor(handle)));
-  return openQemuDisk({ handle, volumePath: place.dir, relativePath: place.base, format, isGuess: false }, options);
+  return openImageDisk({ handle, volumePath: place.dir, relativePath: place.base, format, isGuess: false }, options);
 }

@@ -20,7 +20,7 @@ export interface VolumeDisk {
   format: string;
 }
 
-/** @throws DiskliftError as {@link openDisk}, {@link openBeneath}, {@link chooseFormat} and {@link openQemuDisk} */
+/** @throws DiskliftError as {@link openDisk}, {@link openBeneath}, {@link chooseFormat} and {@link openImageDisk} */
 export async function openVolumeDisk(disk: VolumeDisk, options: OpenImageOptions): Promise<DiskSource> {
   const { volumePath, path: relativePath } = disk;
   const stated = disk.format.toLowerCase();
@@ -32,8 +32,8 @@ export async function openVolumeDisk(disk: VolumeDisk, options: OpenImageOptions
   const { format, isGuess } = await formatOf({ handle, name }, stated);
   if (format === 'raw') return openHandle(handle, { name, reopen }, options);
   // Loaded when it is needed: most exports start sooner without it.
-  const { openQemuDisk } = await import('./qemu/open-qemu-disk.ts');
-  return openQemuDisk({ handle, volumePath, relativePath, format, isGuess }, options);
+  const { openImageDisk } = await import('./open-image-disk.ts');
+  return openImageDisk({ handle, volumePath, relativePath, format, isGuess }, options);
 }
 
 /** The handle is closed when it throws. */

@@ -1,13 +1,11 @@
 import assert from 'node:assert/strict';
-import { open, readFile } from 'node:fs/promises';
-import { systemClock } from '../../src/common/clock.ts';
+import { readFile } from 'node:fs/promises';
 import { createSemaphore } from '../../src/common/semaphore.ts';
 import { loadLibc } from '../../src/native/libc.ts';
 import { openDisk } from '../../src/sources/open-disk.ts';
-import { openQemuDisk } from '../../src/sources/qemu/open-qemu-disk.ts';
-import { NEVER } from '../helpers/image-in-process.ts';
 import { attachLoopDevice, requireLoopDevices } from '../helpers/loop-device.ts';
 import { type NbdServer, openNbd, startNbdkit, startQemuNbd } from '../helpers/nbd-servers.ts';
+import { openByQemu, openByUs } from '../helpers/open-image.ts';
 import { runCommand } from '../helpers/run-command.ts';
 import { createDisk, type DiskPart } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
@@ -56,9 +54,13 @@ describe('disk source', () => {
 
   async function openQemuChild(sizeBytes: number, parts: readonly DiskPart[]): Promise<OpenedDisk> {
     const path = await createQcow2(sizeBytes, parts);
-    const handle = await open(temp('disk.qcow2'));
-    const root = { handle, volumePath: temp(''), relativePath: 'disk.qcow2', format: 'qcow2', isGuess: false } as const;
-    const source = await openQemuDisk(root, { libc: loadLibc(), clock: systemClock, signal: NEVER });
+    const source = await openByQemu(temp('disk.qcow2'));
+    return { source, content: await readFile(path), [Symbol.asyncDispose]: () => source.dispose() };
+  }
+
+  async function openPlain(libc: ReturnType<typeof loadLibc>, sizeBytes: number, parts: readonly DiskPart[]): Promise<OpenedDisk> {
+    const path = await createQcow2(sizeBytes, parts);
+    const { disk: source = assert.fail('left to QEMU') } = await openByUs(temp('disk.qcow2'), { libc });
     return { source, content: await readFile(path), [Symbol.asyncDispose]: () => source.dispose() };
   }
 
@@ -104,6 +106,14 @@ describe('disk source', () => {
   describe('NBD: qemu-nbd with a qcow2 file', () => {
     itIsADiskSource({ open: openQcow2, sizeStepBytes: 512, findsHoles: true });
   });
+
+  for (const [name, libc] of [
+    ['qcow2 image, by us', loadLibc()],
+    ['qcow2 image, by us without koffi', undefined],
+  ] as const)
+    describe(name, () => {
+      itIsADiskSource({ open: (...disk) => openPlain(libc, ...disk), sizeStepBytes: 512, findsHoles: true });
+    });
 
   describe('qcow2 image, by a child of QEMU', () => {
     itIsADiskSource({ open: openQemuChild, sizeStepBytes: 512, findsHoles: true });

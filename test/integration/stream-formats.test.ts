@@ -134,9 +134,18 @@ describe('disklift stream of other formats', function () {
   }
 
   it('tells which image has QEMU where it is not installed', async () => {
-    await qemuImg(['convert', '-f', 'raw', '-O', 'qcow2', disk, 'image.qcow2']);
+    await qemuImg(['convert', '-c', '-f', 'raw', '-O', 'qcow2', disk, 'image.qcow2']);
     const result = await disklift(['stream', '-f', 'qcow2', temp('images/image.qcow2')], { env: { PATH: temp('nothing') } });
     assertRefused(result, /image\.qcow2: .* neither is installed; the image disklift-formats has one/);
+  });
+
+  it('needs no QEMU for qcow2 whose disk lies plain in its files', async () => {
+    await qemuImg(['convert', '-f', 'raw', '-O', 'qcow2', disk, 'base.qcow2']);
+    await qemuImg(['create', '-q', '-f', 'qcow2', '-b', 'base.qcow2', '-F', 'qcow2', 'image.qcow2']);
+    const line = diskliftLine(['stream', '-f', 'qcow2', temp('images/image.qcow2')]);
+    const { code, stderr } = await runShell(`PATH='${temp('nothing')}' ${line} > '${temp('out.qcow2')}'`);
+    assert.deepEqual([code, stderr], [0, '']);
+    await assertImageOf(temp('out.qcow2'), disk);
   });
 
   it('gives no byte of what lies outside, whoever names it', async () => {

@@ -3,9 +3,9 @@ import fs, { mkdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { loadLibc } from '../../src/native/libc.ts';
-import type { PlainDisk } from '../../src/sources/qcow2/open-plain-qcow2.ts';
+import type { DiskSource } from '../../src/sources/contract.ts';
 import { NEVER } from '../helpers/image-in-process.ts';
-import { openPlainDisk, readDisk } from '../helpers/plain-qcow2.ts';
+import { openByUs, readDisk } from '../helpers/open-image.ts';
 import { createRandomQcow2 } from '../helpers/random-qcow2.ts';
 import { runCommand } from '../helpers/run-command.ts';
 import { createRandom, SEED, SEED_TEXT } from '../helpers/seed.ts';
@@ -24,7 +24,7 @@ async function contentByQemu(imagePath: string): Promise<Buffer> {
 }
 
 /** Extents and places say nothing of the disk that is not so. */
-async function assertTrueStory(disk: PlainDisk, content: Buffer, story: string): Promise<void> {
+async function assertTrueStory(disk: DiskSource, content: Buffer, story: string): Promise<void> {
   let at = 0;
   for await (const { offset, length, kind } of disk.extents(NEVER)) {
     assert.equal(offset, at, story);
@@ -62,7 +62,7 @@ describe('plain qcow2', () => {
       const image = await createRandomQcow2(directory, random);
       const story = `image ${index}\n${image.story.join('\n')}`;
       const content = await contentByQemu(image.path);
-      await using opened = await openPlainDisk(image.path, index % 4 === 3 ? undefined : loadLibc());
+      await using opened = await openByUs(image.path, { libc: index % 4 === 3 ? undefined : loadLibc() });
       assert.ok(opened.disk !== undefined, `left to QEMU\n${story}`);
       assert.equal(opened.disk.sizeBytes, content.length, story);
       assert.ok((await readDisk(opened.disk, 1 + Math.floor(random() * 3e6))).equals(content), `another content\n${story}`);

@@ -8,7 +8,7 @@ import { createMetadataPlaces } from '../../src/qcow2/metadata-places.ts';
 import { createOverlayBuilder } from '../../src/qcow2/overlay-mapping.ts';
 import { parseHeader } from '../../src/qcow2/parse-header.ts';
 import { createImage } from '../helpers/create-image.ts';
-import { openPlainDisk, readDisk } from '../helpers/plain-qcow2.ts';
+import { openByUs, readDisk } from '../helpers/open-image.ts';
 import { runCommand } from '../helpers/run-command.ts';
 import { createRandom, SEED, SEED_TEXT } from '../helpers/seed.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
@@ -121,7 +121,7 @@ describe('qcow2 tables with mistakes', () => {
   /** @returns undefined where we give none */
   async function contentOf(path: string): Promise<Buffer | undefined> {
     try {
-      await using opened = await openPlainDisk(path);
+      await using opened = await openByUs(path);
       return opened.disk === undefined ? undefined : await readDisk(opened.disk);
     } catch (error) {
       if (error instanceof DiskliftError) return undefined;

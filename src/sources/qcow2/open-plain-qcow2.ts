@@ -1,6 +1,6 @@
 /**
  * A disk that lies plain in the files of its qcow2 image, read from them without another process in between: neither compressed nor
- * encrypted, nor otherwise more than a matter of where (docs/decisions/0017-plain-qcow2.md).
+ * encrypted, nor otherwise more than a matter of where (docs/decisions/0018-plain-qcow2.md).
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -9,7 +9,7 @@ import { DiskliftError } from '../../common/errors.ts';
 import { createCachedReader } from '../../native/cached-read.ts';
 import type { Libc } from '../../native/libc.ts';
 import type { DiskSource, PlacedStretch, SourceExtent } from '../contract.ts';
-import type { ImageFile } from '../image-tree.ts';
+import { factsOf, type ImageFiles } from '../open-image-files.ts';
 import { readExactly } from '../read-exactly.ts';
 import { createFileHoles } from './file-holes.ts';
 import { type MappedFiles, type ReadOptions, readMapping } from './read-mapping.ts';
@@ -18,8 +18,7 @@ export interface OpenPlainQcow2Options extends ReadOptions {
   libc: Libc | undefined;
 }
 
-/** The disk alone: its files are somebody else's to watch and to close. */
-export type PlainDisk = Omit<DiskSource, 'identity' | 'identityMissesWrites' | 'dispose'>;
+type PlainDisk = Omit<DiskSource, 'identity' | 'dispose'>;
 
 /** A sector: most data shows within one, and copying more takes longer than the call. */
 const LOOK_SIZE_BYTES = 512;
@@ -28,13 +27,15 @@ const LOOK_SIZE_BYTES = 512;
 const RANGES_IN_A_ROW = 1024;
 
 /**
- * Reads all tables of the image. What they say holds as long as nobody writes to its files, so their identity must have been taken before.
+ * Reads all tables of `image`, which the source owns from now on; where there is none, it is still the caller's.
  * @returns undefined where QEMU has to read it
  * @throws DiskliftError `SourceReadError` for tables that are wrong, too; `FormatUnsupported`, `SourceChanged`, `Cancelled`
  */
-export async function openPlainQcow2(root: ImageFile, options: OpenPlainQcow2Options): Promise<PlainDisk | undefined> {
+export async function openPlainQcow2(image: ImageFiles, options: OpenPlainQcow2Options): Promise<DiskSource | undefined> {
+  const { root } = image;
   const mapped = await readMapping(root, options);
-  return mapped === undefined ? undefined : createPlainDisk(root.name, mapped, options);
+  if (mapped === undefined) return undefined;
+  return { ...createPlainDisk(root.name, mapped, options), ...factsOf(image), dispose: async () => image[Symbol.asyncDispose]() };
 }
 
 function createPlainDisk(name: string, { mapping, files }: MappedFiles, { libc, readLimit }: OpenPlainQcow2Options): PlainDisk {

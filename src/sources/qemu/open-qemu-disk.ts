@@ -4,12 +4,11 @@ import path from 'node:path';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
 import { withinLimit } from '../../common/within-limit.ts';
-import type { Libc } from '../../native/libc.ts';
 import type { DiskSource } from '../contract.ts';
-import { guardAgainstWriters, type InUse, type WritersKnown } from '../disk-in-use.ts';
 import type { ImageTree } from '../image-tree.ts';
 import { type NbdLimits, openNbdDisk } from '../nbd/nbd-disk.ts';
-import { type ImageRoot, openImageTree } from '../open-image-tree.ts';
+import { factsOf, type ImageFiles } from '../open-image-files.ts';
+import { identityOfFiles } from '../tree-files.ts';
 import { fileKey, findForeignFile } from './foreign-files.ts';
 import { openInherited } from './made-files.ts';
 import { createNodeGraph, DISK_NODE } from './node-graph.ts';
@@ -17,17 +16,11 @@ import { makePrivateDirectory } from './private-directory.ts';
 import { type QemuChild, startQemu } from './qemu-child.ts';
 import { qemuFailure } from './qemu-failure.ts';
 import { FIRST_FILE_FD } from './qemu-script.ts';
-import { identityOfFiles, lookAtFile, type TreeFile } from './tree-files.ts';
 
 export interface OpenQemuDiskOptions {
-  libc: Libc | undefined;
   clock: Clock;
   /** For opening alone. */
   signal: AbortSignal;
-  /** What is done about files that another process writes to; 'allow' when left out. */
-  inUse?: InUse | undefined;
-  /** What is known of writers otherwise than by locks. */
-  writers?: WritersKnown | undefined;
   limits?: Partial<NbdLimits> | undefined;
 }
 
@@ -41,43 +34,19 @@ const SOCKET_COUNT = 3;
 const LAST_WORDS_MS = 2000;
 
 /**
- * Opens the image with all that it refers to, and reads its disk. The source owns the root's handle from now on; where there is
- * none, it is closed.
- * @throws DiskliftError as {@link openImageTree}; `FormatUnsupported` where QEMU is not installed or cannot read it,
- * `SourceInUse`, `InUseUnknown`, `SourceChanged`, `Cancelled`
+ * Reads the disk of `image`, which the source owns from now on; where there is none, it is still the caller's.
+ * @throws DiskliftError `FormatUnsupported` where QEMU is not installed or cannot read it, `SourceReadError`, `SourceChanged`, `Cancelled`
  */
-export async function openQemuDisk(root: Omit<ImageRoot, 'libc' | 'onOpen'>, options: OpenQemuDiskOptions): Promise<DiskSource> {
-  const { libc, inUse = 'allow', writers, clock } = options;
-  const files: TreeFile[] = [];
-  const tree = await openImageTree({
-    ...root,
-    libc,
-    async onOpen(file) {
-      const opened = await lookAtFile(file);
-      const { ino: inode } = opened.stat;
-      const { handle, name } = file;
-      if (files[0]?.stat.isBlockDevice())
-        throw new DiskliftError('InvalidRequest', `${files[0].file.name}: is a block device, and its image refers to a file, ${name}`);
-      await guardAgainstWriters({ fd: handle.fd, name, libc, inode, isBlockDevice: opened.stat.isBlockDevice(), writers }, inUse);
-      files.push(opened);
+export async function openQemuDisk(image: ImageFiles, options: OpenQemuDiskOptions): Promise<DiskSource> {
+  const { disk, child } = await serve(image, options);
+  return {
+    ...disk,
+    ...factsOf(image),
+    async dispose() {
+      await Promise.all([disk.dispose(), child.kill(options.clock)]);
+      await image[Symbol.asyncDispose]();
     },
-  });
-  try {
-    const { disk, child } = await serve(tree, files, options);
-    return {
-      ...disk,
-      format: root.format,
-      identity: () => identityOfFiles(files),
-      identityMissesWrites: files.some(({ stat }) => stat.isBlockDevice()),
-      async dispose() {
-        await Promise.all([disk.dispose(), child.kill(clock)]);
-        await tree[Symbol.asyncDispose]();
-      },
-    };
-  } catch (error) {
-    await tree[Symbol.asyncDispose]();
-    throw error;
-  }
+  };
 }
 
 interface Served {
@@ -85,7 +54,7 @@ interface Served {
   child: QemuChild;
 }
 
-async function serve({ root }: ImageTree, files: readonly TreeFile[], options: OpenQemuDiskOptions): Promise<Served> {
+async function serve({ root, watched: files }: ImageFiles, options: OpenQemuDiskOptions): Promise<Served> {
   const { clock, signal } = options;
   const blockDevices = new Set(files.filter(({ stat }) => stat.isBlockDevice()).map(({ file }) => file));
   const graph = createNodeGraph(root, { firstFd: FIRST_FILE_FD, isBlockDevice: (file) => blockDevices.has(file) });

@@ -3,7 +3,8 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { createImage } from '../../../helpers/create-image.ts';
 import { NEVER } from '../../../helpers/image-in-process.ts';
-import { openPlainDisk, readDisk } from '../../../helpers/plain-qcow2.ts';
+import { openByUs, readDisk } from '../../../helpers/open-image.ts';
+import { openForWriting, tryToWrite } from '../../../helpers/qemu-io.ts';
 import { runCommand } from '../../../helpers/run-command.ts';
 import { useTempDir } from '../../../helpers/temp-dir.ts';
 
@@ -44,7 +45,7 @@ describe('qcow2 disk that lies plain in its files', () => {
   const image = () => temp('disk.qcow2');
 
   async function isPlain(): Promise<boolean> {
-    await using opened = await openPlainDisk(image());
+    await using opened = await openByUs(image());
     return opened.disk !== undefined;
   }
 
@@ -90,7 +91,7 @@ describe('qcow2 disk that lies plain in its files', () => {
   it('tells holes of its file', async () => {
     await createImage(image(), { format: 'qcow2', options: ['preallocation=metadata'], size: '64M' });
     await writeWith(image(), 'write -P 3 20M 2M');
-    await using opened = await openPlainDisk(image());
+    await using opened = await openByUs(image());
     let dataBytes = 0;
     for await (const { kind, length } of opened.disk?.extents(NEVER) ?? []) if (kind === 'data') dataBytes += length;
     assert.ok(dataBytes >= 2 * MIB && dataBytes < 8 * MIB, `${dataBytes} bytes of data`);
@@ -104,7 +105,7 @@ describe('qcow2 disk that lies plain in its files', () => {
     await patch(image(), DISK_SIZE, (bytes) => bytes.writeBigUInt64BE(BigInt(64 * MIB)));
     await patch(image(), firstTable + ((100 * MIB) / CLUSTER) * 8, (bytes) => bytes.fill(0xff));
     await patch(image(), l1Offset + 8, (bytes) => bytes.fill(0xff));
-    await using opened = await openPlainDisk(image());
+    await using opened = await openByUs(image());
     assert.equal(opened.disk?.sizeBytes, 64 * MIB);
     const content = await readDisk(opened.disk);
     assert.ok(content.subarray(0, CLUSTER).every((byte) => byte === 3));
@@ -114,7 +115,7 @@ describe('qcow2 disk that lies plain in its files', () => {
   it('may have one cluster of its file in two places', async () => {
     const { secondEntry, firstData } = await twoClusters();
     await patch(image(), secondEntry, (bytes) => bytes.writeBigUInt64BE(BigInt(firstData)));
-    await using opened = await openPlainDisk(image());
+    await using opened = await openByUs(image());
     assert.ok(opened.disk !== undefined);
     assert.ok((await readDisk(opened.disk)).subarray(0, 2 * CLUSTER).every((byte) => byte === 3));
   });
@@ -164,7 +165,7 @@ describe('qcow2 disk that lies plain in its files', () => {
       it(name, async () => {
         const facts = await twoClusters(options);
         await patch(image(), at(facts), change(facts));
-        await assert.rejects(openPlainDisk(image()), (error: Error & { code?: string }) => {
+        await assert.rejects(openByUs(image()), (error: Error & { code?: string }) => {
           assert.equal(error.code, 'SourceReadError', error.stack);
           assert.ok(error.message.startsWith(`${image()}: `) && /offset \d+/.test(error.message), error.message);
           return true;
@@ -177,13 +178,13 @@ describe('qcow2 disk that lies plain in its files', () => {
       const l1Offset = await wordAt(image(), L1_TABLE_OFFSET);
       const first = await wordAt(image(), l1Offset);
       await patch(image(), l1Offset + 8, word(BigInt(first)));
-      await assert.rejects(openPlainDisk(image()), { code: 'SourceReadError', message: /two parts of the disk/ });
+      await assert.rejects(openByUs(image()), { code: 'SourceReadError', message: /two parts of the disk/ });
     });
 
     it('a file that lacks its last sector', async () => {
       const { lastData } = await twoClusters();
       await fs.truncate(image(), lastData + CLUSTER - 512);
-      await assert.rejects(openPlainDisk(image()), { code: 'SourceReadError', message: /in a file that ends at/ });
+      await assert.rejects(openByUs(image()), { code: 'SourceReadError', message: /in a file that ends at/ });
     });
 
     it('an external data file with clusters in other places', async () => {
@@ -195,14 +196,34 @@ describe('qcow2 disk that lies plain in its files', () => {
       assert.equal(await isPlain(), true);
       const table = await wordAt(image(), await wordAt(image(), L1_TABLE_OFFSET));
       await patch(image(), table + 8, word((1n << 63n) | BigInt(2 * CLUSTER)));
-      await assert.rejects(openPlainDisk(image()), { code: 'SourceReadError', message: /of the data file/ });
+      await assert.rejects(openByUs(image()), { code: 'SourceReadError', message: /of the data file/ });
     });
+  });
+
+  it('is another one when one of its files has been written to since its tables were read', async () => {
+    await createImage(temp('base.qcow2'), { format: 'qcow2', size: '8M' });
+    await createImage(image(), { format: 'qcow2', backing: { name: 'base.qcow2', format: 'qcow2' } });
+    await using opened = await openByUs(image());
+    const before = await opened.disk?.identity();
+    assert.deepEqual(await opened.disk?.identity(), before);
+    await writeWith(temp('base.qcow2'), 'write -P 3 0 64k');
+    await assert.rejects(opened.disk?.identity() ?? Promise.resolve(), { code: 'SourceChanged', message: /base\.qcow2: .* has changed/ });
+  });
+
+  it('is refused while QEMU writes to it, and keeps QEMU from writing', async () => {
+    await createImage(image(), { format: 'qcow2', size: '8M' });
+    {
+      await using _writer = await openForWriting(image(), 'qcow2');
+      await assert.rejects(openByUs(image(), { inUse: 'fail' }), { code: 'SourceInUse' });
+    }
+    await using _opened = await openByUs(image(), { inUse: 'fail' });
+    assert.match((await tryToWrite(image(), 'qcow2')).words, /Failed to get "write" lock/);
   });
 
   it('reads the rest of a file that does not end with a sector as zeros', async () => {
     await fs.writeFile(temp('base.raw'), Buffer.alloc(1000, 7));
     await createImage(image(), { format: 'qcow2', size: '4k', backing: { name: 'base.raw', format: 'raw' } });
-    await using opened = await openPlainDisk(image());
+    await using opened = await openByUs(image());
     assert.ok(opened.disk !== undefined);
     assert.deepEqual(await readDisk(opened.disk), Buffer.concat([Buffer.alloc(1000, 7), Buffer.alloc(3096)]));
   });

@@ -1,16 +1,13 @@
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
-import { mkdir, open, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, utimes, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { systemClock } from '../../../../src/common/clock.ts';
 import { DiskliftError } from '../../../../src/common/errors.ts';
-import { loadLibc } from '../../../../src/native/libc.ts';
 import type { DiskSource, SourceExtent } from '../../../../src/sources/contract.ts';
-import type { DiskFormat } from '../../../../src/sources/image-tree.ts';
-import { type OpenQemuDiskOptions, openQemuDisk } from '../../../../src/sources/qemu/open-qemu-disk.ts';
 import { createImage } from '../../../helpers/create-image.ts';
 import { failsWith } from '../../../helpers/failure.ts';
 import { NEVER } from '../../../helpers/image-in-process.ts';
+import { type ByQemuOptions, openByQemu } from '../../../helpers/open-image.ts';
 import { openBeneathDirectory } from '../../../helpers/opened-paths.ts';
 import { descendantsNamed, waitForNone } from '../../../helpers/processes.ts';
 import { openForWriting } from '../../../helpers/qemu-io.ts';
@@ -35,13 +32,11 @@ describe('a disk that QEMU reads', () => {
     assert.deepEqual(await waitForNone(() => [...QEMU_PROGRAMS, 'sh'].flatMap((name) => descendantsNamed(name))), []);
   });
 
-  async function openDisk(options: Partial<OpenQemuDiskOptions> = {}, name = 'a.qcow2', format: DiskFormat = 'qcow2'): Promise<DiskSource> {
-    const handle = await open(temp(`volume/${name}`));
-    const root = { handle, volumePath: temp('volume'), relativePath: name, format, isGuess: false };
-    return openQemuDisk(root, { libc: loadLibc(), clock: systemClock, signal: NEVER, inUse: 'fail', ...options });
+  function openDisk(options: ByQemuOptions = {}, name = 'a.qcow2'): Promise<DiskSource> {
+    return openByQemu(temp(`volume/${name}`), { inUse: 'fail', ...options });
   }
 
-  async function withDisk(run: (disk: DiskSource) => Promise<void>, options: Partial<OpenQemuDiskOptions> = {}): Promise<void> {
+  async function withDisk(run: (disk: DiskSource) => Promise<void>, options: ByQemuOptions = {}): Promise<void> {
     const disk = await openDisk(options);
     try {
       await run(disk);
@@ -215,6 +210,6 @@ describe('a disk that QEMU reads', () => {
 
   it('is no image of the format', async () => {
     await writeFile(temp('volume/b.vdi'), Buffer.alloc(MIB, 1));
-    await assert.rejects(openDisk({}, 'b.vdi', 'vdi'), failsWith('FormatUnsupported', /b\.vdi/));
+    await assert.rejects(openDisk({ format: 'vdi' }, 'b.vdi'), failsWith('FormatUnsupported', /b\.vdi/));
   });
 });

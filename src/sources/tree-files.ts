@@ -1,10 +1,10 @@
 /** What the files of an image are, and what must not change of them from before they are first looked into to the end of an export. */
 
 import type { BigIntStats } from 'node:fs';
-import { DiskliftError } from '../../common/errors.ts';
-import type { SourceIdentity } from '../contract.ts';
-import { identityOfFile } from '../file-identity.ts';
-import type { ImageFile } from '../image-tree.ts';
+import { DiskliftError } from '../common/errors.ts';
+import type { SourceIdentity } from './contract.ts';
+import { identityOfFile } from './file-identity.ts';
+import type { ImageFile } from './image-tree.ts';
 
 export interface TreeFile {
   file: ImageFile;

@@ -1,0 +1,27 @@
+/** From an image in any format but raw to a source. */
+
+import type { DiskSource } from './contract.ts';
+import { openImageFiles } from './open-image-files.ts';
+import type { ImageRoot } from './open-image-tree.ts';
+import type { OpenImageOptions } from './open-named-disk.ts';
+
+/**
+ * Opens the image with all that it refers to. A qcow2 image whose disk lies plain in its files is read by us, everything else by QEMU. The
+ * source owns the root's handle from now on; where there is none, it is closed.
+ * @throws DiskliftError as {@link openImageFiles}, {@link openPlainQcow2} and {@link openQemuDisk}
+ */
+export async function openImageDisk(root: Omit<ImageRoot, 'libc' | 'onOpen'>, options: OpenImageOptions): Promise<DiskSource> {
+  const image = await openImageFiles(root, options);
+  try {
+    if (root.format === 'qcow2') {
+      const { openPlainQcow2 } = await import('./qcow2/open-plain-qcow2.ts');
+      const plain = await openPlainQcow2(image, options);
+      if (plain !== undefined) return plain;
+    }
+    const { openQemuDisk } = await import('./qemu/open-qemu-disk.ts');
+    return await openQemuDisk(image, options);
+  } catch (error) {
+    await image[Symbol.asyncDispose]();
+    throw error;
+  }
+}

@@ -1,0 +1,56 @@
+/** The files of an image, open and watched over: nobody writes to them, or it is noticed. */
+
+import { DiskliftError } from '../common/errors.ts';
+import type { Libc } from '../native/libc.ts';
+import type { DiskSource } from './contract.ts';
+import { guardAgainstWriters, type InUse, type WritersKnown } from './disk-in-use.ts';
+import type { ImageTree } from './image-tree.ts';
+import { type ImageRoot, openImageTree } from './open-image-tree.ts';
+import { identityOfFiles, lookAtFile, type TreeFile } from './tree-files.ts';
+
+export interface ImageFiles extends ImageTree {
+  /** In the order in which they were opened; each was looked at before anything was read in it. */
+  watched: readonly TreeFile[];
+}
+
+export interface OpenImageFilesOptions {
+  libc: Libc | undefined;
+  /** What is done about files that another process writes to; 'allow' when left out. */
+  inUse?: InUse | undefined;
+  /** What is known of writers otherwise than by locks. */
+  writers?: WritersKnown | undefined;
+}
+
+/**
+ * Opens the image with all that it refers to. The root's handle is theirs from now on; where there are none, it is closed.
+ * @throws DiskliftError as {@link openImageTree}; `SourceInUse`, `InUseUnknown`, `SourceChanged`
+ */
+export async function openImageFiles(
+  root: Omit<ImageRoot, 'libc' | 'onOpen'>,
+  { libc, inUse = 'allow', writers }: OpenImageFilesOptions,
+): Promise<ImageFiles> {
+  const watched: TreeFile[] = [];
+  const tree = await openImageTree({
+    ...root,
+    libc,
+    async onOpen(file) {
+      const opened = await lookAtFile(file);
+      const { ino: inode } = opened.stat;
+      const { handle, name } = file;
+      if (watched[0]?.stat.isBlockDevice())
+        throw new DiskliftError('InvalidRequest', `${watched[0].file.name}: is a block device, and its image refers to a file, ${name}`);
+      await guardAgainstWriters({ fd: handle.fd, name, libc, inode, isBlockDevice: opened.stat.isBlockDevice(), writers }, inUse);
+      watched.push(opened);
+    },
+  });
+  return { ...tree, watched };
+}
+
+/** What a disk's files say of it. */
+export function factsOf({ root, watched }: ImageFiles): Required<Pick<DiskSource, 'format' | 'identity' | 'identityMissesWrites'>> {
+  return {
+    format: root.format,
+    identity: () => identityOfFiles(watched),
+    identityMissesWrites: watched.some(({ stat }) => stat.isBlockDevice()),
+  };
+}

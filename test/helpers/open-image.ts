@@ -1,0 +1,60 @@
+/** Opening images by either of the ways to read them. */
+
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { systemClock } from '../../src/common/clock.ts';
+import { createSemaphore } from '../../src/common/semaphore.ts';
+import { loadLibc } from '../../src/native/libc.ts';
+import type { DiskSource } from '../../src/sources/contract.ts';
+import type { DiskFormat } from '../../src/sources/image-tree.ts';
+import { type ImageFiles, type OpenImageFilesOptions, openImageFiles } from '../../src/sources/open-image-files.ts';
+import { openPlainQcow2 } from '../../src/sources/qcow2/open-plain-qcow2.ts';
+import { type OpenQemuDiskOptions, openQemuDisk } from '../../src/sources/qemu/open-qemu-disk.ts';
+import { NEVER } from './image-in-process.ts';
+
+async function openFiles(imagePath: string, format: DiskFormat, options: Partial<OpenImageFilesOptions>): Promise<ImageFiles> {
+  const handle = await fs.open(imagePath);
+  const root = { handle, volumePath: path.dirname(imagePath), relativePath: path.basename(imagePath), format, isGuess: false };
+  return openImageFiles(root, { libc: loadLibc(), ...options });
+}
+
+export interface OpenedByUs extends AsyncDisposable {
+  /** Undefined where QEMU has to read it. */
+  disk: DiskSource | undefined;
+}
+
+/** A qcow2 image. */
+export async function openByUs(imagePath: string, options: Partial<OpenImageFilesOptions> = {}): Promise<OpenedByUs> {
+  const image = await openFiles(imagePath, 'qcow2', options);
+  const dispose = () => image[Symbol.asyncDispose]();
+  try {
+    const disk = await openPlainQcow2(image, { libc: loadLibc(), readLimit: createSemaphore(4), signal: NEVER, ...options });
+    return { disk, [Symbol.asyncDispose]: disk?.dispose ?? dispose };
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+}
+
+export interface ByQemuOptions extends Partial<OpenImageFilesOptions>, Partial<OpenQemuDiskOptions> {
+  format?: DiskFormat;
+}
+
+/** qcow2 when no format is stated. */
+export async function openByQemu(imagePath: string, { format = 'qcow2', ...options }: ByQemuOptions = {}): Promise<DiskSource> {
+  const image = await openFiles(imagePath, format, options);
+  try {
+    return await openQemuDisk(image, { clock: systemClock, signal: NEVER, ...options });
+  } catch (error) {
+    await image[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** All that the disk holds, read in pieces of `pieceBytes`. */
+export async function readDisk(disk: DiskSource, pieceBytes = 1_000_003): Promise<Buffer> {
+  const content = Buffer.alloc(disk.sizeBytes, 0xee);
+  for (let at = 0; at < disk.sizeBytes; at += pieceBytes)
+    await disk.read(content.subarray(at, Math.min(disk.sizeBytes, at + pieceBytes)), at, NEVER);
+  return content;
+}
