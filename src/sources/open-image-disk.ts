@@ -1,9 +1,16 @@
 /** From an image in any format but raw to a source. */
 
+import type { Clock } from '../common/clock.ts';
 import type { DiskSource } from './contract.ts';
+import type { OpenDiskOptions } from './open-disk.ts';
 import { openImageFiles } from './open-image-files.ts';
 import type { ImageRoot } from './open-image-tree.ts';
-import type { OpenImageOptions } from './open-named-disk.ts';
+
+export interface OpenImageOptions extends OpenDiskOptions {
+  clock: Clock;
+  /** For opening alone. */
+  signal: AbortSignal;
+}
 
 /**
  * Opens the image with all that it refers to. A qcow2 image whose disk lies plain in its files is read by us, everything else by QEMU. The

@@ -2,17 +2,11 @@
 
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import type { Clock } from '../common/clock.ts';
 import { pathOfDescriptor } from '../native/resolve-beneath.ts';
 import type { DiskSource } from './contract.ts';
 import type { DiskFormat } from './image-tree.ts';
-import { type OpenDiskOptions, openDisk, openPath } from './open-disk.ts';
-
-export interface OpenImageOptions extends OpenDiskOptions {
-  clock: Clock;
-  /** For opening alone. */
-  signal: AbortSignal;
-}
+import { openDisk, openPath } from './open-disk.ts';
+import type { OpenImageOptions } from './open-image-disk.ts';
 
 export interface NamedDisk {
   /** Of a regular file or a block device; may be a symbolic link. */

@@ -8,7 +8,8 @@ import type { DiskSource } from './contract.ts';
 import { isDiskFormat } from './image-tree.ts';
 import { openBeneath } from './open-beneath.ts';
 import { openHandle } from './open-disk.ts';
-import { type OpenImageOptions, openNamedDisk } from './open-named-disk.ts';
+import type { OpenImageOptions } from './open-image-disk.ts';
+import { openNamedDisk } from './open-named-disk.ts';
 import { WHOLE_VOLUME } from './volume.ts';
 
 export interface VolumeDisk {
