@@ -36,7 +36,7 @@ export interface ClusterOptions {
 /** So long the API server may take to hear the last of a process that is told to end; then nobody makes sure of Leases any more... */
 const ENDING_MS = 3000;
 /** ...and then it hears nothing more at all. */
-const FAREWELL_MS = 5000;
+const FAREWELL_MS = 4000;
 
 /** Nothing has come for so long, and nothing says why: a watch ends in less, and a list follows in ten minutes at most. */
 const SILENCE_MS = 900_000;

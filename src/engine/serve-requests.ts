@@ -27,6 +27,8 @@ export interface ServeOptions extends Pick<EngineContext, 'signal' | 'clock' | '
   maxConcurrentExports: number;
   /** How long who serves the volume of a deleted request has to drop what it holds open, before anybody does. Default a minute. */
   orphanMs?: number;
+  /** How long who serves the volume of a new request has to begin, before it is said that nobody does. Default two minutes. */
+  unservedMs?: number;
   warn(message: string, key?: string): void;
 }
 
@@ -136,7 +138,7 @@ class RequestServer {
     const { store, clock } = this.options;
     if (request.status !== undefined) return;
     if (!store.tellsUnclaimed) await store.writeStatus(key, waitingStatusOf(request, { message, nowMs: clock.nowMs() }));
-    this.unserved.start(key, UNSERVED_MS, async () => {
+    this.unserved.start(key, this.options.unservedMs ?? UNSERVED_MS, async () => {
       const stored = await store.get(key);
       const isUnserved = stored?.kind === 'request' && !isFinished(stored.request) && stored.request.status?.startTime === undefined;
       if (isUnserved) await store.note(key, { type: 'Warning', reason: 'VolumeNotServed', message });

@@ -1,6 +1,5 @@
 /** Which API server is asked, as whom and over which connections: from a kubeconfig, or from the ServiceAccount of the pod. */
 
-import { setMaxListeners } from 'node:events';
 import { accessSync } from 'node:fs';
 import type { AgentOptions } from 'node:https';
 import { type Cluster, KubeConfig, type RequestContext } from '@kubernetes/client-node';
@@ -73,6 +72,12 @@ interface Connections {
   destroy(): Promise<void>;
 }
 
+/**
+ * A connection that is being made is not ended with its dispatcher, and keeps the process for as long as it may take. (With a signal
+ * for tls.connect, Node 24 fails an assertion of its own.)
+ */
+const CONNECT_LIMIT_MS = 4000;
+
 /** What client-node keeps to itself; the test of this file fails where a release has it no longer. */
 interface ConnectionMaker {
   createDispatcher(cluster: Cluster | null, options: AgentOptions): Connections | undefined;
@@ -83,15 +88,12 @@ function shareConnections(config: KubeConfig): Pick<ApiAccess, 'reconnect' | 'cl
   const maker = config as unknown as ConnectionMaker;
   const create = maker.createDispatcher.bind(config);
   const optionsOf = config.createDispatcherOptions.bind(config);
-  // One that is being made is not ended with its dispatcher, and would keep the process for as long as it may take.
-  const closing = new AbortController();
-  setMaxListeners(0, closing.signal);
   let key = '';
   let kept: Connections | undefined;
 
   config.createDispatcherOptions = (cluster, options) => {
     const made = optionsOf(cluster, options);
-    return made.type === 'agent' ? { ...made, connect: { ...made.connect, signal: closing.signal } } : made;
+    return made.type === 'agent' ? { ...made, connect: { ...made.connect, timeout: CONNECT_LIMIT_MS } } : made;
   };
 
   /** What is under way on them may end. */
@@ -114,7 +116,6 @@ function shareConnections(config: KubeConfig): Pick<ApiAccess, 'reconnect' | 'cl
     async close() {
       await kept?.destroy();
       kept = undefined;
-      closing.abort();
     },
   };
 }

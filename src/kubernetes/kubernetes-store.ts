@@ -6,8 +6,8 @@ import type { Claim, RequestEvent, RequestStore, StoredRequest } from '../reques
 import type { DiskExportStatus } from '../requests/disk-export.ts';
 import { timestamp } from '../requests/timestamp.ts';
 import { isApiFailure } from './api-failure.ts';
-import type { ExportObject, KubeApi, Reflector } from './contract.ts';
-import { hasFinalizer, isDeleting, isFinished, leaseTargetOf, statusOf, storedRequestOf } from './export-object.ts';
+import type { ExportObject, KubeApi, MergePatch, Reflector } from './contract.ts';
+import { hasFinalizer, isDeleting, isFinished, keyOf, leaseTargetOf, statusOf, storedRequestOf } from './export-object.ts';
 import { createKnownExports, type KnownExports } from './known-exports.ts';
 import { createLeaseClaims, type LeaseClaims, type LeaseClaimsOptions } from './lease-claims.ts';
 import { changeExport, setFinalizer } from './patch-export.ts';
@@ -148,16 +148,19 @@ class ApiServerStore implements KubernetesStore {
     return createStatusQueue({
       generation: object.metadata.generation,
       warn: (message) => this.options.warn(message),
-      write: async (patch) => {
+      write: async (status) => {
         await claim.confirm();
-        await this.patchStatus(object, { uid: object.metadata.uid }, patch);
+        const current = this.known.get(keyOf(object.metadata));
+        if (current?.metadata.uid === object.metadata.uid) await this.patchStatus(current, status);
       },
     });
   }
 
-  private async patchStatus(object: ExportObject, metadata: object, status: object): Promise<void> {
-    const { exports } = this.options.api;
-    this.known.learn(await exports.patch(object.metadata, { patch: { metadata, status }, subresource: 'status' }));
+  /** By the version, because a status is written under whatever UID is given. */
+  private async patchStatus(object: ExportObject, status: MergePatch): Promise<void> {
+    const change = { patch: { status }, subresource: 'status' } as const;
+    const changed = await changeExport(this.options.api.exports, object, () => change);
+    if (changed !== undefined) this.known.learn(changed);
   }
 
   private async release(key: string, held: Held): Promise<void> {
@@ -178,9 +181,10 @@ class ApiServerStore implements KubernetesStore {
       if (held !== undefined) return await held.statuses.write(status);
       if (object === undefined) return;
       const { uid, resourceVersion } = object.metadata;
-      await this.patchStatus(object, { uid, resourceVersion }, statusPatch(status));
+      const patch = { metadata: { uid, resourceVersion }, status: statusPatch(status) };
+      this.known.learn(await this.options.api.exports.patch(object.metadata, { patch, subresource: 'status' }));
     } catch (error) {
-      // Of one that is gone nobody wants to know; one that was changed comes again.
+      // Of one that is gone nobody wants to know; one that was changed comes again, and somebody may have claimed it.
       if (isApiFailure(error, 'NotFound') || isApiFailure(error, 'Conflict')) return;
       throw error;
     }

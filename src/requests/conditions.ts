@@ -32,6 +32,9 @@ export function setCondition(
 /** What was found of a request is as true of its next generation, because nothing that matters can be edited. */
 export function statusOfGeneration(status: DiskExportStatus, generation: number | undefined): DiskExportStatus {
   if (generation === undefined) return status;
-  const { conditions = [] } = status;
-  return { ...status, observedGeneration: generation, conditions: conditions.map((each) => ({ ...each, observedGeneration: generation })) };
+  const { conditions } = status;
+  const observed = { ...status, observedGeneration: generation };
+  return conditions === undefined
+    ? observed
+    : { ...observed, conditions: conditions.map((each) => ({ ...each, observedGeneration: generation })) };
 }

@@ -1,0 +1,200 @@
+/** The API server as a store of requests: the same as a directory, and what only a cluster has. */
+
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { systemClock } from '../../src/common/clock.ts';
+import { DiskliftError } from '../../src/common/errors.ts';
+import { type ServeOptions, serveRequests } from '../../src/engine/serve-requests.ts';
+import type { ExportTarget, ResumeState } from '../../src/targets/contract.ts';
+import { itIsARequestStore } from '../contract/request-store.ts';
+import { DEFAULT_OPTIONS, openSource } from '../helpers/image-in-process.ts';
+import { diskExport } from '../helpers/manifest.ts';
+import { createDisk } from '../helpers/sparse-disk.ts';
+import { useTempDir } from '../helpers/temp-dir.ts';
+import { until } from '../helpers/until.ts';
+import { type ApiServer, startApiServer } from './api-server.ts';
+import { createNamespace, type Namespace } from './cluster-sidecar.ts';
+import { installCrd } from './install-crd.ts';
+import { kubernetesBinaries } from './kubernetes-binaries.ts';
+import { type StoreInProcess, startStore } from './store-in-process.ts';
+
+const UPLOAD = { id: 'upload-1', partSize: 5_242_880, fingerprint: 'f' };
+const WAIT_MS = 500;
+
+describe('the API server as a request store', function () {
+  this.timeout(90_000);
+  const temp = useTempDir();
+  let api: ApiServer;
+
+  before(async function () {
+    const binaries = kubernetesBinaries();
+    if (binaries === undefined) return this.skip();
+    api = await startApiServer(binaries);
+    await installCrd(api);
+  });
+
+  after(() => api?.stop());
+
+  describe('in general', () => {
+    itIsARequestStore(async () => {
+      const namespace = await createNamespace(api);
+      const stores: StoreInProcess[] = [];
+      return {
+        namespace: namespace.name,
+        createStore() {
+          const started = startStore(api, namespace.name);
+          stores.push(started);
+          return started.store;
+        },
+        put: async (manifest) => void (await namespace.apply(manifest)),
+        edit: async ({ metadata, spec }) => void (await namespace.edit(metadata.name, spec)),
+        remove: async (name) => void (await namespace.remove(name)),
+        putSecret: (name, stringData) => namespace.secret(name, stringData),
+        statusOf: async (name) => (await namespace.get(name))?.status,
+        async [Symbol.asyncDispose]() {
+          for (const each of stores) await each[Symbol.asyncDispose]();
+        },
+      };
+    });
+  });
+
+  describe('serving', () => {
+    let namespace: Namespace;
+    let started: StoreInProcess;
+    let abandoned: ResumeState[];
+    beforeEach(async () => {
+      namespace = await createNamespace(api);
+      started = startStore(api, namespace.name);
+      abandoned = [];
+    });
+
+    afterEach(() => started[Symbol.asyncDispose]());
+
+    /** A process that has none of the volumes. */
+    function serve(options: Partial<ServeOptions> = {}): Promise<void> {
+      const plan = async () => assert.fail('there is no volume to plan for');
+      return serveRequests({
+        store: started.store,
+        signal: started.signal,
+        clock: systemClock,
+        random: Math.random,
+        maxConcurrentExports: 2,
+        orphanMs: WAIT_MS,
+        unservedMs: WAIT_MS,
+        warn: () => {},
+        refusal: () => 'no process serves the claim',
+        plan,
+        planLeftovers: async ({ status }) => ({
+          checksum: 'None',
+          backoffLimit: 0,
+          disks: (status?.disks ?? []).map(({ path }) => ({
+            path,
+            qcow2: { clusterSizeBytes: 65_536, version: 3, refcountBits: 16 },
+            zeroDetection: 'content',
+            openSource: plan,
+            createTarget: async () => ({ send: plan, abandon: async (upload) => void abandoned.push(upload) }),
+          })),
+        }),
+        watch: () => [],
+        ...options,
+      });
+    }
+
+    /** What a process leaves that was killed while it had an upload open. */
+    async function leaveUpload(name: string): Promise<void> {
+      await namespace.apply(diskExport(name, { http: { url: 'http://sink.example/x' } }));
+      const status = { phase: 'Streaming', startTime: '2026-01-01T00:00:00Z', disks: [{ path: 'a.img', upload: UPLOAD }] };
+      const contentType = 'application/merge-patch+json';
+      for (const [place, body] of [
+        [`diskexports/${name}/status`, { status }],
+        [`diskexports/${name}`, { metadata: { finalizers: ['other.example/x', 'disklift.dev/cleanup'] } }],
+      ] as const)
+        assert.equal((await namespace.request(place, { method: 'PATCH', body, contentType })).status, 200);
+    }
+
+    it('drops the upload of an orphan that is deleted, and its own finalizer only', async () => {
+      await leaveUpload('orphan');
+      const serving = serve();
+      await sleep(WAIT_MS * 2);
+      assert.deepEqual(abandoned, [], 'somebody may come and go on with it');
+      await namespace.remove('orphan');
+      const object = await namespace.until('orphan', (there) => there?.metadata.finalizers?.length === 1);
+      assert.deepEqual(object?.metadata.finalizers, ['other.example/x']);
+      assert.deepEqual(
+        abandoned.map(({ id }) => id),
+        [UPLOAD.id],
+      );
+      await started[Symbol.asyncDispose]();
+      await serving;
+    });
+
+    it('leaves one alone whose owner lives, and takes it when the Lease has run out', async () => {
+      await leaveUpload('owned');
+      const { metadata } = (await namespace.get('owned')) ?? assert.fail();
+      const spec = { holderIdentity: 'another', leaseDurationSeconds: 3, renewTime: '2026-01-01T00:00:00.000000Z' };
+      const lease = { metadata: { name: `disklift-${metadata.uid}` }, spec };
+      assert.equal((await namespace.request('leases', { method: 'POST', body: lease })).status, 201);
+      void serve();
+      await namespace.remove('owned');
+      await sleep(WAIT_MS * 3);
+      assert.deepEqual(abandoned, []);
+      await until('the upload is dropped', () => abandoned.length > 0);
+    });
+
+    it('says by an event that nobody serves a volume, after a while and of those alone', async () => {
+      await leaveUpload('begun');
+      void serve();
+      await namespace.apply(diskExport('lonely', { http: { url: 'http://sink.example/x' } }));
+      await until('the event', async () => (await namespace.events('lonely')).length > 0);
+      assert.deepEqual([await namespace.events('lonely'), await namespace.events('begun')], [['VolumeNotServed'], []]);
+      assert.equal((await namespace.get('lonely'))?.status?.observedGeneration, undefined);
+    });
+
+    it('asks the API server ten times or less for an export that takes no time', async () => {
+      const diskPath = await createDisk(temp('disk.img'), 1024 * 1024, [{ offsetBytes: 0, lengthBytes: 4096, content: 'random' }]);
+      const target: ExportTarget = {
+        async send({ sizeBytes }, { seal }) {
+          await seal();
+          return { location: 'here', sizeBytes, proof: 'status' };
+        },
+        abandon: () => assert.fail('nothing is open'),
+      };
+      const disk = { path: 'disk.img', qcow2: DEFAULT_OPTIONS, zeroDetection: 'content' as const };
+      const disks = [{ ...disk, openSource: () => openSource(diskPath), createTarget: async () => target }];
+      void serve({ refusal: () => undefined, plan: async () => ({ checksum: 'None', backoffLimit: 0, disks }) });
+      const names = Array.from({ length: 30 }, (_, index) => `e${index}`);
+      for (const name of names) await namespace.apply(diskExport(name, { http: { url: 'http://sink.example/x' } }));
+      for (const name of names) assert.equal((await namespace.finished(name)).phase, 'Succeeded');
+      await until('no Lease is left', async () => (await namespace.leases()).length === 0);
+      const counts = new Map<string, number>();
+      for (const { verb, resource } of started.requests) counts.set(`${verb} ${resource}`, (counts.get(`${verb} ${resource}`) ?? 0) + 1);
+      const count = (request: string) => (counts.get(request) ?? 0) / names.length;
+      assert.deepEqual([count('create leases'), count('delete leases'), count('update leases')], [1, 1, 0]);
+      // Claimed, begun, done; and that it waits for its turn.
+      assert.ok(count('patch diskexports/status') <= 4, `${count('patch diskexports/status')}`);
+      assert.ok(started.requests.length / names.length <= 10, JSON.stringify([...counts]));
+    });
+
+    it('keeps no finalizer when it ends, also of what it does not work on at the moment', async () => {
+      await leaveUpload('left');
+      const contentType = 'application/merge-patch+json';
+      const status = { phase: 'Cancelled', completionTime: '2026-01-01T00:01:00Z' };
+      await namespace.request('diskexports/left/status', { method: 'PATCH', body: { status }, contentType });
+      let attempts = 0;
+      const serving = serve({
+        planLeftovers: async () => {
+          attempts += 1;
+          throw new DiskliftError('DestinationUnreachable', 'is away');
+        },
+      });
+      await until('an attempt', () => attempts > 0);
+      assert.equal((await namespace.get('left'))?.metadata.finalizers?.length, 2);
+      const { store } = started;
+      await until('the claim is released', async () => (await namespace.leases()).length === 0);
+      await store.close();
+      assert.deepEqual((await namespace.get('left'))?.metadata.finalizers, ['other.example/x']);
+      await started[Symbol.asyncDispose]();
+      await serving;
+    });
+  });
+});

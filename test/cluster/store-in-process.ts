@@ -1,0 +1,59 @@
+/** The API server as a store of requests, in the process of the test. */
+
+import { systemClock } from '../../src/common/clock.ts';
+import { DiskliftError } from '../../src/common/errors.ts';
+import { createApiAccess } from '../../src/kubernetes/api-access.ts';
+import type { ApiRequestFacts } from '../../src/kubernetes/contract.ts';
+import { createKubeApi } from '../../src/kubernetes/kube-api.ts';
+import { createEventPoster } from '../../src/kubernetes/kubernetes-events.ts';
+import { createKubernetesStore, type KubernetesStore } from '../../src/kubernetes/kubernetes-store.ts';
+import { leaseTimesOf } from '../../src/kubernetes/lease-claim.ts';
+import { createReflector } from '../../src/kubernetes/reflector.ts';
+import { createReferenceResolver } from '../../src/kubernetes/resolve-reference.ts';
+import { createWorkQueue } from '../../src/kubernetes/work-queue.ts';
+import type { ApiServer } from './api-server.ts';
+
+export interface StoreInProcess extends AsyncDisposable {
+  store: KubernetesStore;
+  /** Aborted when it is disposed. */
+  signal: AbortSignal;
+  requests: ApiRequestFacts[];
+}
+
+let processes = 0;
+
+export function startStore(api: ApiServer, namespace: string, leaseSeconds = 3): StoreInProcess {
+  processes += 1;
+  const access = createApiAccess({ kubeconfig: api.kubeconfig });
+  const stopping = new AbortController();
+  const requests: ApiRequestFacts[] = [];
+  const onRequest = ({ verb, resource }: ApiRequestFacts) => void requests.push({ verb, resource });
+  const kubeApi = createKubeApi({ access, clock: systemClock, userAgent: 'disklift/test', onRequest });
+  const queue = createWorkQueue(systemClock, stopping.signal);
+  const shared = { clock: systemClock, random: Math.random, warn: () => {} };
+  const reflector = createReflector({ exports: kubeApi.exports, namespace, onKey: queue.add, ...shared });
+  const store = createKubernetesStore({
+    api: kubeApi,
+    reflector,
+    queue,
+    holder: `process-${processes}`,
+    executor: { podName: 'pod', nodeName: 'node' },
+    times: leaseTimesOf(leaseSeconds),
+    stopping: stopping.signal,
+    ending: stopping.signal,
+    resolve: createReferenceResolver({ api: kubeApi, namespace }),
+    postEvent: createEventPoster({ events: kubeApi.events, instance: 'pod', ...shared }).post,
+    ...shared,
+  });
+  const running = reflector.run(stopping.signal);
+  return {
+    store,
+    signal: stopping.signal,
+    requests,
+    async [Symbol.asyncDispose]() {
+      stopping.abort(new DiskliftError('Cancelled', 'the test is done'));
+      await running;
+      await access.close();
+    },
+  };
+}

@@ -1,0 +1,200 @@
+/** What every RequestStore promises. Each implementation calls this with a place where people put requests. */
+
+import assert from 'node:assert/strict';
+import { DiskliftError } from '../../src/common/errors.ts';
+import type { RequestStore, StoredRequest } from '../../src/requests/contract.ts';
+import type { DiskExport, DiskExportStatus } from '../../src/requests/disk-export.ts';
+import { diskExport, type Manifest } from '../helpers/manifest.ts';
+import { until } from '../helpers/until.ts';
+
+export interface RequestStoreScene extends AsyncDisposable {
+  namespace: string;
+  /** As another process has it, each time. */
+  createStore(): RequestStore;
+  /** What people do. */
+  put(manifest: Manifest): Promise<void>;
+  edit(manifest: Manifest): Promise<void>;
+  remove(name: string): Promise<void>;
+  putSecret(name: string, stringData: Record<string, string>): Promise<void>;
+  /** The status as people see it; undefined where there is nothing to be seen. */
+  statusOf(name: string): Promise<DiskExportStatus | undefined>;
+}
+
+const UPLOAD = { id: 'upload-1', partSize: 5_242_880, fingerprint: 'f' };
+
+const STREAMING: DiskExportStatus = {
+  phase: 'Streaming',
+  message: 'is sent',
+  attempts: 1,
+  startTime: '2026-01-01T00:00:00Z',
+  executor: { podName: 'pod', nodeName: 'node' },
+  disks: [
+    { path: 'a.img', attempts: 1, upload: UPLOAD },
+    { path: 'b.img', attempts: 0 },
+  ],
+};
+
+/** Without much that the other has. */
+const DONE: DiskExportStatus = {
+  phase: 'Succeeded',
+  startTime: '2026-01-01T00:00:00Z',
+  completionTime: '2026-01-01T00:01:00Z',
+  executor: { podName: 'pod' },
+  disks: [{ path: 'a.img', attempts: 1 }],
+};
+
+/** @param start makes an empty place */
+export function itIsARequestStore(start: () => Promise<RequestStoreScene>): void {
+  let scene: RequestStoreScene;
+  let end: AbortController;
+  let watches: Promise<void>[];
+
+  beforeEach(async () => {
+    scene = await start();
+    end = new AbortController();
+    watches = [];
+  });
+
+  afterEach(async () => {
+    end.abort(new DiskliftError('Cancelled', 'the test is done'));
+    await Promise.all(watches);
+    await scene[Symbol.asyncDispose]();
+  });
+
+  interface Watched {
+    store: RequestStore;
+    /** How often each key has come. */
+    seen: Map<string, number>;
+  }
+
+  function watch(): Watched {
+    const store = scene.createStore();
+    const seen = new Map<string, number>();
+    watches.push(
+      (async () => {
+        for await (const key of store.watch(end.signal)) seen.set(key, (seen.get(key) ?? 0) + 1);
+      })(),
+    );
+    return { store, seen };
+  }
+
+  const keyOf = (name: string) => `${scene.namespace}/${name}`;
+  const manifest = (name: string, spec = {}) => diskExport(name, { http: { url: 'http://sink.example/x' } }, spec);
+
+  function requestOf(stored: StoredRequest | undefined): DiskExport {
+    assert.equal(stored?.kind, 'request', JSON.stringify(stored));
+    return (stored as { request: DiskExport }).request;
+  }
+
+  async function put(watched: Watched, name: string, spec = {}): Promise<string> {
+    await scene.put(manifest(name, spec));
+    await until('the key', () => watched.seen.has(keyOf(name)));
+    return keyOf(name);
+  }
+
+  it('shows what is there, what comes, what changes and what goes', async () => {
+    await scene.put(manifest('a'));
+    const watched = watch();
+    await until('what is there', () => watched.seen.has(keyOf('a')));
+    const b = await put(watched, 'b');
+    const { spec, status } = requestOf(await watched.store.get(b));
+    assert.deepEqual([spec.backoffLimit, spec.cancel, status], [6, false, undefined]);
+    await scene.edit(manifest('b', { cancel: true }));
+    await until('the change', async () => requestOf(await watched.store.get(b)).spec.cancel);
+    await scene.remove('b');
+    await until('the end', async () => (await watched.store.get(b)) === undefined);
+    assert.equal(await watched.store.get(keyOf('never')), undefined);
+  });
+
+  it('lets one at a time work on a request', async () => {
+    const watched = watch();
+    const key = await put(watched, 'a');
+    const claim = (await watched.store.claim(key)) ?? assert.fail();
+    await claim.confirm();
+    assert.equal(await watched.store.claim(key), undefined);
+    assert.equal(await scene.createStore().claim(key), undefined);
+    await claim.release();
+    await claim.release();
+    await assert.rejects(claim.confirm(), { code: 'ExecutorLost' });
+    const again = (await watched.store.claim(key)) ?? assert.fail('it is free');
+    await again.release();
+  });
+
+  it('has the status as it was last written, and no field of one before', async () => {
+    const watched = watch();
+    const key = await put(watched, 'a');
+    const claim = await watched.store.claim(key);
+    for (const status of [STREAMING, DONE]) {
+      await watched.store.writeStatus(key, status);
+      for (const found of [requestOf(await watched.store.get(key)).status, await scene.statusOf('a')]) {
+        const { observedGeneration: _, ...rest } = found ?? {};
+        assert.deepEqual(rest, status);
+      }
+    }
+    await claim?.release();
+    assert.equal(requestOf(await watched.store.get(key)).status?.phase, 'Succeeded');
+  });
+
+  it('keeps a request that is deleted while something is open for it, until that is dropped', async () => {
+    const watched = watch();
+    const key = await put(watched, 'a');
+    const claim = (await watched.store.claim(key)) ?? assert.fail();
+    await watched.store.writeStatus(key, STREAMING);
+    await watched.store.setCleanupPending(key, true);
+    await watched.store.setCleanupPending(key, true);
+    await scene.remove('a');
+    await until('it is being deleted', async () => {
+      const stored = await watched.store.get(key);
+      return stored?.kind === 'request' && stored.deleting;
+    });
+    assert.deepEqual(requestOf(await watched.store.get(key)).status?.disks?.[0]?.upload, UPLOAD);
+    await watched.store.setCleanupPending(key, false);
+    await until('it is gone', async () => (await watched.store.get(key)) === undefined);
+    await claim.release();
+    await until('its status is gone', async () => (await scene.statusOf('a')) === undefined);
+  });
+
+  it('shows a new request under the name of one that was worked on when that has ended', async () => {
+    const watched = watch();
+    const key = await put(watched, 'a');
+    const claim = (await watched.store.claim(key)) ?? assert.fail();
+    await watched.store.writeStatus(key, STREAMING);
+    await scene.remove('a');
+    await until('it is gone', async () => (await watched.store.get(key)) === undefined);
+    await scene.put(manifest('a', { backoffLimit: 3 }));
+    const before = watched.seen.get(key) ?? 0;
+    await watched.store.writeStatus(key, DONE);
+    await claim.release();
+    await until('the new one', async () => (await watched.store.get(key)) !== undefined && (watched.seen.get(key) ?? 0) > before);
+    const { spec, status } = requestOf(await watched.store.get(key));
+    assert.deepEqual([spec.backoffLimit, status], [3, undefined]);
+  });
+
+  it('removes a request that has ended', async () => {
+    const watched = watch();
+    const key = await put(watched, 'a');
+    const claim = await watched.store.claim(key);
+    await watched.store.writeStatus(key, DONE);
+    await claim?.release();
+    await watched.store.remove(key);
+    await until('it is gone', async () => (await watched.store.get(key)) === undefined);
+    await until('for people, too', async () => (await scene.statusOf('a')) === undefined);
+  });
+
+  it('reads a Secret of its namespace as it is now', async () => {
+    const { store } = watch();
+    const reference = { kind: 'Secret', namespace: scene.namespace, name: 'keys' } as const;
+    assert.equal(await store.resolve(reference), undefined);
+    await scene.putSecret('keys', { user: 'one' });
+    await until('the Secret', async () => (await store.resolve(reference)) !== undefined);
+    const secret = await store.resolve(reference);
+    assert.deepEqual([secret?.data.user?.toString(), secret?.labels['disklift.dev/credentials']], ['one', 'true']);
+  });
+
+  it('takes notes of anything', async () => {
+    const watched = watch();
+    const key = await put(watched, 'a');
+    await watched.store.note(key, { type: 'Normal', reason: 'Started', message: 'begins' });
+    await watched.store.note(keyOf('never'), { type: 'Warning', reason: 'Failed', message: 'no such request' });
+  });
+}
