@@ -144,6 +144,12 @@ describe('the sidecar in real pods', function () {
     await assertImageOf(await received(), disk);
   });
 
+  it('a Deployment deletes an export whose time is over', async () => {
+    await namespace.apply([diskExport('short-lived', toHttp('short-lived'), { ttlSecondsAfterFinished: 1 })]);
+    await namespace.kubectl('wait', 'diskexport/short-lived', '--for=delete', '--timeout=60s');
+    await assertImageOf(receiver.fileOf('short-lived.qcow2'), disk);
+  });
+
   it('a Deployment finishes what a container that was killed had begun', async () => {
     receiver.hold();
     await namespace.apply([diskExport('killed', toHttp('killed'))]);
@@ -200,7 +206,8 @@ describe('the sidecar in real pods', function () {
     // Else the Deployment would run it.
     await namespace.kubectl('scale', 'deployment/nightly-disklift-fedora', '--replicas=0');
     await namespace.kubectl('wait', 'pods', '--selector', 'disklift.dev/volume=fedora', '--for=delete', '--timeout=30s');
-    await namespace.apply([diskExport('nowhere', { http: { url: `http://${NODE_ADDRESS}:1/x` } }, { backoffLimit: 0 })]);
+    const tls = { caBundleRef: { configMap: 'kube-root-ca.crt', key: 'ca.crt' } };
+    await namespace.apply([diskExport('nowhere', { http: { url: `https://${NODE_ADDRESS}:1/x`, tls } }, { backoffLimit: 1 })]);
     const flags = await valuesFlags({ volumes: [{ name: 'once', claimName: 'fedora-root', once: 'nowhere' }] });
     await helm('install', 'once', CHART, ...flags);
     assert.match(await outcomeOf('nowhere'), /^Failed/);

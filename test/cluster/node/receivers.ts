@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { VERSITYGW_KEYS, versitygwPath } from '../../helpers/versitygw.ts';
@@ -18,9 +18,10 @@ export const S3_PORT = 7070;
 export const TCP_PORT = 9475;
 export const BUCKET = 'backups';
 
-/** Starts a program on the node, which ends with it. */
-function startOnNode({ enter }: NodeCluster, command: string, args: readonly string[]): ChildProcess {
-  return spawn(enter[0], [...enter.slice(1), command, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+/** Starts a program on the node, which ends with it. What it says lies in the node's directory. */
+function startOnNode({ enter, directory }: NodeCluster, command: string, args: readonly string[]): ChildProcess {
+  const log = openSync(path.join(directory, 'receivers.log'), 'a');
+  return spawn(enter[0], [...enter.slice(1), command, ...args], { stdio: ['ignore', log, log] });
 }
 
 async function answering(cluster: NodeCluster, port: number): Promise<void> {
