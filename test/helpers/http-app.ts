@@ -59,7 +59,7 @@ export async function startHttpApp(options: HttpAppOptions = {}): Promise<HttpAp
 export function storedRequest(
   name: string,
   status?: DiskExportStatus,
-  destination: object = { http: { url: 'https://x.example/{disk}' } },
+  destination: object = { http: { url: 'https://backup.example/{name}/{disk}.qcow2' } },
 ): StoredRequest {
   const request = validateDiskExport(diskExport(name, destination));
   return { kind: 'request', request: status === undefined ? request : { ...request, status }, deleting: false };

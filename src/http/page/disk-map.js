@@ -41,6 +41,7 @@ export function drawDiskMap(canvas, map, sentUntilCluster) {
   canvas.style.height = `${rows * cellPx}px`;
   canvas.dataset.columns = String(columns);
   canvas.dataset.cell = String(cellPx * scale);
+  canvas.dataset.cells = String(map.cellCount);
   const context = canvas.getContext('2d');
   context.scale(scale, scale);
   const colours = coloursOf(canvas);

@@ -2,7 +2,7 @@
 
 import { element, setChildren, setHidden, setText } from './dom.js';
 import { createExportRow } from './export-row.js';
-import { formatCount } from './format.js';
+import { formatCount, formatPhase } from './format.js';
 import { followChanges, getJson, hasToken, keepToken, TokenNeeded } from './server.js';
 
 const RUNNING = ['Scanning', 'Streaming', 'Verifying'];
@@ -105,7 +105,7 @@ function takeChanges({ counts, total, items, removed, isPartial }) {
     const row = rows.get(keyOf(view));
     if (row === undefined || row.phase() !== view.phase) isOrderOld = true;
     if (row === undefined) continue;
-    if (row.phase() !== view.phase) setText(byId('announcements'), `${view.name}: ${view.phase}`);
+    if (row.phase() !== view.phase) setText(byId('announcements'), `${view.name}: ${formatPhase(view.phase)}`);
     row.update(view);
   }
   if (isOrderOld || removed.some((key) => rows.has(key))) reloadSoon();
@@ -124,7 +124,11 @@ function follow() {
       // What has changed while nobody listened.
       void reload();
     },
-    onLost: (error) => showConnection('lost', error instanceof TokenNeeded ? 'not logged in' : 'connection lost, trying again'),
+    onLost(error) {
+      const isRefused = error instanceof TokenNeeded;
+      showConnection('lost', isRefused ? 'not logged in' : 'connection lost, trying again');
+      if (isRefused) askForToken();
+    },
   });
 }
 

@@ -53,7 +53,7 @@ describe('an export board', () => {
       ['Failed', 'SourceNotFound', 3, 2, 7, false],
     );
     assert.match(view.hint ?? '', /spec\.source\.disks/);
-    assert.deepEqual(view.destination, { kind: 'HTTP', address: 'https://x.example/{disk}' });
+    assert.deepEqual(view.destination, { kind: 'HTTP', address: 'https://backup.example/{name}/{disk}.qcow2' });
     assert.equal(board.mapOf('vms/e', 'a.img'), undefined);
     board.set('vms/e', undefined);
     assert.equal(board.get('vms/e'), undefined);

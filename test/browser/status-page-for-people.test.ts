@@ -1,0 +1,147 @@
+/** The status page for everybody: thousands of exports, phones, dark rooms, keyboards and screen readers, hostile names, tokens. */
+
+import assert from 'node:assert/strict';
+import { openPage, useBrowser } from '../helpers/browser.ts';
+import { showExports } from '../helpers/exports-on-show.ts';
+import { type HttpApp, startHttpApp, statusOf, storedRequest } from '../helpers/http-app.ts';
+
+const PHONE = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, hasTouch: true };
+
+describe('the status page', function () {
+  this.timeout(60_000);
+  const browser = useBrowser();
+  let app: HttpApp;
+  beforeEach(async () => {
+    app = await startHttpApp();
+  });
+  afterEach(() => app[Symbol.asyncDispose]());
+
+  for (const [where, options] of Object.entries({
+    'on a desk': {},
+    'in the dark': { colorScheme: 'dark' as const },
+    'on a phone': PHONE,
+    'on a phone in the dark': { ...PHONE, colorScheme: 'dark' as const },
+  }))
+    it(`breaks no rule of accessibility and fits, ${where}`, async () => {
+      showExports(app.board);
+      await using shown = await openPage(browser(), app.url, options);
+      const { page, complaints } = shown;
+      await page.getByRole('img', { name: /^Map of disk\.img/ }).waitFor();
+      await page.getByRole('button', { name: 'postgres-archive' }).click();
+      await page.locator('.failure:visible').first().waitFor();
+      assert.deepEqual(await shown.accessibilityProblems(), []);
+      assert.ok(
+        await page.evaluate<boolean>('document.documentElement.scrollWidth <= document.documentElement.clientWidth'),
+        'nothing lies outside',
+      );
+      assert.deepEqual(complaints, []);
+    });
+
+  it('is of use with thousands of exports', async () => {
+    for (let index = 0; index < 5000; index += 1) {
+      const phase = index % 1000 === 7 ? 'Failed' : 'Succeeded';
+      app.board.set(`vms/vm-${index}`, storedRequest(`vm-${index}`, statusOf(phase, { message: `message ${index}` })));
+    }
+    const startMs = performance.now();
+    await using shown = await openPage(browser(), app.url);
+    const { page, complaints } = shown;
+    await page.getByText('1 to 50 of 5,000').waitFor();
+    assert.ok(performance.now() - startMs < 5000, `${performance.now() - startMs} ms`);
+    assert.equal(await page.locator('.export').count(), 50);
+    await page.getByRole('button', { name: 'Next' }).click();
+    await page.getByText('51 to 100 of 5,000').waitFor();
+    await page.getByRole('button', { name: 'Failed 5' }).click();
+    await page.getByRole('button', { name: 'vm-4007' }).waitFor();
+    assert.equal(await page.locator('.export').count(), 5);
+    await page.getByRole('searchbox', { name: 'Search exports' }).fill('vm-2007');
+    await page.getByRole('button', { name: 'vm-4007' }).waitFor({ state: 'detached' });
+    assert.equal(await page.locator('.export').count(), 1);
+    assert.equal(new URL(page.url()).search, '?show=failed&search=vm-2007');
+    await page.reload();
+    await page.getByRole('button', { name: 'vm-2007' }).waitFor();
+    assert.equal(await page.locator('.export').count(), 1, 'what was looked for is in the address');
+    await page.getByRole('searchbox').fill('nothing like that');
+    await page.getByText('No export is like that.').waitFor();
+    assert.deepEqual(complaints, []);
+  });
+
+  it('is used by keyboard, and keeps the focus while things change', async () => {
+    const { goOn } = showExports(app.board);
+    await using shown = await openPage(browser(), app.url);
+    const { page } = shown;
+    const toggle = page.getByRole('button', { name: 'mail-gateway' });
+    await toggle.waitFor();
+    await page.keyboard.press('Tab');
+    assert.equal(await page.evaluate('document.activeElement.textContent'), 'Skip to the exports');
+    await page.keyboard.press('Enter');
+    const focused = () => page.evaluate<string>('document.activeElement.textContent');
+    for (let presses = 0; (await focused()) !== 'mail-gateway'; presses += 1) {
+      assert.ok(presses < 20, 'it is reached');
+      await page.keyboard.press('Tab');
+    }
+    await page.keyboard.press('Enter');
+    assert.equal(await toggle.getAttribute('aria-expanded'), 'true');
+    await page.getByText('a'.repeat(64)).waitFor();
+    // Another order of the list, and changes of what runs.
+    app.board.set('vms/another', storedRequest('another', statusOf('Streaming')));
+    goOn(0.7);
+    await page.getByRole('button', { name: 'another' }).waitFor();
+    assert.equal(await focused(), 'mail-gateway');
+    assert.equal(await toggle.getAttribute('aria-expanded'), 'true');
+  });
+
+  it('says to a screen reader what has become of an export', async () => {
+    app.board.set('vms/nightly', storedRequest('nightly', statusOf('Streaming')));
+    await using shown = await openPage(browser(), app.url);
+    await shown.page.getByRole('button', { name: 'nightly' }).waitFor();
+    await shown.page.getByText('live', { exact: true }).waitFor();
+    app.board.set('vms/nightly', storedRequest('nightly', statusOf('Succeeded')));
+    await shown.page.getByRole('status').getByText('nightly: Arrived').waitFor();
+  });
+
+  it('takes everything for text, whatever an export is called and says', async () => {
+    const hostile = '</button><img src=//elsewhere.example/x onerror=alert(1)><script>alert(2)</script><style>*{display:none}</style>';
+    const stored = storedRequest(
+      'e',
+      statusOf('Failed', {
+        message: hostile,
+        disks: [{ path: hostile, phase: 'Failed', reason: hostile, message: hostile, location: 'javascript:alert(3)' }],
+      }),
+    );
+    assert.ok(stored.kind === 'request');
+    stored.request.spec.source.persistentVolumeClaim.claimName = hostile;
+    app.board.set(`${hostile.replaceAll('/', '_')}/${hostile.replaceAll('/', '_')}`, stored);
+    app.board.set('__proto__/constructor', storedRequest('e'));
+    app.board.set('vms/long', storedRequest('long', statusOf('Failed', { message: 'x'.repeat(20_000) })));
+    await using shown = await openPage(browser(), app.url, PHONE);
+    const { page, complaints } = shown;
+    await page.getByRole('button', { name: 'alert(1)' }).click();
+    await page.locator('.disk h3').getByText(hostile).waitFor();
+    await page.getByRole('button', { name: 'constructor' }).waitFor();
+    assert.equal(await page.locator('.exports :is(img, script, style, a, iframe)').count(), 0);
+    assert.ok(await page.evaluate<boolean>('document.documentElement.scrollWidth <= document.documentElement.clientWidth'));
+    // A page that tried would be stopped.
+    await assert.rejects(page.evaluate("document.body.innerHTML = '<b>x</b>'"), /TrustedHTML/);
+    assert.deepEqual(
+      complaints.filter((text) => !text.includes('TrustedHTML')),
+      [],
+    );
+  });
+
+  it('asks for a token where one is needed, and keeps it for the tab', async () => {
+    await using guarded = await startHttpApp({ authorize: async (token) => token === 'right' });
+    showExports(guarded.board);
+    await using shown = await openPage(browser(), guarded.url);
+    const { page } = shown;
+    const field = page.getByLabel('Bearer token');
+    await field.fill('wrong');
+    await page.getByRole('button', { name: 'Show the exports' }).click();
+    await page.getByText('That token was not accepted.').waitFor();
+    assert.deepEqual(await shown.accessibilityProblems(), []);
+    await field.fill('right');
+    await page.getByRole('button', { name: 'Show the exports' }).click();
+    await page.getByRole('button', { name: 'fedora-nightly' }).waitFor();
+    await page.reload();
+    await page.getByRole('button', { name: 'fedora-nightly' }).waitFor();
+  });
+});
