@@ -107,7 +107,10 @@ export async function stopNodeCluster({ unsharePid, firstPid, directory }: NodeP
 export async function startNodeCluster({ outlives = false } = {}): Promise<NodeCluster> {
   const binaries = kubernetesBinaries(...PROGRAMS) ?? assert.fail('the programs of a node are there');
   const directory = mkdtempSync(path.join(os.tmpdir(), 'disklift-node-'));
-  const archives = await makeImageArchives(binaries, directory);
+  const archives = await makeImageArchives(binaries, directory).catch((error: unknown) => {
+    rmSync(directory, { recursive: true, force: true });
+    throw error;
+  });
   const log = openSync(path.join(directory, 'node.log'), 'a');
   const unshare = ['unshare', '--net', '--mount', '--pid', '--uts', '--ipc', '--fork', '--mount-proc', '--kill-child'];
   const main = [process.execPath, path.join(NODE, 'run-node.ts'), directory, binaries, ...archives];

@@ -17,7 +17,7 @@ export const FINAL_BASE = 'localhost/stand-in/distroless-nodejs:latest';
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** What the Dockerfile's RUN lines and npm call. */
-const BUILD_PROGRAMS = ['sh', 'env', 'sed', 'rm', 'mv', 'mkdir', 'chmod', 'ln'];
+const BUILD_PROGRAMS = ['sh', 'env', 'sed', 'rm', 'mv', 'cp', 'mkdir', 'chmod', 'ln'];
 
 /** Like gcr.io/distroless/nodejs24-debian13:nonroot: Node at /nodejs/bin/node is the entry point, no shell, user 65532. */
 export async function makeFinalBase(store: ContainerStore): Promise<void> {
