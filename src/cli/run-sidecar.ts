@@ -48,8 +48,10 @@ export async function runSidecar({ config: file, ...flags }: SidecarFlags, conte
   const { namespace } = composed;
   const source = config.requests === '' ? { namespace } : { requests: config.requests };
   logger.info({ host: config.listenHost, port: server.port, volumes: [...volumes.keys()], ...source }, 'sidecar runs');
+  const refusal = (request: DiskExport) => refusalOf(request, { volumes });
   const end = () => ended.abort(new DiskliftError('ExecutorLost', 'the export has ended'));
-  const single = config.once === '' ? undefined : singleRequest({ store: composed.store, key: `${namespace}/${config.once}`, onEnd: end });
+  const single =
+    config.once === '' ? undefined : singleRequest({ store: composed.store, key: `${namespace}/${config.once}`, refusal, onEnd: end });
   try {
     const store = createBoardStore(single?.store ?? composed.store, board);
     await serveRequests({ ...serving(composed), store });

@@ -1,6 +1,7 @@
 /** One request of a store, for a process that runs it and ends. */
 
 import { DiskliftError, type ErrorCode } from '../common/errors.ts';
+import type { ServeOptions } from '../engine/serve-requests.ts';
 import type { RequestStore, StoredRequest } from '../requests/contract.ts';
 import type { DiskExportStatus } from '../requests/disk-export.ts';
 
@@ -14,11 +15,13 @@ export interface SingleRequest {
 export interface SingleRequestOptions {
   store: RequestStore;
   key: string;
+  /** Here nobody waits until somebody else serves it. */
+  refusal: ServeOptions['refusal'];
   /** Called when the request has ended, whoever has run it. */
   onEnd(): void;
 }
 
-export function singleRequest({ store, key, onEnd }: SingleRequestOptions): SingleRequest {
+export function singleRequest({ store, key, refusal, onEnd }: SingleRequestOptions): SingleRequest {
   let wasThere = false;
   let failure: DiskliftError | undefined = new DiskliftError('ExecutorLost', `${key}: has not ended`);
 
@@ -33,8 +36,14 @@ export function singleRequest({ store, key, onEnd }: SingleRequestOptions): Sing
       return;
     }
     wasThere = true;
-    if (stored.kind === 'invalid') end(new DiskliftError('InvalidRequest', `${key}: ${stored.message}`));
-    else if (stored.request.status?.completionTime !== undefined) end(failureOf(key, stored.request.status));
+    if (stored.kind === 'invalid') {
+      end(new DiskliftError('InvalidRequest', `${key}: ${stored.message}`));
+      return;
+    }
+    const { request } = stored;
+    const reason = refusal(request);
+    if (request.status?.completionTime !== undefined) end(failureOf(key, request.status));
+    else if (reason !== undefined) end(new DiskliftError('InvalidRequest', `${key}: ${reason}`));
   }
 
   return {

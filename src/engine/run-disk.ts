@@ -1,6 +1,6 @@
 /** One disk of an export, from the scan to the receipt, in as many attempts as it takes and may take. */
 
-import { cancelledError, throwIfAborted } from '../common/abortable.ts';
+import { abortable, cancelledError, throwIfAborted } from '../common/abortable.ts';
 import { type Backoff, backoffDelayMs } from '../common/backoff.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { type DigestedImage, digestImage } from '../image/digest.ts';
@@ -164,7 +164,7 @@ class DiskRun {
         const sha256 = await digested?.sha256(signal);
         // Behind everything that is read; and the claim last, because the wait for it may be long.
         await prepared.seal();
-        await keeper.confirm();
+        await abortable(keeper.confirm(), signal);
         return sha256 === undefined ? {} : { sha256 };
       },
     });

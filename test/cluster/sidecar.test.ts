@@ -191,6 +191,10 @@ describe('disklift sidecar in a cluster', function () {
       await using sidecar = await namespace.start({ volumes, flags: ['--once', 'bad'] });
       assert.equal(await sidecar.ended, 1);
       assert.match(sidecar.output(), /disklift: test-\S+\/bad: DestinationRejected: [^\n]+\n$/);
+      await using elsewhere = await namespace.start({ volumes: [`other=${temp('volume')}`], flags: ['--once', 'bad2'] });
+      await namespace.apply(diskExport('bad2', { http: { url: `${sink.url}/bad` } }));
+      assert.equal(await elsewhere.ended, 2);
+      assert.match(elsewhere.output(), /bad2: no process serves the claim claim; [^\n]+\n$/);
       await using waiting = await namespace.start({ volumes, flags: ['--once', 'none'] });
       assert.equal(await waiting.stop(), 'SIGTERM');
     });

@@ -213,6 +213,13 @@ sys.stdin.read()`;
         for (const inUse of ['auto', 'allow'] as const) await (await open(inUse, libcWithoutLocks(errno))).dispose();
       });
 
+    it('is free where it is known otherwise, and the message says why where it is not', async () => {
+      const options = { libc: libcWithoutLocks('ENOLCK'), readLimit: createSemaphore(4), warn: () => {}, inUse: 'wait' as const };
+      await (await openDisk(disk, { ...options, writers: { isFree: true } })).dispose();
+      const unknown = openDisk(disk, { ...options, writers: { isFree: false, why: 'nobody may list the pods' } });
+      await assert.rejects(unknown, failsWith('InUseUnknown', /no locks \(ENOLCK\), and nobody may list the pods, so/));
+    });
+
     it('leaves no lock where locks can be taken and not be looked for', async () => {
       const libc = loadLibc() ?? assert.fail();
       const half: Libc = {
