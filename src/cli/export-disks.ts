@@ -51,6 +51,7 @@ export async function exportDisks(flags: ExportFlags, context: CommandContext): 
       confirm: async () => {},
       writeStatus: async () => {},
       setCleanupPending: async () => {},
+      isGoing: () => false,
       note: async () => {},
     });
   } finally {

@@ -28,6 +28,8 @@ export interface RequestRun extends Pick<EngineContext, 'signal' | 'clock' | 'ra
   confirm(): Promise<void>;
   writeStatus(status: DiskExportStatus): Promise<void>;
   setCleanupPending(pending: boolean): Promise<void>;
+  /** Whether it is being deleted: then what a destination does not drop is left there. */
+  isGoing(): boolean;
   note(event: RequestEvent): Promise<void>;
 }
 
@@ -93,7 +95,7 @@ export async function runRequest(run: RequestRun): Promise<DiskExportStatus> {
     if (end.failure === LOST) return status as DiskExportStatus;
     noteEnd(run, end);
     await lastWord(run, writer.flush, end.phase === 'Pending' ? FAREWELL_MS : LAST_WORD_MS);
-    if (end.phase !== 'Pending' && !hasLeftovers({ status })) await run.setCleanupPending(false);
+    if (end.phase !== 'Pending' && (run.isGoing() || !hasLeftovers({ status }))) await run.setCleanupPending(false);
     return status as DiskExportStatus;
   } finally {
     writer.stop();

@@ -35,6 +35,8 @@ export interface ServeOptions extends Pick<EngineContext, 'signal' | 'clock' | '
 /** An export that waits for its turn or runs. */
 interface Active {
   cancel: AbortController;
+  /** The request is being deleted, and must not be kept by a destination that is dead. */
+  isGoing: boolean;
   done: Promise<void>;
 }
 
@@ -118,6 +120,7 @@ class RequestServer {
       return;
     }
     const { request, deleting } = stored;
+    if (active !== undefined) active.isGoing = deleting;
     if (deleting) active?.cancel.abort(new DiskliftError('Cancelled', 'the request is being deleted'));
     else if (request.spec.cancel) active?.cancel.abort(new DiskliftError('Cancelled', 'cancelled by spec.cancel'));
     if (active !== undefined) return;
@@ -165,7 +168,7 @@ class RequestServer {
         this.retryLater(key, error);
       },
     );
-    this.active.set(key, { cancel, done });
+    this.active.set(key, { cancel, done, isGoing: false });
   }
 
   private async runOne(key: string, request: DiskExport, cancelled: AbortSignal): Promise<void> {
@@ -194,6 +197,7 @@ class RequestServer {
         warn: (message) => this.options.warn(message, key),
         writeStatus: (status) => store.writeStatus(key, status),
         setCleanupPending: (pending) => store.setCleanupPending(key, pending),
+        isGoing: () => stored.deleting || (this.active.get(key)?.isGoing ?? false),
         note: (event) => store.note(key, event),
         clock,
       });
