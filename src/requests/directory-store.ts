@@ -210,7 +210,8 @@ class DirectoryStore implements RequestStore {
   resolve: RequestStore['resolve'] = (reference) => this.files.resolve(reference);
 
   async note(key: string, { reason, message }: RequestEvent): Promise<void> {
-    this.options.warn(`${reason}: ${message}`, key);
+    // What becomes of an export that is run here is in the log already, with more to it.
+    if (!this.claims.has(key)) this.options.warn(`${reason}: ${message}`, key);
   }
 
   private load(): Promise<void> {

@@ -8,6 +8,8 @@ import { withinLimit } from '../common/within-limit.ts';
 export interface ProbeOptions {
   clock: Clock;
   signal: AbortSignal;
+  /** Opens what lies at a path, and closes it again. The file system's own when left out. */
+  open?: (place: string) => Promise<void>;
 }
 
 /** A probe is answered within a second by default. */
@@ -16,14 +18,19 @@ const LIMIT_MS = 800;
 /** @returns says why one of them cannot be opened; undefined when all can. A look that hangs is waited for before the next. */
 export function createVolumeProbe(
   volumes: ReadonlyMap<string, string>,
-  { clock, signal }: ProbeOptions,
+  { clock, signal, open = openAndClose }: ProbeOptions,
 ): () => Promise<string | undefined> {
   const looks = new Map<string, Promise<string | undefined>>();
 
   function look(claim: string, place: string): Promise<string | undefined> {
     let looking = looks.get(claim);
     if (looking === undefined) {
-      looking = problemOf(claim, place).finally(() => looks.delete(claim));
+      looking = open(place)
+        .then(
+          () => undefined,
+          (error: unknown) => `the volume of claim ${claim} cannot be opened: ${errnoOf(error) ?? error}`,
+        )
+        .finally(() => looks.delete(claim));
       looks.set(claim, looking);
     }
     return looking;
@@ -44,12 +51,7 @@ export function createVolumeProbe(
   };
 }
 
-async function problemOf(claim: string, place: string): Promise<string | undefined> {
-  try {
-    const handle = await fs.open(place, 'r');
-    await handle.close();
-    return undefined;
-  } catch (error) {
-    return `the volume of claim ${claim} cannot be opened: ${errnoOf(error) ?? error}`;
-  }
+async function openAndClose(place: string): Promise<void> {
+  const handle = await fs.open(place, 'r');
+  await handle.close();
 }

@@ -1,6 +1,9 @@
 /** The status page for everybody: thousands of exports, phones, dark rooms, keyboards and screen readers, hostile names, tokens. */
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { openPage, useBrowser } from '../helpers/browser.ts';
 import { showExports } from '../helpers/exports-on-show.ts';
 import { type HttpApp, startHttpApp, statusOf, storedRequest } from '../helpers/http-app.ts';
@@ -126,6 +129,30 @@ describe('the status page', function () {
       complaints.filter((text) => !text.includes('TrustedHTML')),
       [],
     );
+  });
+
+  it('works beneath a path, as kubectl proxy serves it', async () => {
+    showExports(app.board);
+    const prefix = '/api/v1/namespaces/vms/pods/backup:9474/proxy';
+    const proxy = http.createServer((request, response) => {
+      const place = request.url?.startsWith(`${prefix}/`) ? request.url.slice(prefix.length) : '/not-there';
+      http.get(`${app.url}${place}`, (answer) => {
+        response.writeHead(answer.statusCode ?? 0, answer.headers);
+        answer.pipe(response);
+      });
+    });
+    proxy.listen(0, '127.0.0.1');
+    await once(proxy, 'listening');
+    try {
+      const { port } = proxy.address() as AddressInfo;
+      await using shown = await openPage(browser(), `http://127.0.0.1:${port}${prefix}/`);
+      await shown.page.getByText('live', { exact: true }).waitFor();
+      await shown.page.getByRole('img', { name: /^Map of disk\.img/ }).waitFor();
+      assert.deepEqual(shown.complaints, []);
+    } finally {
+      proxy.closeAllConnections();
+      proxy.close();
+    }
   });
 
   it('asks for a token where one is needed, and keeps it for the tab', async () => {

@@ -47,7 +47,7 @@ export function createDiskPanel(owner, path) {
   /** A map is there when the disk has been scanned, and another one when it has been scanned again. */
   async function load() {
     isAsked = true;
-    const place = `/api/v1/exports/${encodeURIComponent(owner.namespace)}/${encodeURIComponent(owner.name)}/map?disk=${encodeURIComponent(path)}`;
+    const place = `api/v1/exports/${encodeURIComponent(owner.namespace)}/${encodeURIComponent(owner.name)}/map?disk=${encodeURIComponent(path)}`;
     try {
       const found = await getJson(place);
       map = found === undefined ? undefined : decodeMap(found);

@@ -76,7 +76,7 @@ async function reload() {
   const query = new URLSearchParams({ search: wanted.search, offset: String(wanted.offset), limit: String(PAGE_SIZE) });
   if (wanted.group !== GROUPS[0]) query.set('phase', wanted.group.phases.join());
   try {
-    const page = await getJson(`/api/v1/exports?${query}`, loading.signal);
+    const page = await getJson(`api/v1/exports?${query}`, loading.signal);
     // Exports have gone away meanwhile.
     if (page.items.length === 0 && page.matched > 0 && wanted.offset > 0) return goTo(0);
     setHidden(byId('problem'), true);

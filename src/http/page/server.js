@@ -34,7 +34,7 @@ export async function getJson(place, signal) {
 export async function followChanges({ onChanges, onConnected, onLost }) {
   for (let waitMs = FIRST_WAIT_MS; ; waitMs = Math.min(2 * waitMs, LONGEST_WAIT_MS)) {
     try {
-      const { body } = await ask('/api/v1/changes');
+      const { body } = await ask('api/v1/changes');
       onConnected();
       waitMs = FIRST_WAIT_MS;
       for await (const event of eventsOf(body)) if (event.name === 'changes') onChanges(JSON.parse(event.data));
