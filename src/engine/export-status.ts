@@ -74,7 +74,7 @@ function summaryOf({ disks = [], end }: ExportFacts): Summary {
   const { phase, failure, path, attempts } = disk;
   if (phase === 'Pending') {
     if (failure === undefined) return { phase, reason: 'Claimed', message: `${path}: about to begin` };
-    if (failure.code === 'SourceInUse')
+    if (failure.code === 'SourceInUse' || failure.code === 'InUseUnknown')
       return { phase, reason: failure.code, message: `${path}: waits until nobody writes to it: ${failure.message}` };
     return { phase, reason: failure.code, message: `${path}: attempt ${attempts} failed and will be made again: ${failure.message}` };
   }

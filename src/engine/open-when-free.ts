@@ -11,7 +11,7 @@ import type { Phase } from './phases.ts';
 const POLL_MS = 2000;
 
 export interface Opening {
-  /** Throws a retryable `SourceInUse` where a disk in use is to be waited for. */
+  /** Throws a retryable `SourceInUse` where a disk in use is to be waited for, and such an `InUseUnknown` where that will be known later. */
   openSource(signal: AbortSignal): Promise<DiskSource>;
   /** With the attempt counted that the disk is opened for. */
   state: DiskState;
@@ -62,7 +62,11 @@ async function open(openSource: Opening['openSource'], signal: AbortSignal): Pro
         (source) => source.dispose(),
         () => {},
       );
-    if (error instanceof DiskliftError && error.code === 'SourceInUse' && error.retryable) return error;
+    if (isToBeWaitedFor(error)) return error;
     throw error;
   }
+}
+
+function isToBeWaitedFor(error: unknown): error is DiskliftError {
+  return error instanceof DiskliftError && error.retryable && (error.code === 'SourceInUse' || error.code === 'InUseUnknown');
 }

@@ -17,7 +17,7 @@ import { type Phase, step } from './phases.ts';
 export interface DiskPlan extends ImageOptions {
   /** Relative to the volume; names the disk in the status. */
   path: string;
-  /** A retryable `SourceInUse` is waited for, which costs no attempt. */
+  /** A retryable `SourceInUse` or `InUseUnknown` is waited for, which costs no attempt. */
   openSource(signal: AbortSignal): Promise<DiskSource>;
   /** Called for each attempt: credentials are read anew. */
   createTarget(): Promise<ExportTarget>;

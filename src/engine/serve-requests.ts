@@ -184,7 +184,6 @@ class RequestServer {
       if (stored?.kind !== 'request' || isFinished(stored.request)) return;
       const { lost } = claim;
       const signal = AbortSignal.any([cancelled, this.stop.signal, lostSignal(claim)]);
-      this.failures.delete(key);
       await runRequest({
         ...this.options,
         request: stored.request,
@@ -201,6 +200,7 @@ class RequestServer {
         note: (event) => store.note(key, event),
         clock,
       });
+      this.failures.delete(key);
     } finally {
       await claim?.release();
       leave();

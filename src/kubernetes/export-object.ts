@@ -4,7 +4,7 @@ import { DiskliftError } from '../common/errors.ts';
 import type { StoredRequest } from '../requests/contract.ts';
 import type { DiskExportStatus } from '../requests/disk-export.ts';
 import { isFields } from '../requests/fields.ts';
-import { validateDiskExport } from '../requests/validate.ts';
+import { unreadableStatus, validateDiskExport } from '../requests/validate.ts';
 import type { ExportObject, ObjectName, OwnerReference } from './contract.ts';
 import type { LeaseTarget } from './lease-claims.ts';
 
@@ -50,6 +50,9 @@ export function isFinished(object: ExportObject): boolean {
 export function storedRequestOf(object: ExportObject): StoredRequest | undefined {
   const deleting = isDeleting(object);
   if (deleting && !hasFinalizer(object)) return undefined;
+  // The CRD's schema lets none in, but another version's may have.
+  const unreadable = unreadableStatus(object.status ?? {});
+  if (unreadable !== undefined) return { kind: 'invalid', message: unreadable, status: undefined };
   const status = statusOf(object);
   try {
     const request = validateDiskExport({ ...RESOURCE, ...object });

@@ -159,8 +159,25 @@ export class LeaseClaim implements Claim {
     this.ended.abort(new DiskliftError('ExecutorLost', `the Lease ${this.lease.metadata.name} was released`));
     await this.renewing?.catch(() => {});
     if (this.lost.aborted) return;
-    const { uid, resourceVersion } = this.lease.metadata;
-    await this.options.leases.remove(this.lease.metadata, { uid, resourceVersion, limitMs: RELEASE_LIMIT_MS }).catch(() => {});
+    await this.giveBack().catch(() => {});
+  }
+
+  private async giveBack(): Promise<void> {
+    const { leases } = this.options;
+    const limits = { limitMs: RELEASE_LIMIT_MS };
+    const { holderIdentity } = this.lease.spec ?? {};
+    const remove = ({ metadata }: LeaseObject) => {
+      const { uid, resourceVersion } = metadata;
+      return leases.remove(metadata, { uid, resourceVersion, ...limits });
+    };
+    try {
+      await remove(this.lease);
+    } catch (error) {
+      if (!isApiFailure(error, 'Conflict')) throw error;
+      // The answer to the last renewal may have got lost.
+      const found = await leases.get(this.lease.metadata, limits);
+      if (found?.metadata.uid === this.lease.metadata.uid && found.spec?.holderIdentity === holderIdentity) await remove(found);
+    }
   }
 }
 

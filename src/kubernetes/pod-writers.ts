@@ -23,7 +23,7 @@ export interface PodWritersOptions {
   own: OwnContainer;
 }
 
-/** @throws DiskliftError `SourceReadError`, retryable, while the API server does not say */
+/** @throws DiskliftError `InUseUnknown`, retryable, while the API server does not say */
 export async function findPodWriter(claimName: string, { pods, namespace, own }: PodWritersOptions): Promise<WriterSearch> {
   try {
     const { items } = await pods.list(namespace);
@@ -33,7 +33,9 @@ export async function findPodWriter(claimName: string, { pods, namespace, own }:
     if (isApiFailure(error, 'Forbidden') || isApiFailure(error, 'Unauthorized'))
       return { kind: 'unknown', why: `its Role does not let this process list the pods of ${namespace}` };
     if (!(error instanceof DiskliftError) || error.code !== 'ExecutorLost') throw error;
-    throw new DiskliftError('SourceReadError', `${claimName}: whether a pod writes to it is not known: ${error.message}`, error);
+    const { retryAfterMs } = error;
+    const message = `${claimName}: whether a pod writes to it is not known: ${error.message}`;
+    throw new DiskliftError('InUseUnknown', message, error, { retryable: true, retryAfterMs });
   }
 }
 

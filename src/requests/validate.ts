@@ -39,6 +39,20 @@ export function validateStatus(value: unknown): DiskExportStatus {
   return conforming<DiskExportStatus>(value, STATUS_SCHEMA, 'status');
 }
 
+/**
+ * Why a status that somebody else has written cannot be read, in words; undefined when it can. Fields and words that are unknown
+ * here are another version's, and no such reason.
+ */
+export function unreadableStatus(value: unknown): string | undefined {
+  const copy = withoutNulls(structuredClone(value), STATUS_SCHEMA);
+  for (const { keyword, field, message } of schemaBreaches(copy, STATUS_SCHEMA, 'status'))
+    if (keyword === 'type') return `${field}: ${message}`;
+  const times = copy as DiskExportStatus;
+  for (const field of ['startTime', 'completionTime'] as const)
+    if (times[field] !== undefined && Number.isNaN(Date.parse(times[field]))) return `status.${field}: must be a time`;
+  return undefined;
+}
+
 function refuse({ field, message }: Breach): never {
   throw new DiskliftError('InvalidRequest', `${field}: ${message}`);
 }

@@ -90,6 +90,15 @@ describe('engine with a disk in use', () => {
     ]);
   });
 
+  it('waits as well until somebody can tell whether it is in use', async () => {
+    const { phase, disks } = await run(async (call) => {
+      if (call <= 2) throw new DiskliftError('InUseUnknown', 'nobody answers', undefined, { retryable: true });
+      return openSource(disk);
+    });
+    assert.deepEqual([phase, disks[0]?.attempts], ['Succeeded', 1]);
+    assert.deepEqual(log.slice(0, 3), ['Scanning 1 well', 'Pending 0 InUseUnknown', 'waits 0: nobody answers']);
+  });
+
   it('fails at once where it is not to be waited for', async () => {
     const { phase, disks, failure } = await run(async () => {
       throw inUse(false);

@@ -260,6 +260,18 @@ describe('lease claim', () => {
     assert.equal(lease().spec?.holderIdentity, 'b');
   });
 
+  it('is released also when the answer to the last renewal got lost', async () => {
+    const a = start('a');
+    const claim = await acquire(a);
+    leases.after = () => {
+      throw unanswered();
+    };
+    await pass(RENEW_MS);
+    leases.after = () => {};
+    await claim.release();
+    assert.equal(leases.objects.size, 0);
+  });
+
   it('releases within three seconds when nobody answers, and finds its own Lease free later', async () => {
     const a = start('a');
     const claim = await acquire(a);

@@ -110,6 +110,6 @@ describe('writers among the pods', () => {
     const away = options(async () => {
       throw unusableError('list pods', 'no answer');
     });
-    await assert.rejects(findPodWriter('fedora-root', away), { code: 'SourceReadError', retryable: true });
+    await assert.rejects(findPodWriter('fedora-root', away), { code: 'InUseUnknown', retryable: true });
   });
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import type { DiskExport } from '../../../src/requests/disk-export.ts';
-import { validateDiskExport, validateStatus, validateUpdate } from '../../../src/requests/validate.ts';
+import { unreadableStatus, validateDiskExport, validateStatus, validateUpdate } from '../../../src/requests/validate.ts';
 import { changed, REQUESTS, UPDATES } from '../../fixtures/request-table.ts';
 
 /** Asserts that `judge` refuses, in one line that begins with the field. */
@@ -86,5 +86,17 @@ describe('validateStatus', () => {
   it('refuses what no writer of a status wrote', () => {
     assertRefused(() => validateStatus({ attempts: 'many' }), 'status.attempts');
     assertRefused(() => validateStatus({ disks: [{ path: 'a', upload: { id: 'x' } }] }), 'status.disks[0].upload');
+  });
+});
+
+describe('unreadableStatus', () => {
+  it('bears the fields and words of other versions', () => {
+    assert.equal(unreadableStatus({ phase: 'Dreaming', dreams: 3, disks: [{ path: 'a', colour: 'red' }], startTime: null }), undefined);
+  });
+
+  it('names what nobody could read', () => {
+    assert.equal(unreadableStatus('text'), 'status: must be object');
+    assert.equal(unreadableStatus({ disks: [null] }), 'status.disks[0]: must be object');
+    assert.equal(unreadableStatus({ completionTime: 'then' }), 'status.completionTime: must be a time');
   });
 });

@@ -1,0 +1,197 @@
+/** What may go wrong between a sidecar and the API server: the sidecar lives through it, exports end right, and none is sent twice. */
+
+import assert from 'node:assert/strict';
+import { mkdir } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { MIB } from '../../src/common/bytes.ts';
+import { diskExport } from '../helpers/manifest.ts';
+import type { Sidecar } from '../helpers/sidecar.ts';
+import { createDisk } from '../helpers/sparse-disk.ts';
+import { type StallingSink, startStallingSink } from '../helpers/stalling-sink.ts';
+import { useTempDir } from '../helpers/temp-dir.ts';
+import { until } from '../helpers/until.ts';
+import { type ApiProxy, type Fault, startApiProxy } from './api-proxy.ts';
+import { type ApiServer, startApiServer } from './api-server.ts';
+import { createNamespace, type Namespace } from './cluster-sidecar.ts';
+import { installCrd } from './install-crd.ts';
+import { requireBinaries } from './kubernetes-binaries.ts';
+
+/** As the sidecars are told. */
+const LEASE_MS = 4000;
+const TROUBLE_MS = 6000;
+
+describe('a sidecar whose API server', function () {
+  this.timeout(90_000);
+  const temp = useTempDir();
+  let api: ApiServer;
+  let namespace: Namespace;
+  let proxy: ApiProxy;
+  let sink: StallingSink;
+  let sidecar: Sidecar;
+
+  before(async function () {
+    api = await startApiServer(requireBinaries(this));
+    await installCrd(api);
+  });
+
+  after(() => api?.stop());
+
+  beforeEach(async () => {
+    namespace = await createNamespace(api);
+    proxy = await startApiProxy(api, temp('.'));
+    sink = await startStallingSink();
+    await mkdir(temp('volume'));
+    await createDisk(temp('volume/disk.img'), 32 * MIB, [{ offsetBytes: MIB, lengthBytes: 24 * MIB, content: 'random' }]);
+    sidecar = await start();
+  });
+
+  afterEach(async () => {
+    await sidecar?.[Symbol.asyncDispose]();
+    await sink?.[Symbol.asyncDispose]();
+    await proxy?.[Symbol.asyncDispose]();
+  });
+
+  const start = (): Promise<Sidecar> =>
+    namespace.start({ volumes: [`claim=${temp('volume')}`], flags: ['--kubeconfig', proxy.kubeconfig] });
+
+  async function apply(name: string): Promise<void> {
+    await namespace.apply(diskExport(name, { http: { url: `${sink.url}/${name}` } }));
+  }
+
+  /** Runs an export until its peer has its head and its status says that it runs. */
+  async function begin(name: string): Promise<void> {
+    await apply(name);
+    await sink.begun(1);
+    await namespace.until(name, (object) => object?.status?.phase === 'Streaming');
+  }
+
+  async function assertSentOnce(...names: string[]): Promise<void> {
+    for (const name of names) {
+      const { phase, attempts, message } = await namespace.finished(name);
+      assert.deepEqual([phase, attempts], ['Succeeded', 1], message);
+    }
+    assert.deepEqual(sink.requests.map(({ url }) => url).sort(), names.map((name) => `/${name}`).sort());
+    assert.equal(sink.complete.size, names.length);
+    assert.equal(await sidecar.stop(), 0, sidecar.output());
+    assert.deepEqual(await namespace.leases(), []);
+  }
+
+  /** Has everything fail for a while, with one export under way, one that comes meanwhile, and one that has waited before. */
+  async function runInto(fault: Fault): Promise<void> {
+    await begin('first');
+    proxy.fault = () => fault;
+    proxy.cut();
+    const before = proxy.requests.length;
+    await apply('second');
+    // What was confirmed of the Lease before is not worth anything by then.
+    await sleep(LEASE_MS);
+    sink.goOn();
+    await sleep(TROUBLE_MS - LEASE_MS);
+    assert.equal(sink.complete.size, 0, 'nothing is committed by one who does not know whether it is still his');
+    const refused = proxy.requests.length - before;
+    assert.ok(refused > 3 && refused < 60, `${refused} requests in ${TROUBLE_MS} ms`);
+    proxy.fault = () => undefined;
+    await apply('third');
+    await assertSentOnce('first', 'second', 'third');
+  }
+
+  it('has nothing but 500s for a while', () => runInto({ status: 500 }));
+
+  it('asks for fewer requests for a while', () => runInto({ status: 429, headers: { 'retry-after': '1' } }));
+
+  it('does what it is asked for, while its answers get lost', async () => {
+    sink.goOn();
+    const told = new Set<string>();
+    proxy.fault = (what) => {
+      if (what.endsWith(' watch') || told.has(what)) return undefined;
+      told.add(what);
+      return 'lost';
+    };
+    await apply('first');
+    await apply('second');
+    await assertSentOnce('first', 'second');
+    for (const what of ['leases create', 'diskexports/status patch', 'events create', 'leases delete', 'pods list'])
+      assert.ok(told.has(what), what);
+  });
+
+  it('lets its watch fall silent, and cuts it at last', async () => {
+    await begin('first');
+    sink.goOn();
+    proxy.fault = (what) => (what.endsWith(' watch') ? 'silent' : undefined);
+    proxy.cut();
+    await until('a watch that tells nothing', () => proxy.requests.some(({ fault }) => fault === 'silent'));
+    await apply('second');
+    // It needs no watch to be told how it ends.
+    await namespace.finished('first');
+    assert.equal((await namespace.get('second'))?.status?.startTime, undefined);
+    proxy.fault = () => undefined;
+    proxy.cut();
+    await assertSentOnce('first', 'second');
+  });
+
+  it('is restarted, and does not know any more what there was before', async function () {
+    if (api.outage === undefined) return this.skip();
+    await begin('first');
+    await api.outage.kill();
+    await api.outage.compact();
+    await api.outage.restart();
+    sink.goOn();
+    await apply('second');
+    await assertSentOnce('first', 'second');
+  });
+
+  it('has objects that are none', async () => {
+    sink.goOn();
+    await sidecar.stop();
+    await loosenCrd(api);
+    const { spec } = diskExport('good', { http: { url: `${sink.url}/unsent` } });
+    const malformed: Record<string, object> = {
+      'no-spec': {},
+      'text-spec': { spec: 'text' },
+      'no-destination': { spec: { ...spec, destination: {} } },
+      'text-status': { spec, status: 'text' },
+      'text-disks': { spec, status: { startTime: '2026-01-01T00:00:00Z', disks: 'text' } },
+      'wrong-start': { spec, status: { startTime: 'then' } },
+      'text-upload': { spec, status: { startTime: '2026-01-01T00:00:00Z', disks: [{ path: 'disk.img', upload: 'text' }, null] } },
+      'wrong-end': { spec, status: { completionTime: 7, conditions: {} } },
+    };
+    try {
+      for (const [name, fields] of Object.entries(malformed)) {
+        const { apiVersion, kind } = diskExport(name, {});
+        const body = { apiVersion, kind, metadata: { name }, ...fields };
+        assert.equal((await namespace.request('diskexports', { method: 'POST', body })).status, 201);
+        const patch = { method: 'PATCH', body: fields, contentType: 'application/merge-patch+json' } as const;
+        assert.equal((await namespace.request(`diskexports/${name}/status`, patch)).status, 200);
+      }
+      sidecar = await start();
+      await apply('good');
+      const { phase, message } = await namespace.finished('good');
+      assert.equal(phase, 'Succeeded', message);
+      for (const name of Object.keys(malformed)) {
+        const failed = await namespace.until(name, (object) => object?.status?.phase === 'Failed');
+        const reason = failed?.status?.conditions?.find(({ type }) => type === 'Finished')?.reason;
+        assert.equal(reason, 'InvalidRequest', `${name}: ${failed?.status?.message}`);
+      }
+      assert.deepEqual(
+        sink.requests.map(({ url }) => url),
+        ['/good'],
+      );
+      assert.doesNotMatch(sidecar.output(), /internal error/);
+    } finally {
+      for (const name of Object.keys(malformed)) await namespace.remove(name);
+      await installCrd(api);
+    }
+  });
+});
+
+/** Whatever is there is an object of it, as where somebody has had another version of the CRD. */
+async function loosenCrd(api: ApiServer): Promise<void> {
+  const place = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions/diskexports.disklift.dev';
+  const { body: crd } = await api.request(place);
+  const anything = { 'x-kubernetes-preserve-unknown-fields': true };
+  crd.spec.versions[0].schema.openAPIV3Schema = { type: 'object', properties: { spec: anything, status: anything } };
+  const { status, body } = await api.request(place, { method: 'PUT', body: crd });
+  assert.equal(status, 200, JSON.stringify(body));
+  // The API server takes a moment to believe it.
+  await sleep(1000);
+}

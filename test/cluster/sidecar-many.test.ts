@@ -1,0 +1,114 @@
+/** Three hundred DiskExports at once: all of them arrive, and neither memory nor the API server pays more than its share for it. */
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { MIB } from '../../src/common/bytes.ts';
+import { startHttpSink } from '../helpers/http-sink.ts';
+import { diskExport } from '../helpers/manifest.ts';
+import type { Sidecar } from '../helpers/sidecar.ts';
+import { createDisk } from '../helpers/sparse-disk.ts';
+import { useTempDir } from '../helpers/temp-dir.ts';
+import { type ApiServer, startApiServer } from './api-server.ts';
+import { type AuditedRequest, type AuditLog, createAuditLog } from './audit-log.ts';
+import { applyChartAccount } from './chart-account.ts';
+import { createNamespace, type Namespace } from './cluster-sidecar.ts';
+import { installCrd } from './install-crd.ts';
+import { requireBinaries, usesExistingCluster } from './kubernetes-binaries.ts';
+
+const EXPORTS = 300;
+const LIMIT_MS = 150_000;
+
+/**
+ * Of an export that arrives at the first attempt, within two seconds: that it waits for its turn (status), the claim (Lease, status), the pods,
+ * that it runs and how it has ended (status), three events, and the Lease given back make ten. The rest is for renewals of the Lease and
+ * a status between on a busy machine. Nothing of it grows with the number of exports.
+ */
+const REQUESTS_EACH = 13;
+/** One list and the watches of some minutes. */
+const REQUESTS_OF_ALL = 10;
+
+/** The chart's limit is 512 MiB. */
+const MOST_RESIDENT_BYTES = 448 * MIB;
+/** What half of the exports may add: all that is kept of one is its metrics and its object. */
+const MOST_GROWTH_BYTES = 64 * MIB;
+
+describe('many DiskExports at once', function () {
+  this.timeout(240_000);
+  const temp = useTempDir();
+  let audit: AuditLog;
+  let api: ApiServer;
+  let namespace: Namespace;
+
+  before(async function () {
+    if (usesExistingCluster()) return this.skip();
+    audit = createAuditLog();
+    api = await startApiServer(requireBinaries(this), { serverFlags: audit.flags });
+    await installCrd(api);
+    namespace = await createNamespace(api);
+  });
+
+  after(async () => {
+    await api?.stop();
+    audit?.[Symbol.dispose]();
+  });
+
+  async function countFinished(): Promise<number> {
+    const { body } = await namespace.request('diskexports');
+    const items = body.items as { status?: { phase?: string; completionTime?: string; message?: string } }[];
+    const finished = items.filter(({ status }) => status?.completionTime !== undefined);
+    for (const { status } of finished) assert.equal(status?.phase, 'Succeeded', status?.message);
+    return finished.length;
+  }
+
+  /** @returns what the sidecar had resident, sampled for as long as it took, by how many exports had ended */
+  async function watchMemory(sidecar: Sidecar): Promise<{ ended: number; bytes: number }[]> {
+    const samples: { ended: number; bytes: number }[] = [];
+    for (const endMs = performance.now() + LIMIT_MS; ; await sleep(1000)) {
+      const ended = await countFinished();
+      samples.push({ ended, bytes: memoryBytes(sidecar, 'VmRSS') });
+      if (ended === EXPORTS) return samples;
+      assert.ok(performance.now() < endMs, `${ended} have ended: ${sidecar.output().slice(-2000)}`);
+    }
+  }
+
+  it('all arrive, once each, in bounded memory and for a bounded number of requests', async () => {
+    const account = await applyChartAccount(api, namespace.name);
+    await mkdir(temp('volume'));
+    await createDisk(temp('volume/disk.img'), 4 * MIB, [{ offsetBytes: MIB, lengthBytes: MIB, content: 'random' }]);
+    await using sink = await startHttpSink();
+    await using sidecar = await namespace.start({
+      volumes: [`claim=${temp('volume')}`],
+      flags: ['--kubeconfig', account.kubeconfig, '--max-concurrent-exports', '4'],
+    });
+    const names = Array.from({ length: EXPORTS }, (_, index) => `export-${index}`);
+    const items = names.map((name) => diskExport(name, { http: { url: `${sink.url}/{name}` } }));
+    for (const { metadata } of items) metadata.namespace = namespace.name;
+    await writeFile(temp('all.json'), JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
+    const applying = api.kubectl('apply', '--filename', temp('all.json'));
+    const samples = await watchMemory(sidecar);
+    assert.equal((await applying).code, 0);
+    assert.equal(sink.requests.length, EXPORTS, 'none is sent twice');
+    assert.equal(sink.complete.size, EXPORTS);
+    const resident = samples.map(({ ended, bytes }) => `${ended}: ${Math.round(bytes / MIB)} MiB`).join(', ');
+    const peakBytes = memoryBytes(sidecar, 'VmHWM');
+    assert.ok(peakBytes < MOST_RESIDENT_BYTES, `${peakBytes} bytes at most; by exports that had ended ${resident}`);
+    const half = samples.find(({ ended }) => ended >= EXPORTS / 2);
+    assert.ok((samples.at(-1)?.bytes ?? 0) - (half?.bytes ?? 0) < MOST_GROWTH_BYTES, resident);
+    assert.equal(await sidecar.stop(), 0);
+    const asked = audit.requests().filter(({ user }) => user === account.user);
+    assert.ok(asked.length <= EXPORTS * REQUESTS_EACH + REQUESTS_OF_ALL, countByKind(asked));
+  });
+});
+
+/** @param what VmRSS is what is resident, VmHWM the most that ever was */
+function memoryBytes({ process: { pid } }: Sidecar, what: 'VmRSS' | 'VmHWM'): number {
+  const [, kib] = new RegExp(`^${what}:\\s+(\\d+) kB$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
+  return Number(kib) * 1024;
+}
+
+function countByKind(requests: readonly AuditedRequest[]): string {
+  const counts = Map.groupBy(requests, ({ resource, verb, status }) => `${resource} ${verb} ${status}`);
+  return [...counts].map(([kind, each]) => `${each.length} ${kind}`).join(', ');
+}
