@@ -44,7 +44,7 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
     },
     health: createHealth({ ...composed, clock, volumeProblem: createVolumeProbe(volumes, { clock, signal }), signal }),
     board,
-    changes: createChangeStream({ board, clock, signal }),
+    changes: createChangeStream({ board, clock, warn, signal }),
     version,
     authorize,
     warn,

@@ -14,6 +14,7 @@ export interface ChangeStream {
 export interface ChangeStreamOptions {
   board: ExportBoard;
   clock: Clock;
+  warn(message: string): void;
   /** Aborted when the server ends: then all streams end. */
   signal: AbortSignal;
 }
@@ -36,7 +37,7 @@ const MOST_ITEMS = 100;
 /** A reader that has so much still to take is not reading. */
 const MOST_UNREAD_BYTES = 4 * 1024 * 1024;
 
-export function createChangeStream({ board, clock, signal }: ChangeStreamOptions): ChangeStream {
+export function createChangeStream({ board, clock, warn, signal }: ChangeStreamOptions): ChangeStream {
   const readers = new Set<ServerResponse>();
   const changed = new Set<string>();
   let isRunning = false;
@@ -78,8 +79,9 @@ export function createChangeStream({ board, clock, signal }: ChangeStreamOptions
           silent = 0;
         }
       }
-    } catch {
-      // The server ends.
+    } catch (error) {
+      // But for the end of the server: a mistake of this program, which must cost no export. Readers come back.
+      if (!signal.aborted) warn(`changes cannot be told: ${(error as Error).stack ?? error}`);
       for (const reader of readers) reader.end();
     } finally {
       stopListening();

@@ -1,6 +1,6 @@
 /** One export that runs in this process, as its observer sees it. */
 
-import type { DiskState, ExportObserver } from '../engine/observer.ts';
+import { countClusters, type DiskState, type ExportObserver } from '../engine/observer.ts';
 import { type DiskView, diskViewOf, movedBytes } from './disk-view.ts';
 import { drawMap, type MapPicture, sentUntilCluster } from './draw-map.ts';
 import { createRateMeter, type RateMeter } from './rate-meter.ts';
@@ -46,12 +46,7 @@ export function createLiveExport(monotonicMs: () => number, onChange: () => void
     mapOf(path) {
       const state = disks.get(path)?.state;
       if (state?.map === undefined) return undefined;
-      const { clusters } = diskViewOf(state, createRateMeter(monotonicMs));
-      const isAll = state.phase === 'Succeeded';
-      return {
-        ...drawMap(state.map),
-        sentUntilCluster: isAll ? state.map.clusters.total : sentUntilCluster(state.map, clusters?.written ?? 0),
-      };
+      return { ...drawMap(state.map), sentUntilCluster: sentUntilCluster(state.map, countClusters(state).written) };
     },
     paths: () => disks.keys(),
   };

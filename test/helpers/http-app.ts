@@ -37,7 +37,7 @@ export async function startHttpApp(options: HttpAppOptions = {}): Promise<HttpAp
   const warnings: string[] = [];
   const warn = (message: string) => void warnings.push(message);
   const board = createExportBoard(systemClock);
-  const changes = createChangeStream({ board, clock: systemClock, signal: ended.signal });
+  const changes = createChangeStream({ board, clock: systemClock, warn, signal: ended.signal });
   const health = { liveness: () => ({ problem: problem(), facts: 'facts' }), readiness: async () => problem() };
   const app = createApp({ board, changes, version: '1.2.3', metrics, health, authorize, warn });
   const server = await startServer(app, { host: '127.0.0.1', port: 0, tls, clock, warn });
