@@ -68,6 +68,20 @@ describe('the status page', function () {
     assert.deepEqual(complaints, []);
   });
 
+  it('does not ask again and again because of what runs on another page', async () => {
+    showExports(app.board);
+    await using shown = await openPage(browser(), `${app.url}/?show=failed`);
+    const { page } = shown;
+    await page.getByText('live', { exact: true }).waitFor();
+    let questions = 0;
+    page.on('request', (request) => {
+      if (request.url().includes('/exports?')) questions += 1;
+    });
+    // Each of them could make the page ask.
+    await page.waitForTimeout(5000);
+    assert.ok(questions <= 2, `${questions} questions`);
+  });
+
   it('is used by keyboard, and keeps the focus while things change', async () => {
     const { goOn } = showExports(app.board);
     await using shown = await openPage(browser(), app.url);

@@ -26,6 +26,8 @@ const wanted = {
 };
 /** Those on this page, by `NAMESPACE/NAME`. */
 let rows = new Map();
+/** Phases of others that were told of: those are looked for anew when they may belong here, not each time that they move. */
+const elsewhere = new Map();
 /** What people have opened, or closed after it was opened for them. */
 const opened = new Map();
 let [isFirst, reloadTimer, loading] = [true, undefined, new AbortController()];
@@ -103,9 +105,11 @@ function takeChanges({ counts, total, items, removed, isPartial }) {
   let isOrderOld = isPartial;
   for (const view of items) {
     const row = rows.get(keyOf(view));
-    if (row === undefined || row.phase() !== view.phase) isOrderOld = true;
+    const phase = row === undefined ? elsewhere.get(keyOf(view)) : row.phase();
+    if (phase !== view.phase) isOrderOld = true;
+    elsewhere.set(keyOf(view), view.phase);
     if (row === undefined) continue;
-    if (row.phase() !== view.phase) setText(byId('announcements'), `${view.name}: ${formatPhase(view.phase)}`);
+    if (phase !== view.phase) setText(byId('announcements'), `${view.name}: ${formatPhase(view.phase)}`);
     row.update(view);
   }
   if (isOrderOld || removed.some((key) => rows.has(key))) reloadSoon();
