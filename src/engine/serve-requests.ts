@@ -143,7 +143,10 @@ class RequestServer {
     if (!store.tellsUnclaimed) await store.writeStatus(key, waitingStatusOf(request, { message, nowMs: clock.nowMs() }));
     this.unserved.start(key, this.options.unservedMs ?? UNSERVED_MS, async () => {
       const stored = await store.get(key);
-      const isUnserved = stored?.kind === 'request' && !isFinished(stored.request) && stored.request.status?.startTime === undefined;
+      if (stored?.kind !== 'request') return;
+      const { status } = stored.request;
+      // Whoever has it wait for its turn says that.
+      const isUnserved = store.tellsUnclaimed ? status === undefined : status?.startTime === undefined && !isFinished(stored.request);
       if (isUnserved) await store.note(key, { type: 'Warning', reason: 'VolumeNotServed', message });
     });
   }
@@ -154,14 +157,17 @@ class RequestServer {
     if (stored?.kind === 'request' && stored.deleting && !this.active.has(key)) this.start(key, () => this.cleanUp(key));
   }
 
-  /** Does `work` on a request aside, and looks at the request again behind it: more may have been asked for meanwhile. */
-  private start(key: string, work: (cancelled: AbortSignal) => Promise<void>, isCancelled = false): void {
+  /**
+   * Does `work` on a request aside, and looks at the request again behind it: more may have been asked for meanwhile. Not so where
+   * `work` gives false, because somebody else has the request: the store names it again when it may be free.
+   */
+  private start(key: string, work: (cancelled: AbortSignal) => Promise<boolean>, isCancelled = false): void {
     const cancel = new AbortController();
     if (isCancelled) cancel.abort(new DiskliftError('Cancelled', 'cancelled by spec.cancel'));
     const done = work(cancel.signal).then(
-      () => {
+      (isDone) => {
         this.active.delete(key);
-        if (!this.stop.signal.aborted) return this.handleSafely(key);
+        if (isDone && !this.stop.signal.aborted) return this.handleSafely(key);
       },
       (error: unknown) => {
         this.active.delete(key);
@@ -171,17 +177,17 @@ class RequestServer {
     this.active.set(key, { cancel, done, isGoing: false });
   }
 
-  private async runOne(key: string, request: DiskExport, cancelled: AbortSignal): Promise<void> {
+  private async runOne(key: string, request: DiskExport, cancelled: AbortSignal): Promise<boolean> {
     const { store, clock } = this.options;
     await this.tellQueued(key, request);
     const leave = await this.enter(cancelled);
     let claim: Claim | undefined;
     try {
-      if (this.stop.signal.aborted) return;
+      if (this.stop.signal.aborted) return false;
       claim = await store.claim(key);
-      if (claim === undefined) return;
+      if (claim === undefined) return false;
       const stored = await store.get(key);
-      if (stored?.kind !== 'request' || isFinished(stored.request)) return;
+      if (stored?.kind !== 'request' || isFinished(stored.request)) return true;
       const { lost } = claim;
       const signal = AbortSignal.any([cancelled, this.stop.signal, lostSignal(claim)]);
       await runRequest({
@@ -201,6 +207,7 @@ class RequestServer {
         clock,
       });
       this.failures.delete(key);
+      return true;
     } finally {
       await claim?.release();
       leave();
@@ -216,15 +223,15 @@ class RequestServer {
   }
 
   /** Drops what an earlier process has left open at the destination of a request that has ended, or is being deleted. */
-  private async cleanUp(key: string): Promise<void> {
+  private async cleanUp(key: string): Promise<boolean> {
     const { store, clock, planLeftovers, warn } = this.options;
     const claim = await store.claim(key);
-    if (claim === undefined) return;
+    if (claim === undefined) return false;
     try {
       const stored = await store.get(key);
-      if (stored?.kind !== 'request') return;
+      if (stored?.kind !== 'request') return true;
       const { request, deleting } = stored;
-      if (!deleting && !isFinished(request)) return;
+      if (!deleting && !isFinished(request)) return true;
       const keeper = { confirm: claim.confirm, save: async () => {} };
       try {
         if (hasLeftovers(request)) await abandonLeftovers(request, await planLeftovers(request), { clock, keeper, observer: {} });
@@ -237,6 +244,7 @@ class RequestServer {
       if (hasLeftovers(request)) await store.writeStatus(key, withoutUploads(request));
       await store.setCleanupPending(key, false);
       this.failures.delete(key);
+      return true;
     } finally {
       await claim.release();
     }

@@ -42,9 +42,6 @@ interface Held {
   statuses: StatusQueue;
 }
 
-/** An object keeps others waiting no longer than this when it has become free. */
-const LOOK_AGAIN_MS = 10_000;
-
 export function createKubernetesStore(options: KubernetesStoreOptions): KubernetesStore {
   return new ApiServerStore(options);
 }
@@ -117,9 +114,11 @@ class ApiServerStore implements KubernetesStore {
     return { lost: claim.lost, confirm: () => claim.confirm(), release: () => this.release(key, held) };
   }
 
+  /** As often as its holder shows life; not all at a time. */
   private lookAgain(key: string, object: ExportObject): undefined {
+    const { queue, times, random } = this.options;
     this.refused.set(key, object);
-    this.options.queue.addAfter(key, LOOK_AGAIN_MS * (0.75 + this.options.random() / 2));
+    queue.addAfter(key, times.renewMs * (0.75 + random() / 2));
   }
 
   /** Whoever had the Lease before may have done more than is known here, so that the API server has to say what it is now. */

@@ -141,6 +141,21 @@ describe('the API server as a request store', function () {
       await until('the upload is dropped', () => abandoned.length > 0);
     });
 
+    it('asks seldom about one that another process has', async () => {
+      await namespace.apply(diskExport('theirs', { http: { url: 'http://sink.example/x' } }));
+      const { metadata } = (await namespace.get('theirs')) ?? assert.fail();
+      const lease = { metadata: { name: `disklift-${metadata.uid}` }, spec: { holderIdentity: 'another', leaseDurationSeconds: 300 } };
+      assert.equal((await namespace.request('leases', { method: 'POST', body: lease })).status, 201);
+      await started[Symbol.asyncDispose]();
+      // It looks again after ten seconds.
+      started = startStore(api, namespace.name, 30);
+      void serve({ refusal: () => undefined });
+      await until('a look', () => started.requests.some(({ resource }) => resource === 'leases'));
+      await sleep(WAIT_MS * 3);
+      const looks = started.requests.filter(({ resource }) => resource === 'leases').map(({ verb }) => verb);
+      assert.deepEqual(looks, ['create', 'get']);
+    });
+
     it('says by an event that nobody serves a volume, after a while and of those alone', async () => {
       await leaveUpload('begun');
       void serve();
