@@ -17,6 +17,8 @@ import type { TlsMaterial } from '../targets/tls-material.ts';
 
 export interface TargetEnvironment {
   resolve: RequestStore['resolve'];
+  /** Whether a Secret or a ConfigMap that does not exist may yet come. */
+  referencesMayCome: boolean;
   access: NetworkAccess;
   proxy: ProxyEnvironment;
   clock: Clock;
@@ -44,7 +46,7 @@ export function destinationOf(request: DiskExport, diskPath: string): string {
 export async function composeTarget(request: DiskExport, diskPath: string, environment: TargetEnvironment): Promise<ExportTarget> {
   const { http, s3, tcp } = request.spec.destination;
   const { namespace } = request.metadata;
-  const credentials = createCredentialReader({ resolve: environment.resolve, namespace });
+  const credentials = createCredentialReader({ resolve: environment.resolve, namespace, mayCome: environment.referencesMayCome });
   const disk: DiskDestination = { request, diskPath, environment, credentials };
   if (http !== undefined) return composeHttp(http, disk);
   if (s3 !== undefined) return composeS3(s3, disk);

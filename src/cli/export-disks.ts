@@ -27,6 +27,8 @@ export async function exportDisks(flags: ExportFlags, context: CommandContext): 
     context,
     volumes: parseVolumes(flags.volume),
     resolve,
+    // All there is lies in the file.
+    referencesMayCome: false,
     // Whoever runs this command has all rights that the command has.
     access: createNetworkAccess(),
     allowAmbientCredentials: true,

@@ -94,6 +94,7 @@ function composeServing({
     context: { ...context, warn },
     volumes,
     access: createNetworkAccess(policy),
+    referencesMayCome: true,
     allowAmbientCredentials: config.allowAmbientCredentials,
     proxy: proxyEnvironment(),
     budget: createBudget(BUDGET_BYTES),

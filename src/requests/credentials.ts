@@ -2,7 +2,7 @@
 
 import { DiskliftError } from '../common/errors.ts';
 import { type Endpoint, endpointOf, isAllowedHost } from './allowed-hosts.ts';
-import type { ReferencedObject, RequestStore } from './contract.ts';
+import type { ObjectReference, ReferencedObject, RequestStore } from './contract.ts';
 import type { SecretKeyReference, SecretReference } from './disk-export.ts';
 import { type EntryData, entryText } from './secret-data.ts';
 
@@ -25,6 +25,8 @@ interface CredentialSource {
   resolve: RequestStore['resolve'];
   /** Of the request. */
   namespace: string;
+  /** Whether what does not exist may yet come, as where people apply a request and then its Secret: then it is worth another try. */
+  mayCome: boolean;
 }
 
 interface Showing {
@@ -35,10 +37,15 @@ interface Showing {
   whom: string;
 }
 
-export function createCredentialReader({ resolve, namespace }: CredentialSource): CredentialReader {
+export function createCredentialReader({ resolve, namespace, mayCome }: CredentialSource): CredentialReader {
+  async function existing(kind: ObjectReference['kind'], name: string): Promise<ReferencedObject> {
+    const object = await resolve({ kind, namespace, name });
+    if (object !== undefined) return object;
+    throw new DiskliftError('CredentialsInvalid', `${kind} ${namespace}/${name} does not exist`, undefined, { retryable: mayCome });
+  }
+
   async function labelled(name: string): Promise<ReferencedObject> {
-    const secret = await resolve({ kind: 'Secret', namespace, name });
-    if (secret === undefined) throw invalid(`Secret ${namespace}/${name} does not exist`);
+    const secret = await existing('Secret', name);
     if (secret.labels[LABEL] !== 'true')
       throw invalid(`Secret ${namespace}/${name} has no label ${LABEL}: "true", so exports may not use it`);
     return secret;
@@ -71,8 +78,7 @@ export function createCredentialReader({ resolve, namespace }: CredentialSource)
       return url;
     },
     async readConfigMapKey({ name, key }) {
-      const configMap = await resolve({ kind: 'ConfigMap', namespace, name });
-      if (configMap === undefined) throw invalid(`ConfigMap ${namespace}/${name} does not exist`);
+      const configMap = await existing('ConfigMap', name);
       return entryOf(configMap.data, { what: `ConfigMap ${namespace}/${name}`, key });
     },
   };

@@ -19,7 +19,7 @@ async function up(): Promise<void> {
   const { enter, kubeconfig, binaries, unsharePid, firstPid, directory } = await startNodeCluster({ outlives: true });
   mkdirSync(STATE, { recursive: true });
   writeFileSync(PROCESSES, JSON.stringify({ unsharePid, firstPid, directory } satisfies NodeProcesses));
-  const environment = `env KUBECONFIG=${kubeconfig} PATH="${binaries}:${helmDirectory()}:$PATH"`;
+  const environment = `env --chdir="$PWD" KUBECONFIG=${kubeconfig} PATH="${binaries}:${helmDirectory()}:$PATH"`;
   writeFileSync(RUN, `#!/bin/sh\nexec ${enter.join(' ')} ${environment} "$@"\n`, { mode: 0o755 });
   const run = path.relative(process.cwd(), RUN);
   console.log(`It runs, and has the image ${IMAGE_NAME}. On it:\n\n  ${run} kubectl get nodes\n  ${run} bash\n  make cluster-down`);

@@ -12,9 +12,10 @@ function entries(data: Record<string, string>): Record<string, Buffer> {
 }
 
 /** A reader of one object, with the name `it`. */
-function readerOf(kind: 'Secret' | 'ConfigMap', object: Partial<ReferencedObject>) {
+function readerOf(kind: 'Secret' | 'ConfigMap', object: Partial<ReferencedObject>, mayCome = false) {
   return createCredentialReader({
     namespace: 'vms',
+    mayCome,
     resolve: async (reference) => {
       assert.equal(reference.namespace, 'vms', 'only objects in the namespace of the request are read');
       return reference.kind === kind && reference.name === 'it' ? { labels: {}, annotations: {}, data: {}, ...object } : undefined;
@@ -53,6 +54,15 @@ describe('credentials', () => {
     for (const key of ['token', 'empty', 'constructor'])
       await assert.rejects(reader.readSecretKey({ name: 'it', key }, ENDPOINT), refusal('vms/it', key));
     await assert.rejects(reader.readConfigMapKey({ name: 'it', key: 'ca.crt' }), refusal('ConfigMap vms/it'));
+  });
+
+  it('that may come later are worth another try, and only those', async () => {
+    const reader = readerOf('Secret', { labels: {} }, true);
+    await assert.rejects(reader.readSecret({ name: 'other' }, ENDPOINT), { code: 'CredentialsInvalid', retryable: true });
+    await assert.rejects(reader.readConfigMapKey({ name: 'it', key: 'ca.crt' }), { code: 'CredentialsInvalid', retryable: true });
+    await assert.rejects(reader.readSecret({ name: 'it' }, ENDPOINT), { code: 'CredentialsInvalid', retryable: false });
+    const final = readerOf('Secret', { labels: LABELS });
+    await assert.rejects(final.readSecret({ name: 'other' }, ENDPOINT), { code: 'CredentialsInvalid', retryable: false });
   });
 
   it('are shown only to the hosts that their owner allows', async () => {
