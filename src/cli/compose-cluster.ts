@@ -9,9 +9,10 @@ import type { Config } from '../config/load-config.ts';
 import { createApiAccess } from '../kubernetes/api-access.ts';
 import { createKubeApi } from '../kubernetes/kube-api.ts';
 import { createEventPoster } from '../kubernetes/kubernetes-events.ts';
-import { createKubernetesStore } from '../kubernetes/kubernetes-store.ts';
+import { createKubernetesStore, type KubernetesStore } from '../kubernetes/kubernetes-store.ts';
 import { leaseTimesOf } from '../kubernetes/lease-claim.ts';
 import { limitApi } from '../kubernetes/limited-api.ts';
+import { type NamespaceEndOptions, untilNamespaceEnds } from '../kubernetes/namespace-end.ts';
 import { findPodWriter } from '../kubernetes/pod-writers.ts';
 import { createReflector } from '../kubernetes/reflector.ts';
 import { createReferenceResolver } from '../kubernetes/resolve-reference.ts';
@@ -71,7 +72,7 @@ export function composeCluster(options: ClusterOptions): ComposedStore {
     postEvent: events.post,
     ...shared,
   });
-  const running = reflector.run(signal);
+  const running = Promise.all([reflector.run(signal), leaveInTime({ namespaces: api.namespaces, namespace, clock, signal, warn }, store)]);
   const own = { podUID: podUid || undefined, containerName: containerName || undefined };
   return {
     store,
@@ -93,6 +94,10 @@ export function composeCluster(options: ClusterOptions): ComposedStore {
       await access.close();
     },
   };
+}
+
+async function leaveInTime(options: Omit<NamespaceEndOptions, 'isNeeded'>, store: KubernetesStore): Promise<void> {
+  if (await untilNamespaceEnds({ ...options, isNeeded: () => store.holdsBack() })) await store.leaveNamespace();
 }
 
 /** How long a writer is taken for one without another look: who waits for its end looks every two seconds. */

@@ -177,6 +177,15 @@ export interface KubeApi {
   pods: KubeResource<PodObject>;
   secrets: KubeResource<DataObject>;
   configMaps: KubeResource<DataObject>;
+  namespaces: {
+    /** Undefined when there is none. @throws DiskliftError as {@link KubeResource} has it */
+    get(name: string, options?: CallOptions): Promise<NamespaceObject | undefined>;
+  };
+}
+
+/** Of core/v1, as far as anybody looks. */
+export interface NamespaceObject {
+  metadata: Pick<ObjectMeta, 'name' | 'deletionTimestamp'>;
 }
 
 export interface ApiFailure {

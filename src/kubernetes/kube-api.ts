@@ -1,8 +1,9 @@
 /** The kinds of objects that disklift asks the API server about. */
 
 import { type ApiConnectionOptions, createApiConnection } from './api-connection.ts';
+import { isApiFailure } from './api-failure.ts';
 import { createApiResource } from './api-resource.ts';
-import type { KubeApi } from './contract.ts';
+import type { KubeApi, NamespaceObject } from './contract.ts';
 
 const CORE = '/api/v1';
 
@@ -16,5 +17,17 @@ export function createKubeApi(options: ApiConnectionOptions): KubeApi {
     pods: createApiResource(connection, { root: CORE, plural: 'pods' }),
     secrets: createApiResource(connection, { root: CORE, plural: 'secrets' }),
     configMaps: createApiResource(connection, { root: CORE, plural: 'configmaps' }),
+    namespaces: {
+      async get(name, options) {
+        const path = `${CORE}/namespaces/${encodeURIComponent(name)}`;
+        try {
+          const request = { verb: 'get', method: 'GET', resource: 'namespaces', target: name, path } as const;
+          return (await connection.call(request, options)) as NamespaceObject;
+        } catch (error) {
+          if (isApiFailure(error, 'NotFound')) return undefined;
+          throw error;
+        }
+      },
+    },
   };
 }

@@ -31,6 +31,10 @@ export interface KubernetesStoreOptions extends Pick<LeaseClaimsOptions, 'times'
 }
 
 export interface KubernetesStore extends RequestStore {
+  /** Whether an object would stay for want of this process. */
+  holdsBack(): boolean;
+  /** The namespace is being deleted: what is held back is cancelled, and let go of whether or not that comes about in time. */
+  leaveNamespace(): Promise<void>;
   /** Lets go of what must not keep objects from being deleted when this process is gone. Nothing may be claimed any more. */
   close(): Promise<void>;
 }
@@ -41,6 +45,9 @@ interface Held {
   claim: Claim;
   statuses: StatusQueue;
 }
+
+/** How long a destination has to drop an upload in a namespace that is being deleted. */
+const LEAVE_MS = 2000;
 
 export function createKubernetesStore(options: KubernetesStoreOptions): KubernetesStore {
   return new ApiServerStore(options);
@@ -55,6 +62,8 @@ class ApiServerStore implements KubernetesStore {
   private readonly held = new Map<string, Held>();
   /** On which this process has put the finalizer, or has found it when it claimed them. */
   private readonly guarded = new Map<string, ExportObject>();
+  /** UIDs of those that were so when the namespace began to be deleted; undefined before. */
+  private leaving: ReadonlySet<string> | undefined;
   /** Whose Lease another process has had. */
   private readonly refused = new Map<string, ExportObject>();
 
@@ -76,12 +85,14 @@ class ApiServerStore implements KubernetesStore {
     // What has come under the name of one that is worked on is another request.
     if (object === undefined || (held !== undefined && held.object.metadata.uid !== object.metadata.uid)) return undefined;
     held?.statuses.observe(object.metadata.generation);
+    const isLeft = this.leaving?.has(object.metadata.uid) ?? false;
+    if (isLeft && !hasFinalizer(object)) return undefined;
     const stored = storedRequestOf(object);
     if (stored?.kind === 'invalid' && isDeleting(object)) {
       await setFinalizer(this.options.api.exports, object, false);
       return undefined;
     }
-    return stored;
+    return isLeft && stored?.kind === 'request' ? { ...stored, deleting: true } : stored;
   }
 
   private forgetWhatIsGone(key: string, object: ExportObject | undefined): void {
@@ -193,6 +204,7 @@ class ApiServerStore implements KubernetesStore {
     const held = this.held.get(key);
     const object = this.known.get(key);
     if (object === undefined || (held !== undefined && held.object.metadata.uid !== object.metadata.uid)) return;
+    if (pending && this.leaving !== undefined) throw new DiskliftError('Cancelled', `${key}: its namespace is being deleted`);
     await held?.claim.confirm();
     const changed = await setFinalizer(this.options.api.exports, object, pending);
     if (changed !== undefined) this.known.learn(changed);
@@ -215,6 +227,18 @@ class ApiServerStore implements KubernetesStore {
   async note(key: string, event: RequestEvent): Promise<void> {
     const object = this.held.get(key)?.object ?? this.known.get(key);
     if (object !== undefined) await this.options.postEvent(object, event);
+  }
+
+  holdsBack(): boolean {
+    return this.guarded.size > 0;
+  }
+
+  async leaveNamespace(): Promise<void> {
+    const { queue, clock, stopping } = this.options;
+    this.leaving = new Set([...this.guarded.values()].map(({ metadata }) => metadata.uid));
+    for (const key of this.guarded.keys()) queue.add(key);
+    await clock.delay(LEAVE_MS, stopping).catch(() => {});
+    await this.close();
   }
 
   async close(): Promise<void> {

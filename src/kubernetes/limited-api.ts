@@ -11,20 +11,22 @@ export function limitApi(api: KubeApi, signal: AbortSignal): KubeApi {
     pods: limitResource(api.pods, signal),
     secrets: limitResource(api.secrets, signal),
     configMaps: limitResource(api.configMaps, signal),
+    namespaces: { get: (name, options) => api.namespaces.get(name, limited(options, signal)) },
   };
 }
 
+function limited<O extends CallOptions>(options: O | undefined, signal: AbortSignal): O {
+  return { ...options, signal: options?.signal === undefined ? signal : AbortSignal.any([options.signal, signal]) } as O;
+}
+
 function limitResource<T extends KubeObject>(resource: KubeResource<T>, signal: AbortSignal): KubeResource<T> {
-  function limited<O extends CallOptions>(options?: O): O {
-    return { ...options, signal: options?.signal === undefined ? signal : AbortSignal.any([options.signal, signal]) } as O;
-  }
   return {
-    get: (target, options) => resource.get(target, limited(options)),
-    list: (namespace, options) => resource.list(namespace, limited(options)),
+    get: (target, options) => resource.get(target, limited(options, signal)),
+    list: (namespace, options) => resource.list(namespace, limited(options, signal)),
     watch: (namespace, options) => resource.watch(namespace, options),
-    create: (object, options) => resource.create(object, limited(options)),
-    replace: (object, options) => resource.replace(object, limited(options)),
-    patch: (target, options) => resource.patch(target, limited(options)),
-    remove: (target, options) => resource.remove(target, limited(options)),
+    create: (object, options) => resource.create(object, limited(options, signal)),
+    replace: (object, options) => resource.replace(object, limited(options, signal)),
+    patch: (target, options) => resource.patch(target, limited(options, signal)),
+    remove: (target, options) => resource.remove(target, limited(options, signal)),
   };
 }

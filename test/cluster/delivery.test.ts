@@ -28,7 +28,7 @@ const PERMITTED: [group: string, resource: string, verbs: string[]][] = [
   ['', 'pods', ['list']],
   ['', 'pods/exec', []],
   ['', 'persistentvolumeclaims', []],
-  ['', 'namespaces', []],
+  ['', 'namespaces', ['get']],
   ['', 'nodes', []],
   ['', 'serviceaccounts/token', []],
   ['apps', 'deployments', []],

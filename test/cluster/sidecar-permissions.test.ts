@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';
+import { FEDORA } from '../helpers/chart.ts';
 import { type HttpSink, startHttpSink } from '../helpers/http-sink.ts';
 import { attachLoopDevice, requireLoopDevices } from '../helpers/loop-device.ts';
 import { diskExport, type Manifest } from '../helpers/manifest.ts';
@@ -120,6 +121,7 @@ describe('the permissions of the sidecar', function () {
 
   async function deleteMidUpload(): Promise<void> {
     await using s3 = await openUpload('deleted');
+    await until('it asks whether its namespace goes', () => asked().some(({ resource }) => resource === 'namespaces'));
     await namespace.remove('deleted');
     await gone('deleted');
     assert.equal(s3.store.uploads.size, 0);
@@ -181,6 +183,30 @@ describe('the permissions of the sidecar', function () {
     assert.ok(requests.every((request) => request.namespace === namespace.name));
     const used = [...new Set(requests.map(({ resource, verb }) => `${resource} ${verb}`))].sort();
     assert.deepEqual(used, account.permitted);
+  });
+
+  it('are enough for a Job that runs one export and ends with its result', async () => {
+    account = await applyChartAccount(api, namespace.name, { volumes: [{ ...FEDORA, once: 'nightly' }] });
+    await using sink = await startHttpSink();
+    await namespace.apply(diskExport('other', { http: { url: `${sink.url}/{name}` } }));
+    await namespace.apply(diskExport('nightly', { http: { url: `${sink.url}/{name}` } }));
+    await using well = await start('--once', 'nightly');
+    assert.equal(await well.ended, 0, well.output());
+    await namespace.apply(diskExport('refused', { http: { url: 'http://127.0.0.2:1/' } }));
+    await using badly = await start('--once', 'refused');
+    assert.equal(await badly.ended, 1, badly.output());
+    assert.deepEqual(
+      sink.requests.map(({ url }) => url),
+      ['/nightly'],
+    );
+    assert.equal((await namespace.get('other'))?.status?.startTime, undefined);
+    assert.equal((await namespace.get('nightly'))?.status?.phase, 'Succeeded');
+    assert.deepEqual(await namespace.leases(), []);
+    assert.ok(asked().length > 0);
+    assert.deepEqual(
+      asked().filter(({ status }) => status === 403),
+      [],
+    );
   });
 
   it('lack what a feature needs that is off in the chart, and the sidecar says so', async () => {
