@@ -54,7 +54,7 @@ export interface ExportSource {
 }
 /** One disk on the volume. */
 export interface DiskSelection {
-  /** Path of the disk's file relative to the root of the volume, such as disk.img. No link is followed. */
+  /** Path of the disk's file relative to the root of the volume, such as disk.img. No link is followed. Of a volume in Block mode `.`, the device itself. */
   path: string;
   /** Format of the file; Auto looks at what it begins with. */
   format: 'Auto' | 'Raw' | 'QCOW2' | 'VMDK' | 'VHDX' | 'VDI' | 'VPC';

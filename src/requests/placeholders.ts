@@ -9,7 +9,7 @@ export interface PlaceholderValues {
   name: string;
   uid: string;
   claim: string;
-  /** The disk's file name without its extension. */
+  /** The disk's file name without its extension; `disk` for a volume in Block mode. */
   disk: string;
 }
 
@@ -20,6 +20,8 @@ export function placeholderValues({ metadata, spec }: Pick<DiskExport, 'metadata
 }
 
 function diskName(diskPath: string): string {
+  // A volume in Block mode has no file whose name one could take.
+  if (diskPath === '.') return 'disk';
   const { base, name } = path.posix.parse(diskPath);
   // What is left of `...` would be a step out of the destination's directory.
   return ['.', '..'].includes(name) ? base : name;

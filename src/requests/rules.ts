@@ -19,6 +19,9 @@ export function quantityBytes(quantity: number | string): number {
   return match === null ? Number.NaN : Number(match[1]) * (SUFFIXES[match[2] ?? ''] ?? Number.NaN);
 }
 
+/** The device that a volume in Block mode is. */
+const WHOLE_VOLUME = '.';
+
 const CONTROL_CHARACTER = /\p{Cc}/u;
 const HTTP_URL = /^https?:\/\/([A-Za-z0-9._{}-]+|[[][0-9A-Fa-f:.]+[\]])(:[0-9]{1,5})?([/?][!-"$-~]*)?$/;
 const BRACES_OUTSIDE_OF_PATH = /^https?:\/\/[^/?]*[{}]|[?].*[{}]/;
@@ -35,7 +38,7 @@ function* diskBreaches(disks: NonNullable<DiskExportSpec['source']['disks']>): G
     const field = `spec.source.disks[${index}]`;
     if (paths.has(path)) yield { field, message: `names ${JSON.stringify(path)}, which is in the list already` };
     paths.add(path);
-    if (path.split('/').some((part) => ['', '.', '..'].includes(part)))
+    if (path !== WHOLE_VOLUME && path.split('/').some((part) => ['', '.', '..'].includes(part)))
       yield { field: `${field}.path`, message: 'must be relative to the volume, without empty parts, . and ..' };
     if (CONTROL_CHARACTER.test(path)) yield { field: `${field}.path`, message: CONTROL_CHARACTERS };
   }

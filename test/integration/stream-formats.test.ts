@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { copyFile, mkdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { stringify } from 'yaml';
 import { disklift, diskliftLine } from '../helpers/disklift.ts';
 import { startHttpSink } from '../helpers/http-sink.ts';
 import { attachLoopDevice, requireLoopDevices } from '../helpers/loop-device.ts';
@@ -246,6 +247,25 @@ describe('disklift stream of other formats', function () {
       await qemuImg(['rebase', '-u', '-f', 'qcow2', '-b', 'null', '-F', 'raw', 'image.qcow2']);
       await using loop = await attachLoopDevice(temp('images/image.qcow2'));
       assertRefused(await disklift(['stream', '-f', 'qcow2', loop.path]), /\/dev\/loop\d+: .*(character device|refers to a file)/);
+    });
+
+    it('is raw in a request, whatever its guest has written, unless the request says otherwise', async () => {
+      await qemuImg(['convert', '-f', 'raw', '-O', 'qcow2', disk, 'image.qcow2']);
+      await truncate(temp('images/image.qcow2'), 32 * MIB);
+      await using loop = await attachLoopDevice(temp('images/image.qcow2'));
+      await using sink = await startHttpSink();
+      const persistentVolumeClaim = { claimName: 'claim' };
+      for (const [disks, read] of [
+        [undefined, temp('images/image.qcow2')],
+        [[{ path: '.', format: 'QCOW2' }], disk],
+      ] as const) {
+        const source = { persistentVolumeClaim, inUse: 'Allow', ...(disks === undefined ? {} : { disks }) };
+        await writeFile(temp('request.yaml'), stringify(diskExport('e', { http: { url: `${sink.url}/{disk}` } }, { source })));
+        const { code, stderr } = await disklift(['export', '-f', temp('request.yaml'), '--volume', `claim=${loop.path}`]);
+        assert.deepEqual([code, stderr], [0, '']);
+        await writeFile(temp('arrived.qcow2'), sink.complete.get('/disk') ?? assert.fail('nothing arrived'));
+        await assertImageOf(temp('arrived.qcow2'), read);
+      }
     });
   });
 });

@@ -21,6 +21,7 @@ describe('placeholders', () => {
   for (const [diskPath, disk] of [
     ['disk.img', 'disk'],
     ['disk', 'disk'],
+    ['.', 'disk'],
     ['a/b/root.disk.raw', 'root.disk'],
     ['.hidden', '.hidden'],
     ['second disk.qcow2', 'second%20disk'],
