@@ -7,6 +7,9 @@ import { NOT_INSTALLED } from './qemu-script.ts';
 /** What QEMU says of storage and of this machine; everything else it says of the image. */
 const NOT_THE_IMAGE = /input\/output error|cannot allocate memory|too many open files|stale file handle|no locks available/i;
 
+/** A VHDX that was not closed. Its tables are those of before, and whoever may not write cannot make others. */
+const VHDX_LOG = 'contains a log that needs to be replayed';
+
 const LONGEST_REASON_LENGTH = 300;
 
 /** @param name of the disk */
@@ -16,6 +19,8 @@ export function qemuFailure(name: string, format: string, { exitCode, words }: E
       'FormatUnsupported',
       `${name}: disks of format ${format} are read by QEMU's qemu-storage-daemon or qemu-nbd, and neither is installed; the image disklift-formats has one`,
     );
+  if (words.includes(VHDX_LOG))
+    return new DiskliftError('FormatUnsupported', `${name}: has a log that is not in its tables yet; qemu-img check -r all puts it there`);
   const reason = reasonIn(words);
   if (exitCode > 128 || reason === undefined || NOT_THE_IMAGE.test(reason))
     return new DiskliftError('SourceReadError', `${name}: QEMU ended when it opened it (${reason ?? `exit code ${exitCode}`})`);
