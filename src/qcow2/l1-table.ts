@@ -2,7 +2,7 @@
 
 import { COPIED_FLAG_HIGH, TABLE_ENTRY_SIZE_BYTES } from './constants.ts';
 import { joinHalves } from './entries.ts';
-import { corruptTable, type ForeignImage, l2TableCount } from './foreign-image.ts';
+import { corruptTable, cutShort, type ForeignImage, l2TableCount } from './foreign-image.ts';
 
 /** Bits 56 to 62, and 0 to 8. */
 const RESERVED_HIGH = 0x7f000000;
@@ -12,8 +12,7 @@ const RESERVED_LOW = 0x1ff;
 export function placeOfL1Table({ name, header, fileSizeBytes }: ForeignImage): { offset: number; length: number } {
   const place = { offset: header.l1TableOffset, length: l2TableCount(header) * TABLE_ENTRY_SIZE_BYTES };
   if (place.length > 0 && place.offset < header.clusterSizeBytes) throw corruptTable(name, place.offset, 'lies where the header is');
-  if (place.offset + place.length > fileSizeBytes)
-    throw corruptTable(name, place.offset, `goes on behind the file's end, ${fileSizeBytes}`);
+  if (place.offset + place.length > fileSizeBytes) throw cutShort({ name, fileSizeBytes }, place.offset, `has ${place.length} bytes`);
   return place;
 }
 
@@ -34,7 +33,7 @@ export function parseL1Table(bytes: Uint8Array, image: ForeignImage): Float64Arr
     const corrupt = (why: string) => corruptTable(name, header.l1TableOffset + at, why);
     if ((high & RESERVED_HIGH) !== 0 || (low & RESERVED_LOW) !== 0) throw corrupt('has an entry with bits that are not known');
     if (offset % header.clusterSizeBytes !== 0) throw corrupt(`names ${offset}, which is not the beginning of a cluster`);
-    if (offset + header.clusterSizeBytes > fileSizeBytes) throw corrupt(`names ${offset}, in a file that ends at ${fileSizeBytes}`);
+    if (offset + header.clusterSizeBytes > fileSizeBytes) throw cutShort(image, header.l1TableOffset + at, `names ${offset}`);
     offsets[index] = offset;
   }
   return offsets;

@@ -1,16 +1,19 @@
 /** The L2 tables of an image that somebody else has written, by runs of entries (qcow2.rst, "L2 table entry"). Pure. */
 
-import { COPIED_FLAG_HIGH, TABLE_ENTRY_SIZE_BYTES } from './constants.ts';
+import { alignDown } from '../common/bytes.ts';
+import { COPIED_FLAG_HIGH, SECTOR_SIZE_BYTES, TABLE_ENTRY_SIZE_BYTES } from './constants.ts';
 import { joinHalves } from './entries.ts';
 import { corruptTable, type ForeignImage } from './foreign-image.ts';
 
 /** Clusters that follow each other on the disk and, where they hold data, in the file. */
 export interface ClusterRun {
   /** 'unallocated': whatever the backing file has; zeros where there is none. */
-  kind: 'unallocated' | 'zero' | 'data';
+  kind: 'unallocated' | 'zero' | 'data' | 'compressed';
   clusterCount: number;
   /** Where the first lies in the file; of clusters that hold no data it may be 0. */
   hostOffset: number;
+  /** Of one cluster that takes less or more room in the file; compressed ones are told by whole sectors. */
+  hostLength?: number;
 }
 
 export interface L2Table {
@@ -34,12 +37,16 @@ const OFFSET_LOW = 0xfffffe00;
 const ZERO_LOW = 1;
 const TWO_POW_32 = 2 ** 32;
 
+/** @returns whether to go on */
+export type OnRun = (run: ClusterRun) => boolean;
+
 /**
+ * Standard entries; {@link parseExtendedL2Table} has the others.
  * @param onRun called with the runs in order
- * @returns false at a compressed cluster; then not all runs have been told
+ * @returns false when that wanted no more
  * @throws DiskliftError `SourceReadError` that names the entry's offset
  */
-export function parseL2Table(table: L2Table, image: ForeignImage, onRun: (run: ClusterRun) => void): boolean {
+export function parseL2Table(table: L2Table, image: ForeignImage, onRun: OnRun): boolean {
   const { bytes } = table;
   const { clusterSizeBytes } = image.header;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -53,8 +60,13 @@ export function parseL2Table(table: L2Table, image: ForeignImage, onRun: (run: C
     if (run !== undefined && high === nextHigh && low === nextLow) {
       run.clusterCount += 1;
     } else {
-      if (run !== undefined) onRun(run);
-      if ((high & COMPRESSED_HIGH) !== 0) return false;
+      if (run !== undefined && !onRun(run)) return false;
+      run = compressedCluster(high, low, clusterSizeBytes);
+      if (run !== undefined) {
+        // Its neighbour's entry is never what would go on from it.
+        nextHigh = -1;
+        continue;
+      }
       run = firstOfRun({ high, low, at, table, image });
       stepBytes = run.hostOffset === 0 && run.kind !== 'data' ? 0 : clusterSizeBytes;
       nextHigh = high;
@@ -66,8 +78,20 @@ export function parseL2Table(table: L2Table, image: ForeignImage, onRun: (run: C
       nextHigh += 1;
     }
   }
-  if (run !== undefined) onRun(run);
-  return true;
+  return run === undefined || onRun(run);
+}
+
+/**
+ * qcow2.rst, "Compressed Clusters Descriptor": the more bits a cluster's size has, the fewer are left for its offset.
+ * @returns undefined for an entry of another kind
+ */
+export function compressedCluster(high: number, low: number, clusterSizeBytes: number): ClusterRun | undefined {
+  if ((high & COMPRESSED_HIGH) === 0) return undefined;
+  const offsetBitsHigh = 62 - (Math.log2(clusterSizeBytes) - 8) - 32;
+  const hostOffset = joinHalves(high & (2 ** offsetBitsHigh - 1), low);
+  const moreSectors = (high & (COMPRESSED_HIGH - 1)) >>> offsetBitsHigh;
+  const end = alignDown(hostOffset, SECTOR_SIZE_BYTES) + (1 + moreSectors) * SECTOR_SIZE_BYTES;
+  return { kind: 'compressed', clusterCount: 1, hostOffset, hostLength: end - hostOffset };
 }
 
 interface Entry {

@@ -1,7 +1,6 @@
 /** From the L2 tables of one image to where its disk lies, over what lies behind it. Pure; fed table by table. */
 
-import { TABLE_ENTRY_SIZE_BYTES } from './constants.ts';
-import { corruptTable, entriesPerL2Table, type ForeignImage, guestSizeBytes, wholeSectors } from './foreign-image.ts';
+import { corruptTable, type ForeignImage, guestSizeBytes, l2TableSpan, requireInFile } from './foreign-image.ts';
 import { createGuestMappingBuilder, type GuestMapping } from './guest-mapping.ts';
 import { type ClusterRun, parseL2Table } from './l2-table.ts';
 import type { MetadataPlaces } from './metadata-places.ts';
@@ -34,7 +33,6 @@ export function createOverlayBuilder({ image, metadata, dataFile, backing }: Lay
   const { name, header, fileSizeBytes, dataFileSizeBytes } = image;
   const { clusterSizeBytes } = header;
   const sizeBytes = guestSizeBytes(header);
-  const tableSpanBytes = clusterSizeBytes * entriesPerL2Table(header);
   const hostSizeBytes = dataFileSizeBytes ?? fileSizeBytes;
   const builder = createGuestMappingBuilder();
 
@@ -48,28 +46,29 @@ export function createOverlayBuilder({ image, metadata, dataFile, backing }: Lay
 
   function appendData(hostOffset: number, length: number, tableOffset: number): void {
     const guestOffset = builder.sizeBytes;
-    const corrupt = (why: string) => corruptTable(name, tableOffset, `has ${guestOffset} of the disk at ${hostOffset}, ${why}`);
-    if (hostOffset + length > wholeSectors(hostSizeBytes)) throw corrupt(`in a file that ends at ${hostSizeBytes}`);
-    if (dataFileSizeBytes === undefined && metadata.overlaps(hostOffset, hostOffset + length)) throw corrupt('where a table is');
+    requireInFile(image, { guestOffset, hostOffset, length, tableOffset });
+    if (dataFileSizeBytes === undefined && metadata.overlaps(hostOffset, hostOffset + length))
+      throw corruptTable(name, tableOffset, `has ${guestOffset} of the disk at ${hostOffset}, where a table is`);
     const inFile = Math.min(length, hostSizeBytes - hostOffset);
     builder.append(inFile, { file: dataFile, offset: hostOffset });
     builder.append(length - inFile, undefined);
   }
 
-  function appendRun({ kind, clusterCount, hostOffset }: ClusterRun, tableOffset: number): void {
+  function appendRun({ kind, clusterCount, hostOffset }: ClusterRun, tableOffset: number): boolean {
+    if (kind === 'compressed') return false;
     // The disk's end may cut the last cluster.
     const length = Math.min(clusterCount * clusterSizeBytes, sizeBytes - builder.sizeBytes);
     if (kind === 'data') appendData(hostOffset, length, tableOffset);
     else if (kind === 'zero') builder.append(length, undefined);
     else appendBacking(length);
+    return true;
   }
 
   return {
     addTable(bytes, { index, offset }) {
-      const guestOffset = index * tableSpanBytes;
+      const { guestOffset, usedBytes } = l2TableSpan(header, index);
       appendBacking(guestOffset - builder.sizeBytes);
-      const entryCount = Math.min(entriesPerL2Table(header), Math.ceil((sizeBytes - guestOffset) / clusterSizeBytes));
-      const table = { bytes: bytes.subarray(0, entryCount * TABLE_ENTRY_SIZE_BYTES), offset, guestOffset };
+      const table = { bytes: bytes.subarray(0, usedBytes), offset, guestOffset };
       return parseL2Table(table, image, (run) => appendRun(run, offset)) && builder.rangeCount <= MAX_RANGE_COUNT;
     },
     build() {

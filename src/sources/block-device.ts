@@ -6,6 +6,7 @@
 
 import fs from 'node:fs/promises';
 import { DiskliftError } from '../common/errors.ts';
+import type { Libc } from '../native/libc.ts';
 import { disableReadahead, dropCachedPages } from '../native/page-cache.ts';
 import { endOffset } from '../native/seek-data.ts';
 import type { DiskSource } from './contract.ts';
@@ -19,7 +20,7 @@ const SYSFS_SECTOR_SIZE_BYTES = 512;
 /** @param rdev the device number from fstat on `handle`, which the source owns from now on. */
 export async function openBlockDevice({ handle, name, libc, readLimit }: OpenDisk, rdev: bigint): Promise<DiskSource> {
   const { fd } = handle;
-  const size = () => (libc === undefined ? sizeFromSysfs(name, rdev) : endOffset(libc, fd));
+  const size = () => blockDeviceSize({ name, libc, fd, rdev });
   const sizeBytes = await size();
   if (libc !== undefined) await disableReadahead(libc, fd);
 
@@ -39,6 +40,19 @@ export async function openBlockDevice({ handle, name, libc, readLimit }: OpenDis
     identityMissesWrites: true,
     dispose: () => handle.close(),
   };
+}
+
+export interface DeviceToMeasure {
+  name: string;
+  libc: Libc | undefined;
+  fd: number;
+  /** Its device number. */
+  rdev: bigint;
+}
+
+/** @throws DiskliftError `SourceReadError`, SeekError */
+export async function blockDeviceSize({ name, libc, fd, rdev }: DeviceToMeasure): Promise<number> {
+  return libc === undefined ? sizeFromSysfs(name, rdev) : endOffset(libc, fd);
 }
 
 /** Linux device numbers, as gnu_dev_major and gnu_dev_minor split them. */

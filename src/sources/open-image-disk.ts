@@ -13,9 +13,10 @@ export interface OpenImageOptions extends OpenDiskOptions {
 }
 
 /**
- * Opens the image with all that it refers to. A qcow2 image whose disk lies plain in its files is read by us, everything else by QEMU. The
+ * Opens the image with all that it refers to. A qcow2 image whose disk lies plain in its files is read by us, everything else by QEMU, once
+ * it is known to be complete. The
  * source owns the root's handle from now on; where there is none, it is closed.
- * @throws DiskliftError as {@link openImageFiles}, {@link openPlainQcow2} and {@link openQemuDisk}
+ * @throws DiskliftError as {@link openImageFiles}, {@link openPlainQcow2}, {@link requireComplete} and {@link openQemuDisk}
  */
 export async function openImageDisk(root: Omit<ImageRoot, 'libc' | 'onOpen'>, options: OpenImageOptions): Promise<DiskSource> {
   const image = await openImageFiles(root, options);
@@ -25,6 +26,8 @@ export async function openImageDisk(root: Omit<ImageRoot, 'libc' | 'onOpen'>, op
       const plain = await openPlainQcow2(image, options);
       if (plain !== undefined) return plain;
     }
+    const { requireComplete } = await import('./completeness/require-complete.ts');
+    await requireComplete(image, options);
     const { openQemuDisk } = await import('./qemu/open-qemu-disk.ts');
     return await openQemuDisk(image, options);
   } catch (error) {

@@ -7,6 +7,7 @@ import { createSemaphore } from '../../src/common/semaphore.ts';
 import { loadLibc } from '../../src/native/libc.ts';
 import type { DiskSource } from '../../src/sources/contract.ts';
 import type { DiskFormat } from '../../src/sources/image-tree.ts';
+import { openImageDisk } from '../../src/sources/open-image-disk.ts';
 import { type ImageFiles, type OpenImageFilesOptions, openImageFiles } from '../../src/sources/open-image-files.ts';
 import { openPlainQcow2 } from '../../src/sources/qcow2/open-plain-qcow2.ts';
 import { type OpenQemuDiskOptions, openQemuDisk } from '../../src/sources/qemu/open-qemu-disk.ts';
@@ -49,6 +50,14 @@ export async function openByQemu(imagePath: string, { format = 'qcow2', ...optio
     await image[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** As a request has it opened: by whichever way it can be read, if it is complete. */
+export async function openAsRequested(imagePath: string, format: DiskFormat): Promise<DiskSource> {
+  const handle = await fs.open(imagePath);
+  const root = { handle, volumePath: path.dirname(imagePath), relativePath: path.basename(imagePath), format, isGuess: false };
+  const options = { libc: loadLibc(), readLimit: createSemaphore(4), clock: systemClock, signal: NEVER, warn: () => {} };
+  return openImageDisk(root, options);
 }
 
 /** All that the disk holds, read in pieces of `pieceBytes`. */

@@ -104,6 +104,7 @@ describe('disklift stream of other formats', function () {
       `RW ${sectors(MIB)} ZERO`,
       `RW ${sectors(MIB)} ZERO`,
       `RW ${sectors(10 * MIB)} SPARSE "tail.vmdk"`,
+      '# The Disk Data Base',
     ];
     await writeFile(temp('images/image.vmdk'), `${lines.join('\n')}\n`);
     await writeFile(disk, Buffer.concat([content.subarray(0, 8 * MIB), Buffer.alloc(6 * MIB), content.subarray(14 * MIB)]));
@@ -196,6 +197,12 @@ describe('disklift stream of other formats', function () {
   });
 
   it('is not what it was when it is cut short', async () => {
+    await qemuImg(['convert', '-f', 'raw', '-O', 'vdi', disk, 'image.vdi']);
+    await truncate(temp('images/image.vdi'), 4 * MIB);
+    assertRefused(
+      await disklift(['stream', '-f', 'vdi', temp('images/image.vdi')]),
+      /image\.vdi: is cut short or damaged: its block map at byte \d+ leads to byte \d+, and the file ends at 4194304; copy it once more\n$/,
+    );
     await qemuImg(['convert', '-f', 'raw', '-O', 'vmdk', '-o', 'subformat=monolithicFlat', disk, 'image.vmdk']);
     await truncate(temp('images/image-flat.vmdk'), 10 * MIB);
     assertRefused(await disklift(['stream', '-f', 'vmdk', temp('images/image.vmdk')]), /incomplete/);

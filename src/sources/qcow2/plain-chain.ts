@@ -1,18 +1,15 @@
 /** Whether a disk lies plain in the files of its image: all that has to be known of them is where. */
 
-import type { BigIntStats } from 'node:fs';
 import type { ForeignImage } from '../../qcow2/foreign-image.ts';
-import { parseHeader, type Qcow2Header, qcow2ClusterSize } from '../../qcow2/parse-header.ts';
+import type { Qcow2Header } from '../../qcow2/parse-header.ts';
+import { regularFileSize } from '../file-size.ts';
 import type { ImageFile } from '../image-tree.ts';
-import { readError } from '../read-exactly.ts';
-import { readUpTo } from '../read-up-to.ts';
+import { readHeader } from './read-header.ts';
 
 /** One image of a chain. */
 export type ChainLink =
   | { kind: 'raw'; file: ImageFile; sizeBytes: number }
   | { kind: 'qcow2'; file: ImageFile; image: ForeignImage; dataFile: ImageFile };
-
-const HEADER_START_BYTES = 24;
 
 /**
  * @returns the images that make up the disk of `root`, that first and what is behind it last; undefined where one of them is neither
@@ -30,13 +27,16 @@ export async function findPlainChain(root: ImageFile): Promise<ChainLink[] | und
 }
 
 async function rawLink(file: ImageFile): Promise<ChainLink | undefined> {
-  const sizeBytes = await sizeOf(file);
+  const sizeBytes = await regularFileSize(file);
   return sizeBytes === undefined ? undefined : { kind: 'raw', file, sizeBytes };
 }
 
 async function qcow2Link(file: ImageFile): Promise<ChainLink | undefined> {
   const header = await readHeader(file);
-  const [fileSizeBytes, dataFileSizeBytes] = [await sizeOf(file), file.dataFile === undefined ? undefined : await sizeOf(file.dataFile)];
+  const [fileSizeBytes, dataFileSizeBytes] = [
+    await regularFileSize(file),
+    file.dataFile === undefined ? undefined : await regularFileSize(file.dataFile),
+  ];
   // What a header names has been opened by what it said before.
   const isAsOpened =
     (header.backingFile === undefined) === (file.backing === undefined) &&
@@ -49,20 +49,4 @@ async function qcow2Link(file: ImageFile): Promise<ChainLink | undefined> {
 /** A dirty image may have tables that were not written to their end; QEMU knows best. Compressed clusters show in the tables only. */
 function isPlain({ encryption, hasExtendedL2, isCorrupt, isDirty }: Qcow2Header): boolean {
   return encryption === 'none' && !hasExtendedL2 && !isCorrupt && !isDirty;
-}
-
-async function readHeader(file: ImageFile): Promise<Qcow2Header> {
-  const clusterSizeBytes = qcow2ClusterSize(await readUpTo(file, 0, HEADER_START_BYTES), file.name);
-  return parseHeader(await readUpTo(file, 0, clusterSizeBytes), file.name);
-}
-
-/** @returns undefined for what is no regular file */
-async function sizeOf({ handle, name }: ImageFile): Promise<number | undefined> {
-  let stat: BigIntStats;
-  try {
-    stat = await handle.stat({ bigint: true });
-  } catch (error) {
-    throw readError(name, 0, error);
-  }
-  return stat.isFile() && stat.size <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(stat.size) : undefined;
 }

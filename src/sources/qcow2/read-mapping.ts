@@ -2,12 +2,11 @@
 
 import type { Semaphore } from '../../common/semaphore.ts';
 import type { GuestMapping } from '../../qcow2/guest-mapping.ts';
-import { parseL1Table, placeOfL1Table } from '../../qcow2/l1-table.ts';
 import { createMetadataPlaces } from '../../qcow2/metadata-places.ts';
 import { createOverlayBuilder, rawMapping } from '../../qcow2/overlay-mapping.ts';
 import type { ImageFile } from '../image-tree.ts';
-import { readExactly } from '../read-exactly.ts';
 import { type ChainLink, findPlainChain } from './plain-chain.ts';
+import { readL1Table } from './read-l1-table.ts';
 import { readTables } from './read-tables.ts';
 
 export interface ReadOptions {
@@ -52,10 +51,7 @@ async function readLayer(
   { readLimit, signal }: ReadOptions,
 ): Promise<GuestMapping | undefined> {
   const target = { fd: file.handle.fd, name: file.name, readLimit };
-  const { offset, length } = placeOfL1Table(image);
-  const l1Table = Buffer.allocUnsafeSlow(length);
-  await readExactly(target, l1Table, offset, signal);
-  const l2Offsets = parseL1Table(l1Table, image);
+  const l2Offsets = await readL1Table(target, image, signal);
   const builder = createOverlayBuilder({ image, metadata: createMetadataPlaces(image, l2Offsets), dataFile: number, backing });
   for await (const tables of readTables(target, { offsets: l2Offsets, tableSizeBytes: image.header.clusterSizeBytes, signal }))
     for (const { bytes, ...place } of tables) if (!builder.addTable(bytes, place)) return undefined;

@@ -1,4 +1,4 @@
-/** Whether a VHDX has a parent (MS-VHDX 2.2.3 "Region Table", 2.2.4 "Metadata Region"), in three steps that are told where to read. */
+/** Whether a VHDX has a parent, and where its disk is (MS-VHDX 2.2.3 "Region Table", 2.2.4 "Metadata Region"), in steps that are told where to read. */
 
 import { boundedView } from '../../common/bounded-view.ts';
 
@@ -14,15 +14,27 @@ const HAS_PARENT = 2;
 
 /** GUIDs as they lie in the file. */
 const METADATA_REGION = Buffer.from('06a27c8b90479a4bb8fe575f050f886e', 'hex');
+const BLOCK_TABLE_REGION = Buffer.from('6677c22d23f600429d64115e9bfd4a08', 'hex');
 const FILE_PARAMETERS = Buffer.from('3767a1ca36fa434db3b633f0aa44e76b', 'hex');
+const DISK_SIZE = Buffer.from('2442a52f1bcd7648b2115dbed83bf4b8', 'hex');
+const LOGICAL_SECTOR_SIZE = Buffer.from('1dbf41816fa90947ba47f233a8faab5f', 'hex');
 const PARENT_LOCATOR = Buffer.from('2d5fd3a80bb34d45abf7d3d84834ab0c', 'hex');
 
 /** @param table {@link VHDX_TABLE_BYTES} from {@link REGION_TABLE_OFFSET} on @returns where the metadata table is. @throws DiskliftError `FormatUnsupported` */
 export function parseVhdxRegions(table: Uint8Array, name: string): number {
+  return placeOfRegion(table, { guid: METADATA_REGION, what: 'metadata', name });
+}
+
+/** @param table as {@link parseVhdxRegions} takes it @returns where the block allocation table is. @throws DiskliftError `FormatUnsupported` */
+export function placeOfVhdxBlockTable(table: Uint8Array, name: string): number {
+  return placeOfRegion(table, { guid: BLOCK_TABLE_REGION, what: 'block allocation table', name });
+}
+
+function placeOfRegion(table: Uint8Array, { guid, what, name }: { guid: Buffer; what: string; name: string }): number {
   const view = boundedView({ bytes: table, name, isLittleEndian: true });
   if (view.u32(0) !== REGION_SIGNATURE) throw view.refuse('its VHDX region table is none');
-  const at = findEntry(table, { first: 16, count: view.u32(8), guid: METADATA_REGION, name });
-  if (at === undefined) throw view.refuse('its VHDX region table names no metadata');
+  const at = findEntry(table, { first: 16, count: view.u32(8), guid, name });
+  if (at === undefined) throw view.refuse(`its VHDX region table names no ${what}`);
   return view.u64(at + 16); // FileOffset
 }
 
@@ -35,6 +47,26 @@ export function parseVhdxMetadata(table: Uint8Array, name: string): number {
   if (at === undefined) throw view.refuse('its VHDX metadata has no file parameters');
   if (findEntry(table, { ...entries, guid: PARENT_LOCATOR }) !== undefined) throw differencing(view);
   return view.u32(at + 16); // Offset
+}
+
+/** Where in the metadata region the items are that say how the disk is divided. */
+export interface VhdxDiskItems {
+  fileParameters: number;
+  /** 8 bytes. */
+  diskSize: number;
+  /** 4 bytes. */
+  logicalSectorSize: number;
+}
+
+/** @param table as {@link parseVhdxMetadata} takes it @throws DiskliftError `FormatUnsupported` */
+export function placesOfVhdxDiskItems(table: Uint8Array, name: string): VhdxDiskItems {
+  const view = boundedView({ bytes: table, name, isLittleEndian: true });
+  const offsetOf = (guid: Buffer) => {
+    const at = findEntry(table, { first: 32, count: view.u16(10), guid, name });
+    if (at === undefined) throw view.refuse('its VHDX metadata does not say how its disk is divided');
+    return view.u32(at + 16); // Offset
+  };
+  return { fileParameters: offsetOf(FILE_PARAMETERS), diskSize: offsetOf(DISK_SIZE), logicalSectorSize: offsetOf(LOGICAL_SECTOR_SIZE) };
 }
 
 /** @param item {@link FILE_PARAMETERS_BYTES} @throws DiskliftError `FormatUnsupported` for a disk that has a parent */

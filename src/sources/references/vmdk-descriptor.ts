@@ -13,6 +13,8 @@ export interface VmdkDescriptor {
   /** What the disk reads where it has nothing of its own. */
   parent?: { name: string; contentId: string };
   extents: readonly DescribedExtent[];
+  /** Whether anything behind the extents shows that they are all: a text that was cut short looks like one of fewer. */
+  hasEnd: boolean;
 }
 
 /** QEMU reads no more of it. */
@@ -28,6 +30,8 @@ const KIND_OF_TYPE: Readonly<Record<string, 'zero' | 'flat' | 'sparse'>> = {
 const ACCESS = /^(RW|RDONLY|NOACCESS)\s/;
 /** access, sectors, type, "name", the sector of the file where it begins */
 const EXTENT = /^(RW|RDONLY)\s+(\d{1,15})\s+([A-Z]+)(?:\s+"([^"]+)"(?:\s+(\d{1,15}))?)?$/;
+/** The disk database, which comes last, or the comment that announces it. */
+const END = /^(ddb\.|#)/;
 const FIELD = /^([A-Za-z.]+)\s*=\s*(?:"([^"]*)"|(\S*))$/;
 const CONTENT_ID = /^[0-9a-f]{1,8}$/;
 const NO_PARENT = 'ffffffff';
@@ -42,12 +46,16 @@ export function parseVmdkDescriptor(bytes: Uint8Array, name: string): VmdkDescri
   if (bytes.length > MAX_DESCRIPTOR_BYTES) throw refuse(`its descriptor is larger than ${MAX_DESCRIPTOR_BYTES} bytes`);
   const fields = new Map<string, string>();
   const extents: DescribedExtent[] = [];
+  let hasEnd = false;
   for (const line of linesOf(bytes, refuse)) {
     if (ACCESS.test(line)) {
       if (extents.length === MAX_EXTENT_COUNT) throw refuse(`has more than ${MAX_EXTENT_COUNT} extents`);
       extents.push(parseExtent(line, refuse));
+      hasEnd = false;
       continue;
     }
+    hasEnd ||= END.test(line) && extents.length > 0;
+    if (line.startsWith('#')) continue;
     const [, key = '', quoted, plain = ''] = FIELD.exec(line) ?? [];
     if (key.startsWith('encryption.')) throw refuse('is encrypted');
     // Who reads it by the first one and who by the last would read different disks.
@@ -58,7 +66,7 @@ export function parseVmdkDescriptor(bytes: Uint8Array, name: string): VmdkDescri
   if (extents.length === 0) throw refuse('its descriptor has no extents');
   if (!Number.isSafeInteger(extents.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0))) throw refuse('its extents are too large');
   const parent = parentOf(fields, refuse);
-  return { contentId: contentId(fields.get('CID'), refuse), ...(parent === undefined ? {} : { parent }), extents };
+  return { contentId: contentId(fields.get('CID'), refuse), ...(parent === undefined ? {} : { parent }), extents, hasEnd };
 }
 
 type Refuse = (why: string) => DiskliftError;
@@ -68,7 +76,7 @@ function linesOf(bytes: Uint8Array, refuse: Refuse): string[] {
   try {
     const text = new TextDecoder('utf-8', { fatal: true }).decode(end < 0 ? bytes : bytes.subarray(0, end));
     const lines = text.split('\n').map((line) => line.trim());
-    return lines.filter((line) => line !== '' && !line.startsWith('#'));
+    return lines.filter((line) => line !== '');
   } catch {
     throw refuse('its descriptor is no text in UTF-8');
   }

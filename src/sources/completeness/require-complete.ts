@@ -1,0 +1,87 @@
+/**
+ * Whether the files of an image hold all that their tables point at. QEMU reads zeros behind a file's end, so an image that was cut short,
+ * as by a copy that was interrupted, would be exported with zeros in place of what it has lost.
+ */
+
+import { alignUp } from '../../common/bytes.ts';
+import type { Semaphore } from '../../common/semaphore.ts';
+import type { Libc } from '../../native/libc.ts';
+import { dropCachedPages } from '../../native/page-cache.ts';
+import { fileSize } from '../file-size.ts';
+import type { ImageFile } from '../image-tree.ts';
+import type { ImageFiles } from '../open-image-files.ts';
+import { type OpenedFile, readUpTo } from '../read-up-to.ts';
+import { VDI_HEADER_BYTES } from '../references/vdi-header.ts';
+import {
+  FILE_PARAMETERS_BYTES,
+  parseVhdxRegions,
+  placeOfVhdxBlockTable,
+  placesOfVhdxDiskItems,
+  REGION_TABLE_OFFSET,
+  VHDX_TABLE_BYTES,
+} from '../references/vhdx-metadata.ts';
+import { VPC_FOOTER_BYTES } from '../references/vpc-footer.ts';
+import { cutShort } from './block-table.ts';
+import { checkQcow2 } from './check-qcow2.ts';
+import { checkTable, type FileToCheck } from './check-tables.ts';
+import { checkVmdk, checkVmdkDescriptor } from './check-vmdk.ts';
+import { parseVdiBlockMap } from './vdi-block-map.ts';
+import { parseVhdxBlockTable } from './vhdx-block-table.ts';
+import { parseVpcBlockTable, placeOfVpcHeader, sizeOfFixedVpc, VPC_DYNAMIC_HEADER_BYTES } from './vpc-block-table.ts';
+
+export interface RequireCompleteOptions {
+  libc: Libc | undefined;
+  readLimit: Semaphore;
+  signal: AbortSignal;
+}
+
+/**
+ * Reads all tables of the image, a piece at a time. What is raw cannot be judged: nothing says how long it was.
+ * @throws DiskliftError `SourceReadError` that names the file, and what lies behind its end; `FormatUnsupported`, `SourceChanged`, `Cancelled`
+ */
+export async function requireComplete({ files, watched }: ImageFiles, { libc, readLimit, signal }: RequireCompleteOptions): Promise<void> {
+  const isDevice = watched.some(({ stat }) => stat.isBlockDevice());
+  for (const image of files) {
+    const { handle, name } = image;
+    // Another node may have written to it since pages were cached.
+    if (isDevice && libc !== undefined) await dropCachedPages(libc, handle.fd, 0, 0);
+    const target = { fd: handle.fd, name, readLimit };
+    await checkFile(image, { name, target, signal, fileSizeBytes: await fileSize(image, libc) }, libc);
+  }
+}
+
+async function checkFile(image: ImageFile, file: FileToCheck, libc: Libc | undefined): Promise<void> {
+  const { format, dataFile, extents } = image;
+  if (format === 'qcow2') await checkQcow2(image, file, dataFile === undefined ? undefined : await fileSize(dataFile, libc));
+  else if (format === 'vmdk') await (extents === undefined ? checkVmdk(image, file) : checkVmdkDescriptor(image));
+  else if (format === 'vdi') await checkTable(file, parseVdiBlockMap(await readUpTo(image, 0, VDI_HEADER_BYTES), file.name));
+  else if (format === 'vpc') await checkVpc(image, file);
+  else if (format === 'vhdx') await checkVhdx(image, file);
+}
+
+async function checkVpc(image: OpenedFile, file: FileToCheck): Promise<void> {
+  const { name, fileSizeBytes } = file;
+  const footerAt = alignUp(fileSizeBytes, VPC_FOOTER_BYTES) - VPC_FOOTER_BYTES;
+  const fixedSizeBytes = sizeOfFixedVpc(await readUpTo(image, footerAt, VPC_FOOTER_BYTES), name);
+  if (fixedSizeBytes === undefined) {
+    // QEMU goes by the copy of the footer in front.
+    const headerAt = placeOfVpcHeader(await readUpTo(image, 0, VPC_FOOTER_BYTES), name);
+    await checkTable(file, parseVpcBlockTable(await readUpTo(image, headerAt, VPC_DYNAMIC_HEADER_BYTES), name));
+  } else if (fixedSizeBytes > footerAt) throw cutShort(name, `its disk goes on to byte ${fixedSizeBytes}`, fileSizeBytes);
+}
+
+async function checkVhdx(image: OpenedFile, file: FileToCheck): Promise<void> {
+  const { name } = file;
+  const regions = await readUpTo(image, REGION_TABLE_OFFSET, VHDX_TABLE_BYTES);
+  const metadata = parseVhdxRegions(regions, name);
+  const places = placesOfVhdxDiskItems(await readUpTo(image, metadata, VHDX_TABLE_BYTES), name);
+  const item = (offset: number) => readUpTo(image, metadata + offset, FILE_PARAMETERS_BYTES);
+  const table = parseVhdxBlockTable({
+    name,
+    offset: placeOfVhdxBlockTable(regions, name),
+    fileParameters: await item(places.fileParameters),
+    diskSize: await item(places.diskSize),
+    logicalSectorSize: await item(places.logicalSectorSize),
+  });
+  await checkTable(file, table);
+}
