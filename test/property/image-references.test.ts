@@ -5,18 +5,29 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { DiskliftError } from '../../src/common/errors.ts';
+import type { BlockTable } from '../../src/sources/completeness/block-table.ts';
+import { parseVdiBlockMap } from '../../src/sources/completeness/vdi-block-map.ts';
+import { parseVhdxBlockTable } from '../../src/sources/completeness/vhdx-block-table.ts';
+import { isFooterUsed, parseVmdkGrains } from '../../src/sources/completeness/vmdk-grain-tables.ts';
+import { parseVpcBlockTable, placeOfVpcHeader, sizeOfFixedVpc } from '../../src/sources/completeness/vpc-block-table.ts';
 import { endsAsVhd, probeFormat } from '../../src/sources/probe-format.ts';
 import { parseQcow2References } from '../../src/sources/references/qcow2-references.ts';
 import { resolveName } from '../../src/sources/references/resolve-name.ts';
 import { requireStandaloneVdi } from '../../src/sources/references/vdi-header.ts';
-import { parseVhdxMetadata, parseVhdxRegions, requireNoVhdxParent } from '../../src/sources/references/vhdx-metadata.ts';
+import {
+  parseVhdxMetadata,
+  parseVhdxRegions,
+  placeOfVhdxBlockTable,
+  placesOfVhdxDiskItems,
+  requireNoVhdxParent,
+} from '../../src/sources/references/vhdx-metadata.ts';
 import { parseVmdkDescriptor } from '../../src/sources/references/vmdk-descriptor.ts';
 import { parseVmdkSparseHeader } from '../../src/sources/references/vmdk-sparse-header.ts';
 import { requireStandaloneVpc } from '../../src/sources/references/vpc-footer.ts';
 import { createImage } from '../helpers/create-image.ts';
 import { createRandom, SEED, SEED_TEXT } from '../helpers/seed.ts';
 
-/** For each parser; eight of them make a million. */
+/** For each parser. */
 const INPUTS = 125_000;
 const LIMIT_MS = 4000;
 /** A quadratic one would take minutes for the largest. */
@@ -66,6 +77,27 @@ function outcomeOf(parse: (bytes: Uint8Array) => unknown, bytes: Uint8Array): st
   }
 }
 
+const ENTRIES = Buffer.from('01000000ffffffffffffffff00000000feffffff060010000600f0ff00000100'.repeat(2), 'hex');
+
+/** Whatever its entries hold, each ends at a number: anything else would be behind no file's end. */
+function saneTable({ what, offset, entryCount, entrySizeBytes, endOf }: BlockTable): unknown {
+  assert.ok(offset >= 0 && Number.isInteger(entryCount) && entryCount >= 0, `${what}: ${entryCount} entries at ${offset}`);
+  const view = new DataView(ENTRIES.buffer, ENTRIES.byteOffset, ENTRIES.byteLength);
+  const ends: number[] = [];
+  for (let at = 0; at < ENTRIES.length && entryCount > 0; at += entrySizeBytes) {
+    const end = endOf(view, { at, index: Math.min(at / entrySizeBytes, entryCount - 1) });
+    assert.ok(end >= 0, `${what} leads to ${end}`);
+    ends.push(end);
+  }
+  return [offset, entryCount, ends];
+}
+
+function saneGrains(header: Uint8Array, name: string): unknown {
+  const { directory, table, tableSizeBytes } = parseVmdkGrains(header, name);
+  assert.ok(tableSizeBytes > 0 && tableSizeBytes <= 16_384);
+  return [isFooterUsed(header, name), saneTable(directory), saneTable(table(Math.max(0, directory.entryCount - 1), 512))];
+}
+
 describe('what the files of an image refer to', () => {
   let directory = '';
   const { stackTraceLimit } = Error;
@@ -113,6 +145,27 @@ describe('what the files of an image refer to', () => {
       parse: (bytes) => requireStandaloneVpc({ head: bytes.subarray(0, 512), footer: bytes.subarray(-512), name }),
     },
     VDI: { real: () => read('a.vdi'), parse: (bytes) => requireStandaloneVdi(bytes, name) },
+    'VDI block map': { real: () => read('a.vdi'), parse: (bytes) => saneTable(parseVdiBlockMap(bytes, name)) },
+    'VHD block table': {
+      real: () => read('a.vhd', 512, 1024),
+      parse: (bytes) => saneTable(parseVpcBlockTable(bytes, name)),
+    },
+    'VHD footer': { real: () => read('a.vhd'), parse: (bytes) => [sizeOfFixedVpc(bytes, name), placeOfVpcHeader(bytes, name)] },
+    'VHDX places': {
+      real: () => Buffer.concat([read('a.vhdx', 192 * 1024), read('a.vhdx', metadataAt())]),
+      parse: (bytes) => [placeOfVhdxBlockTable(bytes.subarray(0, 512), name), placesOfVhdxDiskItems(bytes.subarray(-512), name)],
+    },
+    'VHDX block table': {
+      real: () => Buffer.from('000080000000000000004000000000000002000000000000', 'hex'),
+      parse(bytes) {
+        const [fileParameters, diskSize, logicalSectorSize] = [bytes.subarray(0, 8), bytes.subarray(8, 16), bytes.subarray(16)];
+        return saneTable(parseVhdxBlockTable({ offset: 0, name, fileParameters, diskSize, logicalSectorSize }));
+      },
+    },
+    'VMDK grains': {
+      real: () => read('a.vmdk', 0, 80),
+      parse: (bytes) => (parseVmdkSparseHeader(bytes, name) === undefined ? 'none' : saneGrains(bytes, name)),
+    },
   };
 
   for (const [what, { real, parse }] of Object.entries(PARSERS))

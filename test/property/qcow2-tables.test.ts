@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { DiskliftError } from '../../src/common/errors.ts';
+import { createEndCheck } from '../../src/qcow2/end-check.ts';
 import type { ForeignImage } from '../../src/qcow2/foreign-image.ts';
 import type { GuestMapping } from '../../src/qcow2/guest-mapping.ts';
 import { parseL1Table, placeOfL1Table } from '../../src/qcow2/l1-table.ts';
@@ -117,6 +118,55 @@ describe('qcow2 tables with mistakes', () => {
       assert.ok(content.equals(await readFile(temp('raw'))), `round ${round}`);
     }
   });
+
+  for (const [kind, options, flags] of [
+    ['compressed', `cluster_size=${CLUSTER}`, ['-c']],
+    ['extended', 'cluster_size=16k,extended_l2=on', []],
+  ] as const)
+    it(`of an image that QEMU reads point at nothing behind its end: ${kind} ${SEED_TEXT}`, async function () {
+      this.timeout(60_000);
+      const random = createRandom(SEED + 2);
+      const content = Buffer.alloc(500 * 1024);
+      for (let at = 0; at < content.length; at += 1 + Math.floor(random() * 40)) content[at] = random() * 256;
+      await writeFile(temp('disk'), content);
+      const command = ['convert', '-f', 'raw', '-O', 'qcow2', ...flags, '-o', options, temp('disk'), temp('original')];
+      assert.equal((await runCommand('qemu-img', command)).code, 0);
+      const bytes = await readFile(temp('original'));
+      const image = { name: 'image', header: parseHeader(bytes, 'image'), fileSizeBytes: bytes.length };
+      const l1 = placeOfL1Table(image);
+      const l2Offsets = [...parseL1Table(bytes.subarray(l1.offset, l1.offset + l1.length), image)];
+      const seen = { refused: 0, complete: 0 };
+      for (let round = 0; seen.complete < JUDGED_BY_QEMU / 2; round += 1) {
+        const copy = Buffer.from(bytes);
+        mutate(
+          copy,
+          l2Offsets.map((start) => ({ start, length: Math.min(CLUSTER, image.header.clusterSizeBytes) })),
+          random,
+        );
+        try {
+          const check = createEndCheck(image);
+          for (const [index, offset] of l2Offsets.entries())
+            check.addTable(copy.subarray(offset, offset + image.header.clusterSizeBytes), { index, offset });
+          seen.complete += 1;
+        } catch (error) {
+          if (!(error instanceof DiskliftError) || error.code !== 'SourceReadError') throw error;
+          seen.refused += 1;
+          continue;
+        }
+        // What QEMU reads behind the end must not matter.
+        const [alone, followed] = [temp('alone'), temp('followed')];
+        await writeFile(alone, copy);
+        await writeFile(followed, Buffer.concat([copy, Buffer.alloc(2 ** 20, 0xaa)]));
+        assert.deepEqual(await readByQemu(alone), await readByQemu(followed), `round ${round}`);
+      }
+      assert.ok(seen.refused > 0, JSON.stringify(seen));
+    });
+
+  /** @returns the exit code where it cannot be read, and the content of what is read */
+  async function readByQemu(path: string): Promise<number | Buffer> {
+    const { code } = await runCommand('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', path, `${path}.raw`]);
+    return code === 0 ? readFile(`${path}.raw`) : 1;
+  }
 
   /** @returns undefined where we give none */
   async function contentOf(path: string): Promise<Buffer | undefined> {

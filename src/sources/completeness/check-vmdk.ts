@@ -47,11 +47,12 @@ export async function checkVmdk(opened: OpenedFile, file: FileToCheck): Promise<
 
 async function readHeader(opened: OpenedFile, { name, fileSizeBytes }: FileToCheck): Promise<Uint8Array> {
   const head = await readUpTo(opened, 0, SPARSE_HEADER_BYTES);
-  if (!isFooterUsed(head)) return head;
+  if (!isFooterUsed(head, name)) return head;
   const footer = await readUpTo(opened, Math.max(0, placeOfVmdkFooter(fileSizeBytes)), VMDK_FOOTER_BYTES);
   const header = footer.subarray(VMDK_FOOTER_HEADER_AT, VMDK_FOOTER_HEADER_AT + SPARSE_HEADER_BYTES);
   const size = parseVmdkSparseHeader(header, name)?.sizeBytes;
-  if (size === undefined || isFooterUsed(header)) throw cutShort(name, 'it has no footer, which says where its grains are', fileSizeBytes);
+  if (size === undefined || isFooterUsed(header, name))
+    throw cutShort(name, 'it has no footer, which says where its grains are', fileSizeBytes);
   if (size !== parseVmdkSparseHeader(head, name)?.sizeBytes)
     throw new DiskliftError('FormatUnsupported', `${name}: its VMDK header and its footer contradict each other`);
   return header;

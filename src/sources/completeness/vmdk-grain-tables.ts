@@ -30,16 +30,21 @@ const COWD_TABLE_ENTRIES = 4096;
 const MAX_TABLE_ENTRIES = 512;
 /** 64 TiB in grains of 64 KiB; the file can have 2 TiB of them. */
 const MAX_TABLE_COUNT = 2 ** 21;
-const GD_AT_END = 2n ** 64n - 1n;
+/** Of GD_AT_END, which is all ones. */
+const GD_AT_END_HALF = 0xffffffff;
 const ZERO_GRAIN_FLAG = 1 << 2;
 const MARKERS_FLAG = 1 << 17;
 /** Of a grain that is zeros, with that flag. */
 const ZEROED = 1;
 
-/** @param header the file's first sector @returns whether the one in the file's footer is to be read in its place */
-export function isFooterUsed(header: Uint8Array): boolean {
-  const view = new DataView(header.buffer, header.byteOffset, header.byteLength);
-  return view.getUint32(0, true) !== COWD && view.getBigUint64(56, true) === GD_AT_END;
+/**
+ * @param header the file's first sector
+ * @returns whether the one in the file's footer is to be read in its place
+ * @throws DiskliftError `FormatUnsupported`
+ */
+export function isFooterUsed(header: Uint8Array, name: string): boolean {
+  const view = boundedView({ bytes: header, name, isLittleEndian: true });
+  return view.u32(0) !== COWD && view.u32(56) === GD_AT_END_HALF && view.u32(60) === GD_AT_END_HALF; // gdOffset
 }
 
 interface Geometry {
