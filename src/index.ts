@@ -15,6 +15,7 @@ export { sealSource } from './image/seal.ts';
 export { createVirtualImage, type VirtualImageInput } from './image/virtual-image.ts';
 export type {
   ApiFailure,
+  ApiReviews,
   ContainerSpec,
   DataObject,
   EventObject,
@@ -30,6 +31,8 @@ export type {
   PatchOptions,
   PodObject,
   Reflector,
+  ReviewedAction,
+  ReviewedUser,
   Unsaved,
   VolumeUse,
   WatchEvent,

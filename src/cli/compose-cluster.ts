@@ -16,6 +16,7 @@ import { type NamespaceEndOptions, untilNamespaceEnds } from '../kubernetes/name
 import { findPodWriter } from '../kubernetes/pod-writers.ts';
 import { createReflector } from '../kubernetes/reflector.ts';
 import { createReferenceResolver } from '../kubernetes/resolve-reference.ts';
+import { createTokenReviewer } from '../kubernetes/token-reviewer.ts';
 import { createWorkQueue } from '../kubernetes/work-queue.ts';
 import type { ExportEnvironment } from './compose-export.ts';
 import type { ComposedStore } from './composed-store.ts';
@@ -86,6 +87,7 @@ export function composeCluster(options: ClusterOptions): ComposedStore {
       const isSilent = lastMs !== undefined && reflector.problem === undefined && clock.nowMs() - lastMs > SILENCE_MS;
       return isSilent ? 'nothing has come from the API server for long' : undefined;
     },
+    authorize: createTokenReviewer({ reviews: api.reviews, namespace, clock, warn }),
     async close() {
       await Promise.all([store.close(), events.settled()]);
       ending.stop();

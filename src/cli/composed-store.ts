@@ -1,5 +1,6 @@
 /** What a sidecar needs of the place where its requests come from. */
 
+import type { Authorize } from '../http/require-token.ts';
 import type { RequestStore } from '../requests/contract.ts';
 import type { DiskExportStatus } from '../requests/disk-export.ts';
 import type { ExportEnvironment } from './compose-export.ts';
@@ -15,6 +16,8 @@ export interface ComposedStore extends Pick<ExportEnvironment, 'findWriter'> {
   unreadiness(): string | undefined;
   /** Why that will not get well by itself. */
   illness(): string | undefined;
+  /** Who may see what, by the API server's word; undefined without one. */
+  authorize?: Authorize;
   /** After the last claim is released. */
   close(): Promise<void>;
 }

@@ -20,11 +20,9 @@ export interface ListenOptions {
   volumes: ReadonlyMap<string, string>;
   metrics: ExportMetrics;
   board: ExportBoard;
-  composed: Pick<ComposedStore, 'lastSuccessMs' | 'unreadiness' | 'illness'>;
+  composed: Pick<ComposedStore, 'lastSuccessMs' | 'unreadiness' | 'illness' | 'authorize'>;
   clock: Clock;
   version: string;
-  /** Who may ask, where no token file says so; everybody when left out. */
-  authorize?: Authorize | undefined;
   warn(message: string): void;
   /** Aborted when the sidecar ends. */
   signal: AbortSignal;
@@ -34,7 +32,7 @@ export interface ListenOptions {
 export async function listen(options: ListenOptions): Promise<RunningServer> {
   const { config, volumes, metrics, board, composed, clock, version, warn, signal } = options;
   const tls = tlsFilesOf(config);
-  const authorize = config.listenTokenFile === '' ? options.authorize : await authorizeByFile(config.listenTokenFile);
+  const authorize = await authorizeOf(config, composed);
   const app = createApp({
     metrics: {
       scrape(format) {
@@ -50,6 +48,17 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
     warn,
   });
   return startServer(app, { host: config.listenHost, port: config.listenPort, tls, clock, warn });
+}
+
+async function authorizeOf(
+  { listenTokenFile: file, listenTokenReview: isReviewed }: Config,
+  { authorize }: Pick<ComposedStore, 'authorize'>,
+): Promise<Authorize | undefined> {
+  if (!isReviewed) return file === '' ? undefined : authorizeByFile(file);
+  if (file !== '') throw new DiskliftError('InvalidRequest', 'use either --listen-token-file or --listen-token-review');
+  if (authorize === undefined)
+    throw new DiskliftError('InvalidRequest', '--listen-token-review asks the API server, and with --requests there is none');
+  return authorize;
 }
 
 function tlsFilesOf({ listenCertificateFile: certificateFile, listenKeyFile: keyFile }: Config): TlsFiles | undefined {

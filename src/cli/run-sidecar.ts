@@ -44,12 +44,18 @@ export async function runSidecar({ config: file, ...flags }: SidecarFlags, conte
   const board = createExportBoard(clock);
   const serving = composeServing({ config, volumes, logger, metrics, board, warn, context: { ...context, signal } });
   const composed = await composeStore({ config, clock, version, signal, warn });
-  await using server = await listen({ config, volumes, metrics, board, composed, clock, version, warn, signal: ended.signal });
+  const end = () => ended.abort(new DiskliftError('ExecutorLost', 'the export has ended'));
+  const giveUp = async (error: unknown): Promise<never> => {
+    end();
+    await composed.close();
+    throw error;
+  };
+  const listening = { config, volumes, metrics, board, composed, clock, version, warn, signal: ended.signal };
+  await using server = await listen(listening).catch(giveUp);
   const { namespace } = composed;
   const source = config.requests === '' ? { namespace } : { requests: config.requests };
   logger.info({ host: config.listenHost, port: server.port, volumes: [...volumes.keys()], ...source }, 'sidecar runs');
   const refusal = (request: DiskExport) => refusalOf(request, { volumes });
-  const end = () => ended.abort(new DiskliftError('ExecutorLost', 'the export has ended'));
   const single =
     config.once === '' ? undefined : singleRequest({ store: composed.store, key: `${namespace}/${config.once}`, refusal, onEnd: end });
   try {

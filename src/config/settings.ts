@@ -132,6 +132,12 @@ export const SETTINGS = {
     format: 'text',
     absent: 'everybody may ask',
   },
+  listenTokenReview: {
+    text: 'In place of that: who asks for metrics or exports must have a token of the cluster, and be permitted to get /metrics, or to list the DiskExports (TokenReview, SubjectAccessReview).',
+    default: false,
+    value: '',
+    format: 'switch',
+  },
   seriesRetentionSeconds: {
     text: 'How long the metrics of an export stay when it has ended, in seconds.',
     default: 900,

@@ -35,12 +35,12 @@ export function createApp(options: AppOptions): Express {
     answerProbe(response, await health.readiness());
   });
   app.use(pageAssets());
-  if (authorize !== undefined) app.use(requireToken(authorize));
-  app.get('/metrics', async (request, response) => {
+  app.get('/metrics', requireToken(authorize, 'metrics'), async (request, response) => {
     const isOpen = request.accepts('text/plain', OPEN_METRICS) === OPEN_METRICS;
     const { contentType, text } = await metrics.scrape(isOpen ? 'openmetrics' : 'prometheus');
     response.set('Content-Type', contentType).vary('Accept').send(text);
   });
+  app.use(requireToken(authorize, 'exports'));
   app.use('/api/v1', apiRoutes(options));
   app.use((_request, response) => {
     response.status(404).type('text/plain').send('not found\n');

@@ -13,7 +13,7 @@ export async function authorizeByFile(file: string): Promise<Authorize> {
   if ((await readToken(file)) === '') throw new DiskliftError('InvalidRequest', `${file}: is empty; a token is expected`);
   return async (token) => {
     const expected = await readToken(file).catch(() => '');
-    return expected !== '' && timingSafeEqual(digestOf(expected), digestOf(token));
+    return expected !== '' && timingSafeEqual(digestOf(expected), digestOf(token)) ? 'allowed' : 'unknown';
   };
 }
 

@@ -170,6 +170,26 @@ export interface OwnerReference {
   uid: string;
 }
 
+/** Of a TokenReview: who has the token, as a SubjectAccessReview wants to be told. */
+export interface ReviewedUser {
+  username: string;
+  uid?: string | undefined;
+  groups?: string[] | undefined;
+  extra?: Record<string, string[]> | undefined;
+}
+
+/** What somebody wants to do, as a SubjectAccessReview has it. A path is a nonResourceURL of RBAC. */
+export type ReviewedAction =
+  | { nonResourceAttributes: { verb: string; path: string } }
+  | { resourceAttributes: { verb: string; group: string; resource: string; namespace: string } };
+
+/** Cluster-wide: they need a ClusterRole such as system:auth-delegator. Failures as of {@link KubeResource}. */
+export interface ApiReviews {
+  /** Undefined when the token is nobody's, or nobody's any more. */
+  authenticate(token: string, options?: CallOptions): Promise<ReviewedUser | undefined>;
+  permits(user: ReviewedUser, action: ReviewedAction, options?: CallOptions): Promise<boolean>;
+}
+
 export interface KubeApi {
   exports: KubeResource<ExportObject>;
   leases: KubeResource<LeaseObject>;
@@ -181,6 +201,7 @@ export interface KubeApi {
     /** Undefined when there is none. @throws DiskliftError as {@link KubeResource} has it */
     get(name: string, options?: CallOptions): Promise<NamespaceObject | undefined>;
   };
+  reviews: ApiReviews;
 }
 
 /** Of core/v1, as far as anybody looks. */

@@ -3,6 +3,7 @@
 import { type ApiConnectionOptions, createApiConnection } from './api-connection.ts';
 import { isApiFailure } from './api-failure.ts';
 import { createApiResource } from './api-resource.ts';
+import { createApiReviews } from './api-reviews.ts';
 import type { KubeApi, NamespaceObject } from './contract.ts';
 
 const CORE = '/api/v1';
@@ -29,5 +30,6 @@ export function createKubeApi(options: ApiConnectionOptions): KubeApi {
         }
       },
     },
+    reviews: createApiReviews(connection),
   };
 }

@@ -12,6 +12,10 @@ export function limitApi(api: KubeApi, signal: AbortSignal): KubeApi {
     secrets: limitResource(api.secrets, signal),
     configMaps: limitResource(api.configMaps, signal),
     namespaces: { get: (name, options) => api.namespaces.get(name, limited(options, signal)) },
+    reviews: {
+      authenticate: (token, options) => api.reviews.authenticate(token, limited(options, signal)),
+      permits: (user, action, options) => api.reviews.permits(user, action, limited(options, signal)),
+    },
   };
 }
 

@@ -170,7 +170,7 @@ describe('the status page', function () {
   });
 
   it('asks for a token where one is needed, and keeps it for the tab', async () => {
-    await using guarded = await startHttpApp({ authorize: async (token) => token === 'right' });
+    await using guarded = await startHttpApp({ authorize: async (token) => (token === 'right' ? 'allowed' : 'unknown') });
     showExports(guarded.board);
     await using shown = await openPage(browser(), guarded.url);
     const { page } = shown;

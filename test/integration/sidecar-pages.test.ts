@@ -4,6 +4,8 @@ import assert from 'node:assert/strict';
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import https from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { disklift } from '../helpers/disklift.ts';
+import { startFakeApiServer } from '../helpers/fake-api-server.ts';
 import { startHttpSink } from '../helpers/http-sink.ts';
 import { diskExport } from '../helpers/manifest.ts';
 import { apply, type Sidecar, startSidecar, waitForStatus } from '../helpers/sidecar.ts';
@@ -93,5 +95,22 @@ describe('what a sidecar tells', function () {
   it('is refused where its settings make no sense', async () => {
     await assert.rejects(start('--listen-key-file', temp('none')), /both --listen-certificate-file and --listen-key-file/);
     await assert.rejects(start('--listen-token-file', temp('none')), /the token cannot be read: ENOENT/);
+    await assert.rejects(start('--listen-token-review'), /--listen-token-review asks the API server, and with --requests there is none/);
+  });
+
+  it('is refused in a cluster, too, by an end of the process', async () => {
+    await using api = await startFakeApiServer();
+    const access = api.access(temp('kubeconfig'));
+    await access.close();
+    const cluster = ['sidecar', '--kubeconfig', temp('kubeconfig'), '--namespace', 'vms', '--listen-host', '127.0.0.1'];
+    const cases: [string[], RegExp][] = [
+      [['--listen-port', '0', '--listen-token-file', temp('none'), '--listen-token-review'], /use either --listen-token-file or --listen/],
+      [['--listen-port', new URL(api.url).port], /cannot listen at 127\.0\.0\.1:\d+: EADDRINUSE/],
+    ];
+    for (const [flags, says] of cases) {
+      const { code, stderr } = await disklift([...cluster, ...flags]);
+      assert.equal(code, 2, stderr);
+      assert.match(stderr, says);
+    }
   });
 });

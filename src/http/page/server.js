@@ -16,7 +16,8 @@ export function hasToken() {
 async function ask(place, signal) {
   const token = sessionStorage.getItem(TOKEN);
   const response = await fetch(place, { headers: token === null ? {} : { Authorization: `Bearer ${token}` }, signal });
-  if (response.status === 401) throw new TokenNeeded();
+  // Whoever may not see this (403) may have another token.
+  if (response.status === 401 || response.status === 403) throw new TokenNeeded();
   if (!response.ok) throw new Error((await response.text()).trim() || `the sidecar answered ${response.status}`);
   return response;
 }

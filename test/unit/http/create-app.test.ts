@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tls from 'node:tls';
+import type { Authorize, Verdict } from '../../../src/http/require-token.ts';
 import { authorizeByFile } from '../../../src/http/token-file.ts';
 import { type HttpApp, startHttpApp, statusOf, storedRequest } from '../../helpers/http-app.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
@@ -160,6 +161,39 @@ describe('the app', function () {
   it('lets nobody in while it cannot be asked who somebody is', async () => {
     await using app = await startHttpApp({ authorize: () => Promise.reject(new Error('away')) });
     assert.equal((await app.get('/metrics', { headers: { Authorization: 'Bearer x' } })).status, 500);
+  });
+
+  it('shows metrics and exports to who may see them, and says why to others', async () => {
+    const asked: string[] = [];
+    let verdict: Verdict = 'allowed';
+    const authorize: Authorize = async (token, subject) => {
+      asked.push(`${token} ${subject}`);
+      return verdict;
+    };
+    await using app = await startHttpApp({ authorize });
+    const ask = async (place: string, authorization = 'Bearer x.y') => {
+      const { status, headers } = await app.get(place, { headers: { authorization } });
+      return [status, headers.get('www-authenticate'), headers.get('retry-after')];
+    };
+    for (const place of ['/metrics', '/METRICS', '/metrics/?x=y']) assert.equal((await ask(place))[0], 200, place);
+    for (const place of ['/api/v1/exports', '/API/v1/exports/']) assert.equal((await ask(place))[0], 200, place);
+    assert.equal((await ask('/api/v1/exports/a/b'))[0], 404);
+    assert.deepEqual(asked, [...Array(3).fill('x.y metrics'), ...Array(3).fill('x.y exports')]);
+    const challenge = 'Bearer realm="disklift"';
+    const refusals: [Verdict, unknown[]][] = [
+      ['unknown', [401, challenge, null]],
+      ['forbidden', [403, `${challenge}, error="insufficient_scope"`, null]],
+      ['unavailable', [503, null, '5']],
+    ];
+    for (const [refusal, answer] of refusals) {
+      verdict = refusal;
+      for (const place of ['/metrics', '/api/v1/exports', '/api/v1/changes', '/nothing']) assert.deepEqual(await ask(place), answer, place);
+    }
+    asked.length = 0;
+    for (const authorization of ['Basic x.y', 'Bearer', 'Bearer x y', `Bearer ${'x'.repeat(4097)}`])
+      assert.deepEqual(await ask('/metrics', authorization), [401, challenge, null], authorization.slice(0, 20));
+    for (const place of ['/', '/livez', '/readyz']) assert.equal((await app.get(place)).status, 200, place);
+    assert.deepEqual(asked, [], 'nothing is asked that needs no answer');
   });
 
   it('serves by HTTPS, takes a new certificate, and keeps the last that can be used', async () => {

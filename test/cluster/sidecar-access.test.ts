@@ -1,0 +1,149 @@
+/** Who may read what a sidecar tells, by tokens of a real cluster: the commands are those of docs/operations.md. */
+
+import assert from 'node:assert/strict';
+import { createPrivateKey, sign } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import type { Sidecar } from '../helpers/sidecar.ts';
+import { useTempDir } from '../helpers/temp-dir.ts';
+import { until } from '../helpers/until.ts';
+import { sendApiRequest } from './api-request.ts';
+import { type ApiServer, startApiServer } from './api-server.ts';
+import { applyChartAccount } from './chart-account.ts';
+import { createNamespace, type Namespace } from './cluster-sidecar.ts';
+import { installCrd } from './install-crd.ts';
+import { requireBinaries, usesExistingCluster } from './kubernetes-binaries.ts';
+
+/** All users of a cluster may get what begins with /api: system:discovery. */
+const EXPORTS = ['/api/v1/exports', '/api/v1/exports/vms/x', '/api/v1/changes'];
+
+describe('tokens of the cluster', function () {
+  this.timeout(120_000);
+  const temp = useTempDir();
+  let api: ApiServer;
+  let namespace: Namespace;
+  let kubeconfig: string;
+  const given: string[] = [];
+
+  before(async function () {
+    // It is to be killed, and signs what is not its to sign.
+    if (usesExistingCluster()) return this.skip();
+    api = await startApiServer(requireBinaries(this));
+    await installCrd(api);
+    namespace = await createNamespace(api);
+    ({ kubeconfig } = await applyChartAccount(api, namespace.name));
+    await kubectl('create', 'clusterrole', 'disklift-metrics', '--verb=get', '--non-resource-url=/metrics');
+    await kubectl('create', 'role', 'disklift-viewer', '--verb=get,list,watch', '--resource=diskexports.disklift.dev');
+    for (const name of ['prometheus', 'viewer', 'leaving', 'stranger']) await kubectl('create', 'serviceaccount', name);
+    for (const name of ['prometheus', 'leaving']) await bind('disklift-metrics', name);
+    const viewer = `--serviceaccount=${namespace.name}:viewer`;
+    await kubectl('create', 'rolebinding', 'viewer', '--role=disklift-viewer', viewer);
+  });
+
+  after(() => api?.stop());
+
+  async function kubectl(...args: string[]): Promise<string> {
+    const { code, stdout, stderr } = await api.kubectl(...args, '--namespace', namespace.name);
+    assert.equal(code, 0, stderr);
+    return stdout.toString().trim();
+  }
+
+  const bind = (role: string, account: string) =>
+    kubectl('create', 'clusterrolebinding', `${account}-${role}`, `--clusterrole=${role}`, `--serviceaccount=${namespace.name}:${account}`);
+
+  async function tokenOf(account: string): Promise<string> {
+    const token = await kubectl('create', 'token', account);
+    given.push(token);
+    return token;
+  }
+
+  /** One that is valid, at another time, and signed as the API server would. */
+  function atAnotherTime(token: string, fromSeconds: number, untilSeconds: number): string {
+    const [header = '', payload = ''] = token.split('.');
+    const now = Math.floor(Date.now() / 1000);
+    const claims = JSON.parse(Buffer.from(payload, 'base64url').toString());
+    const moved = { ...claims, iat: now + fromSeconds, nbf: now + fromSeconds, exp: now + untilSeconds };
+    const text = `${header}.${Buffer.from(JSON.stringify(moved)).toString('base64url')}`;
+    const key = createPrivateKey(readFileSync(path.join(path.dirname(api.kubeconfig), 'sa.key')));
+    const made = `${text}.${sign('sha256', Buffer.from(text), key).toString('base64url')}`;
+    given.push(made);
+    return made;
+  }
+
+  async function start(): Promise<Sidecar> {
+    await mkdir(temp('volume'));
+    return namespace.start({ volumes: [`claim=${temp('volume')}`], flags: ['--kubeconfig', kubeconfig, '--listen-token-review'] });
+  }
+
+  async function ask(sidecar: Sidecar, place: string, token?: string): Promise<number> {
+    const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+    const response = await fetch(`http://127.0.0.1:${sidecar.port}${place}`, { headers });
+    await response.body?.cancel();
+    return response.status;
+  }
+
+  async function openToAll(sidecar: Sidecar): Promise<void> {
+    for (const place of ['/livez', '/page/page.js', '/']) assert.equal(await ask(sidecar, place), 200, place);
+  }
+
+  it('are of no use until the sidecar may ask about them, and its log says what is missing', async () => {
+    await using sidecar = await start();
+    const token = await tokenOf('prometheus');
+    assert.equal(await ask(sidecar, '/metrics', token), 503);
+    assert.equal(await ask(sidecar, '/metrics', token), 503);
+    const warnings = sidecar.log().filter(({ msg }) => /bound to the ClusterRole system:auth-delegator/.test(String(msg)));
+    assert.equal(warnings.length, 1);
+    assert.equal(await ask(sidecar, '/readyz'), 200);
+    await bind('system:auth-delegator', 'disklift');
+    await until('the permission', async () => (await ask(sidecar, '/metrics', token)) === 200);
+  });
+
+  it('show metrics and exports to who may get them, and to nobody else', async () => {
+    await using sidecar = await start();
+    const tokens = { prometheus: await tokenOf('prometheus'), viewer: await tokenOf('viewer'), stranger: await tokenOf('stranger') };
+    for (const place of ['/metrics', ...EXPORTS]) {
+      assert.equal(await ask(sidecar, place), 401, place);
+      assert.equal(await ask(sidecar, place, 'wrong'), 401, place);
+      assert.equal(await ask(sidecar, place, tokens.stranger), 403, place);
+    }
+    assert.equal(await ask(sidecar, '/metrics', tokens.prometheus), 200);
+    assert.equal(await ask(sidecar, '/metrics', tokens.viewer), 403);
+    for (const place of EXPORTS) {
+      assert.equal(await ask(sidecar, place, tokens.prometheus), 403, place);
+      assert.equal(await ask(sidecar, place, tokens.viewer), place.endsWith('/x') ? 404 : 200, place);
+    }
+    await openToAll(sidecar);
+    for (const token of given) assert.ok(!sidecar.output().includes(token.slice(-40)), 'a token in the log');
+  });
+
+  it('end with their time and with their account', async () => {
+    await using sidecar = await start();
+    const token = await tokenOf('leaving');
+    assert.equal(await ask(sidecar, '/metrics', atAnotherTime(token, -60, 600)), 200, 'signed as it should be');
+    assert.equal(await ask(sidecar, '/metrics', atAnotherTime(token, -1200, -600)), 401, 'expired');
+    assert.equal(await ask(sidecar, '/metrics', atAnotherTime(token, 600, 1200)), 401, 'not valid yet');
+    assert.equal(await ask(sidecar, '/metrics', token), 200);
+    await kubectl('delete', 'serviceaccount', 'leaving');
+    // The API server remembers for ten seconds whose a token is, and so does the sidecar.
+    const url = new URL('/version', api.url);
+    await until('the API server knows it', async () => (await sendApiRequest(url, { ca: api.ca, token })).status === 401);
+    await until('the sidecar knows it', async () => (await ask(sidecar, '/metrics', token)) === 401);
+  });
+
+  it('open nothing while the API server is away, and do again when it is back', async () => {
+    await using sidecar = await start();
+    const token = await tokenOf('prometheus');
+    assert.equal(await ask(sidecar, '/metrics', token), 200);
+    const outage = api.outage ?? assert.fail();
+    await outage.kill();
+    const unasked = await ask(sidecar, '/api/v1/exports', token);
+    assert.equal(unasked, 503, 'of which nothing is known');
+    await until('it is not believed any more', async () => (await ask(sidecar, '/metrics', token)) === 503);
+    assert.equal(await ask(sidecar, '/metrics', 'wrong'), 503);
+    await openToAll(sidecar);
+    await outage.restart();
+    await until('it is believed again', async () => (await ask(sidecar, '/metrics', token)) === 200);
+    assert.equal(await sidecar.stop(), 0);
+  });
+});
