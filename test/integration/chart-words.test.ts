@@ -35,6 +35,25 @@ describe('the words of the chart', () => {
     assert.match(notes, /helm --namespace vms uninstall nightly$/m);
   });
 
+  it('the notes say which right a sidecar lacks to judge tokens, only where it needs it', async () => {
+    const notesWith = async (...flags: string[]): Promise<string> => {
+      const values = inTempDir('values.json');
+      writeFileSync(values, JSON.stringify({ image: IMAGE, volumes: [FEDORA] }));
+      const args = ['install', 'nightly', CHART, '--namespace', 'vms', '--values', values, '--dry-run=client', ...flags];
+      const { code, stdout, stderr } = await helmTools().helm(...args);
+      assert.equal(code, 0, stderr);
+      return stdout.toString().split('NOTES:\n')[1] ?? '';
+    };
+    assert.doesNotMatch(await notesWith(), /clusterrolebinding/);
+    const command = /^ {2}(kubectl create clusterrolebinding .*?)\n\n/ms.exec(await notesWith('--set', 'http.tokenReview=true'))?.[1] ?? '';
+    assert.deepEqual(command.split(/[\s\\]+/).slice(3), [
+      'vms-nightly-disklift-reviews',
+      '--clusterrole=system:auth-delegator',
+      '--serviceaccount=vms:nightly-disklift',
+    ]);
+    assert.ok(readFileSync(path.join(ROOT, 'docs', 'operations.md'), 'utf8').includes(command.replace('\n  ', '\n')), 'as in the docs');
+  });
+
   it('every value has a comment and a place in the schema', () => {
     const text = readFileSync(path.join(CHART, 'values.yaml'), 'utf8');
     const { properties } = JSON.parse(readFileSync(path.join(CHART, 'values.schema.json'), 'utf8')) as { properties: object };

@@ -25,6 +25,14 @@ function environmentOf(manifests: Manifest[]): Record<string, string | undefined
   return Object.fromEntries((podOf(manifests).containers[0]?.env ?? []).map(({ name, value }) => [name, value]));
 }
 
+/** How the PodMonitor has Prometheus ask, beside where and how often. */
+function endpointOf(manifests: Manifest[]): object {
+  const [monitor] = ofKind<Manifest & { spec: { podMetricsEndpoints: Record<string, unknown>[] } }>(manifests, 'PodMonitor');
+  const { port, path, interval, ...others } = monitor?.spec.podMetricsEndpoints[0] ?? assert.fail();
+  assert.deepEqual([port, path, interval], ['http', '/metrics', '30s']);
+  return others;
+}
+
 /** What the Role permits, as `RESOURCE VERB`, with the names that it holds for. */
 function permitted(manifests: Manifest[]): string[] {
   const rules = ofKind<Role>(manifests, 'Role').flatMap(({ rules }) => rules);
@@ -226,6 +234,76 @@ describe('the chart', function () {
             [container?.readinessProbe, '/readyz'],
           ])
             assert.partialDeepStrictEqual(probe, { httpGet: { path, port: 'http' } });
+        },
+      ],
+      [
+        'asks for nothing, by HTTP, unless it is told otherwise',
+        MINIMAL,
+        (manifests) => {
+          assert.ok(!Object.keys(environmentOf(manifests)).some((name) => name.startsWith('DISKLIFT_LISTEN')));
+          assert.deepEqual(podOf(manifests).containers[0]?.livenessProbe, {
+            httpGet: { path: '/livez', port: 'http' },
+            periodSeconds: 20,
+            timeoutSeconds: 5,
+          });
+        },
+      ],
+      [
+        'serves by HTTPS, to who has the token of a Secret, and tells the kubelet and Prometheus',
+        {
+          ...MINIMAL,
+          http: { certificateSecretName: 'tls', tokenSecretName: 'reader' },
+          podMonitor: { enabled: true, tlsConfig: { serverName: 'disklift.example' } },
+        },
+        (manifests) => {
+          assert.partialDeepStrictEqual(environmentOf(manifests), {
+            DISKLIFT_LISTEN_CERTIFICATE_FILE: '/etc/disklift/certificate/tls.crt',
+            DISKLIFT_LISTEN_KEY_FILE: '/etc/disklift/certificate/tls.key',
+            DISKLIFT_LISTEN_TOKEN_FILE: '/etc/disklift/token/token',
+          });
+          const { containers, volumes } = podOf(manifests);
+          // Whole directories: what is mounted file by file never changes.
+          assert.deepEqual(containers[0]?.volumeMounts, [
+            { name: 'disks', mountPath: '/disks', readOnly: true },
+            { name: 'certificate', mountPath: '/etc/disklift/certificate', readOnly: true },
+            { name: 'token', mountPath: '/etc/disklift/token', readOnly: true },
+          ]);
+          const itemsOf = (...names: string[]) => names.map((name) => ({ key: name, path: name }));
+          assert.deepEqual(volumes.slice(1), [
+            { name: 'certificate', secret: { secretName: 'tls', items: itemsOf('tls.crt', 'tls.key') } },
+            { name: 'token', secret: { secretName: 'reader', items: itemsOf('token') } },
+          ]);
+          for (const probe of [containers[0]?.livenessProbe, containers[0]?.readinessProbe])
+            assert.partialDeepStrictEqual(probe, { httpGet: { scheme: 'HTTPS' } });
+          assert.deepEqual(endpointOf(manifests), {
+            scheme: 'https',
+            tlsConfig: { serverName: 'disklift.example' },
+            authorization: { credentials: { name: 'reader', key: 'token' } },
+          });
+        },
+      ],
+      [
+        'mounts the token of a Secret beside a device, too',
+        { image: IMAGE, volumes: [WINDOWS], http: { tokenSecretName: 'reader' } },
+        (manifests) => {
+          const [container] = podOf(manifests).containers;
+          assert.deepEqual(container?.volumeMounts, [{ name: 'token', mountPath: '/etc/disklift/token', readOnly: true }]);
+          assert.deepEqual(container?.volumeDevices, [{ name: 'disks', devicePath: '/dev/vmdisk' }]);
+        },
+      ],
+      [
+        'has the API server judge tokens, permits nothing beyond the namespace for it, and gives Prometheus one',
+        {
+          ...MINIMAL,
+          http: { tokenReview: true },
+          podMonitor: { enabled: true, authorization: { credentials: { name: 'prometheus', key: 'token' } } },
+          config: { logFormat: 'text' },
+        },
+        (manifests) => {
+          assert.partialDeepStrictEqual(environmentOf(manifests), { DISKLIFT_LISTEN_TOKEN_REVIEW: 'true', DISKLIFT_LOG_FORMAT: 'text' });
+          assert.equal(podOf(manifests).volumes.length, 1);
+          assert.ok(!manifests.some(({ kind }) => kind.startsWith('Cluster')));
+          assert.deepEqual(endpointOf(manifests), { authorization: { credentials: { name: 'prometheus', key: 'token' } } });
         },
       ],
       [

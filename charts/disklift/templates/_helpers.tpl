@@ -68,6 +68,9 @@ disklift.dev/volume: {{ .volume.name | quote }}
 {{- if not .Values.volumes -}}
 {{- fail "volumes is empty: name at least one claim, such as --set volumes[0].name=fedora,volumes[0].claimName=fedora-root" -}}
 {{- end -}}
+{{- if and .Values.http.tokenReview .Values.http.tokenSecretName -}}
+{{- fail "http: tokenReview and tokenSecretName exclude each other" -}}
+{{- end -}}
 {{- $seen := dict -}}
 {{- range .Values.volumes -}}
 {{- if hasKey $seen .name -}}

@@ -56,6 +56,22 @@ containers:
       - name: DISKLIFT_{{ $key | snakecase | upper }}
         value: {{ include "disklift.settingValue" $value | quote }}
       {{- end }}
+      {{- with .root.Values.http }}
+      {{- if .certificateSecretName }}
+      - name: DISKLIFT_LISTEN_CERTIFICATE_FILE
+        value: /etc/disklift/certificate/tls.crt
+      - name: DISKLIFT_LISTEN_KEY_FILE
+        value: /etc/disklift/certificate/tls.key
+      {{- end }}
+      {{- if .tokenSecretName }}
+      - name: DISKLIFT_LISTEN_TOKEN_FILE
+        value: /etc/disklift/token/token
+      {{- end }}
+      {{- if .tokenReview }}
+      - name: DISKLIFT_LISTEN_TOKEN_REVIEW
+        value: "true"
+      {{- end }}
+      {{- end }}
       {{- with .root.Values.env }}
       {{- toYaml . | nindent 6 }}
       {{- end }}
@@ -78,30 +94,69 @@ containers:
       httpGet:
         path: /livez
         port: http
+        {{- if .root.Values.http.certificateSecretName }}
+        scheme: HTTPS
+        {{- end }}
       periodSeconds: 20
       timeoutSeconds: 5
     readinessProbe:
       httpGet:
         path: /readyz
         port: http
+        {{- if .root.Values.http.certificateSecretName }}
+        scheme: HTTPS
+        {{- end }}
       periodSeconds: 5
       timeoutSeconds: 5
     {{- end }}
-    {{- if eq (include "disklift.volumePath" .volume) "/disks" }}
-    volumeMounts:
-      - name: disks
-        mountPath: /disks
-        readOnly: true
-    {{- else }}
+    {{- $isMounted := eq (include "disklift.volumePath" .volume) "/disks" }}
+    {{- if not $isMounted }}
     volumeDevices:
       - name: disks
         devicePath: /dev/vmdisk
+    {{- end }}
+    {{- if or $isMounted .root.Values.http.certificateSecretName .root.Values.http.tokenSecretName }}
+    volumeMounts:
+      {{- if $isMounted }}
+      - name: disks
+        mountPath: /disks
+        readOnly: true
+      {{- end }}
+      {{- if .root.Values.http.certificateSecretName }}
+      - name: certificate
+        mountPath: /etc/disklift/certificate
+        readOnly: true
+      {{- end }}
+      {{- if .root.Values.http.tokenSecretName }}
+      - name: token
+        mountPath: /etc/disklift/token
+        readOnly: true
+      {{- end }}
     {{- end }}
 volumes:
   - name: disks
     persistentVolumeClaim:
       claimName: {{ .volume.claimName | quote }}
       readOnly: true
+  {{- /* Their default mode lets all read them: they belong to root, and there is no fsGroup. */}}
+  {{- with .root.Values.http.certificateSecretName }}
+  - name: certificate
+    secret:
+      secretName: {{ . | quote }}
+      items:
+        - key: tls.crt
+          path: tls.crt
+        - key: tls.key
+          path: tls.key
+  {{- end }}
+  {{- with .root.Values.http.tokenSecretName }}
+  - name: token
+    secret:
+      secretName: {{ . | quote }}
+      items:
+        - key: token
+          path: token
+  {{- end }}
 {{- with .root.Values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
