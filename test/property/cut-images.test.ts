@@ -13,7 +13,7 @@ const TIME_BOX_MS = 15_000;
 const CUTS_OF_AN_IMAGE = 6;
 const MIB = 2 ** 20;
 
-/** `size`: a multiple of 512 bytes from so many random sectors. */
+/** What qemu-img may be asked for: one of each list. Compressed half of the time where that is possible. */
 const KINDS: { format: DiskFormat; options: string[][]; isCompressible?: boolean }[] = [
   {
     format: 'qcow2',

@@ -2,8 +2,7 @@
 
 import { DiskliftError } from '../../common/errors.ts';
 import { readTables } from '../qcow2/read-tables.ts';
-import type { OpenedFile } from '../read-up-to.ts';
-import { readUpTo } from '../read-up-to.ts';
+import { type OpenedFile, readUpTo } from '../read-up-to.ts';
 import { MAX_DESCRIPTOR_BYTES, parseVmdkDescriptor } from '../references/vmdk-descriptor.ts';
 import { parseVmdkSparseHeader, SPARSE_HEADER_BYTES } from '../references/vmdk-sparse-header.ts';
 import { checkEntries, cutShort } from './block-table.ts';
