@@ -4,6 +4,7 @@ import { type Request, type Response, Router } from 'express';
 import type { ChangeStream } from './change-stream.ts';
 import type { ExportBoard } from './export-board.ts';
 import { parseQuery, queryExports } from './query-exports.ts';
+import { mayStayOf } from './require-token.ts';
 
 export interface ApiOptions {
   board: ExportBoard;
@@ -30,7 +31,8 @@ export function apiRoutes({ board, changes, version }: ApiOptions): Router {
   });
   router.get('/changes', (request, response) => {
     if (request.method === 'HEAD') response.type('text/event-stream').end();
-    else if (!changes.add(response)) response.status(503).set('Retry-After', '10').type('text/plain').send('too many readers\n');
+    else if (!changes.add(response, mayStayOf(response)))
+      response.status(503).set('Retry-After', '10').type('text/plain').send('too many readers\n');
   });
   return router;
 }

@@ -5,10 +5,11 @@ import type { Clock } from '../common/clock.ts';
 import type { ExportBoard } from './export-board.ts';
 import type { ExportView } from './export-view.ts';
 import { countPhases, type PhaseCounts } from './query-exports.ts';
+import type { MayStay } from './require-token.ts';
 
 export interface ChangeStream {
-  /** Takes the response over until its reader goes away. @returns false when there are too many readers */
-  add(response: ServerResponse): boolean;
+  /** Takes the response over until its reader goes away, or may not stay. @returns false when there are too many readers */
+  add(response: ServerResponse, mayStay: MayStay): boolean;
 }
 
 export interface ChangeStreamOptions {
@@ -32,13 +33,15 @@ interface Changes {
 const PERIOD_MS = 1000;
 /** Something is said at least so often, so that both ends and what lies between know that the other is there. */
 const SILENT_PERIODS = 15;
+/** So long somebody whose token is withdrawn reads on. */
+const PERIODS_OF_TRUST = 30;
 const MOST_READERS = 32;
 const MOST_ITEMS = 100;
 /** A reader that has so much still to take is not reading. */
 const MOST_UNREAD_BYTES = 4 * 1024 * 1024;
 
 export function createChangeStream({ board, clock, warn, signal }: ChangeStreamOptions): ChangeStream {
-  const readers = new Set<ServerResponse>();
+  const readers = new Map<ServerResponse, MayStay>();
   const changed = new Set<string>();
   let isRunning = false;
 
@@ -57,18 +60,31 @@ export function createChangeStream({ board, clock, warn, signal }: ChangeStreamO
   }
 
   function tell(text: string): void {
-    for (const reader of readers) {
+    for (const reader of readers.keys()) {
       if (reader.writableLength > MOST_UNREAD_BYTES) reader.destroy();
       else reader.write(text);
     }
+  }
+
+  /** When it is known, for which nobody else waits. */
+  function endStrangers(): void {
+    for (const [reader, mayStay] of readers)
+      mayStay().then(
+        (may) => may || reader.end(),
+        () => reader.end(),
+      );
   }
 
   async function run(): Promise<void> {
     isRunning = true;
     const stopListening = board.onChange((key) => changed.add(key));
     try {
-      for (let silent = 0; readers.size > 0; silent += 1) {
+      for (let [silent, trusted] = [0, 0]; readers.size > 0; silent += 1, trusted += 1) {
         await clock.delay(PERIOD_MS, signal);
+        if (trusted >= PERIODS_OF_TRUST) {
+          endStrangers();
+          trusted = 0;
+        }
         // Of what stands still, the rate falls.
         for (const key of board.liveKeys()) changed.add(key);
         if (changed.size > 0) {
@@ -82,7 +98,7 @@ export function createChangeStream({ board, clock, warn, signal }: ChangeStreamO
     } catch (error) {
       // But for the end of the server: a mistake of this program, which must cost no export. Readers come back.
       if (!signal.aborted) warn(`changes cannot be told: ${(error as Error).stack ?? error}`);
-      for (const reader of readers) reader.end();
+      for (const reader of readers.keys()) reader.end();
     } finally {
       stopListening();
       changed.clear();
@@ -91,11 +107,11 @@ export function createChangeStream({ board, clock, warn, signal }: ChangeStreamO
   }
 
   return {
-    add(response) {
+    add(response, mayStay) {
       if (readers.size >= MOST_READERS || signal.aborted) return false;
       response.writeHead(200, { 'Content-Type': 'text/event-stream', 'X-Accel-Buffering': 'no' });
       response.write(': connected\n\n');
-      readers.add(response);
+      readers.set(response, mayStay);
       response.once('close', () => readers.delete(response));
       if (!isRunning) void run();
       return true;

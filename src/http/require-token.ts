@@ -10,6 +10,9 @@ export type Subject = 'metrics' | 'exports';
 /** What is to be said to who has `token`; the answer may be asked of another server. It may throw: then nobody gets in. */
 export type Authorize = (token: string, subject: Subject) => Promise<Verdict>;
 
+/** Whether who was let in would be let in now. An answer that takes long asks that from time to time. */
+export type MayStay = () => Promise<boolean>;
+
 const LONGEST_TOKEN = 4096;
 
 const REFUSALS: Readonly<Record<Exclude<Verdict, 'allowed'>, { status: number; headers: Record<string, string>; text: string }>> = {
@@ -29,8 +32,16 @@ export function requireToken(authorize: Authorize | undefined, subject: Subject)
     const [, token] = /^Bearer +([\w.~+/-]+=*)$/i.exec(request.headers.authorization ?? '') ?? [];
     const isToken = token !== undefined && token.length <= LONGEST_TOKEN;
     const verdict = isToken ? await authorize(token, subject) : 'unknown';
-    if (verdict === 'allowed') return next();
+    if (verdict === 'allowed') {
+      if (isToken) response.locals.mayStay = async () => (await authorize(token, subject)) === 'allowed';
+      return next();
+    }
     const { status, headers, text } = REFUSALS[verdict];
     response.set(headers).status(status).type('text/plain').send(`${text}\n`);
   };
+}
+
+/** Of the request that `response` answers; everybody may stay where no token is needed. */
+export function mayStayOf(response: Response): MayStay {
+  return (response.locals.mayStay as MayStay | undefined) ?? (async () => true);
 }

@@ -25,19 +25,21 @@ export interface HttpAppOptions {
   authorize?: Authorize;
   tls?: Listening['tls'];
   clock?: Listening['clock'];
+  /** Of those who read changes. */
+  changesClock?: Listening['clock'];
   metrics?: Pick<ExportMetrics, 'scrape'>;
   /** What the probes say. */
   problem?: () => string | undefined;
 }
 
 export async function startHttpApp(options: HttpAppOptions = {}): Promise<HttpApp> {
-  const { authorize, tls, clock = systemClock, problem = () => undefined } = options;
+  const { authorize, tls, clock = systemClock, changesClock = systemClock, problem = () => undefined } = options;
   const { metrics = { scrape: async () => ({ contentType: 'text/plain', text: 'metrics' }) } } = options;
   const ended = new AbortController();
   const warnings: string[] = [];
   const warn = (message: string) => void warnings.push(message);
   const board = createExportBoard(systemClock);
-  const changes = createChangeStream({ board, clock: systemClock, warn, signal: ended.signal });
+  const changes = createChangeStream({ board, clock: changesClock, warn, signal: ended.signal });
   const health = { liveness: () => ({ problem: problem(), facts: 'facts' }), readiness: async () => problem() };
   const app = createApp({ board, changes, version: '1.2.3', metrics, health, authorize, warn });
   const server = await startServer(app, { host: '127.0.0.1', port: 0, tls, clock, warn });

@@ -6,6 +6,7 @@ import tls from 'node:tls';
 import type { Authorize, Verdict } from '../../../src/http/require-token.ts';
 import { authorizeByFile } from '../../../src/http/token-file.ts';
 import { type HttpApp, startHttpApp, statusOf, storedRequest } from '../../helpers/http-app.ts';
+import { createManualClock } from '../../helpers/manual-clock.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 import { createTestAuthority } from '../../helpers/test-authority.ts';
 import { createTestClock } from '../../helpers/test-clock.ts';
@@ -194,6 +195,37 @@ describe('the app', function () {
       assert.deepEqual(await ask('/metrics', authorization), [401, challenge, null], authorization.slice(0, 20));
     for (const place of ['/', '/livez', '/readyz']) assert.equal((await app.get(place)).status, 200, place);
     assert.deepEqual(asked, [], 'nothing is asked that needs no answer');
+  });
+
+  it('ends a stream of changes whose reader would not be let in any more', async () => {
+    const verdicts: Record<string, Verdict> = { stays: 'allowed', leaves: 'allowed', stands: 'allowed' };
+    const authorize: Authorize = async (token) => verdicts[token] ?? assert.fail();
+    const clock = createManualClock();
+    await using app = await startHttpApp({ authorize, changesClock: clock });
+    const ended: string[] = [];
+    const readings = Object.keys(verdicts).map(async (token) => {
+      const response = await app.get('/api/v1/changes', { headers: { authorization: `Bearer ${token}` } });
+      const reading = response.text().then(() => ended.push(token));
+      return { reading };
+    });
+    const [stays, leaves, stands] = await Promise.all(readings);
+    assert.ok(stays && leaves && stands);
+    Object.assign(verdicts, { leaves: 'unknown', stands: 'unavailable' });
+    const seconds = async (count: number) => {
+      for (let second = 0; second < count; second += 1) {
+        await clock.untilWaiting(1000);
+        await clock.advance(1000);
+      }
+    };
+    await seconds(30);
+    assert.deepEqual(ended, [], 'nobody is asked about each second');
+    await seconds(1);
+    await Promise.all([leaves.reading, stands.reading]);
+    await seconds(1);
+    assert.deepEqual(ended.sort(), ['leaves', 'stands']);
+    await app[Symbol.asyncDispose]();
+    await clock.advance(1000);
+    await stays.reading;
   });
 
   it('serves by HTTPS, takes a new certificate, and keeps the last that can be used', async () => {
