@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '../common/clock.ts';
 import { createSemaphore } from '../common/semaphore.ts';
-import { isApiFailure } from './api-failure.ts';
+import { apiFailureOf } from './api-failure.ts';
 import type { ApiReviews, ReviewedAction, ReviewedUser } from './contract.ts';
 import { createRecentAnswers } from './recent-answers.ts';
 
@@ -28,6 +28,8 @@ const MOST_KEPT = 512;
 const MOST_AT_ONCE = 4;
 /** Of each of the two questions. Prometheus waits ten seconds for both. */
 const LIMIT_MS = 4000;
+/** No token that opens anything has fewer characters; one of a single letter would be found in any text. */
+const SHORTEST_SECRET = 8;
 
 /**
  * Metrics are for who may get the path /metrics, as those of other programs are, and exports for who may list the DiskExports that they
@@ -53,16 +55,19 @@ export function createTokenReviewer({
   ];
   const actions = actionsOf(namespace);
   const turns = createSemaphore(MOST_AT_ONCE);
-  let problem = '';
+  /** The kind of failure that was told of last; none while all is well. */
+  let told = '';
 
-  /** Once, not for each scrape. */
+  /** Once, not for each scrape, and not in the words of whoever sends tokens. */
   function tell(error: unknown, token: string): void {
+    const kind = apiFailureOf(error)?.kind ?? 'other';
+    if (kind === told) return;
+    told = kind;
     const { message } = error as Error;
-    const hint = isApiFailure(error, 'Forbidden') ? '; its ServiceAccount has to be bound to the ClusterRole system:auth-delegator' : '';
     // An answer may repeat what it was asked.
-    const text = `whose a token is cannot be told: ${message.replaceAll(token, '***')}${hint}`;
-    if (text !== problem) warn(text);
-    problem = text;
+    const text = token.length < SHORTEST_SECRET ? message : message.replaceAll(token, '***');
+    const hint = kind === 'Forbidden' ? '; its ServiceAccount has to be bound to the ClusterRole system:auth-delegator' : '';
+    warn(`whose a token is cannot be told: ${text}${hint}`);
   }
 
   return async (token, subject) => {
@@ -72,7 +77,7 @@ export function createTokenReviewer({
       if (user === undefined) return 'unknown';
       const permits = () => turns.run(() => reviews.permits(user, actions[subject], { limitMs: LIMIT_MS }));
       const isAllowed = await permissions.get(`${key} ${subject}`, permits);
-      problem = '';
+      told = '';
       return isAllowed ? 'allowed' : 'forbidden';
     } catch (error) {
       tell(error, token);

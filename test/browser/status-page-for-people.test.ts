@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Verdict } from '../../src/http/require-token.ts';
 import { openPage, useBrowser } from '../helpers/browser.ts';
 import { showExports } from '../helpers/exports-on-show.ts';
 import { type HttpApp, startHttpApp, statusOf, storedRequest } from '../helpers/http-app.ts';
@@ -170,12 +171,14 @@ describe('the status page', function () {
   });
 
   it('asks for a token where one is needed, and keeps it for the tab', async () => {
-    await using guarded = await startHttpApp({ authorize: async (token) => (token === 'right' ? 'allowed' : 'unknown') });
+    const verdicts: Record<string, Verdict> = { right: 'allowed', another: 'forbidden' };
+    await using guarded = await startHttpApp({ authorize: async (token) => verdicts[token] ?? 'unknown' });
     showExports(guarded.board);
     await using shown = await openPage(browser(), guarded.url);
     const { page } = shown;
     const field = page.getByLabel('Bearer token');
-    await field.fill('wrong');
+    // One that is known, but may not see this; without any it is nobody's.
+    await field.fill('another');
     await page.getByRole('button', { name: 'Show the exports' }).click();
     await page.getByText('That token was not accepted.').waitFor();
     assert.deepEqual(await shown.accessibilityProblems(), []);

@@ -40,7 +40,7 @@ describe('the reviewer of tokens', () => {
     access = fake.access(temp('kubeconfig'));
     clock = createManualClock();
     warnings = [];
-    users = new Map([['right', PROMETHEUS]]);
+    users = new Map([['right-token', PROMETHEUS]]);
     permitted = new Set([METRICS]);
     fake.other = answerReview;
     api = createKubeApi({ access, clock, userAgent: 'disklift/test' });
@@ -73,12 +73,12 @@ describe('the reviewer of tokens', () => {
   }
 
   it('shows what RBAC permits to the user of a token, metrics and exports each by themselves', async () => {
-    assert.equal(await review('right', 'metrics'), 'allowed');
-    assert.equal(await review('right', 'exports'), 'forbidden');
+    assert.equal(await review('right-token', 'metrics'), 'allowed');
+    assert.equal(await review('right-token', 'exports'), 'forbidden');
     assert.deepEqual(fake.requests, [TOKENS, ACCESS, ACCESS]);
     permitted = new Set([EXPORTS]);
     await clock.advance(10_000);
-    assert.deepEqual([await review('right', 'metrics'), await review('right', 'exports')], ['forbidden', 'allowed']);
+    assert.deepEqual([await review('right-token', 'metrics'), await review('right-token', 'exports')], ['forbidden', 'allowed']);
     assert.deepEqual(warnings, []);
   });
 
@@ -96,25 +96,30 @@ describe('the reviewer of tokens', () => {
   for (const [which, status] of NOBODY)
     it(`knows nobody by an answer ${which}`, async () => {
       fake.refuse('other', { status: 201, body: { status } });
-      assert.equal(await review('right', 'metrics'), 'unknown');
+      assert.equal(await review('right-token', 'metrics'), 'unknown');
     });
 
   it('asks once for ten seconds, and anew then', async () => {
-    await Promise.all([review('right', 'metrics'), review('right', 'metrics'), review('wrong', 'metrics'), review('wrong', 'metrics')]);
+    await Promise.all([
+      review('right-token', 'metrics'),
+      review('right-token', 'metrics'),
+      review('wrong', 'metrics'),
+      review('wrong', 'metrics'),
+    ]);
     await clock.advance(9_999);
-    assert.deepEqual([await review('right', 'metrics'), await review('wrong', 'metrics')], ['allowed', 'unknown']);
+    assert.deepEqual([await review('right-token', 'metrics'), await review('wrong', 'metrics')], ['allowed', 'unknown']);
     assert.equal(fake.requests.length, 3);
-    users.delete('right');
+    users.delete('right-token');
     await clock.advance(1);
-    assert.equal(await review('right', 'metrics'), 'unknown');
+    assert.equal(await review('right-token', 'metrics'), 'unknown');
   });
 
   it('sees within ten seconds that a permission is gone', async () => {
-    await review('right', 'metrics');
+    await review('right-token', 'metrics');
     permitted.clear();
-    assert.equal(await review('right', 'metrics'), 'allowed');
+    assert.equal(await review('right-token', 'metrics'), 'allowed');
     await clock.advance(10_000);
-    assert.equal(await review('right', 'metrics'), 'forbidden');
+    assert.equal(await review('right-token', 'metrics'), 'forbidden');
   });
 
   it('remembers no more than so many, the last ones', async function () {
@@ -151,9 +156,13 @@ describe('the reviewer of tokens', () => {
       { status: 403, body: { message: 'cannot create resource "tokenreviews"' } },
       /bound to the ClusterRole system:auth-delegator$/,
     ],
-    ['that repeats the question', { status: 422, body: { message: 'spec.token: Invalid value: "right"' } }, /Invalid value: "\*\*\*"/],
+    [
+      'that repeats the question',
+      { status: 422, body: { message: 'spec.token: Invalid value: "right-token"' } },
+      /Invalid value: "\*\*\*"/,
+    ],
     ['that cuts the connection', { cut: true }, /does not answer as it should/],
-    ['that says nothing about it', { status: 201, body: { spec: { token: 'right' } } }, /no status/],
+    ['that says nothing about it', { status: 201, body: { spec: { token: 'right-token' } } }, /no status/],
     ['that speaks no JSON', { status: 201, body: '<html>' }, /not JSON/],
     ['that answers null', { status: 201, body: 'null' }, /no status/],
   ];
@@ -163,19 +172,27 @@ describe('the reviewer of tokens', () => {
       ['the permission', 1],
     ] as const)
       it(`cannot tell, asked about ${question}, by a server ${which}; says so once, and keeps no such answer`, async () => {
-        if (answeredBefore === 1) await review('right', 'exports');
+        if (answeredBefore === 1) await review('right-token', 'exports');
         fake.refuse('other', fault, fault);
-        assert.equal(await review('right', 'metrics'), 'unavailable');
-        assert.equal(await review('right', 'metrics'), 'unavailable');
+        assert.equal(await review('right-token', 'metrics'), 'unavailable');
+        assert.equal(await review('right-token', 'metrics'), 'unavailable');
         assert.equal(warnings.length, 1);
         assert.match(warnings[0] ?? '', says);
         assert.doesNotMatch(warnings[0] ?? '', /right|secret-token|\n/);
-        assert.equal(await review('right', 'metrics'), 'allowed');
+        assert.equal(await review('right-token', 'metrics'), 'allowed');
       });
+
+  it('tells of one failure in one line, whatever tokens it is asked about', async () => {
+    fake.refuse('other', ...Array(3).fill({ status: 500, body: { message: 'etcd is away' } }), { status: 429, body: {} });
+    for (const token of ['e', 'a', 'some-longer-token', 'x']) assert.equal(await review(token, 'metrics'), 'unavailable');
+    assert.equal(warnings.length, 2);
+    assert.match(warnings[0] ?? '', /: etcd is away$/);
+    assert.match(warnings[1] ?? '', /fewer requests/);
+  });
 
   it('waits four seconds for an answer', async () => {
     fake.refuse('other', { hang: true });
-    const verdict = review('right', 'metrics');
+    const verdict = review('right-token', 'metrics');
     await until('the question', () => fake.requests.length === 1);
     await clock.untilWaiting(4000);
     await clock.advance(4000);
