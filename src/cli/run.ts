@@ -11,6 +11,7 @@ import { addMeasureCommand } from './measure.ts';
 import { packageVersion } from './package-version.ts';
 import { addReceiveCommand } from './receive.ts';
 import { addSidecarCommand } from './sidecar.ts';
+import { addStopSidecarsCommand } from './stop-sidecars.ts';
 import { addStreamCommand } from './stream.ts';
 
 const EXIT_DONE = 0;
@@ -74,6 +75,7 @@ function createProgram(context: CommandContext): Command {
   addReceiveCommand(program, context);
   addExportCommand(program, context);
   addSidecarCommand(program, context);
+  addStopSidecarsCommand(program, context);
   return program;
 }
 

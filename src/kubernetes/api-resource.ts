@@ -48,11 +48,11 @@ export function createApiResource<T extends KubeObject>(connection: ApiConnectio
     get: (target, options) =>
       absentAs(undefined, connection.call(ofObject(target, { verb: 'get', method: 'GET' }), options)) as Promise<T | undefined>,
 
-    async list(namespace, options) {
+    async list(namespace, { labelSelector, ...options } = {}) {
       const items: T[] = [];
       let next: string | undefined;
       for (;;) {
-        const request = ofNamespace(namespace, { verb: 'list', method: 'GET', query: { limit: PAGE_SIZE, continue: next } });
+        const request = ofNamespace(namespace, { verb: 'list', method: 'GET', query: { limit: PAGE_SIZE, continue: next, labelSelector } });
         const answer = await connection.call(request, options);
         if (!isPage(answer)) throw unusableError(describe(request), 'its answer is not a list');
         items.push(...(answer.items as T[]));

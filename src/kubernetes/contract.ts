@@ -106,13 +106,18 @@ export interface CallOptions {
   limitMs?: number;
 }
 
+export interface ListOptions extends CallOptions {
+  /** As kubectl takes it; the default is all. */
+  labelSelector?: string;
+}
+
 /** What a merge patch does to objects (RFC 7386): null removes a field, lists are replaced whole. */
 export type MergePatch = Readonly<Record<string, unknown>>;
 
 export interface PatchOptions extends CallOptions {
   patch: MergePatch;
   /** The default is the object without its status. */
-  subresource?: 'status';
+  subresource?: 'status' | 'scale';
 }
 
 /** Unlike a call it may take as long as it likes to answer, and is ended by `signal` alone. */
@@ -145,7 +150,7 @@ export interface KubeResource<T extends KubeObject> {
   /** Undefined when there is none. */
   get(target: ObjectName, options?: CallOptions): Promise<T | undefined>;
   /** In pages of 500. */
-  list(namespace: string, options?: CallOptions): Promise<ObjectList<T>>;
+  list(namespace: string, options?: ListOptions): Promise<ObjectList<T>>;
   /** Ends when the server ends it. The caller judges the events, also those of type ERROR. */
   watch(namespace: string, options: WatchOptions): AsyncIterable<WatchEvent>;
   /** @param object with metadata.namespace and metadata.name @throws DiskliftError of a failure `AlreadyExists` */
@@ -202,6 +207,13 @@ export interface KubeApi {
     get(name: string, options?: CallOptions): Promise<NamespaceObject | undefined>;
   };
   reviews: ApiReviews;
+}
+
+/** What a release consists of, for whoever stops it. */
+export interface WorkloadApi {
+  deployments: Pick<KubeResource<KubeObject>, 'patch'>;
+  jobs: Pick<KubeResource<KubeObject>, 'patch'>;
+  pods: Pick<KubeResource<PodObject>, 'list'>;
 }
 
 /** Of core/v1, as far as anybody looks. */

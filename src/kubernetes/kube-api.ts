@@ -4,7 +4,7 @@ import { type ApiConnectionOptions, createApiConnection } from './api-connection
 import { isApiFailure } from './api-failure.ts';
 import { createApiResource } from './api-resource.ts';
 import { createApiReviews } from './api-reviews.ts';
-import type { KubeApi, NamespaceObject } from './contract.ts';
+import type { KubeApi, NamespaceObject, WorkloadApi } from './contract.ts';
 
 const CORE = '/api/v1';
 
@@ -31,5 +31,15 @@ export function createKubeApi(options: ApiConnectionOptions): KubeApi {
       },
     },
     reviews: createApiReviews(connection),
+  };
+}
+
+/** What no sidecar asks for: to stop those of a release. */
+export function createWorkloadApi(options: ApiConnectionOptions): WorkloadApi {
+  const connection = createApiConnection(options);
+  return {
+    deployments: createApiResource(connection, { root: '/apis/apps/v1', plural: 'deployments' }),
+    jobs: createApiResource(connection, { root: '/apis/batch/v1', plural: 'jobs' }),
+    pods: createApiResource(connection, { root: CORE, plural: 'pods' }),
   };
 }

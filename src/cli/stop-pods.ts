@@ -1,0 +1,37 @@
+/** What `disklift stop-sidecars` does. */
+
+import { systemClock } from '../common/clock.ts';
+import { createApiAccess } from '../kubernetes/api-access.ts';
+import { createWorkloadApi } from '../kubernetes/kube-api.ts';
+import { stopWorkloads } from '../kubernetes/stop-workloads.ts';
+import type { CommandContext } from './context.ts';
+import { packageVersion } from './package-version.ts';
+
+export interface StopFlags {
+  namespace: string;
+  selector: string;
+  deployment: string[];
+  job: string[];
+  kubeconfig?: string;
+}
+
+/** More than a pod gets to end; the chart's activeDeadlineSeconds is longer. */
+const LIMIT_MS = 45_000;
+
+/**
+ * Pods that stay are warned of and no failure: Helm would not go on, and nobody could uninstall a release whose node is lost.
+ * @throws DiskliftError `InvalidRequest` when there is no API server, or `Cancelled`
+ */
+export async function stopPods({ namespace, selector, deployment, job, kubeconfig }: StopFlags, context: CommandContext): Promise<void> {
+  const { signal, warn } = context;
+  const access = createApiAccess({ kubeconfig });
+  const clock = systemClock;
+  const api = createWorkloadApi({ access, clock, userAgent: `disklift/${packageVersion()}` });
+  const what = { api, namespace, deployments: deployment, jobs: job, labelSelector: selector };
+  try {
+    const problem = await stopWorkloads({ ...what, limitMs: LIMIT_MS, clock, signal });
+    if (problem !== undefined) warn(`not all pods have ended, and DiskExports may keep the finalizer disklift.dev/cleanup: ${problem}`);
+  } finally {
+    await access.close();
+  }
+}
