@@ -26,7 +26,12 @@ export interface PodSpec extends Record<string, unknown> {
 export interface Manifest {
   apiVersion: string;
   kind: string;
-  metadata: { name: string; namespace?: string; labels?: Record<string, string> };
+  metadata: { name: string; namespace?: string; labels?: Record<string, string>; annotations?: Record<string, string> };
+}
+
+/** Whether Helm makes it at a moment of its own, and not with the release. */
+export function isOfHook({ annotations }: Manifest['metadata']): boolean {
+  return annotations?.['helm.sh/hook'] !== undefined;
 }
 
 export interface Pod extends Manifest {

@@ -11,6 +11,11 @@
 {{- .Values.serviceAccount.name | default (include "disklift.fullname" .) -}}
 {{- end -}}
 
+{{/* The Job of a volume with once. Takes root and volume. */}}
+{{- define "disklift.jobName" -}}
+{{- printf "%s-%s" (include "disklift.fullname" .root) .volume.once | trunc 63 | trimSuffix "-" | trimSuffix "." -}}
+{{- end -}}
+
 {{/* Labels that select all pods of the release. */}}
 {{- define "disklift.releaseLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}

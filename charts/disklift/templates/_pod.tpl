@@ -1,6 +1,9 @@
-{{/* The pod of one volume, but for what differs between a Deployment and a Job. Takes root, volume and args. */}}
+{{/*
+The pod of one volume, but for what differs between a Deployment and a Job. Takes root, volume, args and probes. Without a volume:
+a pod that runs args alone, as serviceAccountName.
+*/}}
 {{- define "disklift.podSpec" -}}
-serviceAccountName: {{ include "disklift.serviceAccountName" .root }}
+serviceAccountName: {{ .serviceAccountName | default (include "disklift.serviceAccountName" .root) }}
 automountServiceAccountToken: true
 enableServiceLinks: false
 # Uploads are left where they can be gone on with, which takes a few seconds.
@@ -27,12 +30,15 @@ containers:
     image: {{ include "disklift.image" .root | quote }}
     imagePullPolicy: {{ .root.Values.image.pullPolicy }}
     args:
+      {{- if .volume }}
       - sidecar
       - --volume
       - {{ printf "%s=%s" .volume.claimName (include "disklift.volumePath" .volume) }}
+      {{- end }}
       {{- range .args }}
       - {{ . | quote }}
       {{- end }}
+    {{- if .volume }}
     env:
       - name: DISKLIFT_NAMESPACE
         valueFrom:
@@ -78,6 +84,7 @@ containers:
     ports:
       - name: http
         containerPort: 9474
+    {{- end }}
     {{- with .root.Values.resources }}
     resources:
       {{- toYaml . | nindent 6 }}
@@ -109,6 +116,7 @@ containers:
       periodSeconds: 5
       timeoutSeconds: 5
     {{- end }}
+    {{- if .volume }}
     {{- $isMounted := eq (include "disklift.volumePath" .volume) "/disks" }}
     {{- if not $isMounted }}
     volumeDevices:
@@ -157,6 +165,7 @@ volumes:
         - key: token
           path: token
   {{- end }}
+{{- end }}
 {{- with .root.Values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}

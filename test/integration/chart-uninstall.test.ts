@@ -1,0 +1,115 @@
+/** What the chart has run before a release is taken away: its objects, their order and their rights. test/cluster/uninstall-pods lives through it. */
+
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { CHART, EVERYTHING, FEDORA, IMAGE, MINIMAL, ofKind, parseManifests, WINDOWS } from '../helpers/chart.ts';
+import { assertRestricted, isOfHook, type Manifest, type Role, type Workload } from '../helpers/helm-pods.ts';
+import { helmTools } from '../helpers/helm-tools.ts';
+import { useTempDir } from '../helpers/temp-dir.ts';
+
+const NAME = 'nightly-disklift-stop-sidecars';
+
+describe('the hook of the chart that stops the pods', function () {
+  this.timeout(60_000);
+  const inTempDir = useTempDir();
+
+  async function render(values: object, release = 'nightly'): Promise<Manifest[]> {
+    const file = inTempDir('values.json');
+    writeFileSync(file, JSON.stringify(values));
+    const { code, stdout, stderr } = await helmTools().helm('template', release, CHART, '--namespace', 'vms', '--values', file);
+    assert.equal(code, 0, stderr);
+    return parseManifests(stdout.toString());
+  }
+
+  const hooksOf = (manifests: Manifest[]) => manifests.filter(({ metadata }) => isOfHook(metadata));
+
+  const rulesOf = (hooks: Manifest[]) => ofKind<Role>(hooks, 'Role').flatMap(({ rules }) => rules);
+
+  function jobOf(hooks: Manifest[]): Workload {
+    const [job, ...others] = ofKind<Workload>(hooks, 'Job');
+    assert.deepEqual(others, []);
+    return job ?? assert.fail('there is a Job');
+  }
+
+  it('makes an account with its rights, then a Job, and leaves none of it', async () => {
+    const hooks = hooksOf(await render(MINIMAL));
+    assert.deepEqual(
+      hooks.map(({ kind, metadata: { annotations = {}, name } }) => [
+        kind,
+        name,
+        annotations['helm.sh/hook'],
+        annotations['helm.sh/hook-weight'],
+      ]),
+      [
+        ['ServiceAccount', NAME, 'pre-delete', '-1'],
+        ['Role', NAME, 'pre-delete', '-1'],
+        ['RoleBinding', NAME, 'pre-delete', '-1'],
+        ['Job', NAME, 'pre-delete', '0'],
+      ],
+    );
+    for (const { metadata } of hooks)
+      assert.equal(metadata.annotations?.['helm.sh/hook-delete-policy'], 'before-hook-creation,hook-succeeded,hook-failed');
+  });
+
+  it('names every Deployment and every Job of the release to the command, and permits no more', async () => {
+    const manifests = await render({ image: IMAGE, volumes: [FEDORA, WINDOWS, { ...FEDORA, name: 'data', once: 'data-nightly' }] });
+    const hooks = hooksOf(manifests);
+    const own = manifests.filter((manifest) => !hooks.includes(manifest));
+    const [deployments, jobs] = ['Deployment', 'Job'].map((kind) => ofKind(own, kind).map(({ metadata }) => metadata.name));
+    assert.deepEqual(rulesOf(hooks), [
+      { apiGroups: ['apps'], resources: ['deployments/scale'], resourceNames: deployments, verbs: ['patch'] },
+      { apiGroups: ['batch'], resources: ['jobs'], resourceNames: jobs, verbs: ['patch'] },
+      { apiGroups: [''], resources: ['pods'], verbs: ['list'] },
+    ]);
+    assert.deepEqual(jobOf(hooks).spec.template.spec.containers[0]?.args, [
+      'stop-sidecars',
+      ...['--namespace', 'vms'],
+      ...['--selector', 'app.kubernetes.io/name=disklift,app.kubernetes.io/instance=nightly,disklift.dev/volume'],
+      ...(deployments ?? []).flatMap((name) => ['--deployment', name]),
+      ...(jobs ?? []).flatMap((name) => ['--job', name]),
+    ]);
+  });
+
+  it('runs in a pod that is as restricted as the others, has no volume, and is not among those that it waits for', async () => {
+    for (const [values, mode] of [
+      [EVERYTHING, 'KubeVirt'],
+      [{ ...EVERYTHING, securityContext: { mode: 'OpenShift' } }, 'OpenShift'],
+    ] as const) {
+      const { labels, annotations } = jobOf(hooksOf(await render(values))).spec.template.metadata;
+      assert.deepEqual(labels, { 'app.kubernetes.io/name': 'disklift', 'app.kubernetes.io/instance': 'nightly', team: 'backup' });
+      assert.deepEqual(annotations, { note: 'x' });
+      const { spec } = jobOf(hooksOf(await render(values))).spec.template;
+      assert.equal(spec.volumes, undefined);
+      assertRestricted({ ...spec, volumes: [] }, { mode, token: true });
+      const { nodeSelector, tolerations, affinity, serviceAccountName } = spec;
+      assert.partialDeepStrictEqual(EVERYTHING, { nodeSelector, tolerations, affinity });
+      assert.equal(serviceAccountName, NAME);
+      // What keeps a sidecar from starting must not keep its release from going.
+      assert.equal(spec.containers[0]?.env, undefined);
+    }
+  });
+
+  it('uses the account that is there where the chart makes none', async () => {
+    const hooks = hooksOf(await render({ ...MINIMAL, serviceAccount: { create: false, name: 'backup' } }));
+    assert.deepEqual(
+      hooks.map(({ kind }) => kind),
+      ['Role', 'RoleBinding', 'Job'],
+    );
+    assert.equal(jobOf(hooks).spec.template.spec.serviceAccountName, 'backup');
+    const [binding] = ofKind<Manifest & { subjects: object[] }>(hooks, 'RoleBinding');
+    assert.deepEqual(binding?.subjects, [{ kind: 'ServiceAccount', name: 'backup' }]);
+  });
+
+  it('has a name that a label holds, whatever the release is called', async () => {
+    const { name } = jobOf(hooksOf(await render(MINIMAL, `${'a'.repeat(48)}-bcde`))).metadata;
+    assert.equal(name, `${'a'.repeat(48)}-stop-sidecars`);
+  });
+
+  for (const [title, values] of [
+    ['when it is off', { uninstallHook: { enabled: false } }],
+    ['where the chart may make no Role', { rbac: { create: false } }],
+  ] as const)
+    it(`is not there ${title}`, async () => {
+      assert.deepEqual(hooksOf(await render({ ...MINIMAL, ...values })), []);
+    });
+});
