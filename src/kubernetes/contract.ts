@@ -106,7 +106,7 @@ export interface CallOptions {
   limitMs?: number;
 }
 
-export interface ListOptions extends CallOptions {
+interface ListOptions extends CallOptions {
   /** As kubectl takes it; the default is all. */
   labelSelector?: string;
 }

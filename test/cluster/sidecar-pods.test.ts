@@ -1,26 +1,22 @@
 /** The sidecar in real pods: the chart by the real helm, the Job and the native sidecar of manifests/, each with exports that arrive. */
 
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { CHART, readManifests } from '../helpers/chart.ts';
 import { IMAGE_NAME } from '../helpers/container-image.ts';
 import type { Pod } from '../helpers/helm-pods.ts';
-import { helmDirectory } from '../helpers/helm-tools.ts';
 import { createKubeVirtDisk } from '../helpers/kubevirt-disk.ts';
 import { attachLoopDevice, type LoopDevice } from '../helpers/loop-device.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';
 import { requireVersitygw, VERSITYGW_KEYS } from '../helpers/versitygw.ts';
 import { boundClaim } from './node/claims.ts';
 import { NODE_ADDRESS } from './node/configs.ts';
+import { helm, valuesFlags } from './node/helm.ts';
 import { createNamespace, type Namespace } from './node/namespace.ts';
 import { BUCKET, type HttpReceiver, S3_PORT, startHttpReceiver, startS3Server, startTcpReceiver, TCP_PORT } from './node/receivers.ts';
 import type { NodeCluster } from './node-cluster.ts';
 import { useNodeCluster } from './use-node-cluster.ts';
-
-const [REPOSITORY, TAG] = IMAGE_NAME.split(':');
-
-const LEASE_SECONDS = 5;
 
 function diskExport(name: string, destination: object, spec: object = {}): object {
   return {
@@ -53,7 +49,15 @@ describe('the sidecar in real pods', function () {
       ...boundClaim({ namespace: namespace.name, name: 'fedora-root', path: volume }),
       ...boundClaim({ namespace: namespace.name, name: 'windows-root', path: device.path, mode: 'Block' }),
     ]);
-    await helm('install', 'nightly', CHART, ...(await valuesFlags({ volumes: [{ name: 'fedora', claimName: 'fedora-root' }] })), '--wait');
+    await helm(
+      cluster,
+      namespace,
+      'install',
+      'nightly',
+      CHART,
+      ...valuesFlags(cluster, { volumes: [{ name: 'fedora', claimName: 'fedora-root' }] }),
+      '--wait',
+    );
   });
 
   after(async () => {
@@ -63,19 +67,6 @@ describe('the sidecar in real pods', function () {
     }
     await device?.[Symbol.asyncDispose]();
   });
-
-  async function helm(...args: string[]): Promise<string> {
-    const result = await cluster.run(path.join(helmDirectory(), 'helm'), ['--namespace', namespace.name, ...args]);
-    assert.equal(result.code, 0, `helm ${args.join(' ')}: ${result.stderr}`);
-    return result.stdout.toString();
-  }
-
-  async function valuesFlags(values: object): Promise<string[]> {
-    const file = path.join(cluster.directory, 'values.json');
-    const config = { leaseDurationSeconds: LEASE_SECONDS, logLevel: 'debug' };
-    writeFileSync(file, JSON.stringify({ image: { repository: REPOSITORY, tag: TAG }, config, ...values }));
-    return ['--values', file];
-  }
 
   /** What has become of an export, once it has ended; the pods' logs are told when it does not. */
   async function outcomeOf(name: string): Promise<string> {
@@ -179,12 +170,12 @@ describe('the sidecar in real pods', function () {
     const source = { persistentVolumeClaim: { claimName: 'windows-root' } };
     await namespace.apply([diskExport('windows-nightly', toHttp('windows'), { source })]);
     const volumes = [{ name: 'windows', claimName: 'windows-root', mode: 'Block', once: 'windows-nightly' }];
-    const flags = await valuesFlags({ volumes, serviceAccount: { create: false, name: 'nightly-disklift' }, rbac: { create: false } });
-    await helm('install', 'windows', CHART, ...flags);
+    const flags = valuesFlags(cluster, { volumes, serviceAccount: { create: false, name: 'nightly-disklift' }, rbac: { create: false } });
+    await helm(cluster, namespace, 'install', 'windows', CHART, ...flags);
     await assertSucceeds('windows-nightly');
     await assertImageOf(receiver.fileOf('windows.qcow2'), disk);
     await namespace.kubectl('wait', 'job/windows-disklift-windows-nightly', '--for=condition=Complete', '--timeout=30s');
-    await helm('uninstall', 'windows', '--wait');
+    await helm(cluster, namespace, 'uninstall', 'windows', '--wait');
   });
 
   it('a native sidecar exports beside a container of the user', async () => {
@@ -208,10 +199,10 @@ describe('the sidecar in real pods', function () {
     await namespace.kubectl('wait', 'pods', '--selector', 'disklift.dev/volume=fedora', '--for=delete', '--timeout=30s');
     const tls = { caBundleRef: { configMap: 'kube-root-ca.crt', key: 'ca.crt' } };
     await namespace.apply([diskExport('nowhere', { http: { url: `https://${NODE_ADDRESS}:1/x`, tls } }, { backoffLimit: 1 })]);
-    const flags = await valuesFlags({ volumes: [{ name: 'once', claimName: 'fedora-root', once: 'nowhere' }] });
-    await helm('install', 'once', CHART, ...flags);
+    const flags = valuesFlags(cluster, { volumes: [{ name: 'once', claimName: 'fedora-root', once: 'nowhere' }] });
+    await helm(cluster, namespace, 'install', 'once', CHART, ...flags);
     assert.match(await outcomeOf('nowhere'), /^Failed/);
     await namespace.kubectl('wait', 'job/once-disklift-nowhere', '--for=condition=Failed', '--timeout=30s');
-    await helm('uninstall', 'once', '--wait');
+    await helm(cluster, namespace, 'uninstall', 'once', '--wait');
   });
 });

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { VERSITYGW_KEYS, versitygwPath } from '../../helpers/versitygw.ts';
@@ -55,13 +55,39 @@ export async function startHttpReceiver(cluster: NodeCluster): Promise<HttpRecei
 }
 
 /** @returns the object's file */
-export async function startS3Server(cluster: NodeCluster): Promise<(key: string) => string> {
-  const directory = path.join(cluster.directory, 'objects');
+export async function startS3Server(cluster: NodeCluster, port = S3_PORT): Promise<(key: string) => string> {
+  const directory = path.join(cluster.directory, `objects-${port}`);
   mkdirSync(path.join(directory, BUCKET), { recursive: true });
   const keys = ['--access', VERSITYGW_KEYS.accessKeyId, '--secret', VERSITYGW_KEYS.secretAccessKey];
-  startOnNode(cluster, versitygwPath(), [...keys, '--port', `${NODE_ADDRESS}:${S3_PORT}`, '--quiet', 'posix', directory]);
-  await answering(cluster, S3_PORT);
+  startOnNode(cluster, versitygwPath(), [...keys, '--port', `${NODE_ADDRESS}:${port}`, '--quiet', 'posix', directory]);
+  await answering(cluster, port);
   return (key) => path.join(directory, BUCKET, key);
+}
+
+export interface Relay {
+  /** From now on 7 MiB get to the server, and then none. */
+  hold(): void;
+  letGo(): void;
+  /** Whether all that may pass has passed. */
+  isReached(): boolean;
+  /** What has got to the server so far. */
+  passedBytes(): number;
+}
+
+/** Stands at a port in front of a server's. */
+export async function startRelay(cluster: NodeCluster, { port, serverPort }: { port: number; serverPort: number }): Promise<Relay> {
+  const hold = path.join(cluster.directory, `relay-${port}`);
+  startOnNode(cluster, process.execPath, [path.join(FIXTURES, 'relay.ts'), `${NODE_ADDRESS}:${port}`, `${serverPort}`, hold]);
+  await answering(cluster, port);
+  return {
+    hold() {
+      rmSync(`${hold}.reached`, { force: true });
+      writeFileSync(hold, '');
+    },
+    letGo: () => rmSync(hold, { force: true }),
+    isReached: () => existsSync(`${hold}.reached`),
+    passedBytes: () => Number(readFileSync(`${hold}.passed`, 'utf8')),
+  };
 }
 
 /** Takes one image. @returns its file when it has come */

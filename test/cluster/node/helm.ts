@@ -1,0 +1,28 @@
+/** The real helm in a namespace of a node, with values for this checkout's image. */
+
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { IMAGE_NAME } from '../../helpers/container-image.ts';
+import { helmDirectory } from '../../helpers/helm-tools.ts';
+import type { NodeCluster } from '../node-cluster.ts';
+import type { Namespace } from './namespace.ts';
+
+const [REPOSITORY, TAG] = IMAGE_NAME.split(':');
+
+const LEASE_SECONDS = 5;
+
+/** @returns all that it says */
+export async function helm(cluster: NodeCluster, { name }: Namespace, ...args: string[]): Promise<string> {
+  const result = await cluster.run(path.join(helmDirectory(), 'helm'), ['--namespace', name, ...args]);
+  assert.equal(result.code, 0, `helm ${args.join(' ')}: ${result.stderr}`);
+  return `${result.stdout}${result.stderr}`;
+}
+
+/** @param values of the chart beside the image and a short Lease @returns the flags that hand them over */
+export function valuesFlags(cluster: NodeCluster, values: object): string[] {
+  const file = path.join(cluster.directory, 'values.json');
+  const config = { leaseDurationSeconds: LEASE_SECONDS, logLevel: 'debug' };
+  writeFileSync(file, JSON.stringify({ image: { repository: REPOSITORY, tag: TAG }, config, ...values }));
+  return ['--values', file];
+}

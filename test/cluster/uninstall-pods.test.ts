@@ -1,0 +1,127 @@
+/** `helm uninstall` of real pods while an upload to S3 is open: nothing stays behind, nothing is held back, and the upload can be gone on with. */
+
+import assert from 'node:assert/strict';
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { DiskExport } from '../../src/requests/disk-export.ts';
+import { CHART } from '../helpers/chart.ts';
+import { createKubeVirtDisk } from '../helpers/kubevirt-disk.ts';
+import { assertImageOf } from '../helpers/qemu-img.ts';
+import { requireVersitygw, VERSITYGW_KEYS } from '../helpers/versitygw.ts';
+import { boundClaim } from './node/claims.ts';
+import { NODE_ADDRESS } from './node/configs.ts';
+import { helm, valuesFlags } from './node/helm.ts';
+import { createNamespace, type Namespace } from './node/namespace.ts';
+import { BUCKET, type Relay, startRelay, startS3Server } from './node/receivers.ts';
+import type { NodeCluster } from './node-cluster.ts';
+import { useNodeCluster } from './use-node-cluster.ts';
+
+const SERVER_PORT = 7071;
+const RELAY_PORT = 7072;
+const LIMIT_MS = 60_000;
+const KINDS = 'deployments,jobs,pods,roles,rolebindings,serviceaccounts';
+
+describe('a release that is uninstalled while an upload is open', function () {
+  this.timeout(180_000);
+  let cluster: NodeCluster;
+  let namespace: Namespace;
+  let relay: Relay;
+  let objectOf: (key: string) => string;
+  let disk: string;
+
+  before(async function () {
+    requireVersitygw(this);
+    cluster = await useNodeCluster(this);
+    namespace = await createNamespace(cluster);
+    objectOf = await startS3Server(cluster, SERVER_PORT);
+    relay = await startRelay(cluster, { port: RELAY_PORT, serverPort: SERVER_PORT });
+    const volume = path.join(cluster.directory, namespace.name);
+    mkdirSync(volume);
+    disk = await createKubeVirtDisk(volume, 20 * 1024 * 1024);
+    const { accessKeyId, secretAccessKey } = VERSITYGW_KEYS;
+    await namespace.apply([
+      ...boundClaim({ namespace: namespace.name, name: 'fedora-root', path: volume }),
+      {
+        apiVersion: 'v1',
+        kind: 'Secret',
+        metadata: { name: 'keys', labels: { 'disklift.dev/credentials': 'true' } },
+        stringData: { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey },
+      },
+    ]);
+  });
+
+  afterEach(async () => {
+    relay?.letGo();
+    if (namespace === undefined) return;
+    await namespace.kubectl('delete', 'deployments,jobs,pods', '--all', '--timeout=60s');
+    // Else one that is held back would keep the others from being tested.
+    for (const name of (await namespace.kubectl('get', 'diskexports', '--output', 'name')).split('\n').filter(Boolean))
+      await namespace.kubectl('patch', name, '--type', 'merge', '--patch', '{"metadata": {"finalizers": null}}');
+    await namespace.kubectl('delete', 'diskexports', '--all', '--timeout=20s');
+  });
+
+  async function get(name: string): Promise<DiskExport> {
+    return JSON.parse(await namespace.kubectl('get', 'diskexport', name, '--output', 'json'));
+  }
+
+  const install = (...volumes: object[]) => helm(cluster, namespace, 'install', 'nightly', CHART, ...valuesFlags(cluster, { volumes }));
+
+  async function beginUpload(name: string): Promise<void> {
+    relay.hold();
+    const s3 = {
+      endpoint: `http://${NODE_ADDRESS}:${RELAY_PORT}`,
+      region: 'us-east-1',
+      bucket: BUCKET,
+      key: '{name}.qcow2',
+      credentialsSecretRef: { name: 'keys' },
+      forcePathStyle: true,
+      partSize: '5Mi',
+      concurrency: 1,
+    };
+    const spec = { source: { persistentVolumeClaim: { claimName: 'fedora-root' } }, destination: { s3 } };
+    await namespace.apply([{ apiVersion: 'disklift.dev/v1alpha1', kind: 'DiskExport', metadata: { name }, spec }]);
+    for (const endMs = performance.now() + 60_000; !relay.isReached(); await sleep(100))
+      assert.ok(performance.now() < endMs, JSON.stringify((await get(name)).status));
+    assert.deepEqual((await get(name)).metadata.finalizers, ['disklift.dev/cleanup']);
+  }
+
+  /** Within the time that is promised, from the command to the last object. */
+  async function uninstall(): Promise<void> {
+    const endMs = performance.now() + LIMIT_MS;
+    const told = await helm(cluster, namespace, 'uninstall', 'nightly');
+    assert.doesNotMatch(told, /warning/);
+    for (;;) {
+      const left = await namespace.kubectl('get', KINDS, '--selector', 'app.kubernetes.io/name=disklift', '--output', 'name');
+      if (left === '') return;
+      assert.ok(performance.now() < endMs, left);
+      await sleep(200);
+    }
+  }
+
+  it('goes, and the next one goes on with the upload', async () => {
+    const volume = { name: 'fedora', claimName: 'fedora-root' };
+    await install(volume);
+    await beginUpload('slow');
+    await uninstall();
+    const { metadata, status } = await get('slow');
+    assert.equal(metadata.finalizers, undefined);
+    const [sent] = status?.disks ?? [];
+    assert.ok(sent?.upload?.id, JSON.stringify(status));
+    const passedBytes = relay.passedBytes();
+    relay.letGo();
+    await install(volume);
+    await namespace.kubectl('wait', 'diskexport/slow', '--for=condition=Succeeded', '--timeout=80s');
+    await assertImageOf(objectOf('slow.qcow2'), disk);
+    assert.ok(relay.passedBytes() - passedBytes < (sent.imageBytes ?? 0), 'the part that had arrived is not sent again');
+    await helm(cluster, namespace, 'uninstall', 'nightly');
+  });
+
+  it('goes with its Job, and the export can be deleted, though the destination is dead', async () => {
+    await install({ name: 'fedora', claimName: 'fedora-root', once: 'dead' });
+    await beginUpload('dead');
+    await uninstall();
+    assert.equal((await get('dead')).metadata.finalizers, undefined);
+    await namespace.kubectl('delete', 'diskexport', 'dead', '--timeout=5s');
+  });
+});
