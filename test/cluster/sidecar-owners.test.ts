@@ -10,6 +10,7 @@ import { BUCKET, type S3Fake, startS3Fake } from '../helpers/s3-fake.ts';
 import type { Sidecar } from '../helpers/sidecar.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { startStallingSink } from '../helpers/stalling-sink.ts';
+import { stopProcess } from '../helpers/stop-process.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 import { until } from '../helpers/until.ts';
 import { type ApiServer, startApiServer } from './api-server.ts';
@@ -111,7 +112,7 @@ describe('sidecars that want the same exports', function () {
 
   it('take over from one that stands still; when it goes on, it finds that out and touches nothing', async () => {
     await using first = await uploadSomeParts('first');
-    first.process.kill('SIGSTOP');
+    await stopProcess(first.process.pid as number);
     await using _second = await start('second');
     const status = await namespace.finished('long');
     assert.deepEqual([status.phase, status.executor?.podName], ['Succeeded', 'second'], status.message);
@@ -130,7 +131,7 @@ describe('sidecars that want the same exports', function () {
   it('leave an export to its owner that stood still for less than its Lease', async () => {
     await using first = await uploadSomeParts('first');
     await using _second = await start('second');
-    first.process.kill('SIGSTOP');
+    await stopProcess(first.process.pid as number);
     await sleep(LEASE_MS / 2);
     first.process.kill('SIGCONT');
     s3.quirks.length = 0;

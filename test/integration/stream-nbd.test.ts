@@ -12,6 +12,7 @@ import { openNbd, startNbdkit, startQemuNbd } from '../helpers/nbd-servers.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';
 import { type CommandResult, runCommand, runShell } from '../helpers/run-command.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
+import { stopProcess } from '../helpers/stop-process.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 
 const MIB = 1024 * 1024;
@@ -127,7 +128,7 @@ describe('disklift stream nbd', () => {
     const source = await openNbd(server, { silenceMs: 2000 });
     try {
       await source.read(Buffer.alloc(MIB), 0, NEVER);
-      server.process.kill('SIGSTOP');
+      await stopProcess(server.process.pid as number);
       await assert.rejects(source.read(Buffer.alloc(MIB), MIB, NEVER), {
         code: 'SourceReadError',
         message: `${source.name}: cannot read at offset ${MIB}: no answer within 2 s`,

@@ -13,6 +13,7 @@ import { descendantsNamed, waitForNone } from '../../../helpers/processes.ts';
 import { openForWriting } from '../../../helpers/qemu-io.ts';
 import { linkPrograms, QEMU_PROGRAMS, withPath, writeProgram } from '../../../helpers/qemu-programs.ts';
 import { runCommand } from '../../../helpers/run-command.ts';
+import { stopProcess } from '../../../helpers/stop-process.ts';
 import { useTempDir } from '../../../helpers/temp-dir.ts';
 
 const MIB = 1024 * 1024;
@@ -146,7 +147,7 @@ describe('a disk that QEMU reads', () => {
   it('ends with the place when QEMU is stopped, and a cancelled read at once', async () => {
     await withDisk(
       async (disk) => {
-        for (const processId of QEMU_PROGRAMS.flatMap((name) => descendantsNamed(name))) process.kill(processId, 'SIGSTOP');
+        for (const processId of QEMU_PROGRAMS.flatMap((name) => descendantsNamed(name))) await stopProcess(processId);
         const cancel = new AbortController();
         const read = disk.read(Buffer.alloc(512), 0, cancel.signal);
         cancel.abort(new DiskliftError('Cancelled', 'enough'));
