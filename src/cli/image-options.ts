@@ -7,7 +7,7 @@ import { DiskliftError } from '../common/errors.ts';
 import type { ZeroDetection } from '../image/scan.ts';
 import { DEFAULT_CLUSTER_SIZE_BYTES, DEFAULT_REFCOUNT_BITS } from '../qcow2/constants.ts';
 import type { Qcow2Options } from '../qcow2/options.ts';
-import type { DiskFormat } from '../sources/image-tree.ts';
+import { DISK_FORMATS, type DiskFormat } from '../sources/image-tree.ts';
 import { isNbdUri } from '../sources/nbd/nbd-uri.ts';
 
 export interface ImageFlags {
@@ -19,8 +19,6 @@ export interface ImageFlags {
   rawDataFile: boolean;
   zeroDetection: ZeroDetection;
 }
-
-const FORMATS: readonly DiskFormat[] = ['raw', 'qcow2', 'vmdk', 'vhdx', 'vdi', 'vpc'];
 
 function size(text: string): number {
   const bytes = parseBytes(text);
@@ -36,7 +34,7 @@ function wholeNumber(text: string): number {
 export function addImageOptions(command: Command): Command {
   return command
     .argument('<image>', 'the disk: a regular file, a block device, nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH')
-    .addOption(new Option('-f, --format <format>', 'format of the disk').choices(FORMATS).default('raw'))
+    .addOption(new Option('-f, --format <format>', 'format of the disk').choices(DISK_FORMATS).default('raw'))
     .option('-c, --cluster-size <size>', 'qcow2 cluster size, a power of two from 512 to 2M', size, DEFAULT_CLUSTER_SIZE_BYTES)
     .option('-r, --refcount-bits <bits>', 'width of the refcounts: 1, 2, 4, 8, 16, 32 or 64', wholeNumber, DEFAULT_REFCOUNT_BITS)
     .option('-v, --qcow2-version <version>', 'qcow2 version: 2 or 3', wholeNumber, 3)

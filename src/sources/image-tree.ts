@@ -2,7 +2,7 @@
 
 import type { FileHandle } from 'node:fs/promises';
 
-const DISK_FORMATS = ['raw', 'qcow2', 'vmdk', 'vhdx', 'vdi', 'vpc'] as const;
+export const DISK_FORMATS = ['raw', 'qcow2', 'vmdk', 'vhdx', 'vdi', 'vpc'] as const;
 
 /** As QEMU calls them; vpc is VHD. */
 export type DiskFormat = (typeof DISK_FORMATS)[number];

@@ -15,7 +15,7 @@ import { until } from '../helpers/until.ts';
 import { type ApiServer, startApiServer } from './api-server.ts';
 import { createNamespace, type Namespace } from './cluster-sidecar.ts';
 import { installCrd } from './install-crd.ts';
-import { kubernetesBinaries } from './kubernetes-binaries.ts';
+import { requireBinaries } from './kubernetes-binaries.ts';
 import { type StoreInProcess, startStore } from './store-in-process.ts';
 
 const UPLOAD = { id: 'upload-1', partSize: 5_242_880, fingerprint: 'f' };
@@ -27,9 +27,7 @@ describe('the API server as a request store', function () {
   let api: ApiServer;
 
   before(async function () {
-    const binaries = kubernetesBinaries();
-    if (binaries === undefined) return this.skip();
-    api = await startApiServer(binaries);
+    api = await startApiServer(requireBinaries(this));
     await installCrd(api);
   });
 

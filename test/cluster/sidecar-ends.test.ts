@@ -5,7 +5,8 @@ import { mkdir } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startHttpSink } from '../helpers/http-sink.ts';
 import { diskExport, type Manifest } from '../helpers/manifest.ts';
-import { BUCKET, type S3Fake, startS3Fake } from '../helpers/s3-fake.ts';
+import { type S3Fake, startS3Fake } from '../helpers/s3-fake.ts';
+import { s3InParts } from '../helpers/s3-in-parts.ts';
 import type { Sidecar } from '../helpers/sidecar.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { startStallingSink } from '../helpers/stalling-sink.ts';
@@ -14,7 +15,7 @@ import { until } from '../helpers/until.ts';
 import { type ApiServer, startApiServer } from './api-server.ts';
 import { createNamespace, type Namespace } from './cluster-sidecar.ts';
 import { installCrd } from './install-crd.ts';
-import { kubernetesBinaries } from './kubernetes-binaries.ts';
+import { requireBinaries } from './kubernetes-binaries.ts';
 
 const MIB = 1024 * 1024;
 const FINALIZERS = ['disklift.dev/cleanup'];
@@ -29,9 +30,7 @@ describe('an export in a cluster that ends before it is done', function () {
   let volumes: string[];
 
   before(async function () {
-    const binaries = kubernetesBinaries();
-    if (binaries === undefined) return this.skip();
-    api = await startApiServer(binaries, { controllerManager: true });
+    api = await startApiServer(requireBinaries(this), { controllerManager: true });
     await installCrd(api);
   });
 
@@ -49,8 +48,7 @@ describe('an export in a cluster that ends before it is done', function () {
   afterEach(() => s3?.[Symbol.asyncDispose]());
 
   function toS3(name: string, spec: Record<string, unknown> = {}, endpoint = s3.url): Manifest {
-    const options = { forcePathStyle: true, partSize: '5Mi', concurrency: 1, credentialsSecretRef: { name: 'keys' } };
-    return diskExport(name, { s3: { endpoint, bucket: BUCKET, key: '{name}.qcow2', ...options } }, spec);
+    return diskExport(name, s3InParts(endpoint, '{name}.qcow2'), spec);
   }
 
   /** Runs a sidecar until some parts have arrived and the next one hangs. */

@@ -6,7 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { startHttpSink } from '../helpers/http-sink.ts';
 import { diskExport, type Manifest } from '../helpers/manifest.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';
-import { BUCKET, type S3Fake, startS3Fake } from '../helpers/s3-fake.ts';
+import { type S3Fake, startS3Fake } from '../helpers/s3-fake.ts';
+import { s3InParts } from '../helpers/s3-in-parts.ts';
 import type { Sidecar } from '../helpers/sidecar.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { startStallingSink } from '../helpers/stalling-sink.ts';
@@ -16,7 +17,7 @@ import { until } from '../helpers/until.ts';
 import { type ApiServer, startApiServer } from './api-server.ts';
 import { createNamespace, type Namespace } from './cluster-sidecar.ts';
 import { installCrd } from './install-crd.ts';
-import { kubernetesBinaries } from './kubernetes-binaries.ts';
+import { requireBinaries } from './kubernetes-binaries.ts';
 
 const MIB = 1024 * 1024;
 /** Of 5 MiB each, of an image of 24 MiB of data. */
@@ -36,9 +37,7 @@ describe('sidecars that want the same exports', function () {
   let s3: S3Fake;
 
   before(async function () {
-    const binaries = kubernetesBinaries();
-    if (binaries === undefined) return this.skip();
-    api = await startApiServer(binaries);
+    api = await startApiServer(requireBinaries(this));
     await installCrd(api);
   });
 
@@ -58,8 +57,7 @@ describe('sidecars that want the same exports', function () {
     namespace.start({ volumes: [`claim=${temp('volume')}`], flags: ['--pod-name', podName] });
 
   function toS3(name: string): Manifest {
-    const options = { forcePathStyle: true, partSize: '5Mi', concurrency: 1, credentialsSecretRef: { name: 'keys' } };
-    return diskExport(name, { s3: { endpoint: s3.url, bucket: BUCKET, key: '{name}.qcow2', ...options } });
+    return diskExport(name, s3InParts(s3.url, '{name}.qcow2'));
   }
 
   /** Runs the export `long` until some parts have arrived and the next one hangs. */

@@ -6,7 +6,8 @@ import { FEDORA } from '../helpers/chart.ts';
 import { type HttpSink, startHttpSink } from '../helpers/http-sink.ts';
 import { attachLoopDevice, requireLoopDevices } from '../helpers/loop-device.ts';
 import { diskExport, type Manifest } from '../helpers/manifest.ts';
-import { BUCKET, type S3Fake, startS3Fake } from '../helpers/s3-fake.ts';
+import { type S3Fake, startS3Fake } from '../helpers/s3-fake.ts';
+import { s3InParts } from '../helpers/s3-in-parts.ts';
 import type { Sidecar } from '../helpers/sidecar.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
@@ -57,10 +58,7 @@ describe('the permissions of the sidecar', function () {
       flags: ['--kubeconfig', account.kubeconfig, '--max-concurrent-exports', '9', ...flags],
     });
 
-  const toS3 = ({ url }: S3Fake): object => {
-    const options = { forcePathStyle: true, partSize: '5Mi', concurrency: 1, credentialsSecretRef: { name: 'keys' } };
-    return { s3: { endpoint: url, bucket: BUCKET, key: '{name}', ...options } };
-  };
+  const toS3 = ({ url }: S3Fake): object => s3InParts(url, '{name}');
 
   function asked(): AuditedRequest[] {
     return audit.requests().filter(({ user }) => user === account.user);

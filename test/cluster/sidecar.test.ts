@@ -15,7 +15,7 @@ import { until } from '../helpers/until.ts';
 import { type ApiServer, startApiServer } from './api-server.ts';
 import { createNamespace, type Namespace } from './cluster-sidecar.ts';
 import { installCrd } from './install-crd.ts';
-import { kubernetesBinaries } from './kubernetes-binaries.ts';
+import { requireBinaries } from './kubernetes-binaries.ts';
 
 const MIB = 1024 * 1024;
 
@@ -27,9 +27,7 @@ describe('disklift sidecar in a cluster', function () {
   let volumes: string[];
 
   before(async function () {
-    const binaries = kubernetesBinaries();
-    if (binaries === undefined) return this.skip();
-    api = await startApiServer(binaries);
+    api = await startApiServer(requireBinaries(this));
     await installCrd(api);
   });
 

@@ -7,7 +7,8 @@ import { startFaultProxy } from '../helpers/fault-proxy.ts';
 import { credentialsSecret, diskExport, type Manifest } from '../helpers/manifest.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';
 import { startReceiver } from '../helpers/receiver-process.ts';
-import { BUCKET, type S3Fake, startS3Fake } from '../helpers/s3-fake.ts';
+import { type S3Fake, startS3Fake } from '../helpers/s3-fake.ts';
+import { s3InParts } from '../helpers/s3-in-parts.ts';
 import { apply, type Sidecar, startSidecar, statusOf, waitForStatus } from '../helpers/sidecar.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
@@ -35,9 +36,7 @@ describe('a sidecar that ends while it uploads to S3', function () {
   const start = (): Promise<Sidecar> => startSidecar({ requests, volumes: [`claim=${temp('volume')}`] });
 
   function manifest(spec: Record<string, unknown> = {}): Manifest {
-    const credentialsSecretRef = { name: 'keys' };
-    const options = { forcePathStyle: true, partSize: '5Mi', concurrency: 1, credentialsSecretRef };
-    return diskExport('long', { s3: { endpoint: s3.url, bucket: BUCKET, key: '{disk}.qcow2', ...options } }, spec);
+    return diskExport('long', s3InParts(s3.url, '{disk}.qcow2'), spec);
   }
 
   /** Runs a sidecar until some parts have arrived and the next one hangs. */
