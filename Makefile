@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # Programs that Debian packages bring, each with its package. Programs that are there are left alone.
-JUDGES := qemu-img:qemu-utils qemu-storage-daemon:qemu-system-common mke2fs:e2fsprogs losetup:mount python3:python3 buildah:buildah openssl:openssl nginx:nginx-light nc:netcat-openbsd socat:socat nbdkit:nbdkit chromium:chromium promtool:prometheus
+JUDGES := qemu-img:qemu-utils qemu-storage-daemon:qemu-system-common mke2fs:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs bindfs:bindfs losetup:mount python3:python3 buildah:buildah openssl:openssl nginx:nginx-light nc:netcat-openbsd socat:socat nbdkit:nbdkit chromium:chromium promtool:prometheus
 # A node with real pods, for tests and to play with: for root only.
 NODE := containerd:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins nft:nftables conntrack:conntrack iptables:iptables ip:iproute2 buildah:buildah
 RIVALS := qemu-img:qemu-utils python3:python3 pv:pv time:time curl:curl openssl:openssl taskset:util-linux

@@ -1,5 +1,6 @@
 /** From a disk to its virtual image: identity, scan, layout, and the seal that holds them together. */
 
+import { abortable } from '../common/abortable.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { type AllocationMap, fullAllocationMap } from '../qcow2/allocation-map.ts';
 import { createLayout, type Layout } from '../qcow2/layout.ts';
@@ -64,7 +65,7 @@ type Parts = Omit<PreparedImage, typeof Symbol.asyncDispose>;
 
 /** The image of a disk whose identity tells of every write. */
 async function prepareTrusted(source: DiskSource, options: PrepareOptions): Promise<Parts> {
-  const identity = await source.identity();
+  const identity = await abortable(source.identity(), options.signal);
   const layout = createLayout(await mapOf(source, options), options.qcow2);
   // A disk that changed during the scan is refused before the first byte rather than at the last.
   const seal = () => sealSource(source, identity);
@@ -76,7 +77,7 @@ async function prepareTrusted(source: DiskSource, options: PrepareOptions): Prom
 async function prepareVerified(source: DiskSource, options: PrepareOptions): Promise<Parts> {
   // Loaded when it is needed: most commands start sooner without it.
   const [{ createBlockHashes }, { verifyDisk }] = await Promise.all([import('./block-hashes.ts'), import('./verify.ts')]);
-  const identity = await source.identity();
+  const identity = await abortable(source.identity(), options.signal);
   const hashes = createBlockHashes();
   const map = await mapOf(source, options, hashes);
   const layout = createLayout(map, options.qcow2);

@@ -26,6 +26,8 @@ export interface Libc {
   fcntlLock(fd: number, command: number, lock: FileLock): Promise<CallResult & { lock: FileLock }>;
   /** A descriptor that closes on exec is the caller's part to ask for. */
   openat2(directoryFd: number, path: string, how: OpenHow): Promise<CallResult>;
+  /** Of what `fd` has open; what it tells goes nowhere. Left out where the C library has no such function. */
+  statx?(fd: number, flags: number, mask: number): Promise<CallResult>;
   /** FIONREAD: `value` is the number of bytes that can be read from `fd`. */
   bytesReadable(fd: number): Promise<CallResult>;
 }
@@ -45,6 +47,8 @@ interface OpenHow {
 }
 
 const FIONREAD = 0x541b;
+const AT_EMPTY_PATH = 0x1000;
+const STATX_SIZE_BYTES = 256;
 
 /** The same on every platform that Node runs on; the C library has no function for it yet. */
 const SYS_OPENAT2 = 437;
@@ -108,6 +112,16 @@ function bind(library: NativeLibrary): Libc {
     };
   }
 
+  /** glibc has it since 2.28, musl since 1.2.5. */
+  function declareStatx(): Pick<Libc, 'statx'> {
+    try {
+      const statx = declare('int statx(int directoryFd, const char *path, int flags, unsigned int mask, void *result)');
+      return { statx: (fd, flags, mask) => statx(fd, '', flags | AT_EMPTY_PATH, mask, new ArrayBuffer(STATX_SIZE_BYTES)) };
+    } catch {
+      return {};
+    }
+  }
+
   const splice = declare('int64_t splice(int fdIn, int64_t *offIn, int fdOut, int64_t *offOut, size_t length, unsigned int flags)');
   const poll = declare('int poll(void *fds, unsigned long count, int timeoutMs)');
   const fadvise = declare('int posix_fadvise64(int fd, int64_t offset, int64_t length, int advice)');
@@ -116,6 +130,7 @@ function bind(library: NativeLibrary): Libc {
   const ioctl = declare('int ioctl(int fd, unsigned long request, void *argument)');
 
   return {
+    ...declareStatx(),
     lseek: declare('int64_t lseek64(int fd, int64_t offset, int whence)'),
     sendfile: declare('int64_t sendfile64(int fdOut, int fdIn, int64_t *offIn, size_t length)'),
     fcntl: declare('int fcntl(int fd, int command, int argument)'),

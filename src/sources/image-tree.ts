@@ -1,6 +1,7 @@
 /** The files of a disk image, each opened by us beneath the volume, so that nobody has to open one by its name. */
 
 import type { FileHandle } from 'node:fs/promises';
+import type { Libc } from '../native/libc.ts';
 
 export const DISK_FORMATS = ['raw', 'qcow2', 'vmdk', 'vhdx', 'vdi', 'vpc'] as const;
 
@@ -16,6 +17,7 @@ export interface ImageFile {
   handle: FileHandle;
   /** For messages. */
   name: string;
+  libc: Libc | undefined;
   /** Opens anew what has the file's name now, for who wants to know whether that is still the same file. */
   reopen(): Promise<FileHandle>;
   format: DiskFormat;

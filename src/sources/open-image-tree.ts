@@ -89,6 +89,7 @@ async function enter(tree: Tree, { handle, relativePath, format, isGuess, way }:
   const file: ImageFile = {
     handle,
     name: path.join(volumePath, relativePath),
+    libc,
     format,
     reopen: () => openBeneath(libc, { volumePath, relativePath }),
   };

@@ -38,7 +38,7 @@ export function openRawFile({ handle, name, libc, readLimit, reopen }: OpenRawFi
     extents: (signal) => dataExtents({ libc, fd, name, sizeBytes, signal }),
     read: (buffer, offset, signal) => readExactly({ fd, name, readLimit }, buffer, offset, signal),
     places: (offset, length) => [{ offset, length, fd, fileOffset: offset }],
-    identity: () => identityOfFile({ handle, name, reopen }),
+    identity: () => identityOfFile({ handle, name, libc, reopen }),
     dispose: () => handle.close(),
   };
 }

@@ -7,7 +7,7 @@ const MIB = 1024 * 1024;
 
 /** Only what is asked for by graphs; none of it is opened. */
 function file(name: string, format: DiskFormat, references: Pick<ImageFile, 'backing' | 'dataFile' | 'extents'> = {}): ImageFile {
-  return { name, format, handle: {} as FileHandle, reopen: assert.fail, ...references };
+  return { name, format, handle: {} as FileHandle, libc: undefined, reopen: assert.fail, ...references };
 }
 
 function graphOf(root: ImageFile, blockDevice?: ImageFile): NodeGraph {

@@ -1,0 +1,89 @@
+/** File systems that Linux can mount. They need root. */
+
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, open, rm } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { runCommand } from './run-command.ts';
+
+/** Commands that make one in a file, and the last mounts it at a directory. */
+type Kind = (file: string, directory: string) => string[][];
+
+/** mkfs.xfs makes none that are smaller. */
+const SIZE_BYTES = 320 * 1024 * 1024;
+
+const FILE_SYSTEMS = {
+  xfs: (file, directory) => [
+    ['mkfs.xfs', '-q', file],
+    ['mount', '-o', 'loop', file, directory],
+  ],
+  'btrfs that compresses': (file, directory) => [
+    ['mkfs.btrfs', '-q', file],
+    ['mount', '-o', 'loop,compress-force', file, directory],
+  ],
+  /** Their inodes have no room for parts of a second. */
+  'ext4 with small inodes': (file, directory) => [
+    ['mke2fs', '-q', '-t', 'ext4', '-I', '128', file],
+    ['mount', '-o', 'loop', file, directory],
+  ],
+  /** The directory beside it, through a file system in user space that nobody may write to. What files are it remembers for a minute. */
+  'FUSE that remembers': (file, directory) => [
+    ['mkdir', '-p', `${file}.origin`],
+    ['bindfs', '-o', 'ro,attr_timeout=60,entry_timeout=60', `${file}.origin`, directory],
+  ],
+} as const satisfies Record<string, Kind>;
+
+type FileSystemName = keyof typeof FILE_SYSTEMS;
+
+/** In the directory of a file system: where it is mounted, and where files come to be in it, which is the same but for one that cannot be written to. */
+export interface FileSystem {
+  mounted(name: string): string;
+  origin(name: string): string;
+}
+
+/**
+ * Has a suite run on a file system of its own. Where that cannot be mounted, the suite is skipped with one loud line, and fails in CI.
+ * Call inside `describe`.
+ */
+export function useFileSystem(name: FileSystemName): FileSystem {
+  let directory: string;
+  let mount: string | undefined;
+  const fileOf = () => path.join(directory, 'file');
+
+  before(async function () {
+    directory = await mkdtemp(path.join(os.tmpdir(), 'disklift-test-'));
+    try {
+      assert.equal(process.getuid?.(), 0, 'mounting needs root');
+      mount = await mountFileSystem(name, fileOf());
+    } catch (error) {
+      if (process.env.CI) throw error;
+      console.error(`    SKIPPED: tests on ${name}: ${error instanceof Error ? error.message : error}`);
+      this.skip();
+    }
+  });
+
+  after(async () => {
+    if (mount !== undefined) await run('umount', mount);
+    await rm(directory, { recursive: true });
+  });
+
+  return {
+    mounted: (file) => path.join(mount ?? assert.fail(), file),
+    origin: (file) => path.join(name === 'FUSE that remembers' ? `${fileOf()}.origin` : (mount ?? assert.fail()), file),
+  };
+}
+
+/** @returns where it is mounted */
+async function mountFileSystem(name: FileSystemName, file: string): Promise<string> {
+  const directory = `${file}.mounted`;
+  await mkdir(directory);
+  await using made = await open(file, 'w');
+  await made.truncate(SIZE_BYTES);
+  for (const [program = '', ...args] of FILE_SYSTEMS[name](file, directory)) await run(program, ...args);
+  return directory;
+}
+
+async function run(program: string, ...args: string[]): Promise<void> {
+  const { code, stderr } = await runCommand(program, args);
+  assert.equal(code, 0, `${program}: ${stderr.trim()}`);
+}

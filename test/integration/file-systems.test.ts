@@ -1,0 +1,89 @@
+/** Disks on file systems that keep holes, times and attributes in their own ways. */
+
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { disklift, diskliftLine } from '../helpers/disklift.ts';
+import { useFileSystem } from '../helpers/file-system.ts';
+import { assertImageOf } from '../helpers/qemu-img.ts';
+import { runShell } from '../helpers/run-command.ts';
+import { createDisk } from '../helpers/sparse-disk.ts';
+import { useTempDir } from '../helpers/temp-dir.ts';
+
+const MIB = 1024 * 1024;
+
+async function shell(line: string): Promise<void> {
+  const { code, stderr } = await runShell(line);
+  assert.equal(code, 0, stderr);
+}
+
+/** Lines of shell that make `$disk`. Nothing is synced: what was written may have no place on the storage yet. */
+const DISKS: Record<string, string> = {
+  'with stretches that are allocated and never written':
+    'fallocate -l 32M "$disk"; head -c 3M /dev/urandom | dd of="$disk" bs=1M seek=9 conv=notrunc status=none; printf x | dd of="$disk" bs=1 seek=20000001 conv=notrunc status=none',
+  'that holds text, holes that were punched and zeros':
+    'yes text | head -c 16M > "$disk"; truncate -s 24M "$disk"; fallocate -p -o 1M -l 3M "$disk"; fallocate -z -o 6M -l 1M "$disk"; head -c 1M /dev/zero | dd of="$disk" bs=1M seek=18 conv=notrunc status=none',
+  'that shares its extents with another, but for what was written since':
+    'truncate -s 32M "$disk.base"; head -c 4M /dev/urandom | dd of="$disk.base" bs=1M seek=2 conv=notrunc status=none; cp --reflink=always "$disk.base" "$disk"; head -c 70000 /dev/urandom | dd of="$disk" bs=1 seek=3M conv=notrunc status=none; fallocate -p -o 4M -l 1M "$disk"',
+};
+
+describe('a disk', function () {
+  this.timeout(30_000);
+  const temp = useTempDir();
+
+  for (const name of ['xfs', 'btrfs that compresses'] as const)
+    describe(`on ${name}`, () => {
+      const { mounted } = useFileSystem(name);
+
+      for (const [title, line] of Object.entries(DISKS))
+        for (const detection of ['content', 'extents'])
+          it(`${title} is streamed as it is, by ${detection}, in as many bytes as was measured`, async () => {
+            const path = mounted(`${detection}.img`);
+            await shell(`rm -f '${path}'; disk='${path}'; ${line}`);
+            const flags = ['--zero-detection', detection, path];
+            const measured = await disklift(['measure', '--output', 'json', ...flags]);
+            await shell(`${diskliftLine(['stream', ...flags])} | cat > '${temp('out.qcow2')}'`);
+            await assertImageOf(temp('out.qcow2'), path);
+            const { imageSizeBytes } = JSON.parse(measured.stdout.toString());
+            await shell(`test $(stat -c %s '${temp('out.qcow2')}') = ${imageSizeBytes}`);
+          });
+    });
+
+  /** Writes to the disk when so much has been read of its image. */
+  async function streamWhile(origin: string, disk: string) {
+    const write = (at: number) => `printf x | dd of='${origin}' bs=1 seek=${at} conv=notrunc status=none`;
+    const reader = `{ head -c ${4 * MIB} > /dev/null; ${write(MIB)}; ${write(20 * MIB)}; cat > /dev/null; }`;
+    return runShell(`${diskliftLine(['stream', '--zero-detection', 'extents', disk])} | ${reader}`);
+  }
+
+  const data = { offsetBytes: 0, lengthBytes: 32 * MIB, content: 'random' } as const;
+
+  describe('on ext4 with small inodes, which keeps whole seconds only', () => {
+    const { mounted } = useFileSystem('ext4 with small inodes');
+
+    it('is refused when it was written to in the second that it was last written to before', async () => {
+      // At the beginning of a second, so that all that follows may happen within it.
+      await sleep(1000 - (Date.now() % 1000) + 20);
+      await createDisk(mounted('disk.img'), 33 * MIB, [data]);
+      const { code, stderr } = await streamWhile(mounted('disk.img'), mounted('disk.img'));
+      assert.equal(code, 1, stderr);
+      assert.match(stderr, /disk\.img: changed while it was read \(mtime, ctime\);/);
+    });
+  });
+
+  describe('on a file system that answers out of its memory', () => {
+    const { mounted, origin } = useFileSystem('FUSE that remembers');
+
+    it('is refused when somebody else has written to it', async () => {
+      await createDisk(origin('disk.img'), 33 * MIB, [data]);
+      const { code, stderr } = await streamWhile(origin('disk.img'), mounted('disk.img'));
+      assert.equal(code, 1, stderr);
+      assert.match(stderr, /disk\.img: changed while it was read \(mtime, ctime\);/);
+    });
+
+    it('is streamed as it is, though it has no holes there', async () => {
+      await createDisk(origin('disk.img'), 33 * MIB, [{ ...data, lengthBytes: MIB }]);
+      await shell(`${diskliftLine(['stream', mounted('disk.img')])} | cat > '${temp('out.qcow2')}'`);
+      await assertImageOf(temp('out.qcow2'), origin('disk.img'));
+    });
+  });
+});
