@@ -29,6 +29,14 @@ export function helmDirectory(): string {
   return extractOnce();
 }
 
+/**
+ * The helm that tests run; HELM names another, of version 3 too. Two tests of the chart's words need 4, since to try an install 3 asks a
+ * cluster. One that `go install` has built takes Kubernetes for 1.20, which the chart refuses: its releases are told another by the linker.
+ */
+export function helmProgram(): string {
+  return process.env.HELM ?? path.join(helmDirectory(), 'helm');
+}
+
 export function helmTools(): HelmTools {
   const directory = helmDirectory();
   // A user's configuration must neither change what is rendered nor lead to a cluster.
@@ -39,7 +47,7 @@ export function helmTools(): HelmTools {
     HELM_DATA_HOME: path.join(directory, 'data'),
   };
   return {
-    helm: (...args) => runCommand(path.join(directory, 'helm'), args, { env }),
+    helm: (...args) => runCommand(helmProgram(), args, { env }),
     kubectl: (...args) => runCommand(path.join(directory, 'kubectl'), args, { env }),
   };
 }

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { IMAGE_NAME } from '../../helpers/container-image.ts';
-import { helmDirectory } from '../../helpers/helm-tools.ts';
+import { helmProgram } from '../../helpers/helm-tools.ts';
 import type { NodeCluster } from '../node-cluster.ts';
 import type { Namespace } from './namespace.ts';
 
@@ -14,7 +14,7 @@ const LEASE_SECONDS = 5;
 
 /** @returns all that it says */
 export async function helm(cluster: NodeCluster, { name }: Namespace, ...args: string[]): Promise<string> {
-  const result = await cluster.run(path.join(helmDirectory(), 'helm'), ['--namespace', name, ...args]);
+  const result = await cluster.run(helmProgram(), ['--namespace', name, ...args]);
   assert.equal(result.code, 0, `helm ${args.join(' ')}: ${result.stderr}`);
   return `${result.stdout}${result.stderr}`;
 }
