@@ -10,9 +10,7 @@ import { helmTools } from '../helpers/helm-tools.ts';
 import { type ApiServer, startApiServer } from './api-server.ts';
 import { installCrd } from './install-crd.ts';
 import { requireBinaries } from './kubernetes-binaries.ts';
-
-/** Of operators that this API server does not have. */
-const FOREIGN = ['PodMonitor', 'PrometheusRule', 'VolumeSnapshot'];
+import { installOperatorCrds, OPERATOR_KINDS } from './operator-crds.ts';
 
 const VERBS = ['get', 'list', 'watch', 'create', 'update', 'patch', 'delete', 'deletecollection'];
 
@@ -35,15 +33,29 @@ const PERMITTED: [group: string, resource: string, verbs: string[]][] = [
   ['rbac.authorization.k8s.io', 'roles', []],
 ];
 
+const TOKEN_OF_CLUSTER = {
+  image: IMAGE,
+  volumes: [FEDORA],
+  http: { certificateSecretName: 'disklift-tls', tokenReview: true },
+  podMonitor: {
+    enabled: true,
+    tlsConfig: { insecureSkipVerify: true },
+    authorization: { credentials: { name: 'prometheus-token', key: 'token' } },
+  },
+};
+
 describe('the manifests and the chart on an API server', function () {
   this.timeout(90_000);
   let api: ApiServer;
   let directory: string;
+  /** Those that this API server does not have. */
+  let unknownKinds: readonly string[];
 
   before(async function () {
     api = await startApiServer(requireBinaries(this), { controllerManager: true });
     directory = mkdtempSync(path.join(os.tmpdir(), 'disklift-test-'));
     await installCrd(api);
+    unknownKinds = (await installOperatorCrds(api)) ? [] : OPERATOR_KINDS;
     await kubectl('create', 'namespace', 'vms');
     // A violation is refused of pods, and warned of where a pod would come later.
     const levels = ['enforce', 'warn'].map((mode) => `pod-security.kubernetes.io/${mode}=restricted`);
@@ -64,7 +76,7 @@ describe('the manifests and the chart on an API server', function () {
 
   async function apply(manifests: readonly Manifest[], ...flags: string[]): Promise<void> {
     const file = path.join(directory, 'objects.json');
-    const items = manifests.filter(({ kind }) => !FOREIGN.includes(kind));
+    const items = manifests.filter(({ kind }) => !unknownKinds.includes(kind));
     writeFileSync(file, JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
     await kubectl('apply', '--namespace', 'vms', '--filename', file, '--validate=strict', ...flags);
   }
@@ -76,16 +88,32 @@ describe('the manifests and the chart on an API server', function () {
   const values: [title: string, values: object][] = [
     ['with everything it can make', EVERYTHING],
     ['for OpenShift', { image: IMAGE, volumes: [FEDORA, WINDOWS], securityContext: { mode: 'OpenShift' } }],
+    ['for a Prometheus with a token of the cluster', TOKEN_OF_CLUSTER],
     ['without features', { image: IMAGE, volumes: [FEDORA], features: { ttl: false, inUse: false } }],
   ];
+  async function render(values: object): Promise<Manifest[]> {
+    const file = path.join(directory, 'values.json');
+    writeFileSync(file, JSON.stringify(values));
+    const { code, stdout, stderr } = await helmTools().helm('template', 'nightly', CHART, '--namespace', 'vms', '--values', file);
+    assert.equal(code, 0, stderr);
+    return parseManifests(stdout.toString());
+  }
+
   for (const [title, object] of values)
     it(`takes what the chart makes ${title}`, async () => {
-      const file = path.join(directory, 'values.json');
-      writeFileSync(file, JSON.stringify(object));
-      const { code, stdout, stderr } = await helmTools().helm('template', 'nightly', CHART, '--namespace', 'vms', '--values', file);
-      assert.equal(code, 0, stderr);
-      await apply(parseManifests(stdout.toString()), '--dry-run=server');
+      await apply(await render(object), '--dry-run=server');
     });
+
+  it('refuses what an operator does not know', async function () {
+    if (unknownKinds.length > 0) this.skip();
+    const monitor = (await render(TOKEN_OF_CLUSTER)).filter(({ kind }) => kind === 'PodMonitor');
+    assert.equal(monitor.length, 1);
+    const text = JSON.stringify(monitor).replace('"insecureSkipVerify"', '"insecure"');
+    await assert.rejects(
+      apply(JSON.parse(text), '--dry-run=server'),
+      /unknown field "insecure" in com\.coreos\.monitoring\.v1\.PodMonitor/,
+    );
+  });
 
   describe('the Role', () => {
     async function mayDo(namespace: string, verb: string, group: string, resource: string): Promise<boolean> {

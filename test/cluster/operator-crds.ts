@@ -1,0 +1,53 @@
+/** Resources of operators that the chart and the examples make objects for, by their operators' own definitions. */
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import path from 'node:path';
+import type { ApiServer } from './api-server.ts';
+import { usesExistingCluster } from './kubernetes-binaries.ts';
+
+const SCRIPT = path.join(import.meta.dirname, '..', 'tools', 'go-module.sh');
+
+interface Definitions {
+  module: string;
+  version: string;
+  files: string[];
+}
+
+const DEFINITIONS: Definitions[] = [
+  {
+    module: 'github.com/prometheus-operator/prometheus-operator',
+    version: 'v0.85.0',
+    files: ['podmonitors', 'prometheusrules'].map((name) => `example/prometheus-operator-crd/monitoring.coreos.com_${name}.yaml`),
+  },
+  {
+    module: 'github.com/kubernetes-csi/external-snapshotter/client/v8',
+    version: 'v8.7.0',
+    files: ['config/crd/snapshot.storage.k8s.io_volumesnapshots.yaml'],
+  },
+];
+
+/** The kinds that these define. */
+export const OPERATOR_KINDS = ['PodMonitor', 'PrometheusRule', 'VolumeSnapshot'];
+
+/** @returns false where they are not to be had, or the cluster is somebody's: then it is left as it is */
+export async function installOperatorCrds(api: ApiServer): Promise<boolean> {
+  if (usesExistingCluster()) return false;
+  const files: string[] = [];
+  for (const { module, version, files: names } of DEFINITIONS) {
+    const { status, stdout } = spawnSync(SCRIPT, [module, version], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+    assert.equal(status, 0, `the files of ${module} are there`);
+    const folder = stdout.trim();
+    if (folder === '') return false;
+    files.push(...names.map((name) => path.join(folder, name)));
+  }
+  const named = files.flatMap((file) => ['--filename', file]);
+  for (const command of [
+    ['apply', '--server-side', ...named],
+    ['wait', '--for=condition=Established', '--timeout=30s', ...named],
+  ]) {
+    const { code, stderr } = await api.kubectl(...command);
+    assert.equal(code, 0, stderr);
+  }
+  return true;
+}
