@@ -6,8 +6,8 @@ const AT_STATX_FORCE_SYNC = 0x2000;
 /** Size, inode, times: what stat(2) tells. */
 const STATX_BASIC_STATS = 0x7ff;
 
-/** ENOSYS: Linux before 4.11. EPERM: sandboxes that are older than the call. */
-const LACKS_STATX: ReadonlySet<string> = new Set(['ENOSYS', 'EPERM']);
+/** ENOSYS: Linux before 4.11. EPERM: sandboxes that are older than the call. EINVAL: stand-ins for Linux without its flags. */
+const LACKS_STATX: ReadonlySet<string> = new Set(['ENOSYS', 'EPERM', 'EINVAL']);
 
 /**
  * Has the kernel ask the server of `fd`, so that a fstat(2) behind it is not answered out of what was known a while ago: NFS keeps
