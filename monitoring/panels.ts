@@ -45,7 +45,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       {
         kind: 'stat',
         title: 'Running',
-        description: 'Exports that run now.',
+        description: 'Exports that run now, or have begun and wait for a disk in use.',
         unit: 'short',
         width: 4,
         targets: [{ expr: `sum(${chosen('exports_active')})`, legend: 'running' }],
@@ -90,7 +90,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       {
         kind: 'timeseries',
         title: 'Running by sidecar',
-        description: 'Exports that run, by sidecar. Those above its maxConcurrentExports wait and are not counted.',
+        description: 'Exports that run or wait for a disk in use, by sidecar. Those that have not begun are not counted.',
         unit: 'short',
         width: 8,
         targets: [{ expr: `sum by (instance) (${chosen('exports_active')})`, legend: '{{instance}}' }],

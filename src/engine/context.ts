@@ -2,6 +2,7 @@
 
 import type { Clock } from '../common/clock.ts';
 import type { ExportObserver } from './observer.ts';
+import type { Place } from './places.ts';
 
 /** Whoever keeps the request: a way to make sure of the claim, and one to have the states survive this process. */
 export interface ExportKeeper {
@@ -15,6 +16,8 @@ export interface EngineContext {
   /** Aborted with `ExecutorLost`, everything stays as it is for another process to go on with. */
   signal: AbortSignal;
   keeper: ExportKeeper;
+  /** Among the exports that run at a time, held; left out where there is no such limit. */
+  place?: Place | undefined;
   clock: Clock;
   /** Gives numbers from 0 up to, and not with, 1. */
   random(): number;

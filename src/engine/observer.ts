@@ -35,6 +35,8 @@ export interface DiskState {
   receipt?: Receipt;
   /** Of the last attempt that failed, or that the disk is in use and waited for. */
   failure?: DiskliftError | undefined;
+  /** It was in use and is free now, and waits for the export's place among those that run. */
+  isQueued?: boolean;
 }
 
 export interface ClusterCounts {

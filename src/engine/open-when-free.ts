@@ -1,11 +1,12 @@
 /** The disk of an attempt, opened when nobody writes to it. Waiting for that costs no attempt. */
 
-import { abortable } from '../common/abortable.ts';
+import { abortable, throwIfAborted } from '../common/abortable.ts';
 import { DiskliftError } from '../common/errors.ts';
 import type { DiskSource } from '../sources/contract.ts';
 import type { EngineContext } from './context.ts';
 import type { DiskState } from './observer.ts';
 import type { Phase } from './phases.ts';
+import type { Place } from './places.ts';
 
 /** How often a disk in use is looked at: a few system calls. */
 const POLL_MS = 2000;
@@ -16,18 +17,23 @@ export interface Opening {
   /** With the attempt counted that the disk is opened for. */
   state: DiskState;
   enter(phase: Phase): void;
-  context: Pick<EngineContext, 'signal' | 'clock' | 'observer'>;
+  context: Pick<EngineContext, 'signal' | 'clock' | 'observer' | 'place'>;
 }
 
 /**
  * Leaves the disk Scanning. While it is in use it is Pending, with that as its failure and without the attempt; and so it stays when
  * the wait is cancelled.
- * @throws what `openSource` throws; DiskliftError what the signal was aborted with
+ *
+ * A VM may run for weeks, so the export's place among those that run is given back for that time, and taken again before anything is
+ * done with the disk. The export has kept its turn: it came before all that have come meanwhile, its deadline runs, and the disk is free
+ * now, maybe not for long. Nobody starves of that, because one whose disk is in use again gives the place back at once.
+ * @throws what `openSource` throws, with the place held; DiskliftError what the signal was aborted with, maybe without
  */
-export async function openWhenFree({ openSource, state, enter, context }: Opening): Promise<DiskSource> {
-  const { signal, clock, observer } = context;
+export async function openWhenFree(opening: Opening): Promise<DiskSource> {
+  const { state, enter, context } = opening;
+  const { signal, observer, place } = context;
   enter('Scanning');
-  let opened = await open(openSource, signal);
+  let opened = await open(opening);
   if (!(opened instanceof DiskliftError)) return opened;
   const { attempts, failure } = state;
   state.attempts = attempts - 1;
@@ -36,9 +42,14 @@ export async function openWhenFree({ openSource, state, enter, context }: Openin
   observer.onWait?.(state, opened);
   try {
     while (opened instanceof DiskliftError) {
+      place?.leave();
+      await untilFree(opening);
+      if (place !== undefined) await queue(opening, place, failure);
+      opened = await open(opening);
+      if (!(opened instanceof DiskliftError)) break;
+      // Somebody was faster.
       state.failure = opened;
-      await clock.delay(POLL_MS, signal);
-      opened = await open(openSource, signal);
+      enter('Pending');
     }
   } catch (error) {
     if (!signal.aborted) state.attempts = attempts;
@@ -50,8 +61,45 @@ export async function openWhenFree({ openSource, state, enter, context }: Openin
   return opened;
 }
 
+/** @param failure of the attempt before: that the disk is in use is not true any more */
+async function queue({ state, enter, context }: Opening, place: Place, failure: DiskliftError | undefined): Promise<void> {
+  state.failure = failure;
+  state.isQueued = true;
+  enter('Pending');
+  try {
+    await place.enter(context.signal);
+  } finally {
+    state.isQueued = false;
+  }
+}
+
+async function untilFree(opening: Opening): Promise<void> {
+  const { state, context } = opening;
+  for (;;) {
+    await context.clock.delay(POLL_MS, context.signal);
+    const inUse = await look(opening);
+    if (inUse === undefined) return;
+    state.failure = inUse;
+  }
+}
+
+/** @returns why the disk has to be waited for. It is closed again, so that nobody is kept from it by an export that waits for its turn. */
+async function look(opening: Opening): Promise<DiskliftError | undefined> {
+  const { signal } = opening.context;
+  try {
+    const opened = await open(opening);
+    if (opened instanceof DiskliftError) return opened;
+    await abortable(opened.dispose(), signal);
+  } catch (error) {
+    throwIfAborted(signal);
+    // Whatever else is wrong with it will be so when it is opened to be read.
+    if (!(error instanceof DiskliftError)) throw error;
+  }
+  return undefined;
+}
+
 /** @returns the disk, or why it has to be waited for */
-async function open(openSource: Opening['openSource'], signal: AbortSignal): Promise<DiskSource | DiskliftError> {
+async function open({ openSource, context: { signal } }: Opening): Promise<DiskSource | DiskliftError> {
   const opening = openSource(signal);
   try {
     return await abortable(opening, signal);

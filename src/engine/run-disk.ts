@@ -173,6 +173,10 @@ class DiskRun {
     context.observer.onProgress?.(state);
   }
 
+  /**
+   * Keeps the export's place among those that run: the disk is scanned and locked, and the destination may hold an upload open. All that would
+   * stay so for as long as another export takes.
+   */
   private async backOff(failure: DiskliftError): Promise<void> {
     const { state, context } = this;
     const { retryAfterMs } = failure;

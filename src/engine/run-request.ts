@@ -14,7 +14,7 @@ import type { DiskState, ExportEnd, ExportObserver, ExportWatcher } from './obse
 import { type ExportPlan, newDiskState, runExport } from './run-export.ts';
 import { createStatusWriter } from './status-writer.ts';
 
-export interface RequestRun extends Pick<EngineContext, 'signal' | 'clock' | 'random' | 'warn'> {
+export interface RequestRun extends Pick<EngineContext, 'signal' | 'clock' | 'random' | 'warn' | 'place'> {
   /** With the status that somebody else may have left. */
   request: DiskExport;
   executor?: DiskExportStatus['executor'] | undefined;

@@ -1,7 +1,6 @@
 /** Runs the requests of a store as they come: a few at a time, first come, first served, for as long as the process lives. */
 
 import { type Backoff, backoffDelayMs } from '../common/backoff.ts';
-import { type Budget, createBudget } from '../common/budget.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { statusOfGeneration } from '../requests/conditions.ts';
 import type { Claim, RequestStore } from '../requests/contract.ts';
@@ -11,6 +10,7 @@ import type { EngineContext } from './context.ts';
 import { invalidStatusOf, isEdited, waitingStatusOf } from './idle-status.ts';
 import { createKeyedTimers, type KeyedTimers } from './keyed-timers.ts';
 import type { ExportWatcher } from './observer.ts';
+import { createPlaces, type Places } from './places.ts';
 import type { ExportPlan } from './run-export.ts';
 import { runRequest } from './run-request.ts';
 
@@ -58,7 +58,7 @@ export function serveRequests(options: ServeOptions): Promise<void> {
 class RequestServer {
   private readonly options: ServeOptions;
   /** Of exports that run at a time. */
-  private readonly places: Budget;
+  private readonly places: Places;
   private readonly active = new Map<string, Active>();
   private readonly failures = new Map<string, number>();
   /** Aborted when the process is to end: exports stop where they are. */
@@ -69,7 +69,7 @@ class RequestServer {
 
   constructor(options: ServeOptions) {
     this.options = options;
-    this.places = createBudget(options.maxConcurrentExports);
+    this.places = createPlaces(options.maxConcurrentExports);
     const timers = { clock: options.clock, signal: this.stop.signal };
     this.expiring = createKeyedTimers({
       ...timers,
@@ -179,10 +179,14 @@ class RequestServer {
 
   private async runOne(key: string, request: DiskExport, cancelled: AbortSignal): Promise<boolean> {
     const { store, clock } = this.options;
-    await this.tellQueued(key, request);
-    const leave = await this.enter(cancelled);
+    const place = this.places.takeTurn();
     let claim: Claim | undefined;
     try {
+      // A request that is cancelled meanwhile needs none.
+      const entered = place.enter(AbortSignal.any([cancelled, this.stop.signal])).catch(() => {});
+      // The last to come waits when anybody does.
+      if (this.places.isWanted()) await this.tellQueued(key, request);
+      await entered;
       if (this.stop.signal.aborted) return false;
       claim = await store.claim(key);
       if (claim === undefined) return false;
@@ -195,6 +199,7 @@ class RequestServer {
         request: stored.request,
         signal,
         lost,
+        place,
         stopping: this.stop.signal,
         plan: () => this.options.plan(stored.request),
         watchers: this.options.watch(stored.request),
@@ -210,14 +215,14 @@ class RequestServer {
       return true;
     } finally {
       await claim?.release();
-      leave();
+      place.leave();
     }
   }
 
-  /** As long as it waits for its turn, behind those that are active, nobody has claimed it, but somebody will. */
+  /** As long as it waits for its turn nobody has claimed it, but somebody will. */
   private async tellQueued(key: string, request: DiskExport): Promise<void> {
     const { store, clock, maxConcurrentExports } = this.options;
-    if (request.status !== undefined || this.active.size < maxConcurrentExports) return;
+    if (request.status !== undefined) return;
     const message = `waits for its turn: ${maxConcurrentExports} exports run at a time`;
     await store.writeStatus(key, waitingStatusOf(request, { message, nowMs: clock.nowMs() }));
   }
@@ -247,15 +252,6 @@ class RequestServer {
       return true;
     } finally {
       await claim.release();
-    }
-  }
-
-  /** Waits for a place among those that run. A request that is cancelled meanwhile needs none. */
-  private async enter(cancelled: AbortSignal): Promise<() => void> {
-    try {
-      return await this.places.acquire(1, AbortSignal.any([cancelled, this.stop.signal]));
-    } catch {
-      return () => {};
     }
   }
 

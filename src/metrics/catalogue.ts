@@ -102,7 +102,7 @@ export const METRICS = {
   active: {
     type: 'gauge',
     name: 'exports_active',
-    help: 'Exports that run now.',
+    help: 'Exports that run now, or have begun and wait for a disk in use.',
     unit: 'exports',
     labels: [],
   },

@@ -12,8 +12,9 @@ import { diskExport, type Manifest } from '../helpers/manifest.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';
 import { openForWriting, tryToWrite } from '../helpers/qemu-io.ts';
 import { runCommand, runShell } from '../helpers/run-command.ts';
-import { apply, startSidecar, waitForStatus } from '../helpers/sidecar.ts';
+import { apply, startSidecar, statusOf, waitForStatus } from '../helpers/sidecar.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
+import { startStallingSink } from '../helpers/stalling-sink.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 
 const MIB = 1024 * 1024;
@@ -40,7 +41,7 @@ describe('a disk in use', function () {
   }
 
   describe('of a sidecar', () => {
-    const start = () => startSidecar({ requests: temp('requests'), volumes: [`claim=${temp('volume')}`] });
+    const start = (...flags: string[]) => startSidecar({ requests: temp('requests'), volumes: [`claim=${temp('volume')}`], flags });
 
     it('is waited for, its writer is named, and the wait costs no attempt', async () => {
       await using sink = await startHttpSink();
@@ -61,6 +62,45 @@ describe('a disk in use', function () {
       assert.deepEqual([done.phase, done.attempts, conditionOf(done, 'SourceReady')?.status], ['Succeeded', 1, 'True']);
       await assertArrived(sink);
       assert.equal(sidecar.log().filter(({ msg }) => msg === 'waits for a disk in use').length, 1);
+    });
+
+    it('is passed by while it is in use, waits for its turn then, and comes before what was asked for later', async () => {
+      await createDisk(temp('volume/quiet.raw'), MIB, [{ offsetBytes: 0, lengthBytes: MIB / 2, content: 'random' }]);
+      const quiet = (sink: HttpSink, name: string): Manifest => {
+        const source = { persistentVolumeClaim: { claimName: 'claim' }, disks: [{ path: 'quiet.raw' }] };
+        return diskExport(name, { http: { url: `${sink.url}/${name}` } }, { source });
+      };
+      await using sink = await startHttpSink();
+      await using stalling = await startStallingSink();
+      await using writer = await openForWriting(disk);
+      await using sidecar = await start('--max-concurrent-exports', '1');
+      await apply(temp('requests'), requestOf(sink, 'Wait'));
+      await waitForStatus(temp('requests'), 'e', ({ message }) => message?.includes('qemu-io') ?? false);
+      await apply(temp('requests'), quiet(sink, 'passes'));
+      assert.equal((await waitForStatus(temp('requests'), 'passes')).phase, 'Succeeded');
+      assert.equal(statusOf(temp('requests'), 'e')?.phase, 'Pending');
+
+      await apply(temp('requests'), quiet(stalling, 'runs'));
+      await stalling.begun(1);
+      await apply(temp('requests'), quiet(sink, 'later'));
+      const unclaimed = await waitForStatus(temp('requests'), 'later', ({ message }) => message !== undefined);
+      assert.deepEqual([unclaimed.message, unclaimed.startTime], ['waits for its turn: 1 exports run at a time', undefined]);
+      await writer.quit();
+      const queued = await waitForStatus(temp('requests'), 'e', ({ message }) => message?.includes('waits for its turn') ?? false);
+      assert.deepEqual([queued.phase, queued.attempts, conditionOf(queued, 'Progressing')?.reason], ['Pending', 0, 'Claimed']);
+      assert.notEqual(conditionOf(queued, 'SourceReady')?.status, 'False');
+      assert.ok((await tryToWrite(disk)).isWritten, 'a VM is not kept from its disk meanwhile');
+      stalling.goOn();
+      for (const name of ['runs', 'e', 'later']) {
+        const { phase, attempts } = await waitForStatus(temp('requests'), name);
+        assert.deepEqual([phase, attempts], ['Succeeded', 1]);
+      }
+      assert.deepEqual(
+        sink.requests.map(({ url }) => url),
+        ['/passes', '/e', '/later'],
+      );
+      await assertArrived(sink);
+      assert.equal((await sidecar.metrics()).get('disklift_exports_active'), 0);
     });
 
     it('is let go of within a second or so when the export is cancelled', async () => {

@@ -112,6 +112,13 @@ describe('export status', () => {
     assert.deepEqual([status.disks?.[0]?.reason, status.attempts], ['SourceReadError', 8]);
   });
 
+  it('says that a disk which was in use waits for its turn', () => {
+    const status = statusOf([disk({ isQueued: true })]);
+    assert.deepEqual([status.phase, conditionOf(status, 'Progressing')], ['Pending', ['True', 'Claimed']]);
+    assert.match(status.message ?? '', /^a\.img: is not in use any more, and waits for its turn$/);
+    assert.deepEqual(conditionOf(status, 'SourceReady'), ['Unknown', 'Scanning']);
+  });
+
   it('keeps the time of a condition that stays as it is', () => {
     const first = statusOf([disk({ ...scanned, phase: 'Streaming' })]);
     const later = statusOf([disk({ ...scanned, phase: 'Streaming' })], { nowMs: START_MS + 60_000 }, first);
