@@ -17,7 +17,7 @@ export const STDOUT_FD = 1;
 
 /** Standard output as a target. */
 export function composeStdoutTarget(libc: Libc | undefined): ExportTarget {
-  return createStdoutTarget({ fd: STDOUT_FD, libc });
+  return createStdoutTarget({ fd: STDOUT_FD, libc, clock: systemClock });
 }
 
 export interface DiskRequest extends ImageOptions, Pick<PrepareOptions, 'onOpen' | 'onScanned'> {

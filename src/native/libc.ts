@@ -24,6 +24,12 @@ export interface Libc {
   fcntl(fd: number, command: number, argument: number): Promise<CallResult>;
   /** fcntl(2) with a struct flock. The result has the lock as the call has left it. */
   fcntlLock(fd: number, command: number, lock: FileLock): Promise<CallResult & { lock: FileLock }>;
+  /** `value` is the address of the mapping. What it shows is for the kernel alone to touch: here, a page that cannot be had ends the process. */
+  mmap(mapping: Mapping): Promise<CallResult>;
+  munmap(address: number, length: number): Promise<CallResult>;
+  madvise(address: number, length: number, advice: number): Promise<CallResult>;
+  /** Reads into mapped memory. */
+  pread(fd: number, address: number, length: number, offset: number): Promise<CallResult>;
   /** A descriptor that closes on exec is the caller's part to ask for. */
   openat2(directoryFd: number, path: string, how: OpenHow): Promise<CallResult>;
   /** Of what `fd` has open; what it tells goes nowhere. Left out where the C library has no such function. */
@@ -38,6 +44,18 @@ interface FileLock {
   offset: number;
   length: number;
   processId: number;
+}
+
+/** The parameters of mmap(2). */
+interface Mapping {
+  /** 0: wherever there is room. */
+  address: number;
+  length: number;
+  protection: number;
+  flags: number;
+  /** -1 for memory that is no file's. */
+  fd: number;
+  offset: number;
 }
 
 /** struct open_how, without a mode: nothing is created. */
@@ -127,6 +145,7 @@ function bind(library: NativeLibrary): Libc {
   const fadvise = declare('int posix_fadvise64(int fd, int64_t offset, int64_t length, int advice)');
   const fcntlLock = declare('int fcntl(int fd, int command, void *lock)');
   const openat2 = declare('int64_t syscall(int64_t number, int64_t directoryFd, const char *path, void *how, size_t size)');
+  const mmap = declare('int64_t mmap64(int64_t address, size_t length, int protection, int flags, int fd, int64_t offset)');
   const ioctl = declare('int ioctl(int fd, unsigned long request, void *argument)');
 
   return {
@@ -134,6 +153,10 @@ function bind(library: NativeLibrary): Libc {
     lseek: declare('int64_t lseek64(int fd, int64_t offset, int whence)'),
     sendfile: declare('int64_t sendfile64(int fdOut, int fdIn, int64_t *offIn, size_t length)'),
     fcntl: declare('int fcntl(int fd, int command, int argument)'),
+    mmap: ({ address, length, protection, flags, fd, offset }) => mmap(address, length, protection, flags, fd, offset),
+    munmap: declare('int munmap(int64_t address, size_t length)'),
+    madvise: declare('int madvise(int64_t address, size_t length, int advice)'),
+    pread: declare('int64_t pread64(int fd, int64_t address, size_t length, int64_t offset)'),
     async fcntlLock(fd, command, lock) {
       const bytes = encodeLock(lock);
       const result = await fcntlLock(fd, command, bytes.buffer);

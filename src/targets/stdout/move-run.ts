@@ -3,20 +3,24 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { abortable, throwIfAborted } from '../../common/abortable.ts';
 import type { Libc } from '../../native/libc.ts';
-import { type MoveResult, moveToFile, moveToPipe, pipeState } from '../../native/move.ts';
+import { type Move, type MoveResult, pipeState } from '../../native/move.ts';
 import { waitWritable } from '../../native/wait-writable.ts';
 import { writeError } from './write-fully.ts';
 
-export interface MoveRun {
-  libc: Libc;
-  outputKind: 'pipe' | 'file';
+export interface RunToMove {
   fdIn: number;
-  fdOut: number;
+  /** Of the first byte, in `fdIn`. */
   fileOffset: number;
   length: number;
   signal: AbortSignal;
-  /** Called after each move with the bytes of this run moved so far. */
+  /** Called as it goes on with the bytes of this run moved so far. */
   onMoved(movedBytes: number): void;
+}
+
+export interface Way {
+  libc: Libc;
+  fdOut: number;
+  move: (libc: Libc, move: Move) => Promise<MoveResult>;
 }
 
 /**
@@ -25,13 +29,12 @@ export interface MoveRun {
  * @returns the bytes moved
  * @throws DiskliftError `Cancelled` at once; a move that hangs in the kernel is left behind.
  */
-export async function moveRun({ libc, outputKind, fdIn, fdOut, fileOffset, length, signal, onMoved }: MoveRun): Promise<number> {
-  const move = outputKind === 'pipe' ? moveToPipe : moveToFile;
+export async function moveRun({ libc, fdOut, move }: Way, { fdIn, fileOffset, length, signal, onMoved }: RunToMove): Promise<number> {
   let movedBytes = 0;
   while (movedBytes < length) {
     throwIfAborted(signal);
     const pending = move(libc, { fdIn, fdOut, offset: fileOffset + movedBytes, length: length - movedBytes });
-    const result: MoveResult = await abortable(pending, signal);
+    const result = await abortable(pending, signal);
     if (result === 'full') {
       await waitWritable(libc, fdOut);
       continue;

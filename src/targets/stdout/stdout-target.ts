@@ -7,13 +7,13 @@
 import fs from 'node:fs';
 import { promisify } from 'node:util';
 import { KIB, MIB } from '../../common/bytes.ts';
+import type { Clock } from '../../common/clock.ts';
 import { allocateIoBuffer } from '../../common/io-buffer.ts';
-import type { VirtualImage } from '../../image/contract.ts';
+import type { PlacedRun, VirtualImage } from '../../image/contract.ts';
 import type { Libc } from '../../native/libc.ts';
-import { enlargePipe } from '../../native/move.ts';
 import type { ExportTarget, Receipt, TransferContext } from '../contract.ts';
-import { moveRun, waitDrained } from './move-run.ts';
-import { createPrefetcher } from './prefetcher.ts';
+import { type Mover, openMover } from './open-mover.ts';
+import { createPrefetcher, type Prefetcher } from './prefetcher.ts';
 import { writeError, writeFully } from './write-fully.ts';
 
 /** As much as the largest cluster: `qemu-img check` does not notice an image that lacks less than one. */
@@ -24,18 +24,13 @@ const SHORTEST_MOVE_BYTES = 64 * KIB;
 
 const LAST_STANDARD_FD = 2;
 
-const fstat = promisify(fs.fstat);
 const close = promisify(fs.close);
-
-async function kindOf(fd: number): Promise<'pipe' | 'file' | 'other'> {
-  const stat = await fstat(fd);
-  return stat.isFIFO() ? 'pipe' : stat.isFile() ? 'file' : 'other';
-}
 
 interface Output {
   /** Closed at the end of a successful transfer; a standard stream stands for /dev/null afterwards. */
   fd: number;
   libc: Libc | undefined;
+  clock: Clock;
 }
 
 export function createStdoutTarget(output: Output): ExportTarget {
@@ -71,34 +66,32 @@ class Transfer {
 
   /** Sends what lies in front of `end`, long runs of data from descriptor to descriptor; the rest is for reads and writes. */
   private async moveUpTo(end: number): Promise<void> {
-    const { image, context } = this;
-    const { fd, libc } = this.output;
-    const outputKind = await kindOf(fd);
-    if (libc === undefined || image.placedRuns === undefined || outputKind === 'other') return;
-    if (outputKind === 'pipe') await enlargePipe(libc, fd);
-    const prefetcher = createPrefetcher(libc, image.placedRuns(0, end));
-    let moved = false;
-    for (const run of image.placedRuns(0, end)) {
-      if (run.length < SHORTEST_MOVE_BYTES) continue;
-      await this.streamUpTo(run.imageOffset);
-      prefetcher.advanceTo(run.imageOffset);
-      const movedBytes = await moveRun({
-        libc,
-        outputKind,
-        fdIn: run.fd,
-        fdOut: fd,
-        fileOffset: run.fileOffset,
-        length: run.length,
-        signal: context.signal,
-        onMoved: (runBytes) => {
-          prefetcher.advanceTo(run.imageOffset + runBytes);
-          context.progress(run.imageOffset + runBytes);
-        },
-      });
-      this.sentBytes += movedBytes;
-      moved ||= movedBytes > 0;
+    const { libc, fd, clock } = this.output;
+    if (libc === undefined || this.image.placedRuns === undefined) return;
+    const mover = await openMover({ libc, fdOut: fd, clock });
+    if (mover === undefined) return;
+    try {
+      const prefetcher = createPrefetcher(libc, this.image.placedRuns(0, end));
+      for (const run of this.image.placedRuns(0, end)) {
+        if (run.length < SHORTEST_MOVE_BYTES) continue;
+        await this.streamUpTo(run.imageOffset);
+        const movedBytes = await this.moveRun(run, mover, prefetcher);
+        this.sentBytes += movedBytes;
+      }
+      await mover.settle(this.context.signal, this.sentBytes);
+    } finally {
+      await mover.close();
     }
-    if (moved && outputKind === 'pipe') await waitDrained({ libc, fd, signal: context.signal, sentBytes: this.sentBytes });
+  }
+
+  private async moveRun({ imageOffset, fd, fileOffset, length }: PlacedRun, mover: Mover, prefetcher: Prefetcher): Promise<number> {
+    const { signal, progress } = this.context;
+    prefetcher.advanceTo(imageOffset);
+    const onMoved = (movedBytes: number) => {
+      prefetcher.advanceTo(imageOffset + movedBytes);
+      progress(imageOffset + movedBytes);
+    };
+    return mover.move({ fdIn: fd, fileOffset, length, signal, onMoved });
   }
 
   private async streamUpTo(end: number): Promise<void> {

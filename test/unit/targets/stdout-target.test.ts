@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { systemClock } from '../../../src/common/clock.ts';
 import { DiskliftError } from '../../../src/common/errors.ts';
 import { type Libc, loadLibc } from '../../../src/native/libc.ts';
 import type { TransferContext } from '../../../src/targets/contract.ts';
@@ -51,7 +52,10 @@ describe('stdout target', () => {
     const fd = openSync(kind === 'pipe' ? temp('fifo') : temp('out'), 'w');
     let failure: unknown;
     try {
-      const receipt = await createStdoutTarget({ fd, libc: changeLibc(libc) }).send(opened.image, transferContext(context));
+      const receipt = await createStdoutTarget({ fd, libc: changeLibc(libc), clock: systemClock }).send(
+        opened.image,
+        transferContext(context),
+      );
       assert.deepEqual(receipt, { location: 'stdout', sizeBytes: expected.length, proof: 'close' });
     } catch (error) {
       failure = error;
