@@ -71,9 +71,8 @@ const toPipe = measure('mixed 8 GiB (2 data, 1 zeros, 5 holes), warm, to a pipe'
   script('v2', mixed, { rounds: 2 }),
 ]);
 
-// Memory that a virtual machine has not touched for a while is slow at first, which would swamp what is measured.
 const tmpfs = '/dev/shm/disklift-bench.qcow2';
-const touchMemory = `rm -f ${tmpfs}; dd if=/dev/zero of=${tmpfs} bs=1M count=2600; rm -f ${tmpfs}`;
+const touchMemory = `rm -f ${tmpfs}; python3 ${path.join(ROOT, 'bench', 'touch-memory.py')}`;
 const toTmpfs = measure('mixed 8 GiB, warm, to tmpfs', [
   { name: 'disklift', line: `@${DISKLIFT} stream ${mixed} > ${tmpfs}`, prepare: touchMemory },
   { name: 'qemu-img convert', line: `@qemu-img convert -f raw -O qcow2 ${mixed} ${tmpfs}`, prepare: touchMemory },
