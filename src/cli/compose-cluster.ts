@@ -69,7 +69,7 @@ export function composeCluster(options: ClusterOptions): ComposedStore {
     times: leaseTimesOf(Math.max(3, config.leaseDurationSeconds)),
     stopping: signal,
     ending: ending.signal,
-    resolve: createReferenceResolver({ api, namespace }),
+    resolve: createReferenceResolver({ api, namespace, clock, random: Math.random, signal }),
     postEvent: events.post,
     ...shared,
   });

@@ -143,7 +143,8 @@ class DiskRun {
     const { signal, keeper } = context;
     state.sentBytes = 0;
     this.enter('Streaming');
-    const target = await plan.createTarget();
+    // What it refers to may have to be waited for.
+    const target = await abortable(plan.createTarget(), signal);
     this.target = target;
     // Parts of another image: of the disk before it changed, or of other options.
     if (state.upload !== undefined && state.upload.fingerprint !== prepared.image.fingerprint) await abandonUpload(state, target, context);

@@ -1,5 +1,7 @@
 /** Secrets and ConfigMaps that a DiskExport refers to: by name, in its own namespace, asked for anew each time, and not kept. */
 
+import { type Backoff, backoffDelayMs } from '../common/backoff.ts';
+import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import type { ReferencedObject, RequestStore } from '../requests/contract.ts';
 import { referencedObject } from '../requests/read-manifests.ts';
@@ -10,13 +12,23 @@ export interface ReferenceResolverOptions {
   api: Pick<KubeApi, 'secrets' | 'configMaps'>;
   /** Whose objects may be asked for, and nobody else's. */
   namespace: string;
+  clock: Clock;
+  random(): number;
+  /** Ends the wait for an API server that is away. */
+  signal: AbortSignal;
 }
 
+const BACKOFF: Backoff = { baseMs: 1000, capMs: 15_000 };
+
+/** What stands in front of an API server that is away says, or one that has too much to do. 500 may be the object's own fault. */
+const AWAY_STATUSES: ReadonlySet<number | undefined> = new Set([undefined, 429, 502, 503, 504]);
+
 /**
- * It throws DiskliftError `CredentialsInvalid`, retryable where the API server may have another answer later; no message tells
+ * An API server that is away is waited for: an attempt that failed for it would be one less for what an attempt is there for. It throws DiskliftError `CredentialsInvalid`, retryable where the API server may have another answer later; no message tells
  * anything that an object holds.
  */
-export function createReferenceResolver({ api, namespace }: ReferenceResolverOptions): RequestStore['resolve'] {
+export function createReferenceResolver(options: ReferenceResolverOptions): RequestStore['resolve'] {
+  const { api, namespace } = options;
   return async (reference): Promise<ReferencedObject | undefined> => {
     const { kind, name } = reference;
     const what = `${kind} ${reference.namespace}/${name}`;
@@ -24,7 +36,7 @@ export function createReferenceResolver({ api, namespace }: ReferenceResolverOpt
       throw new DiskliftError('CredentialsInvalid', `${what} is not in the namespace ${namespace}, so exports of this may not use it`);
     try {
       const resource = kind === 'Secret' ? api.secrets : api.configMaps;
-      const object = await resource.get({ namespace, name });
+      const object = await whenAnswered(() => resource.get({ namespace, name }), options);
       return object === undefined ? undefined : referencedObject({ kind, namespace, name, value: { ...object }, place: [] });
     } catch (error) {
       const failure = apiFailureOf(error);
@@ -33,4 +45,18 @@ export function createReferenceResolver({ api, namespace }: ReferenceResolverOpt
       throw new DiskliftError('CredentialsInvalid', `${what} cannot be read: ${message}`, error, { retryable, retryAfterMs });
     }
   };
+}
+
+async function whenAnswered<T>(ask: () => Promise<T>, { clock, random, signal }: ReferenceResolverOptions): Promise<T> {
+  for (let failedAttempts = 1; ; failedAttempts += 1) {
+    try {
+      return await ask();
+    } catch (error) {
+      const failure = apiFailureOf(error);
+      const isAway = failure !== undefined && AWAY_STATUSES.has(failure.status) && (error as DiskliftError).retryable;
+      if (!isAway) throw error;
+      const { retryAfterMs } = error as DiskliftError;
+      await clock.delay(backoffDelayMs(BACKOFF, { failedAttempts, retryAfterMs }, random), signal);
+    }
+  }
 }

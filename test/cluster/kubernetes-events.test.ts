@@ -64,7 +64,13 @@ describe('beside a DiskExport on an API server', function () {
     const create = async (...args: string[]) => assert.equal((await server.kubectl('create', ...args)).code, 0);
     await create('secret', 'generic', 'store', '--from-literal=accessKeyId=me');
     await create('configmap', 'authorities', '--from-literal=ca.crt=PEM');
-    const resolve = createReferenceResolver({ api, namespace: 'default' });
+    const resolve = createReferenceResolver({
+      api,
+      namespace: 'default',
+      clock: systemClock,
+      random: Math.random,
+      signal: new AbortController().signal,
+    });
     const secret = await resolve({ kind: 'Secret', namespace: 'default', name: 'store' });
     assert.deepEqual(secret, { labels: {}, annotations: {}, data: { accessKeyId: Buffer.from('me') } });
     const configMap = await resolve({ kind: 'ConfigMap', namespace: 'default', name: 'authorities' });

@@ -41,7 +41,7 @@ export function startStore(api: ApiServer, namespace: string, leaseSeconds = 3):
     times: leaseTimesOf(leaseSeconds),
     stopping: stopping.signal,
     ending: stopping.signal,
-    resolve: createReferenceResolver({ api: kubeApi, namespace }),
+    resolve: createReferenceResolver({ api: kubeApi, namespace, ...shared, signal: stopping.signal }),
     postEvent: createEventPoster({ events: kubeApi.events, instance: 'pod', ...shared }).post,
     ...shared,
   });

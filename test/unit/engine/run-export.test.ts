@@ -68,8 +68,9 @@ describe('engine', () => {
     };
   }
 
-  async function run(sends: Record<string, Send>, rules: Partial<ExportPlan> = {}): Promise<ExportResult> {
-    const disks = await Promise.all(Object.entries(sends).map(([path, send]) => diskPlan(path, send)));
+  async function run(sends: Record<string, Send>, rules: Partial<ExportPlan> = {}, change: Partial<DiskPlan> = {}): Promise<ExportResult> {
+    const plans = await Promise.all(Object.entries(sends).map(([path, send]) => diskPlan(path, send)));
+    const disks = plans.map((plan) => ({ ...plan, ...change }));
     return runExport(
       { checksum: 'SHA256', backoffLimit: 2, ...rules, disks },
       {
@@ -169,6 +170,15 @@ describe('engine', () => {
       ['Cancelled', 'Cancelled'],
     );
     assert.equal(opened, 1);
+  });
+
+  it('ends a wait for what the destination refers to when it is cancelled', async () => {
+    const createTarget = () => {
+      setImmediate(() => cancel.abort());
+      return new Promise<never>(() => {});
+    };
+    const { phase, disks } = await run({ 'a.img': take }, {}, { createTarget });
+    assert.deepEqual([phase, disks[0]?.phase, disks[0]?.attempts], ['Cancelled', 'Cancelled', 1]);
   });
 
   it('ends a wait when it is cancelled', async () => {

@@ -4,7 +4,7 @@ import { createKubeApi } from '../../../src/kubernetes/kube-api.ts';
 import { createReferenceResolver } from '../../../src/kubernetes/resolve-reference.ts';
 import type { RequestStore } from '../../../src/requests/contract.ts';
 import { type FakeApiServer, startFakeApiServer } from '../../helpers/fake-api-server.ts';
-import { createManualClock } from '../../helpers/manual-clock.ts';
+import { createManualClock, type ManualClock } from '../../helpers/manual-clock.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 
 const SECRET = { kind: 'Secret', namespace: 'vms', name: 'store' } as const;
@@ -13,13 +13,17 @@ describe('the resolver of references', () => {
   const temp = useTempDir();
   let fake: FakeApiServer;
   let access: ApiAccess;
+  let clock: ManualClock;
+  let stopping: AbortController;
   let resolve: RequestStore['resolve'];
 
   beforeEach(async () => {
     fake = await startFakeApiServer();
     access = fake.access(temp('kubeconfig'));
-    const api = createKubeApi({ access, clock: createManualClock(), userAgent: 'disklift/test' });
-    resolve = createReferenceResolver({ api, namespace: 'vms' });
+    clock = createManualClock();
+    stopping = new AbortController();
+    const api = createKubeApi({ access, clock, userAgent: 'disklift/test' });
+    resolve = createReferenceResolver({ api, namespace: 'vms', clock, random: () => 0.5, signal: stopping.signal });
   });
 
   afterEach(async () => {
@@ -53,7 +57,7 @@ describe('the resolver of references', () => {
   });
 
   it('tells what the Role lacks, and tries again where that may help', async () => {
-    fake.refuse('other', { status: 403, body: { reason: 'Forbidden', message: 'cannot get resource "secrets"' } }, { status: 503 });
+    fake.refuse('other', { status: 403, body: { reason: 'Forbidden', message: 'cannot get resource "secrets"' } }, { status: 500 });
     await assert.rejects(resolve(SECRET), {
       code: 'CredentialsInvalid',
       retryable: false,
@@ -61,5 +65,26 @@ describe('the resolver of references', () => {
         /^Secret vms\/store cannot be read: get secrets vms\/store: the API server does not allow it: cannot get resource "secrets"$/,
     });
     await assert.rejects(resolve(SECRET), { code: 'CredentialsInvalid', retryable: true });
+  });
+
+  it('waits for an API server that is away, as long as it takes', async () => {
+    fake.refuse('other', { cut: true }, { status: 503 }, { status: 429, headers: { 'Retry-After': '7' } }, { status: 504 });
+    fake.other = () => ({ body: { metadata: {}, data: { key: 'c2VjcmV0' } } });
+    const resolved = resolve(SECRET);
+    for (const delayMs of [500, 1000, 7000, 4000]) {
+      await clock.untilWaiting(delayMs);
+      await clock.advance(delayMs);
+    }
+    assert.deepEqual((await resolved)?.data, { key: Buffer.from('secret') });
+    assert.equal(fake.requests.length, 5);
+  });
+
+  it('waits no longer than the process lives', async () => {
+    fake.refuse('other', { cut: true });
+    const resolved = resolve(SECRET);
+    resolved.catch(() => {});
+    await clock.untilWaiting(500);
+    stopping.abort();
+    await assert.rejects(resolved, { code: 'Cancelled' });
   });
 });
