@@ -73,7 +73,5 @@ export function singleRequest({ store, key, refusal, onEnd }: SingleRequestOptio
 function failureOf(key: string, { phase, conditions = [], message = 'failed' }: DiskExportStatus): DiskliftError | undefined {
   if (phase === 'Succeeded') return undefined;
   const reason = conditions.find(({ type }) => type === 'Succeeded')?.reason ?? 'Failed';
-  // Its arguments were good enough: the request was not.
-  const code = reason === 'InvalidRequest' ? 'FormatUnsupported' : (reason as ErrorCode);
-  return new DiskliftError(code, `${key}: ${reason}: ${message}`);
+  return new DiskliftError(reason as ErrorCode, `${key}: ${reason}: ${message}`);
 }

@@ -38,7 +38,7 @@ export const SETTINGS = {
     absent: "the pod's ServiceAccount, or else as kubectl",
   },
   once: {
-    text: 'Run the DiskExport of this name only, and exit with its result: 0 when it has succeeded.',
+    text: 'Run the DiskExport of this name only, and exit with its result: 0 when it has succeeded, 1 when not, 2 when the request cannot be used.',
     default: '',
     value: 'NAME',
     format: 'text',
