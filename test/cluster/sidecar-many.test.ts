@@ -10,12 +10,11 @@ import { diskExport } from '../helpers/manifest.ts';
 import type { Sidecar } from '../helpers/sidecar.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
-import { type ApiServer, startApiServer } from './api-server.ts';
-import { type AuditedRequest, type AuditLog, createAuditLog } from './audit-log.ts';
+import type { AuditedRequest } from './audit-log.ts';
+import { type AuditedApiServer, startAuditedApiServer } from './audited-api-server.ts';
 import { applyChartAccount } from './chart-account.ts';
 import { createNamespace, type Namespace } from './cluster-sidecar.ts';
 import { installCrd } from './install-crd.ts';
-import { requireBinaries, usesExistingCluster } from './kubernetes-binaries.ts';
 
 const EXPORTS = 300;
 const LIMIT_MS = 150_000;
@@ -37,21 +36,17 @@ const MOST_GROWTH_BYTES = 64 * MIB;
 describe('many DiskExports at once', function () {
   this.timeout(240_000);
   const temp = useTempDir();
-  let audit: AuditLog;
-  let api: ApiServer;
+  let api: AuditedApiServer;
   let namespace: Namespace;
 
   before(async function () {
-    if (usesExistingCluster()) return this.skip();
-    audit = createAuditLog();
-    api = await startApiServer(requireBinaries(this), { serverFlags: audit.flags });
+    api = await startAuditedApiServer(this);
     await installCrd(api);
     namespace = await createNamespace(api);
   });
 
   after(async () => {
     await api?.stop();
-    audit?.[Symbol.dispose]();
   });
 
   async function countFinished(): Promise<number> {
@@ -97,7 +92,7 @@ describe('many DiskExports at once', function () {
     const half = samples.find(({ ended }) => ended >= EXPORTS / 2);
     assert.ok((samples.at(-1)?.bytes ?? 0) - (half?.bytes ?? 0) < MOST_GROWTH_BYTES, resident);
     assert.equal(await sidecar.stop(), 0);
-    const asked = audit.requests().filter(({ user }) => user === account.user);
+    const asked = api.askedBy(account.user);
     assert.ok(asked.length <= EXPORTS * REQUESTS_EACH + REQUESTS_OF_ALL, countByKind(asked));
   });
 });

@@ -13,36 +13,29 @@ import { createDisk } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 import { createTestAuthority } from '../helpers/test-authority.ts';
 import { until } from '../helpers/until.ts';
-import { type ApiServer, startApiServer } from './api-server.ts';
-import { type AuditedRequest, type AuditLog, createAuditLog } from './audit-log.ts';
+import type { AuditedRequest } from './audit-log.ts';
+import { type AuditedApiServer, startAuditedApiServer } from './audited-api-server.ts';
 import { applyChartAccount, type ChartAccount } from './chart-account.ts';
 import { createNamespace, type Namespace } from './cluster-sidecar.ts';
 import { installCrd } from './install-crd.ts';
-import { requireBinaries, usesExistingCluster } from './kubernetes-binaries.ts';
 
 const MIB = 1024 * 1024;
 
 describe('the permissions of the sidecar', function () {
   this.timeout(120_000);
   const temp = useTempDir();
-  let audit: AuditLog;
-  let api: ApiServer;
+  let api: AuditedApiServer;
   let namespace: Namespace;
   let account: ChartAccount;
 
   before(async function () {
-    // A cluster that is there already shows its log to nobody.
-    if (usesExistingCluster()) return this.skip();
-    audit = createAuditLog();
     // As OpenShift has it: who names an owner that is not to go away before must be allowed to touch its finalizers.
-    const serverFlags = [...audit.flags, '--enable-admission-plugins=OwnerReferencesPermissionEnforcement'];
-    api = await startApiServer(requireBinaries(this), { serverFlags });
+    api = await startAuditedApiServer(this, '--enable-admission-plugins=OwnerReferencesPermissionEnforcement');
     await installCrd(api);
   });
 
   after(async () => {
     await api?.stop();
-    audit?.[Symbol.dispose]();
   });
 
   beforeEach(async () => {
@@ -61,7 +54,7 @@ describe('the permissions of the sidecar', function () {
   const toS3 = ({ url }: S3Fake): object => s3InParts(url, '{name}');
 
   function asked(): AuditedRequest[] {
-    return audit.requests().filter(({ user }) => user === account.user);
+    return api.askedBy(account.user);
   }
 
   async function succeed(manifest: Manifest): Promise<void> {

@@ -8,32 +8,25 @@ import { isOfHook, type Workload } from '../helpers/helm-pods.ts';
 import { helmTools } from '../helpers/helm-tools.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 import { until } from '../helpers/until.ts';
-import { type ApiServer, startApiServer } from './api-server.ts';
-import { type AuditLog, createAuditLog } from './audit-log.ts';
+import { type AuditedApiServer, startAuditedApiServer } from './audited-api-server.ts';
 import { applyChartAccount } from './chart-account.ts';
 import { createNamespace, type Namespace } from './cluster-sidecar.ts';
-import { requireBinaries, usesExistingCluster } from './kubernetes-binaries.ts';
 
 const VALUES = { ...MINIMAL, volumes: [FEDORA, { ...WINDOWS, once: 'nightly' }] };
 
 describe('stop-sidecars', function () {
   this.timeout(60_000);
   const temp = useTempDir();
-  let audit: AuditLog;
-  let api: ApiServer;
+  let api: AuditedApiServer;
   let namespace: Namespace;
 
   before(async function () {
-    // A cluster that is there already shows its log to nobody, and runs what is applied.
-    if (usesExistingCluster()) return this.skip();
-    audit = createAuditLog();
-    api = await startApiServer(requireBinaries(this), { serverFlags: audit.flags });
+    api = await startAuditedApiServer(this);
     namespace = await createNamespace(api);
   });
 
   after(async () => {
     await api?.stop();
-    audit?.[Symbol.dispose]();
   });
 
   /** @returns the arguments of the hook's container, and the names of what it stops */
@@ -72,7 +65,7 @@ describe('stop-sidecars', function () {
     const ending = disklift([...args, '--kubeconfig', account.kubeconfig]).finally(() => {
       hasEnded = true;
     });
-    const looks = () => audit.requests().filter(({ user, resource }) => user === account.user && resource === 'pods').length;
+    const looks = () => api.askedBy(account.user).filter(({ resource }) => resource === 'pods').length;
     await until('it has looked twice', () => looks() > 1);
     assert.equal((await specOf('apps', `deployments/${deployment}`)).replicas, 0);
     assert.equal((await specOf('batch', `jobs/${job}`)).suspend, true);
@@ -82,7 +75,7 @@ describe('stop-sidecars', function () {
     assert.ok(!hasEnded, 'one pod is still there');
     await namespace.request(`pods/${job}?gracePeriodSeconds=0`, { method: 'DELETE' });
     assert.deepEqual(await ending.then(({ code, stderr }) => [code, stderr]), [0, '']);
-    const asked = audit.requests().filter(({ user }) => user === account.user);
+    const asked = api.askedBy(account.user);
     assert.deepEqual([...new Set(asked.map(({ resource, verb }) => `${resource} ${verb}`))].sort(), account.permitted);
     assert.ok(asked.every(({ status }) => status === 200));
   });

@@ -1,0 +1,29 @@
+/** An API server that notes what it is asked. */
+
+import { type ApiServer, startApiServer } from './api-server.ts';
+import { type AuditedRequest, createAuditLog } from './audit-log.ts';
+import { requireBinaries, usesExistingCluster } from './kubernetes-binaries.ts';
+
+export interface AuditedApiServer extends ApiServer {
+  /** All requests of a user so far that were answered, in order. */
+  askedBy(user: string): AuditedRequest[];
+}
+
+/**
+ * Skips a suite on a cluster that is there already, whose log nobody is shown. Call it in `before`.
+ * @param serverFlags further ones of kube-apiserver
+ */
+export async function startAuditedApiServer(context: Mocha.Context, ...serverFlags: string[]): Promise<AuditedApiServer> {
+  if (usesExistingCluster()) return context.skip();
+  const binaries = requireBinaries(context);
+  const audit = createAuditLog();
+  const api = await startApiServer(binaries, { serverFlags: [...audit.flags, ...serverFlags] });
+  return {
+    ...api,
+    askedBy: (user) => audit.requests().filter((request) => request.user === user),
+    async stop() {
+      await api.stop();
+      audit[Symbol.dispose]();
+    },
+  };
+}
