@@ -17,6 +17,8 @@ export interface Contestant {
   limitSeconds?: number;
   /** The seconds that count, out of what it has said on standard error, where they are not those of the whole process. */
   secondsIn?: (stderr: string) => number;
+  /** A server whose processor time counts as well. */
+  serverPid?: number;
 }
 
 export interface Result {
@@ -27,11 +29,25 @@ export interface Result {
   maxSeconds: number;
   /** Peak resident memory of the measured process over all rounds. */
   peakMib?: number;
+  /** Processor time that the server took, median. */
+  serverSeconds?: number;
   /** Whether a run was ended by its limit. */
   limited: boolean;
 }
 
 const GNU_TIME = '/usr/bin/time';
+/** USER_HZ, in which proc(5) tells times: the same on every Linux. */
+const TICKS_PER_SECOND = 100;
+
+/** @returns what a process has taken of processors until now */
+function processorSeconds(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const [user, system] = stat
+    .slice(stat.lastIndexOf(')') + 2)
+    .split(' ')
+    .slice(11, 13);
+  return (Number(user) + Number(system)) / TICKS_PER_SECOND;
+}
 
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
@@ -40,12 +56,13 @@ export function median(values: readonly number[]): number {
 }
 
 function runOnce(
-  { line, prepare, limitSeconds, secondsIn }: Contestant,
+  { line, prepare, limitSeconds, secondsIn, serverPid }: Contestant,
   memoryFile: string,
-): { seconds: number; limited: boolean; peakMib?: number } {
+): { seconds: number; limited: boolean; peakMib?: number; serverSeconds?: number } {
   if (prepare !== undefined) spawnSync('bash', ['-c', prepare], { stdio: 'ignore' });
   rmSync(memoryFile, { force: true });
   const measured = line.replaceAll('@', existsSync(GNU_TIME) ? `${GNU_TIME} -f %M -o '${memoryFile}' ` : '');
+  const serverBefore = serverPid === undefined ? 0 : processorSeconds(serverPid);
   const startMs = performance.now();
   const limit = limitSeconds === undefined ? {} : { timeout: limitSeconds * 1000, killSignal: 'SIGKILL' as const };
   // A group of its own, so that a limit ends the whole pipeline.
@@ -62,7 +79,12 @@ function runOnce(
   if (!limited && status !== 0) throw new Error(`${line}\nfailed: ${error ?? stderr}`);
   const peakKib = existsSync(memoryFile) ? Number.parseInt(readFileSync(memoryFile, 'utf8'), 10) : Number.NaN;
   const seconds = secondsIn === undefined ? wholeSeconds : secondsIn(`${stderr}`);
-  return { seconds, limited, ...(Number.isNaN(peakKib) ? {} : { peakMib: peakKib / 1024 }) };
+  return {
+    seconds,
+    limited,
+    ...(Number.isNaN(peakKib) ? {} : { peakMib: peakKib / 1024 }),
+    ...(serverPid === undefined ? {} : { serverSeconds: processorSeconds(serverPid) - serverBefore }),
+  };
 }
 
 /** One warm-up each, then `rounds` rounds in which each contestant runs once. */
@@ -77,6 +99,7 @@ export function runContest(contestants: readonly Contestant[], rounds: number): 
     const own = runs.get(name) ?? [];
     const seconds = own.map((run) => run.seconds);
     const peaks = own.flatMap(({ peakMib }) => (peakMib === undefined ? [] : [peakMib]));
+    const ofServer = own.flatMap(({ serverSeconds }) => (serverSeconds === undefined ? [] : [serverSeconds]));
     return {
       name,
       rounds: own.length,
@@ -84,6 +107,7 @@ export function runContest(contestants: readonly Contestant[], rounds: number): 
       minSeconds: Math.min(...seconds),
       maxSeconds: Math.max(...seconds),
       ...(peaks.length > 0 ? { peakMib: Math.max(...peaks) } : {}),
+      ...(ofServer.length > 0 ? { serverSeconds: median(ofServer) } : {}),
       limited: own.some(({ limited }) => limited),
     };
   });

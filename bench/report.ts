@@ -15,19 +15,21 @@ export function machineFacts(): Record<string, string | number> {
   return { cpu: os.cpus()[0]?.model ?? 'unknown', cpus: os.cpus().length, kernel: os.release(), node: process.version };
 }
 
-/** A table of a row's results; the ratio is to the first, so above 1 is slower than disklift. */
+/** A table of a row's results; the ratio is to the first, so above 1 is slower than disklift. `server` is the server's processor time. */
 export function printResults(title: string, results: readonly Result[]): void {
   console.log(`\n${title}`);
   const first = results[0] as Result;
+  const hasServer = results.some(({ serverSeconds }) => serverSeconds !== undefined);
   console.log(
-    `  ${'contestant'.padEnd(34)} ${'median'.padStart(9)} ${'min'.padStart(9)} ${'max'.padStart(9)} ${'ratio'.padStart(7)} ${'peak MiB'.padStart(9)}  rounds`,
+    `  ${'contestant'.padEnd(34)} ${'median'.padStart(9)} ${'min'.padStart(9)} ${'max'.padStart(9)} ${'ratio'.padStart(7)} ${'peak MiB'.padStart(9)}  rounds${hasServer ? '  server' : ''}`,
   );
   for (const result of results) {
     const seconds = (value: number) => `${result.limited ? '>' : ''}${value.toFixed(3)} s`.padStart(9);
     const ratio = (result.medianSeconds / first.medianSeconds).toFixed(2).padStart(7);
     const peak = (result.peakMib?.toFixed(0) ?? '-').padStart(9);
+    const ofServer = result.serverSeconds === undefined ? '' : `${result.serverSeconds.toFixed(3)} s`.padStart(14);
     console.log(
-      `  ${result.name.padEnd(34)} ${seconds(result.medianSeconds)} ${seconds(result.minSeconds)} ${seconds(result.maxSeconds)} ${ratio} ${peak}  ${result.rounds}`,
+      `  ${result.name.padEnd(34)} ${seconds(result.medianSeconds)} ${seconds(result.minSeconds)} ${seconds(result.maxSeconds)} ${ratio} ${peak}  ${result.rounds}${ofServer}`,
     );
   }
 }

@@ -7,6 +7,7 @@ import { startVersitygw, VERSITYGW_KEYS } from '../test/helpers/versitygw.ts';
 
 export interface BenchS3 {
   endpoint: string;
+  pid: number;
   bucket: string;
   /** Credentials, as words in front of a command. */
   environment: string;
@@ -26,6 +27,7 @@ export async function startBenchS3(cpu: string): Promise<BenchS3> {
   const { accessKeyId, secretAccessKey } = VERSITYGW_KEYS;
   return {
     endpoint: server.url,
+    pid: server.pid,
     bucket: BUCKET,
     environment: `env -u AWS_CA_BUNDLE AWS_ACCESS_KEY_ID=${accessKeyId} AWS_SECRET_ACCESS_KEY=${secretAccessKey} AWS_REGION=us-east-1`,
     clean: `rm -rf ${directory}/${BUCKET}/* ${directory}/${BUCKET}/.sgwtmp`,

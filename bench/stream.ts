@@ -72,7 +72,7 @@ const toPipe = measure('mixed 8 GiB (2 data, 1 zeros, 5 holes), warm, to a pipe'
 ]);
 
 const tmpfs = '/dev/shm/disklift-bench.qcow2';
-const touchMemory = `rm -f ${tmpfs}; python3 ${path.join(ROOT, 'bench', 'touch-memory.py')}`;
+const touchMemory = `rm -f ${tmpfs}; python3 ${path.join(ROOT, 'bench', 'touch-memory.py')} 3 3`;
 const toTmpfs = measure('mixed 8 GiB, warm, to tmpfs', [
   { name: 'disklift', line: `@${DISKLIFT} stream ${mixed} > ${tmpfs}`, prepare: touchMemory },
   { name: 'qemu-img convert', line: `@qemu-img convert -f raw -O qcow2 ${mixed} ${tmpfs}`, prepare: touchMemory },

@@ -1,12 +1,12 @@
-"""Touches free memory, in pages of both sizes, and gives it back.
+"""touch-memory.py SMALL HUGE: touches that many GiB of free memory in small and in huge pages, and gives them back.
 
 A virtual machine's memory that nobody has used for a while is not there until it is touched, which takes several times as
 long as what is measured. The kernel gives out first what was given back last.
 """
 
 import mmap
+import sys
 
-NEEDED_BYTES = 3 << 30
 SPARE_BYTES = 512 << 20
 PAGE_BYTES = 4096
 HUGE_PAGE_BYTES = 2 << 20
@@ -18,7 +18,6 @@ def free_bytes():
 
 
 def touched(size_bytes, advice):
-    size_bytes -= size_bytes % HUGE_PAGE_BYTES
     memory = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory.madvise(advice)
     for page in range(0, size_bytes, PAGE_BYTES):
@@ -26,7 +25,10 @@ def touched(size_bytes, advice):
     return memory
 
 
-each = min(NEEDED_BYTES, (free_bytes() - SPARE_BYTES) // 2)
-if each > HUGE_PAGE_BYTES:
-    huge = touched(each, mmap.MADV_HUGEPAGE)
-    small = touched(each, mmap.MADV_NOHUGEPAGE)
+small_bytes, huge_bytes = (int(argument) << 30 for argument in sys.argv[1:])
+share = min(1, (free_bytes() - SPARE_BYTES) / (small_bytes + huge_bytes))
+kept = []
+for wanted_bytes, advice in ((huge_bytes, mmap.MADV_HUGEPAGE), (small_bytes, mmap.MADV_NOHUGEPAGE)):
+    size_bytes = int(wanted_bytes * share) // HUGE_PAGE_BYTES * HUGE_PAGE_BYTES
+    if size_bytes > 0:
+        kept.append(touched(size_bytes, advice))
