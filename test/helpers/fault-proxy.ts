@@ -7,6 +7,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net, { type AddressInfo } from 'node:net';
 import { ProxiedConnection } from './proxied-connection.ts';
+import { resetSocket } from './reset-socket.ts';
 
 export type Direction = 'toServer' | 'toClient';
 
@@ -72,7 +73,7 @@ export async function startFaultProxy(serverPort: number, ...faults: Fault[]): P
   }
 
   const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true }, (client) => {
-    if (outage?.kind === 'end' || outage?.kind === 'reset') return void client.on('error', () => {}).resetAndDestroy();
+    if (outage?.kind === 'end' || outage?.kind === 'reset') return void resetSocket(client.on('error', () => {}));
     const upstream = net.connect({ port: serverPort, host: '127.0.0.1', allowHalfOpen: true });
     const connection: ProxiedConnection = new ProxiedConnection(client, upstream, {
       nextFault: (direction) => nextFault(connection, direction),

@@ -3,6 +3,7 @@
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Direction, Fault } from './fault-proxy.ts';
+import { resetSocket } from './reset-socket.ts';
 
 export interface ProxyHooks {
   /** The fault that is next in this direction of the connection, and how many bytes may pass before it. */
@@ -65,7 +66,7 @@ export class ProxiedConnection {
   private reset(): void {
     this.isSwallowing = true;
     this.over.resolve();
-    for (const socket of [this.client, this.server]) if (!socket.destroyed) socket.resetAndDestroy();
+    for (const socket of [this.client, this.server]) resetSocket(socket);
   }
 
   private async pump(direction: Direction): Promise<void> {

@@ -12,6 +12,7 @@ import { DiskliftError } from '../../src/common/errors.ts';
 import { freePort } from '../helpers/free-port.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';
 import { type ReceiverProcess, startReceiver } from '../helpers/receiver-process.ts';
+import { resetSocket } from '../helpers/reset-socket.ts';
 import { runCommand } from '../helpers/run-command.ts';
 import { createRandom, SEED, SEED_TEXT } from '../helpers/seed.ts';
 import { sendTcp } from '../helpers/send-tcp.ts';
@@ -88,7 +89,7 @@ describe('receive and send over TCP', () => {
       const socket = net.connect(receiver.port, '127.0.0.1');
       await once(socket, 'connect');
       await new Promise((resolve) => socket.write(Buffer.alloc(MIB), resolve));
-      socket.resetAndDestroy();
+      resetSocket(socket);
       const receipt = await sendTcp(disk, { port: receiver.port, protocol: 'Raw' });
       assert.equal(receipt.proof, 'close');
       assert.equal((await receiver.ended).code, 0);

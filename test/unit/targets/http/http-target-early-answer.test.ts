@@ -7,6 +7,7 @@ import type { VirtualImage } from '../../../../src/image/contract.ts';
 import { createHttpTarget, type HttpTargetOptions } from '../../../../src/targets/http/http-target.ts';
 import { createNetworkAccess } from '../../../../src/targets/policy/network-access.ts';
 import { type ImageInProcess, openImage } from '../../../helpers/image-in-process.ts';
+import { resetSocket } from '../../../helpers/reset-socket.ts';
 import { startRudeServer } from '../../../helpers/rude-server.ts';
 import { createDisk } from '../../../helpers/sparse-disk.ts';
 import { useTempDir } from '../../../helpers/temp-dir.ts';
@@ -20,7 +21,7 @@ const answerOf = (status: number) => `HTTP/1.1 ${status} Early\r\nConnection: cl
 /** How a server leaves. What it has not read makes the first a reset as well. */
 const LEAVE: Record<string, (socket: Socket) => void> = {
   closes: (socket) => socket.destroy(),
-  resets: (socket) => socket.resetAndDestroy(),
+  resets: resetSocket,
   'ends its side': (socket) => socket.end(),
 };
 
@@ -94,7 +95,7 @@ describe('http target and a server that answers early and leaves', () => {
       });
       const image = imageThatMeets(() => {
         peer?.write(answerOf(status));
-        peer?.resetAndDestroy();
+        if (peer) resetSocket(peer);
       }, 4);
       const { failure, progress } = await send(`${server.url}/x`, { image });
       assert.match(failure.message, status === 413 ? /answered 413/ : /answered 200 before it had the whole image/);
@@ -120,7 +121,7 @@ describe('http target and a server that answers early and leaves', () => {
     const seal = async () => {
       setImmediate(() => {
         peer?.write(answerOf(200));
-        peer?.resetAndDestroy();
+        if (peer) resetSocket(peer);
       });
       return {};
     };

@@ -6,6 +6,7 @@ import { systemClock } from '../../../../src/common/clock.ts';
 import { DiskliftError } from '../../../../src/common/errors.ts';
 import type { ImageOutput } from '../../../../src/targets/tcp/image-output.ts';
 import { type ReceiverOptions, runReceiver } from '../../../../src/targets/tcp/receiver.ts';
+import { resetSocket } from '../../../helpers/reset-socket.ts';
 
 const HELLO = '{"protocol":"disklift/1","export":"u","disk":"d","size":4,"fingerprint":"f"}\n';
 const RECEIVED = { sizeBytes: 4, sha256: 'ab'.repeat(32) };
@@ -142,7 +143,7 @@ describe('receiver', () => {
     await sender.sendAll();
     await sender.hears(CONFIRMATION);
     const startMs = performance.now();
-    sender.socket.resetAndDestroy();
+    resetSocket(sender.socket);
     assert.equal(await ended, 'done');
     assert.ok(performance.now() - startMs > 120);
     assert.deepEqual(received, [RECEIVED]);
@@ -153,7 +154,7 @@ describe('receiver', () => {
     const lost = connect();
     await lost.sendAll();
     await lost.hears(CONFIRMATION);
-    lost.socket.resetAndDestroy();
+    resetSocket(lost.socket);
     const again = connect();
     again.socket.write(HELLO);
     await again.hears(`{"offset":4}\n${CONFIRMATION}`);

@@ -8,6 +8,7 @@ import { createDestinationPolicy } from '../../../../src/targets/policy/destinat
 import { createNetworkAccess } from '../../../../src/targets/policy/network-access.ts';
 import { createTcpTarget, type TcpTargetOptions } from '../../../../src/targets/tcp/tcp-target.ts';
 import { type ImageInProcess, NEVER, openImage } from '../../../helpers/image-in-process.ts';
+import { resetSocket } from '../../../helpers/reset-socket.ts';
 import { createDisk } from '../../../helpers/sparse-disk.ts';
 import { startTcpPeer, type TcpPeer, type TcpPeerOptions, takeAll, whenRead } from '../../../helpers/tcp-peer.ts';
 import { useTempDir } from '../../../helpers/temp-dir.ts';
@@ -106,12 +107,12 @@ describe('tcp target', () => {
     it('has failed when the peer ends early, in order or not', async () => {
       const inOrder = await send({ onSocket: (socket) => whenRead(socket, 3 * MIB, () => socket.end()) });
       assertFailed(inOrder, 'DestinationUnreachable', true, /closed its side before it had the whole image$/);
-      const reset = await send({ onSocket: (socket) => whenRead(socket, 3 * MIB, () => socket.resetAndDestroy()) });
+      const reset = await send({ onSocket: (socket) => whenRead(socket, 3 * MIB, () => resetSocket(socket)) });
       assertFailed(reset, 'DestinationUnreachable', true, /: the connection was (reset|closed)$/);
     });
 
     it('has failed when the peer resets the connection after the last byte', async () => {
-      const sent = await send({ onSocket: (socket) => void socket.resume().once('end', () => socket.resetAndDestroy()) });
+      const sent = await send({ onSocket: (socket) => void socket.resume().once('end', () => resetSocket(socket)) });
       assertFailed(sent, 'DestinationUnreachable', true, /: the connection was reset$/);
     });
 
@@ -281,7 +282,7 @@ describe('tcp target', () => {
         'before the hello': { onSocket: (socket) => void socket.end() },
         'behind the hello': { onSocket: (socket) => whenRead(socket, 1, () => socket.end()) },
         'behind the offset': receiver({ onBytes: (socket) => void socket.end() }),
-        'in the middle': receiver({ onBytes: (socket) => whenRead(socket, 3 * MIB, () => socket.resetAndDestroy()) }),
+        'in the middle': receiver({ onBytes: (socket) => whenRead(socket, 3 * MIB, () => resetSocket(socket)) }),
         'instead of the confirmation': receiver({
           confirmation: '',
           onBytes: (socket) => whenRead(socket, expected.length, () => socket.end()),
