@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
+import { processorSeconds } from '../test/helpers/processor-seconds.ts';
 import { BENCH_DIR } from './bench-disks.ts';
 
 export interface Contestant {
@@ -36,18 +37,6 @@ export interface Result {
 }
 
 const GNU_TIME = '/usr/bin/time';
-/** USER_HZ, in which proc(5) tells times: the same on every Linux. */
-const TICKS_PER_SECOND = 100;
-
-/** @returns what a process has taken of processors until now */
-function processorSeconds(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  const [user, system] = stat
-    .slice(stat.lastIndexOf(')') + 2)
-    .split(' ')
-    .slice(11, 13);
-  return (Number(user) + Number(system)) / TICKS_PER_SECOND;
-}
 
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
@@ -111,4 +100,9 @@ export function runContest(contestants: readonly Contestant[], rounds: number): 
       limited: own.some(({ limited }) => limited),
     };
   });
+}
+
+/** @returns the median time of one contestant; NaN where it did not run */
+export function secondsOf(results: readonly Result[], name: string): number {
+  return results.find((result) => result.name === name)?.medianSeconds ?? Number.NaN;
 }

@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
+import { secondsOf } from './contest.ts';
 import type { ExportContest } from './export-contest.ts';
 import type { Target } from './report.ts';
 
@@ -45,20 +46,19 @@ export async function measureHttp({ mixed, ready, sinkCpu, rounds, exportLine, m
   ]);
   sink.kill();
 
-  const secondsOf = (name: string) => results.find((result) => result.name === name)?.medianSeconds ?? Number.NaN;
-  const none = secondsOf('disklift, checksum None');
-  const readyImage = secondsOf('curl -T ready image');
+  const none = secondsOf(results, 'disklift, checksum None');
+  const readyImage = secondsOf(results, 'curl -T ready image');
   return [
     {
       text: 'times curl -T of the ready image, the transfer alone',
-      measured: secondsOf('disklift, checksum None, transfer alone') / readyImage,
+      measured: secondsOf(results, 'disklift, checksum None, transfer alone') / readyImage,
       limit: 1,
     },
     { text: 'times curl -T of the ready image, the whole', measured: none / readyImage, limit: 1.5 },
-    { text: 'times the speed of script | curl', measured: secondsOf('script | curl -T -') / none, limit: 2.2, atLeast: true },
+    { text: 'times the speed of script | curl', measured: secondsOf(results, 'script | curl -T -') / none, limit: 2.2, atLeast: true },
     {
       text: 'times openssl dgst and curl -T together, with SHA-256',
-      measured: secondsOf('disklift, SHA-256') / secondsOf('openssl dgst, then curl -T'),
+      measured: secondsOf(results, 'disklift, SHA-256') / secondsOf(results, 'openssl dgst, then curl -T'),
       limit: 1,
     },
   ];

@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import { BENCH_DIR } from './bench-disks.ts';
-import type { Contestant, Result } from './contest.ts';
+import { type Contestant, secondsOf } from './contest.ts';
 import type { ExportContest } from './export-contest.ts';
 import type { Target } from './report.ts';
 import { startBenchS3 } from './s3-server.ts';
@@ -11,8 +11,6 @@ import { uploaders } from './uploaders.ts';
 
 /** Much more than the parts, the object and a temporary file take: such machines also give memory back while they are being measured. */
 const TOUCH_MEMORY = `python3 ${path.join(import.meta.dirname, 'touch-memory.py')} 8 8`;
-
-const timeOf = (result: Result | undefined) => result?.medianSeconds ?? Number.NaN;
 
 export async function measureS3({ mixed, ready, sinkCpu, rounds, exportLine, measure }: ExportContest): Promise<Target[]> {
   const s3 = await startBenchS3(sinkCpu);
@@ -34,26 +32,30 @@ export async function measureS3({ mixed, ready, sinkCpu, rounds, exportLine, mea
     const plain = disklift('checksum None', 's3-none', 'None');
     const sha256 = disklift('SHA-256', 's3-sha256', 'SHA256');
     // What aws-cli does by itself.
-    const crc = disklift('None, a CRC32 of each part', 's3-crc32', 'None', { checksum: 'CRC32' });
+    const crc = disklift('None, parts with CRC32', 's3-crc32', 'None', { checksum: 'CRC32' });
     const others = uploaders(ready, s3).map(({ name, line }) => ({ name, line, ...everywhere, limitSeconds: 60 }));
     const ofReady = measure('mixed 8 GiB, warm, to S3 (versitygw on tmpfs)', [plain, sha256, crc, ...others]);
-    const secondsOf = (name: string) => timeOf(ofReady.find((result) => result.name === name));
-    const [best] = others.toSorted((a, b) => secondsOf(a.name) - secondsOf(b.name));
+    const [best] = others.toSorted((a, b) => secondsOf(ofReady, a.name) - secondsOf(ofReady, b.name));
     if (best === undefined) return [];
 
     const convert = `qemu-img convert -f raw -O qcow2 ${mixed} ${converted}`;
     const rival = { name: `convert, then ${best.name}`, line: `${convert}; ${best.line.replaceAll(ready, converted)}`, ...everywhere };
-    const [first, second, temporary] = measure('mixed 8 GiB, warm, to S3, against a temporary file', [plain, crc, rival]);
-    const serverSeconds = Math.min(...[...ofReady, first, second].flatMap((result) => result?.serverSeconds ?? []));
+    const ofTemporary = measure('mixed 8 GiB, warm, to S3, against a temporary file', [plain, crc, rival]);
+    const temporarySeconds = secondsOf(ofTemporary, rival.name);
+    const leastServerSeconds = Math.min(...[...ofReady, ...ofTemporary].flatMap(({ serverSeconds }) => serverSeconds ?? []));
     console.log(
-      `\nThe server takes ${serverSeconds.toFixed(2)} s of its processor at the least, whoever sends. ` +
-        `A sender that took no time would be ${(timeOf(temporary) / serverSeconds).toFixed(2)} times as fast as ${rival.name}.`,
+      `\nThe server takes ${leastServerSeconds.toFixed(2)} s of its processor at the least, whoever sends. ` +
+        `A sender that took no time would be ${(temporarySeconds / leastServerSeconds).toFixed(2)} times as fast as ${rival.name}.`,
     );
     return [
-      { text: 'times the best upload of the ready image, S3', measured: timeOf(ofReady[0]) / secondsOf(best.name), limit: 1.3 },
+      {
+        text: 'times the best upload of the ready image, S3',
+        measured: secondsOf(ofReady, plain.name) / secondsOf(ofReady, best.name),
+        limit: 1.3,
+      },
       {
         text: 'times the speed of convert, then upload, S3',
-        measured: timeOf(temporary) / Math.min(timeOf(first), timeOf(second)),
+        measured: temporarySeconds / Math.min(secondsOf(ofTemporary, plain.name), secondsOf(ofTemporary, crc.name)),
         limit: 1.5,
         atLeast: true,
       },

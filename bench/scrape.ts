@@ -5,12 +5,13 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { processorSeconds } from '../test/helpers/processor-seconds.ts';
 import { benchDisk } from './bench-disks.ts';
 import { median, type Result } from './contest.ts';
 import { isMet, machineFacts, printResults, printTargets, type Target } from './report.ts';
@@ -107,29 +108,22 @@ const page: Watching = async (port, name, signal) => {
   await Promise.all([listen().catch(() => {}), everySecond(async () => void (await (await fetch(map)).text()), signal)]);
 };
 
-const TICKS_PER_SECOND = 100;
-
-/** Processor time that the sidecar has taken so far: what else runs on the machine does not touch it much. */
-function processorSeconds(): number {
-  const fields = readFileSync(`/proc/${sidecar.pid}/stat`, 'utf8')
-    .replace(/^.*\) /, '')
-    .split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
-}
-
 interface Contestant {
   name: string;
   watching: readonly Watching[];
   seconds: number[];
+  /** What the sidecar has taken: what else runs on the machine does not touch it much. */
   processorSeconds: number[];
 }
 
+const sidecarSeconds = () => processorSeconds(sidecar.pid as number);
+
 async function runWatched(port: number, name: string, contestant: Contestant): Promise<void> {
   const ended = new AbortController();
-  const before = processorSeconds();
+  const before = sidecarSeconds();
   const all = contestant.watching.map((each) => each(port, name, ended.signal));
   contestant.seconds.push(await exportSeconds(name));
-  contestant.processorSeconds.push(processorSeconds() - before);
+  contestant.processorSeconds.push(sidecarSeconds() - before);
   ended.abort();
   await Promise.all(all);
 }

@@ -8,7 +8,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { BENCH_DIR, benchDisk } from './bench-disks.ts';
-import { type Contestant, type Result, runContest } from './contest.ts';
+import { type Contestant, type Result, runContest, secondsOf } from './contest.ts';
 import { isMet, machineFacts, printResults, printTargets, type Target } from './report.ts';
 
 const ROOT = path.join(import.meta.dirname, '..');
@@ -41,8 +41,7 @@ function script(name: string, disk: string, more: Partial<Contestant> = {}): Con
   return { name: `script (${name})`, line: `@python3 ${file} ${disk} ${TO_NULL}`, ...more };
 }
 
-const ratio = (row: Result[], name: string) =>
-  (row.find((result) => result.name === name)?.medianSeconds ?? Number.NaN) / (row[0] as Result).medianSeconds;
+const ratio = (row: Result[], name: string) => secondsOf(row, name) / (row[0] as Result).medianSeconds;
 
 console.log(
   Object.entries(machineFacts())

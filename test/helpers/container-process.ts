@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { processorSeconds } from './processor-seconds.ts';
 import { type CommandOptions, type CommandResult, readAll, runCommand } from './run-command.ts';
 
 export interface Container {
@@ -69,26 +70,19 @@ export async function killContainer(container: ChildProcess): Promise<void> {
 /** How long a process does nothing before it counts as waiting; several of the ticks in which its time is counted. */
 const IDLE_MS = 300;
 
-/** The ticks (of 10 ms) that a process has computed for: utime and stime of proc(5). */
-async function computedTicks(pid: number): Promise<number> {
-  // The second field is a name in parentheses, which may hold spaces.
-  const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ').at(-1)?.split(' ') ?? [];
-  return Number(fields[11]) + Number(fields[12]);
-}
-
 /**
  * Waits until the first process has started and waits for something. Before that a signal may find no handler: the kernel
  * drops what the first process does not handle, and Node's own handler, while it starts, ends in such a signal.
  * @returns its id on this machine
  */
 async function whenIdle(container: ChildProcess): Promise<number> {
-  let last: { pid: number; ticks: number } | undefined;
+  let last: { pid: number; seconds: number } | undefined;
   while (container.exitCode === null && container.signalCode === null) {
     const pid = await firstProcess(container);
     if (pid !== undefined) {
-      const ticks = await computedTicks(pid);
-      if (last?.pid === pid && last.ticks === ticks) return pid;
-      last = { pid, ticks };
+      const seconds = processorSeconds(pid);
+      if (last?.pid === pid && last.seconds === seconds) return pid;
+      last = { pid, seconds };
     }
     await sleep(IDLE_MS);
   }

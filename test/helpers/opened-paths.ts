@@ -32,12 +32,15 @@ export function watchOpenedPaths(libc: Libc | undefined): OpenedPaths {
   return { libc: watched, paths, stop: () => Object.assign(fs, { open }) };
 }
 
-/** What this process has open beneath a directory. */
-export async function openBeneathDirectory(directory: string): Promise<string[]> {
+/**
+ * The names of what this process has open, as far as they begin with `prefix`: the path of a directory, or `socket:`, behind which there is
+ * an inode.
+ */
+export async function openNames(prefix: string): Promise<string[]> {
   const fds = await fs.readdir('/proc/self/fd');
   return fds.flatMap((fd) => {
     try {
-      return [readlinkSync(`/proc/self/fd/${fd}`)].filter((name) => name.startsWith(directory));
+      return [readlinkSync(`/proc/self/fd/${fd}`)].filter((name) => name.startsWith(prefix));
     } catch {
       return [];
     }

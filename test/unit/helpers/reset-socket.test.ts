@@ -1,26 +1,13 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readdirSync, readlinkSync } from 'node:fs';
 import net, { type AddressInfo, type Socket } from 'node:net';
+import { openNames } from '../../helpers/opened-paths.ts';
 import { resetSocket } from '../../helpers/reset-socket.ts';
-
-/** Those of all connections of this process, whose names are their inodes. */
-function openSockets(): Set<string> {
-  const links = readdirSync('/proc/self/fd').map((fd) => {
-    try {
-      return readlinkSync(`/proc/self/fd/${fd}`);
-    } catch {
-      // That of the directory itself.
-      return '';
-    }
-  });
-  return new Set(links.filter((link) => link.startsWith('socket:')));
-}
 
 describe('resetSocket', () => {
   /** @returns the error of the peer, if it had one, and the sockets that are left */
   async function reset(before: (socket: Socket) => unknown): Promise<{ code: string | undefined; left: string[] }> {
-    const earlier = openSockets();
+    const earlier = await openNames('socket:');
     const server = net.createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1');
     await once(server, 'listening');
     const accepted = once(server, 'connection') as Promise<[Socket]>;
@@ -38,7 +25,7 @@ describe('resetSocket', () => {
     await closed;
     server.close();
     await once(server, 'close');
-    return { code, left: [...openSockets()].filter((each) => !earlier.has(each)) };
+    return { code, left: (await openNames('socket:')).filter((each) => !earlier.includes(each)) };
   }
 
   it('resets a connection', async () => {
@@ -49,7 +36,7 @@ describe('resetSocket', () => {
     assert.deepEqual((await reset((socket) => void socket.end('bytes'))).left, []);
   });
 
-  it('resets a connection whose one side has been ended', async () => {
+  it('leaves none open either where our side has been ended', async () => {
     const { left } = await reset((socket) => {
       socket.end();
       return once(socket, 'finish');

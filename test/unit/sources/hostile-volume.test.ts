@@ -8,7 +8,7 @@ import type { DiskFormat } from '../../../src/sources/image-tree.ts';
 import { createImage } from '../../helpers/create-image.ts';
 import { failsWith } from '../../helpers/failure.ts';
 import { openTree } from '../../helpers/image-tree.ts';
-import { openBeneathDirectory, watchOpenedPaths } from '../../helpers/opened-paths.ts';
+import { openNames, watchOpenedPaths } from '../../helpers/opened-paths.ts';
 import { runCommand } from '../../helpers/run-command.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 
@@ -75,7 +75,7 @@ describe('a hostile volume', () => {
       if (!(error instanceof DiskliftError)) throw error;
       assert.ok(watch.paths.length > 0);
       for (const path of watch.paths) assert.ok(path === temp('volume') || path.startsWith(temp('volume/')), `opened ${path}`);
-      assert.deepEqual(await openBeneathDirectory(temp('')), []);
+      assert.deepEqual(await openNames(temp('')), []);
       assert.match(error.message, new RegExp(relativePath.replace('.', '\\.')));
       assert.doesNotMatch(error.message, new RegExp(`${PASSWORD}|\n`));
       return error;
@@ -197,7 +197,7 @@ describe('a hostile volume', () => {
     } finally {
       watch.stop();
     }
-    assert.deepEqual(await openBeneathDirectory(temp('')), []);
+    assert.deepEqual(await openNames(temp('')), []);
     writeFileSync(temp('volume/63.qcow2'), withBackingFile(bytes.subarray(0, 65_536), undefined));
     await using tree = await openTree({ volumePath: temp('volume'), relativePath: '0.qcow2', format: 'qcow2' });
     assert.equal(tree.files.length, 64);

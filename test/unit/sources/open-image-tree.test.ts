@@ -6,7 +6,7 @@ import type { DiskFormat } from '../../../src/sources/image-tree.ts';
 import { createImage } from '../../helpers/create-image.ts';
 import { failsWith } from '../../helpers/failure.ts';
 import { openTree, outlineOf } from '../../helpers/image-tree.ts';
-import { openBeneathDirectory } from '../../helpers/opened-paths.ts';
+import { openNames } from '../../helpers/opened-paths.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 
 const MIB = 2 ** 20;
@@ -25,7 +25,7 @@ describe('an image with what it refers to', () => {
   }
 
   afterEach(async () => {
-    assert.deepEqual(await openBeneathDirectory(temp('')), []);
+    assert.deepEqual(await openNames(temp('')), []);
   });
 
   for (const [name, format, ...options] of [

@@ -8,7 +8,7 @@ import { createImage } from '../../../helpers/create-image.ts';
 import { failsWith } from '../../../helpers/failure.ts';
 import { NEVER } from '../../../helpers/image-in-process.ts';
 import { type ByQemuOptions, openByQemu } from '../../../helpers/open-image.ts';
-import { openBeneathDirectory } from '../../../helpers/opened-paths.ts';
+import { openNames } from '../../../helpers/opened-paths.ts';
 import { descendantsNamed, waitForNone } from '../../../helpers/processes.ts';
 import { openForWriting } from '../../../helpers/qemu-io.ts';
 import { linkPrograms, QEMU_PROGRAMS, withPath, writeProgram } from '../../../helpers/qemu-programs.ts';
@@ -29,7 +29,7 @@ describe('a disk that QEMU reads', () => {
   });
   /** Nothing outlives a disk: no descriptor, no process. */
   afterEach(async () => {
-    assert.deepEqual(await openBeneathDirectory(temp('volume')), []);
+    assert.deepEqual(await openNames(temp('volume')), []);
     assert.deepEqual(await waitForNone(() => [...QEMU_PROGRAMS, 'sh'].flatMap((name) => descendantsNamed(name))), []);
   });
 

@@ -1,0 +1,14 @@
+/** What a process has cost the machine. */
+
+import { readFileSync } from 'node:fs';
+
+/** USER_HZ, in which proc(5) tells times: the same on every Linux. */
+const TICKS_PER_SECOND = 100;
+
+/** @returns the time that a process has computed for until now, in itself and for it in the kernel: utime and stime of proc(5) */
+export function processorSeconds(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  // The second field is a name in parentheses, which may hold spaces.
+  const fields = stat.slice(stat.lastIndexOf(') ') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+}
