@@ -28,9 +28,10 @@ RUN rm -rf node_modules/bare-*/prebuilds node_modules/bintrees/test node_modules
          if (/\.([cm]?ts|map|md|tsbuildinfo)$/.test(file) && fs.lstatSync(file).isFile()) fs.rmSync(file);" \
   && chmod -R go-w node_modules dist
 # `kubectl exec POD -- disklift` ignores the entry point and looks for an executable on PATH. The final stage has no `env`
-# for the usual first line of a Node program, so the line names Node itself.
+# for the usual first line of a Node program, so the line names Node itself. V8 would give young objects several times as much
+# memory, with which exports are no faster (docs/decisions/0008-s3.md).
 ARG NODE_BINARY
-RUN sed -i "1s|^#!.*|#!${NODE_BINARY}|" dist/bin.js && chmod 0755 dist/bin.js \
+RUN sed -i "1s|^#!.*|#!${NODE_BINARY} --max-semi-space-size=4|" dist/bin.js && chmod 0755 dist/bin.js \
   && mkdir -p /image/app /image/bin \
   && mv package.json dist node_modules /image/app/ \
   && ln -s /app/dist/bin.js /image/bin/disklift

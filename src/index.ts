@@ -1,6 +1,6 @@
 /** The public surface of the npm package. */
 
-export { type Budget, createBudget } from './common/budget.ts';
+export { type BufferPool, createBufferPool, type PooledBuffer } from './common/buffer-pool.ts';
 export { type Clock, systemClock } from './common/clock.ts';
 export { DiskliftError, type ErrorCode } from './common/errors.ts';
 export { createSemaphore, type Semaphore } from './common/semaphore.ts';

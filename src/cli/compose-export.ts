@@ -25,8 +25,8 @@ export interface ExportEnvironment extends TargetEnvironment {
   clock: Clock;
 }
 
-/** Buffers in flight of the whole process: eight parts of 16 MiB, or fewer larger ones. */
-export const BUDGET_BYTES = 128 * MIB;
+/** Buffers in flight of the whole process: five parts of 16 MiB, or fewer larger ones. */
+export const BUFFER_BYTES = 80 * MIB;
 
 /** As many as a status can tell of. */
 const MOST_DISKS = 64;

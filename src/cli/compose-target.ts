@@ -1,6 +1,6 @@
 /** From the destination of a request to a target, with the Secrets and ConfigMaps that it refers to. */
 
-import type { Budget } from '../common/budget.ts';
+import type { BufferPool } from '../common/buffer-pool.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import type { ProxyEnvironment } from '../config/proxy-environment.ts';
@@ -23,8 +23,8 @@ export interface TargetEnvironment {
   proxy: ProxyEnvironment;
   clock: Clock;
   random(): number;
-  /** Of the process, for buffers in flight. */
-  budget: Budget;
+  /** Of the process. */
+  buffers: BufferPool;
   /** Whether S3 may use what the environment of the process has. */
   allowAmbientCredentials: boolean;
 }
@@ -112,7 +112,7 @@ async function composeS3(spec: S3Destination, { request, diskPath, environment, 
     proxy: environment.proxy,
     clock: environment.clock,
     random: environment.random,
-    budget: environment.budget,
+    buffers: environment.buffers,
   });
 }
 

@@ -1,7 +1,7 @@
 /** What `disklift export` does. */
 
 import { stringify } from 'yaml';
-import { createBudget } from '../common/budget.ts';
+import { createBufferPool } from '../common/buffer-pool.ts';
 import { systemClock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { proxyEnvironment } from '../config/proxy-environment.ts';
@@ -9,7 +9,7 @@ import { runRequest } from '../engine/run-request.ts';
 import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
 import { readRequestFile } from '../requests/read-request-file.ts';
 import { createNetworkAccess } from '../targets/policy/network-access.ts';
-import { BUDGET_BYTES, composePlan } from './compose-export.ts';
+import { BUFFER_BYTES, composePlan } from './compose-export.ts';
 import type { CommandContext } from './context.ts';
 import { progressObserver } from './export-progress.ts';
 import { createProgress } from './progress.ts';
@@ -33,7 +33,7 @@ export async function exportDisks(flags: ExportFlags, context: CommandContext): 
     access: createNetworkAccess(),
     allowAmbientCredentials: true,
     proxy: proxyEnvironment(),
-    budget: createBudget(BUDGET_BYTES),
+    buffers: createBufferPool(BUFFER_BYTES),
     clock: systemClock,
     random: Math.random,
   };

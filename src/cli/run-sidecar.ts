@@ -1,7 +1,7 @@
 /** What `disklift sidecar` does. */
 
 import { throwIfAborted } from '../common/abortable.ts';
-import { createBudget } from '../common/budget.ts';
+import { createBufferPool } from '../common/buffer-pool.ts';
 import { systemClock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { createLogger, type Logger } from '../common/logger.ts';
@@ -17,7 +17,7 @@ import { createExportMetrics, type ExportMetrics } from '../metrics/export-metri
 import type { DiskExport } from '../requests/disk-export.ts';
 import { createDestinationPolicy } from '../targets/policy/destination-policy.ts';
 import { createNetworkAccess } from '../targets/policy/network-access.ts';
-import { BUDGET_BYTES, composeLeftovers, composePlan, refusalOf } from './compose-export.ts';
+import { BUFFER_BYTES, composeLeftovers, composePlan, refusalOf } from './compose-export.ts';
 import { composeStore } from './compose-store.ts';
 import type { ComposedStore } from './composed-store.ts';
 import type { CommandContext } from './context.ts';
@@ -103,7 +103,7 @@ function composeServing({
     referencesMayCome: true,
     allowAmbientCredentials: config.allowAmbientCredentials,
     proxy: proxyEnvironment(),
-    budget: createBudget(BUDGET_BYTES),
+    buffers: createBufferPool(BUFFER_BYTES),
   };
   return ({ store, executor, findWriter }) => {
     const environment = { ...common, findWriter, resolve: store.resolve };

@@ -9,8 +9,6 @@ export interface Budget {
    * @throws DiskliftError `Cancelled` when `signal` is aborted
    */
   acquire(amount: number, signal: AbortSignal): Promise<() => void>;
-  /** Whether somebody waits: then what is held only for the sake of speed should be given back. */
-  isWanted(): boolean;
 }
 
 export function createBudget(total: number): Budget {
@@ -51,6 +49,5 @@ export function createBudget(total: number): Budget {
       }
       return giveBack;
     },
-    isWanted: () => waiting.length > 0,
   };
 }

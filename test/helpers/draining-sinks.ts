@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import http from 'node:http';
+import http, { type IncomingMessage, type ServerResponse } from 'node:http';
+import https from 'node:https';
 import net, { type AddressInfo, type Server } from 'node:net';
 import { systemClock } from '../../src/common/clock.ts';
 import { createStreamOutput } from '../../src/targets/tcp/image-output.ts';
@@ -26,6 +27,28 @@ async function listening(server: Server): Promise<DrainingSink> {
 
 export function startDrainingHttp(): Promise<DrainingSink> {
   return listening(http.createServer((request, response) => void request.resume().once('end', () => response.writeHead(201).end())));
+}
+
+/** CreateMultipartUpload and CompleteMultipartUpload in the API reference of Amazon S3; the other requests get an empty answer. */
+function answerOfS3(method: string | undefined, { pathname, searchParams }: URL): string {
+  if (method !== 'POST') return '';
+  const [, bucket, key] = pathname.split('/');
+  const object = `<Bucket>${bucket}</Bucket><Key>${key}</Key>`;
+  return searchParams.has('uploads')
+    ? `<InitiateMultipartUploadResult>${object}<UploadId>1</UploadId></InitiateMultipartUploadResult>`
+    : `<CompleteMultipartUploadResult>${object}<ETag>"kept-nowhere"</ETag></CompleteMultipartUploadResult>`;
+}
+
+/** As much of an S3 server as an upload asks for, over https. @param tls PEM */
+export function startDrainingS3({ certificate, key }: { certificate: string; key: string }): Promise<DrainingSink> {
+  const onRequest = (request: IncomingMessage, response: ServerResponse) => {
+    const answer = answerOfS3(request.method, new URL(request.url ?? '', 'https://sink'));
+    request.resume().once('end', () => {
+      response.writeHead(200, { etag: '"kept-nowhere"', 'content-type': 'application/xml', 'content-length': answer.length });
+      response.end(answer);
+    });
+  };
+  return listening(https.createServer({ cert: certificate, key }, onRequest));
 }
 
 /** As `nc -l` into nothing. */

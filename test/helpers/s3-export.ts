@@ -1,7 +1,7 @@
 /** Sends an image to S3 in this process, with small parts and short waits. */
 
 import assert from 'node:assert/strict';
-import { createBudget } from '../../src/common/budget.ts';
+import { createBufferPool } from '../../src/common/buffer-pool.ts';
 import { systemClock } from '../../src/common/clock.ts';
 import { DiskliftError } from '../../src/common/errors.ts';
 import type { VirtualImage } from '../../src/image/contract.ts';
@@ -49,7 +49,7 @@ export function s3Target({ url, options, limits }: Omit<S3Sending, 'image'>): Ex
     credentials: async () => ({ accessKeyId: 'AKIA', secretAccessKey: SECRET }),
     access: createNetworkAccess(),
     clock: systemClock,
-    budget: createBudget(128 * 1024 * 1024),
+    buffers: createBufferPool(128 * 1024 * 1024),
     ...options,
     limits: { leastPartBytes: 1, backoffMs: 10, ...limits },
   });

@@ -1,14 +1,16 @@
 /** What exports cost the process that makes them: its event loop and its memory. */
 
 import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { ExportProcessReport } from '../fixtures/export-process.ts';
-import { startDrainingHttp, startDrainingReceiver, startDrainingTcp } from '../helpers/draining-sinks.ts';
+import { startDrainingHttp, startDrainingReceiver, startDrainingS3, startDrainingTcp } from '../helpers/draining-sinks.ts';
 import { startFaultProxy } from '../helpers/fault-proxy.ts';
 import { runCommand } from '../helpers/run-command.ts';
 import { BUCKET } from '../helpers/s3-fake.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
+import { createTestAuthority } from '../helpers/test-authority.ts';
 import { requireVersitygw, startVersitygw, type Versitygw } from '../helpers/versitygw.ts';
 
 const PROCESS = fileURLToPath(new URL('../fixtures/export-process.ts', import.meta.url));
@@ -17,8 +19,14 @@ const MIB = 1024 * 1024;
 /** Another process that wants the same cores makes a delay longer, and never shorter. */
 const MEASUREMENTS = 3;
 
-async function exportTo(diskPath: string, destinations: readonly string[]): Promise<ExportProcessReport> {
-  const { code, stdout, stderr } = await runCommand(process.execPath, [PROCESS, diskPath, ...destinations]);
+/** What the image's disklift is started with. */
+const [, NODE_FLAGS = ''] = /#!\$\{NODE_BINARY\} (.+?)\|/.exec(readFileSync(new URL('../../Dockerfile', import.meta.url), 'utf8')) ?? [];
+
+async function exportTo(diskPath: string, destinations: readonly string[], caFile?: string): Promise<ExportProcessReport> {
+  const env = caFile === undefined ? {} : { NODE_EXTRA_CA_CERTS: caFile };
+  const { code, stdout, stderr } = await runCommand(process.execPath, [...NODE_FLAGS.split(' '), PROCESS, diskPath, ...destinations], {
+    env,
+  });
   assert.equal(code, 0, stderr);
   const report = JSON.parse(stdout.toString()) as ExportProcessReport;
   assert.deepEqual(
@@ -64,6 +72,16 @@ describe('exports and the process that makes them', () => {
       JSON.stringify(reports),
     );
     for (const { peakMemoryBytes } of reports) assert.ok(peakMemoryBytes < 250e6, `${peakMemoryBytes} bytes`);
+  });
+
+  it('keeps the memory small with four to S3 at once, over TLS', async () => {
+    const diskPath = await createDataDisk(512 * MIB);
+    const authority = await createTestAuthority(temp('.'));
+    writeFileSync(temp('authority.pem'), authority.ca);
+    await using sink = await startDrainingS3(await authority.issue('sink', 'IP:127.0.0.1'));
+    const destinations = ['a', 'b', 'c', 'd'].map((key) => `s3+https://127.0.0.1:${sink.port}/${key}.qcow2`);
+    const { peakMemoryBytes } = await exportTo(diskPath, destinations, temp('authority.pem'));
+    assert.ok(peakMemoryBytes < 250e6, `${peakMemoryBytes} bytes`);
   });
 
   /** Peers, and what an export holds at most: of a stream its chunks and the tail, of S3 its parts. */

@@ -1,6 +1,5 @@
 /** The bytes of one part, as often as they are wanted: to be hashed, and to be sent by one request or several. */
 
-import { MIB } from '../../common/bytes.ts';
 import type { VirtualImage } from '../../image/contract.ts';
 
 export interface PartBytes {
@@ -9,14 +8,11 @@ export interface PartBytes {
   pieces(signal: AbortSignal): AsyncIterable<Uint8Array>;
 }
 
-/** TLS encrypts what it is given in one go, into memory of its own. */
-const PIECE_BYTES = MIB;
-
 export function bytesInMemory(bytes: Uint8Array): PartBytes {
   return {
     sizeBytes: bytes.length,
     async *pieces() {
-      for (let at = 0; at < bytes.length; at += PIECE_BYTES) yield bytes.subarray(at, at + PIECE_BYTES);
+      yield bytes;
     },
   };
 }

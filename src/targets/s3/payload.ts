@@ -8,10 +8,15 @@ import type { PartBytes } from './part-bytes.ts';
 
 export interface Payload {
   bytes: PartBytes;
+  /** What a connection is given in one go. */
+  pieceBytes: number;
   /** For the signature: the SHA-256, in hex, or that there is none. */
   contentSha256: string;
   checksum: Checksum;
 }
+
+/** TLS encrypts what it is given in one go, into memory of its own, in each of the connections. */
+const PIECE_BYTES = { signed: MIB, unsigned: MIB / 4 };
 
 /** "Authenticating Requests (AWS Signature Version 4)": TLS protects the bytes by itself. */
 const UNSIGNED = 'UNSIGNED-PAYLOAD';
@@ -27,6 +32,7 @@ interface PayloadNeeds {
 export async function createPayload(bytes: PartBytes, { isSigned, checksum, signal }: PayloadNeeds): Promise<Payload> {
   return {
     bytes,
+    pieceBytes: isSigned ? PIECE_BYTES.signed : PIECE_BYTES.unsigned,
     contentSha256: isSigned ? await digestOf('sha256', bytes, signal) : UNSIGNED,
     checksum: await checksumOf(checksum, bytes, signal),
   };
@@ -41,16 +47,18 @@ export interface PayloadBody {
 }
 
 /** @param onTake called whenever the connection takes some of the bytes */
-export function bodyOf({ bytes }: Payload, onTake: () => void, signal: AbortSignal): PayloadBody {
+export function bodyOf({ bytes, pieceBytes }: Payload, onTake: () => void, signal: AbortSignal): PayloadBody {
   let takenBytes = 0;
   async function* taken(): AsyncGenerator<Uint8Array> {
-    for await (const piece of bytes.pieces(signal)) {
-      onTake();
-      takenBytes += piece.length;
-      yield piece;
-    }
+    for await (const read of bytes.pieces(signal))
+      for (let at = 0; at < read.length; at += pieceBytes) {
+        const piece = read.subarray(at, at + pieceBytes);
+        onTake();
+        takenBytes += piece.length;
+        yield piece;
+      }
   }
-  const stream = Readable.from(taken(), { objectMode: false, highWaterMark: MIB });
+  const stream = Readable.from(taken(), { objectMode: false, highWaterMark: pieceBytes });
   const broken = new Promise<never>((_resolve, reject) => stream.once('error', reject));
   // Nobody may be waiting any more.
   broken.catch(() => {});

@@ -3,7 +3,6 @@
 import { proofOf } from './etag.ts';
 import { findArrived, isAmbiguous } from './found-object.ts';
 import { digestOf } from './hash-pieces.ts';
-import { createPartBuffers } from './part-buffers.ts';
 import { bytesInMemory } from './part-bytes.ts';
 import { createPayload, type Payload } from './payload.ts';
 import { readPart } from './read-part.ts';
@@ -15,8 +14,7 @@ import { withRetries } from './with-retries.ts';
 export async function putImage(transfer: Transfer): Promise<Arrival> {
   const { options, image, context, session } = transfer;
   const { signal } = context;
-  const buffers = createPartBuffers({ budget: options.budget, sizeBytes: image.sizeBytes, most: 1, signal });
-  const buffer = await buffers.take();
+  const buffer = await options.buffers.take(image.sizeBytes, signal);
   try {
     await readPart(image, buffer.bytes, 0, signal);
     const bytes = bytesInMemory(buffer.bytes);
@@ -29,7 +27,7 @@ export async function putImage(transfer: Transfer): Promise<Arrival> {
     context.progress(image.sizeBytes);
     return arrival;
   } finally {
-    buffers.giveBack(buffer, false);
+    buffer.giveBack(false);
   }
 }
 

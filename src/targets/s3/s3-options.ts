@@ -1,6 +1,6 @@
 /** What an S3 destination is described by. */
 
-import type { Budget } from '../../common/budget.ts';
+import type { BufferPool } from '../../common/buffer-pool.ts';
 import { MIB } from '../../common/bytes.ts';
 import type { Clock } from '../../common/clock.ts';
 import type { NetworkAccess } from '../policy/network-access.ts';
@@ -40,7 +40,7 @@ export interface S3TargetOptions {
   proxy?: ProxySettings | undefined;
   clock: Clock;
   /** Of all transfers of the process. */
-  budget: Budget;
+  buffers: BufferPool;
   /** Gives numbers from 0 up to, and not with, 1. */
   random?: (() => number) | undefined;
   limits?: Partial<S3Limits> | undefined;

@@ -2,9 +2,9 @@
 
 import type { CompletedPart, Part as ListedPart } from '@aws-sdk/client-s3';
 import { throwIfAborted } from '../../common/abortable.ts';
+import { createBudget } from '../../common/budget.ts';
 import { MIB } from '../../common/bytes.ts';
 import { DiskliftError } from '../../common/errors.ts';
-import { createPartBuffers } from './part-buffers.ts';
 import { bytesInMemory, bytesOfImage } from './part-bytes.ts';
 import { type Part, type PartPlan, partsOf } from './plan-parts.ts';
 import { readPart } from './read-part.ts';
@@ -32,7 +32,7 @@ async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Prom
   const stop = new AbortController();
   const signal = AbortSignal.any([context.signal, stop.signal]);
   const inPart: Transfer = { ...transfer, context: { ...context, signal } };
-  const buffers = createPartBuffers({ budget: options.budget, sizeBytes: plan.partSizeBytes, most: options.concurrency, signal });
+  const places = createBudget(options.concurrency);
   const parts: CompletedPart[] = [];
   const sending: Promise<void>[] = [];
   let sentBytes = 0;
@@ -46,7 +46,8 @@ async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Prom
 
   /** Resolves when the bytes of the part have been read and it is on its way. */
   async function begin(part: Part): Promise<void> {
-    const buffer = await buffers.take();
+    const leave = await places.acquire(1, signal);
+    const buffer = await options.buffers.take(plan.partSizeBytes, signal);
     const filled = buffer.bytes.subarray(0, part.sizeBytes);
     let isUsable = false;
     let sent = Promise.resolve();
@@ -66,7 +67,10 @@ async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Prom
           failure ??= { error };
           stop.abort(new DiskliftError('Cancelled', 'another part has failed'));
         })
-        .finally(() => buffers.giveBack(buffer, isUsable && !signal.aborted)),
+        .finally(() => {
+          buffer.giveBack(isUsable && !signal.aborted);
+          leave();
+        }),
     );
   }
 
@@ -79,7 +83,6 @@ async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Prom
     failure ??= { error };
   }
   await Promise.all(sending);
-  buffers.dispose();
   if (failure !== undefined) throw failure.error;
   return parts;
 }
@@ -87,7 +90,7 @@ async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Prom
 /** One after the other, and each read while it is sent: parts of huge images are larger than what a process should hold. */
 async function streamParts(transfer: Transfer, { id, plan, held }: Upload): Promise<CompletedPart[]> {
   const { options, image, context } = transfer;
-  const release = await options.budget.acquire(STREAM_BYTES, context.signal);
+  const release = await options.buffers.reserve(STREAM_BYTES, context.signal);
   try {
     const parts: CompletedPart[] = [];
     for (const part of partsOf(plan)) {

@@ -42,21 +42,25 @@ describe('payload of a part', () => {
     assert.equal((await createPayload(bytes, { isSigned: false, checksum: 'None', signal: NEVER })).contentSha256, 'UNSIGNED-PAYLOAD');
   });
 
-  it('goes out in slices, and tells when the last one has left', async () => {
-    const payload = await createPayload(bytes, { isSigned: false, checksum: 'None', signal: NEVER });
-    let moves = 0;
-    const body = bodyOf(
-      payload,
-      () => {
-        moves += 1;
-      },
-      NEVER,
-    );
-    assert.equal(body.isTaken(), false);
-    const slices: Buffer[] = [];
-    for await (const slice of body.stream) slices.push(slice as Buffer);
-    assert.ok(slices.every(({ length }) => length <= MIB));
-    assert.ok(Buffer.concat(slices).equals(memory));
-    assert.ok(body.isTaken() && moves >= 17, `${moves} moves`);
-  });
+  for (const [isSigned, how, pieceBytes] of [
+    [true, 'slices', MIB],
+    [false, 'smaller slices to TLS', MIB / 4],
+  ] as const)
+    it(`goes out in ${how}, and tells when the last one has left`, async () => {
+      const payload = await createPayload(bytes, { isSigned, checksum: 'None', signal: NEVER });
+      let moves = 0;
+      const body = bodyOf(
+        payload,
+        () => {
+          moves += 1;
+        },
+        NEVER,
+      );
+      assert.equal(body.isTaken(), false);
+      const slices: Buffer[] = [];
+      for await (const slice of body.stream) slices.push(slice as Buffer);
+      assert.ok(slices.every(({ length }) => length <= pieceBytes));
+      assert.ok(Buffer.concat(slices).equals(memory));
+      assert.ok(body.isTaken() && moves >= 17, `${moves} moves`);
+    });
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { createBudget } from '../../../../src/common/budget.ts';
+import { createBufferPool } from '../../../../src/common/buffer-pool.ts';
 import { DiskliftError, type ErrorCode } from '../../../../src/common/errors.ts';
 import { digestImage } from '../../../../src/image/digest.ts';
 import { createDestinationPolicy } from '../../../../src/targets/policy/destination-policy.ts';
@@ -157,29 +157,31 @@ describe('s3 target', () => {
     assert.equal(fake.store.objects.size, 0);
   });
 
-  it('shares the budget of the process', async () => {
+  it('shares the buffers of the process', async () => {
     let mostBytes = 0;
     let heldBytes = 0;
-    const budget = createBudget(2 * PART_BYTES);
-    const watched: typeof budget = {
-      ...budget,
-      async acquire(sizeBytes, signal) {
-        const release = await budget.acquire(sizeBytes, signal);
+    // Two of the smallest that it has.
+    const pool = createBufferPool(8 * MIB);
+    const buffers: typeof pool = {
+      ...pool,
+      async take(sizeBytes, signal) {
+        const { bytes, giveBack } = await pool.take(sizeBytes, signal);
         heldBytes += sizeBytes;
         mostBytes = Math.max(mostBytes, heldBytes);
-        let isHeld = true;
-        return () => {
-          if (isHeld) heldBytes -= sizeBytes;
-          isHeld = false;
-          release();
+        return {
+          bytes,
+          giveBack(isUsable) {
+            heldBytes -= sizeBytes;
+            giveBack(isUsable);
+          },
         };
       },
     };
-    const both = await Promise.all([send({ options: { budget: watched } }), send({ options: { budget: watched } })]);
+    const both = await Promise.all([send({ options: { buffers } }), send({ options: { buffers } })]);
     for (const sent of both) assertArrived(sent);
     assert.deepEqual([mostBytes, heldBytes], [2 * PART_BYTES, 0]);
     const failed = await send({
-      options: { budget: watched },
+      options: { buffers },
       quirks: [{ operation: 'UploadPart', after: 2, does: { status: 400, code: 'InvalidArgument' } }],
     });
     assert.equal(failed.failure?.retryable, false);
