@@ -6,19 +6,32 @@ import { BENCH_DIR } from './bench-disks.ts';
 import { type Contestant, secondsOf } from './contest.ts';
 import type { ExportContest } from './export-contest.ts';
 import type { Target } from './report.ts';
-import { startBenchS3 } from './s3-server.ts';
+import { type BenchS3, startBenchS3, startS3Sink } from './s3-server.ts';
 import { uploaders } from './uploaders.ts';
 
-/** Much more than the parts, the object and a temporary file take: such machines also give memory back while they are being measured. */
-const TOUCH_MEMORY = `python3 ${path.join(import.meta.dirname, 'touch-memory.py')} 8 8`;
+const TOUCH_MEMORY = `python3 ${path.join(import.meta.dirname, 'touch-memory.py')}`;
 
-export async function measureS3({ mixed, ready, sinkCpu, rounds, exportLine, measure }: ExportContest): Promise<Target[]> {
-  const s3 = await startBenchS3(sinkCpu);
+export async function measureS3(contest: ExportContest): Promise<Target[]> {
+  const targets: Target[] = [];
+  for (const start of [startBenchS3, startS3Sink]) {
+    const s3 = await start(contest.sinkCpu);
+    try {
+      targets.push(...measureServer(contest, s3));
+    } finally {
+      await s3.stop();
+    }
+  }
+  return targets;
+}
+
+function measureServer({ mixed, ready, rounds, exportLine, measure }: ExportContest, s3: BenchS3): Target[] {
   const destination = { endpoint: s3.endpoint, region: 'us-east-1', bucket: s3.bucket, key: 'disklift.qcow2', forcePathStyle: true };
   const converted = path.join(BENCH_DIR, 'converted.qcow2');
+  // Much more than is written: machines that give memory back do so while they are being measured, too, and take what was cached.
+  const { touchGib, clean } = s3.clean === undefined ? { touchGib: '6 0', clean: 'true' } : { touchGib: '8 8', clean: s3.clean };
   const everywhere = {
-    prepare: `${s3.clean}; rm -f ${converted}; ${TOUCH_MEMORY}`,
-    // Touching so much memory may take half a minute.
+    prepare: `${clean}; rm -f ${converted}; ${TOUCH_MEMORY} ${touchGib}; cat ${mixed} ${ready} > /dev/null`,
+    // That may take half a minute.
     rounds: Math.min(rounds, 3),
     serverPid: s3.pid,
   };
@@ -34,13 +47,13 @@ export async function measureS3({ mixed, ready, sinkCpu, rounds, exportLine, mea
     // What aws-cli does by itself.
     const crc = disklift('None, parts with CRC32', 's3-crc32', 'None', { checksum: 'CRC32' });
     const others = uploaders(ready, s3).map(({ name, line }) => ({ name, line, ...everywhere, limitSeconds: 60 }));
-    const ofReady = measure('mixed 8 GiB, warm, to S3 (versitygw on tmpfs)', [plain, sha256, crc, ...others]);
+    const ofReady = measure(`mixed 8 GiB, warm, to S3 (${s3.name})`, [plain, sha256, crc, ...others]);
     const [best] = others.toSorted((a, b) => secondsOf(ofReady, a.name) - secondsOf(ofReady, b.name));
     if (best === undefined) return [];
 
     const convert = `qemu-img convert -f raw -O qcow2 ${mixed} ${converted}`;
     const rival = { name: `convert, then ${best.name}`, line: `${convert}; ${best.line.replaceAll(ready, converted)}`, ...everywhere };
-    const ofTemporary = measure('mixed 8 GiB, warm, to S3, against a temporary file', [plain, crc, rival]);
+    const ofTemporary = measure(`mixed 8 GiB, warm, to S3 (${s3.name}), against a temporary file`, [plain, crc, rival]);
     const temporarySeconds = secondsOf(ofTemporary, rival.name);
     const leastServerSeconds = Math.min(...[...ofReady, ...ofTemporary].flatMap(({ serverSeconds }) => serverSeconds ?? []));
     console.log(
@@ -49,12 +62,12 @@ export async function measureS3({ mixed, ready, sinkCpu, rounds, exportLine, mea
     );
     return [
       {
-        text: 'times the best upload of the ready image, S3',
+        text: `times the best upload of the ready image, S3 (${s3.name})`,
         measured: secondsOf(ofReady, plain.name) / secondsOf(ofReady, best.name),
         limit: 1.3,
       },
       {
-        text: 'times the speed of convert, then upload, S3',
+        text: `times the speed of convert, then upload, S3 (${s3.name})`,
         measured: temporarySeconds / Math.min(secondsOf(ofTemporary, plain.name), secondsOf(ofTemporary, crc.name)),
         limit: 1.5,
         atLeast: true,
@@ -62,6 +75,5 @@ export async function measureS3({ mixed, ready, sinkCpu, rounds, exportLine, mea
     ];
   } finally {
     execFileSync('rm', ['-f', converted]);
-    await s3.stop();
   }
 }

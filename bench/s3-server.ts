@@ -1,39 +1,80 @@
-/** The S3 server that is measured against: versitygw, with its files on tmpfs. */
+/** The S3 servers that are measured against. */
 
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { createTestAuthority } from '../test/helpers/test-authority.ts';
 import { startVersitygw, VERSITYGW_KEYS } from '../test/helpers/versitygw.ts';
 
 export interface BenchS3 {
+  name: string;
   endpoint: string;
   pid: number;
   bucket: string;
-  /** Credentials, as words in front of a command. */
+  /** Credentials and authority, as words in front of a command. */
   environment: string;
-  /** A line for bash that empties the bucket. */
-  clean: string;
+  /** A line for bash that empties the bucket; left out where nothing is kept. */
+  clean?: string;
   stop(): Promise<void>;
 }
 
 const TMPFS = '/dev/shm';
 const BUCKET = 'bench-bucket';
+const CREDENTIALS = `AWS_ACCESS_KEY_ID=${VERSITYGW_KEYS.accessKeyId} AWS_SECRET_ACCESS_KEY=${VERSITYGW_KEYS.secretAccessKey} AWS_REGION=us-east-1`;
+const SINK = path.join(import.meta.dirname, 's3-sink.ts');
 
-/** @param cpu the one processor that it may use */
+/**
+ * versitygw, with its files on tmpfs.
+ * @param cpu the one processor that it may use
+ */
 export async function startBenchS3(cpu: string): Promise<BenchS3> {
-  const directory = mkdtempSync(path.join(TMPFS, 'disklift-bench-s3-'));
+  const directory = newDirectory();
   const server = await startVersitygw(directory, BUCKET);
   execFileSync('taskset', ['-a', '-p', '-c', cpu, `${server.pid}`], { stdio: 'ignore' });
-  const { accessKeyId, secretAccessKey } = VERSITYGW_KEYS;
   return {
+    name: 'versitygw on tmpfs',
     endpoint: server.url,
     pid: server.pid,
     bucket: BUCKET,
-    environment: `env -u AWS_CA_BUNDLE AWS_ACCESS_KEY_ID=${accessKeyId} AWS_SECRET_ACCESS_KEY=${secretAccessKey} AWS_REGION=us-east-1`,
+    environment: `env -u AWS_CA_BUNDLE ${CREDENTIALS}`,
     clean: `rm -rf ${directory}/${BUCKET}/* ${directory}/${BUCKET}/.sgwtmp`,
     async stop() {
       await server[Symbol.asyncDispose]();
       rmSync(directory, { recursive: true, force: true });
     },
   };
+}
+
+/**
+ * bench/s3-sink.ts: https, and nothing is kept.
+ * @param cpu the one processor that it may use
+ */
+export async function startS3Sink(cpu: string): Promise<BenchS3> {
+  const directory = newDirectory();
+  const authority = await createTestAuthority(directory);
+  const { certificate, key } = await authority.issue('sink', 'IP:127.0.0.1');
+  const [caFile, certificateFile, keyFile] = [authority.ca, certificate, key].map((pem, index) => {
+    const file = path.join(directory, `bench-${index}.pem`);
+    writeFileSync(file, pem);
+    return file;
+  }) as [string, string, string];
+  const sink = spawn('taskset', ['-c', cpu, process.execPath, SINK, certificateFile, keyFile], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [port] = (await once(sink.stdout, 'data')) as [Buffer];
+  return {
+    name: 'over https, nothing kept',
+    endpoint: `https://127.0.0.1:${port.toString().trim()}`,
+    pid: sink.pid as number,
+    bucket: BUCKET,
+    environment: `env AWS_CA_BUNDLE=${caFile} SSL_CERT_FILE=${caFile} NODE_EXTRA_CA_CERTS=${caFile} ${CREDENTIALS}`,
+    async stop() {
+      sink.kill();
+      await once(sink, 'exit');
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+function newDirectory(): string {
+  return mkdtempSync(path.join(TMPFS, 'disklift-bench-s3-'));
 }
