@@ -50,6 +50,9 @@ async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Prom
     const buffer = await options.buffers.take(plan.partSizeBytes, signal);
     const filled = buffer.bytes.subarray(0, part.sizeBytes);
     let isUsable = false;
+    const onFailedTry = () => {
+      isUsable = false;
+    };
     let sent = Promise.resolve();
     try {
       await readPart(image, filled, part.offset, signal);
@@ -57,7 +60,7 @@ async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Prom
       const bytes = bytesInMemory(filled);
       const completed = await heldPart(held.get(part.number), bytes, inPart);
       if (completed !== undefined) arrived(part, completed);
-      else sent = sendPart(inPart, { uploadId: id, number: part.number, bytes }).then((each) => arrived(part, each));
+      else sent = sendPart(inPart, { uploadId: id, number: part.number, bytes, onFailedTry }).then((each) => arrived(part, each));
     } catch (error) {
       sent = Promise.reject(error);
     }

@@ -188,6 +188,31 @@ describe('s3 target', () => {
     assert.equal(heldBytes, 0);
   });
 
+  it('lets nobody else have the buffer of a try that has failed, which may still be sending it', async () => {
+    const pool = createBufferPool(64 * MIB);
+    const usable: boolean[] = [];
+    const buffers: typeof pool = {
+      ...pool,
+      async take(sizeBytes, signal) {
+        const { bytes, giveBack } = await pool.take(sizeBytes, signal);
+        return {
+          bytes,
+          giveBack(isUsable) {
+            usable.push(isUsable);
+            giveBack(isUsable);
+          },
+        };
+      },
+    };
+    const sent = await send({
+      options: { buffers },
+      quirks: [{ operation: 'UploadPart', after: 1, times: 1, does: { status: 503, code: 'SlowDown' } }],
+    });
+    assertArrived(sent);
+    assert.equal(sent.fake.count('UploadPart'), count() + 1);
+    assert.deepEqual([usable.length, usable.filter((each) => !each).length], [count(), 1]);
+  });
+
   it('does not connect where the policy says no', async () => {
     const { failure, fake } = await send({ options: { access: createNetworkAccess(createDestinationPolicy({ allow: [], deny: [] })) } });
     assert.equal(failure?.code, 'DestinationNotAllowed');
