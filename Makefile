@@ -80,6 +80,7 @@ bench: build versitygw bench-tools ## Measure against the tools that people use;
 	node bench/stream.ts --rounds $(or $(ROUNDS),5) --json .cache/bench/stream.json
 	node bench/export.ts --rounds $(or $(ROUNDS),5) --json .cache/bench/export.json
 	node bench/scrape.ts --rounds $(or $(ROUNDS),5) --json .cache/bench/scrape.json
+	node bench/many-exports.ts --json .cache/bench/many-exports.json
 
 # The uploaders that are measured against, from PyPI; what cannot be installed is left out with a line.
 BENCH_TOOLS := $(or $(DISKLIFT_BENCH_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/disklift/bench-tools)

@@ -6,22 +6,19 @@ import { BENCH_DIR } from './bench-disks.ts';
 import { type Contestant, secondsOf } from './contest.ts';
 import type { ExportContest } from './export-contest.ts';
 import type { Target } from './report.ts';
-import { type BenchS3, startBenchS3, startS3Sink } from './s3-server.ts';
+import { type BenchS3, inEnvironment } from './s3-server.ts';
 import { uploaders } from './uploaders.ts';
 
 const TOUCH_MEMORY = `python3 ${path.join(import.meta.dirname, 'touch-memory.py')}`;
 
-export async function measureS3(contest: ExportContest): Promise<Target[]> {
-  const targets: Target[] = [];
-  for (const start of [startBenchS3, startS3Sink]) {
-    const s3 = await start(contest.sinkCpu);
-    try {
-      targets.push(...measureServer(contest, s3));
-    } finally {
-      await s3.stop();
-    }
+/** @param start starts the server on one processor */
+export async function measureS3(contest: ExportContest, start: (cpu: string) => Promise<BenchS3>): Promise<Target[]> {
+  const s3 = await start(contest.sinkCpu);
+  try {
+    return measureServer(contest, s3);
+  } finally {
+    await s3.stop();
   }
-  return targets;
 }
 
 function measureServer({ mixed, ready, rounds, exportLine, measure }: ExportContest, s3: BenchS3): Target[] {
@@ -37,7 +34,7 @@ function measureServer({ mixed, ready, rounds, exportLine, measure }: ExportCont
   };
   const disklift = (name: string, file: string, checksum: string, more: object = {}): Contestant => ({
     name: `disklift, ${name}`,
-    line: `${s3.environment} @${exportLine(file, { s3: { ...destination, ...more } }, checksum)}`,
+    line: `${inEnvironment(s3)} @${exportLine(file, { s3: { ...destination, ...more } }, checksum)}`,
     ...everywhere,
   });
 

@@ -12,8 +12,8 @@ export interface BenchS3 {
   endpoint: string;
   pid: number;
   bucket: string;
-  /** Credentials and authority, as words in front of a command. */
-  environment: string;
+  /** Credentials and authority. */
+  environment: Record<string, string>;
   /** A line for bash that empties the bucket; left out where nothing is kept. */
   clean?: string;
   stop(): Promise<void>;
@@ -21,7 +21,11 @@ export interface BenchS3 {
 
 const TMPFS = '/dev/shm';
 const BUCKET = 'bench-bucket';
-const CREDENTIALS = `AWS_ACCESS_KEY_ID=${VERSITYGW_KEYS.accessKeyId} AWS_SECRET_ACCESS_KEY=${VERSITYGW_KEYS.secretAccessKey} AWS_REGION=us-east-1`;
+const CREDENTIALS = {
+  AWS_ACCESS_KEY_ID: VERSITYGW_KEYS.accessKeyId,
+  AWS_SECRET_ACCESS_KEY: VERSITYGW_KEYS.secretAccessKey,
+  AWS_REGION: 'us-east-1',
+};
 const SINK = path.join(import.meta.dirname, 's3-sink.ts');
 
 /**
@@ -37,7 +41,7 @@ export async function startBenchS3(cpu: string): Promise<BenchS3> {
     endpoint: server.url,
     pid: server.pid,
     bucket: BUCKET,
-    environment: `env -u AWS_CA_BUNDLE ${CREDENTIALS}`,
+    environment: CREDENTIALS,
     clean: `rm -rf ${directory}/${BUCKET}/* ${directory}/${BUCKET}/.sgwtmp`,
     async stop() {
       await server[Symbol.asyncDispose]();
@@ -66,7 +70,7 @@ export async function startS3Sink(cpu: string): Promise<BenchS3> {
     endpoint: `https://127.0.0.1:${port.toString().trim()}`,
     pid: sink.pid as number,
     bucket: BUCKET,
-    environment: `env AWS_CA_BUNDLE=${caFile} SSL_CERT_FILE=${caFile} NODE_EXTRA_CA_CERTS=${caFile} ${CREDENTIALS}`,
+    environment: { AWS_CA_BUNDLE: caFile, SSL_CERT_FILE: caFile, NODE_EXTRA_CA_CERTS: caFile, ...CREDENTIALS },
     async stop() {
       sink.kill();
       await once(sink, 'exit');
@@ -77,4 +81,9 @@ export async function startS3Sink(cpu: string): Promise<BenchS3> {
 
 function newDirectory(): string {
   return mkdtempSync(path.join(TMPFS, 'disklift-bench-s3-'));
+}
+
+/** @returns words in front of a command, which has no other authority then */
+export function inEnvironment({ environment }: BenchS3): string {
+  return ['env -u AWS_CA_BUNDLE', ...Object.entries(environment).map(([name, value]) => `${name}=${value}`)].join(' ');
 }

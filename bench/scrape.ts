@@ -5,19 +5,16 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import os from 'node:os';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { processorSeconds } from '../test/helpers/processor-seconds.ts';
 import { benchDisk } from './bench-disks.ts';
+import { startBenchSidecar } from './bench-sidecar.ts';
 import { median, type Result } from './contest.ts';
 import { isMet, machineFacts, printResults, printTargets, type Target } from './report.ts';
 
-const ROOT = path.join(import.meta.dirname, '..');
-const BIN = path.join(ROOT, 'dist', 'bin.js');
 const SINK_CPU = '1';
 const INTERVAL_MS = 1000;
 
@@ -28,54 +25,16 @@ const { values } = parseArgs({
   options: { rounds: { type: 'string', default: '5' }, json: { type: 'string' }, strict: { type: 'boolean', default: false } },
 });
 const rounds = Number(values.rounds);
-if (!existsSync(BIN)) throw new Error('dist/bin.js is missing; run `make build` first');
 
 const disk = await benchDisk('mixed');
-const directory = mkdtempSync(path.join(os.tmpdir(), 'disklift-bench-'));
-mkdirSync(path.join(directory, 'requests'));
 
-const sink = spawn('taskset', ['-c', SINK_CPU, process.execPath, path.join(ROOT, 'bench', 'http-sink.ts')], {
+const sink = spawn('taskset', ['-c', SINK_CPU, process.execPath, path.join(import.meta.dirname, 'http-sink.ts')], {
   stdio: ['ignore', 'pipe', 'inherit'],
 });
 const [sinkPort] = (await once(sink.stdout, 'data')) as [Buffer];
 const url = `http://127.0.0.1:${sinkPort.toString().trim()}/{name}.qcow2`;
 
-const flags = ['--requests', path.join(directory, 'requests'), '--volume', `bench=${path.dirname(disk)}`];
-const local = ['--listen-host', '127.0.0.1', '--listen-port', '0', '--allow-destination', '127.0.0.1'];
-const sidecar = spawn(process.execPath, [BIN, 'sidecar', ...flags, ...local], { stdio: ['ignore', 'inherit', 'pipe'] });
-
-interface LogLine {
-  time: string;
-  msg: string;
-  export?: string;
-  port?: number;
-  phase?: string;
-}
-
-const log = createInterface(sidecar.stderr)[Symbol.asyncIterator]();
-
-async function nextLine(isIt: (line: LogLine) => boolean): Promise<LogLine> {
-  for (;;) {
-    const { value, done } = await log.next();
-    if (done) throw new Error('the sidecar has ended');
-    const line = JSON.parse(value) as LogLine;
-    if (isIt(line)) return line;
-  }
-}
-
-/** @returns how long the export took, from its claim to its end, as the sidecar tells it */
-async function exportSeconds(name: string): Promise<number> {
-  const source = { persistentVolumeClaim: { claimName: 'bench' }, disks: [{ path: path.basename(disk) }] };
-  const spec = { source, destination: { http: { url } }, backoffLimit: 0 };
-  const request = { apiVersion: 'disklift.dev/v1alpha1', kind: 'DiskExport', metadata: { name, namespace: 'bench' }, spec };
-  const file = path.join(directory, 'requests', `${name}.yaml`);
-  writeFileSync(`${file}.new`, JSON.stringify(request));
-  renameSync(`${file}.new`, file);
-  const begin = await nextLine(({ msg, export: of }) => msg === 'export claimed' && of === name);
-  const end = await nextLine(({ msg, export: of }) => msg === 'export has ended' && of === name);
-  if (end.phase !== 'Succeeded') throw new Error(`${name}: ${end.phase}`);
-  return (Date.parse(end.time) - Date.parse(begin.time)) / 1000;
-}
+const sidecar = await startBenchSidecar({ disk });
 
 type Watching = (port: number, name: string, signal: AbortSignal) => Promise<void>;
 
@@ -116,13 +75,13 @@ interface Contestant {
   processorSeconds: number[];
 }
 
-const sidecarSeconds = () => processorSeconds(sidecar.pid as number);
+const sidecarSeconds = () => processorSeconds(sidecar.pid);
 
-async function runWatched(port: number, name: string, contestant: Contestant): Promise<void> {
+async function runWatched(name: string, contestant: Contestant): Promise<void> {
   const ended = new AbortController();
   const before = sidecarSeconds();
-  const all = contestant.watching.map((each) => each(port, name, ended.signal));
-  contestant.seconds.push(await exportSeconds(name));
+  const all = contestant.watching.map((each) => each(sidecar.port, name, ended.signal));
+  contestant.seconds.push(await sidecar.exportTo(name, { http: { url } }));
   contestant.processorSeconds.push(sidecarSeconds() - before);
   ended.abort();
   await Promise.all(all);
@@ -134,15 +93,14 @@ function resultOf(name: string, seconds: readonly number[]): Result {
 }
 
 try {
-  const { port = 0 } = await nextLine(({ msg }) => msg === 'sidecar runs');
   const contestants: Contestant[] = [
     { name: 'nobody looks', watching: [], seconds: [], processorSeconds: [] },
     { name: 'a scrape every second', watching: [scrape], seconds: [], processorSeconds: [] },
     { name: 'the same, and the page open', watching: [scrape, page], seconds: [], processorSeconds: [] },
   ];
-  await exportSeconds('warm-up');
+  await sidecar.exportTo('warm-up', { http: { url } });
   for (let round = 1; round <= rounds; round += 1)
-    for (const [index, contestant] of contestants.entries()) await runWatched(port, `watched-${index}-${round}`, contestant);
+    for (const [index, contestant] of contestants.entries()) await runWatched(`watched-${index}-${round}`, contestant);
   const row = contestants.map(({ name, seconds }) => resultOf(name, seconds));
   printResults(`mixed 8 GiB, warm, by HTTP PUT with SHA-256; ${scrapes} scrapes, ${changes} changes of the page`, row);
   const processor = contestants.map(({ name, processorSeconds: own }) => resultOf(name, own));
@@ -159,9 +117,6 @@ try {
     writeFileSync(values.json, `${JSON.stringify({ machine: machineFacts(), rounds, row, processor, targets }, null, 2)}\n`);
   if (values.strict && !targets.every(isMet)) process.exitCode = 1;
 } finally {
-  // It writes a last status yet.
-  sidecar.kill();
-  if (sidecar.exitCode === null) await once(sidecar, 'exit');
+  await sidecar.stop();
   sink.kill();
-  rmSync(directory, { recursive: true, force: true });
 }

@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import os from 'node:os';
 import path from 'node:path';
-import type { BenchS3 } from './s3-server.ts';
+import { type BenchS3, inEnvironment } from './s3-server.ts';
 
 export interface Uploader {
   name: string;
@@ -15,7 +15,9 @@ export interface Uploader {
 export const TOOLS_DIR =
   process.env.DISKLIFT_BENCH_TOOLS ?? path.join(process.env.XDG_CACHE_HOME ?? path.join(os.homedir(), '.cache'), 'disklift', 'bench-tools');
 
-export function uploaders(file: string, { endpoint, bucket, environment }: BenchS3): Uploader[] {
+export function uploaders(file: string, s3: BenchS3): Uploader[] {
+  const { endpoint, bucket } = s3;
+  const environment = inEnvironment(s3);
   const to = `s3://${bucket}/ready.qcow2`;
   const inPath = `PATH=${TOOLS_DIR}/bin:$PATH`;
   const all = [

@@ -1,11 +1,12 @@
 /** What exports cost the process that makes them: its event loop and its memory. */
 
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { ExportProcessReport } from '../fixtures/export-process.ts';
 import { startDrainingHttp, startDrainingReceiver, startDrainingS3, startDrainingTcp } from '../helpers/draining-sinks.ts';
 import { startFaultProxy } from '../helpers/fault-proxy.ts';
+import { imageNodeFlags } from '../helpers/image-node-flags.ts';
 import { runCommand } from '../helpers/run-command.ts';
 import { BUCKET } from '../helpers/s3-fake.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
@@ -19,12 +20,9 @@ const MIB = 1024 * 1024;
 /** Another process that wants the same cores makes a delay longer, and never shorter. */
 const MEASUREMENTS = 3;
 
-/** What the image's disklift is started with. */
-const [, NODE_FLAGS = ''] = /#!\$\{NODE_BINARY\} (.+?)\|/.exec(readFileSync(new URL('../../Dockerfile', import.meta.url), 'utf8')) ?? [];
-
 async function exportTo(diskPath: string, destinations: readonly string[], caFile?: string): Promise<ExportProcessReport> {
   const env = caFile === undefined ? {} : { NODE_EXTRA_CA_CERTS: caFile };
-  const { code, stdout, stderr } = await runCommand(process.execPath, [...NODE_FLAGS.split(' '), PROCESS, diskPath, ...destinations], {
+  const { code, stdout, stderr } = await runCommand(process.execPath, [...imageNodeFlags(), PROCESS, diskPath, ...destinations], {
     env,
   });
   assert.equal(code, 0, stderr);
