@@ -93,17 +93,18 @@ async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Prom
 /** One after the other, and each read while it is sent: parts of huge images are larger than what a process should hold. */
 async function streamParts(transfer: Transfer, { id, plan, held }: Upload): Promise<CompletedPart[]> {
   const { options, image, context } = transfer;
-  const release = await options.buffers.reserve(STREAM_BYTES, context.signal);
-  try {
-    const parts: CompletedPart[] = [];
-    for (const part of partsOf(plan)) {
+  const parts: CompletedPart[] = [];
+  for (const part of partsOf(plan)) {
+    // Anew for each part, so that whoever waits for more has a turn.
+    const release = await options.buffers.reserve(STREAM_BYTES, context.signal);
+    try {
       const bytes = bytesOfImage(image, part);
       const { number } = part;
       parts.push((await heldPart(held.get(number), bytes, transfer)) ?? (await sendPart(transfer, { uploadId: id, number, bytes })));
-      context.progress(part.offset + part.sizeBytes);
+    } finally {
+      release();
     }
-    return parts;
-  } finally {
-    release();
+    context.progress(part.offset + part.sizeBytes);
   }
+  return parts;
 }

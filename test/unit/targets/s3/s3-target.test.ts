@@ -188,6 +188,27 @@ describe('s3 target', () => {
     assert.equal(heldBytes, 0);
   });
 
+  it('has others wait for a part at most, though it reads huge ones while they are sent', async () => {
+    const pool = createBufferPool(16 * MIB);
+    const granted: string[] = [];
+    const buffers: typeof pool = {
+      async take(sizeBytes, signal) {
+        const buffer = await pool.take(sizeBytes, signal);
+        granted.push('buffer');
+        return buffer;
+      },
+      async reserve(sizeBytes, signal) {
+        const release = await pool.reserve(sizeBytes, signal);
+        granted.push('huge part');
+        return release;
+      },
+    };
+    const options = { buffers };
+    const both = await Promise.all([send({ options, limits: { largestBufferBytes: PART_BYTES - 1 } }), send({ options })]);
+    for (const sent of both) assertArrived(sent);
+    assert.ok(granted.indexOf('buffer') < granted.lastIndexOf('huge part'), granted.join(', '));
+  });
+
   it('lets nobody else have the buffer of a try that has failed, which may still be sending it', async () => {
     const pool = createBufferPool(64 * MIB);
     const usable: boolean[] = [];
