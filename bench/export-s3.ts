@@ -25,7 +25,7 @@ function measureServer({ mixed, ready, rounds, exportLine, measure }: ExportCont
   const destination = { endpoint: s3.endpoint, region: 'us-east-1', bucket: s3.bucket, key: 'disklift.qcow2', forcePathStyle: true };
   const converted = path.join(BENCH_DIR, 'converted.qcow2');
   // Much more than is written: machines that give memory back do so while they are being measured, too, and take what was cached.
-  const { touchGib, clean } = s3.clean === undefined ? { touchGib: '6 0', clean: 'true' } : { touchGib: '8 8', clean: s3.clean };
+  const { touchGib, clean } = s3.clean === undefined ? { touchGib: '4 0', clean: 'true' } : { touchGib: '8 8', clean: s3.clean };
   const everywhere = {
     prepare: `${clean}; rm -f ${converted}; ${TOUCH_MEMORY} ${touchGib}; cat ${mixed} ${ready} > /dev/null`,
     // That may take half a minute.
