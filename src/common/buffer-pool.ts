@@ -43,16 +43,18 @@ export function createBufferPool(totalBytes: number): BufferPool {
   /** Nobody has any other either: the garbage collector may have these. */
   let collectable: WeakRef<Buffer>[] = [];
 
-  async function reserve(sizeBytes: number, signal: AbortSignal): Promise<() => void> {
+  /** @returns gives it back, with a buffer that others may have */
+  async function hold(sizeBytes: number, signal: AbortSignal): Promise<(buffer?: Buffer) => void> {
     const release = await budget.acquire(sizeBytes, signal);
     takenBytes += sizeBytes;
     idle.push(...collectable.flatMap((reference) => reference.deref() ?? []));
     collectable = [];
     let isHeld = true;
-    return () => {
+    return (buffer) => {
       if (!isHeld) return;
       isHeld = false;
       takenBytes -= sizeBytes;
+      if (buffer !== undefined) idle.push(buffer);
       if (takenBytes === 0) {
         collectable = idle.map((buffer) => new WeakRef(buffer));
         idle = [];
@@ -69,24 +71,16 @@ export function createBufferPool(totalBytes: number): BufferPool {
   return {
     async take(sizeBytes, signal) {
       const capacityBytes = alignUp(sizeBytes, GRANULE_BYTES);
-      const release = await reserve(capacityBytes, signal);
+      const giveBack = await hold(capacityBytes, signal);
       const at = idle.findIndex(({ length }) => length === capacityBytes);
       const [buffer = allocateIoBuffer(capacityBytes)] = at < 0 ? [] : idle.splice(at, 1);
       dropWhatIsTooMuch();
-      let isHeld = true;
-      return {
-        bytes: buffer.subarray(0, sizeBytes),
-        giveBack(isUsable) {
-          if (isHeld && isUsable) idle.push(buffer);
-          isHeld = false;
-          release();
-        },
-      };
+      return { bytes: buffer.subarray(0, sizeBytes), giveBack: (isUsable) => giveBack(isUsable ? buffer : undefined) };
     },
     async reserve(sizeBytes, signal) {
-      const release = await reserve(sizeBytes, signal);
+      const giveBack = await hold(sizeBytes, signal);
       dropWhatIsTooMuch();
-      return release;
+      return () => giveBack();
     },
   };
 }

@@ -6,11 +6,14 @@ export interface PartBytes {
   readonly sizeBytes: number;
   /** In order; nobody writes to a piece as long as somebody holds it. @throws as {@link VirtualImage.read} */
   pieces(signal: AbortSignal): AsyncIterable<Uint8Array>;
+  /** Called when a request that carried them has failed: its connection may still have some of them to send. */
+  onFailedTry?: () => void;
 }
 
-export function bytesInMemory(bytes: Uint8Array): PartBytes {
+export function bytesInMemory(bytes: Uint8Array, onFailedTry = () => {}): PartBytes {
   return {
     sizeBytes: bytes.length,
+    onFailedTry,
     async *pieces() {
       yield bytes;
     },

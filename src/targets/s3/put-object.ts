@@ -15,9 +15,13 @@ export async function putImage(transfer: Transfer): Promise<Arrival> {
   const { options, image, context, session } = transfer;
   const { signal } = context;
   const buffer = await options.buffers.take(image.sizeBytes, signal);
+  let isUsable = false;
   try {
     await readPart(image, buffer.bytes, 0, signal);
-    const bytes = bytesInMemory(buffer.bytes);
+    isUsable = true;
+    const bytes = bytesInMemory(buffer.bytes, () => {
+      isUsable = false;
+    });
     const md5 = await digestOf('md5', bytes, signal);
     let arrival = await findEarlier(transfer, md5);
     if (arrival === undefined) {
@@ -27,7 +31,7 @@ export async function putImage(transfer: Transfer): Promise<Arrival> {
     context.progress(image.sizeBytes);
     return arrival;
   } finally {
-    buffer.giveBack(false);
+    buffer.giveBack(isUsable && !signal.aborted);
   }
 }
 

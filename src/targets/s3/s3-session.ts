@@ -18,6 +18,14 @@ interface Exchange {
   onMove(): void;
 }
 
+interface RequestOptions {
+  signal: AbortSignal;
+  /** How long nothing may move; {@link S3Limits.silentMs} when left out. */
+  silentMs?: number;
+  /** Called whenever the request has failed, also when it is made once more then. */
+  onFailed?: (() => void) | undefined;
+}
+
 export interface S3Session {
   readonly sdk: Sdk;
   /** The object and the server, as they may be shown. */
@@ -27,10 +35,9 @@ export interface S3Session {
   readonly isPlain: boolean;
   /**
    * Makes one request, and once more with new credentials where they had expired.
-   * @param silentMs how long nothing may move; {@link S3Limits.silentMs} when left out
    * @throws DiskliftError
    */
-  request<T>(make: (exchange: Exchange) => Promise<T>, how: { signal: AbortSignal; silentMs?: number }): Promise<T>;
+  request<T>(make: (exchange: Exchange) => Promise<T>, how: RequestOptions): Promise<T>;
   close(): void;
 }
 
@@ -71,7 +78,7 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
   let current = connect();
   await current;
 
-  const once = <T>(client: S3Client, make: (exchange: Exchange) => Promise<T>, how: { signal: AbortSignal; silentMs?: number }) =>
+  const once = <T>(client: S3Client, make: (exchange: Exchange) => Promise<T>, how: RequestOptions) =>
     withinSilence((exchange) => make({ client, ...exchange }), { silentMs: limits.silentMs, ...how, where, clock });
 
   return {
@@ -103,8 +110,7 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
 /** The SDK would write to the terminal: nothing that the errors do not tell. */
 const SILENT = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 
-interface Silence extends Pick<S3TargetOptions, 'clock'> {
-  signal: AbortSignal;
+interface Silence extends RequestOptions, Pick<S3TargetOptions, 'clock'> {
   silentMs: number;
   where: string;
 }
@@ -112,7 +118,7 @@ interface Silence extends Pick<S3TargetOptions, 'clock'> {
 /** Ends `make` when nothing has moved for too long, and leaves it behind when `signal` is aborted. */
 async function withinSilence<T>(
   make: (exchange: Omit<Exchange, 'client'>) => Promise<T>,
-  { signal, silentMs, where, clock }: Silence,
+  { signal, silentMs, onFailed, where, clock }: Silence,
 ): Promise<T> {
   const failed = new AbortController();
   const settled = new AbortController();
@@ -129,6 +135,7 @@ async function withinSilence<T>(
     return await abortable(Promise.race([answer, silence()]), signal);
   } catch (error) {
     failed.abort(error);
+    onFailed?.();
     throw error;
   } finally {
     settled.abort(new DiskliftError('Cancelled', 'settled'));

@@ -15,24 +15,18 @@ export interface PartToSend {
   uploadId: string;
   number: number;
   bytes: PartBytes;
-  /** Called when a try has failed: its connection may still have some of the bytes to send. */
-  onFailedTry?(): void;
 }
 
 /** Sends a part, again by itself where that fails. @throws DiskliftError */
-export async function sendPart(transfer: Transfer, { uploadId, number, bytes, onFailedTry }: PartToSend): Promise<CompletedPart> {
+export async function sendPart(transfer: Transfer, { uploadId, number, bytes }: PartToSend): Promise<CompletedPart> {
   const { session, options, context } = transfer;
   const about = { Bucket: options.bucket, Key: options.key, UploadId: uploadId, PartNumber: number };
   const { signal } = context;
   const payload = await createPayload(bytes, { isSigned: session.isPlain, checksum: options.checksum, signal });
-  const answer = await withRetries(async () => {
-    try {
-      return await sendPayload(session, payload, { signal, command: (body) => new session.sdk.UploadPartCommand({ ...body, ...about }) });
-    } catch (error) {
-      onFailedTry?.();
-      throw error;
-    }
-  }, retriesOf(transfer));
+  const answer = await withRetries(
+    () => sendPayload(session, payload, { signal, command: (body) => new session.sdk.UploadPartCommand({ ...body, ...about }) }),
+    retriesOf(transfer),
+  );
   if (answer.ETag === undefined)
     throw new DiskliftError('DestinationRejected', `${session.where}: answered without the tag of part ${number}`);
   return { PartNumber: number, ETag: answer.ETag, ...payload.checksum };

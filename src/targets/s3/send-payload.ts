@@ -49,7 +49,7 @@ export async function sendPayload(
         });
       return received;
     },
-    { signal },
+    { signal, onFailed: payload.bytes.onFailedTry },
   );
   if (isSameChecksum(payload.checksum, answer) === false)
     throw new DiskliftError('ChecksumMismatch', `${session.where}: the server has bytes of another checksum than those sent`);

@@ -50,17 +50,16 @@ async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Prom
     const buffer = await options.buffers.take(plan.partSizeBytes, signal);
     const filled = buffer.bytes.subarray(0, part.sizeBytes);
     let isUsable = false;
-    const onFailedTry = () => {
-      isUsable = false;
-    };
     let sent = Promise.resolve();
     try {
       await readPart(image, filled, part.offset, signal);
       isUsable = true;
-      const bytes = bytesInMemory(filled);
+      const bytes = bytesInMemory(filled, () => {
+        isUsable = false;
+      });
       const completed = await heldPart(held.get(part.number), bytes, inPart);
       if (completed !== undefined) arrived(part, completed);
-      else sent = sendPart(inPart, { uploadId: id, number: part.number, bytes, onFailedTry }).then((each) => arrived(part, each));
+      else sent = sendPart(inPart, { uploadId: id, number: part.number, bytes }).then((each) => arrived(part, each));
     } catch (error) {
       sent = Promise.reject(error);
     }

@@ -225,13 +225,21 @@ describe('s3 target', () => {
         };
       },
     };
-    const sent = await send({
-      options: { buffers },
-      quirks: [{ operation: 'UploadPart', after: 1, times: 1, does: { status: 503, code: 'SlowDown' } }],
-    });
-    assertArrived(sent);
-    assert.equal(sent.fake.count('UploadPart'), count() + 1);
-    assert.deepEqual([usable.length, usable.filter((each) => !each).length], [count(), 1]);
+    // With new credentials a request is made once more at once.
+    for (const does of [
+      { status: 503, code: 'SlowDown' },
+      { status: 400, code: 'ExpiredToken' },
+    ]) {
+      const sent = await send({ options: { buffers }, quirks: [{ operation: 'UploadPart', after: 1, times: 1, does }] });
+      assertArrived(sent);
+      assert.equal(sent.fake.count('UploadPart'), count() + 1);
+      assert.deepEqual([usable.length, usable.filter((each) => !each).length], [count(), 1]);
+      usable.length = 0;
+      const options = { buffers, partSizeBytes: 8 * MIB };
+      assertArrived(await send({ options }));
+      assertArrived(await send({ options, quirks: [{ operation: 'PutObject', times: 1, does }] }));
+      assert.deepEqual(usable.splice(0), [true, false]);
+    }
   });
 
   it('does not connect where the policy says no', async () => {
