@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -15,8 +15,6 @@ export interface BenchSidecar {
   port: number;
   /** @returns how long the export took, in seconds from its claim to its end, as the sidecar tells it */
   exportTo(name: string, destination: object, checksum?: string): Promise<number>;
-  /** Of all its life. */
-  peakMib(): number;
   stop(): Promise<void>;
 }
 
@@ -78,10 +76,6 @@ export async function startBenchSidecar({
       writeFileSync(`${file}.new`, JSON.stringify(request));
       renameSync(`${file}.new`, file);
       return ended.promise;
-    },
-    peakMib() {
-      const [, kib] = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${sidecar.pid}/status`, 'utf8')) ?? [];
-      return Number(kib) / 1024;
     },
     async stop() {
       // It writes a last status yet.

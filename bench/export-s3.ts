@@ -6,7 +6,7 @@ import { BENCH_DIR } from './bench-disks.ts';
 import { type Contestant, secondsOf } from './contest.ts';
 import type { ExportContest } from './export-contest.ts';
 import type { Target } from './report.ts';
-import { type BenchS3, inEnvironment } from './s3-server.ts';
+import { type BenchS3, destinationIn, inEnvironment } from './s3-server.ts';
 import { uploaders } from './uploaders.ts';
 
 const TOUCH_MEMORY = `python3 ${path.join(import.meta.dirname, 'touch-memory.py')}`;
@@ -22,7 +22,7 @@ export async function measureS3(contest: ExportContest, start: (cpu: string) => 
 }
 
 function measureServer({ mixed, ready, rounds, exportLine, measure }: ExportContest, s3: BenchS3): Target[] {
-  const destination = { endpoint: s3.endpoint, region: 'us-east-1', bucket: s3.bucket, key: 'disklift.qcow2', forcePathStyle: true };
+  const destination = destinationIn(s3, 'disklift.qcow2');
   const converted = path.join(BENCH_DIR, 'converted.qcow2');
   // Much more than is written: machines that give memory back do so while they are being measured, too, and take what was cached.
   const { touchGib, clean } = s3.clean === undefined ? { touchGib: '4 0', clean: 'true' } : { touchGib: '8 8', clean: s3.clean };

@@ -11,7 +11,7 @@ import { BENCH_DIR, benchDisk } from './bench-disks.ts';
 import { type Contestant, type Result, runContest } from './contest.ts';
 import { measureHttp } from './export-http.ts';
 import { measureS3 } from './export-s3.ts';
-import { isMet, machineFacts, printResults, printTargets, type Target } from './report.ts';
+import { isMet, machineFacts, memoryTarget, printResults, printTargets, type Target } from './report.ts';
 import { startBenchS3, startS3Sink } from './s3-server.ts';
 
 const ROOT = path.join(import.meta.dirname, '..');
@@ -70,14 +70,10 @@ const parts: Record<string, () => Promise<Target[]>> = {
 };
 const reached: Target[] = [];
 for (const [name, part] of Object.entries(parts)) if ([undefined, name].includes(values.only)) reached.push(...(await part()));
-const peaks = Object.values(results)
+const exports = Object.values(results)
   .flat()
-  .filter(({ name }) => name.startsWith('disklift'))
-  .map(({ peakMib }) => peakMib ?? 0);
-const mostMb = (Math.max(...peaks) * 1024 * 1024) / 1e6;
-const targets: Target[] = [...reached, { text: 'MB of memory at the most', measured: mostMb, limit: 250 }].filter(
-  ({ measured }) => !Number.isNaN(measured),
-);
+  .filter(({ name }) => name.startsWith('disklift'));
+const targets = [...reached, memoryTarget(exports)].filter(({ measured }) => !Number.isNaN(measured));
 printTargets(targets);
 
 const jsonFile = values.json ?? path.join(ROOT, '.cache', 'bench', 'export.json');

@@ -6,11 +6,12 @@
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { imageNodeFlags } from '../test/helpers/image-node-flags.ts';
+import { peakMemoryBytes } from '../test/helpers/peak-memory.ts';
 import { benchDisk } from './bench-disks.ts';
 import { startBenchSidecar } from './bench-sidecar.ts';
 import type { Result } from './contest.ts';
-import { isMet, machineFacts, printResults, printTargets, type Target } from './report.ts';
-import { startS3Sink } from './s3-server.ts';
+import { isMet, machineFacts, memoryTarget, printResults, printTargets } from './report.ts';
+import { destinationIn, startS3Sink } from './s3-server.ts';
 
 const SINK_CPU = '1';
 const MOST = 4;
@@ -19,15 +20,15 @@ const BYTES_OF_MIB = 1024 * 1024;
 const { values } = parseArgs({ options: { json: { type: 'string' }, strict: { type: 'boolean', default: false } } });
 const disk = await benchDisk('mixed');
 const s3 = await startS3Sink(SINK_CPU);
-const destination = { endpoint: s3.endpoint, region: 'us-east-1', bucket: s3.bucket, key: '{name}.qcow2', forcePathStyle: true };
+const destination = { s3: destinationIn(s3, '{name}.qcow2') };
 
 async function measure(count: number, name: string, nodeFlags: readonly string[]): Promise<Result> {
   const flags = ['--max-concurrent-exports', `${MOST}`, '--allow-ambient-credentials'];
   const sidecar = await startBenchSidecar({ disk, flags, nodeFlags, environment: s3.environment });
   try {
     const names = Array.from({ length: count }, (_, index) => `at-once-${index}`);
-    const seconds = Math.max(...(await Promise.all(names.map((each) => sidecar.exportTo(each, { s3: destination })))));
-    const peakMib = sidecar.peakMib();
+    const seconds = Math.max(...(await Promise.all(names.map((each) => sidecar.exportTo(each, destination)))));
+    const peakMib = peakMemoryBytes(sidecar.pid) / BYTES_OF_MIB;
     return { name, rounds: 1, medianSeconds: seconds, minSeconds: seconds, maxSeconds: seconds, peakMib, limited: false };
   } finally {
     await sidecar.stop();
@@ -40,8 +41,7 @@ try {
   for (const count of [1, 2, MOST]) row.push(await measure(count, `${count} at once`, flags));
   row.push(await measure(MOST, `${MOST} at once, without ${flags.join(' ')}`, []));
   printResults('mixed 8 GiB, warm, to S3 over https, with SHA-256', row);
-  const peaks = row.slice(0, -1).map(({ peakMib }) => peakMib ?? Number.NaN);
-  const targets: Target[] = [{ text: 'MB of memory at the most', measured: (Math.max(...peaks) * BYTES_OF_MIB) / 1e6, limit: 250 }];
+  const targets = [memoryTarget(row.slice(0, -1))];
   printTargets(targets);
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ machine: machineFacts(), row, targets }, null, 2)}\n`);
   if (values.strict && !targets.every(isMet)) process.exitCode = 1;

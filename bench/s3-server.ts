@@ -2,7 +2,7 @@
 
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { createTestAuthority } from '../test/helpers/test-authority.ts';
 import { startVersitygw, VERSITYGW_KEYS } from '../test/helpers/versitygw.ts';
@@ -56,13 +56,8 @@ export async function startBenchS3(cpu: string): Promise<BenchS3> {
  */
 export async function startS3Sink(cpu: string): Promise<BenchS3> {
   const directory = newDirectory();
-  const authority = await createTestAuthority(directory);
-  const { certificate, key } = await authority.issue('sink', 'IP:127.0.0.1');
-  const [caFile, certificateFile, keyFile] = [authority.ca, certificate, key].map((pem, index) => {
-    const file = path.join(directory, `bench-${index}.pem`);
-    writeFileSync(file, pem);
-    return file;
-  }) as [string, string, string];
+  const { caFile, issue } = await createTestAuthority(directory);
+  const { certificateFile, keyFile } = await issue('sink', 'IP:127.0.0.1');
   const sink = spawn('taskset', ['-c', cpu, process.execPath, SINK, certificateFile, keyFile], { stdio: ['ignore', 'pipe', 'inherit'] });
   const [port] = (await once(sink.stdout, 'data')) as [Buffer];
   return {
@@ -81,6 +76,11 @@ export async function startS3Sink(cpu: string): Promise<BenchS3> {
 
 function newDirectory(): string {
   return mkdtempSync(path.join(TMPFS, 'disklift-bench-s3-'));
+}
+
+/** @returns an S3 destination of a DiskExport */
+export function destinationIn({ endpoint, bucket }: BenchS3, key: string): object {
+  return { endpoint, region: 'us-east-1', bucket, key, forcePathStyle: true };
 }
 
 /** @returns words in front of a command, which has no other authority then */

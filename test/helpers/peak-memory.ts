@@ -3,10 +3,10 @@
 import { readFileSync } from 'node:fs';
 
 /**
- * Of this process, in bytes. Not `process.resourceUsage().maxRSS`: that survives exec(2), so a child's begins with what its
+ * In bytes, of this process when no other is named. Not `process.resourceUsage().maxRSS`: that survives exec(2), so a child's begins with what its
  * parent had resident when it forked.
  */
-export function peakMemoryBytes(): number {
-  const [, kib] = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8')) ?? [];
+export function peakMemoryBytes(pid: number | 'self' = 'self'): number {
+  const [, kib] = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
   return Number(kib) * 1024;
 }

@@ -6,13 +6,17 @@ import path from 'node:path';
 import { runCommand } from './run-command.ts';
 
 interface Certificate {
+  /** PEM, and the files that hold it. */
   certificate: string;
+  certificateFile: string;
   key: string;
+  keyFile: string;
 }
 
 export interface TestAuthority {
   /** PEM. */
   ca: string;
+  caFile: string;
   /** @param subjectAltName as openssl writes it: `IP:127.0.0.1`, `DNS:sink.example` */
   issue(name: string, subjectAltName: string): Promise<Certificate>;
 }
@@ -29,12 +33,14 @@ export async function createTestAuthority(directory: string): Promise<TestAuthor
   await openssl('req', '-x509', ...EC_KEY, '-days', '1', '-subj', '/CN=test authority', '-keyout', 'ca.key', '-out', 'ca.pem');
   return {
     ca: readFileSync(file('ca.pem'), 'utf8'),
+    caFile: file('ca.pem'),
     async issue(name, subjectAltName) {
       writeFileSync(file(`${name}.ext`), `subjectAltName=${subjectAltName}\n`);
       await openssl('req', ...EC_KEY, '-subj', `/CN=${name}`, '-keyout', `${name}.key`, '-out', `${name}.csr`);
       const signing = ['-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '1', '-extfile', `${name}.ext`];
       await openssl('x509', '-req', '-in', `${name}.csr`, ...signing, '-out', `${name}.pem`);
-      return { certificate: readFileSync(file(`${name}.pem`), 'utf8'), key: readFileSync(file(`${name}.key`), 'utf8') };
+      const [certificateFile, keyFile] = [file(`${name}.pem`), file(`${name}.key`)];
+      return { certificate: readFileSync(certificateFile, 'utf8'), certificateFile, key: readFileSync(keyFile, 'utf8'), keyFile };
     },
   };
 }

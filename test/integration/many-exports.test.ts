@@ -1,7 +1,6 @@
 /** What exports cost the process that makes them: its event loop and its memory. */
 
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { ExportProcessReport } from '../fixtures/export-process.ts';
 import { startDrainingHttp, startDrainingReceiver, startDrainingS3, startDrainingTcp } from '../helpers/draining-sinks.ts';
@@ -75,10 +74,9 @@ describe('exports and the process that makes them', () => {
   it('keeps the memory small with four to S3 at once, over TLS', async () => {
     const diskPath = await createDataDisk(512 * MIB);
     const authority = await createTestAuthority(temp('.'));
-    writeFileSync(temp('authority.pem'), authority.ca);
     await using sink = await startDrainingS3(await authority.issue('sink', 'IP:127.0.0.1'));
     const destinations = ['a', 'b', 'c', 'd'].map((key) => `s3+https://127.0.0.1:${sink.port}/${key}.qcow2`);
-    const { peakMemoryBytes } = await exportTo(diskPath, destinations, temp('authority.pem'));
+    const { peakMemoryBytes } = await exportTo(diskPath, destinations, authority.caFile);
     assert.ok(peakMemoryBytes < 250e6, `${peakMemoryBytes} bytes`);
   });
 
