@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import http from 'node:http';
 import https from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { answerTo, type Operation, type S3Answer, s3Failure } from './s3-fake-operations.ts';
 import { refusalOf } from './s3-fake-request.ts';
 import { S3FakeStore } from './s3-fake-store.ts';
@@ -19,13 +20,15 @@ export interface Quirk {
   after?: number;
   /**
    * An error in place of the operation. 'error in 200' is what Complete does when it has begun to answer; 'lost' does what it was
-   * asked for and cuts the connection, 'cut' cuts it before; 'hang' never answers, 'hang after' does what it was asked for before.
+   * asked for and cuts the connection, 'cut' cuts it before, 'late' does it a while after, and opens an upload anew that is gone by
+   * then; 'hang' never answers, 'hang after' does what it was asked for before.
    */
   does:
     | { status: number; code: string; headers?: http.OutgoingHttpHeaders }
     | 'error in 200'
     | 'lost'
     | 'cut'
+    | 'late'
     | 'hang'
     | 'hang after'
     | 'early answer'
@@ -62,6 +65,9 @@ export interface S3Fake extends AsyncDisposable {
   connectionCount(): number;
   count(operation: Operation): number;
 }
+
+/** What a quirk that is late waits for. */
+export const LATE_MS = 100;
 
 /** Knows one bucket. */
 export const BUCKET = 'images';
@@ -109,7 +115,15 @@ export async function startS3Fake(options: S3FakeOptions = {}): Promise<S3Fake> 
     const problem = refusalOf(request, body, options);
     if (problem !== undefined) return send(s3Failure(problem.status, problem.code));
     if (bucket !== BUCKET) return send(s3Failure(404, 'NoSuchBucket'));
+    if (does === 'late') {
+      const uploadId = url.searchParams.get('uploadId') ?? '';
+      const upload = store.uploads.get(uploadId);
+      request.socket.destroy();
+      await sleep(LATE_MS);
+      if (upload !== undefined && !store.uploads.has(uploadId)) store.uploads.set(uploadId, { ...upload, parts: new Map() });
+    }
     const answer = answerTo({ operation, key, url, body, headers: request.headers }, store);
+    if (does === 'late') return;
     if (does === 'lost') return void request.socket.destroy();
     if (does === 'hang after') return;
     if (does === 'wrong tag') return send(withWrongTag(answer));

@@ -105,8 +105,12 @@ describe('disklift stream nbd', () => {
     await using server = await startNbdkit(temp('nbd.sock'), ['--filter=delay', 'pattern', '64M', 'rdelay=5ms']);
     const source = await openNbd(server);
     try {
-      const oneAtATimeMs = await readAll(source, 1);
-      const atOnceMs = await readAll(source, 6);
+      // The best of some rounds in turn: what else the machine does has nothing to say here.
+      let [oneAtATimeMs, atOnceMs] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
+      for (let round = 0; round < 5; round += 1) {
+        oneAtATimeMs = Math.min(oneAtATimeMs, await readAll(source, 1));
+        atOnceMs = Math.min(atOnceMs, await readAll(source, 6));
+      }
       assert.ok(oneAtATimeMs > 4 * atOnceMs, `${oneAtATimeMs} ms one at a time, ${atOnceMs} ms six at a time`);
     } finally {
       await source.dispose();

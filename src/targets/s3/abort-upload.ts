@@ -14,22 +14,21 @@ export interface AbortedUpload extends Retries {
 }
 
 const TRIES = 3;
-const PAUSE_MS = 500;
 
 /**
  * Parts that were on their way may arrive behind the abort (AWS: "it might be necessary to abort a given multipart upload multiple
- * times"), so the server is asked what it has left.
+ * times"), and open the upload again at some servers, so the server is asked after a while what it has left.
  * @throws DiskliftError when the upload may still be there
  */
 export async function abortUpload(aborted: AbortedUpload): Promise<void> {
   const { session, options, uploadId, ...retries } = aborted;
   const about = { Bucket: options.bucket, Key: options.key, UploadId: uploadId };
-  const { signal, clock } = retries;
+  const { signal, clock, limits } = retries;
   for (let attempt = 1; attempt <= TRIES; attempt += 1) {
-    if (attempt > 1) await clock.delay(PAUSE_MS, signal);
     const abort = () =>
       session.request(({ client, http }) => client.send(new session.sdk.AbortMultipartUploadCommand(about), http), { signal });
     if (await isGone(() => withRetries(abort, retries))) return;
+    await clock.delay(limits.lateMs, signal);
     if (await isGone(() => leftParts(aborted))) return;
   }
   throw new DiskliftError('DestinationRejected', `${session.where}: the upload is still there after it was aborted`, undefined, {

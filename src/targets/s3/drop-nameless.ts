@@ -15,9 +15,6 @@ export interface NamelessUploads extends UploadListing {
 /** Servers tell their time and that of an upload in whole seconds, and our clock may have been set meanwhile. */
 const CLOCK_MARGIN_MS = 2000;
 
-/** A server may be slow to read a request that nobody waits for any more. */
-const SECOND_LOOK_MS = 500;
-
 /**
  * Aborts what was made for the same key since then, and holds nothing. What is older, or holds a part, or is for another key, is
  * left alone. An upload that another export to the same key has made in that time, and has sent nothing to yet, cannot be told
@@ -28,11 +25,11 @@ const SECOND_LOOK_MS = 500;
  * @throws DiskliftError when such an upload may still be there
  */
 export async function dropNameless(nameless: NamelessUploads): Promise<void> {
-  const { clock, signal, namedId } = nameless;
+  const { clock, signal, limits, namedId } = nameless;
   try {
     // When ours has a name, the others are older, and can be seen.
     if ((await dropSeen(nameless)) > 0 || namedId !== undefined) return;
-    await clock.delay(SECOND_LOOK_MS, signal);
+    await clock.delay(limits.lateMs, signal);
     await dropSeen(nameless);
   } catch (error) {
     if (!isBlind(error)) throw error;

@@ -20,7 +20,7 @@ import { type Upload, uploadParts } from './upload-parts.ts';
 
 /** @throws DiskliftError */
 export async function uploadImage(transfer: Transfer, plan: PartPlan): Promise<Arrival> {
-  const { context } = transfer;
+  const { session, options, context } = transfer;
   let upload: Upload | undefined;
   const { resume } = context;
   if (resume !== undefined && intendedMs(resume.id) === undefined) {
@@ -29,7 +29,9 @@ export async function uploadImage(transfer: Transfer, plan: PartPlan): Promise<A
     if (resumed.held !== undefined) upload = { id: resume.id, plan: resumed.plan, held: resumed.held };
   }
   upload ??= { id: await createUpload(transfer, plan), plan, held: new Map() };
-  const parts = await uploadParts(transfer, upload);
+  const { parts, hasFailedTry } = await uploadParts(transfer, upload);
+  // A part that arrives behind the end opens the upload again at some servers, and nobody would drop it.
+  if (hasFailedTry || resume !== undefined) await options.clock.delay(session.limits.lateMs, context.signal);
   return completeUpload(transfer, { id: upload.id, parts });
 }
 

@@ -7,7 +7,7 @@ export interface PartBytes {
   /** In order; nobody writes to a piece as long as somebody holds it. @throws as {@link VirtualImage.read} */
   pieces(signal: AbortSignal): AsyncIterable<Uint8Array>;
   /** Called when a request that carried them has failed: its connection may still have some of them to send. */
-  onFailedTry?: () => void;
+  onFailedTry(): void;
 }
 
 export function bytesInMemory(bytes: Uint8Array, onFailedTry = () => {}): PartBytes {
@@ -21,9 +21,14 @@ export function bytesInMemory(bytes: Uint8Array, onFailedTry = () => {}): PartBy
 }
 
 /** Reads them from the image each time. */
-export function bytesOfImage(image: VirtualImage, { offset, sizeBytes }: { offset: number; sizeBytes: number }): PartBytes {
+export function bytesOfImage(
+  image: VirtualImage,
+  { offset, sizeBytes }: { offset: number; sizeBytes: number },
+  onFailedTry = () => {},
+): PartBytes {
   return {
     sizeBytes,
+    onFailedTry,
     async *pieces(signal) {
       // The image uses its buffers again, while a connection may not have taken the piece yet.
       for await (const chunk of image.stream({ start: offset, end: offset + sizeBytes, signal })) yield Buffer.from(chunk);

@@ -57,6 +57,8 @@ export interface S3Limits {
   tries: number;
   /** The most that the wait before the second try can take. */
   backoffMs: number;
+  /** How long a server may take to carry out a request that nobody waits for any more. */
+  lateMs: number;
   /** Of a part that is not the last. */
   leastPartBytes: number;
   /** Parts that are larger are not held in memory, but read while they are sent. */
@@ -69,6 +71,7 @@ export const S3_LIMITS: S3Limits = {
   answerMs: 600_000,
   tries: 4,
   backoffMs: 1000,
+  lateMs: 1000,
   leastPartBytes: LEAST_PART_BYTES,
   // Images of up to 625 GiB have smaller ones.
   largestBufferBytes: 64 * MIB,

@@ -18,16 +18,23 @@ export interface Upload {
   held: ReadonlyMap<number, ListedPart>;
 }
 
+interface SentParts {
+  /** All, in order. */
+  parts: CompletedPart[];
+  /** Whether a request for one of them has failed: the server may still be busy with it. */
+  hasFailedTry: boolean;
+}
+
 /** What a part that is read while it is sent has in memory, in all places together. */
 const STREAM_BYTES = 16 * MIB;
 
-/** @returns all parts, in order @throws DiskliftError that of the first part that failed; the others are left then */
-export function uploadParts(transfer: Transfer, upload: Upload): Promise<CompletedPart[]> {
+/** @throws DiskliftError that of the first part that failed; the others are left then */
+export function uploadParts(transfer: Transfer, upload: Upload): Promise<SentParts> {
   const { largestBufferBytes } = transfer.session.limits;
   return upload.plan.partSizeBytes > largestBufferBytes ? streamParts(transfer, upload) : bufferParts(transfer, upload);
 }
 
-async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Promise<CompletedPart[]> {
+async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Promise<SentParts> {
   const { options, image, context } = transfer;
   const stop = new AbortController();
   const signal = AbortSignal.any([context.signal, stop.signal]);
@@ -36,6 +43,7 @@ async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Prom
   const parts: CompletedPart[] = [];
   const sending: Promise<void>[] = [];
   let sentBytes = 0;
+  let hasFailedTry = false;
   let failure: { error: unknown } | undefined;
 
   function arrived(part: Part, completed: CompletedPart): void {
@@ -56,6 +64,7 @@ async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Prom
       isUsable = true;
       const bytes = bytesInMemory(filled, () => {
         isUsable = false;
+        hasFailedTry = true;
       });
       const completed = await heldPart(held.get(part.number), bytes, inPart);
       if (completed !== undefined) arrived(part, completed);
@@ -86,18 +95,21 @@ async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Prom
   }
   await Promise.all(sending);
   if (failure !== undefined) throw failure.error;
-  return parts;
+  return { parts, hasFailedTry };
 }
 
 /** One after the other, and each read while it is sent: parts of huge images are larger than what a process should hold. */
-async function streamParts(transfer: Transfer, { id, plan, held }: Upload): Promise<CompletedPart[]> {
+async function streamParts(transfer: Transfer, { id, plan, held }: Upload): Promise<SentParts> {
   const { options, image, context } = transfer;
   const parts: CompletedPart[] = [];
+  let hasFailedTry = false;
   for (const part of partsOf(plan)) {
     // Anew for each part, so that whoever waits for more has a turn.
     const release = await options.buffers.reserve(STREAM_BYTES, context.signal);
     try {
-      const bytes = bytesOfImage(image, part);
+      const bytes = bytesOfImage(image, part, () => {
+        hasFailedTry = true;
+      });
       const { number } = part;
       parts.push((await heldPart(held.get(number), bytes, transfer)) ?? (await sendPart(transfer, { uploadId: id, number, bytes })));
     } finally {
@@ -105,5 +117,5 @@ async function streamParts(transfer: Transfer, { id, plan, held }: Upload): Prom
     }
     context.progress(part.offset + part.sizeBytes);
   }
-  return parts;
+  return { parts, hasFailedTry };
 }

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { DiskliftError } from '../../../../src/common/errors.ts';
 import { digestImage } from '../../../../src/image/digest.ts';
 import { NEVER, openImage } from '../../../helpers/image-in-process.ts';
 import { KEY, PART_BYTES, type S3Sending } from '../../../helpers/s3-export.ts';
-import type { Quirk } from '../../../helpers/s3-fake.ts';
+import { LATE_MS, type Quirk } from '../../../helpers/s3-fake.ts';
 import { resumeOf, useS3Rig } from '../../../helpers/s3-rig.ts';
 import { createDisk } from '../../../helpers/sparse-disk.ts';
 
@@ -34,6 +35,38 @@ describe('s3 target that tries again', () => {
       );
       assert.deepEqual([failure?.code, failure?.retryable], ['DestinationRejected', true]);
       assert.deepEqual([saved.at(-1)?.id, rig.fake.store.uploads.size, rig.fake.store.objects.size], ['upload-1', 1, 0]);
+    });
+  });
+
+  describe('a part that arrives when nobody waits for it any more', () => {
+    const late: Quirk = { operation: 'UploadPart', after: 2, times: 1, does: 'late' };
+
+    async function assertNothingOpen(): Promise<void> {
+      await sleep(2 * LATE_MS);
+      assert.equal(rig.fake.store.uploads.size, 0);
+    }
+
+    it('does not open the upload again behind its end', async () => {
+      rig.assertArrived(await rig.send({}, { ...late }));
+      await assertNothingOpen();
+    });
+
+    for (const partSizeBytes of [PART_BYTES, 2 * PART_BYTES])
+      it(`does not open the upload of an earlier attempt again, parts of ${partSizeBytes}`, async () => {
+        const options = { partSizeBytes, concurrency: 1 };
+        // The larger ones are read while they are sent.
+        const limits = { tries: 1, largestBufferBytes: PART_BYTES };
+        const first = await rig.send({ options, limits }, { ...late, after: 1 });
+        assert.equal(first.failure?.retryable, true);
+        rig.assertArrived(await rig.send({ options, limits, context: { resume: resumeOf(first) } }));
+        await assertNothingOpen();
+      });
+
+    it('is dropped with an upload that is abandoned', async () => {
+      const { failure, saved } = await rig.send({ options: { concurrency: 1 }, limits: { tries: 1 } }, { ...late });
+      assert.equal(failure?.retryable, true);
+      await rig.abandon(saved.at(-1) ?? assert.fail('nothing was saved'));
+      await assertNothingOpen();
     });
   });
 
