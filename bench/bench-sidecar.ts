@@ -1,13 +1,14 @@
 /** A sidecar that exports a disk of the bench, request by request out of a directory. */
 
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { apply, startSidecar } from '../test/helpers/sidecar.ts';
+import { benchRequest, benchVolume } from './bench-request.ts';
 
 const BIN = path.join(import.meta.dirname, '..', 'dist', 'bin.js');
+const POLL_MS = 100;
 
 export interface BenchSidecar {
   pid: number;
@@ -22,65 +23,36 @@ export interface BenchSidecarOptions {
   disk: string;
   flags?: readonly string[];
   nodeFlags?: readonly string[];
-  environment?: Record<string, string>;
+  env?: Record<string, string>;
 }
 
-interface LogLine {
-  time: string;
-  msg: string;
-  export?: string;
-  port?: number;
-  phase?: string;
-}
-
-export async function startBenchSidecar({
-  disk,
-  flags = [],
-  nodeFlags = [],
-  environment = {},
-}: BenchSidecarOptions): Promise<BenchSidecar> {
+export async function startBenchSidecar({ disk, flags = [], nodeFlags = [], env = {} }: BenchSidecarOptions): Promise<BenchSidecar> {
   if (!existsSync(BIN)) throw new Error('dist/bin.js is missing; run `make build` first');
   const requests = mkdtempSync(path.join(os.tmpdir(), 'disklift-bench-'));
-  const local = ['--listen-host', '127.0.0.1', '--listen-port', '0', '--allow-destination', '127.0.0.1'];
-  const args = ['sidecar', '--requests', requests, '--volume', `bench=${path.dirname(disk)}`, ...local, ...flags];
-  const sidecar = spawn(process.execPath, [...nodeFlags, BIN, ...args], {
-    stdio: ['ignore', 'inherit', 'pipe'],
-    env: { ...process.env, ...environment },
-  });
-  const port = Promise.withResolvers<number>();
-  const claimed = new Map<string, number>();
-  const running = new Map<string, PromiseWithResolvers<number>>();
+  const sidecar = await startSidecar({ requests, volumes: [benchVolume(disk)], flags, env, program: [...nodeFlags, BIN] });
 
-  createInterface(sidecar.stderr).on('line', (text) => {
-    const { msg, time, export: name = '', phase, port: listens = 0 } = JSON.parse(text) as LogLine;
-    if (msg === 'sidecar runs') port.resolve(listens);
-    if (msg === 'export claimed') claimed.set(name, Date.parse(time));
-    if (msg !== 'export has ended') return;
-    if (phase === 'Succeeded') running.get(name)?.resolve((Date.parse(time) - (claimed.get(name) ?? Number.NaN)) / 1000);
-    else running.get(name)?.reject(new Error(`${name}: ${phase}`));
-  });
-  sidecar.once('exit', () => {
-    for (const { reject } of [port, ...running.values()]) reject(new Error('the sidecar has ended'));
-  });
+  /** When the sidecar has said so of an export, or undefined. */
+  function toldOf(name: string, what: string): { timeMs: number; phase: unknown } | undefined {
+    const line = sidecar.log().find(({ msg, export: of }) => msg === what && of === name);
+    return line && { timeMs: Date.parse(line.time as string), phase: line.phase };
+  }
 
   return {
-    pid: sidecar.pid as number,
-    port: await port.promise,
-    exportTo(name, destination, checksum = 'SHA256') {
-      const source = { persistentVolumeClaim: { claimName: 'bench' }, disks: [{ path: path.basename(disk) }] };
-      const spec = { source, destination, checksum, backoffLimit: 0 };
-      const request = { apiVersion: 'disklift.dev/v1alpha1', kind: 'DiskExport', metadata: { name, namespace: 'bench' }, spec };
-      const ended = Promise.withResolvers<number>();
-      running.set(name, ended);
-      const file = path.join(requests, `${name}.yaml`);
-      writeFileSync(`${file}.new`, JSON.stringify(request));
-      renameSync(`${file}.new`, file);
-      return ended.promise;
+    pid: sidecar.process.pid as number,
+    port: sidecar.port,
+    async exportTo(name, destination, checksum = 'SHA256') {
+      await apply(requests, benchRequest(name, disk, destination, checksum));
+      let ended = toldOf(name, 'export has ended');
+      for (; ended === undefined; ended = toldOf(name, 'export has ended')) {
+        if (sidecar.process.exitCode !== null) throw new Error(`the sidecar has ended: ${sidecar.output()}`);
+        await sleep(POLL_MS);
+      }
+      if (ended.phase !== 'Succeeded') throw new Error(`${name}: ${ended.phase}: ${sidecar.output()}`);
+      return (ended.timeMs - (toldOf(name, 'export claimed')?.timeMs ?? Number.NaN)) / 1000;
     },
     async stop() {
       // It writes a last status yet.
-      sidecar.kill();
-      if (sidecar.exitCode === null) await once(sidecar, 'exit');
+      await sidecar.stop();
       rmSync(requests, { recursive: true, force: true });
     },
   };

@@ -8,6 +8,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { BENCH_DIR, benchDisk } from './bench-disks.ts';
+import { benchRequest, benchVolume } from './bench-request.ts';
 import { type Contestant, type Result, runContest } from './contest.ts';
 import { measureHttp } from './export-http.ts';
 import { measureS3 } from './export-s3.ts';
@@ -51,15 +52,8 @@ execFileSync('bash', ['-c', `test -e ${ready} || ${DISKLIFT} stream ${mixed} > $
 /** @returns the words that run an export of the mixed disk */
 function exportLine(name: string, destination: object, checksum: string, flags = ''): string {
   const file = path.join(BENCH_DIR, `${name}.yaml`);
-  const source = { persistentVolumeClaim: { claimName: 'bench' }, disks: [{ path: path.basename(mixed) }] };
-  const request = {
-    apiVersion: 'disklift.dev/v1alpha1',
-    kind: 'DiskExport',
-    metadata: { name },
-    spec: { source, destination, checksum, backoffLimit: 0 },
-  };
-  writeFileSync(file, JSON.stringify(request));
-  return `${DISKLIFT} export -f ${file} --volume bench=${path.dirname(mixed)} ${flags} > /dev/null`;
+  writeFileSync(file, JSON.stringify(benchRequest(name, mixed, destination, checksum)));
+  return `${DISKLIFT} export -f ${file} --volume ${benchVolume(mixed)} ${flags} > /dev/null`;
 }
 
 const contest = { mixed, ready, sinkCpu: SINK_CPU, rounds, exportLine, measure };

@@ -6,7 +6,7 @@
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { imageNodeFlags } from '../test/helpers/image-node-flags.ts';
-import { peakMemoryBytes } from '../test/helpers/peak-memory.ts';
+import { peakMemoryBytes } from '../test/helpers/process-memory.ts';
 import { benchDisk } from './bench-disks.ts';
 import { startBenchSidecar } from './bench-sidecar.ts';
 import type { Result } from './contest.ts';
@@ -24,7 +24,7 @@ const destination = { s3: destinationIn(s3, '{name}.qcow2') };
 
 async function measure(count: number, name: string, nodeFlags: readonly string[]): Promise<Result> {
   const flags = ['--max-concurrent-exports', `${MOST}`, '--allow-ambient-credentials'];
-  const sidecar = await startBenchSidecar({ disk, flags, nodeFlags, environment: s3.environment });
+  const sidecar = await startBenchSidecar({ disk, flags, nodeFlags, env: s3.environment });
   try {
     const names = Array.from({ length: count }, (_, index) => `at-once-${index}`);
     const seconds = Math.max(...(await Promise.all(names.map((each) => sidecar.exportTo(each, destination)))));

@@ -63,7 +63,7 @@ const page: Watching = async (port, name, signal) => {
     const { body } = await fetch(`${api}/changes`, { signal });
     for await (const chunk of body ?? []) changes += Buffer.from(chunk).toString().split('event: changes').length - 1;
   }
-  const map = `${api}/exports/bench/${name}/map?disk=${path.basename(disk)}`;
+  const map = `${api}/exports/vms/${name}/map?disk=${path.basename(disk)}`;
   await Promise.all([listen().catch(() => {}), everySecond(async () => void (await (await fetch(map)).text()), signal)]);
 };
 

@@ -8,6 +8,7 @@ import { mkdirSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { MIB } from '../src/common/bytes.ts';
 import { BENCH_DIR } from './bench-disks.ts';
+import { benchRequest, benchVolume } from './bench-request.ts';
 import { median } from './contest.ts';
 import { machineFacts } from './report.ts';
 
@@ -19,24 +20,14 @@ const manifest = path.join(BENCH_DIR, 'start-up.yaml');
 mkdirSync(volume, { recursive: true });
 writeFileSync(disk, '');
 truncateSync(disk, MIB);
-writeFileSync(
-  manifest,
-  `apiVersion: disklift.dev/v1alpha1
-kind: DiskExport
-metadata: {name: start-up, namespace: bench}
-spec:
-  source: {persistentVolumeClaim: {claimName: bench}}
-  # Nobody listens there.
-  destination: {http: {url: 'http://127.0.0.1:1/disk.qcow2'}}
-  checksum: None
-  backoffLimit: 0
-`,
-);
+// Nobody listens there.
+const nowhere = { http: { url: 'http://127.0.0.1:1/disk.qcow2' } };
+writeFileSync(manifest, JSON.stringify(benchRequest('start-up', disk, nowhere, 'None')));
 
 const COMMANDS = {
   version: ['--version'],
   stream: ['stream', disk],
-  export: ['export', '-f', manifest, '--volume', `bench=${volume}`],
+  export: ['export', '-f', manifest, '--volume', benchVolume(disk)],
 };
 
 interface Run {

@@ -1,12 +1,12 @@
 /** Three hundred DiskExports at once: all of them arrive, and neither memory nor the API server pays more than its share for it. */
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MIB } from '../../src/common/bytes.ts';
 import { startHttpSink } from '../helpers/http-sink.ts';
 import { diskExport } from '../helpers/manifest.ts';
+import { peakMemoryBytes, residentBytes } from '../helpers/process-memory.ts';
 import type { Sidecar } from '../helpers/sidecar.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
@@ -62,7 +62,7 @@ describe('many DiskExports at once', function () {
     const samples: { ended: number; bytes: number }[] = [];
     for (const endMs = performance.now() + LIMIT_MS; ; await sleep(1000)) {
       const ended = await countFinished();
-      samples.push({ ended, bytes: memoryBytes(sidecar, 'VmRSS') });
+      samples.push({ ended, bytes: residentBytes(sidecar.process.pid as number) });
       if (ended === EXPORTS) return samples;
       assert.ok(performance.now() < endMs, `${ended} have ended: ${sidecar.output().slice(-2000)}`);
     }
@@ -87,7 +87,7 @@ describe('many DiskExports at once', function () {
     assert.equal(sink.requests.length, EXPORTS, 'none is sent twice');
     assert.equal(sink.complete.size, EXPORTS);
     const resident = samples.map(({ ended, bytes }) => `${ended}: ${Math.round(bytes / MIB)} MiB`).join(', ');
-    const peakBytes = memoryBytes(sidecar, 'VmHWM');
+    const peakBytes = peakMemoryBytes(sidecar.process.pid);
     assert.ok(peakBytes < MOST_RESIDENT_BYTES, `${peakBytes} bytes at most; by exports that had ended ${resident}`);
     const half = samples.find(({ ended }) => ended >= EXPORTS / 2);
     assert.ok((samples.at(-1)?.bytes ?? 0) - (half?.bytes ?? 0) < MOST_GROWTH_BYTES, resident);
@@ -96,12 +96,6 @@ describe('many DiskExports at once', function () {
     assert.ok(asked.length <= EXPORTS * REQUESTS_EACH + REQUESTS_OF_ALL, countByKind(asked));
   });
 });
-
-/** @param what VmRSS is what is resident, VmHWM the most that ever was */
-function memoryBytes({ process: { pid } }: Sidecar, what: 'VmRSS' | 'VmHWM'): number {
-  const [, kib] = new RegExp(`^${what}:\\s+(\\d+) kB$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
-  return Number(kib) * 1024;
-}
 
 function countByKind(requests: readonly AuditedRequest[]): string {
   const counts = Map.groupBy(requests, ({ resource, verb, status }) => `${resource} ${verb} ${status}`);

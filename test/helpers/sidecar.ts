@@ -23,6 +23,8 @@ export interface SidecarOptions {
   volumes: readonly string[];
   flags?: readonly string[];
   env?: Record<string, string>;
+  /** What Node is started with: the sources when left out. */
+  program?: readonly string[];
 }
 
 export interface Sidecar extends AsyncDisposable {
@@ -74,7 +76,7 @@ export async function waitForStatus(
   return assert.fail(`${name}: still ${JSON.stringify(status)}`);
 }
 
-export async function startSidecar({ requests, volumes, flags = [], env = {} }: SidecarOptions): Promise<Sidecar> {
+export async function startSidecar({ requests, volumes, flags = [], env = {}, program = [BIN] }: SidecarOptions): Promise<Sidecar> {
   if (requests !== undefined) mkdirSync(requests, { recursive: true });
   const args = [
     ...['sidecar', '--listen-host', '127.0.0.1', '--listen-port', '0', '--allow-destination', '127.0.0.1'],
@@ -82,7 +84,7 @@ export async function startSidecar({ requests, volumes, flags = [], env = {} }: 
     ...volumes.flatMap((volume) => ['--volume', volume]),
     ...flags,
   ];
-  const child = spawn(process.execPath, [BIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+  const child = spawn(process.execPath, [...program, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
   const exited = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
   const ended = exited.then(([code, signal]) => code ?? (signal as NodeJS.Signals));
   let text = '';

@@ -71,7 +71,8 @@ export const S3_LIMITS: S3Limits = {
   answerMs: 600_000,
   tries: 4,
   backoffMs: 1000,
-  lateMs: 1000,
+  // A cancelled export waits for it, too, and should end within a second.
+  lateMs: 400,
   leastPartBytes: LEAST_PART_BYTES,
   // Images of up to 625 GiB have smaller ones.
   largestBufferBytes: 64 * MIB,

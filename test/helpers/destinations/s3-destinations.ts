@@ -66,7 +66,7 @@ async function startVersityPeer(directory: string): Promise<Peer> {
       s3Target({
         url: `http://127.0.0.1:${port}`,
         options: { partSizeBytes: 5 * MIB, concurrency: CONCURRENCY, credentials: async () => keys },
-        limits: { ...limitsOf(limits), lateMs: 1000, leastPartBytes: 5 * MIB },
+        limits: { ...limitsOf(limits), lateMs: 400, leastPartBytes: 5 * MIB },
       }),
     async [Symbol.asyncDispose]() {
       client.destroy();

@@ -1,0 +1,21 @@
+/** What a process has resident, as the kernel counts it. */
+
+import { readFileSync } from 'node:fs';
+
+/**
+ * The most that it ever was, in bytes, of this process when no other is named. Not `process.resourceUsage().maxRSS`: that survives exec(2), so a
+ * child's begins with what its parent had resident when it forked.
+ */
+export function peakMemoryBytes(pid: number | 'self' = 'self'): number {
+  return bytesOf(pid, 'VmHWM');
+}
+
+/** At present, in bytes. */
+export function residentBytes(pid: number): number {
+  return bytesOf(pid, 'VmRSS');
+}
+
+function bytesOf(pid: number | 'self', field: 'VmHWM' | 'VmRSS'): number {
+  const [, kib] = new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
+  return Number(kib) * 1024;
+}
