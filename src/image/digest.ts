@@ -5,8 +5,8 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { MIB } from '../common/bytes.ts';
 import type { StreamRange, VirtualImage } from './contract.ts';
 
-/** One update of the hash holds up the event loop for about a millisecond. */
-const LONGEST_UPDATE_BYTES = 2 * MIB;
+/** One update of the hash holds up the event loop for half a millisecond; several exports each make one in a turn of it. */
+const LONGEST_UPDATE_BYTES = MIB / 2;
 
 export interface DigestedImage {
   /** The same bytes; without `placedRuns`, since bytes that no one sees cannot be hashed. */

@@ -13,7 +13,7 @@ interface PieceHash {
 
 export interface HashPieces {
   signal: AbortSignal;
-  /** So many that one takes about a millisecond. */
+  /** So many that one takes a millisecond at the most: several parts each make one in a turn of the event loop. */
   pieceBytes?: number;
 }
 
@@ -21,7 +21,7 @@ export interface HashPieces {
  * @returns `hash`, with all of `bytes` in it
  * @throws DiskliftError `Cancelled`, or as {@link PartBytes.pieces}
  */
-export async function hashPieces<T extends PieceHash>(hash: T, bytes: PartBytes, { signal, pieceBytes = MIB }: HashPieces): Promise<T> {
+export async function hashPieces<T extends PieceHash>(hash: T, bytes: PartBytes, { signal, pieceBytes = MIB / 2 }: HashPieces): Promise<T> {
   for await (const piece of bytes.pieces(signal))
     for (let at = 0; at < piece.length; at += pieceBytes) {
       throwIfAborted(signal);
