@@ -17,12 +17,12 @@ describe('payload of a part', () => {
     let turns = 0;
     const timer = setImmediate(function again() {
       turns += 1;
-      if (lengths.length < 17) setImmediate(again);
+      if (lengths.length < 33) setImmediate(again);
     });
     await hashPieces({ update: (piece) => lengths.push(piece.length) }, bytes, { signal: NEVER });
     clearImmediate(timer);
-    assert.deepEqual(lengths, [...new Array<number>(16).fill(MIB), 5]);
-    assert.ok(turns >= 15, `${turns} turns`);
+    assert.deepEqual(lengths, [...new Array<number>(32).fill(MIB / 2), 5]);
+    assert.ok(turns >= 31, `${turns} turns`);
   });
 
   it('is hashed no further when nobody wants it any more', async () => {
