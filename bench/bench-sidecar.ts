@@ -44,7 +44,9 @@ export async function startBenchSidecar({ disk, flags = [], nodeFlags = [], env 
       await apply(requests, benchRequest(name, disk, destination, checksum));
       let ended = toldOf(name, 'export has ended');
       for (; ended === undefined; ended = toldOf(name, 'export has ended')) {
-        if (sidecar.process.exitCode !== null) throw new Error(`the sidecar has ended: ${sidecar.output()}`);
+        // Also by a signal: memory may have run out.
+        const { exitCode, signalCode } = sidecar.process;
+        if (exitCode !== null || signalCode !== null) throw new Error(`the sidecar has ended: ${sidecar.output()}`);
         await sleep(POLL_MS);
       }
       if (ended.phase !== 'Succeeded') throw new Error(`${name}: ${ended.phase}: ${sidecar.output()}`);

@@ -87,7 +87,7 @@ describe('many DiskExports at once', function () {
     assert.equal(sink.requests.length, EXPORTS, 'none is sent twice');
     assert.equal(sink.complete.size, EXPORTS);
     const resident = samples.map(({ ended, bytes }) => `${ended}: ${Math.round(bytes / MIB)} MiB`).join(', ');
-    const peakBytes = peakMemoryBytes(sidecar.process.pid);
+    const peakBytes = peakMemoryBytes(sidecar.process.pid as number);
     assert.ok(peakBytes < MOST_RESIDENT_BYTES, `${peakBytes} bytes at most; by exports that had ended ${resident}`);
     const half = samples.find(({ ended }) => ended >= EXPORTS / 2);
     assert.ok((samples.at(-1)?.bytes ?? 0) - (half?.bytes ?? 0) < MOST_GROWTH_BYTES, resident);

@@ -115,15 +115,16 @@ export async function startS3Fake(options: S3FakeOptions = {}): Promise<S3Fake> 
     const problem = refusalOf(request, body, options);
     if (problem !== undefined) return send(s3Failure(problem.status, problem.code));
     if (bucket !== BUCKET) return send(s3Failure(404, 'NoSuchBucket'));
+    const asked = { operation, key, url, body, headers: request.headers };
     if (does === 'late') {
       const uploadId = url.searchParams.get('uploadId') ?? '';
       const upload = store.uploads.get(uploadId);
       request.socket.destroy();
       await sleep(LATE_MS);
       if (upload !== undefined && !store.uploads.has(uploadId)) store.uploads.set(uploadId, { ...upload, parts: new Map() });
+      return void answerTo(asked, store);
     }
-    const answer = answerTo({ operation, key, url, body, headers: request.headers }, store);
-    if (does === 'late') return;
+    const answer = answerTo(asked, store);
     if (does === 'lost') return void request.socket.destroy();
     if (does === 'hang after') return;
     if (does === 'wrong tag') return send(withWrongTag(answer));

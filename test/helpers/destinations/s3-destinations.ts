@@ -3,6 +3,7 @@
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { ListMultipartUploadsCommand, ListPartsCommand, S3Client } from '@aws-sdk/client-s3';
+import { S3_LIMITS } from '../../../src/targets/s3/s3-options.ts';
 import { KEY, s3Target } from '../s3-export.ts';
 import { BUCKET, type S3Fake, startS3Fake } from '../s3-fake.ts';
 import { startVersitygw, VERSITYGW_KEYS, versitygwPath } from '../versitygw.ts';
@@ -66,7 +67,7 @@ async function startVersityPeer(directory: string): Promise<Peer> {
       s3Target({
         url: `http://127.0.0.1:${port}`,
         options: { partSizeBytes: 5 * MIB, concurrency: CONCURRENCY, credentials: async () => keys },
-        limits: { ...limitsOf(limits), lateMs: 400, leastPartBytes: 5 * MIB },
+        limits: { ...limitsOf(limits), lateMs: S3_LIMITS.lateMs, leastPartBytes: 5 * MIB },
       }),
     async [Symbol.asyncDispose]() {
       client.destroy();
