@@ -81,22 +81,37 @@ export class ManifestFiles {
     for (const name of names)
       if (!this.files.has(name))
         this.files.set(name, { state: undefined, sinceMs: nowMs, believed: undefined, manifests: [], isRead: false });
+    await Promise.all(Array.from(this.files, ([name, file]) => this.notice(name, file, nowMs)));
     let isChanged = false;
-    for (const [name, file] of this.files) if (await this.lookAt(name, file, nowMs)) isChanged = true;
+    for (const [name, file] of this.files) if (await this.believeSettled(name, file, nowMs)) isChanged = true;
+    for (const [name, file] of this.files) if (this.isGone(file, nowMs)) isChanged = this.files.delete(name);
     return isChanged ? this.index() : [];
   }
 
+  private async notice(name: string, file: WatchedFile, nowMs: number): Promise<void> {
+    const state = await fileSignature(this.options.directory, name).catch((error: DiskliftError) => error.message);
+    if (state === file.state) return;
+    file.state = state;
+    file.sinceMs = nowMs;
+  }
+
   /** @returns whether what is believed has changed */
-  private async lookAt(name: string, file: WatchedFile, nowMs: number): Promise<boolean> {
-    const { directory, settleMs } = this.options;
-    const state = await fileSignature(directory, name).catch((error: DiskliftError) => error.message);
-    if (state !== file.state) {
-      file.state = state;
-      file.sinceMs = nowMs;
-    }
-    if (nowMs - file.sinceMs < settleMs) return false;
-    if (state === undefined) return this.files.delete(name);
-    return state !== file.believed && (await this.believe(name, file, state));
+  private async believeSettled(name: string, file: WatchedFile, nowMs: number): Promise<boolean> {
+    const { state, sinceMs, believed } = file;
+    if (state === undefined || state === believed || nowMs - sinceMs < this.options.settleMs) return false;
+    return this.believe(name, file, state);
+  }
+
+  /**
+   * What was in it may have a new name, or be in another file, which is seen only later where it came while the names were
+   * listed: so each file that has changed is read first.
+   */
+  private isGone(file: WatchedFile, nowMs: number): boolean {
+    const { settleMs } = this.options;
+    if (file.state !== undefined) return false;
+    const awayMs = nowMs - file.sinceMs;
+    const isPending = [...this.files.values()].some(({ state, believed }) => state !== undefined && state !== believed);
+    return awayMs >= settleMs * (isPending ? MOST_WAITS : 1);
   }
 
   private async believe(name: string, file: WatchedFile, state: string): Promise<boolean> {
@@ -126,7 +141,8 @@ export class ManifestFiles {
       const key = keyOf(entry.manifest);
       const other = requests.get(key);
       if (other === undefined) requests.set(key, entry);
-      else if (other.manifest !== entry.manifest)
+      // A file that is away may have been renamed to the other.
+      else if (other.manifest !== entry.manifest && this.files.get(other.fileName)?.state !== undefined)
         this.tell(`${entry.fileName}: DiskExport ${key} is ignored: ${other.fileName} has it already`);
     }
     const keys = new Set([...this.requests.keys(), ...requests.keys()]);
