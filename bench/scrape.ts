@@ -9,6 +9,7 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { NAMESPACE } from '../test/helpers/manifest.ts';
 import { processorSeconds } from '../test/helpers/processor-seconds.ts';
 import { benchDisk } from './bench-disks.ts';
 import { startBenchSidecar } from './bench-sidecar.ts';
@@ -40,6 +41,7 @@ type Watching = (port: number, name: string, signal: AbortSignal) => Promise<voi
 
 let scrapes = 0;
 let changes = 0;
+let maps = 0;
 
 /** Until `signal` is aborted. */
 async function everySecond(task: () => Promise<void>, signal: AbortSignal): Promise<void> {
@@ -63,8 +65,14 @@ const page: Watching = async (port, name, signal) => {
     const { body } = await fetch(`${api}/changes`, { signal });
     for await (const chunk of body ?? []) changes += Buffer.from(chunk).toString().split('event: changes').length - 1;
   }
-  const map = `${api}/exports/vms/${name}/map?disk=${path.basename(disk)}`;
-  await Promise.all([listen().catch(() => {}), everySecond(async () => void (await (await fetch(map)).text()), signal)]);
+  const map = `${api}/exports/${NAMESPACE}/${name}/map?disk=${path.basename(disk)}`;
+  async function look(): Promise<void> {
+    const response = await fetch(map);
+    await response.text();
+    // There is none before the disk was opened.
+    if (response.ok) maps += 1;
+  }
+  await Promise.all([listen().catch(() => {}), everySecond(look, signal)]);
 };
 
 interface Contestant {
@@ -101,8 +109,9 @@ try {
   await sidecar.exportTo('warm-up', { http: { url } });
   for (let round = 1; round <= rounds; round += 1)
     for (const [index, contestant] of contestants.entries()) await runWatched(`watched-${index}-${round}`, contestant);
+  if (Math.min(scrapes, changes, maps) === 0) throw new Error('nobody has looked');
   const row = contestants.map(({ name, seconds }) => resultOf(name, seconds));
-  printResults(`mixed 8 GiB, warm, by HTTP PUT with SHA-256; ${scrapes} scrapes, ${changes} changes of the page`, row);
+  printResults(`mixed 8 GiB, warm, by HTTP PUT with SHA-256; ${scrapes} scrapes, ${changes} changes and ${maps} maps of the page`, row);
   const processor = contestants.map(({ name, processorSeconds: own }) => resultOf(name, own));
   printResults('the same in processor time of the sidecar', processor);
   const targets: Target[] = [row, processor].flatMap(([alone, ...others], index) =>

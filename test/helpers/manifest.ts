@@ -7,11 +7,14 @@ export interface Manifest {
   spec: Record<string, unknown>;
 }
 
+/** Where all is that is made here. */
+export const NAMESPACE = 'vms';
+
 export function diskExport(name: string, destination: object, spec: Record<string, unknown> = {}): Manifest {
   return {
     apiVersion: 'disklift.dev/v1alpha1',
     kind: 'DiskExport',
-    metadata: { name, namespace: 'vms' },
+    metadata: { name, namespace: NAMESPACE },
     spec: { source: { persistentVolumeClaim: { claimName: 'claim' } }, destination, ...spec },
   };
 }
@@ -22,7 +25,7 @@ export function credentialsSecret(name: string, stringData: Record<string, strin
     kind: 'Secret',
     metadata: {
       name,
-      namespace: 'vms',
+      namespace: NAMESPACE,
       labels: { 'disklift.dev/credentials': 'true' },
       ...(allowedHosts === undefined ? {} : { annotations: { 'disklift.dev/allowed-hosts': allowedHosts } }),
     },
