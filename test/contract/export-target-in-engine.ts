@@ -15,8 +15,8 @@ function run(scene: Scene, options: Partial<EngineRun> & { onAttempt?(attempt: n
   const { onAttempt, ...rest } = options;
   const createTarget = async (): Promise<ExportTarget> => {
     attempts += 1;
-    // In place of the wait between attempts: a receiver has to see that the last sender is gone.
-    if (attempts > 1) await scene.quiet();
+    // In place of the wait between attempts: a receiver has to see that the last sender is gone. Behind a cancel there is none.
+    if (attempts > 1 && !rest.signal?.aborted) await scene.quiet();
     await onAttempt?.(attempts);
     return scene.createTarget();
   };

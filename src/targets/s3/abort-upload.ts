@@ -13,27 +13,39 @@ export interface AbortedUpload extends Retries {
   uploadId: string;
 }
 
-const TRIES = 3;
+/** Most of what is late is so by a moment only: who looks soon need not wait for the whole time twice. */
+const LOOKS = 4;
+
+/** Aborts until it is given up. */
+const TRIES = 3 * LOOKS;
 
 /**
  * Parts that were on their way may arrive behind the abort (AWS: "it might be necessary to abort a given multipart upload multiple
- * times"), and open the upload again at some servers, so the server is asked after a while what it has left.
+ * times"), and open the upload again at some servers, so the server is asked for a while what it has left.
  * @throws DiskliftError when the upload may still be there
  */
 export async function abortUpload(aborted: AbortedUpload): Promise<void> {
   const { session, options, uploadId, ...retries } = aborted;
   const about = { Bucket: options.bucket, Key: options.key, UploadId: uploadId };
-  const { signal, clock, limits } = retries;
+  const { signal } = retries;
   for (let attempt = 1; attempt <= TRIES; attempt += 1) {
     const abort = () =>
       session.request(({ client, http }) => client.send(new session.sdk.AbortMultipartUploadCommand(about), http), { signal });
     if (await isGone(() => withRetries(abort, retries))) return;
-    await clock.delay(limits.lateMs, signal);
-    if (await isGone(() => leftParts(aborted))) return;
+    if (await staysGone(aborted)) return;
   }
   throw new DiskliftError('DestinationRejected', `${session.where}: the upload is still there after it was aborted`, undefined, {
     retryable: true,
   });
+}
+
+async function staysGone(aborted: AbortedUpload): Promise<boolean> {
+  const { clock, limits, signal } = aborted;
+  for (let look = 0; look < LOOKS; look += 1) {
+    await clock.delay(limits.lateMs / LOOKS, signal);
+    if (!(await isGone(() => leftParts(aborted)))) return false;
+  }
+  return true;
 }
 
 async function isGone(ask: () => Promise<unknown>): Promise<boolean> {
