@@ -81,10 +81,14 @@ export class ManifestFiles {
     for (const name of names)
       if (!this.files.has(name))
         this.files.set(name, { state: undefined, sinceMs: nowMs, believed: undefined, manifests: [], isRead: false });
-    await Promise.all(Array.from(this.files, ([name, file]) => this.notice(name, file, nowMs)));
+    for (const [name, file] of this.files) await this.notice(name, file, nowMs);
     let isChanged = false;
     for (const [name, file] of this.files) if (await this.believeSettled(name, file, nowMs)) isChanged = true;
-    for (const [name, file] of this.files) if (this.isGone(file, nowMs)) isChanged = this.files.delete(name);
+    // What was in a file that is away may have a new name, or be in another file, which is seen only later where it came while the
+    // names were listed: so each file that has changed is read first.
+    const mostAwayMs = this.options.settleMs * ([...this.files.values()].some(isToRead) ? MOST_WAITS : 1);
+    for (const [name, { state, sinceMs }] of this.files)
+      if (state === undefined && nowMs - sinceMs >= mostAwayMs) isChanged = this.files.delete(name);
     return isChanged ? this.index() : [];
   }
 
@@ -97,21 +101,7 @@ export class ManifestFiles {
 
   /** @returns whether what is believed has changed */
   private async believeSettled(name: string, file: WatchedFile, nowMs: number): Promise<boolean> {
-    const { state, sinceMs, believed } = file;
-    if (state === undefined || state === believed || nowMs - sinceMs < this.options.settleMs) return false;
-    return this.believe(name, file, state);
-  }
-
-  /**
-   * What was in it may have a new name, or be in another file, which is seen only later where it came while the names were
-   * listed: so each file that has changed is read first.
-   */
-  private isGone(file: WatchedFile, nowMs: number): boolean {
-    const { settleMs } = this.options;
-    if (file.state !== undefined) return false;
-    const awayMs = nowMs - file.sinceMs;
-    const isPending = [...this.files.values()].some(({ state, believed }) => state !== undefined && state !== believed);
-    return awayMs >= settleMs * (isPending ? MOST_WAITS : 1);
+    return isToRead(file) && nowMs - file.sinceMs >= this.options.settleMs && (await this.believe(name, file, file.state));
   }
 
   private async believe(name: string, file: WatchedFile, state: string): Promise<boolean> {
@@ -236,6 +226,11 @@ export class ManifestFiles {
     }
     return undefined;
   }
+}
+
+/** Whether it is there, and may say something else than what is believed. */
+function isToRead(file: WatchedFile): file is WatchedFile & { state: string } {
+  return file.state !== undefined && file.state !== file.believed;
 }
 
 /** `NAMESPACE/NAME` */

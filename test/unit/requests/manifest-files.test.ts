@@ -9,7 +9,8 @@ import { useTempDir } from '../../helpers/temp-dir.ts';
 
 const SETTLE_MS = 1000;
 const KEY = 'vms/a';
-const MANIFEST = stringify(changed({ 'metadata.name': 'a', 'metadata.namespace': 'vms' }));
+
+const manifest = (name: string) => stringify(changed({ 'metadata.name': name, 'metadata.namespace': 'vms' }));
 
 describe('manifest files', () => {
   const inTemp = useTempDir();
@@ -30,7 +31,7 @@ describe('manifest files', () => {
       return timeMs;
     };
     files = new ManifestFiles({ directory, clock: { ...systemClock, monotonicMs }, settleMs: SETTLE_MS, warn: assert.fail });
-    write('a.yaml', MANIFEST);
+    write('a.yaml', manifest('a'));
     assert.deepEqual(await lookAfter(0), []);
     assert.deepEqual(await lookAfter(SETTLE_MS), [KEY]);
   });
@@ -61,13 +62,12 @@ describe('manifest files', () => {
   });
 
   it('keeps one that is put into a file of others soon after', async () => {
-    const other = stringify(changed({ 'metadata.name': 'b', 'metadata.namespace': 'vms' }));
-    write('0.yaml', other);
+    write('0.yaml', manifest('b'));
     await lookAfter(0);
     assert.deepEqual(await lookAfter(SETTLE_MS), ['vms/b']);
     meanwhile = () => unlinkSync(inDirectory('a.yaml'));
     assert.deepEqual(await lookAfter(40), []);
-    write('0.yaml', `${other}---\n${MANIFEST}`);
+    write('0.yaml', `${manifest('b')}---\n${manifest('a')}`);
     for (let looks = 0; looks < 60; looks += 1) {
       assert.deepEqual(await lookAfter(40), []);
       assert.ok(files.get(KEY));
