@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { hasEnded } from '../test/helpers/has-ended.ts';
 import { apply, startSidecar } from '../test/helpers/sidecar.ts';
 import { benchRequest, benchVolume } from './bench-request.ts';
 
@@ -44,9 +45,7 @@ export async function startBenchSidecar({ disk, flags = [], nodeFlags = [], env 
       await apply(requests, benchRequest(name, disk, destination, checksum));
       let ended = toldOf(name, 'export has ended');
       for (; ended === undefined; ended = toldOf(name, 'export has ended')) {
-        // Also by a signal: memory may have run out.
-        const { exitCode, signalCode } = sidecar.process;
-        if (exitCode !== null || signalCode !== null) throw new Error(`the sidecar has ended: ${sidecar.output()}`);
+        if (hasEnded(sidecar.process)) throw new Error(`the sidecar has ended: ${sidecar.output()}`);
         await sleep(POLL_MS);
       }
       if (ended.phase !== 'Succeeded') throw new Error(`${name}: ${ended.phase}: ${sidecar.output()}`);

@@ -7,6 +7,7 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { hasEnded } from '../helpers/has-ended.ts';
 import { type CommandResult, runCommand } from '../helpers/run-command.ts';
 import { type ApiAnswer, type ApiRequest, sendApiRequest } from './api-request.ts';
 import { compactEtcd } from './compact-etcd.ts';
@@ -152,7 +153,7 @@ export async function startApiServer(binaries: string, options: ApiServerOptions
   const waitFor = async (apiPath: string) => {
     const endMs = performance.now() + READY_LIMIT_MS;
     while (!(await isUp(apiPath))) {
-      if (performance.now() > endMs || programs.some(({ child }) => child.exitCode !== null)) await fail(`${apiPath} did not come up`);
+      if (performance.now() > endMs || programs.some(({ child }) => hasEnded(child))) await fail(`${apiPath} did not come up`);
       await delay(100);
     }
   };

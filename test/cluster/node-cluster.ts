@@ -9,6 +9,7 @@ import { existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } 
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { hasEnded } from '../helpers/has-ended.ts';
 import { type CommandOptions, type CommandResult, runCommand } from '../helpers/run-command.ts';
 import { kubernetesBinaries, usesExistingCluster } from './kubernetes-binaries.ts';
 import { removeCgroups } from './node/cgroups.ts';
@@ -123,7 +124,7 @@ export async function startNodeCluster({ outlives = false } = {}): Promise<NodeC
   const kubeconfig = path.join(directory, 'kubeconfig');
   const endMs = performance.now() + READY_LIMIT_MS;
   while (!existsSync(kubeconfig)) {
-    if (performance.now() > endMs || child.exitCode !== null) {
+    if (performance.now() > endMs || hasEnded(child)) {
       const logs = logsOf(directory);
       await stopNodeCluster({ unsharePid, firstPid: childOf(unsharePid) ?? unsharePid, directory });
       assert.fail(`the node did not become ready:\n${logs}`);

@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { hasEnded } from './has-ended.ts';
 import { processorSeconds } from './processor-seconds.ts';
 import { type CommandOptions, type CommandResult, readAll, runCommand } from './run-command.ts';
 
@@ -59,7 +60,7 @@ async function firstProcess(container: ChildProcess): Promise<number | undefined
 
 /** Ends a container at once, if it still runs: with its first process the kernel ends all others. */
 export async function killContainer(container: ChildProcess): Promise<void> {
-  if (container.exitCode !== null || container.signalCode !== null) return;
+  if (hasEnded(container)) return;
   const ended = once(container, 'exit');
   const pid = await firstProcess(container);
   if (pid === undefined) container.kill('SIGKILL');
@@ -77,7 +78,7 @@ const IDLE_MS = 300;
  */
 async function whenIdle(container: ChildProcess): Promise<number> {
   let last: { pid: number; seconds: number } | undefined;
-  while (container.exitCode === null && container.signalCode === null) {
+  while (!hasEnded(container)) {
     const pid = await firstProcess(container);
     if (pid !== undefined) {
       const seconds = processorSeconds(pid);

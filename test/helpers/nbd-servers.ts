@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { systemClock } from '../../src/common/clock.ts';
 import type { DiskSource } from '../../src/sources/contract.ts';
 import { type NbdLimits, openNbdDisk } from '../../src/sources/nbd/nbd-disk.ts';
+import { hasEnded } from './has-ended.ts';
 import { NEVER } from './image-in-process.ts';
 
 export interface NbdServer extends AsyncDisposable {
@@ -38,7 +39,7 @@ async function start(command: string, args: readonly string[], { socketPath, exp
   });
   const ended = once(child, 'close');
   while (!(await isListening(socketPath))) {
-    if (child.exitCode !== null || child.signalCode !== null) throw new Error(`${command} ${args.join(' ')}: ${said}`);
+    if (hasEnded(child)) throw new Error(`${command} ${args.join(' ')}: ${said}`);
     await delay(5);
   }
   return {

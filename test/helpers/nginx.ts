@@ -7,6 +7,7 @@ import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { freePort } from './free-port.ts';
+import { hasEnded } from './has-ended.ts';
 
 export interface Nginx extends AsyncDisposable {
   url: string;
@@ -41,8 +42,8 @@ async function tryNginx(directory: string, locations: string): Promise<Nginx | u
   const ended = once(child, 'close');
   ended.catch(() => {});
   const endMs = performance.now() + LONGEST_START_MS;
-  while (child.exitCode === null && performance.now() < endMs && !(await isListening(port))) await sleep(10);
-  if (child.exitCode !== null || !(await isListening(port))) {
+  while (!hasEnded(child) && performance.now() < endMs && !(await isListening(port))) await sleep(10);
+  if (hasEnded(child) || !(await isListening(port))) {
     child.kill('SIGKILL');
     await ended;
     return undefined;

@@ -8,6 +8,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stringify } from 'yaml';
 import { freePort } from './free-port.ts';
+import { hasEnded } from './has-ended.ts';
 
 export interface Sample {
   labels: Record<string, string>;
@@ -108,7 +109,7 @@ async function tryPrometheus(options: PrometheusOptions, port: number): Promise<
   }
 
   for (const endMs = performance.now() + LONGEST_START_MS; ; await sleep(50)) {
-    if (child.exitCode !== null) return undefined;
+    if (hasEnded(child)) return undefined;
     const isReady = await fetch(`http://127.0.0.1:${port}/-/ready`).then(
       ({ ok }) => ok,
       () => false,

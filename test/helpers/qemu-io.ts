@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { hasEnded } from './has-ended.ts';
 import { runCommand } from './run-command.ts';
 
 export interface QemuIo extends AsyncDisposable {
@@ -21,7 +22,7 @@ export async function openForWriting(diskPath: string, format = 'raw'): Promise<
   child.stdin.write('length\n');
   // It answers when the disk is open.
   while (!/\n|iB/.test(said)) {
-    if (child.exitCode !== null) assert.fail(`qemu-io: ${said}`);
+    if (hasEnded(child)) assert.fail(`qemu-io: ${said}`);
     await sleep(20);
   }
   async function quit(): Promise<void> {

@@ -9,6 +9,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parse, stringify } from 'yaml';
 import type { DiskExportStatus } from '../../src/requests/disk-export.ts';
+import { hasEnded } from './has-ended.ts';
 import type { Manifest } from './manifest.ts';
 
 const BIN = path.join(import.meta.dirname, '..', '..', 'src', 'bin.ts');
@@ -96,13 +97,13 @@ export async function startSidecar({ requests, volumes, flags = [], env = {}, pr
       .map((line) => JSON.parse(line) as Record<string, unknown>);
 
   async function stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | NodeJS.Signals> {
-    if (child.exitCode === null && child.signalCode === null) child.kill(signal);
+    if (!hasEnded(child)) child.kill(signal);
     return ended;
   }
 
   let port: number | undefined;
   for (let waitedMs = 0; port === undefined; waitedMs += POLL_MS) {
-    if (child.exitCode !== null || waitedMs > LONGEST_WAIT_MS) assert.fail(`the sidecar does not run: ${text}`);
+    if (hasEnded(child) || waitedMs > LONGEST_WAIT_MS) assert.fail(`the sidecar does not run: ${text}`);
     await sleep(POLL_MS);
     port = log().find(({ msg }) => msg === 'sidecar runs')?.port as number | undefined;
   }
