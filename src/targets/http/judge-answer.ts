@@ -2,6 +2,7 @@
 
 import { DiskliftError, type ErrorCode } from '../../common/errors.ts';
 import { parseRetryAfter } from '../../common/retry-after.ts';
+import { serverMessage } from '../server-message.ts';
 
 export interface Answer {
   status: number;
@@ -28,9 +29,6 @@ const MEANINGS: Readonly<Record<number, string>> = {
   507: 'the server has no space left',
 };
 
-/** Of a server's text only so much is shown. */
-const LONGEST_HINT = 200;
-
 interface Asked {
   /** The URL as it may be shown. */
   where: string;
@@ -49,7 +47,7 @@ export function judgeAnswer({ status, headers, text, wasComplete }: Answer, { wh
     return status === 202 ? failure('DestinationRejected', `${where}: answered 202: accepted, but not stored yet`) : 'arrived';
   }
   const meaning = MEANINGS[status];
-  const message = `${where}: answered ${status}${meaning === undefined ? '' : `: ${meaning}`}${hintOf(text, secrets)}`;
+  const message = `${where}: answered ${status}${meaning === undefined ? '' : `: ${meaning}`}${serverMessage(text, secrets)}`;
   if (status === 401 || status === 403 || status === 407) return failure('CredentialsInvalid', message);
   const retryable = status >= 500 || RETRYABLE_STATUS.has(status);
   return failure('DestinationRejected', message, { retryable, retryAfterMs: parseRetryAfter(headers['retry-after'], nowMs) });
@@ -57,15 +55,4 @@ export function judgeAnswer({ status, headers, text, wasComplete }: Answer, { wh
 
 function failure(code: ErrorCode, message: string, facts?: { retryable?: boolean; retryAfterMs?: number | undefined }): DiskliftError {
   return new DiskliftError(code, message, undefined, facts);
-}
-
-/** One line of printable text. */
-function hintOf(text: string, secrets: readonly string[]): string {
-  const line = text
-    .replace(/<[^>]*>/g, ' ')
-    .replace(/[^\x20-\x7e]+/g, ' ')
-    .replace(/ +/g, ' ')
-    .trim();
-  if (line === '' || secrets.some((secret) => text.includes(secret) || line.includes(secret))) return '';
-  return ` (${line.length > LONGEST_HINT ? `${line.slice(0, LONGEST_HINT)}...` : line})`;
 }

@@ -7,7 +7,7 @@ import { DiskliftError } from '../../common/errors.ts';
 import type { Answer } from './judge-answer.ts';
 
 /** Of an answer's text. */
-const LONGEST_TEXT_BYTES = 4096;
+const LONGEST_TEXT_CHARACTERS = 4096;
 const LONGEST_TEXT_MS = 1000;
 
 interface Facts {
@@ -37,10 +37,10 @@ export async function readAnswer(response: http.IncomingMessage, { clock, wasCom
 function textOf(response: http.IncomingMessage): Promise<string> {
   return new Promise((resolve) => {
     let text = '';
-    const done = () => resolve(text.slice(0, LONGEST_TEXT_BYTES));
-    response.on('data', (bytes: Buffer) => {
-      text += bytes.toString('latin1');
-      if (text.length >= LONGEST_TEXT_BYTES) done();
+    const done = () => resolve(text.slice(0, LONGEST_TEXT_CHARACTERS));
+    response.setEncoding('utf8').on('data', (piece: string) => {
+      text += piece;
+      if (text.length >= LONGEST_TEXT_CHARACTERS) done();
     });
     response.on('error', done).on('close', done).on('end', done);
   });

@@ -1,0 +1,87 @@
+/** The sentence of a server that refuses: often it alone tells the user what to do. */
+
+import { redact } from '../common/redact.ts';
+
+/** A longer sentence is cut. */
+const MAX_SHOWN_CHARACTERS = 200;
+
+/** Shorter texts are parts of ordinary words. */
+const MIN_SECRET_CHARACTERS = 3;
+
+/** More layers of encoding than that nobody uses. */
+const MAX_DECODINGS = 4;
+
+/**
+ * @param text plain text, XML, HTML or JSON, as the server sent it; may be cut at its end
+ * @param secrets what must not be shown, should the server repeat it
+ * @returns one line of printable text in brackets, to be put behind an error's message; empty where nothing may be shown
+ */
+export function serverMessage(text: string, secrets: readonly string[]): string {
+  if (secrets.some((secret) => repeats(text, secret))) return '';
+  const line = redact(decodeEntities(withoutTags(text, ' ')))
+    .replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S}]+/gu, ' ')
+    .trim();
+  if (line === '') return '';
+  const characters = [...line];
+  return ` (${characters.length > MAX_SHOWN_CHARACTERS ? `${characters.slice(0, MAX_SHOWN_CHARACTERS).join('')}...` : line})`;
+}
+
+/** Whether `text` has `secret` in it, in any usual encoding, or ends with its beginning. */
+function repeats(text: string, secret: string): boolean {
+  if (secret.length < MIN_SECRET_CHARACTERS) return false;
+  const [shown, hidden] = [decodeFully(text), decodeFully(secret)];
+  if (hidden.length < MIN_SECRET_CHARACTERS) return text.includes(secret);
+  if (text.includes(secret) || shown.includes(hidden)) return true;
+  for (let length = Math.min(hidden.length - 1, shown.length); length >= MIN_SECRET_CHARACTERS; length -= 1)
+    if (shown.endsWith(hidden.slice(0, length))) return true;
+  return false;
+}
+
+/** For comparison only: without encodings, tags, spaces (also where a form writes one as a plus sign) and capitals. */
+function decodeFully(text: string): string {
+  let decoded = text;
+  for (let round = 0; round < MAX_DECODINGS; round += 1) {
+    const next = decodePercents(decodeEscapes(decodeEntities(decoded)));
+    if (next === decoded) break;
+    decoded = next;
+  }
+  return withoutTags(decoded, '')
+    .replace(/[\s+]+/g, '')
+    .toLowerCase();
+}
+
+function withoutTags(text: string, replacement: string): string {
+  return text.replace(/<[^>]*>/g, replacement);
+}
+
+const ENTITIES: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'", nbsp: ' ' };
+
+function decodeEntities(text: string): string {
+  return text.replace(/&(?:#x([0-9a-f]{1,6})|#([0-9]{1,7})|([a-z]{2,4}));/gi, (entity, hex?: string, decimal?: string, name = '') => {
+    if (hex !== undefined) return characterOf(Number.parseInt(hex, 16), entity);
+    if (decimal !== undefined) return characterOf(Number(decimal), entity);
+    return ENTITIES[name.toLowerCase()] ?? entity;
+  });
+}
+
+function characterOf(code: number, otherwise: string): string {
+  return code <= 0x10ffff ? String.fromCodePoint(code) : otherwise;
+}
+
+/** Of JSON. */
+function decodeEscapes(text: string): string {
+  return text
+    .replace(/\\u([0-9a-f]{4})/gi, (_escape, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
+    .replace(/\\(["/\\])/g, '$1');
+}
+
+/** Of URLs; runs that are no UTF-8 stay as they are. */
+function decodePercents(text: string): string {
+  return text.replace(/(?:%[0-9a-f]{2})+/gi, (run) => {
+    try {
+      return decodeURIComponent(run);
+    } catch {
+      return run;
+    }
+  });
+}
