@@ -2,6 +2,7 @@
 
 import { Readable } from 'node:stream';
 import { MIB } from '../../common/bytes.ts';
+import { DiskliftError } from '../../common/errors.ts';
 import { type Checksum, type ChecksumKind, checksumOf } from './checksum.ts';
 import { digestOf } from './hash-pieces.ts';
 import type { PartBytes } from './part-bytes.ts';
@@ -44,13 +45,20 @@ export interface PayloadBody {
   isTaken(): boolean;
   /** Rejects when the bytes cannot be had; never resolves. */
   broken: Promise<never>;
+  /**
+   * To be called when the request has ended, either way: a request that fails leaves its body as it is. Resolves when nothing
+   * reads the image for it any more.
+   */
+  end(): Promise<void>;
 }
 
 /** @param onTake called whenever the connection takes some of the bytes */
 export function bodyOf({ bytes, pieceBytes }: Payload, onTake: () => void, signal: AbortSignal): PayloadBody {
   let takenBytes = 0;
+  const ended = new AbortController();
+  const reading = AbortSignal.any([signal, ended.signal]);
   async function* taken(): AsyncGenerator<Uint8Array> {
-    for await (const read of bytes.pieces(signal))
+    for await (const read of bytes.pieces(reading))
       for (let at = 0; at < read.length; at += pieceBytes) {
         const piece = read.subarray(at, at + pieceBytes);
         onTake();
@@ -58,9 +66,26 @@ export function bodyOf({ bytes, pieceBytes }: Payload, onTake: () => void, signa
         yield piece;
       }
   }
-  const stream = Readable.from(taken(), { objectMode: false, highWaterMark: pieceBytes });
+  const stream = destroyedByItsReader(Readable.from(taken(), { objectMode: false, highWaterMark: pieceBytes }));
   const broken = new Promise<never>((_resolve, reject) => stream.once('error', reject));
   // Nobody may be waiting any more.
   broken.catch(() => {});
-  return { stream, isTaken: () => takenBytes === bytes.sizeBytes, broken };
+  const closed = new Promise<void>((resolve) => stream.once('close', resolve));
+  return {
+    stream,
+    isTaken: () => takenBytes === bytes.sizeBytes,
+    broken,
+    async end() {
+      ended.abort(new DiskliftError('Cancelled', 'the request has ended'));
+      stream.destroy();
+      await closed;
+    },
+  };
+}
+
+/** Unlike `pipeline`, `pipe`, which the SDK calls, leaves a stream open when the connection behind it closes. */
+function destroyedByItsReader(stream: Readable): Readable {
+  const pipe = stream.pipe.bind(stream);
+  stream.pipe = (destination, options) => pipe(destination, options).once('close', () => stream.destroy());
+  return stream;
 }

@@ -78,6 +78,16 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
   let current = connect();
   await current;
 
+  /** Many requests find at once that their credentials have expired. The first one asks for new ones, for all of them. */
+  function renew(): void {
+    const [used, renewed] = [current, connect()];
+    current = renewed;
+    // With the old ones the next request is refused again, and asks again. A failure that stayed would end every later request.
+    renewed.catch(() => {
+      if (current === renewed) current = used;
+    });
+  }
+
   const once = <T>(client: S3Client, make: (exchange: Exchange) => Promise<T>, how: RequestOptions) =>
     withinSilence((exchange) => make({ client, ...exchange }), { silentMs: limits.silentMs, ...how, where, clock });
 
@@ -94,8 +104,7 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
         if (!areCredentialsExpired(error)) throw s3Error(where, error, clock.nowMs());
       }
       try {
-        // Many requests find it out at once; one of them asks for new credentials.
-        if (current === used) current = connect();
+        if (current === used) renew();
         return await once(await current, make, how);
       } catch (error) {
         throw s3Error(where, error, clock.nowMs());

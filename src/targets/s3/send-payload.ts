@@ -41,13 +41,17 @@ export async function sendPayload(
         },
         { step: 'build', name: 'payloadHash' },
       );
-      const received = await Promise.race([client.send(request, http), body.broken]);
-      // Then it cannot be about all of them, and the buffer is still being read.
-      if (!body.isTaken())
-        throw new DiskliftError('DestinationRejected', `${session.where}: answered before it had all bytes`, undefined, {
-          retryable: true,
-        });
-      return received;
+      try {
+        const received = await Promise.race([client.send(request, http), body.broken]);
+        // Then it cannot be about all of them, and the buffer is still being read.
+        if (!body.isTaken())
+          throw new DiskliftError('DestinationRejected', `${session.where}: answered before it had all bytes`, undefined, {
+            retryable: true,
+          });
+        return received;
+      } finally {
+        await body.end();
+      }
     },
     { signal, onFailed: payload.bytes.onFailedTry },
   );

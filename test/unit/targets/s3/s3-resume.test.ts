@@ -3,9 +3,11 @@ import { createHash } from 'node:crypto';
 import { DiskliftError } from '../../../../src/common/errors.ts';
 import type { VirtualImage } from '../../../../src/image/contract.ts';
 import { digestImage } from '../../../../src/image/digest.ts';
-import { NEVER } from '../../../helpers/image-in-process.ts';
+import { peerCertificate } from '../../../helpers/destinations/peer-certificate.ts';
+import { NEVER, openImage } from '../../../helpers/image-in-process.ts';
 import { KEY, PART_BYTES } from '../../../helpers/s3-export.ts';
 import { afterParts, cancelWhen, resumeOf, useS3Rig } from '../../../helpers/s3-rig.ts';
+import { createDisk } from '../../../helpers/sparse-disk.ts';
 
 const MIB = 1024 * 1024;
 
@@ -122,6 +124,37 @@ describe('s3 target that goes on', () => {
       rig.assertArrived(await rig.send({ limits, context: { resume: resumeOf(first) } }));
       assert.equal(rig.fake.count('UploadPart'), rig.count() - 4);
     });
+
+    for (const does of ['cut', 'early answer'] as const)
+      it(`are not read again for the SHA-256 after a try that failed: ${does}`, async () => {
+        const parts = [{ offsetBytes: 0, lengthBytes: 24 * MIB, content: 'random' }] as const;
+        await using large = await openImage(await createDisk(rig.temp('large.img'), 24 * MIB, parts));
+        let readBytes = 0;
+        const stream: VirtualImage['stream'] = async function* (range) {
+          for await (const chunk of large.image.stream(range)) {
+            readBytes += chunk.length;
+            yield chunk;
+          }
+        };
+        const { image, sha256 } = digestImage({ ...large.image, fingerprint: 'x', stream });
+        let sealBytes = Number.NaN;
+        const seal = async () => {
+          const before = readBytes;
+          const digest = await sha256(NEVER);
+          sealBytes = readBytes - before;
+          return { sha256: digest };
+        };
+        // Over http every part is read for its signature first, and that reading hashes it.
+        const { ca, certificate: cert, key } = await peerCertificate();
+        await rig.restart({ tls: { cert, key } });
+        const { receipt, failure } = await rig.send(
+          { image, options: { tls: { ca }, partSizeBytes: 12 * MIB }, limits: { largestBufferBytes: MIB }, context: { seal } },
+          { operation: 'UploadPart', times: 1, does },
+        );
+        assert.equal(receipt?.sha256, await digestImage(large.image).sha256(NEVER), failure?.message);
+        assert.equal(rig.fake.count('UploadPart'), 4);
+        assert.equal(sealBytes, 0);
+      });
 
     it('end with what the source says, and no part by halves', async () => {
       const broken = new DiskliftError('SourceReadError', 'at 4711');

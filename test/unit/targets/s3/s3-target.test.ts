@@ -324,6 +324,24 @@ describe('s3 target', () => {
       assert.deepEqual([failure?.code, failure?.retryable, asked], ['CredentialsInvalid', false, ['first', 'second']]);
     });
 
+    it('are asked for again when they could not be had, by the next request', async () => {
+      const { asked, credentials } = supply('first', 'second');
+      const away = new DiskliftError('DestinationUnreachable', 'the token service does not answer');
+      let calls = 0;
+      const sent = await send({
+        server: expired(['first']),
+        options: {
+          credentials: async () => {
+            calls += 1;
+            if (calls === 2) throw away;
+            return credentials();
+          },
+        },
+      });
+      assertArrived(sent);
+      assert.deepEqual([asked, calls], [['first', 'second'], 3]);
+    });
+
     it('end the export with the reason why there are none', async () => {
       const reason = new DiskliftError('CredentialsInvalid', 'Secret vms/s3 has no AWS_ACCESS_KEY_ID');
       const { failure, fake } = await send({ options: { credentials: () => Promise.reject(reason) } });
