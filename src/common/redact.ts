@@ -2,7 +2,7 @@
 
 const PATTERNS: readonly [RegExp, string][] = [
   // User and password of a URL.
-  [/([a-z][a-z0-9+.-]*:\/\/)[^\s/?#@]+@/gi, '$1***@'],
+  [/([a-z][a-z0-9+.-]*:\/\/)[^\s/?#]+@/gi, '$1***@'],
   // Its query: a presigned URL carries its secret there.
   [/([a-z][a-z0-9+.-]*:\/\/[^\s?#"'<>]*)\?[^\s"'<>]*/gi, '$1?***'],
   [/\b(Bearer|Basic)\s+[\w.~+/=-]+/gi, '$1 ***'],

@@ -1,6 +1,7 @@
 /** Secrets and ConfigMaps that a request refers to: read when they are needed, never kept, shown to nobody but the destination. */
 
 import { DiskliftError } from '../common/errors.ts';
+import { readHttpUrl } from '../common/http-url.ts';
 import { type Endpoint, endpointOf, isAllowedHost } from './allowed-hosts.ts';
 import type { ObjectReference, ReferencedObject, RequestStore } from './contract.ts';
 import type { SecretKeyReference, SecretReference } from './disk-export.ts';
@@ -71,10 +72,9 @@ export function createCredentialReader({ resolve, namespace, mayCome }: Credenti
       const secret = await labelled(name);
       const what = `Secret ${namespace}/${name}`;
       const url = entryOf(secret.data, { what, key });
-      const parsed = URL.canParse(url) ? new URL(url) : undefined;
-      if (parsed === undefined || !['http:', 'https:'].includes(parsed.protocol))
-        throw invalid(`${what}: its entry ${key} is not a URL of http or https`);
-      requireAllowed(secret, { name, endpoint: endpointOf(parsed), whom: 'the host in its own URL' });
+      const reading = readHttpUrl(url);
+      if ('problem' in reading) throw invalid(`${what}: the URL in its entry ${key} ${reading.problem}`);
+      requireAllowed(secret, { name, endpoint: endpointOf(reading.url), whom: 'the host in its own URL' });
       return url;
     },
     async readConfigMapKey({ name, key }) {

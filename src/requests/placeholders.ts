@@ -2,6 +2,7 @@
 
 import path from 'node:path';
 import { DiskliftError } from '../common/errors.ts';
+import { readHttpUrl } from '../common/http-url.ts';
 import type { DiskExport } from './disk-export.ts';
 
 export interface PlaceholderValues {
@@ -49,12 +50,11 @@ export function expandUrl(template: string, values: PlaceholderValues): string {
     origin = '',
     path: urlPath = '',
     rest = '',
-  } = /^(?<origin>[a-z]+:\/\/[^/?#]*)(?<path>[^?#]*)(?<rest>.*)$/s.exec(template)?.groups ?? {};
+  } = /^(?<origin>[a-z]+:\/\/[^/?#]*)(?<path>[^?#]*)(?<rest>.*)$/is.exec(template)?.groups ?? {};
   if (/[{}]/.test(origin + rest)) throw new DiskliftError('InvalidRequest', "the destination's URL may have placeholders in its path only");
-  const url = `${origin}${expandPlaceholders(urlPath, values)}${rest}`;
-  if (!URL.canParse(url) || !/^https?:/.test(url))
-    throw new DiskliftError('InvalidRequest', 'the destination is not a URL of http or https');
-  return url;
+  const reading = readHttpUrl(`${origin}${expandPlaceholders(urlPath, values)}${rest}`);
+  if ('problem' in reading) throw new DiskliftError('InvalidRequest', `the destination's URL ${reading.problem}`);
+  return reading.url.href;
 }
 
 /** encodeURIComponent leaves a few characters alone that RFC 3986 reserves. */

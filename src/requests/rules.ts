@@ -23,7 +23,7 @@ export function quantityBytes(quantity: number | string): number {
 const WHOLE_VOLUME = '.';
 
 const CONTROL_CHARACTER = /\p{Cc}/u;
-const HTTP_URL = /^https?:\/\/([A-Za-z0-9._{}-]+|[[][0-9A-Fa-f:.]+[\]])(:[0-9]{1,5})?([/?][!-"$-~]*)?$/;
+const HTTP_URL = /^https?:\/\/([A-Za-z0-9._{}-]+|[[][0-9A-Fa-f:.]+[\]])(:[0-9]{1,5})?([/?][!-"$-[\]-~]*)?$/;
 const BRACES_OUTSIDE_OF_PATH = /^https?:\/\/[^/?]*[{}]|[?].*[{}]/;
 const KNOWN_PLACEHOLDERS = /^([^{}]|[{](namespace|name|uid|claim|disk)[}])*$/;
 const ENDPOINT = /^https?:\/\/([A-Za-z0-9._-]+|[[][0-9A-Fa-f:.]+[\]])(:[0-9]{1,5})?(\/[A-Za-z0-9._~/-]*)?$/;
@@ -54,7 +54,8 @@ function* imageBreaches({ clusterSize, version, refcountBits }: DiskExportSpec['
 function* httpBreaches({ url, tls }: HttpDestination): Generator<Breach> {
   if (url === undefined) return;
   const field = 'spec.destination.http.url';
-  if (!HTTP_URL.test(url)) yield { field, message: 'must be an http or https URL of printable ASCII without user, password and fragment' };
+  if (!HTTP_URL.test(url))
+    yield { field, message: 'must be an http or https URL of printable ASCII without user, password, fragment and backslash' };
   if (BRACES_OUTSIDE_OF_PATH.test(url)) yield { field, message: 'may have placeholders in its path only' };
   if (!KNOWN_PLACEHOLDERS.test(url)) yield { field, message: OTHER_BRACES };
   if (tls !== undefined && !url.startsWith('https://')) yield { field: 'spec.destination.http.tls', message: HTTPS_ONLY };

@@ -91,6 +91,36 @@ describe('disklift export', () => {
     assert.ok(!`${result.stdout}${result.stderr}`.includes('s3cr3t'));
   });
 
+  it('takes the user of a Windows domain in the URL of a Secret, as curl does, and shows nothing of it', async () => {
+    await using sink = await startHttpSink();
+    const url = `${sink.url.replace('//', '//CORP\\bob:s3cr3t@')}/{disk}`;
+    const source = { persistentVolumeClaim: { claimName: 'claim' }, disks: [{ path: 'a.img' }] };
+    const file = await writeManifests(
+      diskExport('one', { http: { urlSecretRef: { name: 'target', key: 'url' } } }, { source }),
+      credentialsSecret('target', { url }),
+    );
+    const result = await run(file);
+    assert.equal(result.code, 0, result.stderr);
+    const curl = await runShell(`curl --silent --fail --upload-file /dev/null '${url.replace('{disk}', 'curl')}'`);
+    assert.equal(curl.code, 0, curl.stderr);
+    const [first, ...others] = sink.requests.map(({ headers }) => headers.authorization);
+    assert.equal(first, `Basic ${Buffer.from('CORP\\bob:s3cr3t').toString('base64')}`);
+    assert.deepEqual(others, [first], 'curl sends the same');
+    assert.ok(!`${result.stdout}${result.stderr}`.includes('s3cr3t'));
+  });
+
+  for (const rest of ['h\\bob:s3cr3t/x', 'bob:s3cr3t@x@h/x', 'bob:s3cr3t x@h/'])
+    it(`refuses the URL http://${rest} of a Secret and shows nothing of it`, async () => {
+      const source = { persistentVolumeClaim: { claimName: 'claim' }, disks: [{ path: 'a.img' }] };
+      const file = await writeManifests(
+        diskExport('one', { http: { urlSecretRef: { name: 'target', key: 'url' } } }, { source, backoffLimit: 0 }),
+        credentialsSecret('target', { url: `http://${rest}` }),
+      );
+      const result = await run(file);
+      assert.match(result.stderr, /CredentialsInvalid: Secret vms\/target: the URL in its entry url (holds|has)/);
+      assert.ok(!`${result.stdout}${result.stderr}`.includes('s3cr3t'), result.stderr);
+    });
+
   it('sends no byte of what a hostile volume leads to', async () => {
     await using sink = await startHttpSink();
     await mkdir(temp('outside'));

@@ -2,6 +2,7 @@
 
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
+import { readHttpUrl } from '../../common/http-url.ts';
 import type { ExportTarget, Receipt } from '../contract.ts';
 import type { NetworkAccess } from '../policy/network-access.ts';
 import type { ProxySettings } from '../policy/proxy-route.ts';
@@ -36,9 +37,9 @@ const MOST_REDIRECTS = 5;
 
 /** @throws DiskliftError `InvalidRequest` for a URL that is none, and for headers that cannot be sent */
 export function createHttpTarget(options: HttpTargetOptions): ExportTarget {
-  const url = URL.canParse(options.url) ? new URL(options.url) : undefined;
-  if (url === undefined || !['http:', 'https:'].includes(url.protocol))
-    throw new DiskliftError('InvalidRequest', 'the destination is not a URL of http or https');
+  const reading = readHttpUrl(options.url);
+  if ('problem' in reading) throw new DiskliftError('InvalidRequest', `the destination's URL ${reading.problem}`);
+  const { url } = reading;
   const { method, clock, access, ifNoneMatch = false, proxy = {}, headers = {} } = options;
   checkHeaders(headers);
   const limits = { ...LIMITS, ...options.limits };

@@ -20,6 +20,11 @@ export function followRedirect(from: Origin, location: string | undefined): Orig
   const where = publicUrl(from.url);
   if (location === undefined || !URL.canParse(location, from.url.href))
     throw new DiskliftError('DestinationRejected', `${where}: redirects to nowhere`);
+  if (/[\\\p{Cc}\s]/u.test(location))
+    throw new DiskliftError(
+      'DestinationRejected',
+      `${where}: redirects to a URL with a backslash, a space or a control character, which programs read in two ways`,
+    );
   const url = new URL(location, from.url);
   if (url.protocol !== 'https:' && url.protocol !== 'http:')
     throw new DiskliftError('DestinationRejected', `${where}: redirects to ${url.protocol}`);

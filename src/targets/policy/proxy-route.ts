@@ -2,6 +2,7 @@
 
 import { isIP } from 'node:net';
 import { DiskliftError } from '../../common/errors.ts';
+import { readHttpUrl } from '../../common/http-url.ts';
 import { createAddressSet } from './address-set.ts';
 import { bareHost } from './bare-host.ts';
 
@@ -26,11 +27,9 @@ export function proxyFor(destination: URL, { httpsProxy, httpProxy, noProxy = ''
   const setting = (destination.protocol === 'https:' ? httpsProxy : httpProxy)?.trim();
   if (setting === undefined || setting === '' || isExempt(bareHost(destination.hostname), noProxy)) return undefined;
   const text = /^[a-z][a-z0-9+.-]*:\/\//i.test(setting) ? setting : `http://${setting}`;
-  const proxy = URL.canParse(text) ? new URL(text) : undefined;
-  // The setting itself may hold a password.
-  if (proxy === undefined || !['http:', 'https:'].includes(proxy.protocol))
-    throw new DiskliftError('InvalidRequest', `the proxy for ${destination.protocol}//${destination.host} is not a URL of http or https`);
-  return proxy;
+  const reading = readHttpUrl(text);
+  if ('url' in reading) return reading.url;
+  throw new DiskliftError('InvalidRequest', `the URL of the proxy for ${destination.protocol}//${destination.host} ${reading.problem}`);
 }
 
 function isExempt(host: string, noProxy: string): boolean {

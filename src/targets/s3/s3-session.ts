@@ -3,6 +3,7 @@
 import type { S3Client } from '@aws-sdk/client-s3';
 import { abortable } from '../../common/abortable.ts';
 import { DiskliftError } from '../../common/errors.ts';
+import { readHttpUrl } from '../../common/http-url.ts';
 import { createGuardedAgents } from '../policy/guarded-agent.ts';
 import { areCredentialsExpired, s3Error } from './s3-error.ts';
 import { S3_LIMITS, type S3Limits, type S3TargetOptions } from './s3-options.ts';
@@ -153,10 +154,12 @@ async function withinSilence<T>(
 
 function endpointOf(text: string | undefined): URL | undefined {
   if (text === undefined) return undefined;
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url === undefined || !['http:', 'https:'].includes(url.protocol) || url.username !== '' || url.password !== '' || url.search !== '')
-    throw new DiskliftError('InvalidRequest', 'the endpoint is not a URL of http or https, with neither user nor query');
-  return url;
+  const reading = readHttpUrl(text);
+  if ('problem' in reading) throw new DiskliftError('InvalidRequest', `the endpoint's URL ${reading.problem}`);
+  const { username, password, search } = reading.url;
+  if (username !== '' || password !== '' || search !== '')
+    throw new DiskliftError('InvalidRequest', "the endpoint's URL has a user or a query; give it without");
+  return reading.url;
 }
 
 function withoutUndefined({

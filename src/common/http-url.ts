@@ -1,0 +1,32 @@
+/** URLs of http and https that every program reads alike. Pure. */
+
+/** The URL, or the reason why there is none: it goes on where "the URL" has ended, and holds nothing of the text. */
+export type HttpUrlReading = { url: URL } | { problem: string };
+
+const NOT_A_URL = 'is not a URL of http or https';
+
+/**
+ * Reads an absolute URL of http or https. Texts that the WHATWG URL standard and RFC 3986 (as curl has it) read differently are
+ * refused: else one parser could check a host that another one does not connect to, and a password could become part of a path.
+ * A backslash in the user (`DOMAIN\user`) is the exception: it counts as `%5C`, because RFC 3986, section 3.2, ends the host's part
+ * at the first `/`, `?` or `#` only, and curl sends it so. Directly before the `@` it is refused: no domain is written that way, and
+ * attacks on allow lists are.
+ */
+export function readHttpUrl(text: string): HttpUrlReading {
+  // The standard's parser drops tabs, line ends and outer spaces without a word; RFC 3986 knows none of them.
+  if (/[\p{Cc}\s]/u.test(text)) return { problem: 'holds a space or a control character; write it percent-encoded' };
+  const parts = /^(?<scheme>https?:\/\/)(?<authority>[^/?#]+)(?<rest>.*)$/is.exec(text)?.groups;
+  if (parts === undefined) return { problem: NOT_A_URL };
+  const { scheme = '', authority = '', rest = '' } = parts;
+  const at = authority.lastIndexOf('@');
+  const user = authority.slice(0, at + 1);
+  const hostAndPort = authority.slice(at + 1);
+  if (user.indexOf('@') < at) return { problem: 'has an @ in its user or password; write it %40' };
+  if (user.endsWith('\\@') || hostAndPort.includes('\\') || rest.includes('\\'))
+    return { problem: 'holds a backslash, which programs read in two ways; write it %5C' };
+  const [urlPath = ''] = rest.split(/[?#]/, 1);
+  if (/\/(%2e|\.%2e|%2e\.|%2e%2e)(?=\/|$)/i.test(urlPath))
+    return { problem: 'has a part of its path in which a dot is written %2E, which programs read in two ways' };
+  const url = URL.parse(`${scheme}${user.replaceAll('\\', '%5C')}${hostAndPort}${rest}`);
+  return url === null ? { problem: NOT_A_URL } : { url };
+}
