@@ -139,23 +139,25 @@ class FileOutput implements ImageOutput {
     const isSame = (Object.keys(image) as (keyof typeof image)[]).every((key) => image[key] === hello[key]);
     const file = isSame ? await open(this.partialPath, O_RDWR | O_NOFOLLOW).catch(() => undefined) : undefined;
     if (file === undefined) return undefined;
-    const stat = await file.stat();
-    if (stat.isFile() && stat.size >= durableBytes) {
+    return closeUnlessUsed(file, async () => {
+      const stat = await file.stat();
+      if (!stat.isFile() || stat.size < durableBytes) return undefined;
       await file.truncate(durableBytes);
       return growingFrom(file, hello, durableBytes);
-    }
-    await file.close();
-    return undefined;
+    });
   }
 
   private async openNew(hello: Hello | undefined): Promise<Growing> {
     // In this order: a state never stands beside bytes of another image.
     await rm(this.statePath, { force: true });
     await rm(this.partialPath, { force: true });
-    const growing = growingFrom(await open(this.partialPath, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o666), hello, 0);
-    await this.makeDurable(growing);
-    await syncDirectory(this.path);
-    return growing;
+    const file = await open(this.partialPath, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o666);
+    return closeUnlessUsed(file, async () => {
+      const growing = growingFrom(file, hello, 0);
+      await this.makeDurable(growing);
+      await syncDirectory(this.path);
+      return growing;
+    });
   }
 
   private beginCheckpoint(growing: Growing): void {
@@ -182,6 +184,17 @@ function growingFrom(file: FileHandle, hello: Hello | undefined, sizeBytes: numb
   return { file, hello, digest, writtenBytes: sizeBytes, durableBytes: sizeBytes, checkpoint: undefined, failure: undefined };
 }
 
+/** @returns what `use` returns; where that is undefined, or `use` throws, nobody has the file and it is closed */
+async function closeUnlessUsed<T extends Growing | undefined>(file: FileHandle, use: () => Promise<T>): Promise<T> {
+  let growing: T | undefined;
+  try {
+    growing = await use();
+    return growing as T;
+  } finally {
+    if (growing === undefined) await file.close();
+  }
+}
+
 async function writeAt(file: FileHandle, bytes: Uint8Array, offset: number): Promise<void> {
   for (let done = 0; done < bytes.length; ) done += (await file.write(bytes, done, bytes.length - done, offset + done)).bytesWritten;
 }
@@ -198,7 +211,8 @@ async function typed<T>(what: string, operation: () => Promise<T>): Promise<T> {
     return await operation();
   } catch (error) {
     if (error instanceof DiskliftError) throw error;
-    const errno = errnoOf(error) ?? String(error);
+    // Node's own errors carry the path in their text, so only their code is passed on.
+    const errno = errnoOf(error) ?? String((error as NodeJS.ErrnoException).code ?? 'an unknown failure');
     const isFull = FULL.includes(errno);
     throw new DiskliftError('DestinationRejected', `${what}: ${isFull ? `no space left (${errno})` : errno}`, error, { retryable: isFull });
   }

@@ -108,7 +108,10 @@ class Receiver {
       this.sessions.delete(session);
       this.finishWhenReported();
     } catch (error) {
-      if (!(error instanceof DiskliftError)) return this.finished.reject(error);
+      if (!(error instanceof DiskliftError)) {
+        session.break(new DiskliftError('DestinationUnreachable', 'the receiver has failed', error));
+        return this.finished.reject(error);
+      }
       if (!signal.aborted) warn(`${session.where}: ${error.message}`);
       await (protocol === 'Raw' ? session.break(error) : session.refuse(error));
       if (this.unusable !== undefined && !keep) this.finished.reject(this.unusable);

@@ -3,6 +3,7 @@
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import type { VirtualImage } from '../../image/contract.ts';
+import { answerLimitMs } from '../answer-limit.ts';
 import type { ExportTarget, Receipt, Seal, TransferContext } from '../contract.ts';
 import type { NetworkAccess } from '../policy/network-access.ts';
 import { type Sealed, sendUpToSeal } from '../send-up-to-seal.ts';
@@ -17,8 +18,13 @@ export interface TcpLimits {
   helloMs: number;
   /** Without a byte being taken. */
   idleMs: number;
-  /** From the last byte to the confirmation, or to the close: a peer may have to write everything to its disks first. */
-  answerMs: number;
+  /**
+   * From the last byte to the confirmation, or to the close: a peer may have to write everything to its disks first, or convert it.
+   * Left out: as `answerLimitMs` has it.
+   */
+  answerMs?: number | undefined;
+  /** For a receiver to take a discard and to close. */
+  discardMs: number;
 }
 
 export interface TcpTargetOptions {
@@ -36,7 +42,7 @@ export interface TcpTargetOptions {
   limits?: Partial<TcpLimits> | undefined;
 }
 
-const LIMITS: TcpLimits = { connectMs: 30_000, helloMs: 30_000, idleMs: 120_000, answerMs: 600_000 };
+const LIMITS: TcpLimits = { connectMs: 30_000, helloMs: 30_000, idleMs: 120_000, discardMs: 1000 };
 
 interface Transfer {
   options: TcpTargetOptions;
@@ -76,7 +82,7 @@ async function sendRaw({ limits, where, peer, image, context }: Transfer): Promi
     throw peer.unreachable('closed its side before it had the whole image');
   context.progress(image.sizeBytes);
   peer.end();
-  await peer.ended(limits.answerMs);
+  await peer.ended(limits.answerMs ?? answerLimitMs(image));
   return receiptOf(where, image, sealed.seal, 'close');
 }
 
@@ -89,16 +95,27 @@ async function sendAcknowledged(transfer: Transfer): Promise<Receipt> {
   const { seal, tail } = await sendFrom(offset, transfer);
   if (tail.length > 0 && !(await peer.write(tail, limits.idleMs))) return hearEarly(transfer);
   context.progress(sizeBytes);
-  const line = await peer.readLine(limits.answerMs + rereadAllowanceMs(offset), 'confirmation');
+  const line = await peer.readLine((limits.answerMs ?? answerLimitMs(image)) + rereadAllowanceMs(offset), 'confirmation');
   const doubt = doubtIn(parseConfirmation(line, where), { sizeBytes, sha256: seal.sha256 }, where);
   if (doubt !== undefined) {
-    // Else the receiver would go on with the wrong bytes at the next try, or keep them for right ones.
-    await peer.write(discardLine(), limits.helloMs);
-    peer.end();
-    await peer.ended(limits.helloMs);
-    throw new DiskliftError('ChecksumMismatch', `${where}: ${doubt}`);
+    await requestDiscard(peer, limits.discardMs);
+    throw doubt;
   }
   return receiptOf(where, image, seal, seal.sha256 === undefined ? 'close' : 'digest');
+}
+
+/**
+ * Has the receiver remove what it holds: without this line it would keep the wrong bytes, or resume behind them at the next attempt.
+ * The doubt is the error to report, so a receiver that is gone or keeps the connection open changes nothing.
+ */
+async function requestDiscard(peer: Peer, limitMs: number): Promise<void> {
+  try {
+    await peer.write(discardLine(), limitMs);
+    peer.end();
+    await peer.ended(limitMs);
+  } catch (error) {
+    if (!(error instanceof DiskliftError)) throw error;
+  }
 }
 
 async function sendFrom(startBytes: number, transfer: Transfer): Promise<Sealed> {
@@ -115,15 +132,14 @@ async function hearEarly({ limits, where, peer }: Transfer): Promise<never> {
   });
 }
 
-/**
- * @returns why what the receiver has is not what was sent
- * @throws DiskliftError `DestinationRejected` when the receiver knows no digest: another attempt would not teach it
- */
-function doubtIn(theirs: Confirmation, ours: { sizeBytes: number; sha256: string | undefined }, where: string): string | undefined {
-  if (theirs.sizeBytes !== ours.sizeBytes) return `the receiver has ${theirs.sizeBytes} bytes of ${ours.sizeBytes}`;
+/** @returns why what the receiver confirms is not shown to be what was sent */
+function doubtIn(theirs: Confirmation, ours: { sizeBytes: number; sha256: string | undefined }, where: string): DiskliftError | undefined {
+  if (theirs.sizeBytes !== ours.sizeBytes)
+    return new DiskliftError('ChecksumMismatch', `${where}: the receiver has ${theirs.sizeBytes} bytes of ${ours.sizeBytes}`);
   if (ours.sha256 === undefined || theirs.sha256 === ours.sha256) return undefined;
-  if (theirs.sha256 === undefined) throw new DiskliftError('DestinationRejected', `${where}: the receiver confirms without a sha256`);
-  return `the receiver has SHA-256 ${theirs.sha256}, and ${ours.sha256} was sent`;
+  // Another attempt would not teach the receiver to compute one.
+  if (theirs.sha256 === undefined) return new DiskliftError('DestinationRejected', `${where}: the receiver confirms without a sha256`);
+  return new DiskliftError('ChecksumMismatch', `${where}: the receiver has SHA-256 ${theirs.sha256}, and ${ours.sha256} was sent`);
 }
 
 function receiptOf(location: string, { sizeBytes }: VirtualImage, { sha256 }: Seal, proof: Receipt['proof']): Receipt {

@@ -205,6 +205,15 @@ describe('receiver', () => {
     assert.deepEqual(output.calls, ['begin', 'suspend']);
   });
 
+  it('ends the connection when it fails for a reason of its own', async () => {
+    output.begin = () => Promise.reject(new TypeError('a mistake'));
+    const sender = (await start())();
+    const closed = new Promise((resolve) => sender.socket.once('close', () => resolve('closed')));
+    sender.socket.write(HELLO);
+    assert.ok((await ended) instanceof TypeError);
+    assert.equal(await Promise.race([closed, sleep(1000)]), 'closed');
+  });
+
   it('saves what it can within a second when it is stopped', async () => {
     const sender = (await start())();
     sender.socket.write(HELLO);

@@ -231,9 +231,38 @@ describe('tcp target', () => {
       assert.deepEqual(verdicts, ['{"discard":true}\n']);
     });
 
+    for (const [how, onVerdict] of [
+      ['keeps the connection open', () => {}],
+      ['resets the connection', resetSocket],
+    ] as const)
+      it(`reports the mismatch at once when a receiver that has something else ${how}`, async () => {
+        const script = receiver({ confirmation: `${JSON.stringify({ size: expected.length, sha256: '00'.repeat(32) })}\n` });
+        const verdicts: string[] = [];
+        let heard = '';
+        const peer: TcpPeerOptions = {
+          onSocket(socket) {
+            script.onSocket?.(socket);
+            // The stand-in answers an end with an end; this receiver does not.
+            socket.removeAllListeners('end').on('data', (bytes: Buffer) => {
+              heard = (heard + bytes.toString('latin1')).slice(-100);
+              if (!heard.endsWith('{"discard":true}\n')) return;
+              verdicts.push('discard');
+              onVerdict(socket);
+            });
+          },
+        };
+        const sent = await send(peer, acknowledged);
+        assertFailed(sent, 'ChecksumMismatch', true, /the receiver has SHA-256 0{64}/);
+        assert.deepEqual(verdicts, ['discard']);
+        assert.ok(sent.tookMs < 3000, `${sent.tookMs} ms`);
+      });
+
     it('does not take a confirmation without a digest for a proof', async () => {
-      const sent = await send(receiver({ confirmation: `{"size":${expected.length}}\n` }), acknowledged);
-      assertFailed(sent, 'DestinationRejected', false, /confirms without a sha256$/);
+      const verdicts: string[] = [];
+      const script: Script = { confirmation: `{"size":${expected.length}}\n`, onVerdict: (line) => verdicts.push(line) };
+      assertFailed(await send(receiver(script), acknowledged), 'DestinationRejected', false, /confirms without a sha256$/);
+      // A failed export leaves no complete image behind.
+      assert.deepEqual(verdicts, ['{"discard":true}\n']);
     });
 
     const nonsense: [answer: string, message: RegExp, retryable?: boolean][] = [
