@@ -80,7 +80,7 @@ class DiskRun {
         if (failure.code === 'SourceChanged') await this.forgetScan();
         if (context.signal.aborted || !failure.retryable) return await this.end(failure);
         if (state.attempts > this.rules.backoffLimit)
-          return await this.end(new DiskliftError(failure.code, `${failure.message} (after ${state.attempts} attempts)`, failure));
+          return await this.end(new DiskliftError(failure.code, `${failure.message} (after ${countOf(state.attempts)})`, failure));
         await this.backOff(failure);
       }
     } finally {
@@ -221,4 +221,8 @@ class DiskRun {
     this.kept = undefined;
     await last?.prepared[Symbol.asyncDispose]();
   }
+}
+
+function countOf(attempts: number): string {
+  return attempts === 1 ? '1 attempt' : `${attempts} attempts`;
 }

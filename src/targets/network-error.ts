@@ -17,18 +17,33 @@ export function networkError(where: string, error: unknown): DiskliftError {
   // A certificate does not get better by another attempt.
   if (CERTIFICATE_CODES.test(code))
     return new DiskliftError('DestinationUnreachable', `${where}: TLS: ${tlsReason(code, message)}`, error, { retryable: false });
-  return new DiskliftError('DestinationUnreachable', `${where}: ${REASONS[code] ?? (code || message)}`, error);
+  return new DiskliftError('DestinationUnreachable', `${where}: ${reasonOf(code, message)}`, error);
+}
+
+/** Codes that nobody but Node's authors knows say nothing to a user, so they stand behind words. */
+function reasonOf(code: string, message: string): string {
+  const known = REASONS[code];
+  if (known !== undefined) return known;
+  if (code.startsWith('HPE_')) return `the answer is not valid HTTP (${code})`;
+  if (code.startsWith('ERR_STREAM_') || code.startsWith('ERR_SOCKET_')) return 'the connection was closed';
+  const line = message.replace(/\s+/g, ' ').trim();
+  return code === '' ? line || 'the connection failed' : `the connection failed (${code})`;
 }
 
 const REASONS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'connection refused',
   ECONNRESET: 'the connection was reset',
   EPIPE: 'the connection was closed',
+  ECONNABORTED: 'the connection was closed',
   ENOTFOUND: 'the name has no address',
   EAI_AGAIN: 'the name cannot be resolved now',
   ETIMEDOUT: 'the connection timed out',
   EHOSTUNREACH: 'no route to the host',
   ENETUNREACH: 'no route to the network',
+  ENETDOWN: 'the network is down',
+  EADDRNOTAVAIL: 'this host has no address or port left to connect from',
+  EMFILE: 'this process has too many open files',
+  ENFILE: 'this host has too many open files',
 };
 
 function tlsReason(code: string, message: string): string {

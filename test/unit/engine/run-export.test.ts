@@ -129,6 +129,8 @@ describe('engine', () => {
     const { phase, disks, failure } = await run({ 'a.img': () => Promise.reject(unreachable()) });
     assert.deepEqual([phase, disks[0]?.phase, disks[0]?.attempts], ['Failed', 'Failed', 3]);
     assert.deepEqual([failure?.code, failure?.message], ['DestinationUnreachable', 'the peer is away (after 3 attempts)']);
+    const single = await run({ 'b.img': () => Promise.reject(unreachable()) }, { backoffLimit: 0 });
+    assert.equal(single.failure?.message, 'the peer is away (after 1 attempt)');
   });
 
   it('does not try again what cannot get better, and brings the other disks', async () => {
