@@ -6,6 +6,7 @@ import { DiskliftError } from '../common/errors.ts';
 import type { DiskFormat } from './image-tree.ts';
 import { endsAsVhd, PROBED_BYTES, probeFormat } from './probe-format.ts';
 import { type OpenedFile, readUpTo } from './read-up-to.ts';
+import { vmdkPartOf } from './vmdk-part-name.ts';
 import { KUBEVIRT_DISK } from './volume.ts';
 
 export interface ChosenFormat {
@@ -19,13 +20,10 @@ const FORMAT_OF_EXTENSION: Readonly<Record<string, DiskFormat>> = {
   ...{ '.vhdx': 'vhdx', '.vdi': 'vdi', '.vhd': 'vpc', '.vpc': 'vpc' },
 };
 
-/** VMware's name for what a descriptor beside it describes: the guest's bytes as they are. */
-const FLAT_EXTENT = /-flat\.vmdk$/i;
-
 const SECTOR_SIZE_BYTES = 512;
 
 function formatOfName(name: string): DiskFormat | undefined {
-  return FLAT_EXTENT.test(name) ? 'raw' : FORMAT_OF_EXTENSION[path.extname(name).toLowerCase()];
+  return vmdkPartOf(name)?.isWholeDisk ? 'raw' : FORMAT_OF_EXTENSION[path.extname(name).toLowerCase()];
 }
 
 /**
@@ -40,6 +38,9 @@ export async function chooseFormat(file: OpenedFile): Promise<ChosenFormat> {
   const found = probeFormat(await readUpTo(file, 0, PROBED_BYTES));
   if (named === undefined) return { format: found ?? 'raw', isGuess: found !== undefined };
   if (named === (found ?? 'raw')) return { format: named, isGuess: false };
+  const part = vmdkPartOf(name);
+  if (named === 'vmdk' && part !== undefined)
+    throw new DiskliftError('FormatUnsupported', `${name}: is named like a part of a VMDK, and is no disk; name ${part.descriptorName}`);
   throw new DiskliftError(
     'FormatUnsupported',
     named === 'raw'

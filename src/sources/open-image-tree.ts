@@ -11,9 +11,10 @@ import { type ChosenFormat, chooseFormat } from './choose-format.ts';
 import { type DiskFormat, type ImageFile, type ImageTree, isDiskFormat, type VmdkExtent } from './image-tree.ts';
 import { openBeneath } from './open-beneath.ts';
 import type { References } from './references/contract.ts';
-import { readReferences, readSparseExtentSize } from './references/read-references.ts';
+import { readReferences } from './references/read-references.ts';
+import { readSparseExtentHeader } from './references/read-vmdk.ts';
 import { resolveName, showName } from './references/resolve-name.ts';
-import type { DescribedExtent } from './references/vmdk-descriptor.ts';
+import { type DescribedExtent, isSizeOf } from './references/vmdk-extents.ts';
 
 export interface ImageRoot extends ChosenFormat {
   libc: Libc | undefined;
@@ -119,7 +120,8 @@ async function followReferences(tree: Tree, place: Place): Promise<References> {
   if (dataFile !== undefined) file.dataFile = (await open(tree, place, { what: 'data file', name: dataFile.name, format: 'raw' })).file;
   if (extents !== undefined) {
     const opened: VmdkExtent[] = [];
-    for (const extent of extents) opened.push(await openExtent(tree, place, extent));
+    for (const [index, extent] of extents.entries())
+      opened.push(await openExtent(tree, place, { extent, isLast: index === extents.length - 1 }));
     file.extents = opened;
   }
   return references;
@@ -141,15 +143,29 @@ async function openBacking(tree: Tree, place: Place, { backing, parentContentId 
   return parent.file;
 }
 
-async function openExtent(tree: Tree, place: Place, extent: DescribedExtent): Promise<VmdkExtent> {
+interface ExtentToOpen {
+  extent: DescribedExtent;
+  /** Nothing comes behind it that its size would shift. */
+  isLast: boolean;
+}
+
+async function openExtent(tree: Tree, place: Place, { extent, isLast }: ExtentToOpen): Promise<VmdkExtent> {
   if (extent.kind === 'zero') return extent;
   const { kind, name, offsetBytes, sizeBytes } = extent;
   const { file } = await open(tree, place, { what: 'extent', name, format: kind === 'flat' ? 'raw' : 'vmdk' });
-  const isWhole =
-    kind === 'flat' ? (await file.handle.stat()).size >= offsetBytes + sizeBytes : (await readSparseExtentSize(file)) === sizeBytes;
-  if (!isWhole)
-    throw new DiskliftError('FormatUnsupported', `${place.file.name}: its extent ${file.name} is not as long as it says; it is incomplete`);
-  return kind === 'flat' ? { kind, file, offsetBytes, sizeBytes } : { kind, file, sizeBytes };
+  const differs = (ownBytes: number) =>
+    new DiskliftError(
+      'FormatUnsupported',
+      `${place.file.name}: its extent ${file.name} is not as long as it says; it has ${ownBytes} bytes and should have ${offsetBytes + sizeBytes}, so copy it again`,
+    );
+  if (kind === 'flat') {
+    const ownBytes = (await file.handle.stat()).size;
+    if (ownBytes < offsetBytes + sizeBytes) throw differs(ownBytes);
+    return { kind, file, offsetBytes, sizeBytes };
+  }
+  const header = await readSparseExtentHeader(file);
+  if (header.sizeBytes !== sizeBytes && !(isLast && isSizeOf(header, sizeBytes))) throw differs(header.sizeBytes);
+  return { kind, file, sizeBytes: header.sizeBytes };
 }
 
 /** Opens what an image names. What is open already is not opened once more, and must not lead to itself. */

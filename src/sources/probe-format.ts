@@ -19,18 +19,22 @@ const MAGICS: readonly Magic[] = [
   magic('qcow2', 'QFI\xfb'),
   magic('vmdk', 'KDMV'),
   magic('vmdk', 'COWD'),
-  magic('vmdk', '# Disk DescriptorFile'),
   magic('vhdx', 'vhdxfile'),
   { format: 'vdi', at: 64, bytes: Buffer.from('7f10dabe', 'hex') },
   // A dynamic one begins with a copy of its footer.
   VHD_FOOTER,
 ];
 
+/** As VMware, VirtualBox and editors leave the first line of a VMDK descriptor: after blank lines or a byte order mark, and in any case. */
+const VMDK_DESCRIPTOR = /^(?:\xef\xbb\xbf)?\s*#\s*Disk\s?DescriptorFile/i;
+
 const stands = ({ at, bytes }: Magic, head: Uint8Array) => bytes.equals(head.subarray(at, at + bytes.length));
 
 /** @param head the file's first {@link PROBED_BYTES}, or all that it has @returns undefined for what bears no sign: raw, for all one can tell */
 export function probeFormat(head: Uint8Array): Magic['format'] | undefined {
-  return MAGICS.find((each) => stands(each, head))?.format;
+  const found = MAGICS.find((each) => stands(each, head))?.format;
+  if (found !== undefined) return found;
+  return VMDK_DESCRIPTOR.test(Buffer.from(head.subarray(0, PROBED_BYTES)).toString('latin1')) ? 'vmdk' : undefined;
 }
 
 /** Whether a file's last sector says that it is a VHD: of a fixed one, whose beginning is the guest's, nothing else does. */

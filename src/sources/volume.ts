@@ -4,15 +4,13 @@ import type { Dirent } from 'node:fs';
 import fs from 'node:fs/promises';
 import { DiskliftError } from '../common/errors.ts';
 import { openError } from './open-error.ts';
+import { vmdkPartOf } from './vmdk-part-name.ts';
 
 /** KubeVirt's name for the one disk of a volume. */
 export const KUBEVIRT_DISK = 'disk.img';
 
 /** What a file is called that holds a disk. */
 const DISK_NAME = /\.(img|raw|qcow2|vmdk|vhdx|vhd|vdi|vpc)$/i;
-
-/** What VMware calls the files that a descriptor describes: NAME-flat.vmdk or NAME-s001.vmdk beside NAME.vmdk. */
-const VMDK_EXTENT = /-(flat|delta|[fs]\d{3})(?=\.vmdk$)/i;
 
 /** The disk of a volume that is a block device: the volume itself. */
 export const WHOLE_VOLUME = '.';
@@ -27,7 +25,7 @@ export async function findDisks(volumePath: string): Promise<string[]> {
   if (entries === 'block device') return [WHOLE_VOLUME];
   const files = entries.filter((entry) => entry.isFile()).map(({ name }) => name);
   if (files.includes(KUBEVIRT_DISK)) return [KUBEVIRT_DISK];
-  const isPart = (name: string) => VMDK_EXTENT.test(name) && files.includes(name.replace(VMDK_EXTENT, ''));
+  const isPart = (name: string) => files.includes(vmdkPartOf(name)?.descriptorName ?? '');
   const disks = files.filter((name) => DISK_NAME.test(name) && !isPart(name)).sort();
   if (disks.length === 0) throw new DiskliftError('SourceNotFound', `${volumePath}: no disk on the volume (disk.img, *.img, *.raw, ...)`);
   return disks;

@@ -1,6 +1,6 @@
 /** What a file of an image refers to, as its author wrote it. None of it may be opened by its name before resolve-name has judged it. */
 
-import type { DescribedExtent } from './vmdk-descriptor.ts';
+import type { DescribedExtent } from './vmdk-extents.ts';
 
 export interface References {
   /** `format` is what the image says of it. */

@@ -7,6 +7,7 @@ import type { DiskFormat } from '../image-tree.ts';
 import { type OpenedFile, readUpTo } from '../read-up-to.ts';
 import type { References } from './contract.ts';
 import { parseQcow2References } from './qcow2-references.ts';
+import { readVmdk } from './read-vmdk.ts';
 import { requireStandaloneVdi, VDI_HEADER_BYTES } from './vdi-header.ts';
 import {
   FILE_PARAMETERS_BYTES,
@@ -16,8 +17,6 @@ import {
   requireNoVhdxParent,
   VHDX_TABLE_BYTES,
 } from './vhdx-metadata.ts';
-import { MAX_DESCRIPTOR_BYTES, parseVmdkDescriptor } from './vmdk-descriptor.ts';
-import { parseVmdkSparseHeader, SPARSE_HEADER_BYTES } from './vmdk-sparse-header.ts';
 import { requireStandaloneVpc, VPC_FOOTER_BYTES } from './vpc-footer.ts';
 
 /** The beginning of a qcow2 image that tells how long its first cluster is. */
@@ -40,44 +39,6 @@ export function readReferences(file: OpenedFile, format: DiskFormat): Promise<Re
 async function readQcow2(file: OpenedFile): Promise<References> {
   const clusterSizeBytes = qcow2ClusterSize(await readUpTo(file, 0, CLUSTER_SIZE_BYTES_AT), file.name);
   return parseQcow2References(await readUpTo(file, 0, clusterSizeBytes), file.name);
-}
-
-async function readVmdk(file: OpenedFile): Promise<References> {
-  const { name } = file;
-  const header = parseVmdkSparseHeader(await readUpTo(file, 0, SPARSE_HEADER_BYTES), name);
-  if (header === undefined) {
-    const { extents, contentId, parent } = parseVmdkDescriptor(await readUpTo(file, 0, MAX_DESCRIPTOR_BYTES + 1), name);
-    // One would have to lie behind each extent, which QEMU does not do.
-    if (parent !== undefined)
-      throw new DiskliftError('FormatUnsupported', `${name}: is a VMDK snapshot in several files, which cannot be read`);
-    return { extents, contentId };
-  }
-  const descriptor = await embeddedDescriptor(file, header.descriptor);
-  if (descriptor === undefined)
-    throw new DiskliftError('FormatUnsupported', `${name}: is a part of a VMDK, not a disk; name the file that describes the whole`);
-  const { contentId, parent, extents } = descriptor;
-  // Its name is often an old one, and whose it is goes without saying.
-  const [extent] = extents;
-  if (extents.length !== 1 || extent?.kind !== 'sparse' || extent.sizeBytes !== header.sizeBytes)
-    throw new DiskliftError('FormatUnsupported', `${name}: its VMDK header and its descriptor contradict each other`);
-  if (parent === undefined) return { contentId };
-  return { contentId, backing: { name: parent.name, format: 'vmdk' }, parentContentId: parent.contentId };
-}
-
-async function embeddedDescriptor(file: OpenedFile, place: { offset: number; length: number } | undefined) {
-  if (place === undefined) return undefined;
-  const bytes = await readUpTo(file, place.offset, place.length);
-  return bytes.length === 0 || bytes[0] === 0 ? undefined : parseVmdkDescriptor(bytes, file.name);
-}
-
-/** For a file that a descriptor names. @returns its size as a part of the disk, in bytes. @throws as {@link readReferences} */
-export async function readSparseExtentSize(file: OpenedFile): Promise<number> {
-  const header = parseVmdkSparseHeader(await readUpTo(file, 0, SPARSE_HEADER_BYTES), file.name);
-  if (header === undefined) throw new DiskliftError('FormatUnsupported', `${file.name}: not a sparse extent of a VMDK`);
-  const descriptor = await embeddedDescriptor(file, header.descriptor);
-  if (descriptor?.parent !== undefined)
-    throw new DiskliftError('FormatUnsupported', `${file.name}: a part of a VMDK that has a parent of its own`);
-  return header.sizeBytes;
 }
 
 async function readVhdx(file: OpenedFile): Promise<References> {

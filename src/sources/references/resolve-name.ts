@@ -16,6 +16,8 @@ export interface NamedReference {
 /** What QEMU takes for a protocol: nbd:, http:, json:, file: and many more. */
 const PROTOCOL = /^[^/]*?:/;
 const CONTROL_CHARACTER = /\p{Cc}/u;
+/** Stands for bytes that are no UTF-8: programs disagree which file they name. */
+const REPLACEMENT_CHARACTER = '\ufffd';
 /** NAME_MAX of Linux. */
 const MAX_PART_BYTES = 255;
 const SHOWN_CHARACTERS = 100;
@@ -30,6 +32,7 @@ export function resolveName({ name, from, image, what }: NamedReference): string
   if (PROTOCOL.test(name)) throw refuse('which is no file on the volume');
   if (path.isAbsolute(name)) throw refuse('an absolute path, and only files on the volume are opened; rewrite it as a relative path');
   if (CONTROL_CHARACTER.test(name)) throw refuse('which has control characters in it');
+  if (name.includes(REPLACEMENT_CHARACTER)) throw refuse('which is not in UTF-8; give the file another name, and state that one');
   if (name.split('/').some((part) => Buffer.byteLength(part) > MAX_PART_BYTES)) throw refuse("longer than a file's name can be");
   const resolved = path.posix.join(path.posix.dirname(from), name);
   if (resolved === '..' || resolved.startsWith('../')) throw refuse('which leaves the volume');

@@ -1,109 +1,116 @@
 /** The text that describes a VMDK: its extents and its parent (Virtual Disk Format 5.0, "The Descriptor File"). */
 
 import { DiskliftError } from '../../common/errors.ts';
-
-/** A stretch of the disk, in order. `name` is as the author of the descriptor wrote it. */
-export type DescribedExtent =
-  | { kind: 'zero'; sizeBytes: number }
-  | { kind: 'flat' | 'sparse'; name: string; offsetBytes: number; sizeBytes: number };
+import { type ContentId, parseContentId, readsContentIdsAsQemu } from './vmdk-content-id.ts';
 
 export interface VmdkDescriptor {
-  /** Changes when the disk is written to; lower-case hex. */
-  contentId: string;
-  /** What the disk reads where it has nothing of its own. */
-  parent?: { name: string; contentId: string };
-  extents: readonly DescribedExtent[];
+  /** Changes when the disk is written to. Left out where the text states none, or more than one. */
+  contentId?: ContentId;
+  /** Holds what the disk reads where it has nothing of its own. */
+  parent?: { name: string; contentId: ContentId };
+  /** As they stand in the text, without the white space around them. */
+  extentLines: readonly string[];
   /** Whether anything behind the extents shows that they are all: a text that was cut short looks like one of fewer. */
   hasEnd: boolean;
+  /** Whether QEMU, which refuses a sparse VMDK otherwise, finds both content ids in the text. */
+  hasContentIdsForQemu: boolean;
 }
 
 /** QEMU reads no more of it. */
 export const MAX_DESCRIPTOR_BYTES = 2 ** 20;
-/** A disk of 1 TiB in pieces of 2 GiB. Each is a descriptor of ours while the disk is open. */
-const MAX_EXTENT_COUNT = 512;
-const SECTOR_SIZE_BYTES = 512;
 
-const KIND_OF_TYPE: Readonly<Record<string, 'zero' | 'flat' | 'sparse'>> = {
-  ...{ ZERO: 'zero', FLAT: 'flat', VMFS: 'flat', SPARSE: 'sparse', VMFSSPARSE: 'sparse' },
-};
-
-const ACCESS = /^(RW|RDONLY|NOACCESS)\s/;
-/** access, sectors, type, "name", the sector of the file where it begins */
-const EXTENT = /^(RW|RDONLY)\s+(\d{1,15})\s+([A-Z]+)(?:\s+"([^"]+)"(?:\s+(\d{1,15}))?)?$/;
+const EXTENT_LINE = /^(RW|RDONLY|NOACCESS)\s/;
 /** The disk database, which comes last, or the comment that announces it. */
 const END = /^(ddb\.|#)/;
 const FIELD = /^([A-Za-z.]+)\s*=\s*(?:"([^"]*)"|(\S*))$/;
-const CONTENT_ID = /^[0-9a-f]{1,8}$/;
 const NO_PARENT = 'ffffffff';
+/** What programs have written in its place: zero, and the same number in decimal. */
+const NO_PARENT_TEXTS: ReadonlySet<string> = new Set([NO_PARENT, '0', '00000000', '4294967295']);
+
+/** The fields that bear on the disk's bytes, in lower case. VMware takes keys in any case. */
+const CONTENT_ID = 'cid';
+const PARENT_CONTENT_ID = 'parentcid';
+const PARENT_NAME = 'parentfilenamehint';
+
+type Refuse = (why: string) => DiskliftError;
 
 /**
+ * Fields that bear on no byte of the disk may be absent, doubled, or of any value; so may those of the disk database.
  * @param bytes all of it; what is behind a NUL is padding
  * @param name of the file, for messages
  * @throws DiskliftError `FormatUnsupported`
  */
 export function parseVmdkDescriptor(bytes: Uint8Array, name: string): VmdkDescriptor {
   const refuse = (why: string) => new DiskliftError('FormatUnsupported', `${name}: ${why}`);
-  if (bytes.length > MAX_DESCRIPTOR_BYTES) throw refuse(`its descriptor is larger than ${MAX_DESCRIPTOR_BYTES} bytes`);
-  const fields = new Map<string, string>();
-  const extents: DescribedExtent[] = [];
+  const text = textOf(bytes);
+  const extentLines: string[] = [];
+  const fields = new Map<string, Set<string>>();
   let hasEnd = false;
-  for (const line of linesOf(bytes, refuse)) {
-    if (ACCESS.test(line)) {
-      if (extents.length === MAX_EXTENT_COUNT) throw refuse(`has more than ${MAX_EXTENT_COUNT} extents`);
-      extents.push(parseExtent(line, refuse));
+  for (const line of text.split('\n').map((each) => each.trim())) {
+    if (EXTENT_LINE.test(line)) {
+      extentLines.push(line);
       hasEnd = false;
       continue;
     }
-    hasEnd ||= END.test(line) && extents.length > 0;
-    if (line.startsWith('#')) continue;
-    const [, key = '', quoted, plain = ''] = FIELD.exec(line) ?? [];
-    if (key.startsWith('encryption.')) throw refuse('is encrypted');
-    // Who reads it by the first one and who by the last would read different disks.
-    if (fields.has(key) && key !== '') throw refuse(`its descriptor states ${key} twice`);
-    fields.set(key, quoted ?? plain);
+    hasEnd ||= END.test(line) && extentLines.length > 0;
+    const field = fieldIn(line, refuse);
+    if (field === undefined) continue;
+    const values = fields.get(field.key) ?? new Set();
+    fields.set(field.key, values.add(field.value));
   }
-  if (!/^[123]$/.test(fields.get('version') ?? '')) throw refuse('its descriptor is none of version 1, 2 or 3');
-  if (extents.length === 0) throw refuse('its descriptor has no extents');
-  if (!Number.isSafeInteger(extents.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0))) throw refuse('its extents are too large');
+  // A guest's disk is no text, and as long as it likes.
+  if (extentLines.length > 0 && bytes.length > MAX_DESCRIPTOR_BYTES)
+    throw refuse(`its descriptor is larger than ${MAX_DESCRIPTOR_BYTES} bytes`);
+  const contentIds = new Set([...(fields.get(CONTENT_ID) ?? [])].map(parseContentId));
+  const [contentId] = contentIds;
   const parent = parentOf(fields, refuse);
-  return { contentId: contentId(fields.get('CID'), refuse), ...(parent === undefined ? {} : { parent }), extents, hasEnd };
+  return {
+    ...(contentId === undefined || contentIds.size > 1 ? {} : { contentId }),
+    ...(parent === undefined ? {} : { parent }),
+    extentLines,
+    hasEnd,
+    hasContentIdsForQemu: readsContentIdsAsQemu(text),
+  };
 }
 
-type Refuse = (why: string) => DiskliftError;
-
-function linesOf(bytes: Uint8Array, refuse: Refuse): string[] {
+/** In whatever encoding: most of it is ASCII, and a name that is used is judged by resolve-name. */
+function textOf(bytes: Uint8Array): string {
   const end = bytes.indexOf(0);
-  try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(end < 0 ? bytes : bytes.subarray(0, end));
-    const lines = text.split('\n').map((line) => line.trim());
-    return lines.filter((line) => line !== '');
-  } catch {
-    throw refuse('its descriptor is no text in UTF-8');
-  }
+  return new TextDecoder('utf-8').decode(end < 0 ? bytes : bytes.subarray(0, end));
 }
 
-function parseExtent(line: string, refuse: Refuse): DescribedExtent {
-  const [, , sectors, type = '', name, offset = '0'] = EXTENT.exec(line) ?? [];
-  const kind = KIND_OF_TYPE[type];
-  const sizeBytes = Number(sectors) * SECTOR_SIZE_BYTES;
-  const offsetBytes = Number(offset) * SECTOR_SIZE_BYTES;
-  const isWhole = sizeBytes > 0 && Number.isSafeInteger(sizeBytes + offsetBytes) && (name === undefined) === (kind === 'zero');
-  if (kind === undefined || !isWhole || (kind === 'sparse' && offsetBytes !== 0))
+function fieldIn(line: string, refuse: Refuse): { key: string; value: string } | undefined {
+  const [, name = '', quoted, plain = ''] = (line.startsWith('#') ? null : FIELD.exec(line)) ?? [];
+  const key = name.toLowerCase();
+  if (key.startsWith('encryption.')) throw refuse('is encrypted');
+  // QEMU takes the word for a parent wherever it stands, VMware only as a field.
+  if (key !== PARENT_NAME && line.toLowerCase().includes(PARENT_NAME))
+    throw refuse('its descriptor has a line with parentFileNameHint that not every program reads alike; correct it, or delete it');
+  const value = quoted ?? plain;
+  if (key === '') return undefined;
+  return { key, value: key === PARENT_CONTENT_ID ? value.toLowerCase() : value };
+}
+
+/** Programs go by the first value, or by the last: where they differ, the disk would. */
+function onlyValue(fields: ReadonlyMap<string, ReadonlySet<string>>, key: string, refuse: Refuse): string {
+  const [first = '', second] = fields.get(key) ?? [];
+  if (second === undefined) return first;
+  const shown = key === PARENT_NAME ? 'parentFileNameHint' : 'parentCID';
+  throw refuse(`its descriptor states ${shown} twice, and not the same; delete the line that is wrong`);
+}
+
+function parentOf(fields: ReadonlyMap<string, ReadonlySet<string>>, refuse: Refuse): VmdkDescriptor['parent'] {
+  const name = onlyValue(fields, PARENT_NAME, refuse);
+  const stated = onlyValue(fields, PARENT_CONTENT_ID, refuse);
+  const contentId = parseContentId(stated === '' ? NO_PARENT : stated);
+  if (name === '') {
+    if (NO_PARENT_TEXTS.has(stated) || contentId === NO_PARENT) return undefined;
     throw refuse(
-      `has an extent that cannot be read${type === '' ? '' : ` (${type})`}; FLAT, VMFS, SPARSE, VMFSSPARSE and ZERO can, without devices`,
+      `its descriptor states parentCID=${stated.slice(0, 20)}, as a snapshot does, and names no parent; if it is a whole disk, state parentCID=ffffffff there`,
     );
-  return name === undefined || kind === 'zero' ? { kind: 'zero', sizeBytes } : { kind, name, offsetBytes, sizeBytes };
-}
-
-function contentId(text: string | undefined, refuse: Refuse): string {
-  const id = text?.toLowerCase() ?? '';
-  if (!CONTENT_ID.test(id)) throw refuse('its descriptor states no content id');
-  return id.padStart(NO_PARENT.length, '0');
-}
-
-function parentOf(fields: ReadonlyMap<string, string>, refuse: Refuse): VmdkDescriptor['parent'] {
-  const hint = fields.get('parentFileNameHint') ?? '';
-  const parentId = contentId(fields.get('parentCID') ?? NO_PARENT, refuse);
-  if ((hint === '') !== (parentId === NO_PARENT)) throw refuse('its descriptor contradicts itself about a parent');
-  return hint === '' ? undefined : { name: hint, contentId: parentId };
+  }
+  if (contentId !== undefined && contentId !== NO_PARENT) return { name, contentId };
+  throw refuse(
+    'its descriptor names a parent and states no parentCID of one; if it is a whole disk, delete the line parentFileNameHint there',
+  );
 }

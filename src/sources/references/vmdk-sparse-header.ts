@@ -6,6 +6,8 @@ import { MAX_DESCRIPTOR_BYTES } from './vmdk-descriptor.ts';
 export interface VmdkSparseHeader {
   /** Of the disk, or of the extent of it. */
   sizeBytes: number;
+  /** The disk is divided into grains of this size. */
+  grainSizeBytes: number;
   /** Where the descriptor lies in the file; none in a file that is only an extent. */
   descriptor?: { offset: number; length: number };
 }
@@ -19,7 +21,10 @@ const SECTOR_SIZE_BYTES = 512;
 export function parseVmdkSparseHeader(bytes: Uint8Array, name: string): VmdkSparseHeader | undefined {
   const view = boundedView({ bytes, name, isLittleEndian: true });
   const magic = view.length < 4 ? undefined : view.u32(0); // magicNumber
-  if (magic === COWD) return { sizeBytes: view.u32(12) * SECTOR_SIZE_BYTES }; // numSectors
+  if (magic === COWD) {
+    const [sectors, grainSectors] = [view.u32(12), view.u32(16)]; // numSectors, grainSize
+    return { sizeBytes: sectors * SECTOR_SIZE_BYTES, grainSizeBytes: grainSectors * SECTOR_SIZE_BYTES };
+  }
   if (magic !== KDMV) return undefined;
   const version = view.u32(4); // version
   if (version < 1 || version > 3) throw view.refuse(`VMDK version ${version} is not known; 1 to 3 are`);
@@ -30,8 +35,9 @@ export function parseVmdkSparseHeader(bytes: Uint8Array, name: string): VmdkSpar
   const sizeBytes = inBytes(view.u64(12), 'a size'); // capacity
   // QEMU takes such a file for a mere descriptor, and opens whatever that names.
   if (sizeBytes === 0) throw view.refuse('its VMDK header says that it has no size');
+  const grainSizeBytes = inBytes(view.u64(20), 'a grain'); // grainSize
   const offset = inBytes(view.u64(28), 'a descriptor offset'); // descriptorOffset
   const length = inBytes(view.u64(36), 'a descriptor'); // descriptorSize
   if (length > MAX_DESCRIPTOR_BYTES) throw view.refuse(`its descriptor is larger than ${MAX_DESCRIPTOR_BYTES} bytes`);
-  return { sizeBytes, ...(offset === 0 || length === 0 ? {} : { descriptor: { offset, length } }) };
+  return { sizeBytes, grainSizeBytes, ...(offset === 0 || length === 0 ? {} : { descriptor: { offset, length } }) };
 }

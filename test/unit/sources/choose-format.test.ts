@@ -90,6 +90,21 @@ describe('the format that nobody has stated', () => {
     }
   });
 
+  it('is that of no disk where a file is named like a part of a VMDK: the message names the file of the whole', async () => {
+    for (const part of ['a-f001.vmdk', 'a-s00001.vmdk', 'a-ctk.vmdk', 'a-000001-sesparse.vmdk', 'a-rdmp.vmdk', 'a-pt.vmdk']) {
+      put(part, 'raw');
+      const whole = part.includes('000001-s') ? 'a-000001.vmdk' : 'a.vmdk';
+      await assert.rejects(choose(part), failsWith('FormatUnsupported', new RegExp(`is named like a part of a VMDK.*; name ${whole}$`)));
+    }
+  });
+
+  it('is VMDK of a descriptor whose first line is in any case, behind a blank line or a byte order mark', async () => {
+    for (const text of ['\n# Disk DescriptorFile\n', '# disk descriptorfile\r\n', '\xef\xbb\xbf#Disk DescriptorFile\n']) {
+      put('a.vmdk', text);
+      assert.deepEqual(await choose('a.vmdk'), { format: 'vmdk', isGuess: false });
+    }
+  });
+
   it('is VHD by its end only where the name says so: a raw disk may end in anything', async () => {
     await createImage(temp('a.vhd'), { format: 'vpc', options: ['subformat=fixed'], size: '4M' });
     const bytes = readFileSync(temp('a.vhd'));
