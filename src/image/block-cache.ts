@@ -15,6 +15,8 @@ interface Entry {
   /** Of whoever asked first. When it is aborted the others begin anew. */
   signal: AbortSignal;
   userCount: number;
+  /** The load has succeeded: nothing writes to `buffer` any more. */
+  isLoaded: boolean;
 }
 
 /** Enough for what a stream reads ahead. More blocks are only kept while that many are in use. */
@@ -29,7 +31,7 @@ export function createBlockCache(load: (block: number, buffer: Uint8Array, signa
     let buffer: Buffer | undefined;
     for (const [block, entry] of entries) {
       if (entries.size < KEPT_BLOCKS) break;
-      if (entry.userCount > 0) continue;
+      if (entry.userCount > 0 || !entry.isLoaded) continue;
       entries.delete(block);
       buffer = entry.buffer;
     }
@@ -38,11 +40,16 @@ export function createBlockCache(load: (block: number, buffer: Uint8Array, signa
 
   function begin(block: number, signal: AbortSignal): Entry {
     const buffer = takeBuffer();
-    const entry: Entry = { buffer, loaded: load(block, buffer, signal), signal, userCount: 0 };
-    // The kernel may still write to the buffer of a read that was left behind, so it is not used again.
-    entry.loaded.catch(() => {
-      if (entries.get(block) === entry) entries.delete(block);
-    });
+    const entry: Entry = { buffer, loaded: load(block, buffer, signal), signal, userCount: 0, isLoaded: false };
+    entry.loaded.then(
+      () => {
+        entry.isLoaded = true;
+      },
+      // The kernel may still write to the buffer of a read that was left behind, so it is not used again.
+      () => {
+        if (entries.get(block) === entry) entries.delete(block);
+      },
+    );
     return entry;
   }
 
