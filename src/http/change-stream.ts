@@ -61,17 +61,22 @@ export function createChangeStream({ board, clock, warn, signal }: ChangeStreamO
 
   function tell(text: string): void {
     for (const reader of readers.keys()) {
-      if (reader.writableLength > MOST_UNREAD_BYTES) reader.destroy();
+      if (reader.writableLength > MOST_UNREAD_BYTES) dismiss(reader, () => reader.destroy());
       else reader.write(text);
     }
+  }
+
+  /** A reader that has stalled emits `close` only later, and must not be written to after its end. */
+  function dismiss(reader: ServerResponse, end: () => void): void {
+    if (readers.delete(reader)) end();
   }
 
   /** When it is known, for which nobody else waits. */
   function endStrangers(): void {
     for (const [reader, mayStay] of readers)
       mayStay().then(
-        (may) => may || reader.end(),
-        () => reader.end(),
+        (may) => may || dismiss(reader, () => reader.end()),
+        () => dismiss(reader, () => reader.end()),
       );
   }
 
@@ -98,7 +103,7 @@ export function createChangeStream({ board, clock, warn, signal }: ChangeStreamO
     } catch (error) {
       // But for the end of the server: a mistake of this program, which must cost no export. Readers come back.
       if (!signal.aborted) warn(`changes cannot be told: ${(error as Error).stack ?? error}`);
-      for (const reader of readers.keys()) reader.end();
+      for (const reader of readers.keys()) dismiss(reader, () => reader.end());
     } finally {
       stopListening();
       changed.clear();

@@ -26,7 +26,7 @@ export function createApp(options: AppOptions): Express {
   app.disable('x-powered-by');
   app.disable('etag');
   app.set('query parser', false);
-  app.use(securityHeaders, readOnly);
+  app.use(surviveErrors, securityHeaders, readOnly);
   app.get('/livez', (_request, response) => {
     const { problem, facts } = health.liveness();
     answerProbe(response, problem, facts);
@@ -49,6 +49,12 @@ export function createApp(options: AppOptions): Express {
     answerError(error, { request, response, next, warn }),
   );
   return app;
+}
+
+/** Without a listener, an error of one response would end the process with every export that runs. The connection is closed either way. */
+function surviveErrors(_request: Request, response: Response, next: NextFunction): void {
+  response.on('error', () => response.destroy());
+  next();
 }
 
 /** Nothing is changed over HTTP, so nothing is taken. */

@@ -48,18 +48,25 @@ export async function startServer(app: RequestListener, { host, port, tls, clock
     closing.abort(new DiskliftError('Cancelled', 'does not listen'));
     throw new DiskliftError('InvalidRequest', `cannot listen at ${host}:${port}: ${errnoOf(error) ?? (error as Error).message}`, error);
   }
+  // accept(2) fails when the process or the machine is out of descriptors or memory. The next connection may be accepted.
+  server.on('error', (error) => warn(`a connection to ${host}:${port} cannot be accepted: ${errnoOf(error) ?? error.message}`));
   return {
     port: (server.address() as AddressInfo).port,
     async [Symbol.asyncDispose]() {
       closing.abort(new DiskliftError('Cancelled', 'the server ends'));
-      const closed = new Promise((resolve) => server.close(resolve));
-      for (let waitedMs = 0; waitedMs < FAREWELL_MS; waitedMs += LOOK_MS) {
-        // They are idle when they have their answers.
+      const closed = Promise.withResolvers<void>();
+      let isClosed = false;
+      server.close(() => {
+        isClosed = true;
+        closed.resolve();
+      });
+      for (let waitedMs = 0; waitedMs < FAREWELL_MS && !isClosed; waitedMs += LOOK_MS) {
+        // A connection is idle when it has its answer.
         server.closeIdleConnections();
-        if (await Promise.race([closed.then(() => true), sleep(LOOK_MS, false, { ref: false })])) return;
+        await sleep(LOOK_MS);
       }
       server.closeAllConnections();
-      await closed;
+      await closed.promise;
     },
   };
 }

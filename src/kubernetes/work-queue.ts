@@ -26,13 +26,23 @@ export function createWorkQueue(clock: Clock, signal: AbortSignal): WorkQueue {
   const working = new Set<string>();
   const again = new Set<string>();
   const timers = new Map<string, Timer>();
-  let added = Promise.withResolvers<void>();
+  /** Ends the wait of each caller of `take` that has no key to work on. */
+  const wakes = new Set<() => void>();
 
   function add(key: string): void {
     if (working.has(key)) again.add(key);
     else waiting.add(key);
-    added.resolve();
-    added = Promise.withResolvers();
+    for (const wake of wakes) wake();
+  }
+
+  /** One deferred for a wait, which both `add` and the abort resolve: a race would leave a reaction behind at `ended` with each wake-up. */
+  async function untilAdded(ended: AbortSignal): Promise<void> {
+    const { promise, resolve: wake } = Promise.withResolvers<void>();
+    wakes.add(wake);
+    ended.addEventListener('abort', wake as () => void);
+    await promise;
+    wakes.delete(wake);
+    ended.removeEventListener('abort', wake as () => void);
   }
 
   function finish(key: string): void {
@@ -63,12 +73,10 @@ export function createWorkQueue(clock: Clock, signal: AbortSignal): WorkQueue {
       void addWhenDue(key, timer, delayMs);
     },
     async *take(ended) {
-      const { promise: end, resolve: onEnd } = Promise.withResolvers<void>();
-      ended.addEventListener('abort', () => onEnd(), { once: true });
       while (!ended.aborted) {
         const [key] = waiting;
         if (key === undefined) {
-          await Promise.race([added.promise, end]);
+          await untilAdded(ended);
           continue;
         }
         waiting.delete(key);

@@ -60,6 +60,13 @@ function isReExport(node: ts.Node): boolean {
   return ts.isExportDeclaration(node) && node.moduleSpecifier !== undefined;
 }
 
+/** `Promise.race(...)` with a loop around it in the same file. */
+function isRaceInLoop(node: ts.Node): boolean {
+  if (!isMember(node, 'Promise', 'race')) return false;
+  for (let { parent } = node; parent !== undefined; { parent } = parent) if (ts.isIterationStatement(parent, false)) return true;
+  return false;
+}
+
 const IMPURE_GLOBALS = [
   ...['setTimeout', 'setInterval', 'setImmediate', 'queueMicrotask', 'performance', 'Date'],
   ...['process', 'console', 'fetch', 'crypto', 'Worker'],
@@ -121,6 +128,12 @@ export const SOURCE_RULES: readonly SourceRule[] = [
     name: 'index-re-exports-only',
     reason: 'src/index.ts is the list of what is public and has no code of its own',
     isBrokenBy: (node, sourcePath) => sourcePath === INDEX && ts.isSourceFile(node) && !node.statements.every(isReExport),
+  },
+  {
+    name: 'no-race-in-loop',
+    reason:
+      'each race leaves a reaction behind at a promise that stays pending, so memory grows; wait on one deferred that all causes resolve',
+    isBrokenBy: isRaceInLoop,
   },
   {
     name: 'known-room',

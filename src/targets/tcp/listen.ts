@@ -45,6 +45,8 @@ export async function listen({ address, tls: material, onConnection }: ListenOpt
     server.maxConnections = MOST_CONNECTIONS;
     server.listen(address);
     await once(server, 'listening');
+    // accept(2) fails when the process or the machine is out of descriptors or memory. The sender connects again.
+    server.on('error', () => {});
     return server;
   } catch (error) {
     const { host = '', port } = address;

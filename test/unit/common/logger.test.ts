@@ -1,13 +1,34 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import path from 'node:path';
 import { logLineForPeople } from '../../../src/common/log-line.ts';
 import { createLogger, type LoggerOptions } from '../../../src/common/logger.ts';
+import { readAll } from '../../helpers/run-command.ts';
 
 function log(format: LoggerOptions['format'], level = 'info') {
   const lines: string[] = [];
   return { lines, logger: createLogger({ level, format, write: (line) => void lines.push(line) }) };
 }
 
+/** A program that logs, and then prints that it lives, with `stderr` as its standard error. */
+async function logInto(stderr: number): Promise<string> {
+  const source = path.join(import.meta.dirname, '../../../src/common/logger.ts');
+  const script = `import { createLogger } from ${JSON.stringify(source)};
+    const logger = createLogger({ level: 'info', format: 'json' });
+    for (let line = 0; line < 3; line += 1) { logger.info('a line'); await new Promise(setImmediate); }
+    process.stdout.write('alive');`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', stderr] });
+  return (await readAll(child.stdout)).toString();
+}
+
 describe('the log', () => {
+  it('ends no process when its disk is full', async () => {
+    const full = openSync('/dev/full', 'w');
+    assert.equal(await logInto(full), 'alive');
+    closeSync(full);
+  });
+
   it('is a line of JSON an event, with what it is about', () => {
     const { lines, logger } = log('json');
     logger.child({ namespace: 'vms', export: 'nightly' }).info({ disk: 'a.img', attempt: 2 }, 'transfer begins');

@@ -1,7 +1,18 @@
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import v8 from 'node:v8';
+import vm from 'node:vm';
 import { createWorkQueue, type WorkQueue } from '../../../src/kubernetes/work-queue.ts';
 import { createManualClock, type ManualClock } from '../../helpers/manual-clock.ts';
+
+/** Bytes of the heap that are in use, when everything is gone that can go. */
+function heapBytes(): number {
+  v8.setFlagsFromString('--expose-gc');
+  const collect = vm.runInNewContext('gc') as () => void;
+  collect();
+  collect();
+  return process.memoryUsage().heapUsed;
+}
 
 describe('the work queue', () => {
   let clock: ManualClock;
@@ -27,6 +38,25 @@ describe('the work queue', () => {
     await done;
     return taken;
   }
+
+  it('keeps no memory of the wake-ups that have been', async () => {
+    const WAKES = 20_000;
+    let taken = 0;
+    const done = (async () => {
+      for await (const _key of queue.take(end.signal)) taken += 1;
+    })();
+    await nextTurn();
+    const before = heapBytes();
+    for (let wake = 0; wake < WAKES; wake += 1) {
+      queue.add('a');
+      await nextTurn();
+    }
+    const perWake = (heapBytes() - before) / WAKES;
+    assert.equal(taken, WAKES);
+    assert.ok(perWake < 50, `${perWake} bytes`);
+    end.abort();
+    await done;
+  });
 
   it('gives each key once, in order, however often it is added', async () => {
     for (const key of ['a', 'b', 'a', 'c', 'b']) queue.add(key);
