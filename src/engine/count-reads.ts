@@ -3,13 +3,24 @@
 import type { DiskSource } from '../sources/contract.ts';
 import type { DiskState } from './observer.ts';
 
-/** Counts what was read in full; without `places`, since bytes that the kernel moves by itself are seen by nobody. */
-export function countReads({ places: _places, ...source }: DiskSource, state: Pick<DiskState, 'readBytes'>): DiskSource {
+/**
+ * Counts what was read in full. Has no `places`, because bytes that the kernel moves by itself cannot be counted.
+ * @param source may be of a class: its members are called, never copied
+ */
+export function countReads(source: DiskSource, state: Pick<DiskState, 'readBytes'>): DiskSource {
+  const { name, sizeBytes, format, identityMissesWrites } = source;
   return {
-    ...source,
+    name,
+    sizeBytes,
+    ...(format === undefined ? {} : { format }),
+    ...(identityMissesWrites === undefined ? {} : { identityMissesWrites }),
+    extents: (signal) => source.extents(signal),
     async read(buffer, offset, signal) {
       await source.read(buffer, offset, signal);
       state.readBytes += buffer.length;
     },
+    ...(source.showsData === undefined ? {} : { showsData: (offset: number) => source.showsData?.(offset) ?? false }),
+    identity: () => source.identity(),
+    dispose: () => source.dispose(),
   };
 }

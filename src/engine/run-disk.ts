@@ -112,10 +112,18 @@ class DiskRun {
 
   private async prepare(): Promise<Prepared> {
     const { plan, state, context } = this;
+    // Named one by one: a plan of a class has its methods in its prototype.
     const prepared = await prepareImage({
-      ...plan,
+      qcow2: plan.qcow2,
+      zeroDetection: plan.zeroDetection,
+      verify: plan.verify,
       openSource: async () => {
-        const source = await openWhenFree({ openSource: plan.openSource, state, context, enter: (phase) => this.enter(phase) });
+        const source = await openWhenFree({
+          openSource: (signal) => plan.openSource(signal),
+          state,
+          context,
+          enter: (phase) => this.enter(phase),
+        });
         return countReads(source, state);
       },
       signal: context.signal,

@@ -31,12 +31,18 @@ export async function runExport(plan: ExportPlan, context: EngineContext): Promi
     const signal = deadline === undefined ? context.signal : AbortSignal.any([context.signal, deadline.signal]);
     for (const [index, disk] of plan.disks.entries()) {
       const state = disks[index] as DiskState;
-      if (!isFinal(state.phase)) await runDisk(disk, plan, state, { ...context, signal });
+      if (!isFinal(state.phase)) await runDisk(disk, plan, state, withSignal(context, signal));
     }
   } finally {
     deadline?.stop();
   }
   return resultOf(disks);
+}
+
+/** The context may be of a class: its methods are called, never copied. */
+function withSignal(context: EngineContext, signal: AbortSignal): EngineContext {
+  const { keeper, place, clock, observer } = context;
+  return { signal, keeper, place, clock, observer, random: () => context.random(), warn: (message) => context.warn(message) };
 }
 
 /** A disk of which nothing has been done. */

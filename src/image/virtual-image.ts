@@ -23,7 +23,8 @@ const CHUNK_SIZE_BYTES = MIB;
 const CHUNKS_AHEAD = 4;
 
 export function createVirtualImage({ source, layout, identity }: VirtualImageInput): VirtualImage {
-  const { places } = source;
+  // Bound, because the source may be of a class.
+  const places = source.places?.bind(source);
   let fingerprint: string | undefined;
 
   async function read(buffer: Uint8Array, offset: number, signal: AbortSignal): Promise<void> {

@@ -1,0 +1,116 @@
+import assert from 'node:assert/strict';
+import type { Clock } from '../../../src/common/clock.ts';
+import { systemClock } from '../../../src/common/clock.ts';
+import type { EngineContext } from '../../../src/engine/context.ts';
+import { countReads } from '../../../src/engine/count-reads.ts';
+import type { DiskPlan } from '../../../src/engine/run-disk.ts';
+import { runExport } from '../../../src/engine/run-export.ts';
+import type { VirtualImage } from '../../../src/image/contract.ts';
+import { createVirtualImage } from '../../../src/image/virtual-image.ts';
+import { createAllocationMapBuilder } from '../../../src/qcow2/allocation-map.ts';
+import { createLayout } from '../../../src/qcow2/layout.ts';
+import type { DiskSource, PlacedStretch, SourceExtent } from '../../../src/sources/contract.ts';
+import type { ExportTarget, Receipt, TransferContext } from '../../../src/targets/contract.ts';
+import { DEFAULT_OPTIONS, NEVER } from '../../helpers/image-in-process.ts';
+import { NO_KEEPER } from '../../helpers/no-keeper.ts';
+
+const SIZE_BYTES = 4 * 65_536;
+
+/** As somebody writes one who uses the package: state and methods of a class, which reach their own fields by `this`. */
+class ClassDisk implements DiskSource {
+  readonly name = 'class.img';
+  readonly sizeBytes = SIZE_BYTES;
+  isDisposed = false;
+  private readonly fill = 7;
+
+  async *extents(): AsyncGenerator<SourceExtent> {
+    yield { offset: 0, length: this.sizeBytes, kind: 'data' };
+  }
+  async read(buffer: Uint8Array): Promise<void> {
+    buffer.fill(this.fill);
+  }
+  showsData(): boolean {
+    return this.fill === 7;
+  }
+  *places(offset: number, length: number): Generator<PlacedStretch> {
+    yield { offset, length, fd: this.fill, fileOffset: offset };
+  }
+  async identity() {
+    return { fill: `${this.fill}` };
+  }
+  async dispose(): Promise<void> {
+    this.isDisposed = true;
+  }
+}
+
+class ClassTarget implements ExportTarget {
+  private bytes = 0;
+  async send(image: VirtualImage, { signal, seal }: TransferContext): Promise<Receipt> {
+    for await (const chunk of image.stream({ signal })) this.bytes += chunk.length;
+    await seal();
+    return { location: 'memory', sizeBytes: this.bytes, proof: 'close' };
+  }
+  async abandon(): Promise<void> {}
+}
+
+class ClassPlan implements DiskPlan {
+  readonly path = 'class.img';
+  readonly qcow2 = DEFAULT_OPTIONS;
+  readonly zeroDetection = 'content';
+  readonly disk = new ClassDisk();
+  async openSource(): Promise<DiskSource> {
+    return this.disk;
+  }
+  async createTarget(): Promise<ExportTarget> {
+    return new ClassTarget();
+  }
+}
+
+class ClassContext implements EngineContext {
+  readonly signal = NEVER;
+  readonly keeper = NO_KEEPER;
+  readonly clock: Clock = systemClock;
+  readonly observer = {};
+  private readonly warnings: string[] = [];
+  random(): number {
+    return this.warnings.length;
+  }
+  warn(message: string): void {
+    this.warnings.push(message);
+  }
+}
+
+describe('parts that are objects of a class', () => {
+  it('a source that is counted keeps its methods, and counts what is read', async () => {
+    const state = { readBytes: 0 };
+    const counted = countReads(new ClassDisk(), state);
+    const extents: SourceExtent[] = [];
+    for await (const extent of counted.extents(NEVER)) extents.push(extent);
+    assert.deepEqual(extents, [{ offset: 0, length: SIZE_BYTES, kind: 'data' }]);
+    const buffer = Buffer.alloc(1000);
+    await counted.read(buffer, 0, NEVER);
+    assert.ok(buffer.equals(Buffer.alloc(1000, 7)));
+    assert.equal(state.readBytes, 1000);
+    assert.deepEqual(await counted.identity(), { fill: '7' });
+    assert.equal(counted.showsData?.(0), true);
+    assert.equal(counted.places, undefined, 'bytes that the kernel moves by itself cannot be counted');
+  });
+
+  it('a virtual image finds where the bytes of such a source lie', () => {
+    const builder = createAllocationMapBuilder(SIZE_BYTES, 65_536);
+    builder.append('data', 4);
+    const image = createVirtualImage({ source: new ClassDisk(), layout: createLayout(builder.build(), DEFAULT_OPTIONS), identity: {} });
+    const runs = [...(image.placedRuns?.(0, image.sizeBytes) ?? [])];
+    assert.deepEqual(
+      runs.map(({ fd, length }) => [fd, length]),
+      [[7, SIZE_BYTES]],
+    );
+  });
+
+  it('an export of a plan, a source, a target and a context that are such objects arrives', async () => {
+    const plan = new ClassPlan();
+    const { phase, disks } = await runExport({ checksum: 'SHA256', backoffLimit: 0, disks: [plan] }, new ClassContext());
+    assert.equal(phase, 'Succeeded', disks[0]?.failure?.message);
+    assert.ok(plan.disk.isDisposed);
+  });
+});
