@@ -82,9 +82,9 @@ export function composeCluster(options: ClusterOptions): ComposedStore {
     findWriter: rememberWriters(clock, (claimName) => findPodWriter(claimName, { pods: api.pods, namespace, own })),
     lastSuccessMs: () => reflector.lastSuccessMs(),
     unreadiness: () => (reflector.hasSynced ? undefined : (reflector.problem?.message ?? 'the DiskExports have not been listed yet')),
+    silenceMs: () => reflector.silenceMs(),
     illness() {
-      const lastMs = reflector.lastSuccessMs();
-      const isSilent = lastMs !== undefined && reflector.problem === undefined && clock.nowMs() - lastMs > SILENCE_MS;
+      const isSilent = reflector.problem === undefined && (reflector.silenceMs() ?? 0) > SILENCE_MS;
       return isSilent ? 'nothing has come from the API server for long' : undefined;
     },
     authorize: createTokenReviewer({ reviews: api.reviews, namespace, clock, warn }),

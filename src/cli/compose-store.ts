@@ -23,14 +23,15 @@ export async function composeStore(options: StoreOptions): Promise<ComposedStore
     return composeCluster(options);
   }
   if (config.once !== '') throw new DiskliftError('InvalidRequest', '--once is for a cluster; disklift export runs one manifest');
-  let lastMs: number | undefined;
+  let last: { ms: number; monotonicMs: number } | undefined;
   const onLook = () => {
-    lastMs = clock.nowMs();
+    last = { ms: clock.nowMs(), monotonicMs: clock.monotonicMs() };
   };
   return {
     store: createDirectoryStore({ directory: config.requests, clock, warn, onLook }),
-    lastSuccessMs: () => lastMs,
-    unreadiness: () => (lastMs === undefined ? `${config.requests} cannot be read` : undefined),
+    lastSuccessMs: () => last?.ms,
+    silenceMs: () => (last === undefined ? undefined : clock.monotonicMs() - last.monotonicMs),
+    unreadiness: () => (last === undefined ? `${config.requests} cannot be read` : undefined),
     illness: () => undefined,
     close: async () => {},
   };

@@ -20,7 +20,7 @@ export interface ListenOptions {
   volumes: ReadonlyMap<string, string>;
   metrics: ExportMetrics;
   board: ExportBoard;
-  composed: Pick<ComposedStore, 'lastSuccessMs' | 'unreadiness' | 'illness' | 'authorize'>;
+  composed: Pick<ComposedStore, 'lastSuccessMs' | 'silenceMs' | 'unreadiness' | 'illness' | 'authorize'>;
   clock: Clock;
   version: string;
   warn(message: string): void;
@@ -40,7 +40,7 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
         return metrics.scrape(format);
       },
     },
-    health: createHealth({ ...composed, clock, volumeProblem: createVolumeProbe(volumes, { clock, signal }), signal }),
+    health: createHealth({ ...composed, volumeProblem: createVolumeProbe(volumes, { clock, signal }), signal }),
     board,
     changes: createChangeStream({ board, clock, warn, signal }),
     version,

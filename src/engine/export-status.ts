@@ -1,7 +1,7 @@
 /** From how far an export is to the status that people read. Pure. */
 
 import { formatBytes } from '../common/bytes.ts';
-import type { DiskliftError } from '../common/errors.ts';
+import { DiskliftError } from '../common/errors.ts';
 import { setCondition } from '../requests/conditions.ts';
 import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
 import { timestamp } from '../requests/timestamp.ts';
@@ -56,9 +56,18 @@ function kept({ attempts = 0, progress, disks = [] }: DiskExportStatus = {}): Di
   return { attempts, progress: progress ?? progressOf([], 'Pending'), disks };
 }
 
-export function destinationKind({ spec }: DiskExport): 'HTTP' | 'S3' | 'TCP' {
-  const { http, s3 } = spec.destination;
-  return http !== undefined ? 'HTTP' : s3 !== undefined ? 'S3' : 'TCP';
+type Destination = DiskExport['spec']['destination'];
+
+/** A kind of destination that is added to the resource does not compile until it has a row. */
+const DESTINATION_KINDS = { http: 'HTTP', s3: 'S3', tcp: 'TCP' } as const satisfies Record<
+  keyof Destination,
+  DiskExportStatus['destination']
+>;
+
+/** @throws DiskliftError `InvalidRequest` where the request names no destination, or one that this version does not know */
+export function destinationKind({ spec }: DiskExport): (typeof DESTINATION_KINDS)[keyof Destination] {
+  for (const [key, kind] of Object.entries(DESTINATION_KINDS)) if (spec.destination[key as keyof Destination] !== undefined) return kind;
+  throw new DiskliftError('InvalidRequest', 'spec.destination names no destination that this version of disklift knows');
 }
 
 interface Summary {

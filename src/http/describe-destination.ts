@@ -3,18 +3,29 @@
 import type { DiskExport } from '../requests/disk-export.ts';
 
 export interface DestinationView {
-  kind: 'HTTP' | 'S3' | 'TCP';
+  kind: 'HTTP' | 'S3' | 'TCP' | 'unknown';
   /** With placeholders as they stand in the request. */
   address: string;
 }
 
-export function describeDestination({ http, s3, tcp }: DiskExport['spec']['destination']): DestinationView {
-  if (http !== undefined) {
-    const { url, urlSecretRef } = http;
-    return { kind: 'HTTP', address: url === undefined ? `in Secret ${urlSecretRef?.name ?? ''}` : publicAddress(url) };
+type Destination = DiskExport['spec']['destination'];
+
+/** A kind of destination that is added to the resource does not compile until it has a row. */
+const DESCRIBE: { [Key in keyof Required<Destination>]: (spec: NonNullable<Destination[Key]>) => DestinationView } = {
+  http: ({ url, urlSecretRef }) => ({
+    kind: 'HTTP',
+    address: url === undefined ? `in Secret ${urlSecretRef?.name ?? ''}` : publicAddress(url),
+  }),
+  s3: ({ bucket, key, endpoint }) => ({ kind: 'S3', address: `s3://${bucket}/${key} at ${publicAddress(endpoint)}` }),
+  tcp: ({ host, port }) => ({ kind: 'TCP', address: `${host}:${port}` }),
+};
+
+export function describeDestination(destination: Destination): DestinationView {
+  for (const [key, describe] of Object.entries(DESCRIBE)) {
+    const spec = destination[key as keyof Destination];
+    if (spec !== undefined) return (describe as (spec: object) => DestinationView)(spec);
   }
-  if (s3 !== undefined) return { kind: 'S3', address: `s3://${s3.bucket}/${s3.key} at ${publicAddress(s3.endpoint)}` };
-  return { kind: 'TCP', address: `${tcp?.host}:${tcp?.port}` };
+  return { kind: 'unknown', address: 'a kind of destination that this version of disklift does not know' };
 }
 
 /** Without user, password, query and fragment. */

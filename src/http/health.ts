@@ -1,7 +1,6 @@
 /** Whether the process is well, and whether it is of use: what the probes of Kubernetes are answered. */
 
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import type { Clock } from '../common/clock.ts';
 
 export interface Health {
   /** @returns why the process should be started anew, or undefined; and what there is to tell of it */
@@ -11,9 +10,8 @@ export interface Health {
 }
 
 export interface HealthOptions {
-  clock: Pick<Clock, 'nowMs'>;
-  /** When it was last known which requests there are, in milliseconds since the epoch. */
-  lastSuccessMs(): number | undefined;
+  /** How many milliseconds ago it was last known which requests there are, by a clock that nobody sets. */
+  silenceMs(): number | undefined;
   /** Why requests are not served, and will not be by waiting. */
   illness(): string | undefined;
   /** Why requests are not served now. */
@@ -26,7 +24,7 @@ export interface HealthOptions {
 /** While the event loop stands still no probe is answered at all, so what is measured is told for people only. */
 const RESOLUTION_MS = 20;
 
-export function createHealth({ clock, lastSuccessMs, illness, unreadiness, volumeProblem, signal }: HealthOptions): Health {
+export function createHealth({ silenceMs, illness, unreadiness, volumeProblem, signal }: HealthOptions): Health {
   const delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
   delay.enable();
   signal.addEventListener('abort', () => delay.disable(), { once: true });
@@ -35,8 +33,8 @@ export function createHealth({ clock, lastSuccessMs, illness, unreadiness, volum
     liveness() {
       const delayMs = Math.max(0, delay.percentile(99) / 1e6 - RESOLUTION_MS);
       delay.reset();
-      const lastMs = lastSuccessMs();
-      const watch = lastMs === undefined ? 'requests not known yet' : `requests known ${Math.round((clock.nowMs() - lastMs) / 1000)} s ago`;
+      const silentMs = silenceMs();
+      const watch = silentMs === undefined ? 'requests not known yet' : `requests known ${Math.round(silentMs / 1000)} s ago`;
       return { problem: illness(), facts: `event loop delay ${delayMs.toFixed(1)} ms at p99, ${watch}` };
     },
     readiness: async () => unreadiness() ?? volumeProblem(),

@@ -247,6 +247,8 @@ export interface Reflector {
   keys(): Iterable<string>;
   /** When the API server last answered, in milliseconds since 1970; undefined before the first time. */
   lastSuccessMs(): number | undefined;
+  /** How many milliseconds ago that was, by a clock that nobody sets. */
+  silenceMs(): number | undefined;
   /** Whether the first list is complete. */
   readonly hasSynced: boolean;
   /** Why nothing comes from the API server at the moment. */

@@ -61,6 +61,7 @@ class ExportReflector implements RunningReflector {
   private resourceVersion: string | undefined;
   private listedMs = 0;
   private successMs: number | undefined;
+  private successMonotonicMs: number | undefined;
   private failedAttempts = 0;
   /** What the last warning was about, until the API server is well again. */
   private warned: string | undefined;
@@ -82,6 +83,10 @@ class ExportReflector implements RunningReflector {
     return this.successMs;
   }
 
+  silenceMs(): number | undefined {
+    return this.successMonotonicMs === undefined ? undefined : this.options.clock.monotonicMs() - this.successMonotonicMs;
+  }
+
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
@@ -100,6 +105,7 @@ class ExportReflector implements RunningReflector {
   private hear(): void {
     this.problem = undefined;
     this.successMs = this.options.clock.nowMs();
+    this.successMonotonicMs = this.options.clock.monotonicMs();
   }
 
   private succeed(): void {

@@ -8,6 +8,7 @@ import type { Verdict } from '../../src/http/require-token.ts';
 import { openPage, useBrowser } from '../helpers/browser.ts';
 import { showExports } from '../helpers/exports-on-show.ts';
 import { type HttpApp, startHttpApp, statusOf, storedRequest } from '../helpers/http-app.ts';
+import { until } from '../helpers/until.ts';
 
 const PHONE = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, hasTouch: true };
 
@@ -187,5 +188,31 @@ describe('the status page', function () {
     await page.getByRole('button', { name: 'fedora-nightly' }).waitFor();
     await page.reload();
     await page.getByRole('button', { name: 'fedora-nightly' }).waitFor();
+  });
+
+  it('reads changes by one connection, also after a token was renewed', async () => {
+    const verdicts: Record<string, Verdict> = { first: 'allowed', second: 'allowed' };
+    await using guarded = await startHttpApp({ authorize: async (token) => verdicts[token] ?? 'unknown' });
+    showExports(guarded.board);
+    await using shown = await openPage(browser(), guarded.url);
+    const { page } = shown;
+    const open = new Set<unknown>();
+    page.on('request', (request) => request.url().endsWith('/api/v1/changes') && open.add(request));
+    page.on('requestfinished', (request) => void open.delete(request));
+    page.on('requestfailed', (request) => void open.delete(request));
+    const login = async (token: string) => {
+      await page.getByLabel('Bearer token').fill(token);
+      await page.getByRole('button', { name: 'Show the exports' }).click();
+      await page.getByLabel('Bearer token').waitFor({ state: 'hidden' });
+      await page.getByText('live', { exact: true }).waitFor();
+    };
+    await login('first');
+    verdicts.first = 'unknown';
+    // The connection lasts; a question is refused.
+    await page.getByRole('searchbox', { name: 'Search exports' }).fill('fedora');
+    await page.getByLabel('Bearer token').waitFor();
+    await login('second');
+    await page.getByRole('button', { name: 'fedora-nightly' }).waitFor();
+    await until('one connection', () => open.size === 1);
   });
 });

@@ -14,6 +14,8 @@ interface Waiter {
 export interface ManualClock extends Clock {
   /** Moves on, and wakes who waits for any moment until then, in order. */
   advance(delayMs: number): Promise<void>;
+  /** Sets the wall clock, as NTP does, that many milliseconds forward. Durations do not see it. */
+  setWallClock(forwardMs: number): void;
   /** Whether somebody waits who has asked for just so long. */
   isAwaited(delayMs: number): boolean;
   /** Waits, in real time, until somebody waits for just so long. */
@@ -23,7 +25,7 @@ export interface ManualClock extends Clock {
 const LIMIT_MS = 10_000;
 
 export function createManualClock(): ManualClock {
-  const startMs = Date.UTC(2026, 0, 1);
+  let startMs = Date.UTC(2026, 0, 1);
   let timeMs = 0;
   const waiting = new Set<Waiter>();
 
@@ -63,6 +65,9 @@ export function createManualClock(): ManualClock {
       });
     },
     advance,
+    setWallClock(forwardMs) {
+      startMs += forwardMs;
+    },
     isAwaited,
     async untilWaiting(delayMs) {
       const endMs = performance.now() + LIMIT_MS;

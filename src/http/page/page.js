@@ -31,6 +31,8 @@ const elsewhere = new Map();
 /** What people have opened, or closed after it was opened for them. */
 const opened = new Map();
 let [isFirst, reloadTimer, loading] = [true, undefined, new AbortController()];
+/** Ends the connection that reads changes: a page has one, however often it logs in. */
+let following = new AbortController();
 
 const keyOf = ({ namespace, name }) => `${namespace}/${name}`;
 
@@ -121,7 +123,9 @@ function showConnection(state, text) {
 }
 
 function follow() {
-  return followChanges({
+  following.abort();
+  following = new AbortController();
+  const told = {
     onChanges: takeChanges,
     onConnected() {
       showConnection('live', 'live');
@@ -133,7 +137,8 @@ function follow() {
       showConnection('lost', isRefused ? 'not logged in' : 'connection lost, trying again');
       if (isRefused) askForToken();
     },
-  });
+  };
+  return followChanges(told, following.signal);
 }
 
 function askForToken() {

@@ -29,22 +29,24 @@ export async function getJson(place, signal) {
 }
 
 /**
- * Server-sent events, by fetch since EventSource cannot send a token. Connects again whenever it has to.
+ * Server-sent events, by fetch since EventSource cannot send a token. Connects again whenever it has to, until `signal` is aborted.
  * @param {{onChanges(changes: object): void, onConnected(): void, onLost(error: Error): void}} told
  */
-export async function followChanges({ onChanges, onConnected, onLost }) {
+export async function followChanges({ onChanges, onConnected, onLost }, signal) {
   for (let waitMs = FIRST_WAIT_MS; ; waitMs = Math.min(2 * waitMs, LONGEST_WAIT_MS)) {
     try {
-      const { body } = await ask('api/v1/changes');
+      const { body } = await ask('api/v1/changes', signal);
       onConnected();
       waitMs = FIRST_WAIT_MS;
       for await (const event of eventsOf(body)) if (event.name === 'changes') onChanges(JSON.parse(event.data));
       onLost(new Error('the sidecar has ended the connection'));
     } catch (error) {
+      if (signal.aborted) return;
       onLost(error);
       if (error instanceof TokenNeeded) return;
     }
     await new Promise((resolve) => setTimeout(resolve, waitMs));
+    if (signal.aborted) return;
   }
 }
 

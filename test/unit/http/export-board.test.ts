@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { DiskliftError } from '../../../src/common/errors.ts';
+import { destinationKind } from '../../../src/engine/export-status.ts';
 import type { DiskState } from '../../../src/engine/observer.ts';
+import { describeDestination } from '../../../src/http/describe-destination.ts';
 import { createExportBoard, type ExportBoard } from '../../../src/http/export-board.ts';
 import { countPhases, parseQuery, queryExports } from '../../../src/http/query-exports.ts';
 import { createAllocationMapBuilder } from '../../../src/qcow2/allocation-map.ts';
+import { failsWith } from '../../helpers/failure.ts';
 import { statusOf, storedRequest } from '../../helpers/http-app.ts';
 
 const CLUSTER = 65_536;
@@ -57,6 +60,15 @@ describe('an export board', () => {
     assert.equal(board.mapOf('vms/e', 'a.img'), undefined);
     board.set('vms/e', undefined);
     assert.equal(board.get('vms/e'), undefined);
+  });
+
+  it('says so where the kind of a destination is not known, in place of taking it for TCP', () => {
+    const view = describeDestination({ tape: { drive: 0 } } as never);
+    assert.deepEqual(view, { kind: 'unknown', address: 'a kind of destination that this version of disklift does not know' });
+    assert.throws(
+      () => destinationKind({ spec: { destination: { tape: {} } } } as never),
+      failsWith('InvalidRequest', /names no destination/),
+    );
   });
 
   it('shows nothing of a destination that could be a secret', () => {

@@ -10,8 +10,7 @@ describe('health', () => {
 
   const create = (options: Partial<HealthOptions>) =>
     createHealth({
-      clock: { nowMs: () => 100_000 },
-      lastSuccessMs: () => 97_000,
+      silenceMs: () => 3000,
       illness: () => undefined,
       unreadiness: () => undefined,
       volumeProblem: async () => undefined,
@@ -21,7 +20,7 @@ describe('health', () => {
 
   it('tells how late the event loop is and how old what is known of requests', () => {
     assert.match(create({}).liveness().facts, /^event loop delay \d+\.\d ms at p99, requests known 3 s ago$/);
-    assert.match(create({ lastSuccessMs: () => undefined }).liveness().facts, /, requests not known yet$/);
+    assert.match(create({ silenceMs: () => undefined }).liveness().facts, /, requests not known yet$/);
   });
 
   it('is ill when the store will not get well by itself', () => {

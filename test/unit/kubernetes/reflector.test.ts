@@ -275,6 +275,15 @@ describe('the reflector', () => {
     assert.equal(warnings.length, 2);
   });
 
+  it('measures the silence of the API server by a clock that nobody sets', async () => {
+    assert.equal(reflector.silenceMs(), undefined);
+    run();
+    await watch(1);
+    await clock.advance(5000);
+    clock.setWallClock(3_600_000);
+    assert.equal(reflector.silenceMs(), 5000);
+  });
+
   it('tells when it last heard of the API server', async () => {
     assert.equal(reflector.lastSuccessMs(), undefined);
     run();
