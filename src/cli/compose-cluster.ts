@@ -5,6 +5,7 @@ import os from 'node:os';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { startTimeLimitAfter } from '../common/time-limit.ts';
+import { defaultKubeconfigs } from '../config/default-kubeconfigs.ts';
 import type { Config } from '../config/load-config.ts';
 import { createApiAccess } from '../kubernetes/api-access.ts';
 import { createKubeApi } from '../kubernetes/kube-api.ts';
@@ -47,7 +48,7 @@ const SILENCE_MS = 900_000;
 export function composeCluster(options: ClusterOptions): ComposedStore {
   const { config, clock, version, signal, warn } = options;
   const { kubeconfig, podUid, podName, nodeName, containerName } = config;
-  const access = createApiAccess({ kubeconfig: kubeconfig || undefined });
+  const access = createApiAccess({ kubeconfig: kubeconfig || undefined, defaultKubeconfigs: defaultKubeconfigs(), clock });
   const namespace = config.namespace || access.namespace;
   if (namespace === undefined) throw new DiskliftError('InvalidRequest', 'which namespace is served is not told; use --namespace NAME');
   const expired = new DiskliftError('ExecutorLost', 'the API server does not answer, and the process ends');

@@ -1,6 +1,7 @@
 /** What `disklift stop-sidecars` does. */
 
 import { systemClock } from '../common/clock.ts';
+import { defaultKubeconfigs } from '../config/default-kubeconfigs.ts';
 import { createApiAccess } from '../kubernetes/api-access.ts';
 import { createWorkloadApi } from '../kubernetes/kube-api.ts';
 import { stopWorkloads } from '../kubernetes/stop-workloads.ts';
@@ -24,7 +25,7 @@ const LIMIT_MS = 45_000;
  */
 export async function stopPods({ namespace, selector, deployment, job, kubeconfig }: StopFlags, context: CommandContext): Promise<void> {
   const { signal, warn } = context;
-  const access = createApiAccess({ kubeconfig });
+  const access = createApiAccess({ kubeconfig, defaultKubeconfigs: defaultKubeconfigs(), clock: systemClock });
   const clock = systemClock;
   const api = createWorkloadApi({ access, clock, userAgent: `disklift/${packageVersion()}` });
   const what = { api, namespace, deployments: deployment, jobs: job, labelSelector: selector };

@@ -3,11 +3,16 @@
 import { accessSync } from 'node:fs';
 import type { AgentOptions } from 'node:https';
 import { type Cluster, KubeConfig, type RequestContext } from '@kubernetes/client-node';
+import { type Clock, systemClock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
+import { createTokenFileReader, type KubeconfigUser, readKubeconfigUser } from './kubeconfig-user.ts';
 
 export interface ApiAccessOptions {
-  /** A file as kubectl reads it. When left out: the pod's ServiceAccount, or else what kubectl would take. */
+  /** A file as kubectl reads it. When left out: the pod's ServiceAccount, or else `defaultKubeconfigs`. */
   kubeconfig?: string | undefined;
+  /** Files that exist; of two with the same entry the first counts. */
+  defaultKubeconfigs?: readonly string[];
+  clock?: Pick<Clock, 'monotonicMs'>;
 }
 
 export interface ApiAccess {
@@ -26,28 +31,64 @@ export interface ApiAccess {
 const SERVICE_ACCOUNT_TOKEN = '/var/run/secrets/kubernetes.io/serviceaccount/token';
 
 /** @throws DiskliftError `InvalidRequest` when no API server is configured, or the configuration cannot be read */
-export function createApiAccess({ kubeconfig }: ApiAccessOptions): ApiAccess {
-  const config = loadKubeConfig(kubeconfig);
-  const connections = shareConnections(config);
+export function createApiAccess(options: ApiAccessOptions): ApiAccess {
+  const { config, user } = loadKubeConfig(options);
+  const connections = shareConnections(config, user.impersonation);
+  const readToken =
+    user.tokenFile === undefined ? undefined : createTokenFileReader(user.tokenFile, (options.clock ?? systemClock).monotonicMs);
   return {
-    server: serverOf(config, kubeconfig),
+    server: serverOf(config, options.kubeconfig),
     namespace: config.getContextObject(config.getCurrentContext())?.namespace?.trim(),
-    authenticate: (request) => config.applySecurityAuthentication(request),
+    async authenticate(request) {
+      await config.applySecurityAuthentication(request);
+      if (readToken !== undefined) request.setHeaderParam('Authorization', `Bearer ${await readToken()}`);
+    },
     ...connections,
   };
 }
 
-function loadKubeConfig(kubeconfig: string | undefined): KubeConfig {
-  const config = new KubeConfig();
+interface Loaded {
+  config: KubeConfig;
+  user: KubeconfigUser;
+}
+
+function loadKubeConfig({ kubeconfig, defaultKubeconfigs = [] }: ApiAccessOptions): Loaded {
   try {
-    if (kubeconfig !== undefined) config.loadFromFile(kubeconfig);
-    else if (isThere(SERVICE_ACCOUNT_TOKEN)) config.loadFromCluster();
-    else config.loadFromDefault();
+    if (kubeconfig !== undefined) return loadFiles([kubeconfig]);
+    if (!isThere(SERVICE_ACCOUNT_TOKEN)) return loadFiles(defaultKubeconfigs);
+    const config = new KubeConfig();
+    config.loadFromCluster();
+    return { config, user: { impersonation: {} } };
   } catch (error) {
     const why = (error instanceof Error ? error.message : String(error)).split('\n')[0];
     throw new DiskliftError('InvalidRequest', `${nameOf(kubeconfig)} cannot be read: ${why}`, error);
   }
-  return config;
+}
+
+/** As kubectl merges them: the first file that has an entry wins. client-node's own merging fails for two, and the last one wins. */
+function loadFiles(files: readonly string[]): Loaded {
+  const configs = files.map((file) => {
+    const config = new KubeConfig();
+    config.loadFromFile(file);
+    return config;
+  });
+  const config = new KubeConfig();
+  config.loadFromOptions({
+    clusters: firstOfEachName(configs.flatMap(({ clusters }) => clusters)),
+    contexts: firstOfEachName(configs.flatMap(({ contexts }) => contexts)),
+    users: firstOfEachName(configs.flatMap(({ users }) => users)),
+    currentContext: configs.find(({ currentContext }) => Boolean(currentContext))?.currentContext,
+  });
+  const current = config.getCurrentUser();
+  const user = current === null ? { impersonation: {} } : readKubeconfigUser(files, current.name);
+  if (user.execCommand !== undefined && current?.exec) current.exec.command = user.execCommand;
+  return { config, user };
+}
+
+function firstOfEachName<T extends { name: string }>(entries: readonly T[]): T[] {
+  const byName = new Map<string, T>();
+  for (const entry of entries) if (!byName.has(entry.name)) byName.set(entry.name, entry);
+  return [...byName.values()];
 }
 
 function nameOf(kubeconfig: string | undefined): string {
@@ -56,18 +97,20 @@ function nameOf(kubeconfig: string | undefined): string {
 
 function serverOf(config: KubeConfig, kubeconfig: string | undefined): string {
   const cluster = config.getCurrentCluster();
+  if (kubeconfig === undefined && config.clusters.length === 0)
+    throw new DiskliftError('InvalidRequest', 'no API server: there is neither a ServiceAccount nor a kubeconfig');
   if (cluster === null || !URL.canParse(cluster.server ?? ''))
     throw new DiskliftError('InvalidRequest', `${nameOf(kubeconfig)}: its current context names no API server`);
   if (new URL(cluster.server).protocol === 'https:' || cluster.skipTLSVerify) return cluster.server.replace(/\/+$/, '');
-  // What client-node makes of nothing at all is http://localhost:8080.
-  const isNothing = kubeconfig === undefined && cluster.server === 'http://localhost:8080';
-  throw new DiskliftError(
-    'InvalidRequest',
-    isNothing ? 'no API server: there is neither a ServiceAccount nor a kubeconfig' : `${nameOf(kubeconfig)}: its API server has no https`,
-  );
+  throw new DiskliftError('InvalidRequest', `${nameOf(kubeconfig)}: its API server has no https`);
 }
 
+type Headers = Readonly<Record<string, string | readonly string[]>>;
+type Dispatch = (options: { headers?: Headers }, handler: object) => boolean;
+
+/** An undici dispatcher, as far as it is used here. */
 interface Connections {
+  compose(interceptor: (dispatch: Dispatch) => Dispatch): Connections;
   close(): Promise<void>;
   destroy(): Promise<void>;
 }
@@ -84,7 +127,7 @@ interface ConnectionMaker {
 }
 
 /** client-node connects anew for each request. Here they share their connections for as long as certificates and names stay. */
-function shareConnections(config: KubeConfig): Pick<ApiAccess, 'reconnect' | 'close'> {
+function shareConnections(config: KubeConfig, impersonation: KubeconfigUser['impersonation']): Pick<ApiAccess, 'reconnect' | 'close'> {
   const maker = config as unknown as ConnectionMaker;
   const create = maker.createDispatcher.bind(config);
   const optionsOf = config.createDispatcherOptions.bind(config);
@@ -108,7 +151,7 @@ function shareConnections(config: KubeConfig): Pick<ApiAccess, 'reconnect' | 'cl
     const wanted = JSON.stringify(config.createDispatcherOptions(cluster, told));
     if (wanted !== key) reconnect();
     key = wanted;
-    kept ??= create(cluster, told);
+    kept ??= impersonating(create(cluster, told), impersonation);
     return kept;
   };
   return {
@@ -118,6 +161,16 @@ function shareConnections(config: KubeConfig): Pick<ApiAccess, 'reconnect' | 'cl
       kept = undefined;
     },
   };
+}
+
+/**
+ * `fetch` joins headers of one name with commas, and the API server would take `a, b` for one group: so they are added beneath it.
+ */
+function impersonating(connections: Connections | undefined, impersonation: KubeconfigUser['impersonation']): Connections | undefined {
+  if (Object.keys(impersonation).length === 0) return connections;
+  return connections?.compose(
+    (dispatch) => (options, handler) => dispatch({ ...options, headers: { ...options.headers, ...impersonation } }, handler),
+  );
 }
 
 function isThere(path: string): boolean {

@@ -1,0 +1,88 @@
+/**
+ * What a kubeconfig says of a user beyond what client-node 2.0 reads of it: `tokenFile`, impersonation of groups, uid and extra
+ * fields, and a credential plugin's command that is relative to the file (k8s.io/client-go/tools/clientcmd, ResolveLocalPaths).
+ */
+
+import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { parse } from 'yaml';
+
+export interface KubeconfigUser {
+  /** Absolute. */
+  tokenFile?: string;
+  /** Headers that stand for the impersonation, each with its values. `Impersonate-User` is not among them. */
+  impersonation: Readonly<Record<string, readonly string[]>>;
+  /** Absolute path of the credential plugin, where the kubeconfig names it relative to itself. */
+  execCommand?: string;
+}
+
+interface RawUser {
+  tokenFile?: unknown;
+  'as-uid'?: unknown;
+  'as-groups'?: unknown;
+  'as-user-extra'?: unknown;
+  exec?: { command?: unknown } | null;
+}
+
+/** @param files kubeconfigs that exist, in the order of precedence: the first that has the user says all about it */
+export function readKubeconfigUser(files: readonly string[], userName: string): KubeconfigUser {
+  for (const file of files) {
+    const { users } = (parse(readFileSync(file, 'utf8')) ?? {}) as { users?: unknown };
+    const found = (Array.isArray(users) ? users : []).find((each) => each?.name === userName);
+    if (found !== undefined) return userOf(found.user ?? {}, path.dirname(path.resolve(file)));
+  }
+  return { impersonation: {} };
+}
+
+function userOf(user: RawUser, directory: string): KubeconfigUser {
+  const { tokenFile } = user;
+  const command = user.exec?.command;
+  return {
+    impersonation: impersonationOf(user),
+    ...(typeof tokenFile === 'string' && tokenFile !== '' ? { tokenFile: path.resolve(directory, tokenFile) } : {}),
+    // A name without a separator is looked up on the PATH.
+    ...(typeof command === 'string' && command.includes('/') && !path.isAbsolute(command)
+      ? { execCommand: path.join(directory, command) }
+      : {}),
+  };
+}
+
+/** The headers of https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation */
+function impersonationOf(user: RawUser): KubeconfigUser['impersonation'] {
+  const headers: [string, string[]][] = [
+    ['Impersonate-Uid', texts([user['as-uid']])],
+    ['Impersonate-Group', texts(user['as-groups'])],
+    ...Object.entries(user['as-user-extra'] ?? {}).map(([key, values]): [string, string[]] => [
+      `Impersonate-Extra-${encodeURIComponent(key)}`,
+      texts(values),
+    ]),
+  ];
+  return Object.fromEntries(headers.filter(([, values]) => values.length > 0));
+}
+
+function texts(value: unknown): string[] {
+  return Array.isArray(value) ? value.filter((each) => typeof each === 'string') : [];
+}
+
+/** client-go reads a token again after a minute at the latest. */
+const TOKEN_LIFE_MS = 60_000;
+
+/**
+ * The token of a file that something else renews. Where the file cannot be read the last token is used again.
+ * @returns throws only as long as there has been no token: an Error of node:fs, or one that says that the file is empty
+ */
+export function createTokenFileReader(file: string, monotonicMs: () => number): () => Promise<string> {
+  let last: { token: string; readMs: number } | undefined;
+  return async () => {
+    if (last !== undefined && monotonicMs() - last.readMs < TOKEN_LIFE_MS) return last.token;
+    try {
+      const token = (await readFile(file, 'utf8')).trim();
+      if (token === '') throw new Error(`${file}: the token file is empty`);
+      last = { token, readMs: monotonicMs() };
+    } catch (error) {
+      if (last === undefined) throw error;
+    }
+    return last.token;
+  };
+}
