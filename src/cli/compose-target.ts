@@ -10,7 +10,7 @@ import { type CredentialReader, createCredentialReader } from '../requests/crede
 import type { CaBundleReference, DiskExport, HttpDestination, S3Destination, TcpDestination, TlsSpec } from '../requests/disk-export.ts';
 import { expandPlaceholders, expandUrl, placeholderValues } from '../requests/placeholders.ts';
 import { quantityBytes } from '../requests/rules.ts';
-import { httpHeaders, s3Credentials, tlsClientCertificate } from '../requests/secret-data.ts';
+import { caBundle, httpHeaders, s3Credentials, tlsClientCertificate } from '../requests/secret-data.ts';
 import type { ExportTarget } from '../targets/contract.ts';
 import type { NetworkAccess } from '../targets/policy/network-access.ts';
 import type { TlsMaterial } from '../targets/tls-material.ts';
@@ -160,7 +160,9 @@ async function tlsOf(spec: TlsSpec | undefined, endpoint: Endpoint, credentials:
 }
 
 async function caOf({ configMap, secret, key }: CaBundleReference, endpoint: Endpoint, credentials: CredentialReader): Promise<string> {
-  if (configMap !== undefined) return credentials.readConfigMapKey({ name: configMap, key });
-  if (secret !== undefined) return credentials.readSecretKey({ name: secret, key }, endpoint);
+  if (configMap !== undefined)
+    return caBundle(await credentials.readConfigMapKey({ name: configMap, key }), `ConfigMap ${configMap}: its entry ${key}`);
+  if (secret !== undefined)
+    return caBundle(await credentials.readSecretKey({ name: secret, key }, endpoint), `Secret ${secret}: its entry ${key}`);
   throw new DiskliftError('InvalidRequest', 'caBundleRef names neither a ConfigMap nor a Secret');
 }

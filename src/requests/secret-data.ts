@@ -1,5 +1,6 @@
 /** What the entries of a Secret mean. No message says what one holds. */
 
+import { X509Certificate } from 'node:crypto';
 import { DiskliftError } from '../common/errors.ts';
 
 /** The entries of a Secret or a ConfigMap, decoded. */
@@ -55,6 +56,35 @@ export function httpHeaders(data: EntryData): Record<string, string> {
     headers[name] = oneLine(data, name) ?? '';
   }
   return headers;
+}
+
+const PEM_CERTIFICATE = /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----.*?-----END (?:TRUSTED |X509 )?CERTIFICATE-----/gs;
+
+/**
+ * A bundle of authorities in PEM. OpenSSL ignores what it cannot read of one, so that every server would be refused later.
+ * @param what names the entry, for the message
+ * @throws DiskliftError `CredentialsInvalid` where it has no certificate, or one that cannot be read
+ */
+export function caBundle(text: string, what: string): string {
+  const blocks = text.match(PEM_CERTIFICATE) ?? [];
+  if (blocks.length === 0) {
+    const isTwiceEncoded = Buffer.from(text, 'base64').toString('latin1').includes('-----BEGIN ');
+    throw invalid(
+      `${what} holds no certificate in PEM${isTwiceEncoded ? '; it is encoded in base64 twice' : ' (-----BEGIN CERTIFICATE-----)'}`,
+    );
+  }
+  for (const [index, block] of blocks.entries())
+    if (!isCertificate(block)) throw invalid(`${what}: its certificate number ${index + 1} of ${blocks.length} cannot be read`);
+  if (/\S-----BEGIN /.test(text)) throw invalid(`${what}: each "-----BEGIN CERTIFICATE-----" must begin a line`);
+  return text;
+}
+
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem.replaceAll(/(?<=BEGIN |END )(TRUSTED|X509) /g, '')).raw.length > 0;
+  } catch {
+    return false;
+  }
 }
 
 /** A Secret of the type kubernetes.io/tls. @throws DiskliftError `CredentialsInvalid` */

@@ -19,28 +19,42 @@ export interface TestAuthority {
   caFile: string;
   /** @param subjectAltName as openssl writes it: `IP:127.0.0.1`, `DNS:sink.example` */
   issue(name: string, subjectAltName: string): Promise<Certificate>;
+  /** Another authority, in `directory`, whose own certificate this one has signed. */
+  subordinate(directory: string): Promise<TestAuthority>;
 }
 
 const EC_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
 
-export async function createTestAuthority(directory: string): Promise<TestAuthority> {
-  const file = (name: string) => path.join(directory, name);
-  async function openssl(...args: string[]): Promise<void> {
-    const { code, stderr } = await runCommand('openssl', args, { cwd: directory });
-    assert.equal(code, 0, stderr);
-  }
+async function openssl(directory: string, ...args: string[]): Promise<void> {
+  const { code, stderr } = await runCommand('openssl', args, { cwd: directory });
+  assert.equal(code, 0, stderr);
+}
 
-  await openssl('req', '-x509', ...EC_KEY, '-days', '1', '-subj', '/CN=test authority', '-keyout', 'ca.key', '-out', 'ca.pem');
+export async function createTestAuthority(directory: string): Promise<TestAuthority> {
+  await openssl(directory, 'req', '-x509', ...EC_KEY, '-days', '1', '-subj', '/CN=test authority', '-keyout', 'ca.key', '-out', 'ca.pem');
+  return authorityIn(directory);
+}
+
+/** @param directory has the authority's ca.pem and ca.key */
+function authorityIn(directory: string): TestAuthority {
+  const file = (name: string) => path.join(directory, name);
+  const sign = (name: string) => ['-req', '-in', `${name}.csr`, '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '1'];
   return {
     ca: readFileSync(file('ca.pem'), 'utf8'),
     caFile: file('ca.pem'),
     async issue(name, subjectAltName) {
       writeFileSync(file(`${name}.ext`), `subjectAltName=${subjectAltName}\n`);
-      await openssl('req', ...EC_KEY, '-subj', `/CN=${name}`, '-keyout', `${name}.key`, '-out', `${name}.csr`);
-      const signing = ['-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '1', '-extfile', `${name}.ext`];
-      await openssl('x509', '-req', '-in', `${name}.csr`, ...signing, '-out', `${name}.pem`);
+      await openssl(directory, 'req', ...EC_KEY, '-subj', `/CN=${name}`, '-keyout', `${name}.key`, '-out', `${name}.csr`);
+      await openssl(directory, 'x509', ...sign(name), '-extfile', `${name}.ext`, '-out', `${name}.pem`);
       const [certificateFile, keyFile] = [file(`${name}.pem`), file(`${name}.key`)];
       return { certificate: readFileSync(certificateFile, 'utf8'), certificateFile, key: readFileSync(keyFile, 'utf8'), keyFile };
+    },
+    async subordinate(other) {
+      writeFileSync(file('ca.ext'), 'basicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign,cRLSign\n');
+      const key = path.join(other, 'ca.key');
+      await openssl(directory, 'req', ...EC_KEY, '-subj', '/CN=subordinate authority', '-keyout', key, '-out', 'ca.csr');
+      await openssl(directory, 'x509', ...sign('ca'), '-extfile', 'ca.ext', '-out', path.join(other, 'ca.pem'));
+      return authorityIn(other);
     },
   };
 }

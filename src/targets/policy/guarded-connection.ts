@@ -56,6 +56,8 @@ export async function startTls(socket: net.Socket, { host, material, signal, pro
     servername: isIP(name) === 0 ? name : '',
     ALPNProtocols: protocols,
     ca,
+    // As curl and Go: a bundle may name an intermediate authority, or the server's own certificate, without the root above it.
+    ...(ca === undefined ? {} : { allowPartialTrustChain: true }),
     cert,
     key,
   });

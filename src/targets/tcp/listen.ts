@@ -60,7 +60,8 @@ function createTlsServer(
   onConnection: ListenOptions['onConnection'],
 ): net.Server {
   const beneath = new Map<string, net.Socket>();
-  const clientTls = clientCa === undefined ? {} : { ca: clientCa, requestCert: true, rejectUnauthorized: true };
+  const clientTls =
+    clientCa === undefined ? {} : { ca: clientCa, allowPartialTrustChain: true, requestCert: true, rejectUnauthorized: true };
   const server = nodeTls().createServer({ ...options, cert, key, ...clientTls, handshakeTimeout: HANDSHAKE_MS });
   server.on('connection', (raw) => {
     const peer = nameOf(raw);

@@ -62,6 +62,18 @@ describe('http target over TLS', () => {
     assertFinal(await send({ ca: other.ca }, { cert, key }), /TLS: /);
   });
 
+  it('trusts an intermediate authority alone, and the certificate of the server itself, as curl does', async () => {
+    mkdirSync(temp('subordinate'));
+    const subordinate = await authority.subordinate(temp('subordinate'));
+    const { certificate, key } = await subordinate.issue('server', 'IP:127.0.0.1');
+    for (const cert of [certificate, certificate + subordinate.ca])
+      for (const ca of [subordinate.ca, certificate]) assert.equal(await send({ ca }, { cert, key }), opened.image.sizeBytes);
+    assertFinal(await send({ ca: authority.ca }, { cert: certificate, key }), /authority that is not trusted/);
+    const other = await subordinate.issue('other', 'IP:127.0.0.1');
+    assertFinal(await send({ ca: other.certificate }, { cert: certificate, key }), /authority that is not trusted/);
+    assertFinal(await send({ ca: certificate, serverName: 'sink.example' }, { cert: certificate, key }), /another name/);
+  });
+
   it('asks for the name of the URL, or for the one that it is given', async () => {
     const { certificate: cert, key } = await authority.issue('server', 'DNS:sink.example');
     assertFinal(await send({ ca: authority.ca }, { cert, key }), /the certificate is for another name/);
