@@ -12,7 +12,7 @@ import { requireDistinct } from '../requests/placeholders.ts';
 import { quantityBytes } from '../requests/rules.ts';
 import type { InUse, WritersKnown } from '../sources/disk-in-use.ts';
 import { openVolumeDisk } from '../sources/open-volume-disk.ts';
-import { findDisks } from '../sources/volume.ts';
+import { lookAtVolume } from '../sources/volume.ts';
 import { composeTarget, destinationOf, type TargetEnvironment } from './compose-target.ts';
 import type { CommandContext } from './context.ts';
 
@@ -43,7 +43,7 @@ export async function composePlan(request: DiskExport, environment: ExportEnviro
   const { source, checksum, backoffLimit, activeDeadlineSeconds } = request.spec;
   const volumePath = environment.volumes.get(source.persistentVolumeClaim.claimName);
   if (volumePath === undefined) throw new DiskliftError('SourceNotFound', refusalOf(request, environment) ?? '');
-  const disks = source.disks ?? (await findDisks(volumePath)).map((path) => ({ path, format: 'Auto' as const }));
+  const { disks, leftOut } = await disksOf(source, volumePath, environment);
   if (disks.length > MOST_DISKS)
     throw new DiskliftError(
       'InvalidRequest',
@@ -54,8 +54,23 @@ export async function composePlan(request: DiskExport, environment: ExportEnviro
     checksum,
     backoffLimit,
     activeDeadlineSeconds,
+    leftOut,
     disks: disks.map((disk) => composeDisk(request, { ...disk, volumePath }, environment)),
   };
+}
+
+type NamedDisks = NonNullable<DiskExport['spec']['source']['disks']>;
+
+/** Those that the request names, or all that are found; then what may be a disk too and is not sent is told of. */
+async function disksOf(
+  { disks }: DiskExport['spec']['source'],
+  volumePath: string,
+  { context: { libc, warn } }: ExportEnvironment,
+): Promise<{ disks: NamedDisks; leftOut: readonly string[] }> {
+  if (disks !== undefined) return { disks, leftOut: [] };
+  const found = await lookAtVolume(volumePath, libc);
+  for (const remark of found.remarks) warn(`${volumePath}: ${remark}`);
+  return { disks: found.disks.map((path) => ({ path, format: 'Auto' })), leftOut: found.leftOut };
 }
 
 /** What is needed to drop the uploads that the status tells of: destinations, and no volume. */
@@ -69,7 +84,7 @@ export async function composeLeftovers(request: DiskExport, environment: ExportE
   };
 }
 
-type Disk = NonNullable<DiskExport['spec']['source']['disks']>[number] & { volumePath: string };
+type Disk = NamedDisks[number] & { volumePath: string };
 
 const IN_USE = { Wait: 'wait', Fail: 'fail', Allow: 'allow' } as const satisfies Record<string, InUse>;
 

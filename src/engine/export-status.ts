@@ -13,6 +13,8 @@ export interface ExportFacts {
   request: DiskExport;
   /** Absent as long as nobody has looked for them: then the status keeps what it tells of them, their uploads above all. */
   disks?: readonly DiskState[] | undefined;
+  /** One sentence for each file on the volume that may be a disk and is not sent. */
+  leftOut?: readonly string[] | undefined;
   /** There when the export has ended here. */
   end?: { phase: ExportEnd; failure?: DiskliftError | undefined } | undefined;
   /** Milliseconds since the epoch, of the first claim. */
@@ -20,6 +22,8 @@ export interface ExportFacts {
   nowMs: number;
   executor?: DiskExportStatus['executor'];
 }
+
+const MAX_SHOWN_COUNT = 10;
 
 /** @param previous what stands there now: a condition that stays as it is keeps its time */
 export function exportStatusOf(facts: ExportFacts, previous: DiskExportStatus | undefined): DiskExportStatus {
@@ -76,8 +80,9 @@ interface Summary {
   message: string;
 }
 
-function summaryOf({ disks = [], end }: ExportFacts): Summary {
-  if (end !== undefined && end.phase !== 'Pending') return { phase: end.phase, ...endOf(disks, end) };
+function summaryOf(facts: ExportFacts): Summary {
+  const { disks = [], end } = facts;
+  if (end !== undefined && end.phase !== 'Pending') return { phase: end.phase, ...endOf(facts, end) };
   const disk = disks.find(({ phase }) => !isFinal(phase));
   if (disk === undefined) return { phase: 'Pending', reason: 'Claimed', message: 'looking for the disks' };
   const { phase, failure, path, attempts } = disk;
@@ -92,12 +97,12 @@ function summaryOf({ disks = [], end }: ExportFacts): Summary {
   return { phase, reason: phase === 'Scanning' ? 'Scanning' : 'Streaming', message: `${path}: ${doing} (attempt ${attempts})` };
 }
 
-function endOf(disks: readonly DiskState[], { phase, failure }: NonNullable<ExportFacts['end']>): Omit<Summary, 'phase'> {
+function endOf({ disks = [], leftOut = [] }: ExportFacts, { phase, failure }: NonNullable<ExportFacts['end']>): Omit<Summary, 'phase'> {
   if (phase === 'Succeeded') {
     const bytes = disks.reduce((sum, { sentBytes }) => sum + sentBytes, 0);
     return {
       reason: 'Completed',
-      message: `${disks.length === 1 ? '1 disk has' : `${disks.length} disks have`} arrived, ${formatBytes(bytes)}`,
+      message: `${disks.length === 1 ? '1 disk has' : `${disks.length} disks have`} arrived, ${formatBytes(bytes)}${leftOut.length === 0 ? '' : `; left out: ${shortened(leftOut)}`}`,
     };
   }
   const failed = disks.filter((disk) => disk.phase !== 'Succeeded').map(({ path }) => path);
@@ -107,14 +112,21 @@ function endOf(disks: readonly DiskState[], { phase, failure }: NonNullable<Expo
 
 type ConditionChange = Parameters<typeof setCondition>[1];
 
-function conditionsOf({ disks = [], end }: ExportFacts, { phase, reason, message }: Summary): ConditionChange[] {
+function conditionsOf({ disks = [], leftOut = [], end }: ExportFacts, { phase, reason, message }: Summary): ConditionChange[] {
   const isOver = end !== undefined && end.phase !== 'Pending';
   return [
     { type: 'Succeeded', status: isOver ? (phase === 'Succeeded' ? 'True' : 'False') : 'Unknown', reason, message },
     { type: 'Finished', status: isOver ? 'True' : 'False', reason, message },
     { type: 'Progressing', status: isOver ? 'False' : 'True', reason, message },
     { type: 'SourceReady', ...sourceReadyOf(disks, isOver) },
+    ...(leftOut.length === 0 ? [] : [{ type: 'DisksLeftOut', status: 'True', reason: 'NotNamed', message: shortened(leftOut) } as const]),
   ];
+}
+
+/** The first of them, and how many more there are: a volume may hold thousands. */
+function shortened(sentences: readonly string[]): string {
+  const shown = sentences.slice(0, MAX_SHOWN_COUNT).join('; ');
+  return sentences.length > MAX_SHOWN_COUNT ? `${shown}; and ${sentences.length - MAX_SHOWN_COUNT} more` : shown;
 }
 
 /** Failures that say something of the source. */

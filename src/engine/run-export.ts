@@ -9,6 +9,8 @@ import { type DiskPlan, type DiskRules, runDisk } from './run-disk.ts';
 
 export interface ExportPlan extends DiskRules {
   disks: readonly DiskPlan[];
+  /** One sentence for each file on the volume that may be a disk and is not sent; none when left out. */
+  leftOut?: readonly string[] | undefined;
   /** Counted from `startMs`. No deadline when left out. */
   activeDeadlineSeconds?: number | undefined;
   /** When the export was begun, maybe by another process: milliseconds since the epoch. Now when left out. */

@@ -49,13 +49,14 @@ export async function runRequest(run: RequestRun): Promise<DiskExportStatus> {
   const { request, clock, signal } = run;
   const startMs = Date.parse(request.status?.startTime ?? timestamp(clock.nowMs()));
   let disks: DiskState[] | undefined;
+  let leftOut: readonly string[] = [];
   let end: Ended | undefined;
   let status = request.status;
   const writer = createStatusWriter({
     ...run,
     build() {
       status = exportStatusOf(
-        { request, disks, end, startMs, nowMs: clock.nowMs(), ...(run.executor === undefined ? {} : { executor: run.executor }) },
+        { request, disks, leftOut, end, startMs, nowMs: clock.nowMs(), ...(run.executor === undefined ? {} : { executor: run.executor }) },
         status,
       );
       return status;
@@ -70,6 +71,8 @@ export async function runRequest(run: RequestRun): Promise<DiskExportStatus> {
       // Somebody else's, who could not stay to drop it.
       if (hasLeftovers(request)) await run.setCleanupPending(true);
       const plan = await run.plan();
+      leftOut = plan.leftOut ?? [];
+      for (const each of leftOut) tellLeftOut(run, each);
       const states = plan.disks.map((disk) => restoreDiskState(newDiskState(disk), request.status));
       disks = states;
       const planned = { ...plan, startMs, disks: plan.disks.map((disk, index) => ({ ...disk, state: states[index] })) };
@@ -185,6 +188,12 @@ function noting(run: RequestRun): ExportObserver {
       ),
     onWait: ({ path }, { message }) => note(run, 'Warning', 'Waiting', `${path}: waits until nobody writes to it: ${message}`),
   };
+}
+
+function tellLeftOut(run: RequestRun, which: string): void {
+  const message = `left out: ${which}`;
+  run.warn(message);
+  note(run, 'Warning', 'DiskLeftOut', message);
 }
 
 function noteEnd(run: RequestRun, { phase, failure }: Ended): void {

@@ -159,7 +159,7 @@ export interface DiskExportStatus {
   message?: string;
   /** Kind of the destination. */
   destination?: 'HTTP' | 'S3' | 'TCP';
-  /** Succeeded: Unknown while the export is active. Finished: True once it has ended, either way. Progressing. SourceReady. */
+  /** Succeeded: Unknown while the export is active. Finished: True once it has ended, either way. Progressing. SourceReady. DisksLeftOut: True where files of the volume may be disks and are not exported; the message names them. */
   conditions?: Condition[];
   /** When the export was first claimed. */
   startTime?: string;

@@ -3,11 +3,11 @@
 import path from 'node:path';
 import { alignUp } from '../common/bytes.ts';
 import { DiskliftError } from '../common/errors.ts';
+import { KUBEVIRT_DISK } from './disk-names.ts';
 import type { DiskFormat } from './image-tree.ts';
 import { endsAsVhd, PROBED_BYTES, probeFormat } from './probe-format.ts';
 import { type OpenedFile, readUpTo } from './read-up-to.ts';
 import { vmdkPartOf } from './vmdk-part-name.ts';
-import { KUBEVIRT_DISK } from './volume.ts';
 
 export interface ChosenFormat {
   format: DiskFormat;

@@ -1,34 +1,104 @@
-/** The disks on a volume: which there are. */
+/** The disks on a volume: which there are, and which files are left out though they may be disks. */
 
 import type { Dirent } from 'node:fs';
 import fs from 'node:fs/promises';
 import { DiskliftError } from '../common/errors.ts';
+import type { Libc } from '../native/libc.ts';
+import { classifyFile, KUBEVIRT_DISK } from './disk-names.ts';
+import { openBeneath } from './open-beneath.ts';
 import { openError } from './open-error.ts';
-import { vmdkPartOf } from './vmdk-part-name.ts';
-
-/** KubeVirt's name for the one disk of a volume. */
-export const KUBEVIRT_DISK = 'disk.img';
-
-/** What a file is called that holds a disk. */
-const DISK_NAME = /\.(img|raw|qcow2|vmdk|vhdx|vhd|vdi|vpc)$/i;
+import { PROBED_BYTES, probeFormat } from './probe-format.ts';
+import { readUpTo } from './read-up-to.ts';
 
 /** The disk of a volume that is a block device: the volume itself. */
 export const WHOLE_VOLUME = '.';
 
+export interface VolumeFiles {
+  /** Paths beneath the volume. */
+  disks: readonly string[];
+  /** One sentence for each file that may be a disk and is not exported: its name, and why. */
+  leftOut: readonly string[];
+  /** One sentence for each file that is named like a disk and is none, or that cannot be judged. */
+  remarks: readonly string[];
+}
+
+const HOW_TO_EXPORT = 'name it in spec.source.disks to export it';
+
+/** Others are not opened to see what they are. */
+const MAX_PROBED_COUNT = 256;
+
+/** The boot signature of a raw disk's first sector (UEFI 2.10, 5.2.1). */
+const BOOT_SIGNATURE = Buffer.from([0x55, 0xaa]);
+const BOOT_SIGNATURE_AT = 510;
+
 /**
  * The disks of a volume, as paths beneath it: disk.img when it is there, as on KubeVirt's volumes, else every file at its
- * root that is named like a disk, but for the parts of a VMDK that is among them.
+ * root that is named like a disk, but for the parts of a VMDK that is among them and what hypervisors keep beside disks.
  * @throws DiskliftError `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`
  */
 export async function findDisks(volumePath: string): Promise<string[]> {
   const entries = await entriesOf(volumePath);
-  if (entries === 'block device') return [WHOLE_VOLUME];
-  const files = entries.filter((entry) => entry.isFile()).map(({ name }) => name);
-  if (files.includes(KUBEVIRT_DISK)) return [KUBEVIRT_DISK];
-  const isPart = (name: string) => files.includes(vmdkPartOf(name)?.descriptorName ?? '');
-  const disks = files.filter((name) => DISK_NAME.test(name) && !isPart(name)).sort();
-  if (disks.length === 0) throw new DiskliftError('SourceNotFound', `${volumePath}: no disk on the volume (disk.img, *.img, *.raw, ...)`);
-  return disks;
+  return entries === 'block device' ? [WHOLE_VOLUME] : sortOut(entries, volumePath).disks;
+}
+
+/**
+ * As {@link findDisks}, and with what is left out: files whose names say nothing are opened to see whether they begin like a disk.
+ * @throws DiskliftError as {@link findDisks}
+ */
+export async function lookAtVolume(volumePath: string, libc: Libc | undefined): Promise<VolumeFiles> {
+  const entries = await entriesOf(volumePath);
+  if (entries === 'block device') return { disks: [WHOLE_VOLUME], leftOut: [], remarks: [] };
+  const { disks, leftOut, remarks, unknown } = sortOut(entries, volumePath);
+  for (const name of unknown.slice(0, MAX_PROBED_COUNT)) {
+    try {
+      const found = await looksLike(volumePath, name, libc);
+      if (found !== undefined) leftOut.push(`${name} looks like ${found}, and is not named like one; ${HOW_TO_EXPORT}`);
+    } catch (error) {
+      if (!(error instanceof DiskliftError)) throw error;
+      remarks.push(`it is not known whether ${name} is a disk: ${error.message}`);
+    }
+  }
+  if (unknown.length > MAX_PROBED_COUNT)
+    remarks.push(`${unknown.length - MAX_PROBED_COUNT} other files were not looked into, from ${unknown[MAX_PROBED_COUNT]} on`);
+  return { disks, leftOut, remarks };
+}
+
+interface SortedFiles {
+  disks: string[];
+  leftOut: string[];
+  remarks: string[];
+  unknown: string[];
+}
+
+function sortOut(entries: readonly Dirent[], volumePath: string): SortedFiles {
+  const names = new Set(entries.filter((entry) => entry.isFile()).map(({ name }) => name));
+  const hasKubevirtDisk = names.has(KUBEVIRT_DISK);
+  const sorted: SortedFiles = { disks: [], leftOut: [], remarks: [], unknown: [] };
+  for (const entry of entries.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
+    const { name } = entry;
+    const file = classifyFile(name, (other) => names.has(other));
+    if (entry.isDirectory() || file.kind === 'part') continue;
+    if (file.kind === 'unreadable') sorted.leftOut.push(`${name} ${file.why}`);
+    else if (file.kind === 'companion' && file.what !== undefined) sorted.remarks.push(`${name} is not exported: it is ${file.what}`);
+    else if (file.kind === 'disk' && !entry.isFile())
+      sorted.leftOut.push(`${name} is no regular file, and links are not followed; name the file that it leads to in spec.source.disks`);
+    else if (file.kind === 'disk' && hasKubevirtDisk && name !== KUBEVIRT_DISK)
+      sorted.leftOut.push(`${name} lies beside ${KUBEVIRT_DISK}; ${HOW_TO_EXPORT}`);
+    else if (file.kind === 'disk') sorted.disks.push(name);
+    else if (file.kind === 'unknown' && entry.isFile()) sorted.unknown.push(name);
+  }
+  if (sorted.disks.length > 0) return sorted;
+  const others = sorted.leftOut.length === 0 ? '' : `; left out: ${sorted.leftOut.join('; ')}`;
+  throw new DiskliftError('SourceNotFound', `${volumePath}: no disk on the volume (disk.img, *.img, *.raw, ...)${others}`);
+}
+
+/** @throws DiskliftError as {@link openBeneath}; `SourceReadError` */
+async function looksLike(volumePath: string, relativePath: string, libc: Libc | undefined): Promise<string | undefined> {
+  await using handle = await openBeneath(libc, { volumePath, relativePath });
+  const head = await readUpTo({ handle, name: relativePath }, 0, PROBED_BYTES);
+  const format = probeFormat(head);
+  if (format !== undefined) return `an image of format ${format}`;
+  return BOOT_SIGNATURE.equals(head.subarray(BOOT_SIGNATURE_AT)) ? 'a raw disk' : undefined;
 }
 
 async function entriesOf(volumePath: string): Promise<Dirent[] | 'block device'> {

@@ -67,6 +67,18 @@ describe('disklift export', () => {
     assert.equal(result.stderr, '', 'nothing on standard error where there is no terminal');
   });
 
+  it('sends the disks of a VM that was copied with all its files, and says which file may be a disk that it left out', async () => {
+    await using sink = await startHttpSink();
+    for (const name of ['a-ctk.vmdk', 'a.vmx', 'a.nvram', 'vmware.log', 'c.img.xz']) await writeFile(temp(`volume/${name}`), name);
+    const result = await run(await writeManifests(diskExport('whole', { http: { url: `${sink.url}/{disk}` } })));
+    assert.equal(result.code, 0, result.stderr);
+    const { phase, disks, conditions } = statusIn(result);
+    assert.deepEqual([phase, disks?.map(({ path: disk }) => disk)], ['Succeeded', ['a.img', 'b.raw']]);
+    assert.match(conditions?.find(({ type }) => type === 'DisksLeftOut')?.message ?? '', /^c\.img\.xz is compressed; decompress it$/);
+    assert.match(result.stderr, /a-ctk\.vmdk is not exported: it is the list of changed blocks/);
+    assert.match(result.stderr, /left out: c\.img\.xz is compressed/);
+  });
+
   it('sends the disks that are named, as the request wants the image, with headers out of a Secret', async () => {
     await using sink = await startHttpSink();
     const spec = {

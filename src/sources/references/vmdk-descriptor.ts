@@ -1,6 +1,7 @@
 /** The text that describes a VMDK: its extents and its parent (Virtual Disk Format 5.0, "The Descriptor File"). */
 
 import { DiskliftError } from '../../common/errors.ts';
+import { probeFormat } from '../probe-format.ts';
 import { type ContentId, parseContentId, readsContentIdsAsQemu } from './vmdk-content-id.ts';
 
 export interface VmdkDescriptor {
@@ -59,8 +60,8 @@ export function parseVmdkDescriptor(bytes: Uint8Array, name: string): VmdkDescri
     fields.set(field.key, values.add(field.value));
   }
   // A guest's disk is no text, and as long as it likes.
-  if (extentLines.length > 0 && bytes.length > MAX_DESCRIPTOR_BYTES)
-    throw refuse(`its descriptor is larger than ${MAX_DESCRIPTOR_BYTES} bytes`);
+  const isDescriptor = extentLines.length > 0 || probeFormat(bytes) === 'vmdk';
+  if (isDescriptor && bytes.length > MAX_DESCRIPTOR_BYTES) throw refuse(`its descriptor is larger than ${MAX_DESCRIPTOR_BYTES} bytes`);
   const contentIds = new Set([...(fields.get(CONTENT_ID) ?? [])].map(parseContentId));
   const [contentId] = contentIds;
   const parent = parentOf(fields, refuse);

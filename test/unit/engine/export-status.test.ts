@@ -47,6 +47,20 @@ const conditionOf = ({ conditions = [] }: DiskExportStatus, type: string) => {
 };
 
 describe('export status', () => {
+  it('names files that may be disks and are left out, while it runs and when it has succeeded', () => {
+    const leftOut = Array.from({ length: 12 }, (_, index) => `${index}.ova is an archive`);
+    const shown = `${leftOut.slice(0, 10).join('; ')}; and 2 more`;
+    for (const status of [statusOf(undefined, { leftOut }), statusOf([disk(arrived)], { leftOut, end: { phase: 'Succeeded' } })]) {
+      assert.deepEqual(conditionOf(status, 'DisksLeftOut'), ['True', 'NotNamed']);
+      assert.equal(status.conditions?.find(({ type }) => type === 'DisksLeftOut')?.message, shown);
+    }
+    assert.match(
+      statusOf([disk(arrived)], { leftOut, end: { phase: 'Succeeded' } }).message ?? '',
+      /^1 disk has arrived, .*; left out: 0\.ova/,
+    );
+    assert.equal(statusOf([disk(arrived)], { end: { phase: 'Succeeded' } }).conditions?.length, 4);
+  });
+
   it('tells that an export is claimed before anything is known of its disks', () => {
     const status = statusOf(undefined);
     assert.deepEqual([status.phase, status.destination, status.observedGeneration], ['Pending', 'S3', 3]);

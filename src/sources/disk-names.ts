@@ -1,0 +1,62 @@
+/** What a name says about a file on a volume: a disk, a companion that a hypervisor keeps beside disks, or a disk that cannot be read. Pure. */
+
+import { vmdkPartOf } from './vmdk-part-name.ts';
+
+/** KubeVirt's name for the one disk of a volume. */
+export const KUBEVIRT_DISK = 'disk.img';
+
+const DISK = /\.(img|raw|qcow2|vmdk|vhdx|vhd|vdi|vpc)$/i;
+
+/** Companions that are named like disks, and what they are. */
+const NAMED_LIKE_DISKS: readonly (readonly [RegExp, string])[] = [
+  [/-ctk\.vmdk$/i, 'the list of changed blocks that VMware keeps of a disk'],
+  [/-digest\.vmdk$/i, 'the hashes that VMware keeps of a disk'],
+  [/-pt\.vmdk$/i, "the partition table that VirtualBox keeps of a host's disk"],
+  [/^\._/, 'attributes of a file that macOS has copied'],
+  [/^vm-\d+-state-.*\.raw$/i, 'the memory of a VM that Proxmox VE has saved'],
+  [/^(ovmf|aavmf|edk2)[-_.].*\.(fd|img|raw|qcow2)$/i, "a VM's firmware or its variables"],
+  [/_VARS([-_.]\w+)?\.(fd|img|raw|qcow2)$/, "the variables of a VM's firmware"],
+];
+
+/** Files that hypervisors, their tools and people keep beside disks, and that are no disks. */
+const COMPANION = new RegExp(
+  `\\.(${[
+    ...['vmx', 'vmxf', 'vmtx', 'nvram', 'vmsd', 'vmsn', 'vmss', 'vmem', 'vswp', 'lck', 'log', 'scoreboard', 'hlog', 'plist'],
+    ...['vbox', 'vbox-prev', 'vbox-tmp', 'vbox-extpack', 'sav'],
+    ...['vmcx', 'vmrs', 'vmgs', 'vsv', 'xml', 'mrt', 'rct'],
+    ...['ovf', 'mf', 'cert', 'pem', 'iso', 'fd', 'flp', 'vfd', 'pid', 'sock', 'lock', 'permall', 'conf', 'cfg'],
+    ...['sha1', 'sha256', 'sha512', 'md5', 'sum', 'asc', 'sig', 'txt', 'md', 'json', 'ya?ml', 'blocks', 'meta', 'lease'],
+  ].join('|')})$`,
+  'i',
+);
+
+/** Disks in a form that is not read; what they are, and what to do. */
+const UNREADABLE: readonly (readonly [RegExp, string])[] = [
+  [/\.avhdx?$/i, 'is a checkpoint of Hyper-V, which holds the newest state of a disk; merge it into its parent'],
+  [/\.(ova|zip|7z|tar|tgz)$/i, 'is an archive that may hold disks; unpack it'],
+  [/\.(img|raw|qcow2|vmdk|vhdx?|vdi|dd)\.(gz|xz|zst|bz2|lz4|lzo)$/i, 'is compressed; decompress it'],
+  [/\.(qed|qcow|hds|hdd|vhds)$/i, 'is a disk in a format that is not read; convert it by qemu-img'],
+];
+
+export type FileOnVolume =
+  | { kind: 'disk' }
+  /** Part of a disk that another file of the volume describes. */
+  | { kind: 'part' }
+  /** `what` is left out where the name alone would not make anybody take it for a disk. */
+  | { kind: 'companion'; what?: string }
+  | { kind: 'unreadable'; why: string }
+  /** Only its bytes can show whether it is a disk. */
+  | { kind: 'unknown' };
+
+/** @param isThere whether a file of that name lies in the same directory */
+export function classifyFile(name: string, isThere: (name: string) => boolean): FileOnVolume {
+  const part = vmdkPartOf(name);
+  if (part !== undefined && isThere(part.descriptorName)) return { kind: 'part' };
+  const unreadable = UNREADABLE.find(([pattern]) => pattern.test(name));
+  if (unreadable !== undefined) return { kind: 'unreadable', why: unreadable[1] };
+  if (name === KUBEVIRT_DISK) return { kind: 'disk' };
+  const companion = NAMED_LIKE_DISKS.find(([pattern]) => pattern.test(name));
+  if (companion !== undefined) return { kind: 'companion', ...(DISK.test(name) ? { what: companion[1] } : {}) };
+  if (DISK.test(name)) return { kind: 'disk' };
+  return { kind: COMPANION.test(name) ? 'companion' : 'unknown' };
+}
