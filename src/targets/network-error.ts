@@ -44,6 +44,12 @@ const REASONS: Readonly<Record<string, string>> = {
   EADDRNOTAVAIL: 'this host has no address or port left to connect from',
   EMFILE: 'this process has too many open files',
   ENFILE: 'this host has too many open files',
+  EHOSTDOWN: 'the host is down',
+  ENETRESET: 'the connection was reset by the network',
+  ENOTCONN: 'the connection was closed',
+  ENOBUFS: 'this host has no memory left for connections',
+  EACCES: 'this host does not allow the connection',
+  EPERM: 'this host does not allow the connection',
 };
 
 function tlsReason(code: string, message: string): string {

@@ -29,8 +29,8 @@ interface Asked {
 
 const XML = '<?xml version="1.0" encoding="UTF-8"?>';
 
-export function s3Failure(status: number, code: string): S3Answer {
-  const text = `${XML}<Error><Code>${code}</Code><Message>What ${code} means</Message><RequestId>1</RequestId></Error>`;
+export function s3Failure(status: number, code: string, message = `What ${code} means`): S3Answer {
+  const text = `${XML}<Error><Code>${code}</Code><Message>${message}</Message><RequestId>1</RequestId></Error>`;
   return { status, headers: { 'Content-Type': 'application/xml' }, text };
 }
 

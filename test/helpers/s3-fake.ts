@@ -24,7 +24,7 @@ export interface Quirk {
    * then; 'hang' never answers, 'hang after' does what it was asked for before.
    */
   does:
-    | { status: number; code: string; headers?: http.OutgoingHttpHeaders }
+    | { status: number; code: string; message?: string; headers?: http.OutgoingHttpHeaders }
     | 'error in 200'
     | 'lost'
     | 'cut'
@@ -110,7 +110,8 @@ export async function startS3Fake(options: S3FakeOptions = {}): Promise<S3Fake> 
       const facts = { Date: new Date(store.nowMs()).toUTCString(), 'Content-Length': Buffer.byteLength(text) };
       response.writeHead(status, { ...facts, ...headers }).end(request.method === 'HEAD' ? '' : text);
     };
-    if (typeof does === 'object') return send({ ...s3Failure(does.status, does.code), ...(does.headers && { headers: does.headers }) });
+    if (typeof does === 'object')
+      return send({ ...s3Failure(does.status, does.code, does.message), ...(does.headers && { headers: does.headers }) });
     if (does === 'error in 200') return send({ ...s3Failure(500, 'InternalError'), status: 200 });
     const problem = refusalOf(request, body, options);
     if (problem !== undefined) return send(s3Failure(problem.status, problem.code));

@@ -1,53 +1,14 @@
-/** What S3's answers mean. "Error responses" in the API reference of Amazon S3; other servers use the same names. */
+/** Errors of S3 as errors of disklift. */
 
 import { DiskliftError } from '../../common/errors.ts';
 import { parseRetryAfter } from '../../common/retry-after.ts';
 import { networkError } from '../network-error.ts';
-
-/** What the SDK's errors have in common, as far as it is looked at. */
-interface S3Failure {
-  name?: string;
-  $metadata?: { httpStatusCode?: number };
-  $response?: { statusCode?: number; headers?: Readonly<Record<string, string>> };
-}
+import { serverMessage } from '../server-message.ts';
+import type { ChecksumKind } from './checksum.ts';
+import { adviceOf, isAboutSpace, type S3Failure, textOf } from './refusal-advice.ts';
+import { FULL, PASSING, REFUSED, REJECTED } from './s3-error-names.ts';
 
 const EXPIRED: ReadonlySet<string> = new Set(['ExpiredToken', 'ExpiredTokenException', 'TokenRefreshRequired']);
-
-const REFUSED: Readonly<Record<string, string>> = {
-  InvalidAccessKeyId: 'the access key is not known',
-  // versitygw says it like that.
-  XAdminUserNotFound: 'the access key is not known',
-  SignatureDoesNotMatch: 'the secret key does not belong to the access key',
-  AccessDenied: 'the credentials do not allow it',
-  InvalidToken: 'the session token is not valid',
-  CredentialsProviderError: 'no credentials were found',
-  ExpiredToken: 'the credentials have expired',
-  TokenRefreshRequired: 'the credentials have expired',
-};
-
-/** Final, though another status might come with them. */
-const REJECTED: Readonly<Record<string, string>> = {
-  NoSuchBucket: 'there is no such bucket',
-  PermanentRedirect: 'the bucket is in another region or at another endpoint',
-  AuthorizationHeaderMalformed: 'the bucket is in another region',
-  EntityTooLarge: 'the image is too large for the server',
-  EntityTooSmall: 'the server wants larger parts: set partSize',
-  InvalidBucketName: 'the name of the bucket is not valid',
-  KeyTooLongError: 'the key is too long',
-  NotImplemented: 'the server does not know this kind of request',
-};
-
-/** May pass, though they come as 4xx: parts or an upload that are gone are found missing by the next attempt. */
-const PASSING: Readonly<Record<string, string>> = {
-  NoSuchUpload: 'the upload is not there any more',
-  InvalidPart: 'a part is not there any more',
-  RequestTimeout: 'the server has waited too long for bytes',
-  RequestTimeTooSkewed: 'the clocks differ too much',
-  BadDigest: 'the bytes arrived changed',
-  XAmzContentSHA256Mismatch: 'the bytes arrived changed',
-  SlowDown: 'the server asks for fewer requests',
-  OperationAborted: 'another request is changing the same object',
-};
 
 const RETRYABLE_STATUS: ReadonlySet<number> = new Set([408, 425, 429]);
 
@@ -85,26 +46,56 @@ function isConnectTimeout(error: Error): boolean {
   return error.name === 'TimeoutError' && (error as NodeJS.ErrnoException).code === undefined;
 }
 
-/**
- * @param where the object and the server as they may be shown
- * @returns one line that says nothing but what is known here: servers have been seen to echo what was signed
- */
-export function s3Error(where: string, error: unknown, nowMs: number): DiskliftError {
+export interface RequestFacts {
+  /** The object and the server as they may be shown. */
+  where: string;
+  nowMs: number;
+  /** What must not be shown: servers have been seen to echo what was signed. */
+  secrets: readonly string[];
+  checksum: ChecksumKind;
+}
+
+/** @returns one line: the name of S3's error, its meaning, what to do, and the server's own sentence */
+export function s3Error(error: unknown, { where, nowMs, secrets, checksum }: RequestFacts): DiskliftError {
   if (error instanceof DiskliftError) return error;
-  const { name = '', $response } = error as S3Failure;
+  const failure = error as S3Failure;
+  const { name = '', $response } = failure;
   const status = s3ErrorStatus(error);
   if (isConnectTimeout(error as Error)) return new DiskliftError('DestinationUnreachable', `${where}: the connection timed out`, error);
   if (status === undefined && !(name in REFUSED)) return networkError(where, error);
-  const shownName =
-    /^[A-Za-z][A-Za-z0-9.]{1,63}$/.test(name) && !['Error', 'UnknownError', 'SyntaxError'].includes(name) ? name : undefined;
-  const meaning = REFUSED[name] ?? REJECTED[name] ?? PASSING[name];
-  const answered = [status === undefined ? undefined : `answered ${status}`, shownName].filter((text) => text !== undefined).join(' ');
-  const message = `${where}: ${answered}${meaning === undefined ? '' : `: ${meaning}`}`;
-  if (name in REFUSED || EXPIRED.has(name) || ((status === 401 || status === 403) && !(name in PASSING)))
+  const text = textOf(failure);
+  const isFull = name in FULL || (status !== undefined && status >= 400 && isAboutSpace(text));
+  const meaning = meaningOf(failure, { status, checksum, isFull });
+  const answered = [status === undefined ? undefined : `answered ${status}`, shownName(name)].filter((text) => text !== undefined);
+  const said = text === name ? '' : serverMessage(text, secrets);
+  const message = `${where}: ${answered.join(' ')}${meaning === undefined ? '' : `: ${meaning}`}${said}`;
+  if (
+    !isFull &&
+    (name in REFUSED || EXPIRED.has(name) || ((status === 401 || status === 403) && !(name in PASSING) && !(name in REJECTED)))
+  )
     return new DiskliftError('CredentialsInvalid', message, error);
-  const retryable = name in PASSING || (!(name in REJECTED) && status !== undefined && isPassing(status));
+  const retryable = isFull || name in PASSING || (!(name in REJECTED) && status !== undefined && isPassing(status));
   const retryAfterMs = parseRetryAfter($response?.headers?.['retry-after'], nowMs);
   return new DiskliftError('DestinationRejected', message, error, { retryable, retryAfterMs });
+}
+
+interface Judged {
+  status: number | undefined;
+  checksum: ChecksumKind;
+  isFull: boolean;
+}
+
+function meaningOf(failure: S3Failure, { status, checksum, isFull }: Judged): string | undefined {
+  const { name = '' } = failure;
+  if (isFull) return FULL[name] ?? 'the server has no space left for it';
+  return adviceOf(failure, status, checksum) ?? REFUSED[name] ?? REJECTED[name] ?? PASSING[name];
+}
+
+/** The SDK has names of its own for answers that are no S3 errors. */
+function shownName(name: string): string | undefined {
+  return /^[A-Za-z][A-Za-z0-9.]{1,63}$/.test(name) && !['Error', 'Unknown', 'UnknownError', 'SyntaxError'].includes(name)
+    ? name
+    : undefined;
 }
 
 /** A status of success is here because what came with it made no sense. */

@@ -4,7 +4,9 @@ import type { S3Client } from '@aws-sdk/client-s3';
 import { abortable } from '../../common/abortable.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import { readHttpUrl } from '../../common/http-url.ts';
+import { basicCredentials, userOf } from '../policy/basic-credentials.ts';
 import { createGuardedAgents } from '../policy/guarded-agent.ts';
+import { type ProxySettings, proxyFor } from '../policy/proxy-route.ts';
 import { areCredentialsExpired, s3Error } from './s3-error.ts';
 import { S3_LIMITS, type S3Limits, type S3TargetOptions } from './s3-options.ts';
 
@@ -51,9 +53,11 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
   // A tenth of a second to load, which other commands do not need to spend.
   const [sdk, { NodeHttpHandler }] = await Promise.all([import('@aws-sdk/client-s3'), import('@smithy/node-http-handler')]);
   const clients: S3Client[] = [];
+  const secrets = new Set(secretsOfProxy(endpoint, options.proxy));
 
   async function connect(): Promise<S3Client> {
     const credentials = options.credentials === undefined ? undefined : await abortable(options.credentials(), signal);
+    for (const secret of Object.values(credentials ?? {})) if (secret !== undefined) secrets.add(secret);
     const client = new sdk.S3Client({
       region,
       ...(endpoint === undefined ? {} : { endpoint: endpoint.href }),
@@ -72,9 +76,19 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
         connectionTimeout: limits.connectMs,
       }),
     });
+    // Credentials that the SDK found by itself.
+    client.middlewareStack.add(
+      (next) => (args) => {
+        for (const secret of signedSecrets((args.request as { headers: Record<string, string> }).headers)) secrets.add(secret);
+        return next(args);
+      },
+      { step: 'finalizeRequest', priority: 'low', name: 'signedSecrets' },
+    );
     clients.push(client);
     return client;
   }
+
+  const failureOf = (error: unknown) => s3Error(error, { where, nowMs: clock.nowMs(), secrets: [...secrets], checksum: options.checksum });
 
   let current = connect();
   await current;
@@ -102,13 +116,13 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
       try {
         return await once(await used, make, how);
       } catch (error) {
-        if (!areCredentialsExpired(error)) throw s3Error(where, error, clock.nowMs());
+        if (!areCredentialsExpired(error)) throw failureOf(error);
       }
       try {
         if (current === used) renew();
         return await once(await current, make, how);
       } catch (error) {
-        throw s3Error(where, error, clock.nowMs());
+        throw failureOf(error);
       }
     },
     close() {
@@ -116,6 +130,21 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
     },
   };
 }
+
+/** Of the credentials that a request was signed with: the access key and the session token. */
+function signedSecrets(headers: Readonly<Record<string, string>>): string[] {
+  const accessKeyId = /Credential=([^/,]+)\//.exec(headers.authorization ?? '')?.[1];
+  return [accessKeyId, headers['x-amz-security-token']].filter((each) => each !== undefined);
+}
+
+/** Also of a proxy that NO_PROXY keeps out of the way. */
+function secretsOfProxy(endpoint: URL | undefined, settings: ProxySettings = {}): string[] {
+  const proxy = proxyFor(endpoint ?? AMAZON, { ...settings, noProxy: '' });
+  if (proxy === undefined) return [];
+  return [...Object.values(userOf(proxy)), proxy.username, proxy.password, basicCredentials(proxy)?.replace('Basic ', '') ?? ''];
+}
+
+const AMAZON = new URL('https://s3.amazonaws.com');
 
 /** The SDK would write to the terminal: nothing that the errors do not tell. */
 const SILENT = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };

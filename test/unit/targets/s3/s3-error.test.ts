@@ -1,16 +1,34 @@
 import assert from 'node:assert/strict';
 import { DiskliftError, type ErrorCode } from '../../../../src/common/errors.ts';
+import type { ChecksumKind } from '../../../../src/targets/s3/checksum.ts';
 import { compositeEtag, isTagOf } from '../../../../src/targets/s3/etag.ts';
-import { s3Error, s3ErrorName, s3ErrorStatus, wasNeverSent } from '../../../../src/targets/s3/s3-error.ts';
+import { partLimitOf } from '../../../../src/targets/s3/refusal-advice.ts';
+import { s3Error as errorOf, s3ErrorName, s3ErrorStatus, wasNeverSent } from '../../../../src/targets/s3/s3-error.ts';
 
 const WHERE = 's3://images/a at s3.example';
 const SECRET = 'wJalrXUtnFEMIK7MDENG';
 
-/** As the SDK throws them. */
-function failure(name: string, status?: number, headers: Record<string, string> = {}): Error {
-  const facts = status === undefined ? {} : { $metadata: { httpStatusCode: status }, $response: { statusCode: status, headers } };
-  return Object.assign(new Error(`echoed: ${SECRET}\nand more`), { name, ...facts });
+interface Answered {
+  text?: string;
+  headers?: Record<string, string>;
+  Region?: string;
+  Endpoint?: string;
 }
+
+/** As the SDK throws them. */
+function failure(name: string, status?: number, { text = `echoed: ${SECRET}\nand more`, headers = {}, ...fields }: Answered = {}): Error {
+  const facts =
+    status === undefined ? {} : { $fault: 'client', $metadata: { httpStatusCode: status }, $response: { statusCode: status, headers } };
+  return Object.assign(new Error(text), { name, ...facts, ...fields });
+}
+
+/** An answer that is not XML. */
+function page(status: number, text: string): Error {
+  return Object.assign(new Error('XML parse error'), { $metadata: { httpStatusCode: status }, $responseBodyText: text });
+}
+
+const s3Error = (error: unknown, checksum: ChecksumKind = 'None') =>
+  errorOf(error, { where: WHERE, nowMs: 0, secrets: [SECRET], checksum });
 
 describe('errors of S3', () => {
   const meanings: [error: Error, code: ErrorCode, retryable: boolean, message: string][] = [
@@ -37,24 +55,143 @@ describe('errors of S3', () => {
     const coded = (code: string, name = 'Error') => Object.assign(new Error('x'), { code, name });
     const never = [failure('TimeoutError'), coded('ECONNREFUSED'), coded('ENOTFOUND'), coded('CERT_HAS_EXPIRED'), coded('ENOTUNNEL')];
     const broken = [coded('ECONNRESET', 'TimeoutError'), coded('EPIPE'), coded('EPROTO'), failure('InternalError', 500)];
-    for (const error of never) assert.ok(wasNeverSent(s3Error(WHERE, new DiskliftError('DestinationUnreachable', 'x', error), 0)));
-    for (const error of broken) assert.ok(!wasNeverSent(s3Error(WHERE, error, 0)), `${error}`);
-    assert.match(s3Error(WHERE, coded('ECONNRESET', 'TimeoutError'), 0).message, /: the connection was reset$/);
+    for (const error of never) assert.ok(wasNeverSent(s3Error(new DiskliftError('DestinationUnreachable', 'x', error))));
+    for (const error of broken) assert.ok(!wasNeverSent(s3Error(error)), `${error}`);
+    assert.match(s3Error(coded('ECONNRESET', 'TimeoutError')).message, /: the connection was reset$/);
   });
 
   for (const [error, code, retryable, message] of meanings)
     it(`says: ${message}`, () => {
-      const typed = s3Error(WHERE, error, 0);
+      const typed = s3Error(error);
       assert.deepEqual([typed.code, typed.retryable, typed.message], [code, retryable, `${WHERE}: ${message}`]);
       assert.equal(typed.cause, error);
     });
 
   it('keeps what is typed already, the name, the status and the wait', () => {
     const refusal = new DiskliftError('DestinationNotAllowed', 'no');
-    assert.equal(s3Error(WHERE, refusal, 0), refusal);
-    const typed = s3Error(WHERE, failure('SlowDown', 503, { 'retry-after': '7' }), 0);
+    assert.equal(s3Error(refusal), refusal);
+    const typed = s3Error(failure('SlowDown', 503, { headers: { 'retry-after': '7' } }));
     assert.deepEqual([s3ErrorName(typed), s3ErrorStatus(typed), typed.retryAfterMs], ['SlowDown', 503, 7000]);
     assert.deepEqual([s3ErrorName(refusal), s3ErrorStatus(refusal)], [undefined, undefined]);
+  });
+});
+
+describe('refusals of S3 that only the server can explain', () => {
+  const LOCKED = 'Content-MD5 OR x-amz-checksum- HTTP header is required for Put Part requests with Object Lock parameters';
+  const RANGE = 'Part number must be an integer between 1 and 1000, inclusive';
+  const CAPPED = 'Cannot upload files, storage cap exceeded.';
+  const refusals: [error: Error, code: ErrorCode, retryable: boolean, message: string][] = [
+    [
+      failure('InvalidRequest', 400, { text: LOCKED }),
+      'DestinationRejected',
+      false,
+      `answered 400 InvalidRequest: the bucket wants a checksum with each request, as with Object Lock: set \`checksum\` to CRC32 (${LOCKED})`,
+    ],
+    [
+      failure('InvalidArgument', 400, { text: RANGE }),
+      'DestinationRejected',
+      false,
+      `answered 400 InvalidArgument: the server takes fewer parts: set maxParts, or a larger partSize (${RANGE})`,
+    ],
+    [
+      failure('InvalidRange', 416, { text: 'InvalidRange' }),
+      'DestinationRejected',
+      false,
+      'answered 416 InvalidRange: the server takes fewer parts: set maxParts, or a larger partSize',
+    ],
+    [
+      failure('InvalidArgument', 400, { text: 'Part of the key is wrong' }),
+      'DestinationRejected',
+      false,
+      'answered 400 InvalidArgument (Part of the key is wrong)',
+    ],
+    [failure('QuotaExceeded', 403, { text: '' }), 'DestinationRejected', true, 'answered 403 QuotaExceeded: the quota is used up'],
+    [
+      failure('AccessDenied', 403, { text: CAPPED }),
+      'DestinationRejected',
+      true,
+      `answered 403 AccessDenied: the server has no space left for it (${CAPPED})`,
+    ],
+    [
+      failure('XMinioStorageFull', 507, { text: 'Please delete a few objects to proceed.' }),
+      'DestinationRejected',
+      true,
+      'answered 507 XMinioStorageFull: the server has no space left (Please delete a few objects to proceed.)',
+    ],
+    [
+      failure('AllAccessDisabled', 403, { text: 'Ask the owner' }),
+      'CredentialsInvalid',
+      false,
+      'answered 403 AllAccessDisabled (Ask the owner)',
+    ],
+    [
+      failure('PermanentRedirect', 301, { text: '', Endpoint: 'b.s3.eu-west-1.amazonaws.com' }),
+      'DestinationRejected',
+      false,
+      'answered 301 PermanentRedirect: the bucket is at another endpoint: b.s3.eu-west-1.amazonaws.com',
+    ],
+    [
+      failure('PermanentRedirect', 301, { text: '', Endpoint: 'https://user:word@x', headers: { 'x-amz-bucket-region': 'eu-west-1' } }),
+      'DestinationRejected',
+      false,
+      'answered 301 PermanentRedirect: the bucket is in another region: set region to eu-west-1',
+    ],
+    [
+      failure('PermanentRedirect', 301, { text: '', Endpoint: 'https://user:word@x', Region: 'no region\n' }),
+      'DestinationRejected',
+      false,
+      'answered 301 PermanentRedirect: the bucket is in another region or at another endpoint',
+    ],
+    [
+      failure('AuthorizationHeaderMalformed', 400, { text: '', Region: 'eu-central-1' }),
+      'DestinationRejected',
+      false,
+      'answered 400 AuthorizationHeaderMalformed: the bucket is in another region: set region to eu-central-1',
+    ],
+    [
+      failure('AuthorizationHeaderMalformed', 400, { text: "expecting 'eu-west-3'" }),
+      'DestinationRejected',
+      false,
+      "answered 400 AuthorizationHeaderMalformed: the bucket is in another region: set region to eu-west-3 (expecting 'eu-west-3')",
+    ],
+    [
+      failure('SecondLevelDomainForbidden', 403, { text: '' }),
+      'DestinationRejected',
+      false,
+      'answered 403 SecondLevelDomainForbidden: the server wants the bucket in the host name: set forcePathStyle: false',
+    ],
+    [page(503, '<html><h1>Down</h1>for maintenance'), 'DestinationRejected', true, 'answered 503 (Down for maintenance)'],
+    [page(502, `<b>${SECRET}</b>`), 'DestinationRejected', true, 'answered 502'],
+    [failure('Unknown', 503, { text: 'UnknownError' }), 'DestinationRejected', true, 'answered 503'],
+  ];
+  for (const [error, code, retryable, message] of refusals)
+    it(`says: ${message}`, () => {
+      const typed = s3Error(error);
+      assert.deepEqual([typed.code, typed.retryable, typed.message], [code, retryable, `${WHERE}: ${message}`]);
+    });
+
+  it('names the checksum where the server may not know it, and asks for none that is there', () => {
+    const unknown = failure('NotImplemented', 501, { text: 'A header you provided implies functionality that is not implemented' });
+    assert.match(s3Error(unknown, 'CRC32').message, /leave `checksum` out \(A header you provided/);
+    assert.doesNotMatch(s3Error(unknown).message, /`checksum`/);
+    assert.doesNotMatch(s3Error(failure('InvalidRequest', 400, { text: LOCKED }), 'CRC32').message, /set `checksum`/);
+  });
+
+  it('names no codes of Node alone', () => {
+    const coded = (code: string) => s3Error(Object.assign(new Error('x'), { code })).message;
+    assert.equal(coded('ERR_STREAM_DESTROYED'), `${WHERE}: the connection was closed`);
+    assert.equal(coded('ERR_STREAM_PREMATURE_CLOSE'), `${WHERE}: the connection was closed`);
+    assert.equal(coded('HPE_INVALID_CONSTANT'), `${WHERE}: the answer is not valid HTTP (HPE_INVALID_CONSTANT)`);
+    assert.equal(coded('EMFILE'), `${WHERE}: this process has too many open files`);
+    assert.equal(coded('ESTRANGE'), `${WHERE}: the connection failed (ESTRANGE)`);
+  });
+
+  it('reads how many parts the server takes', () => {
+    const limit = (text: string) => partLimitOf(failure('InvalidArgument', 400, { text }));
+    assert.deepEqual(
+      [limit(RANGE), limit('partNumber is too large'), limit('The key must be between 1 and 7')],
+      [1000, undefined, undefined],
+    );
   });
 });
 

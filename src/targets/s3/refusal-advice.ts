@@ -1,0 +1,73 @@
+/** What the answer of an S3 server says beside the name of its error. Pure. */
+
+import type { ChecksumKind } from './checksum.ts';
+
+/** The fields of the SDK's errors that are looked at. The SDK keeps those that it does not know. */
+export interface S3Failure {
+  name?: string;
+  message?: string;
+  Region?: unknown;
+  Endpoint?: unknown;
+  /** There where the server's answer is an S3 error. */
+  $fault?: unknown;
+  /** There where it is none. */
+  $responseBodyText?: unknown;
+  $metadata?: { httpStatusCode?: number };
+  $response?: { statusCode?: number; headers?: Readonly<Record<string, string>> };
+}
+
+/** @returns the server's own words; empty when there are none */
+export function textOf({ $fault, $responseBodyText, message = '' }: S3Failure): string {
+  if (typeof $responseBodyText === 'string') return $responseBodyText;
+  return $fault === undefined || message === 'UnknownError' ? '' : message;
+}
+
+/** Backblaze B2 reports its caps as AccessDenied: "Cannot upload files, storage cap exceeded." */
+const FULL_TEXT =
+  /\b(cap|quota|limit|storage)\b[\w ]{0,20}\b(exceeded|reached)\b|\b(no|not enough|insufficient) (free |disk |storage )?space\b/i;
+
+export function isAboutSpace(text: string): boolean {
+  return FULL_TEXT.test(text);
+}
+
+/** AWS: "Part number must be an integer between 1 and 10000, inclusive". */
+const PART_NUMBER = /\bpart ?number\b/i;
+const PART_RANGE = /\bbetween 1 and (\d{1,5})\b/i;
+
+/** @returns how many parts the server takes; undefined where `failure` does not say it */
+export function partLimitOf(failure: S3Failure): number | undefined {
+  const text = textOf(failure);
+  const limit = PART_NUMBER.test(text) ? Number(PART_RANGE.exec(text)?.[1] ?? 0) : 0;
+  return limit > 0 ? limit : undefined;
+}
+
+/** Ceph RGW counts parts at the end only, and calls too many of them an invalid range. */
+function isAboutParts(failure: S3Failure): boolean {
+  return failure.name === 'InvalidRange' || (failure.name === 'InvalidArgument' && PART_NUMBER.test(textOf(failure)));
+}
+
+/** "x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters" */
+const WANTS_CHECKSUM = /content-md5.*x-amz-checksum|x-amz-checksum.*required/i;
+
+/** "the region 'us-east-1' is wrong; expecting 'eu-central-1'" */
+const EXPECTED_REGION = /\bexpecting '([a-z0-9-]{1,40})'/;
+const REGION = /^[a-z0-9-]{1,40}$/;
+const HOST = /^[a-zA-Z0-9.:-]{1,253}$/;
+
+/** @returns what to change in the request; undefined where nothing is known beyond the name of the error */
+export function adviceOf(failure: S3Failure, status: number | undefined, checksum: ChecksumKind): string | undefined {
+  const { name = '', Region, Endpoint, $response } = failure;
+  if (isAboutParts(failure)) return 'the server takes fewer parts: set maxParts, or a larger partSize';
+  if (status === 501 && checksum !== 'None')
+    return 'the server does not know this kind of request; should it be the checksum that it does not know, leave `checksum` out';
+  if (WANTS_CHECKSUM.test(textOf(failure)) && checksum === 'None')
+    return 'the bucket wants a checksum with each request, as with Object Lock: set `checksum` to CRC32';
+  if (status !== 301 && status !== 307 && !['PermanentRedirect', 'AuthorizationHeaderMalformed'].includes(name)) return undefined;
+  const expected = EXPECTED_REGION.exec(textOf(failure))?.[1];
+  const region = [$response?.headers?.['x-amz-bucket-region'], Region, expected].find(
+    (each) => typeof each === 'string' && REGION.test(each),
+  );
+  if (region !== undefined) return `the bucket is in another region: set region to ${region}`;
+  if (typeof Endpoint === 'string' && HOST.test(Endpoint)) return `the bucket is at another endpoint: ${Endpoint}`;
+  return undefined;
+}

@@ -1,0 +1,56 @@
+/** Names of S3's errors and what they mean. "Error responses" in the API reference of Amazon S3; other servers use the same names. */
+
+export type Meanings = Readonly<Record<string, string>>;
+
+/** The credentials are wrong or not sufficient. Not retryable. */
+export const REFUSED: Meanings = {
+  InvalidAccessKeyId: 'the access key is not known',
+  // Of versitygw.
+  XAdminUserNotFound: 'the access key is not known',
+  SignatureDoesNotMatch: 'the secret key does not belong to the access key',
+  AccessDenied: 'the credentials do not allow it',
+  InvalidToken: 'the session token is not valid',
+  CredentialsProviderError: 'no credentials were found',
+  ExpiredToken: 'the credentials have expired',
+  TokenRefreshRequired: 'the credentials have expired',
+};
+
+/** Not retryable, though another status might come with them. */
+export const REJECTED: Meanings = {
+  NoSuchBucket: 'there is no such bucket',
+  PermanentRedirect: 'the bucket is in another region or at another endpoint',
+  AuthorizationHeaderMalformed: 'the bucket is in another region',
+  EntityTooLarge: 'the image is too large for the server',
+  EntityTooSmall: 'the server wants larger parts: set partSize',
+  InvalidBucketName: 'the name of the bucket is not valid',
+  KeyTooLongError: 'the key is too long',
+  NotImplemented: 'the server does not know this kind of request',
+  // Of Alibaba Cloud OSS.
+  SecondLevelDomainForbidden: 'the server wants the bucket in the host name: set forcePathStyle: false',
+};
+
+/** Retryable, though they come as 4xx: the next attempt finds out which parts or upload are gone. */
+export const PASSING: Meanings = {
+  NoSuchUpload: 'the upload is not there any more',
+  InvalidPart: 'a part is not there any more',
+  RequestTimeout: 'the server has waited too long for bytes',
+  RequestTimeTooSkewed: 'the clocks differ too much',
+  BadDigest: 'the bytes arrived changed',
+  XAmzContentSHA256Mismatch: 'the bytes arrived changed',
+  SlowDown: 'the server asks for fewer requests',
+  OperationAborted: 'another request is changing the same object',
+};
+
+const QUOTA = 'the quota is used up';
+const NO_SPACE = 'the server has no space left';
+
+/** Retryable, because old images are removed all the time. Not about the credentials, though most come as 403. */
+export const FULL: Meanings = {
+  // Of Ceph RGW, MinIO and OpenStack Swift.
+  QuotaExceeded: QUOTA,
+  XMinioAdminBucketQuotaExceeded: QUOTA,
+  ServiceQuotaExceededException: QUOTA,
+  XMinioStorageFull: NO_SPACE,
+  StorageFull: NO_SPACE,
+  InsufficientStorage: NO_SPACE,
+};
