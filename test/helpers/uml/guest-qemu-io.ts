@@ -1,0 +1,22 @@
+/** qemu-io in a guest, which takes a disk as a running VM does: its locks are held for as long as it has the disk open. */
+
+import type { UmlGuest } from './uml-guest.ts';
+
+/** Resolves when qemu-io has the disk open for writing; disposing ends it. One at a time. */
+export async function openInGuest(guest: UmlGuest, diskPath: string): Promise<AsyncDisposable> {
+  const answer = '/run/qemu-io.out';
+  const { ended } = await guest.start(`(echo length; exec sleep 600) | qemu-io -f raw '${diskPath}' > ${answer} 2>&1`);
+  // It answers when the disk is open.
+  await guest.output(`until grep -q iB ${answer}; do pgrep -x qemu-io > /dev/null || { cat ${answer} >&2; exit 1; }; sleep 0.1; done`);
+  return {
+    async [Symbol.asyncDispose]() {
+      await guest.output('pkill -x qemu-io; pkill -x sleep; true');
+      await ended;
+    },
+  };
+}
+
+/** A line of bash that tries to write 512 bytes as a VM does; writes `written` to stdout when it could. */
+export function tryToWriteLine(diskPath: string): string {
+  return `qemu-io -f raw -c 'write -P 0x5a 0 512' '${diskPath}' > /dev/null 2>&1 && echo written`;
+}
