@@ -64,7 +64,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
         description: 'Bytes of images that leave for all destinations.',
         unit: 'binBps',
         width: 4,
-        targets: [{ expr: `sum(${rate('sent_bytes_total')})`, legend: 'sent' }],
+        targets: [{ expr: `sum(${rate('destination_sent_bytes_total')})`, legend: 'sent' }],
       },
       {
         kind: 'stat',
@@ -92,7 +92,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
         title: 'Running by sidecar',
         description: 'Exports that run or wait for a disk in use, by sidecar. Those that have not begun are not counted.',
         unit: 'short',
-        width: 8,
+        width: 6,
         targets: [{ expr: `sum by (instance) (${chosen('exports_active')})`, legend: '{{instance}}' }],
       },
       {
@@ -100,7 +100,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
         title: 'Ended by destination and result',
         description: 'Exports that have ended, in the interval of each bar.',
         unit: 'short',
-        width: 8,
+        width: 6,
         none: 'none has ended',
         targets: [
           {
@@ -114,8 +114,19 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
         title: 'Duration',
         description: 'How long the exports took that have ended, waits and attempts that failed among it.',
         unit: 's',
-        width: 8,
+        width: 6,
         targets: [{ expr: `sum by (le) (increase(${chosen('export_duration_seconds')}${RATE}))`, legend: '{{le}}' }],
+      },
+      {
+        kind: 'bars',
+        title: 'Sent by destination',
+        description: 'Bytes of images that were sent in the interval of each bar, also by exports that fit between two scrapes.',
+        unit: 'bytes',
+        width: 6,
+        none: 'nothing was sent',
+        targets: [
+          { expr: `sum by (destination) (increase(${chosen('destination_sent_bytes_total')}${RATE})) > 0`, legend: '{{destination}}' },
+        ],
       },
     ],
   },
@@ -193,8 +204,8 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
         unit: 'cps',
         width: 8,
         targets: [
-          { expr: `sum(${rate('scanned_clusters_total')})`, legend: 'scanned' },
-          { expr: `sum(${rate('written_clusters_total', 'kind="data"')})`, legend: 'written' },
+          { expr: `sum(${rate('destination_scanned_clusters_total')})`, legend: 'scanned' },
+          { expr: `sum(${rate('destination_written_clusters_total', 'kind="data"')})`, legend: 'written' },
         ],
       },
     ],

@@ -3,6 +3,7 @@
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
 import { DiskliftError } from '../common/errors.ts';
 import type { ExportMetrics } from '../metrics/export-metrics.ts';
+import { scrapeFormatOf } from '../metrics/scrape-format.ts';
 import { type ApiOptions, apiRoutes } from './api-routes.ts';
 import type { Health } from './health.ts';
 import { pageAssets } from './page-assets.ts';
@@ -16,9 +17,6 @@ export interface AppOptions extends ApiOptions {
   authorize?: Authorize | undefined;
   warn(message: string): void;
 }
-
-/** As Prometheus asks: by the media type that it likes best. */
-const OPEN_METRICS = 'application/openmetrics-text';
 
 export function createApp(options: AppOptions): Express {
   const { metrics, health, authorize, warn } = options;
@@ -36,8 +34,7 @@ export function createApp(options: AppOptions): Express {
   });
   app.use(pageAssets());
   app.get('/metrics', requireToken(authorize, 'metrics'), async (request, response) => {
-    const isOpen = request.accepts('text/plain', OPEN_METRICS) === OPEN_METRICS;
-    const { contentType, text } = await metrics.scrape(isOpen ? 'openmetrics' : 'prometheus');
+    const { contentType, text } = await metrics.scrape(scrapeFormatOf(request.headers.accept));
     response.set('Content-Type', contentType).vary('Accept').send(text);
   });
   app.use(requireToken(authorize, 'exports'));

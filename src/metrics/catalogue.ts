@@ -56,6 +56,41 @@ export const METRICS = {
     unit: 'bytes',
     labels: DISK_LABELS,
   },
+  destinationScannedClusters: {
+    type: 'counter',
+    name: 'destination_scanned_clusters_total',
+    help: 'Clusters that were scanned for all exports to a destination; there from the start, so that a rate sees short exports too.',
+    unit: 'clusters',
+    labels: ['destination'],
+  },
+  destinationSkippedClusters: {
+    type: 'counter',
+    name: 'destination_skipped_clusters_total',
+    help: 'Clusters that were left out of all images for a destination, by reason; there from the start.',
+    unit: 'clusters',
+    labels: ['destination', 'reason'],
+  },
+  destinationWrittenClusters: {
+    type: 'counter',
+    name: 'destination_written_clusters_total',
+    help: 'Clusters that were sent to a destination, by kind; there from the start.',
+    unit: 'clusters',
+    labels: ['destination', 'kind'],
+  },
+  destinationSourceReadBytes: {
+    type: 'counter',
+    name: 'destination_source_read_bytes_total',
+    help: 'Bytes that were read from the disks of all exports to a destination; there from the start.',
+    unit: 'bytes',
+    labels: ['destination'],
+  },
+  destinationSentBytes: {
+    type: 'counter',
+    name: 'destination_sent_bytes_total',
+    help: 'Bytes of images that were sent to a destination, in all attempts; there from the start.',
+    unit: 'bytes',
+    labels: ['destination'],
+  },
   progressRatio: {
     type: 'gauge',
     name: 'export_progress_ratio',
@@ -123,6 +158,8 @@ export const METRICS = {
 } as const satisfies Record<string, MetricDeclaration>;
 
 export const DESTINATIONS = ['HTTP', 'S3', 'TCP'] as const;
+export const SKIP_REASONS = ['hole', 'zero'] as const;
+export const CLUSTER_KINDS = ['data', 'metadata'] as const;
 export const RESULTS = ['Succeeded', 'Failed', 'Cancelled'] as const;
 
 /** Failures that an attempt can be made again after. */

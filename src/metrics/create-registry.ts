@@ -1,7 +1,7 @@
 /** A registry of its own with every metric of the catalogue, so that several may live in one process. */
 
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { DESTINATIONS, METRIC_PREFIX, METRICS, RESULTS, RETRY_REASONS } from './catalogue.ts';
+import { CLUSTER_KINDS, DESTINATIONS, METRIC_PREFIX, METRICS, RESULTS, RETRY_REASONS, SKIP_REASONS } from './catalogue.ts';
 
 type Declarations = typeof METRICS;
 
@@ -31,7 +31,8 @@ export function createRegistry(): { registry: Registry; metrics: Metrics } {
 }
 
 /** A series that appears with its first failure has no rate that an alert could see. */
-function initialise({ exports, duration, retries, active }: Metrics): void {
+function initialise(metrics: Metrics): void {
+  const { exports, duration, retries, active } = metrics;
   active.set(0);
   for (const destination of DESTINATIONS) {
     for (const result of RESULTS) {
@@ -39,5 +40,9 @@ function initialise({ exports, duration, retries, active }: Metrics): void {
       duration.zero({ destination, result });
     }
     for (const reason of RETRY_REASONS) retries.inc({ destination, reason }, 0);
+    const { destinationScannedClusters, destinationSourceReadBytes, destinationSentBytes } = metrics;
+    for (const counter of [destinationScannedClusters, destinationSourceReadBytes, destinationSentBytes]) counter.inc({ destination }, 0);
+    for (const reason of SKIP_REASONS) metrics.destinationSkippedClusters.inc({ destination, reason }, 0);
+    for (const kind of CLUSTER_KINDS) metrics.destinationWrittenClusters.inc({ destination, kind }, 0);
   }
 }

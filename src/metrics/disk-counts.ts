@@ -1,13 +1,12 @@
 /** From how far a disk is to how much was done since it was last looked at. Counters only grow; a state begins anew with each attempt. */
 
 import { countClusters, type DiskState } from '../engine/observer.ts';
+import type { CLUSTER_KINDS, SKIP_REASONS } from './catalogue.ts';
 
 interface DiskProgress {
   scannedClusters: number;
-  skippedHoles: number;
-  skippedZeros: number;
-  writtenData: number;
-  writtenMetadata: number;
+  skipped: Readonly<Record<(typeof SKIP_REASONS)[number], number>>;
+  written: Readonly<Record<(typeof CLUSTER_KINDS)[number], number>>;
   readBytes: number;
   sentBytes: number;
 }
@@ -41,10 +40,8 @@ export function createDiskCounts(): DiskCounts {
       counted = map;
       return {
         scannedClusters: scanned(counts.scanned),
-        skippedHoles: found?.hole ?? 0,
-        skippedZeros: found?.zero ?? 0,
-        writtenData: data(counts.written),
-        writtenMetadata: metadata(counts.writtenMetadata),
+        skipped: { hole: found?.hole ?? 0, zero: found?.zero ?? 0 },
+        written: { data: data(counts.written), metadata: metadata(counts.writtenMetadata) },
         readBytes: read(readBytes),
         sentBytes: sent(sentBytes),
       };

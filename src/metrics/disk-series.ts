@@ -2,6 +2,7 @@
 
 import type { Clock } from '../common/clock.ts';
 import type { DiskState } from '../engine/observer.ts';
+import { CLUSTER_KINDS, type DESTINATIONS, SKIP_REASONS } from './catalogue.ts';
 import type { Metrics } from './create-registry.ts';
 import { createDiskCounts } from './disk-counts.ts';
 
@@ -16,7 +17,7 @@ export interface DiskSeries {
   forget(): void;
 }
 
-export interface DiskLabels {
+interface DiskLabels {
   export_namespace: string;
   export: string;
   disk: string;
@@ -25,8 +26,15 @@ export interface DiskLabels {
 /** Phases in which bytes are read or sent all the time; what a destination or a second look takes is told by nobody. */
 const IN_MOTION: ReadonlySet<DiskState['phase']> = new Set(['Scanning', 'Streaming']);
 
-/** @param state changes as the export goes on */
-export function createDiskSeries(metrics: Metrics, labels: DiskLabels, state: DiskState, clock: Clock): DiskSeries {
+interface DiskSeriesOptions {
+  labels: DiskLabels;
+  destination: (typeof DESTINATIONS)[number];
+  /** Changes as the export goes on. */
+  state: DiskState;
+  clock: Clock;
+}
+
+export function createDiskSeries(metrics: Metrics, { labels, destination, state, clock }: DiskSeriesOptions): DiskSeries {
   const counts = createDiskCounts();
   let phase: DiskState['phase'] | undefined;
   let movedMs = 0;
@@ -47,20 +55,27 @@ export function createDiskSeries(metrics: Metrics, labels: DiskLabels, state: Di
       phase = state.phase;
       const progress = counts.advance(state);
       metrics.scannedClusters.inc(labels, progress.scannedClusters);
-      metrics.skippedClusters.inc({ ...labels, reason: 'hole' }, progress.skippedHoles);
-      metrics.skippedClusters.inc({ ...labels, reason: 'zero' }, progress.skippedZeros);
-      metrics.writtenClusters.inc({ ...labels, kind: 'data' }, progress.writtenData);
-      metrics.writtenClusters.inc({ ...labels, kind: 'metadata' }, progress.writtenMetadata);
+      metrics.destinationScannedClusters.inc({ destination }, progress.scannedClusters);
+      for (const reason of SKIP_REASONS) {
+        metrics.skippedClusters.inc({ ...labels, reason }, progress.skipped[reason]);
+        metrics.destinationSkippedClusters.inc({ destination, reason }, progress.skipped[reason]);
+      }
+      for (const kind of CLUSTER_KINDS) {
+        metrics.writtenClusters.inc({ ...labels, kind }, progress.written[kind]);
+        metrics.destinationWrittenClusters.inc({ destination, kind }, progress.written[kind]);
+      }
       metrics.sourceReadBytes.inc(labels, progress.readBytes);
+      metrics.destinationSourceReadBytes.inc({ destination }, progress.readBytes);
       metrics.sentBytes.inc(labels, progress.sentBytes);
+      metrics.destinationSentBytes.inc({ destination }, progress.sentBytes);
       metrics.progressRatio.set(labels, state.imageBytes ? state.sentBytes / state.imageBytes : 0);
       if (IN_MOTION.has(phase)) metrics.lastProgress.set(labels, movedMs / 1000);
       else metrics.lastProgress.remove(labels);
     },
     end: () => metrics.lastProgress.remove(labels),
     forget() {
-      for (const reason of ['hole', 'zero']) metrics.skippedClusters.remove({ ...labels, reason });
-      for (const kind of ['data', 'metadata']) metrics.writtenClusters.remove({ ...labels, kind });
+      for (const reason of SKIP_REASONS) metrics.skippedClusters.remove({ ...labels, reason });
+      for (const kind of CLUSTER_KINDS) metrics.writtenClusters.remove({ ...labels, kind });
       const { scannedClusters, sourceReadBytes, sentBytes, progressRatio, lastProgress } = metrics;
       for (const metric of [scannedClusters, sourceReadBytes, sentBytes, progressRatio, lastProgress]) metric.remove(labels);
     },

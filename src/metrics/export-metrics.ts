@@ -7,7 +7,8 @@ import type { DESTINATIONS } from './catalogue.ts';
 import { createRegistry } from './create-registry.ts';
 import { createDiskSeries, type DiskSeries } from './disk-series.ts';
 import { createRetention } from './retention.ts';
-import { type Scrape, type ScrapeFormat, scrapeRegistry } from './scrape.ts';
+import { type Scrape, scrapeRegistry } from './scrape.ts';
+import type { ScrapeFormat } from './scrape-format.ts';
 
 export interface ObservedExport {
   namespace: string;
@@ -60,7 +61,7 @@ export function createExportMetrics(options: ExportMetricsOptions): ExportMetric
       let series = disks.get(state.path);
       if (series === undefined) {
         const labels = { export_namespace: namespace, export: name, disk: state.path };
-        series = createDiskSeries(metrics, labels, state, clock);
+        series = createDiskSeries(metrics, { labels, destination, state, clock });
         disks.set(state.path, series);
         running.add(series);
       }

@@ -3,8 +3,7 @@
 import { Registry } from 'prom-client';
 import { METRIC_PREFIX, METRICS } from './catalogue.ts';
 import { toOpenMetrics } from './open-metrics.ts';
-
-export type ScrapeFormat = 'prometheus' | 'openmetrics';
+import type { ScrapeFormat } from './scrape-format.ts';
 
 export interface Scrape {
   contentType: string;

@@ -47,6 +47,8 @@ export interface Prometheus extends AsyncDisposable {
   queryRange(expr: string, range: Range): Promise<Series[]>;
   alerts(): Promise<Alert[]>;
   rules(): Promise<Rule[]>;
+  /** What targets say of the unit of a family of metrics: '' or undefined where they do not. */
+  unitOf(family: string): Promise<string | undefined>;
 }
 
 export interface PrometheusOptions {
@@ -141,6 +143,7 @@ async function tryPrometheus(options: PrometheusOptions, port: number): Promise<
     },
     alerts: async () => (await get<{ alerts: Alert[] }>('alerts')).alerts,
     rules: async () => (await get<{ groups: { rules: Rule[] }[] }>('rules')).groups.flatMap(({ rules }) => rules),
+    unitOf: async (family) => (await get<Record<string, { unit: string }[]>>('metadata', { metric: family }))[family]?.[0]?.unit,
     [Symbol.asyncDispose]: stop,
   };
 }

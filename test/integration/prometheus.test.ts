@@ -66,7 +66,7 @@ describe('Prometheus', function () {
   const EXPECTED: Record<string, ((samples: Sample[]) => void | Promise<void>)[]> = {
     Running: [(samples) => assert.deepEqual(by(samples), { '': 1 })],
     Ended: [(samples) => assert.deepEqual(by(samples, 'result'), { Succeeded: 2, Failed: 1, Cancelled: 0 })],
-    'Sent per second': [(samples) => assertGrowth(samples, 'disklift_sent_bytes_total')],
+    'Sent per second': [(samples) => assertGrowth(samples, 'disklift_destination_sent_bytes_total')],
     'Saved by sparseness': [(samples) => assert.deepEqual(by(samples), { '': SKIPPED / CLUSTERS.total })],
     Sidecars: [(samples) => assert.deepEqual(by(samples, 'version'), { [packageVersion()]: 1 })],
     'Running by sidecar': [(samples) => assert.deepEqual(by(samples, 'instance'), { [exports.instance]: 1 })],
@@ -80,6 +80,16 @@ describe('Prometheus', function () {
         // The steady one takes seven seconds.
         for (const [bound, count] of counts) assert.ok(bound <= 1 ? count <= 2 : bound < 60 || count === 3, `${bound} s: ${count}`);
         assert.equal(counts.at(-1)?.[1], 3);
+      },
+    ],
+    'Sent by destination': [
+      async (samples) => {
+        const { sentBytes = 0 } = exports.statusOf('stalled').disk;
+        const done = ['steady', 'retried'].reduce((sum, name) => sum + (exports.statusOf(name as Name).disk.imageBytes ?? 0), 0);
+        const { HTTP: increased = 0, ...others } = by(samples, 'destination');
+        assert.deepEqual(others, {});
+        // The attempt of "retried" that failed has sent something too. What increase() adds at both ends is at most a scrape's worth.
+        assert.ok(increased >= (done + sentBytes) * 0.99 && increased <= (done + sentBytes) * 1.5, `${increased} of ${done + sentBytes}`);
       },
     ],
     'Read per second by export': [(samples) => assertGrowth(samples, 'disklift_source_read_bytes_total', 'export')],
@@ -143,8 +153,8 @@ describe('Prometheus', function () {
         ),
     ],
     'Clusters per second': [
-      (samples) => assertGrowth(samples, 'disklift_scanned_clusters_total'),
-      (samples) => assertGrowth(samples, 'disklift_written_clusters_total{kind="data"}'),
+      (samples) => assertGrowth(samples, 'disklift_destination_scanned_clusters_total'),
+      (samples) => assertGrowth(samples, 'disklift_destination_written_clusters_total{kind="data"}'),
     ],
     'Failed exports': [
       (samples) => {
@@ -211,6 +221,10 @@ describe('Prometheus', function () {
     const expected = [...recordingRules({}).map(({ record }) => record), ...alertRules({}).map(({ alert }) => alert)];
     assert.deepEqual(rules.map(({ name }) => name).sort(), expected.sort());
     for (const { expr } of alertRules({ speedup: SPEEDUP })) await exports.prometheus.query(expr);
+  });
+
+  it('was given OpenMetrics, which alone tells units', async () => {
+    assert.equal(await exports.prometheus.unitOf('disklift_sent_bytes'), 'bytes');
   });
 
   it('has nothing to say about the metrics (promtool check metrics)', async () => {

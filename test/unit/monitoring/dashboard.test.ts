@@ -6,7 +6,7 @@ import { panelsOf, readDashboard } from '../../helpers/dashboard.ts';
 import { selectorsOf } from '../../helpers/promql.ts';
 
 /** Those of Grafana's units that are in use here: https://github.com/grafana/grafana/blob/main/packages/grafana-data/src/valueFormats/categories.ts */
-const UNITS = ['short', 'percentunit', 'locale', 'binBps', 'cps', 's', 'dateTimeAsIso'];
+const UNITS = ['bytes', 'short', 'percentunit', 'locale', 'binBps', 'cps', 's', 'dateTimeAsIso'];
 
 const TEMPLATED = '$datasource';
 
