@@ -11,7 +11,7 @@ export function addStreamCommand(program: Command, context: CommandContext): voi
     .addOption(
       new Option(
         '--verify <when>',
-        'read all that was scanned once more and compare it; auto: of block devices and NBD, which have no times',
+        'read all that was scanned once more and compare it; auto: of block devices, NBD and file systems whose times miss writes (FUSE, SMB)',
       )
         .choices(['auto', 'always', 'never'])
         .default('auto'),

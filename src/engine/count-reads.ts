@@ -21,6 +21,9 @@ export function countReads(source: DiskSource, state: Pick<DiskState, 'readBytes
     },
     ...(source.showsData === undefined ? {} : { showsData: (offset: number) => source.showsData?.(offset) ?? false }),
     identity: () => source.identity(),
+    ...(source.openAgain === undefined
+      ? {}
+      : { openAgain: async (signal) => countReads((await source.openAgain?.(signal)) ?? source, state) }),
     dispose: () => source.dispose(),
   };
 }

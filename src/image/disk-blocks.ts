@@ -31,6 +31,20 @@ export function* stretchesOf(map: AllocationMap, block: number): Generator<Stret
   }
 }
 
+/** The parts of holes between two offsets, each within one block. */
+export function* holesBetween(map: AllocationMap, from: number, to: number): Generator<Omit<Stretch, 'kind'>> {
+  for (const { kind, start, end } of stretches(map, map.rangeOfCluster(Math.floor(from / map.clusterSizeBytes)))) {
+    if (start >= to) return;
+    if (kind !== 'hole') continue;
+    const last = Math.min(end, to);
+    for (let at = Math.max(start, from); at < last; ) {
+      const next = Math.min(last, (Math.floor(at / BLOCK_SIZE_BYTES) + 1) * BLOCK_SIZE_BYTES);
+      yield { start: at, end: next };
+      at = next;
+    }
+  }
+}
+
 /** Which kinds of clusters somebody asks for. */
 type Wanted = (kind: ClusterKind) => boolean;
 

@@ -15,7 +15,7 @@ import { createVirtualImage } from './virtual-image.ts';
 
 /**
  * Whether all that the scan has read is read once more and compared: 'auto' where the disk's identity does not tell of
- * writes, as with block devices.
+ * writes, as with block devices and most file systems in user space.
  */
 export type Verify = 'auto' | 'always' | 'never';
 
@@ -82,7 +82,8 @@ async function prepareVerified(source: DiskSource, options: PrepareOptions): Pro
   const map = await mapOf(source, options, hashes);
   const layout = createLayout(map, options.qcow2);
   await sealSource(source, identity);
-  const verified = verifyDisk({ source, map, hashes });
+  const again = await openAgain(source, options.signal);
+  const verified = verifyDisk({ source: again, map, hashes, holesCanChange: source.identityMissesWrites === true });
   // With the content, a transfer that another process has begun is not gone on with when the disk was written to since.
   const image = createVirtualImage({ source: verified, layout, identity: { ...identity, content: hashes.digest() } });
   return {
@@ -93,6 +94,15 @@ async function prepareVerified(source: DiskSource, options: PrepareOptions): Pro
       await sealSource(source, identity);
     },
   };
+}
+
+async function openAgain(source: DiskSource, signal: AbortSignal): Promise<DiskSource> {
+  const again = source.openAgain === undefined ? source : await abortable(source.openAgain(signal), signal);
+  if (again.sizeBytes === source.sizeBytes) return again;
+  throw new DiskliftError(
+    'SourceChanged',
+    `${source.name}: has ${again.sizeBytes} bytes now, and had ${source.sizeBytes}; stop its writer and try again`,
+  );
 }
 
 function validateVerify({ verify, zeroDetection }: PrepareOptions): void {

@@ -11,7 +11,7 @@ import type { AllocationMap, ClusterKind } from '../qcow2/allocation-map.ts';
 import type { DiskSource } from '../sources/contract.ts';
 import { createBlockCache } from './block-cache.ts';
 import type { BlockHashes } from './block-hashes.ts';
-import { BLOCK_SIZE_BYTES, blocksWith, countBlocks, stretchesOf } from './disk-blocks.ts';
+import { BLOCK_SIZE_BYTES, blocksWith, countBlocks, holesBetween, stretchesOf } from './disk-blocks.ts';
 
 export interface VerifiedDisk {
   /**
@@ -28,6 +28,8 @@ export interface VerifyInput {
   map: AllocationMap;
   /** Of all clusters of data. */
   hashes: BlockHashes;
+  /** Whether a hole can be written to without a change of the disk's identity. Then the source is asked for its holes once more. */
+  holesCanChange: boolean;
 }
 
 /** Where nobody waits for the bytes; each takes a MiB of memory. */
@@ -68,13 +70,40 @@ export function verifyDisk(input: VerifyInput): VerifiedDisk {
       await Promise.all(reads);
     },
     async finish(signal) {
-      if (hashes.comparedCount === countBlocks(map, isRead)) return;
-      const batch = { blocks: blocksWith(map, isRead), limit: COMPARISONS_IN_FLIGHT, idleBuffers: [] };
-      await inParallel(batch, async (block, buffer) => {
-        if (!hashes.isCompared(block)) await compare(block, buffer, signal);
-      });
+      if (hashes.comparedCount < countBlocks(map, isRead)) {
+        const batch = { blocks: blocksWith(map, isRead), limit: COMPARISONS_IN_FLIGHT, idleBuffers: [] };
+        await inParallel(batch, async (block, buffer) => {
+          if (!hashes.isCompared(block)) await compare(block, buffer, signal);
+        });
+      }
+      if (input.holesCanChange) await compareHoles(input, signal);
     },
   };
+}
+
+/** Reads what was a hole for the scan and is data by now, and compares it with zeros. */
+async function compareHoles({ source, map }: VerifyInput, signal: AbortSignal): Promise<void> {
+  if (map.clusters.hole === 0) return;
+  const zeros = Buffer.alloc(BLOCK_SIZE_BYTES);
+  let buffer: Uint8Array | undefined;
+  for await (const extent of source.extents(signal)) {
+    if (extent.kind !== 'data') continue;
+    const extentEnd = extent.offset + extent.length;
+    for (const hole of holesBetween(map, extent.offset, extentEnd)) {
+      buffer ??= allocateIoBuffer(BLOCK_SIZE_BYTES);
+      const bytes = buffer.subarray(0, hole.end - hole.start);
+      await source.read(bytes, hole.start, signal);
+      if (!zeros.subarray(0, bytes.length).equals(bytes)) throw changedAt(source, hole.start);
+    }
+  }
+}
+
+function changedAt({ name }: DiskSource, offset: number): DiskliftError {
+  const blockStart = offset - (offset % BLOCK_SIZE_BYTES);
+  return new DiskliftError(
+    'SourceChanged',
+    `${name}: changed while it was read, in the MiB at offset ${blockStart}; stop its writer and try again`,
+  );
 }
 
 type Compare = (block: number, buffer: Uint8Array, signal: AbortSignal) => Promise<void>;
@@ -96,11 +125,7 @@ function createComparison({ source, map, hashes }: VerifyInput): Compare {
     for (const piece of pieces.hole) piece.fill(0);
     await Promise.all(toRead.map(({ start, end }) => source.read(buffer.subarray(start - blockStart, end - blockStart), start, signal)));
     const isSame = pieces.zero.every((piece) => zeros.subarray(0, piece.length).equals(piece)) && hashes.matches(block, pieces.data);
-    if (!isSame)
-      throw new DiskliftError(
-        'SourceChanged',
-        `${source.name}: changed while it was read, in the MiB at offset ${blockStart}; stop its writer and try again`,
-      );
+    if (!isSame) throw changedAt(source, blockStart);
   };
 }
 

@@ -49,7 +49,7 @@ export interface ExportSource {
   disks?: DiskSelection[];
   /** What to do while another process writes to a disk. Wait until none does, which costs no attempt; Fail at once; or Allow it, where a change of the disk during the export is still an error. */
   inUse: 'Wait' | 'Fail' | 'Allow';
-  /** Whether a hash of every MiB of data is kept from the scan and compared when it is read again. Auto does so for block devices and where inUse is Allow. */
+  /** Whether a hash of every MiB of data is kept from the scan and compared when it is read again. Auto does so for block devices, for file systems whose times do not show every write (most of FUSE, SMB), and where inUse is Allow. */
   verify: 'Auto' | 'Always' | 'Never';
 }
 /** One disk on the volume. */

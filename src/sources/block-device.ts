@@ -9,6 +9,7 @@ import { DiskliftError } from '../common/errors.ts';
 import type { Libc } from '../native/libc.ts';
 import { disableReadahead, dropCachedPages } from '../native/page-cache.ts';
 import { endOffset } from '../native/seek-data.ts';
+import { closeHandle } from './close-handle.ts';
 import type { DiskSource } from './contract.ts';
 import { dataExtents } from './data-extents.ts';
 import type { OpenDisk } from './raw-file.ts';
@@ -38,7 +39,7 @@ export async function openBlockDevice({ handle, name, libc, readLimit }: OpenDis
     // A device node's times say nothing about its content.
     identity: async () => ({ device: `${rdev}`, size: `${await size()}` }),
     identityMissesWrites: true,
-    dispose: () => handle.close(),
+    dispose: () => closeHandle(handle),
   };
 }
 

@@ -47,5 +47,12 @@ export interface DiskSource {
   identity(): Promise<SourceIdentity>;
   /** True where the identity stays the same when the disk is written to, as that of a block device, which has no times. */
   readonly identityMissesWrites?: boolean;
+  /**
+   * Opens the disk once more, for a second reading of it: nothing that was cached or remembered since the disk was opened is used. What has
+   * been read before stays as it is, and the source given back is disposed with this one. Absent where nothing is remembered.
+   * @throws DiskliftError as the first opening
+   */
+  openAgain?(signal: AbortSignal): Promise<DiskSource>;
+  /** Never rejects: what fails to close was read before, or has failed before. */
   dispose(): Promise<void>;
 }

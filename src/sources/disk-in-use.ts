@@ -2,6 +2,7 @@
 
 import { DiskliftError } from '../common/errors.ts';
 import type { Libc } from '../native/libc.ts';
+import type { FileSystem } from './file-systems/file-system-of.ts';
 import { lockImage } from './image-locks.ts';
 import { describeProcess, findLockHolder } from './lock-holder.ts';
 
@@ -18,6 +19,7 @@ export interface OpenedFile {
   libc: Libc | undefined;
   inode: bigint;
   isBlockDevice: boolean;
+  fileSystem: Pick<FileSystem, 'type' | 'locksAreShared'>;
   writers?: WritersKnown | undefined;
 }
 
@@ -42,12 +44,13 @@ export async function guardAgainstWriters(file: OpenedFile, inUse: InUse): Promi
 }
 
 /** @returns why there is no lock, where nobody is known to be in its way */
-async function lockOrWhyNot({ fd, name, libc, inode, isBlockDevice }: OpenedFile, inUse: InUse): Promise<string | undefined> {
+async function lockOrWhyNot({ fd, name, libc, inode, isBlockDevice, fileSystem }: OpenedFile, inUse: InUse): Promise<string | undefined> {
   // Another node would not see them, nor this one that node's.
   if (isBlockDevice) return 'a block device has no locks';
   if (libc === undefined) return 'koffi is not available to ask for its locks';
   const lock = await lockImage(libc, fd, name);
-  if (lock.state === 'held') return undefined;
+  if (lock.state === 'held')
+    return fileSystem.locksAreShared ? undefined : `its file system (${fileSystem.type}) may not show the locks of other machines`;
   if (lock.state === 'unknown') return `the file system gives no locks (${lock.errno})`;
   const { byte, processId } = lock;
   const holder = processId === undefined ? await findLockHolder({ name, inode, byte }) : await describeProcess(processId);

@@ -6,12 +6,16 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { DiskliftError } from '../common/errors.ts';
 import { refreshAttributes } from '../native/fresh-attributes.ts';
 import type { Libc } from '../native/libc.ts';
+import { closeHandle } from './close-handle.ts';
 import type { SourceIdentity } from './contract.ts';
+import type { FileSystemTraits } from './file-systems/file-system-traits.ts';
+import { openError } from './open-error.ts';
 
 export interface IdentifiedFile {
   handle: FileHandle;
   name: string;
   libc: Libc | undefined;
+  fileSystem: FileSystemTraits;
   /** Opens anew what has the file's name now; left out, the identity is that of the descriptor alone. */
   reopen?: (() => Promise<FileHandle>) | undefined;
 }
@@ -30,26 +34,44 @@ const NANOSECONDS = 1_000_000_000n;
 /** Of waiting for a writer that does not stop. */
 const LONGEST_WAIT_MS = 6000;
 
-/** @throws DiskliftError `SourceChanged` when another file has the name, or it is being written to; `SourceReadError` */
-export async function identityOfFile(file: IdentifiedFile): Promise<SourceIdentity> {
-  let stat = await statNow(file);
-  // A tick that was waited for is enough, whatever the clocks of servers say.
-  for (let waitedMs = 0; wasJustWritten(stat); ) {
-    if (waitedMs >= LONGEST_WAIT_MS)
-      throw new DiskliftError('SourceChanged', `${file.name}: is written to all the time; stop its writer and try again`);
-    const tickMs = tickOf(stat);
-    await delay(tickMs);
-    waitedMs += tickMs;
-    const before = stat;
-    stat = await statNow(file);
-    if (stat.mtimeNs === before.mtimeNs && stat.ctimeNs === before.ctimeNs && stat.size === before.size) break;
+/**
+ * @returns reports the identity at each call.
+ * @throws the report: DiskliftError `SourceChanged` when another file has the name, or it is being written to; `SourceReadError`
+ */
+export function createFileIdentity(file: IdentifiedFile): () => Promise<SourceIdentity> {
+  const { name, fileSystem } = file;
+  /** True when stat(2) answers with the current time, or with other wrong times. Then the times are no part of the identity. */
+  let timesAreUnsteady = false;
+  let isFirst = true;
+
+  function mustWait(stat: BigIntStats, waitedMs: number): boolean {
+    // The server's clock may be behind this machine's: no time then shows that a write was just now.
+    const isUnknown = isFirst && waitedMs === 0 && !fileSystem.isLocal && fileSystem.timesShowWrites;
+    return isUnknown || wasJustWritten(stat);
   }
-  return {
-    device: `${stat.dev}`,
-    inode: `${stat.ino}`,
-    size: `${stat.size}`,
-    mtime: `${stat.mtimeNs}`,
-    ctime: `${stat.ctimeNs}`,
+
+  /** Waits until later writes show in the times. A tick that was waited for is enough, whatever the clocks of servers say. */
+  async function settledStat(): Promise<BigIntStats> {
+    let stat = await statNow(file);
+    for (let waitedMs = 0; !timesAreUnsteady && mustWait(stat, waitedMs); ) {
+      if (waitedMs >= LONGEST_WAIT_MS)
+        throw new DiskliftError('SourceChanged', `${name}: is written to all the time; stop its writer and try again`);
+      const tickMs = tickOf(stat);
+      await delay(tickMs);
+      waitedMs += tickMs;
+      const before = stat;
+      stat = await statNow(file);
+      if (stat.mtimeNs === before.mtimeNs && stat.ctimeNs === before.ctimeNs && stat.size === before.size) break;
+      timesAreUnsteady = isFirst && !fileSystem.timesShowWrites;
+    }
+    isFirst = false;
+    return stat;
+  }
+
+  return async () => {
+    const { dev, ino, size, mtimeNs, ctimeNs } = await settledStat();
+    const facts = { device: `${dev}`, inode: `${ino}`, size: `${size}` };
+    return timesAreUnsteady ? facts : { ...facts, mtime: `${mtimeNs}`, ctime: `${ctimeNs}` };
   };
 }
 
@@ -69,16 +91,27 @@ function wasJustWritten(stat: BigIntStats): boolean {
 async function statNow({ handle, name, libc, reopen }: IdentifiedFile): Promise<BigIntStats> {
   const own = await freshStat(handle, name, libc);
   if (reopen === undefined) return own;
-  await using reopened = await reopen();
-  const stat = await freshStat(reopened, name, libc);
-  if (stat.dev !== own.dev || stat.ino !== own.ino)
-    throw new DiskliftError('SourceChanged', `${name}: is another file than the one that was opened; let its writer finish and try again`);
-  return stat;
+  const reopened = await reopen();
+  try {
+    const stat = await freshStat(reopened, name, libc);
+    if (stat.dev !== own.dev || stat.ino !== own.ino)
+      throw new DiskliftError(
+        'SourceChanged',
+        `${name}: is another file than the one that was opened; let its writer finish and try again`,
+      );
+    return stat;
+  } finally {
+    await closeHandle(reopened);
+  }
 }
 
 async function freshStat(handle: FileHandle, name: string, libc: Libc | undefined): Promise<BigIntStats> {
   const errno = libc === undefined ? undefined : await refreshAttributes(libc, handle.fd);
   if (errno !== undefined)
     throw new DiskliftError('SourceReadError', `${name}: its file system cannot tell whether it was written to: ${errno}`);
-  return handle.stat({ bigint: true });
+  try {
+    return await handle.stat({ bigint: true });
+  } catch (error) {
+    throw openError(name, error);
+  }
 }

@@ -6,9 +6,11 @@ import { DiskliftError } from '../common/errors.ts';
 import type { Semaphore } from '../common/semaphore.ts';
 import type { Libc } from '../native/libc.ts';
 import { openBlockDevice } from './block-device.ts';
+import { closeHandle } from './close-handle.ts';
 import type { DiskSource } from './contract.ts';
 import { guardAgainstWriters, type InUse, type WritersKnown } from './disk-in-use.ts';
 import { kindOf } from './file-kind.ts';
+import { fileSystemOf } from './file-systems/file-system-of.ts';
 import { type OpenErrorWords, openError } from './open-error.ts';
 import { openRawFile } from './raw-file.ts';
 
@@ -68,13 +70,14 @@ export async function openHandle(handle: FileHandle, { name, reopen }: NamedHand
     const stat = await handle.stat({ bigint: true });
     requireDisk(name, stat);
     const isBlockDevice = stat.isBlockDevice();
-    await guardAgainstWriters({ fd: handle.fd, name, libc, inode: stat.ino, isBlockDevice, writers }, inUse);
+    const fileSystem = await fileSystemOf(handle);
+    await guardAgainstWriters({ fd: handle.fd, name, libc, inode: stat.ino, isBlockDevice, fileSystem, writers }, inUse);
     const disk = { handle, name, libc, readLimit };
-    if (!isBlockDevice) return openRawFile({ ...disk, reopen }, safeSize(name, stat.size));
+    if (!isBlockDevice) return await openRawFile({ ...disk, reopen, fileSystem }, safeSize(name, stat.size));
     if (libc === undefined) warn(`${name}: koffi is not available, so pages of the device that this node has cached are read as they are`);
     return await openBlockDevice(disk, stat.rdev);
   } catch (error) {
-    await handle.close();
+    await closeHandle(handle);
     throw error instanceof DiskliftError ? error : openError(name, error);
   }
 }

@@ -3,8 +3,9 @@
 import type { Clock } from '../common/clock.ts';
 import type { DiskSource } from './contract.ts';
 import type { OpenDiskOptions } from './open-disk.ts';
-import { openImageFiles } from './open-image-files.ts';
+import { type ImageFiles, openImageFiles } from './open-image-files.ts';
 import type { ImageRoot } from './open-image-tree.ts';
+import { dropStalePages, missesWrites } from './tree-files.ts';
 
 export interface OpenImageOptions extends OpenDiskOptions {
   clock: Clock;
@@ -21,17 +22,46 @@ export interface OpenImageOptions extends OpenDiskOptions {
 export async function openImageDisk(root: Omit<ImageRoot, 'libc' | 'onOpen'>, options: OpenImageOptions): Promise<DiskSource> {
   const image = await openImageFiles(root, options);
   try {
-    if (root.format === 'qcow2') {
-      const { openPlainQcow2 } = await import('./qcow2/open-plain-qcow2.ts');
-      const plain = await openPlainQcow2(image, options);
-      if (plain !== undefined) return plain;
-    }
-    const { requireComplete } = await import('./completeness/require-complete.ts');
-    await requireComplete(image, options);
-    const { openQemuDisk } = await import('./qemu/open-qemu-disk.ts');
-    return await openQemuDisk(image, options);
+    return await serveImage(image, options);
   } catch (error) {
     await image[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+async function serveImage(image: ImageFiles, options: OpenImageOptions): Promise<DiskSource> {
+  // The files outlive what reads them, so that another can read them anew.
+  const borrowed = { ...image, [Symbol.asyncDispose]: async () => {} };
+  let served = await openFormat(borrowed, options);
+  const dispose = async () => {
+    await served.dispose();
+    await image[Symbol.asyncDispose]();
+  };
+
+  async function openAgain(signal: AbortSignal): Promise<DiskSource> {
+    await dropStalePages(image.watched);
+    const first = served;
+    served = await openFormat(borrowed, { ...options, signal });
+    await first.dispose();
+    return { ...served, dispose };
+  }
+
+  return {
+    ...served,
+    ...(missesWrites(image.watched) ? { openAgain } : {}),
+    dispose,
+  };
+}
+
+/** By us or by QEMU. The tables of the image are read, and are not read again. */
+async function openFormat(image: ImageFiles, options: OpenImageOptions): Promise<DiskSource> {
+  if (image.root.format === 'qcow2') {
+    const { openPlainQcow2 } = await import('./qcow2/open-plain-qcow2.ts');
+    const plain = await openPlainQcow2(image, options);
+    if (plain !== undefined) return plain;
+  }
+  const { requireComplete } = await import('./completeness/require-complete.ts');
+  await requireComplete(image, options);
+  const { openQemuDisk } = await import('./qemu/open-qemu-disk.ts');
+  return openQemuDisk(image, options);
 }

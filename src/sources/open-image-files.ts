@@ -6,7 +6,7 @@ import type { DiskSource } from './contract.ts';
 import { guardAgainstWriters, type InUse, type WritersKnown } from './disk-in-use.ts';
 import type { ImageTree } from './image-tree.ts';
 import { type ImageRoot, openImageTree } from './open-image-tree.ts';
-import { identityOfFiles, lookAtFile, type TreeFile } from './tree-files.ts';
+import { dropStalePages, identityOfFiles, lookAtFile, missesWrites, type TreeFile } from './tree-files.ts';
 
 export interface ImageFiles extends ImageTree {
   /** In the order in which they were opened; each was looked at before anything was read in it. */
@@ -35,11 +35,15 @@ export async function openImageFiles(
     libc,
     async onOpen(file) {
       const opened = await lookAtFile(file);
-      const { ino: inode } = opened.stat;
+      const { stat, fileSystem } = opened;
       const { handle, name } = file;
       if (watched[0]?.stat.isBlockDevice())
         throw new DiskliftError('InvalidRequest', `${watched[0].file.name}: is a block device, and its image refers to a file, ${name}`);
-      await guardAgainstWriters({ fd: handle.fd, name, libc, inode, isBlockDevice: opened.stat.isBlockDevice(), writers }, inUse);
+      await guardAgainstWriters(
+        { fd: handle.fd, name, libc, inode: stat.ino, isBlockDevice: stat.isBlockDevice(), fileSystem, writers },
+        inUse,
+      );
+      await dropStalePages([opened]);
       watched.push(opened);
     },
   });
@@ -51,6 +55,6 @@ export function factsOf({ root, watched }: ImageFiles): Required<Pick<DiskSource
   return {
     format: root.format,
     identity: () => identityOfFiles(watched),
-    identityMissesWrites: watched.some(({ stat }) => stat.isBlockDevice()),
+    identityMissesWrites: missesWrites(watched),
   };
 }

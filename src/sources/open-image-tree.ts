@@ -8,6 +8,7 @@ import path from 'node:path';
 import { DiskliftError } from '../common/errors.ts';
 import type { Libc } from '../native/libc.ts';
 import { type ChosenFormat, chooseFormat } from './choose-format.ts';
+import { closeHandle } from './close-handle.ts';
 import { type DiskFormat, type ImageFile, type ImageTree, isDiskFormat, type VmdkExtent } from './image-tree.ts';
 import { openBeneath } from './open-beneath.ts';
 import type { References } from './references/contract.ts';
@@ -67,7 +68,7 @@ export async function openImageTree(root: ImageRoot): Promise<ImageTree> {
   const { libc, volumePath, handle, onOpen } = root;
   const tree: Tree = { libc, volumePath, files: [], handles: [handle], known: new Map(), onOpen };
   const close = async () => {
-    await Promise.all(tree.handles.splice(0).map((each) => each.close()));
+    await Promise.all(tree.handles.splice(0).map(closeHandle));
   };
   try {
     const place = await enter(tree, { ...root, way: [] });
@@ -186,7 +187,7 @@ async function open(tree: Tree, from: Place, { what, name, format }: Reference):
     return enter(tree, { handle, relativePath, ...chosen, way: from.way });
   }
   if (what !== 'extent' || known.format !== format) throw refuse('is a part of the image twice');
-  await handle.close();
+  await closeHandle(handle);
   tree.handles.pop();
   return { file: known, relativePath, isGuess: false, way: [...from.way, key] };
 }

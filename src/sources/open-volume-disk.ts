@@ -4,6 +4,7 @@ import type { FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { DiskliftError } from '../common/errors.ts';
 import { type ChosenFormat, chooseFormat } from './choose-format.ts';
+import { closeHandle } from './close-handle.ts';
 import type { DiskSource } from './contract.ts';
 import { isDiskFormat } from './image-tree.ts';
 import { openBeneath } from './open-beneath.ts';
@@ -42,7 +43,7 @@ async function formatOf(file: { handle: FileHandle; name: string }, stated: stri
   try {
     return stated === 'auto' ? await chooseFormat(file) : { format: requireFormat(stated), isGuess: false };
   } catch (error) {
-    await file.handle.close();
+    await closeHandle(file.handle);
     throw error;
   }
 }

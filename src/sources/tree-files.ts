@@ -2,27 +2,34 @@
 
 import type { BigIntStats } from 'node:fs';
 import { DiskliftError } from '../common/errors.ts';
+import { dropCachedPages } from '../native/page-cache.ts';
 import type { SourceIdentity } from './contract.ts';
-import { identityOfFile } from './file-identity.ts';
+import { createFileIdentity } from './file-identity.ts';
+import { type FileSystem, fileSystemOf } from './file-systems/file-system-of.ts';
 import type { ImageFile } from './image-tree.ts';
 
 export interface TreeFile {
   file: ImageFile;
   stat: BigIntStats;
+  fileSystem: FileSystem;
   /** Taken before anything was read that says what it refers to. */
   identity: SourceIdentity;
+  identityNow(): Promise<SourceIdentity>;
 }
 
 export async function lookAtFile(file: ImageFile): Promise<TreeFile> {
   const stat = await file.handle.stat({ bigint: true });
-  return { file, stat, identity: await identityOf(file, stat) };
+  const fileSystem = await fileSystemOf(file.handle);
+  // A device node's times say nothing about its content.
+  const identityNow = stat.isBlockDevice() ? async () => ({ device: `${stat.rdev}` }) : createFileIdentity({ ...file, fileSystem });
+  return { file, stat, fileSystem, identityNow, identity: await identityNow() };
 }
 
 /** Facts of all files, numbered: who writes to a backing file changes the disk as well. @throws DiskliftError `SourceChanged` */
 export async function identityOfFiles(files: readonly TreeFile[]): Promise<SourceIdentity> {
   const facts: Record<string, string> = {};
-  for (const [index, { file, stat, identity: before }] of files.entries()) {
-    for (const [fact, value] of Object.entries(await identityOf(file, stat))) {
+  for (const [index, { file, identityNow, identity: before }] of files.entries()) {
+    for (const [fact, value] of Object.entries(await identityNow())) {
       if (before[fact] !== value)
         throw new DiskliftError(
           'SourceChanged',
@@ -34,7 +41,14 @@ export async function identityOfFiles(files: readonly TreeFile[]): Promise<Sourc
   return facts;
 }
 
-/** A device node's times say nothing about its content. */
-async function identityOf(file: ImageFile, stat: BigIntStats): Promise<SourceIdentity> {
-  return stat.isBlockDevice() ? { device: `${stat.rdev}` } : identityOfFile(file);
+/** Whether somebody can write to one of the files without a change of its identity. */
+export function missesWrites(files: readonly TreeFile[]): boolean {
+  return files.some((each) => each.stat.isBlockDevice() || !each.fileSystem.timesShowWrites);
+}
+
+/** Has the next reads ask the storage, where the cached pages of a file may be older than the file. */
+export async function dropStalePages(files: readonly TreeFile[]): Promise<void> {
+  for (const { file, stat, fileSystem } of files)
+    if (file.libc !== undefined && (stat.isBlockDevice() || fileSystem.cacheGoesStale))
+      await dropCachedPages(file.libc, file.handle.fd, 0, 0);
 }

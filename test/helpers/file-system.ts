@@ -1,13 +1,17 @@
 /** File systems that Linux can mount. They need root. */
 
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, open, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { runCommand } from './run-command.ts';
 
-/** Commands that make one in a file, and the last mounts it at a directory. */
+/** Commands that make one, in a file or of a directory beside it, and mount it at a directory. */
 type Kind = (file: string, directory: string) => string[][];
+
+/** Of the disk of those that have one only, which must be there when they are mounted. */
+export const ONLY_DISK_BYTES = 33 * 1024 * 1024;
 
 /** mkfs.xfs makes none that are smaller. */
 const SIZE_BYTES = 320 * 1024 * 1024;
@@ -30,6 +34,46 @@ const FILE_SYSTEMS = {
   'FUSE that remembers': (file, directory) => [
     ['mkdir', '-p', `${file}.origin`],
     ['bindfs', '-o', 'ro,attr_timeout=60,entry_timeout=60', `${file}.origin`, directory],
+  ],
+  ext4: (file, directory) => [
+    ['mke2fs', '-q', '-t', 'ext4', file],
+    ['mount', '-o', 'loop', file, directory],
+  ],
+  btrfs: (file, directory) => [
+    ['mkfs.btrfs', '-q', file],
+    ['mount', '-o', 'loop', file, directory],
+  ],
+  tmpfs: (_file, directory) => [['mount', '-t', 'tmpfs', 'tmpfs', directory]],
+  overlayfs: (file, directory) => [
+    ['mkdir', `${file}.origin`, `${file}.empty`],
+    ['mount', '-t', 'overlay', '-o', `lowerdir=${file}.origin:${file}.empty`, 'overlay', directory],
+  ],
+  /** With the server's end of its protocol as its child, in place of ssh. */
+  sshfs: (file, directory) => [
+    ['mkdir', `${file}.origin`],
+    ['sshfs', '-o', 'ro,ssh_command=sh -c /usr/lib/openssh/sftp-server', `server:${file}.origin`, directory],
+  ],
+  'fuse-overlayfs': (file, directory) => [
+    ['mkdir', `${file}.origin`],
+    // What it has not seen when it is mounted it never sees.
+    ['truncate', '-s', `${ONLY_DISK_BYTES}`, `${file}.origin/disk.img`],
+    ['fuse-overlayfs', '-o', `lowerdir=${file}.origin`, directory],
+  ],
+  nbdfuse: (file, directory) => [
+    ['mkdir', `${file}.origin`],
+    ['truncate', '-s', `${ONLY_DISK_BYTES}`, `${file}.origin/disk.img`],
+    ['sh', '-c', `nbdfuse -r '${directory}/disk.img' --command nbdkit -s file '${file}.origin/disk.img' < /dev/null > /dev/null 2>&1 &`],
+    ['timeout', '10', 'sh', '-c', `until test -e '${directory}/disk.img'; do sleep 0.02; done`],
+  ],
+  'FUSE export of QEMU': (file, directory) => [
+    ['mkdir', `${file}.origin`],
+    ['truncate', '-s', `${ONLY_DISK_BYTES}`, `${file}.origin/disk.img`],
+    ['touch', `${directory}/disk.img`],
+    [
+      ...['qemu-storage-daemon', '--daemonize', '--pidfile', `${file}.pid`],
+      ...['--blockdev', `driver=file,filename=${file}.origin/disk.img,node-name=disk,locking=off`],
+      ...['--export', `type=fuse,id=disk,node-name=disk,mountpoint=${directory}/disk.img`],
+    ],
   ],
 } as const satisfies Record<string, Kind>;
 
@@ -63,13 +107,15 @@ export function useFileSystem(name: FileSystemName): FileSystem {
   });
 
   after(async () => {
-    if (mount !== undefined) await run('umount', mount);
+    // Of QEMU the mount is a file, which goes with its daemon.
+    if (existsSync(`${fileOf()}.pid`)) await run('sh', '-c', `pid=$(cat '${fileOf()}.pid'); kill $pid; tail --pid=$pid -f /dev/null`);
+    else if (mount !== undefined) await run('umount', mount);
     await rm(directory, { recursive: true });
   });
 
   return {
     mounted: (file) => path.join(mount ?? assert.fail(), file),
-    origin: (file) => path.join(name === 'FUSE that remembers' ? `${fileOf()}.origin` : (mount ?? assert.fail()), file),
+    origin: (file) => path.join(existsSync(`${fileOf()}.origin`) ? `${fileOf()}.origin` : (mount ?? assert.fail()), file),
   };
 }
 

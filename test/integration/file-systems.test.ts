@@ -2,9 +2,13 @@
 
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { createSemaphore } from '../../src/common/semaphore.ts';
+import { loadLibc } from '../../src/native/libc.ts';
+import { openDisk } from '../../src/sources/open-disk.ts';
 import { disklift, diskliftLine } from '../helpers/disklift.ts';
-import { useFileSystem } from '../helpers/file-system.ts';
+import { ONLY_DISK_BYTES, useFileSystem } from '../helpers/file-system.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';
+import { openForWriting } from '../helpers/qemu-io.ts';
 import { runShell } from '../helpers/run-command.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
@@ -48,11 +52,16 @@ describe('a disk', function () {
           });
     });
 
+  interface WriteMeanwhile {
+    offsets?: readonly number[];
+    flags?: readonly string[];
+  }
+
   /** Writes to the disk when so much has been read of its image. */
-  async function streamWhile(origin: string, disk: string) {
+  async function streamWhile(origin: string, disk: string, { offsets = [MIB, 20 * MIB], flags = [] }: WriteMeanwhile = {}) {
     const write = (at: number) => `printf x | dd of='${origin}' bs=1 seek=${at} conv=notrunc status=none`;
-    const reader = `{ head -c ${4 * MIB} > /dev/null; ${write(MIB)}; ${write(20 * MIB)}; cat > /dev/null; }`;
-    return runShell(`${diskliftLine(['stream', '--zero-detection', 'extents', disk])} | ${reader}`);
+    const reader = `{ head -c ${4 * MIB} > /dev/null; ${offsets.map(write).join('; ')}; cat > /dev/null; }`;
+    return runShell(`${diskliftLine(['stream', ...flags, disk])} | ${reader}`);
   }
 
   const data = { offsetBytes: 0, lengthBytes: 32 * MIB, content: 'random' } as const;
@@ -64,7 +73,7 @@ describe('a disk', function () {
       // At the beginning of a second, so that all that follows may happen within it.
       await sleep(1000 - (Date.now() % 1000) + 20);
       await createDisk(mounted('disk.img'), 33 * MIB, [data]);
-      const { code, stderr } = await streamWhile(mounted('disk.img'), mounted('disk.img'));
+      const { code, stderr } = await streamWhile(mounted('disk.img'), mounted('disk.img'), { flags: ['--zero-detection', 'extents'] });
       assert.equal(code, 1, stderr);
       assert.match(stderr, /disk\.img: changed while it was read \(mtime, ctime\);/);
     });
@@ -75,7 +84,7 @@ describe('a disk', function () {
 
     it('is refused when somebody else has written to it', async () => {
       await createDisk(origin('disk.img'), 33 * MIB, [data]);
-      const { code, stderr } = await streamWhile(origin('disk.img'), mounted('disk.img'));
+      const { code, stderr } = await streamWhile(origin('disk.img'), mounted('disk.img'), { flags: ['--zero-detection', 'extents'] });
       assert.equal(code, 1, stderr);
       assert.match(stderr, /disk\.img: changed while it was read \(mtime, ctime\);/);
     });
@@ -86,4 +95,72 @@ describe('a disk', function () {
       await assertImageOf(temp('out.qcow2'), origin('disk.img'));
     });
   });
+
+  /** File systems whose times, locks or cached pages cannot be relied on when somebody else writes to the files beneath. */
+  for (const name of ['sshfs', 'fuse-overlayfs', 'nbdfuse', 'FUSE export of QEMU'] as const)
+    describe(`on ${name}`, () => {
+      const { mounted, origin } = useFileSystem(name);
+      const start = 5 * MIB;
+
+      it('is streamed as it is, holes and all', async () => {
+        await createDisk(origin('disk.img'), ONLY_DISK_BYTES, [{ offsetBytes: start, lengthBytes: 9 * MIB, content: 'random' }]);
+        await shell(`${diskliftLine(['stream', mounted('disk.img')])} | cat > '${temp('out.qcow2')}'`);
+        await assertImageOf(temp('out.qcow2'), origin('disk.img'));
+      });
+
+      async function assertRefused(writtenOffsets: readonly number[]): Promise<void> {
+        const parts = [{ offsetBytes: 0, lengthBytes: 32 * MIB, content: 'random' }] as const;
+        await createDisk(origin('disk.img'), ONLY_DISK_BYTES, parts);
+        const { code, stderr } = await streamWhile(origin('disk.img'), mounted('disk.img'), { offsets: writtenOffsets });
+        assert.equal(code, 1, stderr);
+        assert.match(stderr, /disk\.img: changed while it was read/);
+      }
+
+      // Early and late: with one of them the image is of two moments.
+      it('is refused when somebody else has written to it, whatever its times say', () => assertRefused([MIB, 30 * MIB]));
+
+      // The others show no holes: there all is read, and compared at once.
+      if (name === 'FUSE export of QEMU')
+        it('is refused when somebody else has written to a hole of it', () => assertRefused([32.5 * MIB]));
+
+      it('is not taken for free, because no lock of its writer shows', async () => {
+        await createDisk(origin('disk.img'), ONLY_DISK_BYTES, []);
+        await using _writer = await openForWriting(origin('disk.img'));
+        const { code, stderr } = await disklift(['stream', '--in-use', 'fail', mounted('disk.img')]);
+        assert.equal(code, 1);
+        assert.match(stderr, /disk\.img: its file system \(fuse[^)]*\) may not show the locks of other machines, so nobody can tell/);
+      });
+    });
+
+  describe('on overlayfs', () => {
+    const { mounted, origin } = useFileSystem('overlayfs');
+
+    it('is not taken for free, because no lock of a writer to its layer shows', async () => {
+      await createDisk(origin('disk.img'), ONLY_DISK_BYTES, []);
+      await using _writer = await openForWriting(origin('disk.img'));
+      const { code, stderr } = await disklift(['stream', '--in-use', 'fail', mounted('disk.img')]);
+      assert.equal(code, 1);
+      assert.match(stderr, /disk\.img: its file system \(overlay\) may not show the locks of other machines/);
+    });
+
+    it('is refused when somebody has written to its layer', async () => {
+      await createDisk(origin('disk.img'), ONLY_DISK_BYTES, [data]);
+      const { code, stderr } = await streamWhile(origin('disk.img'), mounted('disk.img'));
+      assert.equal(code, 1, stderr);
+      assert.match(stderr, /disk\.img: changed while it was read \(mtime, ctime\);/);
+    });
+  });
+
+  for (const name of ['tmpfs', 'ext4', 'xfs', 'btrfs'] as const)
+    describe(`on ${name}`, () => {
+      const { mounted } = useFileSystem(name);
+
+      it('is read once: its times and its locks are to be relied on', async () => {
+        const disk = await createDisk(mounted('disk.img'), MIB, [{ ...data, lengthBytes: MIB }]);
+        const options = { libc: loadLibc(), readLimit: createSemaphore(4), warn: assert.fail, inUse: 'fail' } as const;
+        const source = await openDisk(disk, options);
+        assert.equal(source.identityMissesWrites, false);
+        await source.dispose();
+      });
+    });
 });

@@ -1,0 +1,52 @@
+/** Which file system an open file lies on: /proc/self/mountinfo, or else statfs(2). */
+
+import fs from 'node:fs/promises';
+import { pathOfDescriptor } from '../../native/resolve-beneath.ts';
+import { type FileSystemTraits, type MountedFileSystem, traitsOf } from './file-system-traits.ts';
+import { findMount, mountIdOf } from './mount-info.ts';
+
+export interface FileSystem extends FileSystemTraits {
+  /** For messages, as mount(8) shows it: ext4, nfs4, fuse.sshfs. */
+  type: string;
+}
+
+/** f_type of statfs(2) (linux/magic.h). All kinds of FUSE have one number, so FUSE is not in the list. */
+const TYPES_BY_MAGIC: ReadonlyMap<number, string> = new Map([
+  [0xef53, 'ext4'],
+  [0x58465342, 'xfs'],
+  [0x9123683e, 'btrfs'],
+  [0x01021994, 'tmpfs'],
+  [0x794c7630, 'overlay'],
+  [0x6969, 'nfs'],
+  [0x00c36400, 'ceph'],
+]);
+
+type ReadText = (path: string) => Promise<string>;
+
+const readText: ReadText = (path) => fs.readFile(path, 'utf8');
+
+/** Never throws: what cannot be found out is a kind that is not known. @param read reads files of /proc */
+export async function fileSystemOf(handle: { fd: number }, read = readText): Promise<FileSystem> {
+  const mounted = (await mountOf(handle.fd, read)) ?? (await typeByMagic(handle));
+  return { type: mounted.type, ...traitsOf(mounted) };
+}
+
+/** By the mount's ID, because file systems of several devices (btrfs, overlay) report other device numbers than mountinfo. */
+async function mountOf(fd: number, read: ReadText): Promise<MountedFileSystem | undefined> {
+  try {
+    const mountId = mountIdOf(await read(`/proc/self/fdinfo/${fd}`));
+    return mountId === undefined ? undefined : findMount(await read('/proc/self/mountinfo'), mountId);
+  } catch {
+    // No /proc, or a sandbox with a part of it.
+    return undefined;
+  }
+}
+
+async function typeByMagic(handle: { fd: number }): Promise<MountedFileSystem> {
+  try {
+    const magic = (await fs.statfs(pathOfDescriptor(handle))).type >>> 0;
+    return { type: TYPES_BY_MAGIC.get(magic) ?? `type 0x${magic.toString(16)}`, options: undefined };
+  } catch {
+    return { type: 'type not known', options: undefined };
+  }
+}
