@@ -87,7 +87,7 @@ async function urlOf({ url, urlSecretRef }: HttpDestination, { request, diskPath
 
 async function composeS3(spec: S3Destination, { request, diskPath, environment, credentials }: DiskDestination): Promise<ExportTarget> {
   const { createS3Target } = await import('../targets/s3/s3-target.ts');
-  const { endpoint, region, bucket, forcePathStyle, partSize, concurrency, checksum, sha256Object, credentialsSecretRef } = spec;
+  const { endpoint, region, bucket, forcePathStyle, partSize, maxParts, concurrency, checksum, sha256Object, credentialsSecretRef } = spec;
   const server = endpointOf(new URL(endpoint ?? `https://s3.${region}.amazonaws.com`));
   if (credentialsSecretRef === undefined && !environment.allowAmbientCredentials)
     throw new DiskliftError(
@@ -101,6 +101,7 @@ async function composeS3(spec: S3Destination, { request, diskPath, environment, 
     key: expandPlaceholders(spec.key, placeholderValues(request, diskPath)),
     forcePathStyle,
     ...(partSize === undefined ? {} : { partSizeBytes: quantityBytes(partSize) }),
+    maxParts,
     concurrency,
     checksum,
     sha256Object,

@@ -129,8 +129,10 @@ export interface S3Destination {
   credentialsSecretRef?: SecretReference;
   /** Whether the bucket's name goes into the path of the URL instead of the host's name. */
   forcePathStyle: boolean;
-  /** Bytes of a part, from 5Mi to 5Gi, as a number or with the suffix Ki, Mi or Gi. When left out, 16Mi or as much as it takes for an image to fit into 10000 parts. */
+  /** Bytes of a part, from 5Mi to 5Gi, as a number or with the suffix Ki, Mi or Gi. When left out, 16Mi or as much as it takes for an image to fit into maxParts parts. */
   partSize?: number | string;
+  /** Parts that the server takes for one object, at most. Amazon S3 and most servers take 10000, Scaleway and some installations of Ceph 1000. */
+  maxParts: number;
   /** Parts that are sent at a time, at most; fewer when they are large. */
   concurrency: number;
   /** Checksum that is sent with each part for the object store to verify. */

@@ -158,6 +158,7 @@ export const SPEC_SCHEMA: Schema = {
             },
             forcePathStyle: { type: 'boolean', default: false },
             partSize: { maxLength: 12, pattern: '^[0-9]{1,10}(Ki|Mi|Gi)?$', type: ['integer', 'string'] },
+            maxParts: { type: 'integer', minimum: 1, maximum: 10000, default: 10000 },
             concurrency: { type: 'integer', minimum: 1, maximum: 32, default: 4 },
             checksum: { type: 'string', enum: ['None', 'CRC32', 'CRC32C', 'CRC64NVME'], default: 'None' },
             sha256Object: { type: 'boolean', default: false },

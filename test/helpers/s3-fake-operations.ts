@@ -57,7 +57,11 @@ export function answerTo(asked: Asked, store: S3FakeStore): S3Answer {
   if (upload === undefined || upload.key !== key) return s3Failure(404, 'NoSuchUpload');
   if (operation === 'UploadPart') {
     const etag = store.tagOf(body);
-    upload.parts.set(Number(url.searchParams.get('partNumber')), { body: Buffer.from(body), etag });
+    const { mostParts } = store.rules;
+    const number = Number(url.searchParams.get('partNumber'));
+    if (number > mostParts)
+      return s3Failure(400, 'InvalidArgument', `Part number must be an integer between 1 and ${mostParts}, inclusive`);
+    upload.parts.set(number, { body: Buffer.from(body), etag });
     return { status: 200, headers: { ETag: etag } };
   }
   if (operation === 'ListParts') return listOf(upload, Number(url.searchParams.get('part-number-marker') ?? 0), store.rules.pageParts);

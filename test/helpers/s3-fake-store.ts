@@ -18,6 +18,7 @@ export interface OpenUpload {
 interface StoreRules {
   leastPartBytes?: number;
   pageParts?: number;
+  mostParts?: number;
   opaqueTags?: boolean;
   clockAheadMs?: number;
 }
@@ -28,8 +29,14 @@ export class S3FakeStore {
   readonly rules: Required<StoreRules>;
   private lastId = 0;
 
-  constructor({ leastPartBytes = 5 * 1024 * 1024, pageParts = 1000, opaqueTags = false, clockAheadMs = 0 }: StoreRules) {
-    this.rules = { leastPartBytes, pageParts, opaqueTags, clockAheadMs };
+  constructor({
+    leastPartBytes = 5 * 1024 * 1024,
+    pageParts = 1000,
+    mostParts = 10_000,
+    opaqueTags = false,
+    clockAheadMs = 0,
+  }: StoreRules) {
+    this.rules = { leastPartBytes, pageParts, mostParts, opaqueTags, clockAheadMs };
   }
 
   nowMs(): number {

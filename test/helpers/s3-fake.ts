@@ -40,6 +40,8 @@ export interface S3FakeOptions {
   leastPartBytes?: number;
   /** Parts in one page of ListParts. */
   pageParts?: number;
+  /** Parts of one upload. */
+  mostParts?: number;
   /** Tags say nothing about bytes, as with encryption by keys of the customer's. */
   opaqueTags?: boolean;
   /** What the server's clock is ahead of ours. */

@@ -2,7 +2,7 @@
 
 import { DiskliftError } from '../../common/errors.ts';
 import { listParts } from './list-parts.ts';
-import { s3ErrorName, s3ErrorStatus } from './s3-error.ts';
+import { cannotLook, isUploadGone } from './s3-error.ts';
 import type { S3TargetOptions } from './s3-options.ts';
 import type { S3Session } from './s3-session.ts';
 import { type Retries, withRetries } from './with-retries.ts';
@@ -52,7 +52,7 @@ async function isGone(ask: () => Promise<unknown>): Promise<boolean> {
   try {
     return (await ask()) === 'nothing left';
   } catch (error) {
-    if (s3ErrorName(error) === 'NoSuchUpload') return true;
+    if (isUploadGone(error)) return true;
     throw error;
   }
 }
@@ -62,7 +62,7 @@ async function leftParts(aborted: AbortedUpload): Promise<'nothing left' | 'part
     return (await listParts(aborted)).size === 0 ? 'nothing left' : 'parts';
   } catch (error) {
     // To look is a right of its own; the abort itself was heard.
-    if (s3ErrorStatus(error) === 403) return 'nothing left';
+    if (cannotLook(error)) return 'nothing left';
     throw error;
   }
 }

@@ -1,9 +1,10 @@
 /** The end of a multipart upload: the request that makes the object, and what became of it when its answer does not tell. */
 
 import type { CompletedPart } from '@aws-sdk/client-s3';
+import { DiskliftError } from '../../common/errors.ts';
 import { compositeEtag, proofOf } from './etag.ts';
-import { findArrived, isAmbiguous } from './found-object.ts';
-import { s3ErrorName } from './s3-error.ts';
+import { findArrived, mayHaveArrived } from './found-object.ts';
+import { isUploadGone } from './s3-error.ts';
 import { type Arrival, retriesOf, type Transfer } from './transfer.ts';
 import { withRetries } from './with-retries.ts';
 
@@ -19,6 +20,7 @@ export function completeUpload(transfer: Transfer, { id, parts }: UploadedParts)
   const { signal } = context;
   const input = { Bucket: options.bucket, Key: options.key, UploadId: id, MultipartUpload: { Parts: parts } };
   const expected = compositeEtag(parts.map(({ ETag }) => ETag));
+  let isUnclear = false;
   return withRetries(async () => {
     // Before every try, since each one may be the one that makes the object.
     const { sha256 } = await context.seal();
@@ -30,10 +32,18 @@ export function completeUpload(transfer: Transfer, { id, parts }: UploadedParts)
       return { etag: answer.ETag, sha256, proof: proofOf(expected, answer, session.where) };
     } catch (error) {
       // An upload that is not there may be one that an earlier try has completed.
-      if (signal.aborted || !(isAmbiguous(error) || s3ErrorName(error) === 'NoSuchUpload')) throw error;
+      isUnclear ||= mayHaveArrived(error) || isUploadGone(error);
+      if (signal.aborted || !isUnclear) throw error;
       const found = await findArrived(transfer, async () => expected);
-      if (found === undefined) throw error;
+      if (found === undefined) throw isUploadGone(error) ? goneError(error as DiskliftError) : error;
       return { ...found, sha256 };
     }
   }, retriesOf(transfer));
+}
+
+/** Another attempt finds the upload missing, and begins a new one. Some names of this error are final elsewhere. */
+function goneError(error: DiskliftError): DiskliftError {
+  return new DiskliftError('DestinationRejected', `${error.message}: neither the upload nor its object is there`, error, {
+    retryable: true,
+  });
 }

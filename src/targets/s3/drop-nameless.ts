@@ -3,7 +3,7 @@
 import { abortUpload } from './abort-upload.ts';
 import { listParts } from './list-parts.ts';
 import { listUploads, type UploadListing } from './list-uploads.ts';
-import { s3ErrorName, s3ErrorStatus } from './s3-error.ts';
+import { cannotLook, s3ErrorName } from './s3-error.ts';
 
 export interface NamelessUploads extends UploadListing {
   /** When the first of them may have been asked for; epoch, by our clock. */
@@ -32,7 +32,7 @@ export async function dropNameless(nameless: NamelessUploads): Promise<void> {
     await clock.delay(limits.lateMs, signal);
     await dropSeen(nameless);
   } catch (error) {
-    if (!isBlind(error)) throw error;
+    if (!cannotLook(error)) throw error;
   }
 }
 
@@ -58,8 +58,4 @@ async function isEmpty(upload: UploadListing & { uploadId: string }): Promise<bo
     if (s3ErrorName(error) === 'NoSuchUpload') return false;
     throw error;
   }
-}
-
-function isBlind(error: unknown): boolean {
-  return s3ErrorName(error) === 'AccessDenied' || [404, 405, 501].includes(s3ErrorStatus(error) ?? 0);
 }

@@ -14,6 +14,11 @@ export function isAmbiguous(error: unknown): boolean {
   return status === undefined || status < 400 || status >= 500;
 }
 
+/** As {@link isAmbiguous}; and refusals of an object that is there already: it may be what an earlier request has made. */
+export function mayHaveArrived(error: unknown): boolean {
+  return isAmbiguous(error) || [409, 412].includes(s3ErrorStatus(error) ?? 0);
+}
+
 /**
  * Looks for the image that is being sent, and does not believe in what is only like it: another export of the same disk, or of
  * what the disk was yesterday.

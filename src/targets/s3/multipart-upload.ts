@@ -3,63 +3,86 @@
  * before which no object exists. What is saved stays at the server until it is completed or abandoned.
  */
 
-import type { Part as ListedPart } from '@aws-sdk/client-s3';
-import type { ResumeState } from '../contract.ts';
+import { abortUpload } from './abort-upload.ts';
 import { completeUpload } from './complete-upload.ts';
 import { createUpload } from './create-upload.ts';
-import { compositeEtag } from './etag.ts';
-import { findArrived } from './found-object.ts';
-import { digestOf } from './hash-pieces.ts';
-import { listParts } from './list-parts.ts';
-import { bytesOfImage } from './part-bytes.ts';
-import { type PartPlan, partsOf, planParts } from './plan-parts.ts';
-import { s3ErrorName } from './s3-error.ts';
+import { type PartPlan, planParts } from './plan-parts.ts';
+import { resumeUpload } from './resume-upload.ts';
+import { isUploadGone, s3PartLimit } from './s3-error.ts';
 import { type Arrival, retriesOf, type Transfer } from './transfer.ts';
 import { intendedMs } from './upload-intent.ts';
 import { type Upload, uploadParts } from './upload-parts.ts';
 
 /** @throws DiskliftError */
 export async function uploadImage(transfer: Transfer, plan: PartPlan): Promise<Arrival> {
-  const { session, options, context } = transfer;
+  const { resume } = transfer.context;
+  const growing = withGrowingProgress(transfer);
   let upload: Upload | undefined;
-  const { resume } = context;
   if (resume !== undefined && intendedMs(resume.id) === undefined) {
-    const resumed = await resumeUpload(transfer, resume);
+    const resumed = await resumeUpload(growing, resume);
     if ('proof' in resumed) return resumed;
     if (resumed.held !== undefined) upload = { id: resume.id, plan: resumed.plan, held: resumed.held };
   }
-  upload ??= { id: await createUpload(transfer, plan), plan, held: new Map() };
+  const isResumed = upload !== undefined;
+  upload ??= await beginUpload(growing, plan);
+  try {
+    return await fillUpload(growing, upload);
+  } catch (error) {
+    const next = transfer.context.signal.aborted ? undefined : await planAnew(growing, { upload, isResumed, plan, error });
+    if (next === undefined) throw error;
+    return fillUpload(growing, await beginUpload(growing, next));
+  }
+}
+
+async function beginUpload(transfer: Transfer, plan: PartPlan): Promise<Upload> {
+  return { id: await createUpload(transfer, plan), plan, held: new Map() };
+}
+
+async function fillUpload(transfer: Transfer, upload: Upload): Promise<Arrival> {
+  const { session, options, context } = transfer;
   const { parts, hasFailedTry } = await uploadParts(transfer, upload);
   // A part that arrives behind the end opens the upload again at some servers, and nobody would drop it.
-  if (hasFailedTry || resume !== undefined) await options.clock.delay(session.limits.lateMs, context.signal);
+  if (hasFailedTry || context.resume !== undefined) await options.clock.delay(session.limits.lateMs, context.signal);
   return completeUpload(transfer, { id: upload.id, parts });
 }
 
-interface Resumed {
+interface Failed {
+  upload: Upload;
+  /** Whether `upload` is of an earlier attempt. */
+  isResumed: boolean;
+  /** Of an upload that begins in this attempt. */
   plan: PartPlan;
-  /** Undefined when the upload is gone. */
-  held: ReadonlyMap<number, ListedPart> | undefined;
+  error: unknown;
 }
 
-/** What has become of an earlier attempt's upload: it is there, or it was completed and nobody heard of it, or it is gone. */
-async function resumeUpload(transfer: Transfer, resume: ResumeState): Promise<Arrival | Resumed> {
-  const { session, options, image, context } = transfer;
-  const { partSizeBytes } = resume;
-  const plan = planParts({ imageSizeBytes: image.sizeBytes, partSizeBytes, leastPartBytes: session.limits.leastPartBytes });
+/**
+ * What may be sent in a second upload, still in this attempt. The next attempt would meet the same upload where the server cannot
+ * list parts, and the same refusal where it takes fewer parts than were planned.
+ * @returns undefined where a second upload does not help
+ */
+async function planAnew(transfer: Transfer, { upload, isResumed, plan, error }: Failed): Promise<PartPlan | undefined> {
+  const { session, options, image } = transfer;
+  if (isUploadGone(error)) return isResumed ? plan : undefined;
+  const maxParts = s3PartLimit(error);
+  // The size that the user has set stands.
+  if (maxParts === undefined || maxParts >= upload.plan.count || options.partSizeBytes !== undefined) return undefined;
   try {
-    return { plan, held: await listParts({ session, options, uploadId: resume.id, ...retriesOf(transfer) }) };
-  } catch (error) {
-    if (s3ErrorName(error) !== 'NoSuchUpload') throw error;
+    await abortUpload({ session, options, uploadId: upload.id, ...retriesOf(transfer) });
+  } catch {
+    // The refusal says more than this failure. The upload stays saved.
+    return undefined;
   }
-  const earlier = await findArrived(transfer, () => tagOf(plan, transfer));
-  if (earlier === undefined) return { plan, held: undefined };
-  context.progress(image.sizeBytes);
-  return { ...earlier, ...(await context.seal()) };
+  return planParts({ imageSizeBytes: image.sizeBytes, maxParts, leastPartBytes: session.limits.leastPartBytes });
 }
 
-/** The tag that an object of these parts has. */
-async function tagOf(plan: PartPlan, { image, context: { signal } }: Transfer): Promise<string | undefined> {
-  const md5s: string[] = [];
-  for (const part of partsOf(plan)) md5s.push(await digestOf('md5', bytesOfImage(image, part), signal));
-  return compositeEtag(md5s);
+/** Bytes that a second upload sends again are no news. */
+function withGrowingProgress(transfer: Transfer): Transfer {
+  const { context } = transfer;
+  let mostBytes = 0;
+  const progress = (sentBytes: number) => {
+    if (sentBytes <= mostBytes) return;
+    mostBytes = sentBytes;
+    context.progress(sentBytes);
+  };
+  return { ...transfer, context: { ...context, progress } };
 }

@@ -4,7 +4,7 @@ import { alignUp, formatBytes, GIB, MIB } from '../../common/bytes.ts';
 import { DiskliftError } from '../../common/errors.ts';
 
 /** Limits of Amazon S3, which other servers keep to: "Amazon S3 multipart upload limits" in its user guide. */
-const MOST_PARTS = 10_000;
+const MAX_PARTS = 10_000;
 const LARGEST_PART_BYTES = 5 * GIB;
 export const LEAST_PART_BYTES = 5 * MIB;
 
@@ -30,6 +30,8 @@ export interface PartWishes {
   imageSizeBytes: number;
   /** What the user has asked for. */
   partSizeBytes?: number | undefined;
+  /** How many parts the server takes, where it takes fewer than Amazon S3. */
+  maxParts?: number | undefined;
   /** Of parts that are not the last. */
   leastPartBytes?: number | undefined;
 }
@@ -38,20 +40,25 @@ export interface PartWishes {
  * @throws DiskliftError `ImageTooLarge` where no part size is large enough, `InvalidRequest` for a size that was asked for
  * and does not work
  */
-export function planParts({ imageSizeBytes, partSizeBytes, leastPartBytes = LEAST_PART_BYTES }: PartWishes): PartPlan {
-  const largestImageBytes = MOST_PARTS * LARGEST_PART_BYTES;
+export function planParts({
+  imageSizeBytes,
+  partSizeBytes,
+  maxParts = MAX_PARTS,
+  leastPartBytes = LEAST_PART_BYTES,
+}: PartWishes): PartPlan {
+  const largestImageBytes = maxParts * LARGEST_PART_BYTES;
   if (imageSizeBytes > largestImageBytes)
     throw new DiskliftError(
       'ImageTooLarge',
-      `the image has ${formatBytes(imageSizeBytes)}; an S3 object has at most ${formatBytes(largestImageBytes)}`,
+      `the image has ${formatBytes(imageSizeBytes)}; an S3 object of ${maxParts} parts has at most ${formatBytes(largestImageBytes)}`,
     );
-  const neededBytes = Math.max(leastPartBytes, alignUp(imageSizeBytes / MOST_PARTS, MIB));
+  const neededBytes = Math.max(leastPartBytes, alignUp(imageSizeBytes / maxParts, MIB));
   if (partSizeBytes !== undefined) {
     const isLegal = Number.isInteger(partSizeBytes) && partSizeBytes >= leastPartBytes && partSizeBytes <= LARGEST_PART_BYTES;
-    if (!isLegal || Math.ceil(imageSizeBytes / partSizeBytes) > MOST_PARTS)
+    if (!isLegal || Math.ceil(imageSizeBytes / partSizeBytes) > maxParts)
       throw new DiskliftError(
         'InvalidRequest',
-        `partSize ${partSizeBytes} does not work for an image of ${formatBytes(imageSizeBytes)}: ` +
+        `partSize ${partSizeBytes} does not work for an image of ${formatBytes(imageSizeBytes)} in at most ${maxParts} parts: ` +
           `the smallest that does is ${neededBytes} (${formatBytes(neededBytes)}), the largest ${formatBytes(LARGEST_PART_BYTES)}`,
       );
   }

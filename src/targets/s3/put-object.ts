@@ -1,7 +1,7 @@
 /** Images of one part: one request, which has it all. */
 
 import { proofOf } from './etag.ts';
-import { findArrived, isAmbiguous } from './found-object.ts';
+import { findArrived, mayHaveArrived } from './found-object.ts';
 import { digestOf } from './hash-pieces.ts';
 import { bytesInMemory } from './part-bytes.ts';
 import { createPayload, type Payload } from './payload.ts';
@@ -26,7 +26,8 @@ export async function putImage(transfer: Transfer): Promise<Arrival> {
     let arrival = await findEarlier(transfer, md5);
     if (arrival === undefined) {
       const payload = await createPayload(bytes, { isSigned: session.isPlain, checksum: options.checksum, signal });
-      arrival = await withRetries(() => put(transfer, payload, md5), retriesOf(transfer));
+      const earlier = { isUnclear: false };
+      arrival = await withRetries(() => put(transfer, { payload, md5, earlier }), retriesOf(transfer));
     }
     context.progress(image.sizeBytes);
     return arrival;
@@ -42,7 +43,14 @@ async function findEarlier(transfer: Transfer, md5: string): Promise<Arrival | u
   return found === undefined ? undefined : { ...found, ...(await transfer.context.seal()) };
 }
 
-async function put(transfer: Transfer, payload: Payload, md5: string): Promise<Arrival> {
+interface Put {
+  payload: Payload;
+  md5: string;
+  /** Whether one of the tries may have made the object: then each refusal of a later one is a reason to look. */
+  earlier: { isUnclear: boolean };
+}
+
+async function put(transfer: Transfer, { payload, md5, earlier }: Put): Promise<Arrival> {
   const { session, options, context } = transfer;
   const { bucket: Bucket, key: Key } = options;
   const { signal } = context;
@@ -56,7 +64,8 @@ async function put(transfer: Transfer, payload: Payload, md5: string): Promise<A
     });
     return { etag: answer.ETag, sha256, proof: proofOf(md5, answer, session.where) };
   } catch (error) {
-    if (signal.aborted || !isAmbiguous(error)) throw error;
+    earlier.isUnclear ||= mayHaveArrived(error);
+    if (signal.aborted || !earlier.isUnclear) throw error;
     const found = await findArrived(transfer, async () => md5);
     if (found === undefined) throw error;
     return { ...found, sha256 };

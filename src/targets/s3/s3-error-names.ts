@@ -25,6 +25,8 @@ export const REJECTED: Meanings = {
   InvalidBucketName: 'the name of the bucket is not valid',
   KeyTooLongError: 'the key is too long',
   NotImplemented: 'the server does not know this kind of request',
+  PreconditionFailed:
+    'there is an object at the key already, perhaps from a request of this export whose answer was lost; the server replaces none',
   // Of Alibaba Cloud OSS.
   SecondLevelDomainForbidden: 'the server wants the bucket in the host name: set forcePathStyle: false',
 };
@@ -39,6 +41,7 @@ export const PASSING: Meanings = {
   XAmzContentSHA256Mismatch: 'the bytes arrived changed',
   SlowDown: 'the server asks for fewer requests',
   OperationAborted: 'another request is changing the same object',
+  ConditionalRequestConflict: 'another request is changing the same object',
 };
 
 const QUOTA = 'the quota is used up';

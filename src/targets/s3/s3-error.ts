@@ -5,7 +5,7 @@ import { parseRetryAfter } from '../../common/retry-after.ts';
 import { networkError } from '../network-error.ts';
 import { serverMessage } from '../server-message.ts';
 import type { ChecksumKind } from './checksum.ts';
-import { adviceOf, isAboutSpace, type S3Failure, textOf } from './refusal-advice.ts';
+import { adviceOf, isAboutSpace, partLimitOf, type S3Failure, textOf } from './refusal-advice.ts';
 import { FULL, PASSING, REFUSED, REJECTED } from './s3-error-names.ts';
 
 const EXPIRED: ReadonlySet<string> = new Set(['ExpiredToken', 'ExpiredTokenException', 'TokenRefreshRequired']);
@@ -28,6 +28,31 @@ export function s3ErrorStatus(error: unknown): number | undefined {
   if (error instanceof DiskliftError) return error.cause === undefined ? undefined : s3ErrorStatus(error.cause);
   const { $metadata, $response } = error as S3Failure;
   return $metadata?.httpStatusCode ?? $response?.statusCode;
+}
+
+/**
+ * Whether the upload of the request is not there any more: it was aborted, or completed. Servers have several names for that; of
+ * S3Proxy it is NoSuchKey.
+ */
+export function isUploadGone(error: unknown): boolean {
+  const name = s3ErrorName(error);
+  return name === 'NoSuchUpload' || (s3ErrorStatus(error) === 404 && name !== 'NoSuchBucket');
+}
+
+/**
+ * Whether a request that only looks was refused as such: the credentials do not allow to look, or the server does not know the
+ * question. Credentials that are wrong are another matter.
+ */
+export function cannotLook(error: unknown): boolean {
+  const name = s3ErrorName(error) ?? '';
+  if (name === 'NoSuchUpload' || name === 'NoSuchBucket' || name in PASSING) return false;
+  if (name in REFUSED && name !== 'AccessDenied') return false;
+  return [403, 404, 405, 501].includes(s3ErrorStatus(error) ?? 0);
+}
+
+/** @returns how many parts the server takes, when `error` says it */
+export function s3PartLimit(error: unknown): number | undefined {
+  return error instanceof DiskliftError && error.cause !== undefined ? partLimitOf(error.cause as S3Failure) : undefined;
 }
 
 /** There was no connection, or one side did not like the other's certificate. */

@@ -26,6 +26,8 @@ export interface S3TargetOptions {
   forcePathStyle: boolean;
   /** Planned from the image's size when left out. */
   partSizeBytes?: number | undefined;
+  /** How many parts the server takes; 10,000 when left out, as Amazon S3 does. */
+  maxParts?: number | undefined;
   /** Parts that are on their way at once. */
   concurrency: number;
   /** Sent with every part and proven by the server; many servers other than Amazon's reject requests that have one. */

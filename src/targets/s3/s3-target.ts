@@ -13,13 +13,13 @@ import { createNonce, type Transfer } from './transfer.ts';
 import { intendedMs } from './upload-intent.ts';
 
 export function createS3Target(options: S3TargetOptions): ExportTarget {
-  const { bucket, key, partSizeBytes, clock, random = Math.random } = options;
+  const { bucket, key, partSizeBytes, maxParts, clock, random = Math.random } = options;
 
   return {
     async send(image, context) {
       const session = await openS3Session(options, context.signal);
       try {
-        const plan = planParts({ imageSizeBytes: image.sizeBytes, partSizeBytes, leastPartBytes: session.limits.leastPartBytes });
+        const plan = planParts({ imageSizeBytes: image.sizeBytes, partSizeBytes, maxParts, leastPartBytes: session.limits.leastPartBytes });
         const transfer: Transfer = { session, options, image, context, nonce: createNonce(random) };
         const isWhole = plan.count === 1 && image.sizeBytes <= session.limits.largestBufferBytes && context.resume === undefined;
         const { etag, sha256, proof } = await (isWhole ? putImage(transfer) : uploadImage(transfer, plan));

@@ -3,7 +3,7 @@
 import { throwIfAborted } from '../../common/abortable.ts';
 import { backoffDelayMs } from '../../common/backoff.ts';
 import { DiskliftError } from '../../common/errors.ts';
-import { s3ErrorName } from './s3-error.ts';
+import { isUploadGone, s3ErrorName } from './s3-error.ts';
 import type { S3Limits, S3TargetOptions } from './s3-options.ts';
 
 const LONGEST_BACKOFF_MS = 20_000;
@@ -37,5 +37,5 @@ export async function withRetries<T>(task: () => Promise<T>, { clock, random = M
 function isWorthIt(error: unknown): error is DiskliftError {
   if (!(error instanceof DiskliftError) || !error.retryable || !['DestinationUnreachable', 'DestinationRejected'].includes(error.code))
     return false;
-  return !['NoSuchUpload', 'InvalidPart'].includes(s3ErrorName(error) ?? '');
+  return !isUploadGone(error) && s3ErrorName(error) !== 'InvalidPart';
 }

@@ -36,6 +36,20 @@ describe('parts of an S3 upload', () => {
       assert.deepEqual(planParts({ imageSizeBytes, partSizeBytes }), { imageSizeBytes, partSizeBytes: expectedBytes, count });
     });
 
+  it('keeps to the number of parts that the server takes', () => {
+    const plan = (imageSizeBytes: number, maxParts: number, partSizeBytes?: number) =>
+      planParts({ imageSizeBytes, maxParts, partSizeBytes });
+    assert.deepEqual(plan(16_000 * MIB, 1000), { imageSizeBytes: 16_000 * MIB, partSizeBytes: 16 * MIB, count: 1000 });
+    assert.deepEqual(plan(16_000 * MIB + 1, 1000), { imageSizeBytes: 16_000 * MIB + 1, partSizeBytes: 17 * MIB, count: 942 });
+    assert.deepEqual(plan(5 * GIB, 1), { imageSizeBytes: 5 * GIB, partSizeBytes: 5 * GIB, count: 1 });
+    const tooMany = refusal({ imageSizeBytes: 16_000 * MIB, maxParts: 1000, partSizeBytes: 8 * MIB });
+    assert.equal(tooMany[0], 'InvalidRequest');
+    assert.match(tooMany[1], /in at most 1000 parts: the smallest that does is 16777216 /);
+    const tooLarge = refusal({ imageSizeBytes: 5001 * GIB, maxParts: 1000 });
+    assert.equal(tooLarge[0], 'ImageTooLarge');
+    assert.match(tooLarge[1], /an S3 object of 1000 parts has at most /);
+  });
+
   it('refuses sizes that do not work, and names the smallest that does', () => {
     for (const partSizeBytes of [0, -1, 5 * MIB - 1, 5 * GIB + 1, 5 * MIB + 0.5, Number.NaN]) {
       const [code, message] = refusal({ imageSizeBytes: GIB, partSizeBytes });

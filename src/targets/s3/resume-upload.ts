@@ -1,0 +1,48 @@
+/** What has become of an earlier attempt's upload. */
+
+import type { Part as ListedPart } from '@aws-sdk/client-s3';
+import type { ResumeState } from '../contract.ts';
+import { compositeEtag } from './etag.ts';
+import { findArrived } from './found-object.ts';
+import { digestOf } from './hash-pieces.ts';
+import { listParts } from './list-parts.ts';
+import { bytesOfImage } from './part-bytes.ts';
+import { type PartPlan, partsOf, planParts } from './plan-parts.ts';
+import { cannotLook, isUploadGone } from './s3-error.ts';
+import { type Arrival, retriesOf, type Transfer } from './transfer.ts';
+
+interface Resumed {
+  plan: PartPlan;
+  /** Empty where the server does not list parts: all of them are sent again. Undefined when the upload is gone. */
+  held: ReadonlyMap<number, ListedPart> | undefined;
+}
+
+/**
+ * The upload is there; or it was completed, and the answer was lost; or it is gone. Where parts cannot be listed, the object is
+ * looked for all the same, because it may have been completed.
+ * @throws DiskliftError when there is no answer
+ */
+export async function resumeUpload(transfer: Transfer, resume: ResumeState): Promise<Arrival | Resumed> {
+  const { session, options, image, context } = transfer;
+  const { partSizeBytes } = resume;
+  const plan = planParts({ imageSizeBytes: image.sizeBytes, partSizeBytes, leastPartBytes: session.limits.leastPartBytes });
+  let held: Resumed['held'];
+  try {
+    return { plan, held: await listParts({ session, options, uploadId: resume.id, ...retriesOf(transfer) }) };
+  } catch (error) {
+    const isUnlisted = cannotLook(error);
+    if (!isUnlisted && !isUploadGone(error)) throw error;
+    if (isUnlisted) held = new Map();
+  }
+  const earlier = await findArrived(transfer, () => tagOf(plan, transfer));
+  if (earlier === undefined) return { plan, held };
+  context.progress(image.sizeBytes);
+  return { ...earlier, ...(await context.seal()) };
+}
+
+/** The tag that an object of these parts has. */
+async function tagOf(plan: PartPlan, { image, context: { signal } }: Transfer): Promise<string | undefined> {
+  const md5s: string[] = [];
+  for (const part of partsOf(plan)) md5s.push(await digestOf('md5', bytesOfImage(image, part), signal));
+  return compositeEtag(md5s);
+}
