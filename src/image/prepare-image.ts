@@ -52,6 +52,8 @@ export async function prepareImage(options: PrepareOptions): Promise<PreparedIma
   const source = await options.openSource();
   try {
     checkL1TableSize(source.sizeBytes, options.qcow2.clusterSizeBytes);
+    if (source.sizeBytes === 0 && source.format !== undefined)
+      options.warn(`${source.name}: states a disk of 0 bytes, so the image holds nothing of its file; is it the right file?`);
     options.onOpen?.(source.sizeBytes, source.format ?? 'raw');
     const prepared = await (isVerified(source, options) ? prepareVerified(source, options) : prepareTrusted(source, options));
     return { ...prepared, [Symbol.asyncDispose]: () => source.dispose() };

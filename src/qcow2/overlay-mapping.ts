@@ -27,7 +27,7 @@ export interface OverlayBuilder {
 }
 
 /** 72 MiB of columns. A disk in more pieces is left to who keeps no map of it. */
-const MAX_RANGE_COUNT = 2 ** 22;
+export const MAX_RANGE_COUNT = 2 ** 22;
 
 export function createOverlayBuilder({ image, metadata, dataFile, backing }: Layer): OverlayBuilder {
   const { name, header, fileSizeBytes, dataFileSizeBytes } = image;

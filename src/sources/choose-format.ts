@@ -5,8 +5,9 @@ import { alignUp } from '../common/bytes.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { KUBEVIRT_DISK } from './disk-names.ts';
 import type { DiskFormat } from './image-tree.ts';
-import { endsAsVhd, PROBED_BYTES, probeFormat } from './probe-format.ts';
+import { PROBED_BYTES, probeFormat } from './probe-format.ts';
 import { type OpenedFile, readUpTo } from './read-up-to.ts';
+import { hasVpcCookie } from './references/vpc-footer.ts';
 import { vmdkPartOf } from './vmdk-part-name.ts';
 
 export interface ChosenFormat {
@@ -53,5 +54,5 @@ async function endsAsVhdFile(file: OpenedFile): Promise<boolean> {
   const { size } = await file.handle.stat();
   // Old programs wrote 511 bytes.
   const lastSectorAt = alignUp(size, SECTOR_SIZE_BYTES) - SECTOR_SIZE_BYTES;
-  return lastSectorAt >= 0 && endsAsVhd(await readUpTo(file, lastSectorAt, SECTOR_SIZE_BYTES));
+  return lastSectorAt >= 0 && hasVpcCookie(await readUpTo(file, lastSectorAt, SECTOR_SIZE_BYTES));
 }

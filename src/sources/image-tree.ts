@@ -2,6 +2,7 @@
 
 import type { FileHandle } from 'node:fs/promises';
 import type { Libc } from '../native/libc.ts';
+import type { VpcDisk } from './references/vpc-footer.ts';
 
 export const DISK_FORMATS = ['raw', 'qcow2', 'vmdk', 'vhdx', 'vdi', 'vpc'] as const;
 
@@ -21,6 +22,10 @@ export interface ImageFile {
   /** Opens anew what has the file's name now, for who wants to know whether that is still the same file. */
   reopen(): Promise<FileHandle>;
   format: DiskFormat;
+  /** The size of the disk as this file states it. Whoever serves the disk must give as much. Left out of raw files. */
+  diskSizeBytes?: number;
+  /** Of a VHD: how its disk lies in the file. */
+  vpc?: VpcDisk;
   /** What qcow2 reads where it has nothing of its own; left out where that is zeros. */
   backing?: ImageFile;
   /** Of qcow2: where its data is. */

@@ -14,12 +14,11 @@ export interface OpenImageOptions extends OpenDiskOptions {
 }
 
 /**
- * Opens the image with all that it refers to. A qcow2 image whose disk lies plain in its files is read by us, everything else by QEMU, once
- * it is known to be complete. The
- * source owns the root's handle from now on; where there is none, it is closed.
+ * Opens the image with all that it refers to. A disk that lies plain in the files of a qcow2 image or of a VHD is read by us, every other
+ * one by QEMU, once it is known to be complete. The source owns the root's handle from now on; where there is none, it is closed.
  * @throws DiskliftError as {@link openImageFiles}, {@link openPlainQcow2}, {@link requireComplete} and {@link openQemuDisk}
  */
-export async function openImageDisk(root: Omit<ImageRoot, 'libc' | 'onOpen'>, options: OpenImageOptions): Promise<DiskSource> {
+export async function openImageDisk(root: Omit<ImageRoot, 'libc' | 'onOpen' | 'warn'>, options: OpenImageOptions): Promise<DiskSource> {
   const image = await openImageFiles(root, options);
   try {
     return await serveImage(image, options);
@@ -55,7 +54,7 @@ async function serveImage(image: ImageFiles, options: OpenImageOptions): Promise
 
 /** By us or by QEMU. The tables of the image are read, and are not read again. */
 async function openFormat(image: ImageFiles, options: OpenImageOptions): Promise<DiskSource> {
-  if (image.root.format === 'qcow2') {
+  if (image.root.format === 'qcow2' || image.root.format === 'vpc') {
     const { openPlainQcow2 } = await import('./qcow2/open-plain-qcow2.ts');
     const plain = await openPlainQcow2(image, options);
     if (plain !== undefined) return plain;

@@ -19,6 +19,8 @@ export interface OpenImageFilesOptions {
   inUse?: InUse | undefined;
   /** What is known of writers otherwise than by locks. */
   writers?: WritersKnown | undefined;
+  /** Takes one line about what is worth knowing but stops nothing. */
+  warn?: ((message: string) => void) | undefined;
 }
 
 /**
@@ -26,13 +28,14 @@ export interface OpenImageFilesOptions {
  * @throws DiskliftError as {@link openImageTree}; `SourceInUse`, `InUseUnknown`, `SourceChanged`
  */
 export async function openImageFiles(
-  root: Omit<ImageRoot, 'libc' | 'onOpen'>,
-  { libc, inUse = 'allow', writers }: OpenImageFilesOptions,
+  root: Omit<ImageRoot, 'libc' | 'onOpen' | 'warn'>,
+  { libc, inUse = 'allow', writers, warn }: OpenImageFilesOptions,
 ): Promise<ImageFiles> {
   const watched: TreeFile[] = [];
   const tree = await openImageTree({
     ...root,
     libc,
+    ...(warn === undefined ? {} : { warn }),
     async onOpen(file) {
       const opened = await lookAtFile(file);
       const { stat, fileSystem } = opened;

@@ -27,6 +27,8 @@ export interface ImageRoot extends ChosenFormat {
   relativePath: string;
   /** Awaited for each file when it is open, and before anything is read of it that says what it refers to. */
   onOpen?(file: ImageFile): Promise<void>;
+  /** Takes one line about what is worth knowing but stops nothing. */
+  warn?(message: string): void;
 }
 
 /** Files that stand behind one another. More are a mistake, or there to keep us busy. */
@@ -42,6 +44,7 @@ interface Tree {
   /** By device and inode. */
   known: Map<string, ImageFile>;
   onOpen: ImageRoot['onOpen'];
+  warn: ImageRoot['warn'];
 }
 
 /** Where one is: an image, and those that have led to it. */
@@ -65,8 +68,8 @@ interface Reference {
  * cannot be read, goes in a circle or more than 64 files deep, `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`
  */
 export async function openImageTree(root: ImageRoot): Promise<ImageTree> {
-  const { libc, volumePath, handle, onOpen } = root;
-  const tree: Tree = { libc, volumePath, files: [], handles: [handle], known: new Map(), onOpen };
+  const { libc, volumePath, handle, onOpen, warn } = root;
+  const tree: Tree = { libc, volumePath, files: [], handles: [handle], known: new Map(), onOpen, warn };
   const close = async () => {
     await Promise.all(tree.handles.splice(0).map(closeHandle));
   };
@@ -111,7 +114,10 @@ async function keyOf(handle: FileHandle): Promise<string> {
 async function followReferences(tree: Tree, place: Place): Promise<References> {
   const { file } = place;
   const references = await readReferences(file, file.format);
-  const { backing, dataFile, extents } = references;
+  const { backing, dataFile, extents, diskSizeBytes, vpc, warning } = references;
+  if (diskSizeBytes !== undefined) file.diskSizeBytes = diskSizeBytes;
+  if (vpc !== undefined) file.vpc = vpc;
+  if (warning !== undefined) tree.warn?.(`${file.name}: ${warning}`);
   if (place.isGuess && (backing ?? dataFile ?? extents) !== undefined)
     throw new DiskliftError(
       'FormatUnsupported',
@@ -124,6 +130,7 @@ async function followReferences(tree: Tree, place: Place): Promise<References> {
     for (const [index, extent] of extents.entries())
       opened.push(await openExtent(tree, place, { extent, isLast: index === extents.length - 1 }));
     file.extents = opened;
+    file.diskSizeBytes = opened.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   }
   return references;
 }

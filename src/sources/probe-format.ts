@@ -13,8 +13,6 @@ interface Magic {
 
 const magic = (format: Magic['format'], text: string): Magic => ({ format, at: 0, bytes: Buffer.from(text, 'latin1') });
 
-const VHD_FOOTER = magic('vpc', 'conectix');
-
 const MAGICS: readonly Magic[] = [
   magic('qcow2', 'QFI\xfb'),
   magic('vmdk', 'KDMV'),
@@ -22,7 +20,7 @@ const MAGICS: readonly Magic[] = [
   magic('vhdx', 'vhdxfile'),
   { format: 'vdi', at: 64, bytes: Buffer.from('7f10dabe', 'hex') },
   // A dynamic one begins with a copy of its footer.
-  VHD_FOOTER,
+  magic('vpc', 'conectix'),
 ];
 
 /** As VMware, VirtualBox and editors leave the first line of a VMDK descriptor: after blank lines or a byte order mark, and in any case. */
@@ -35,9 +33,4 @@ export function probeFormat(head: Uint8Array): Magic['format'] | undefined {
   const found = MAGICS.find((each) => stands(each, head))?.format;
   if (found !== undefined) return found;
   return VMDK_DESCRIPTOR.test(Buffer.from(head.subarray(0, PROBED_BYTES)).toString('latin1')) ? 'vmdk' : undefined;
-}
-
-/** Whether a file's last sector says that it is a VHD: of a fixed one, whose beginning is the guest's, nothing else does. */
-export function endsAsVhd(lastSector: Uint8Array): boolean {
-  return stands(VHD_FOOTER, lastSector);
 }

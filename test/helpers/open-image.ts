@@ -53,10 +53,14 @@ export async function openByQemu(imagePath: string, { format = 'qcow2', ...optio
 }
 
 /** As a request has it opened: by whichever way it can be read, if it is complete. */
-export async function openAsRequested(imagePath: string, format: DiskFormat): Promise<DiskSource> {
+export async function openAsRequested(
+  imagePath: string,
+  format: DiskFormat,
+  warn: (message: string) => void = () => {},
+): Promise<DiskSource> {
   const handle = await fs.open(imagePath);
   const root = { handle, volumePath: path.dirname(imagePath), relativePath: path.basename(imagePath), format, isGuess: false };
-  const options = { libc: loadLibc(), readLimit: createSemaphore(4), clock: systemClock, signal: NEVER, warn: () => {} };
+  const options = { libc: loadLibc(), readLimit: createSemaphore(4), clock: systemClock, signal: NEVER, warn };
   return openImageDisk(root, options);
 }
 

@@ -122,6 +122,18 @@ describe('disklift stream of other formats', function () {
     await assertImageOf(temp('out.qcow2'), temp('images/expected.raw'));
   });
 
+  it('warns of an image that states a disk of no size, whatever its file holds', async () => {
+    await qemuImg(['convert', '-f', 'raw', '-O', 'qcow2', disk, 'image.qcow2']);
+    const bytes = await readFile(temp('images/image.qcow2'));
+    bytes.writeBigUInt64BE(0n, 24);
+    await writeFile(temp('images/image.qcow2'), bytes);
+    const { code, stderr } = await runShell(
+      `${diskliftLine(['stream', '-f', 'qcow2', temp('images/image.qcow2')])} > '${temp('out.qcow2')}'`,
+    );
+    assert.equal(code, 0);
+    assert.match(stderr, /^disklift: warning: [^\n]*image\.qcow2: states a disk of 0 bytes[^\n]*\n$/);
+  });
+
   it('is measured to the byte', async () => {
     await qemuImg(['convert', '-f', 'raw', '-O', 'vhdx', disk, 'image.vhdx']);
     await stream('image.vhdx', 'vhdx', ['-c', '4K']);

@@ -9,12 +9,13 @@ import type { BlockTable } from '../../src/sources/completeness/block-table.ts';
 import { parseVdiBlockMap } from '../../src/sources/completeness/vdi-block-map.ts';
 import { parseVhdxBlockTable } from '../../src/sources/completeness/vhdx-block-table.ts';
 import { isFooterUsed, parseVmdkGrains } from '../../src/sources/completeness/vmdk-grain-tables.ts';
-import { parseVpcBlockTable, placeOfVpcHeader, sizeOfFixedVpc } from '../../src/sources/completeness/vpc-block-table.ts';
-import { endsAsVhd, probeFormat } from '../../src/sources/probe-format.ts';
+import { parseVpcBlockTable } from '../../src/sources/completeness/vpc-block-table.ts';
+import { probeFormat } from '../../src/sources/probe-format.ts';
 import { parseQcow2References } from '../../src/sources/references/qcow2-references.ts';
 import { resolveName } from '../../src/sources/references/resolve-name.ts';
-import { requireStandaloneVdi } from '../../src/sources/references/vdi-header.ts';
+import { parseVdiHeader } from '../../src/sources/references/vdi-header.ts';
 import {
+  parseVhdxDiskSize,
   parseVhdxMetadata,
   parseVhdxRegions,
   placeOfVhdxBlockTable,
@@ -24,7 +25,7 @@ import {
 import { parseVmdkDescriptor } from '../../src/sources/references/vmdk-descriptor.ts';
 import { parseVmdkExtents } from '../../src/sources/references/vmdk-extents.ts';
 import { parseVmdkSparseHeader } from '../../src/sources/references/vmdk-sparse-header.ts';
-import { requireStandaloneVpc } from '../../src/sources/references/vpc-footer.ts';
+import { hasVpcChecksum, hasVpcCookie, parseVpc } from '../../src/sources/references/vpc-footer.ts';
 import { createImage } from '../helpers/create-image.ts';
 import { createRandom, SEED, SEED_TEXT } from '../helpers/seed.ts';
 
@@ -136,7 +137,7 @@ describe('what the files of an image refer to', () => {
   const name = 'disk';
 
   const PARSERS: Record<string, { real: () => Buffer; parse(bytes: Uint8Array): unknown }> = {
-    probe: { real: () => read('a.vdi'), parse: (bytes) => [probeFormat(bytes), endsAsVhd(bytes)] },
+    probe: { real: () => read('a.vdi'), parse: (bytes) => [probeFormat(bytes), hasVpcCookie(bytes)] },
     qcow2: { real: () => read('a.qcow2'), parse: (bytes) => parseQcow2References(bytes, name) },
     'VMDK descriptor': { real: () => read('b.vmdk'), parse: (bytes) => saneVmdkDescriptor(bytes, name) },
     'VMDK sparse header': { real: () => read('a.vmdk', 0, 80), parse: (bytes) => parseVmdkSparseHeader(bytes, name) },
@@ -148,15 +149,18 @@ describe('what the files of an image refer to', () => {
     },
     VHD: {
       real: () => Buffer.concat([read('a.vhd'), read('a.vhd', -512)]),
-      parse: (bytes) => requireStandaloneVpc({ head: bytes.subarray(0, 512), footer: bytes.subarray(-512), name }),
+      parse: (bytes) => [parseVpc({ head: bytes.subarray(0, 512), footer: bytes.subarray(-512), name }), hasVpcChecksum(bytes)],
     },
-    VDI: { real: () => read('a.vdi'), parse: (bytes) => requireStandaloneVdi(bytes, name) },
+    VDI: { real: () => read('a.vdi'), parse: (bytes) => parseVdiHeader(bytes, name) },
     'VDI block map': { real: () => read('a.vdi'), parse: (bytes) => saneTable(parseVdiBlockMap(bytes, name)) },
     'VHD block table': {
       real: () => read('a.vhd', 512, 1024),
-      parse: (bytes) => saneTable(parseVpcBlockTable(bytes, name)),
+      parse: (bytes) => saneTable(parseVpcBlockTable(bytes, { kind: 'fixed', sizeBytes: 2 ** 22 }, name)),
     },
-    'VHD footer': { real: () => read('a.vhd'), parse: (bytes) => [sizeOfFixedVpc(bytes, name), placeOfVpcHeader(bytes, name)] },
+    'VHDX disk size': {
+      real: () => Buffer.from('000000004000000000020000', 'hex'),
+      parse: (bytes) => parseVhdxDiskSize({ diskSize: bytes.subarray(0, 8), logicalSectorSize: bytes.subarray(8), name }),
+    },
     'VHDX places': {
       real: () => Buffer.concat([read('a.vhdx', 192 * 1024), read('a.vhdx', metadataAt())]),
       parse: (bytes) => [placeOfVhdxBlockTable(bytes.subarray(0, 512), name), placesOfVhdxDiskItems(bytes.subarray(-512), name)],

@@ -3,7 +3,6 @@
  * as by a copy that was interrupted, would be exported with zeros in place of what it has lost.
  */
 
-import { alignUp } from '../../common/bytes.ts';
 import type { Semaphore } from '../../common/semaphore.ts';
 import type { Libc } from '../../native/libc.ts';
 import { dropCachedPages } from '../../native/page-cache.ts';
@@ -20,14 +19,12 @@ import {
   REGION_TABLE_OFFSET,
   VHDX_TABLE_BYTES,
 } from '../references/vhdx-metadata.ts';
-import { VPC_FOOTER_BYTES } from '../references/vpc-footer.ts';
-import { cutShort } from './block-table.ts';
 import { checkQcow2 } from './check-qcow2.ts';
 import { checkTable, type FileToCheck } from './check-tables.ts';
 import { checkVmdk, checkVmdkDescriptor } from './check-vmdk.ts';
+import { checkVpc } from './check-vpc.ts';
 import { parseVdiBlockMap } from './vdi-block-map.ts';
 import { parseVhdxBlockTable } from './vhdx-block-table.ts';
-import { parseVpcBlockTable, placeOfVpcHeader, sizeOfFixedVpc, VPC_DYNAMIC_HEADER_BYTES } from './vpc-block-table.ts';
 
 export interface RequireCompleteOptions {
   libc: Libc | undefined;
@@ -57,17 +54,6 @@ async function checkFile(image: ImageFile, file: FileToCheck, libc: Libc | undef
   else if (format === 'vdi') await checkTable(file, parseVdiBlockMap(await readUpTo(image, 0, VDI_HEADER_BYTES), file.name));
   else if (format === 'vpc') await checkVpc(image, file);
   else if (format === 'vhdx') await checkVhdx(image, file);
-}
-
-async function checkVpc(image: OpenedFile, file: FileToCheck): Promise<void> {
-  const { name, fileSizeBytes } = file;
-  const footerAt = alignUp(fileSizeBytes, VPC_FOOTER_BYTES) - VPC_FOOTER_BYTES;
-  const fixedSizeBytes = sizeOfFixedVpc(await readUpTo(image, footerAt, VPC_FOOTER_BYTES), name);
-  if (fixedSizeBytes === undefined) {
-    // QEMU goes by the copy of the footer in front.
-    const headerAt = placeOfVpcHeader(await readUpTo(image, 0, VPC_FOOTER_BYTES), name);
-    await checkTable(file, parseVpcBlockTable(await readUpTo(image, headerAt, VPC_DYNAMIC_HEADER_BYTES), name));
-  } else if (fixedSizeBytes > footerAt) throw cutShort(name, `its disk goes on to byte ${fixedSizeBytes}`, fileSizeBytes);
 }
 
 async function checkVhdx(image: OpenedFile, file: FileToCheck): Promise<void> {

@@ -1,42 +1,54 @@
-/** Where a VHD has its disk (Virtual Hard Disk Image Format Specification, "Dynamic Disk Header Format", "Block Allocation Table and Data Blocks"). */
+/** Where a dynamic VHD has its disk (Virtual Hard Disk Image Format Specification, "Dynamic Disk Header Format", "Block Allocation Table and Data Blocks"). */
 
 import { boundedView } from '../../common/bounded-view.ts';
-import { alignUp } from '../../common/bytes.ts';
+import { alignUp, isPowerOfTwo } from '../../common/bytes.ts';
+import type { VpcDisk } from '../references/vpc-footer.ts';
 import type { BlockTable } from './block-table.ts';
 
 export const VPC_DYNAMIC_HEADER_BYTES = 1024;
 const SIGNATURE = Buffer.from('cxsparse');
 const SECTOR_SIZE_BYTES = 512;
 const ENTRY_SIZE_BYTES = 4;
-const FIXED = 2;
 const UNUSED = 0xffffffff;
 
-/** @param footer 512 bytes @returns how much lies in front of it; undefined of one that is not of a fixed disk. @throws DiskliftError `FormatUnsupported` */
-export function sizeOfFixedVpc(footer: Uint8Array, name: string): number | undefined {
-  const view = boundedView({ bytes: footer, name });
-  return view.u32(60) === FIXED ? view.u64(48) : undefined; // Disk Type, Current Size
+export interface VpcBlockTable extends BlockTable {
+  /** A power of two. */
+  blockSizeBytes: number;
+  /** @returns where in the file the bytes of the block begin that the entry at `at` stands for; undefined where it holds nothing */
+  startOf(view: DataView, at: number): number | undefined;
 }
 
-/** @param footer of a dynamic disk @returns where its header is. @throws DiskliftError `FormatUnsupported` */
-export function placeOfVpcHeader(footer: Uint8Array, name: string): number {
-  return boundedView({ bytes: footer, name }).u64(16); // Data Offset
-}
-
-/** @param header {@link VPC_DYNAMIC_HEADER_BYTES} @throws DiskliftError `FormatUnsupported` */
-export function parseVpcBlockTable(header: Uint8Array, name: string): BlockTable {
+/**
+ * Entries behind the end of the disk mean nothing, and the last block may be there only as far as the disk has it.
+ * @param header {@link VPC_DYNAMIC_HEADER_BYTES}
+ * @throws DiskliftError `FormatUnsupported`
+ */
+export function parseVpcBlockTable(header: Uint8Array, { sizeBytes }: VpcDisk, name: string): VpcBlockTable {
   const view = boundedView({ bytes: header, name });
-  if (!SIGNATURE.equals(header.subarray(0, SIGNATURE.length))) throw view.refuse('its VHD header of a dynamic disk is none');
+  if (!SIGNATURE.equals(header.subarray(0, SIGNATURE.length))) throw view.refuse('has no valid VHD header of a dynamic disk');
   const blockSizeBytes = view.u32(32); // Block Size
+  if (!isPowerOfTwo(blockSizeBytes) || blockSizeBytes < SECTOR_SIZE_BYTES)
+    throw view.refuse(`no VHD has blocks of ${blockSizeBytes} bytes`);
+  const maxEntryCount = view.u32(28); // Max Table Entries
+  const entryCount = Math.ceil(sizeBytes / blockSizeBytes);
+  if (entryCount > maxEntryCount)
+    throw view.refuse(`its block allocation table of ${maxEntryCount} entries has no room for its disk of ${sizeBytes} bytes`);
   // A bit a sector, whole sectors of them; in front of each block.
   const bitmapSizeBytes = alignUp(blockSizeBytes / SECTOR_SIZE_BYTES / 8, SECTOR_SIZE_BYTES);
+  const startOf = (entries: DataView, at: number) => {
+    const sector = entries.getUint32(at);
+    return sector === UNUSED ? undefined : sector * SECTOR_SIZE_BYTES + bitmapSizeBytes;
+  };
   return {
     what: 'block allocation table',
     offset: view.u64(16), // Table Offset
-    entryCount: view.u32(28), // Max Table Entries
+    entryCount,
     entrySizeBytes: ENTRY_SIZE_BYTES,
-    endOf(entries, { at }) {
-      const sector = entries.getUint32(at);
-      return sector === UNUSED ? 0 : sector * SECTOR_SIZE_BYTES + bitmapSizeBytes + blockSizeBytes;
+    blockSizeBytes,
+    startOf,
+    endOf(entries, { at, index }) {
+      const start = startOf(entries, at);
+      return start === undefined ? 0 : start + Math.min(blockSizeBytes, sizeBytes - index * blockSizeBytes);
     },
   };
 }

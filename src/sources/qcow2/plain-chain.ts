@@ -3,27 +3,41 @@
 import type { ForeignImage } from '../../qcow2/foreign-image.ts';
 import type { Qcow2Header } from '../../qcow2/parse-header.ts';
 import { regularFileSize } from '../file-size.ts';
-import type { ImageFile } from '../image-tree.ts';
+import type { DiskFormat, ImageFile } from '../image-tree.ts';
+import type { VpcDisk } from '../references/vpc-footer.ts';
 import { readHeader } from './read-header.ts';
 
 /** One image of a chain. */
 export type ChainLink =
   | { kind: 'raw'; file: ImageFile; sizeBytes: number }
+  | { kind: 'vpc'; file: ImageFile & { vpc: VpcDisk }; fileSizeBytes: number }
   | { kind: 'qcow2'; file: ImageFile; image: ForeignImage; dataFile: ImageFile };
 
 /**
  * @returns the images that make up the disk of `root`, that first and what is behind it last; undefined where one of them is neither
- * raw nor a qcow2 image of the plain kind, or no regular file
+ * raw, a VHD nor a qcow2 image of the plain kind, or no regular file
  * @throws DiskliftError `FormatUnsupported`, `SourceReadError`
  */
 export async function findPlainChain(root: ImageFile): Promise<ChainLink[] | undefined> {
   const chain: ChainLink[] = [];
   for (let file: ImageFile | undefined = root; file !== undefined; file = file.backing) {
-    const link = file.format === 'raw' ? await rawLink(file) : file.format === 'qcow2' ? await qcow2Link(file) : undefined;
+    const link: ChainLink | undefined = await LINKS[file.format]?.(file);
     if (link === undefined) return undefined;
     chain.push(link);
   }
   return chain;
+}
+
+const LINKS: Readonly<Partial<Record<DiskFormat, (file: ImageFile) => Promise<ChainLink | undefined>>>> = {
+  raw: rawLink,
+  vpc: vpcLink,
+  qcow2: qcow2Link,
+};
+
+async function vpcLink(file: ImageFile): Promise<ChainLink | undefined> {
+  const fileSizeBytes = await regularFileSize(file);
+  const { vpc } = file;
+  return fileSizeBytes === undefined || vpc === undefined ? undefined : { kind: 'vpc', file: { ...file, vpc }, fileSizeBytes };
 }
 
 async function rawLink(file: ImageFile): Promise<ChainLink | undefined> {

@@ -1,10 +1,11 @@
-/** Reading where a disk lies in the files of its image: L1 and L2 tables, one image after the other, and never a whole image's at once. */
+/** Reading where a disk lies in the files of its image: the tables of qcow2 and VHD, one image after the other, and never a whole image's at once. */
 
 import type { Semaphore } from '../../common/semaphore.ts';
 import type { GuestMapping } from '../../qcow2/guest-mapping.ts';
 import { createMetadataPlaces } from '../../qcow2/metadata-places.ts';
 import { createOverlayBuilder, rawMapping } from '../../qcow2/overlay-mapping.ts';
 import type { ImageFile } from '../image-tree.ts';
+import { readVpcMapping } from '../vpc/read-vpc-mapping.ts';
 import { type ChainLink, findPlainChain } from './plain-chain.ts';
 import { readL1Table } from './read-l1-table.ts';
 import { readTables } from './read-tables.ts';
@@ -30,11 +31,19 @@ export async function readMapping(root: ImageFile, options: ReadOptions): Promis
   const files: ImageFile[] = [];
   let mapping: GuestMapping | undefined;
   for (const link of chain.toReversed()) {
-    const number = files.push(link.kind === 'raw' ? link.file : link.dataFile) - 1;
-    mapping = link.kind === 'raw' ? rawMapping(number, link.sizeBytes) : await readLayer(link, { number, backing: mapping }, options);
+    const number = files.push(link.kind === 'qcow2' ? link.dataFile : link.file) - 1;
+    mapping = await readLink(link, { number, backing: mapping }, options);
     if (mapping === undefined) return undefined;
   }
   return mapping === undefined ? undefined : { mapping, files };
+}
+
+async function readLink(link: ChainLink, behind: Behind, options: ReadOptions): Promise<GuestMapping | undefined> {
+  if (link.kind === 'qcow2') return readLayer(link, behind, options);
+  if (link.kind === 'raw') return rawMapping(behind.number, link.sizeBytes);
+  const { file, fileSizeBytes } = link;
+  const target = { fd: file.handle.fd, name: file.name, readLimit: options.readLimit };
+  return readVpcMapping(file, { name: file.name, target, signal: options.signal, fileSizeBytes }, behind.number);
 }
 
 type Qcow2Link = Extract<ChainLink, { kind: 'qcow2' }>;

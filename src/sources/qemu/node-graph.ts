@@ -57,7 +57,9 @@ export function createNodeGraph(root: ImageFile, { firstFd, isBlockDevice }: Nod
   }
 
   function formatNode(file: ImageFile): BlockNode {
-    const { format, backing, dataFile, extents } = file;
+    const { format, backing, dataFile, extents, vpc } = file;
+    // By its bytes: QEMU before version 10 goes by a VHD's geometry, which is rounded down.
+    if (vpc?.kind === 'fixed') return { driver: 'raw', 'read-only': true, size: vpc.sizeBytes, file: bytesOf(file) };
     const protocol =
       extents === undefined
         ? bytesOf(file)

@@ -5,7 +5,7 @@ import type { Clock } from '../../common/clock.ts';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
 import { withinLimit } from '../../common/within-limit.ts';
 import type { DiskSource } from '../contract.ts';
-import type { ImageTree } from '../image-tree.ts';
+import type { ImageFile, ImageTree } from '../image-tree.ts';
 import { type NbdLimits, openNbdDisk } from '../nbd/nbd-disk.ts';
 import { factsOf, type ImageFiles } from '../open-image-files.ts';
 import { identityOfFiles } from '../tree-files.ts';
@@ -56,6 +56,7 @@ interface Served {
 
 async function serve({ root, watched: files }: ImageFiles, options: OpenQemuDiskOptions): Promise<Served> {
   const { clock, signal } = options;
+  for (const { file } of files) if (file !== root) requireSizeKnownToQemu(file);
   const blockDevices = new Set(files.filter(({ stat }) => stat.isBlockDevice()).map(({ file }) => file));
   const graph = createNodeGraph(root, { firstFd: FIRST_FILE_FD, isBlockDevice: (file) => blockDevices.has(file) });
   await using directory = await makePrivateDirectory();
@@ -71,6 +72,7 @@ async function serve({ root, watched: files }: ImageFiles, options: OpenQemuDisk
     await requireOwnFiles(root.name, child, new Set([...files.map(({ stat }) => stat), ...made].map(fileKey)));
     // What was found in the files holds for what QEMU has opened.
     await identityOfFiles(files);
+    requireStatedSize(root, disk);
     return { disk, child };
   } catch (error) {
     const failure = disk === undefined ? await explain(error, child, { root, clock, signal }) : error;
@@ -90,6 +92,24 @@ async function explain(
   return withinLimit(ended, { limitMs: LAST_WORDS_MS, clock, signal, late }).then(
     (ending) => qemuFailure(root.name, root.format, ending),
     (reason: unknown) => reason,
+  );
+}
+
+/** Of a VHD behind another image nobody sees the size that QEMU serves. */
+function requireSizeKnownToQemu({ name, vpc }: ImageFile): void {
+  if (vpc?.kind !== 'dynamic' || vpc.isSizeUndisputed) return;
+  throw new DiskliftError(
+    'FormatUnsupported',
+    `${name}: is a dynamic VHD behind another image, and QEMU before version 10 would leave out its end; convert it by disklift stream -f vpc, then name the new file by qemu-img rebase -u`,
+  );
+}
+
+/** QEMU has its own idea of how large some disks are. */
+function requireStatedSize({ name, diskSizeBytes, format }: ImageFile, { sizeBytes }: DiskSource): void {
+  if (diskSizeBytes === undefined || diskSizeBytes === sizeBytes) return;
+  throw new DiskliftError(
+    'FormatUnsupported',
+    `${name}: states a disk of ${diskSizeBytes} bytes, and QEMU serves ${sizeBytes} of it as ${format}; use another version of QEMU, or convert the image`,
   );
 }
 

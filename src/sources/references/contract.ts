@@ -1,8 +1,15 @@
 /** What a file of an image refers to, as its author wrote it. None of it may be opened by its name before resolve-name has judged it. */
 
 import type { DescribedExtent } from './vmdk-extents.ts';
+import type { VpcDisk } from './vpc-footer.ts';
 
 export interface References {
+  /** The size of the disk as the image states it: whole sectors of 512 bytes. Left out where other files tell it: a raw file's length, the extents of a VMDK. */
+  diskSizeBytes?: number;
+  /** Of a VHD. */
+  vpc?: VpcDisk;
+  /** What is worth knowing of the file but stops nothing; without its name. */
+  warning?: string;
   /** `format` is what the image says of it. */
   backing?: { name: string; format?: string };
   dataFile?: { name: string };

@@ -8,16 +8,18 @@ import { type OpenedFile, readUpTo } from '../read-up-to.ts';
 import type { References } from './contract.ts';
 import { parseQcow2References } from './qcow2-references.ts';
 import { readVmdk } from './read-vmdk.ts';
-import { requireStandaloneVdi, VDI_HEADER_BYTES } from './vdi-header.ts';
+import { parseVdiHeader, VDI_HEADER_BYTES } from './vdi-header.ts';
 import {
   FILE_PARAMETERS_BYTES,
+  parseVhdxDiskSize,
   parseVhdxMetadata,
   parseVhdxRegions,
+  placesOfVhdxDiskItems,
   REGION_TABLE_OFFSET,
   requireNoVhdxParent,
   VHDX_TABLE_BYTES,
 } from './vhdx-metadata.ts';
-import { requireStandaloneVpc, VPC_FOOTER_BYTES } from './vpc-footer.ts';
+import { parseVpc, VPC_FOOTER_BYTES } from './vpc-footer.ts';
 
 /** The beginning of a qcow2 image that tells how long its first cluster is. */
 const CLUSTER_SIZE_BYTES_AT = 24;
@@ -44,14 +46,17 @@ async function readQcow2(file: OpenedFile): Promise<References> {
 async function readVhdx(file: OpenedFile): Promise<References> {
   const { name } = file;
   const metadata = parseVhdxRegions(await readUpTo(file, REGION_TABLE_OFFSET, VHDX_TABLE_BYTES), name);
-  const parameters = parseVhdxMetadata(await readUpTo(file, metadata, VHDX_TABLE_BYTES), name);
+  const table = await readUpTo(file, metadata, VHDX_TABLE_BYTES);
+  const parameters = parseVhdxMetadata(table, name);
   requireNoVhdxParent(await readUpTo(file, metadata + parameters, FILE_PARAMETERS_BYTES), name);
-  return {};
+  const places = placesOfVhdxDiskItems(table, name);
+  const item = (offset: number) => readUpTo(file, metadata + offset, FILE_PARAMETERS_BYTES);
+  const [diskSize, logicalSectorSize] = [await item(places.diskSize), await item(places.logicalSectorSize)];
+  return { diskSizeBytes: parseVhdxDiskSize({ diskSize, logicalSectorSize, name }) };
 }
 
 async function readVdi(file: OpenedFile): Promise<References> {
-  requireStandaloneVdi(await readUpTo(file, 0, VDI_HEADER_BYTES), file.name);
-  return {};
+  return parseVdiHeader(await readUpTo(file, 0, VDI_HEADER_BYTES), file.name);
 }
 
 async function readVpc(file: OpenedFile): Promise<References> {
@@ -59,6 +64,12 @@ async function readVpc(file: OpenedFile): Promise<References> {
   const footerAt = alignUp(size, VPC_FOOTER_BYTES) - VPC_FOOTER_BYTES;
   if (footerAt <= 0) throw new DiskliftError('FormatUnsupported', `${file.name}: is too short for a VHD`);
   const [head, footer] = [await readUpTo(file, 0, VPC_FOOTER_BYTES), await readUpTo(file, footerAt, VPC_FOOTER_BYTES)];
-  requireStandaloneVpc({ head, footer, name: file.name });
-  return {};
+  const { disk, isFooterMissing } = parseVpc({ head, footer, name: file.name });
+  const lost = disk.kind === 'fixed' ? footerAt - disk.sizeBytes : 0;
+  const warning = isFooterMissing
+    ? 'does not end with its VHD footer, so the copy in its first sector is used; its writer may not have closed it'
+    : lost > 0
+      ? `its VHD footer states a disk of ${disk.sizeBytes} bytes, and ${lost} more lie in front of the footer; they are left out`
+      : undefined;
+  return { diskSizeBytes: disk.sizeBytes, vpc: disk, ...(warning === undefined ? {} : { warning }) };
 }

@@ -24,7 +24,7 @@ export async function readVmdk(file: OpenedFile): Promise<References> {
   requireOwnExtent(extentLines, header, name);
   if (!hasContentIdsForQemu)
     throw refusal(name, 'its descriptor has no CID or no parentCID that QEMU finds; state parentCID=ffffffff there if it has no parent');
-  const own = contentId === undefined ? {} : { contentId };
+  const own = { diskSizeBytes: header.sizeBytes, ...(contentId === undefined ? {} : { contentId }) };
   if (parent === undefined) return own;
   return { ...own, backing: { name: parent.name, format: 'vmdk' }, parentContentId: parent.contentId };
 }

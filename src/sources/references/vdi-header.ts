@@ -1,18 +1,24 @@
-/** Whether a VDI stands alone (VirtualBox, VDICore.h). */
+/** Whether a VDI stands alone, and how large its disk is (VirtualBox, VDICore.h). */
 
 import { boundedView } from '../../common/bounded-view.ts';
+import { alignUp } from '../../common/bytes.ts';
 
 export const VDI_HEADER_BYTES = 512;
 const SIGNATURE = 0xbeda107f;
 const VERSION = 0x00010001;
 const DYNAMIC = 1;
 const FIXED = 2;
+const SECTOR_SIZE_BYTES = 512;
 const UUID_BYTES = 16;
 const LINK_UUID_AT = 0x1a8;
 const PARENT_UUID_AT = 0x1b8;
 
-/** @param bytes the file's first {@link VDI_HEADER_BYTES} @throws DiskliftError `FormatUnsupported` */
-export function requireStandaloneVdi(bytes: Uint8Array, name: string): void {
+/**
+ * @param bytes the file's first {@link VDI_HEADER_BYTES}
+ * @returns the size of the disk, rounded up to whole sectors as QEMU does: VBoxManage convertfromraw leaves odd sizes
+ * @throws DiskliftError `FormatUnsupported`
+ */
+export function parseVdiHeader(bytes: Uint8Array, name: string): { diskSizeBytes: number } {
   const view = boundedView({ bytes, name, isLittleEndian: true });
   if (view.u32(0x40) !== SIGNATURE) throw view.refuse('not a VDI image');
   if (view.u32(0x44) !== VERSION) throw view.refuse('only VDI images of version 1.1 can be read');
@@ -23,4 +29,5 @@ export function requireStandaloneVdi(bytes: Uint8Array, name: string): void {
   });
   if ((type !== DYNAMIC && type !== FIXED) || isLinked)
     throw view.refuse('is a differencing VDI, which cannot be read; merge it with its parent');
+  return { diskSizeBytes: alignUp(view.u64(0x170), SECTOR_SIZE_BYTES) }; // cbDisk
 }

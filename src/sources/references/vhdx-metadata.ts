@@ -11,6 +11,7 @@ const METADATA_SIGNATURE = Buffer.from('metadata');
 const MAX_ENTRY_COUNT = 2047;
 const ENTRY_BYTES = 32;
 const HAS_PARENT = 2;
+const READABLE_SECTOR_SIZE_BYTES = 512;
 
 /** GUIDs as they lie in the file. */
 const METADATA_REGION = Buffer.from('06a27c8b90479a4bb8fe575f050f886e', 'hex');
@@ -73,6 +74,21 @@ export function placesOfVhdxDiskItems(table: Uint8Array, name: string): VhdxDisk
 export function requireNoVhdxParent(item: Uint8Array, name: string): void {
   const view = boundedView({ bytes: item, name, isLittleEndian: true });
   if ((view.u32(4) & HAS_PARENT) !== 0) throw differencing(view);
+}
+
+/**
+ * @returns the size of the disk in bytes
+ * @throws DiskliftError `FormatUnsupported` for a disk of sectors that QEMU does not read
+ */
+export function parseVhdxDiskSize(items: { diskSize: Uint8Array; logicalSectorSize: Uint8Array; name: string }): number {
+  const { name } = items;
+  const view = (bytes: Uint8Array) => boundedView({ bytes, name, isLittleEndian: true });
+  const sectorSizeBytes = view(items.logicalSectorSize).u32(0); // LogicalSectorSize
+  if (sectorSizeBytes !== READABLE_SECTOR_SIZE_BYTES)
+    throw view(items.logicalSectorSize).refuse(
+      `its disk has logical sectors of ${sectorSizeBytes} bytes, and QEMU reads VHDX of ${READABLE_SECTOR_SIZE_BYTES}-byte sectors only; copy the disk to such a VHDX in a VM that has both`,
+    );
+  return view(items.diskSize).u64(0); // VirtualDiskSize
 }
 
 const differencing = (view: { refuse(why: string): Error }) =>
