@@ -56,12 +56,15 @@ class DiskRun {
   private kept: Prepared | undefined;
   /** Of the last attempt. */
   private target: ExportTarget | undefined;
+  /** Whether an attempt has sent bytes, or may have: nobody knows what those of another process did. */
+  private hasSent: boolean;
 
   constructor(plan: DiskPlan, rules: DiskRules, state: DiskState, context: EngineContext) {
     this.plan = plan;
     this.rules = rules;
     this.state = state;
     this.context = context;
+    this.hasSent = state.attempts > 0;
   }
 
   async run(): Promise<void> {
@@ -159,11 +162,13 @@ class DiskRun {
     state.receipt = await target.send(digested?.image ?? prepared.image, {
       signal,
       resume: state.upload,
+      hasSentBefore: this.hasSent,
       saveResume: async (upload) => {
         state.upload = upload;
         await keeper.save();
       },
       progress: (sentBytes) => {
+        this.hasSent ||= sentBytes > 0;
         state.sentBytes = sentBytes;
         context.observer.onProgress?.(state);
       },

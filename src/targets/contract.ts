@@ -20,6 +20,11 @@ export interface TransferContext {
   /** What an earlier attempt has saved. Its fingerprint is that of the image; the caller has made sure of it. */
   resume?: ResumeState | undefined;
   /**
+   * Whether an earlier attempt of this disk has sent bytes, or may have: what a peer without resume kept of them may be in the way
+   * of this attempt, and may be the whole image whose confirmation was lost.
+   */
+  hasSentBefore?: boolean | undefined;
+  /**
    * To be called when the peer has begun to hold something that outlives the connection, or may do so with the next request, before
    * anything is put into it; and with undefined when it holds it no longer. When the promise resolves, the state survives the death of this process.
    */

@@ -6,9 +6,12 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { cancelledError, throwIfAborted } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
-import type { Answer } from './judge-answer.ts';
+import type { Answer } from './answer.ts';
 import { readAnswer } from './read-answer.ts';
 import { readWhatIsLeft } from './read-what-is-left.ts';
+
+/** Of silence before the first probe. */
+const KEEP_ALIVE_MS = 30_000;
 
 export interface ExchangeOptions {
   /** Not begun, but for its headers. */
@@ -30,6 +33,7 @@ export class Exchange {
   readonly answered: Promise<Answer>;
   /** Of the body, taken by the kernel. */
   writtenBytes = 0;
+  private wasContinued = false;
   private readonly options: ExchangeOptions;
   private readonly answer = Promise.withResolvers<Answer>();
   private isAnswered = false;
@@ -42,14 +46,26 @@ export class Exchange {
     this.answered = this.answer.promise;
     // Whoever waits for it hears of a failure; nobody has to.
     this.answered.catch(() => {});
-    this.continued = new Promise((resolve) => request.once('continue', resolve));
+    this.continued = new Promise((resolve) =>
+      request.once('continue', () => {
+        this.wasContinued = true;
+        resolve();
+      }),
+    );
     request.once('response', (response) => this.hear(response));
     request.on('error', (error) => this.fail(error));
     for (const emitter of [request, socket]) emitter.once('close', () => this.fail(closedError()));
+    // A server may take an hour to answer; a host that is gone is found out earlier.
+    socket.setKeepAlive(true, KEEP_ALIVE_MS);
     // Node's own timer, because it alone knows whether a part of what is being written has been taken.
     socket.setTimeout(idleMs, () => this.writer?.reject(this.idleError()));
     signal.addEventListener('abort', this.onAbort);
     if (socket.destroyed) this.fail(closedError());
+  }
+
+  /** Whether the kernel has taken the whole body. */
+  get isSent(): boolean {
+    return this.writtenBytes === this.options.sizeBytes;
   }
 
   get hasAnswered(): boolean {
@@ -98,8 +114,8 @@ export class Exchange {
 
   private hear(response: http.IncomingMessage): void {
     this.isAnswered = true;
-    const { sizeBytes, clock } = this.options;
-    readAnswer(response, { clock, wasComplete: () => this.writtenBytes === sizeBytes }).then(this.answer.resolve, this.answer.reject);
+    const sent = () => ({ wasComplete: this.isSent, takenBytes: this.wasContinued || this.isSent ? this.writtenBytes : 0 });
+    readAnswer(response, { clock: this.options.clock, sent }).then(this.answer.resolve, this.answer.reject);
     this.writer?.resolve(false);
   }
 

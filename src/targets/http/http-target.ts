@@ -1,19 +1,26 @@
 /** An HTTP server that takes a body whole: WebDAV, presigned URLs of object stores, CDI's upload proxy. */
 
+import { abortable } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import { readHttpUrl } from '../../common/http-url.ts';
-import type { ExportTarget, Receipt } from '../contract.ts';
+import type { VirtualImage } from '../../image/contract.ts';
+import type { ExportTarget, Receipt, Seal, TransferContext } from '../contract.ts';
 import type { NetworkAccess } from '../policy/network-access.ts';
 import type { ProxySettings } from '../policy/proxy-route.ts';
 import type { TlsMaterial } from '../tls-material.ts';
-import { compareDigest, type Sent } from './compare-digest.ts';
-import { type Answer, judgeAnswer } from './judge-answer.ts';
+import type { Answer } from './answer.ts';
+import { compareDigest } from './compare-digest.ts';
+import { createCollections } from './create-collections.ts';
+import { judgeAnswer, type Verdict } from './judge-answer.ts';
+import { lookUp } from './look-up.ts';
 import { publicUrl } from './public-url.ts';
 import { followRedirect, type Origin } from './redirect.ts';
 import { checkHeaders } from './request-headers.ts';
 import { secretsOf } from './secrets-of.ts';
+import type { QueryLimits } from './send-query.ts';
 import { sendUpload, type UploadLimits } from './send-upload.ts';
+import { storedAt } from './stored-at.ts';
 
 export interface HttpTargetOptions {
   /** http or https. May hold secrets in its user and its query. */
@@ -23,67 +30,128 @@ export interface HttpTargetOptions {
   headers?: Readonly<Record<string, string>>;
   /** Refuse to replace what is there (RFC 9110, section 13.1.2). */
   ifNoneMatch?: boolean;
+  /** Make the collections above the URL's path first, by MKCOL (RFC 4918, section 9.3). */
+  createCollections?: boolean;
   tls?: TlsMaterial;
   /** What it may connect to, redirects included. */
   access: NetworkAccess;
   proxy?: ProxySettings | undefined;
   clock: Clock;
-  limits?: Partial<UploadLimits>;
+  limits?: Partial<UploadLimits & QueryLimits>;
 }
 
-const LIMITS: UploadLimits = { connectMs: 30_000, continueMs: 1500, idleMs: 120_000, answerMs: 600_000 };
+const LIMITS: UploadLimits & QueryLimits = { connectMs: 30_000, continueMs: 1500, idleMs: 120_000, queryMs: 10_000 };
 
-const MOST_REDIRECTS = 5;
+const MAX_REDIRECTS = 5;
 
 /** @throws DiskliftError `InvalidRequest` for a URL that is none, and for headers that cannot be sent */
 export function createHttpTarget(options: HttpTargetOptions): ExportTarget {
   const reading = readHttpUrl(options.url);
   if ('problem' in reading) throw new DiskliftError('InvalidRequest', `the destination's URL ${reading.problem}`);
   const { url } = reading;
-  const { method, clock, access, ifNoneMatch = false, proxy = {}, headers = {} } = options;
+  const { headers = {}, tls = {} } = options;
   checkHeaders(headers);
-  const limits = { ...LIMITS, ...options.limits };
-  const how = { method, ifNoneMatch, access, proxy, clock, limits };
-  const first: Origin = { url, headers, tls: options.tls ?? {} };
-
   return {
-    async send(image, context) {
-      let origin = first;
-      let expectContinue = true;
-      let redirects = 0;
-      for (;;) {
-        const { answer, seal } = await sendUpload({ ...how, origin, expectContinue, image, context });
-        const where = publicUrl(origin.url);
-        const verdict = judgeAnswer(answer, { where, secrets: secretsOf(origin), nowMs: clock.nowMs() });
-        if (verdict === 'arrived') return receiptOf(answer, { image, seal, where, signal: context.signal });
-        if (verdict === 'expectation failed' && expectContinue) expectContinue = false;
-        else if (verdict === 'redirect' && redirects < MOST_REDIRECTS) {
-          origin = followRedirect(origin, answer.headers.location);
-          redirects += 1;
-        } else throw refusal(verdict, where);
-      }
-    },
-    // A request that is cut leaves nothing at a server that could be gone on with.
+    send: (image, context) => new HttpTransfer({ ...options, origin: { url, headers, tls } }, image, context).run(),
+    // A request that is cut leaves nothing at a server that could be resumed.
     abandon: async () => {},
   };
 }
 
-function refusal(verdict: Exclude<ReturnType<typeof judgeAnswer>, 'arrived'>, where: string): DiskliftError {
+class HttpTransfer {
+  private readonly options: HttpTargetOptions & { origin: Origin };
+  private readonly image: VirtualImage;
+  private readonly context: TransferContext;
+  private readonly common: { access: NetworkAccess; proxy: ProxySettings; clock: Clock; limits: UploadLimits & QueryLimits };
+  private origin: Origin;
+
+  constructor(options: HttpTargetOptions & { origin: Origin }, image: VirtualImage, context: TransferContext) {
+    const { access, clock, proxy = {}, limits, origin } = options;
+    this.options = options;
+    this.image = image;
+    this.context = context;
+    this.common = { access, proxy, clock, limits: { ...LIMITS, ...limits } };
+    this.origin = origin;
+  }
+
+  async run(): Promise<Receipt> {
+    const { method, ifNoneMatch = false, clock } = this.options;
+    const { image, context, common } = this;
+    const { hasSentBefore = false } = context;
+    const notMade = await this.makeCollections();
+    let expectContinue = true;
+    let redirects = 0;
+    for (;;) {
+      const { origin } = this;
+      const { answer, seal } = await sendUpload({ ...common, method, ifNoneMatch, origin, expectContinue, image, context });
+      if (answer instanceof DiskliftError) return await this.receiptOfFound(answer, seal);
+      const where = publicUrl(origin.url);
+      const verdict = judgeAnswer(answer, { method, where, secrets: secretsOf(origin), nowMs: clock.nowMs(), hasSentBefore });
+      if (verdict === 'arrived') return await this.receiptOf(answer, seal);
+      if (verdict === 'expectation failed' && expectContinue) expectContinue = false;
+      else if (verdict === 'redirect' && redirects < MAX_REDIRECTS) {
+        this.origin = followRedirect(origin, answer.headers.location);
+        redirects += 1;
+      } else {
+        const refusal = refusalOf(verdict, where);
+        if (mayBeThere(answer, hasSentBefore)) return await this.receiptOfFound(refusal, seal);
+        throw notMade !== undefined && NO_PLACE.has(answer.status) ? withReason(refusal, notMade) : refusal;
+      }
+    }
+  }
+
+  private async makeCollections(): Promise<string | undefined> {
+    const { options, common, origin, context } = this;
+    return options.createCollections ? createCollections({ ...common, origin, signal: context.signal }) : undefined;
+  }
+
+  /** The receipt of an image that the server has, whatever `failure` says. @throws `failure` where it does not, or cannot be asked */
+  private async receiptOfFound(failure: DiskliftError, known: Seal): Promise<Receipt> {
+    const { options, common, origin, image, context } = this;
+    // What is sent by POST is not found where it was sent.
+    if (options.method !== 'PUT') throw failure;
+    const { signal } = context;
+    const seal = async () => (known.sha256 === undefined ? await abortable(context.seal(), signal) : known);
+    const found = await lookUp({ ...common, origin, image, signal, seal });
+    if (found.isImage) return { ...receipt(publicUrl(origin.url), { image, seal: found.seal, answer: found.answer }), proof: 'digest' };
+    throw withReason(failure, found.reason);
+  }
+
+  /** @throws as compareDigest */
+  private async receiptOf(answer: Answer, seal: Seal): Promise<Receipt> {
+    const { origin, image, context, options } = this;
+    const isProven = await compareDigest(answer, { image, seal, where: publicUrl(origin.url), signal: context.signal });
+    return { ...receipt(storedAt(answer, origin, options.access), { image, seal, answer }), proof: isProven ? 'digest' : 'status' };
+  }
+}
+
+/** A proxy on the way gave up on a server that had the whole image, or what an earlier attempt has sent is in the way. */
+function mayBeThere({ status, wasComplete }: Answer, hasSentBefore: boolean): boolean {
+  return (wasComplete && AMBIGUOUS.has(status)) || (hasSentBefore && IN_THE_WAY.has(status));
+}
+
+const AMBIGUOUS: ReadonlySet<number> = new Set([502, 503, 504]);
+const IN_THE_WAY: ReadonlySet<number> = new Set([403, 405, 409, 412, 423]);
+/** Answers where a folder is missing. */
+const NO_PLACE: ReadonlySet<number> = new Set([403, 404, 405, 409]);
+
+function refusalOf(verdict: Exclude<Verdict, 'arrived'>, where: string): DiskliftError {
   if (verdict instanceof DiskliftError) return verdict;
-  const what = verdict === 'redirect' ? `redirects more than ${MOST_REDIRECTS} times` : 'answered 417 to a request without expectations';
+  const what = verdict === 'redirect' ? `redirects more than ${MAX_REDIRECTS} times` : 'answered 417 to a request without expectations';
   return new DiskliftError('DestinationRejected', `${where}: ${what}`);
 }
 
-/** @throws as {@link compareDigest} */
-async function receiptOf(answer: Answer, sent: Sent): Promise<Receipt> {
-  const isProven = await compareDigest(answer, sent);
+function withReason({ code, message, cause, retryable, retryAfterMs }: DiskliftError, reason: string): DiskliftError {
+  return new DiskliftError(code, `${message}; ${reason}`, cause, { retryable, retryAfterMs });
+}
+
+function receipt(location: string, { image, seal, answer }: { image: VirtualImage; seal: Seal; answer: Answer }): Omit<Receipt, 'proof'> {
   const { etag } = answer.headers;
-  const { sha256 } = sent.seal;
+  const { sha256 } = seal;
   return {
-    location: sent.where,
-    sizeBytes: sent.image.sizeBytes,
+    location,
+    sizeBytes: image.sizeBytes,
     ...(etag === undefined ? {} : { etag }),
     ...(sha256 === undefined ? {} : { sha256 }),
-    proof: isProven ? 'digest' : 'status',
   };
 }

@@ -3,54 +3,124 @@
 import { DiskliftError, type ErrorCode } from '../../common/errors.ts';
 import { parseRetryAfter } from '../../common/retry-after.ts';
 import { serverMessage } from '../server-message.ts';
-
-export interface Answer {
-  status: number;
-  headers: Readonly<Record<string, string | undefined>>;
-  /** The beginning of what the server has said. */
-  text: string;
-  /** Whether the whole body had been sent when the answer came. */
-  wasComplete: boolean;
-}
+import type { Answer } from './answer.ts';
+import { failedPart } from './multi-status.ts';
+import { publicUrl } from './public-url.ts';
 
 export type Verdict = 'arrived' | 'redirect' | 'expectation failed' | DiskliftError;
 
 /** May pass: another attempt is worth it (RFC 9110 and, for 425 and 429, RFC 8470 and RFC 6585). */
 const RETRYABLE_STATUS: ReadonlySet<number> = new Set([408, 425, 429]);
 
+/** Servers that took bytes have accepted the request, so these are about storing: Go's webdav answers 405 when its disk is full. */
+const RETRYABLE_BEHIND_BYTES: ReadonlySet<number> = new Set([404, 405, 409]);
+
+/** The status of a success that says nothing of the whole image. */
+const NO_SUCCESS: Readonly<Record<number, string>> = {
+  // The server has only promised to look at it later (RFC 9110, section 15.3.3).
+  202: 'accepted, but not stored yet',
+  206: 'a part, where the whole image was sent',
+};
+
 const MEANINGS: Readonly<Record<number, string>> = {
   401: 'the credentials are missing or wrong',
   403: 'the credentials do not allow it, or have expired',
+  404: 'there is no such place',
+  405: 'the server does not take this method here',
   407: 'the credentials for the proxy are missing or wrong',
   409: 'there is a conflict with what is there',
   411: 'the server wants a length, which a proxy may have removed',
   412: 'there is something at that place already',
   413: 'the image is too large for the server',
+  415: 'the server does not take this kind of content',
+  423: 'the place is locked by a WebDAV client',
+  501: 'the server does not know this method',
   507: 'the server has no space left',
+  508: 'the server runs in a circle',
 };
 
-interface Asked {
+export interface Asked {
+  method: 'PUT' | 'POST';
   /** The URL as it may be shown. */
   where: string;
   /** A text that repeats one of them is not shown. */
   secrets: readonly string[];
   nowMs: number;
+  /** Whether an earlier attempt of this export has sent bytes, which may be there. */
+  hasSentBefore: boolean;
 }
 
-export function judgeAnswer({ status, headers, text, wasComplete }: Answer, { where, secrets, nowMs }: Asked): Verdict {
+export function judgeAnswer(answer: Answer, asked: Asked): Verdict {
+  const { status } = answer;
   if (status === 417) return 'expectation failed';
   if (status === 307 || status === 308) return 'redirect';
-  if (status >= 200 && status < 300) {
-    if (!wasComplete)
-      return failure('DestinationRejected', `${where}: answered ${status} before it had the whole image`, { retryable: true });
-    // The server has only promised to look at it later (RFC 9110, section 15.3.3).
-    return status === 202 ? failure('DestinationRejected', `${where}: answered 202: accepted, but not stored yet`) : 'arrived';
-  }
-  const meaning = MEANINGS[status];
-  const message = `${where}: answered ${status}${meaning === undefined ? '' : `: ${meaning}`}${serverMessage(text, secrets)}`;
-  if (status === 401 || status === 403 || status === 407) return failure('CredentialsInvalid', message);
-  const retryable = status >= 500 || RETRYABLE_STATUS.has(status);
+  return status >= 200 && status < 300 ? judgeSuccess(answer, asked) : refusalOf(answer, asked);
+}
+
+function judgeSuccess(answer: Answer, asked: Asked): Verdict {
+  const { status, wasComplete } = answer;
+  const { where } = asked;
+  if (!wasComplete)
+    return failure('DestinationRejected', `${where}: answered ${status} before it had the whole image`, { retryable: true });
+  const what = NO_SUCCESS[status];
+  if (what !== undefined) return failure('DestinationRejected', `${where}: answered ${status}: ${what}`);
+  const part = failedPart(answer);
+  return part === undefined ? 'arrived' : refusalOf(answer, asked, part);
+}
+
+/** @param inner the status of the failure that a success has inside, or 0 where it cannot be told */
+function refusalOf(answer: Answer, asked: Asked, inner?: number): DiskliftError {
+  const { headers, takenBytes } = answer;
+  const status = inner ?? answer.status;
+  const { where, nowMs, hasSentBefore } = asked;
+  const answered = inner === undefined ? `answered ${status}` : `answered ${answer.status} with ${inner || 'a failure'} inside`;
+  const meaning = meaningOf(status, answer, asked);
+  const message = `${where}: ${answered}${meaning === undefined ? '' : `: ${meaning}`}${serverMessage(answer.text, asked.secrets)}`;
+  // What an earlier attempt has left may be what cannot be replaced, so the credentials need not be the cause.
+  if (status === 401 || (status === 403 && !hasSentBefore) || status === 407) return failure('CredentialsInvalid', message);
+  const retryable = status === 0 || status >= 500 || RETRYABLE_STATUS.has(status) || (takenBytes > 0 && RETRYABLE_BEHIND_BYTES.has(status));
   return failure('DestinationRejected', message, { retryable, retryAfterMs: parseRetryAfter(headers['retry-after'], nowMs) });
+}
+
+function meaningOf(status: number, answer: Answer, asked: Asked): string | undefined {
+  const { headers, takenBytes } = answer;
+  const meaning = MEANINGS[status];
+  if (status >= 300 && status < 400) return movedTo(headers.location, asked);
+  if (status === 401) return `${meaning}${askedSchemes(headers['www-authenticate'])}`;
+  if (status === 405 && takenBytes === 0) return `${meaning}${allowedMethods(headers.allow)}`;
+  if (status === 409 || status === 412) {
+    const folder = status === 409 && asked.method === 'PUT' ? `${missingFolder(asked.where)}, or ` : '';
+    return `${folder}${meaning}${asked.hasSentBefore ? ', perhaps from an earlier attempt of this export' : ''}`;
+  }
+  if (status === 404 && takenBytes === 0 && asked.method === 'PUT') return `${meaning}; ${missingFolder(asked.where)}`;
+  if (takenBytes > 0 && RETRYABLE_BEHIND_BYTES.has(status)) return 'the server has taken bytes and could not store them; is its disk full?';
+  if (status === 403 && asked.hasSentBefore)
+    return `${meaning}; or an earlier attempt has left bytes there that must not be replaced: remove them, or let the server replace files`;
+  return meaning;
+}
+
+/** WebDAV (RFC 4918, section 9.7.1): a PUT beneath a collection that does not exist is a conflict. */
+function missingFolder(where: string): string {
+  const folder = where.slice(0, where.lastIndexOf('/') + 1);
+  return `the folder ${folder} may not exist (create it, or set createCollections)`;
+}
+
+function movedTo(location: string | undefined, { where, secrets }: Asked): string {
+  const target = location !== undefined && URL.canParse(location, where) ? publicUrl(new URL(location, where)) : undefined;
+  return `the place has another URL; send the image there${target === undefined ? '' : serverMessage(target, secrets)}`;
+}
+
+/** Only the names: what stands behind them is for programs. */
+function askedSchemes(header: string | undefined): string {
+  const schemes = header?.match(/(?:^|,\s*)[A-Za-z][A-Za-z0-9-]*(?=\s|,|$)/g)?.map((scheme) => scheme.replace(/^,\s*/, '')) ?? [];
+  if (schemes.length === 0) return '';
+  const known = schemes.some((scheme) => /^(basic|bearer)$/i.test(scheme));
+  return `; the server asks for ${schemes.slice(0, 4).join(', ')}${known ? '' : ', which is not supported'}`;
+}
+
+function allowedMethods(header: string | undefined): string {
+  const methods = header?.match(/[A-Za-z]{1,20}/g) ?? [];
+  return methods.length === 0 ? '' : `, only ${methods.slice(0, 20).join(', ')}`;
 }
 
 function failure(code: ErrorCode, message: string, facts?: { retryable?: boolean; retryAfterMs?: number | undefined }): DiskliftError {

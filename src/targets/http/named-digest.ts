@@ -1,18 +1,20 @@
-/** What a server says of the bytes that it has. */
+/** Digests in a server's answer. */
 
-import { createHash } from 'node:crypto';
-import type { Answer } from './judge-answer.ts';
+import type { Answer } from './answer.ts';
+
+/** As node:crypto has them. */
+export type DigestAlgorithm = 'sha256' | 'sha512' | 'md5';
 
 export interface NamedDigest {
-  algorithm: 'sha256' | 'md5';
+  algorithm: DigestAlgorithm;
   hex: string;
 }
 
 interface DigestHeader {
   /** As Node has it. */
   name: string;
-  algorithm: NamedDigest['algorithm'];
-  /** Its first group is the digest in base64. */
+  algorithm: DigestAlgorithm;
+  /** Its first group is the digest, in base64 or hexadecimal digits. */
   pattern: RegExp;
 }
 
@@ -20,20 +22,32 @@ interface DigestHeader {
 const HEADERS: readonly DigestHeader[] = [
   // RFC 9530, section 3
   { name: 'repr-digest', algorithm: 'sha256', pattern: /(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):/ },
-  // RFC 3230, section 4.3.2, which it replaces
-  { name: 'digest', algorithm: 'sha256', pattern: /(?:^|,)\s*sha-256=([A-Za-z0-9+/]{43}=)\s*(?:$|,)/i },
+  { name: 'repr-digest', algorithm: 'sha512', pattern: /(?:^|,)\s*sha-512=:([A-Za-z0-9+/]{86}==):/ },
+  // RFC 3230, section 4.3.2, which it replaces; some servers write hexadecimal digits in place of base64.
+  { name: 'digest', algorithm: 'sha256', pattern: /(?:^|,)\s*sha-256=([A-Za-z0-9+/]{43}=|[0-9a-f]{64})\s*(?:$|,)/i },
+  { name: 'digest', algorithm: 'sha512', pattern: /(?:^|,)\s*sha-512=([A-Za-z0-9+/]{86}==|[0-9a-f]{128})\s*(?:$|,)/i },
+  { name: 'digest', algorithm: 'md5', pattern: /(?:^|,)\s*md5=([A-Za-z0-9+/]{22}==|[0-9a-f]{32})\s*(?:$|,)/i },
+  // Amazon S3, to a PUT by a presigned URL that asks for it
+  { name: 'x-amz-checksum-sha256', algorithm: 'sha256', pattern: /^\s*([A-Za-z0-9+/]{43}=)\s*$/ },
+  // Registries (OCI distribution specification)
+  { name: 'docker-content-digest', algorithm: 'sha256', pattern: /^\s*sha256:([0-9a-f]{64})\s*$/ },
   // RFC 1864
-  { name: 'content-md5', algorithm: 'md5', pattern: /^\s*([A-Za-z0-9+/]{22}==)\s*$/ },
+  { name: 'content-md5', algorithm: 'md5', pattern: /^\s*([A-Za-z0-9+/]{22}==|[0-9a-f]{32})\s*$/i },
+  // Google Cloud Storage
+  { name: 'x-goog-hash', algorithm: 'md5', pattern: /(?:^|,)\s*md5=([A-Za-z0-9+/]{22}==)\s*(?:$|,)/ },
 ];
 
-/** @returns the best digest that the answer names of the image, or undefined where it names none */
-export function namedDigest({ headers, text }: Pick<Answer, 'headers' | 'text'>): NamedDigest | undefined {
-  for (const { name, algorithm, pattern } of HEADERS) {
+/** @returns all digests that are named, whatever they are digests of; the best first */
+export function namedDigests(headers: Answer['headers']): NamedDigest[] {
+  return HEADERS.flatMap(({ name, algorithm, pattern }) => {
     const value = headers[name]?.match(pattern)?.[1];
-    if (value === undefined) continue;
-    const hex = Buffer.from(value, 'base64').toString('hex');
-    // Some servers put the digest of their answer's own text into every answer.
-    if (hex !== createHash(algorithm).update(text, 'latin1').digest('hex')) return { algorithm, hex };
-  }
-  return undefined;
+    if (value === undefined) return [];
+    const hex = /^[0-9a-f]+$/i.test(value) ? value.toLowerCase() : Buffer.from(value, 'base64').toString('hex');
+    return [{ algorithm, hex }];
+  });
+}
+
+/** The digest of the image. Some servers put the digest of their answer's own text into every answer: that one is left out. */
+export function imageDigest({ headers, textDigests }: Pick<Answer, 'headers' | 'textDigests'>): NamedDigest | undefined {
+  return namedDigests(headers).find(({ algorithm, hex }) => textDigests?.get(algorithm) !== hex);
 }

@@ -15,12 +15,12 @@ export interface RequestFacts {
   sizeBytes: number;
 }
 
-/** @returns a request whose body is still to be written; with an expectation, its head is on its way */
-export function openRequest(
-  { origin, method, ifNoneMatch, expectContinue, sizeBytes }: RequestFacts,
+/** The head that every request to a destination has: who asks whom for what. Its order decides which header wins. */
+export function openHead(
+  { url, headers }: Pick<Origin, 'url' | 'headers'>,
+  { method, defaults = {} }: { method: string; defaults?: Readonly<Record<string, string>> },
   way: OpenedConnection,
 ): http.ClientRequest {
-  const { url, headers } = origin;
   const request = nodeHttp().request({
     method,
     path: `${way.proxy === undefined ? '' : url.origin}${url.pathname}${url.search}`,
@@ -31,15 +31,24 @@ export function openRequest(
     if (value !== undefined) request.setHeader(name, value);
   };
   set('Host', url.host);
-  set('Content-Type', 'application/octet-stream');
+  for (const [name, value] of Object.entries(defaults)) set(name, value);
   set('Authorization', basicCredentials(url));
   // The caller's win over those in front, and lose against those behind.
   for (const [name, value] of Object.entries(headers)) set(name, value);
-  set('Content-Length', `${sizeBytes}`);
   if (way.proxy !== undefined) set('Proxy-Authorization', basicCredentials(way.proxy));
-  if (ifNoneMatch) set('If-None-Match', '*');
+  return request;
+}
+
+/** @returns a request whose body is still to be written; with an expectation, its head is on its way */
+export function openRequest(
+  { origin, method, ifNoneMatch, expectContinue, sizeBytes }: RequestFacts,
+  way: OpenedConnection,
+): http.ClientRequest {
+  const request = openHead(origin, { method, defaults: { 'Content-Type': 'application/octet-stream' } }, way);
+  request.setHeader('Content-Length', `${sizeBytes}`);
+  if (ifNoneMatch) request.setHeader('If-None-Match', '*');
   if (expectContinue) {
-    set('Expect', '100-continue');
+    request.setHeader('Expect', '100-continue');
     request.flushHeaders();
   }
   return request;

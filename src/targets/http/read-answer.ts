@@ -1,49 +1,82 @@
 /** An answer as it comes from Node. */
 
+import { createHash, type Hash } from 'node:crypto';
 import type http from 'node:http';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { KIB, MIB } from '../../common/bytes.ts';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
-import type { Answer } from './judge-answer.ts';
+import type { Answer } from './answer.ts';
+import { type DigestAlgorithm, namedDigests } from './named-digest.ts';
 
-/** Of an answer's text. */
-const LONGEST_TEXT_CHARACTERS = 4096;
-const LONGEST_TEXT_MS = 1000;
+/** The beginning of a text that is kept. */
+const MAX_KEPT_BYTES = 64 * KIB;
+
+/** For a text of which only the beginning is shown: the status is what counts. */
+const MAX_SHORT_BYTES = 4 * KIB;
+const MAX_SHORT_MS = 1000;
+
+/** For a text that has to be known whole before the answer can be judged. */
+const MAX_WHOLE_BYTES = 64 * MIB;
+const MAX_WHOLE_MS = 30_000;
 
 interface Facts {
   clock: Clock;
-  wasComplete(): boolean;
+  /** Asked once the answer's head is there. */
+  sent(): Pick<Answer, 'wasComplete' | 'takenBytes'>;
 }
 
-/** Waits for the beginning of the text no longer than it is worth: the status is what counts. */
-export async function readAnswer(response: http.IncomingMessage, { clock, wasComplete: askComplete }: Facts): Promise<Answer> {
-  const text = textOf(response);
-  // Node may hear of the answer a moment before it hears that the last bytes have left.
+/**
+ * Never fails: the part of the text that came before the connection broke is all there is.
+ * The whole text matters in two cases. A digest in the head may be that of the text, and 207 says in the text how the upload ended.
+ */
+export async function readAnswer(response: http.IncomingMessage, { clock, sent: askSent }: Facts): Promise<Answer> {
+  const { statusCode: status = 0 } = response;
+  const headers = singleHeaders(response);
+  const algorithms = namedDigests(headers).map(({ algorithm }) => algorithm);
+  const isWanted = algorithms.length > 0 || status === 207;
+  const text = new AnswerText(response, { algorithms, maxBytes: isWanted ? MAX_WHOLE_BYTES : MAX_SHORT_BYTES });
+  // Node may report the answer a moment before it reports that the last bytes have left.
   await nextTurn();
-  const wasComplete = askComplete();
+  const sent = askSent();
   const stop = new AbortController();
-  const tooLate = clock.delay(LONGEST_TEXT_MS, stop.signal).then(() => '');
-  const answer = {
-    status: response.statusCode ?? 0,
-    headers: singleHeaders(response),
-    text: await Promise.race([text, tooLate]),
-    wasComplete,
-  };
+  await Promise.race([text.done, clock.delay(isWanted ? MAX_WHOLE_MS : MAX_SHORT_MS, stop.signal)]);
   stop.abort(new DiskliftError('Cancelled', 'read'));
-  return answer;
+  return { status, headers, ...text.soFar(), ...sent };
 }
 
-/** Never fails: what had come before the connection broke is what there is. */
-function textOf(response: http.IncomingMessage): Promise<string> {
-  return new Promise((resolve) => {
-    let text = '';
-    const done = () => resolve(text.slice(0, LONGEST_TEXT_CHARACTERS));
-    response.setEncoding('utf8').on('data', (piece: string) => {
-      text += piece;
-      if (text.length >= LONGEST_TEXT_CHARACTERS) done();
+class AnswerText {
+  /** Resolves at the end of the text, at its limit and when the connection breaks. */
+  readonly done: Promise<void>;
+  private readonly hashes: ReadonlyMap<DigestAlgorithm, Hash>;
+  private readonly kept: Buffer[] = [];
+  private bytes = 0;
+  private hasEnded = false;
+
+  constructor(response: http.IncomingMessage, { algorithms, maxBytes }: { algorithms: DigestAlgorithm[]; maxBytes: number }) {
+    this.hashes = new Map(algorithms.map((algorithm) => [algorithm, createHash(algorithm)]));
+    this.done = new Promise((resolve) => {
+      response.on('data', (bytes: Buffer) => {
+        if (this.bytes < MAX_KEPT_BYTES) this.kept.push(bytes.subarray(0, MAX_KEPT_BYTES - this.bytes));
+        for (const hash of this.hashes.values()) hash.update(bytes);
+        this.bytes += bytes.length;
+        if (this.bytes >= maxBytes) resolve();
+      });
+      response.on('end', () => {
+        this.hasEnded = response.complete;
+        resolve();
+      });
+      response.on('error', () => resolve()).on('close', resolve);
     });
-    response.on('error', done).on('close', done).on('end', done);
-  });
+  }
+
+  soFar(): Pick<Answer, 'text' | 'isTextWhole' | 'textDigests'> {
+    // In streaming mode a character that was cut is left out.
+    const text = new TextDecoder().decode(Buffer.concat(this.kept), { stream: true });
+    const isTextWhole = this.hasEnded && this.bytes <= MAX_KEPT_BYTES;
+    if (!this.hasEnded) return { text, isTextWhole, textDigests: undefined };
+    return { text, isTextWhole, textDigests: new Map([...this.hashes].map(([algorithm, hash]) => [algorithm, hash.digest('hex')])) };
+  }
 }
 
 function singleHeaders({ headers }: http.IncomingMessage): Record<string, string | undefined> {

@@ -4,6 +4,7 @@ import { abortable } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import type { VirtualImage } from '../../image/contract.ts';
+import { answerLimitMs } from '../answer-limit.ts';
 import type { Seal, TransferContext } from '../contract.ts';
 import { networkError } from '../network-error.ts';
 import type { NetworkAccess } from '../policy/network-access.ts';
@@ -11,8 +12,8 @@ import { openConnection } from '../policy/open-connection.ts';
 import type { ProxySettings } from '../policy/proxy-route.ts';
 import { sendUpToSeal } from '../send-up-to-seal.ts';
 import { withLimit } from '../with-limit.ts';
+import type { Answer } from './answer.ts';
 import { Exchange } from './exchange.ts';
-import type { Answer } from './judge-answer.ts';
 import { openRequest, type RequestFacts } from './open-request.ts';
 import { publicUrl } from './public-url.ts';
 
@@ -23,8 +24,11 @@ export interface UploadLimits {
   continueMs: number;
   /** Without a byte being taken. */
   idleMs: number;
-  /** From the last byte to the answer: a server may have to write everything to its disks first. */
-  answerMs: number;
+  /**
+   * From the last byte to the answer: a server may have to write everything to its disks first, or convert it.
+   * Left out: as `answerLimitMs` has it.
+   */
+  answerMs?: number | undefined;
 }
 
 export interface Upload extends Omit<RequestFacts, 'sizeBytes'> {
@@ -36,11 +40,16 @@ export interface Upload extends Omit<RequestFacts, 'sizeBytes'> {
   limits: UploadLimits;
 }
 
-/**
- * @returns the answer, and the seal when the body got as far
- * @throws DiskliftError `DestinationUnreachable`; what reading or sealing the image throws; and as openConnection
- */
-export async function sendUpload(upload: Upload): Promise<{ answer: Answer; seal: Seal }> {
+/** How an upload ended. */
+export interface UploadEnd {
+  /** The answer, or the failure that came in its place when the server had been sent the whole image: the image may be there. */
+  answer: Answer | DiskliftError;
+  /** Has what is known when the body got as far as the seal. */
+  seal: Seal;
+}
+
+/** @throws DiskliftError `DestinationUnreachable`; what reading or sealing the image throws; and as openConnection */
+export async function sendUpload(upload: Upload): Promise<UploadEnd> {
   const { origin, image, context, clock, limits, access, proxy } = upload;
   const { sizeBytes } = image;
   const { signal } = context;
@@ -54,8 +63,7 @@ export async function sendUpload(upload: Upload): Promise<{ answer: Answer; seal
     exchange = new Exchange({ request, socket: connection.socket, where, sizeBytes, idleMs: limits.idleMs, clock, signal });
     if (upload.expectContinue) await leaveToSend(exchange, upload);
     const seal = await sendBody(exchange, upload);
-    const answer = await withLimit(exchange.answered, { limitMs: limits.answerMs, message: `${where}: no answer`, clock, signal });
-    return { answer, seal };
+    return { answer: await answerOf(exchange, upload), seal };
   } catch (error) {
     throw isNetworkError(error) ? networkError(where, error) : error;
   } finally {
@@ -66,6 +74,19 @@ export async function sendUpload(upload: Upload): Promise<{ answer: Answer; seal
       ({ socket }) => socket.destroy(),
       () => {},
     );
+  }
+}
+
+/** @returns the failure in place of an answer where the whole image was sent, unless the transfer was cancelled */
+async function answerOf(exchange: Exchange, { origin, image, context, clock, limits }: Upload): Promise<UploadEnd['answer']> {
+  const where = publicUrl(origin.url);
+  const { answerMs: limitMs = answerLimitMs(image) } = limits;
+  try {
+    return await withLimit(exchange.answered, { limitMs, message: `${where}: no answer`, clock, signal: context.signal });
+  } catch (error) {
+    const isFailure = error instanceof DiskliftError || isNetworkError(error);
+    if (context.signal.aborted || !exchange.isSent || !isFailure) throw error;
+    return networkError(where, error);
   }
 }
 

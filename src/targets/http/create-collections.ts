@@ -1,0 +1,57 @@
+/** The collections (folders) above a place, made as WebDAV clients make them (RFC 4918, section 9.3). */
+
+import type { Origin } from './redirect.ts';
+import { type Query, sendQuery } from './send-query.ts';
+
+/** There is something already. Other servers than those of WebDAV answer 405 as well, and make folders by themselves. */
+const EXISTS = 405;
+
+/** Its own parent is missing. 409 by the specification; Go's webdav answers 404. */
+const NO_PARENT: ReadonlySet<number> = new Set([404, 409]);
+
+/**
+ * Asks for the lowest collection first, so that one request does where it exists.
+ * @returns undefined, or the refusal of a collection; the upload itself then shows whether it matters
+ * @throws DiskliftError `DestinationUnreachable`, `Cancelled`; and as openConnection
+ */
+export async function createCollections(query: Omit<Query, 'method'>): Promise<string | undefined> {
+  const collections = collectionsOf(query.origin.url);
+  const make = async (url: URL) => (await sendQuery({ ...query, origin: withUrl(query.origin, url), method: 'MKCOL' })).status;
+  let lowest = 0;
+  let refused: number | undefined;
+  for (; lowest < collections.length; lowest += 1) {
+    const status = await make(collections[lowest] as URL);
+    if (isMade(status)) break;
+    if (!NO_PARENT.has(status)) return refusal(collections[lowest] as URL, status);
+    refused = status;
+  }
+  if (lowest === collections.length && refused !== undefined) return refusal(collections.at(-1) as URL, refused);
+  for (const url of collections.slice(0, lowest).reverse()) {
+    const status = await make(url);
+    if (!isMade(status)) return refusal(url, status);
+  }
+  return undefined;
+}
+
+/** From the lowest to the highest; the root is none, because it always exists. */
+function collectionsOf(url: URL): URL[] {
+  const parts = url.pathname.split('/').slice(1, -1);
+  return parts.map((_, index) => {
+    const collection = new URL(url);
+    collection.pathname = `/${parts.slice(0, parts.length - index).join('/')}/`;
+    return collection;
+  });
+}
+
+/** A redirect is how some servers answer for a collection that exists. */
+function isMade(status: number): boolean {
+  return (status >= 200 && status < 400 && status !== 207) || status === EXISTS;
+}
+
+function withUrl(origin: Origin, url: URL): Origin {
+  return { ...origin, url };
+}
+
+function refusal(url: URL, status: number): string {
+  return `MKCOL ${url.pathname} was answered ${status}`;
+}

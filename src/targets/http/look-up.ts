@@ -1,0 +1,80 @@
+/** An upload whose answer was lost, or was refused because of what an earlier attempt had sent: is the image there? */
+
+import { createHash } from 'node:crypto';
+import { DiskliftError } from '../../common/errors.ts';
+import type { VirtualImage } from '../../image/contract.ts';
+import type { Seal } from '../contract.ts';
+import type { Answer } from './answer.ts';
+import { digestOf } from './compare-digest.ts';
+import { type Query, sendQuery } from './send-query.ts';
+
+export interface Lookup extends Omit<Query, 'method'> {
+  image: VirtualImage;
+  /** Called once what lies there has the image's size. */
+  seal(): Promise<Seal>;
+}
+
+/** What lies at the place. */
+export type Found =
+  | { isImage: true; answer: Answer; seal: Seal }
+  /** `reason` completes the sentence that begins with the failure of the upload. */
+  | { isImage: false; reason: string };
+
+/**
+ * Reads what is there and compares all of its bytes, by their SHA-256, with the image. Equal size alone would not show which disk it is.
+ * @throws DiskliftError `Cancelled`; what reading and sealing the image throws. A server that cannot be asked is no failure
+ */
+export async function lookUp(lookup: Lookup): Promise<Found> {
+  const { image, signal } = lookup;
+  const head = await asked(lookup, 'HEAD');
+  if (head instanceof DiskliftError) return unknown(head.message);
+  // Servers without HEAD may have GET.
+  if (head.status !== 200 && head.status !== 405 && head.status !== 501) return missing('HEAD', head);
+  const size = head.status === 200 ? sizeOf(head) : undefined;
+  if (size !== undefined && size !== image.sizeBytes) return other(size, image);
+  const seal = await lookup.seal();
+  const ours = await digestOf(image, { algorithm: 'sha256', seal, signal });
+  const hash = createHash('sha256');
+  let sizeBytes = 0;
+  const body = await asked(lookup, 'GET', (bytes) => {
+    hash.update(bytes);
+    sizeBytes += bytes.length;
+    return sizeBytes <= image.sizeBytes;
+  });
+  if (body instanceof DiskliftError) return unknown(body.message);
+  if (body.status !== 200) return missing('GET', body);
+  if (sizeBytes !== image.sizeBytes) return other(sizeBytes, image);
+  return hash.digest('hex') === ours ? { isImage: true, answer: body, seal } : { isImage: false, reason: 'other bytes are there' };
+}
+
+/** @returns the failure where the server cannot be asked */
+async function asked(lookup: Lookup, method: 'HEAD' | 'GET', take?: (bytes: Buffer) => boolean): Promise<Answer | DiskliftError> {
+  try {
+    return await sendQuery({ ...lookup, method }, take);
+  } catch (error) {
+    if (lookup.signal.aborted || !(error instanceof DiskliftError)) throw error;
+    return error;
+  }
+}
+
+function sizeOf({ headers }: Answer): number | undefined {
+  const text = headers['content-length'];
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+}
+
+function missing(method: string, { status }: Answer): Found {
+  if (status === 404 || status === 410) return { isImage: false, reason: 'nothing is there' };
+  return unknown(`${method} was answered ${status}`);
+}
+
+function unknown(why: string): Found {
+  return { isImage: false, reason: `the image may be there, which could not be looked up: ${why}` };
+}
+
+function other(sizeBytes: number, image: VirtualImage): Found {
+  const what =
+    sizeBytes > image.sizeBytes
+      ? `more than the image's ${image.sizeBytes} bytes are there`
+      : `${sizeBytes} of ${image.sizeBytes} bytes are there`;
+  return { isImage: false, reason: what };
+}

@@ -1,0 +1,100 @@
+/** One request without a body, on a connection of its own: to look at what is at a place, or to make a collection. */
+
+import type http from 'node:http';
+import { abortable } from '../../common/abortable.ts';
+import type { Clock } from '../../common/clock.ts';
+import { DiskliftError } from '../../common/errors.ts';
+import { networkError } from '../network-error.ts';
+import type { NetworkAccess } from '../policy/network-access.ts';
+import { openConnection } from '../policy/open-connection.ts';
+import type { ProxySettings } from '../policy/proxy-route.ts';
+import { withLimit } from '../with-limit.ts';
+import type { Answer } from './answer.ts';
+import { openHead } from './open-request.ts';
+import { publicUrl } from './public-url.ts';
+import { readAnswer } from './read-answer.ts';
+import type { Origin } from './redirect.ts';
+
+export interface QueryLimits {
+  /** Until a connection stands, TLS included. */
+  connectMs: number;
+  /** Until the head of the answer is there. */
+  queryMs: number;
+  /** Without a byte coming. */
+  idleMs: number;
+}
+
+export interface Query {
+  origin: Origin;
+  method: 'HEAD' | 'GET' | 'MKCOL';
+  access: NetworkAccess;
+  proxy: ProxySettings;
+  clock: Clock;
+  limits: QueryLimits;
+  signal: AbortSignal;
+}
+
+/**
+ * @param take gets the body of a 200 piece by piece; it is not kept. Returns false when it has seen enough
+ * @returns the answer; its text is that of a refusal, or empty where `take` got the body
+ * @throws DiskliftError `DestinationUnreachable`, `Cancelled`; and as openConnection
+ */
+export async function sendQuery(query: Query, take?: (bytes: Buffer) => boolean): Promise<Answer> {
+  const { origin, method, access, proxy, clock, limits, signal } = query;
+  const where = publicUrl(origin.url);
+  const connecting = new AbortController();
+  const opening = openConnection({ ...origin, access, proxy, tunnel: false, signal: connecting.signal });
+  try {
+    const connection = await withLimit(opening, { limitMs: limits.connectMs, message: `${where}: no connection`, clock, signal });
+    // A cache on the way, or a compressed copy, would not show what the server has.
+    const defaults = { 'Accept-Encoding': 'identity', 'Cache-Control': 'no-cache' };
+    const request = openHead(origin, { method, defaults }, connection);
+    const responding = responseOf(request);
+    request.end();
+    const response = await withLimit(responding, { limitMs: limits.queryMs, message: `${where}: no answer to ${method}`, clock, signal });
+    if (take === undefined || response.statusCode !== 200)
+      return await abortable(readAnswer(response, { clock, sent: nothingSent }), signal);
+    await takeBody(response, { ...query, take, where });
+    return { status: 200, headers: headersOf(response), text: '', isTextWhole: false, textDigests: undefined, ...nothingSent() };
+  } catch (error) {
+    throw error instanceof Error && 'code' in error ? networkError(where, error) : error;
+  } finally {
+    connecting.abort(new DiskliftError('Cancelled', 'done'));
+    // Also a connection that stands since nobody waits for it any more.
+    opening.then(
+      ({ socket }) => socket.destroy(),
+      () => {},
+    );
+  }
+}
+
+function nothingSent(): Pick<Answer, 'wasComplete' | 'takenBytes'> {
+  return { wasComplete: true, takenBytes: 0 };
+}
+
+function responseOf(request: http.ClientRequest): Promise<http.IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    request.once('response', resolve);
+    request.on('error', reject);
+    request.once('close', () => reject(Object.assign(new Error('closed'), { code: 'ECONNRESET' })));
+  });
+}
+
+interface Taking extends Query {
+  take(bytes: Buffer): boolean;
+  where: string;
+}
+
+/** Reads to the end of the body, or until `take` has seen enough. */
+async function takeBody(response: http.IncomingMessage, { take, where, clock, limits, signal }: Taking): Promise<void> {
+  const pieces = response[Symbol.asyncIterator]() as AsyncIterator<Buffer, undefined>;
+  for (;;) {
+    const message = `${where}: sends no more bytes`;
+    const next = await withLimit(pieces.next(), { limitMs: limits.idleMs, message, clock, signal });
+    if (next.done === true || !take(next.value)) return;
+  }
+}
+
+function headersOf({ headers }: http.IncomingMessage): Answer['headers'] {
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, Array.isArray(value) ? value[0] : value]));
+}
