@@ -14,7 +14,7 @@ export function countReads(source: DiskSource, state: Pick<DiskState, 'readBytes
     sizeBytes,
     ...(format === undefined ? {} : { format }),
     ...(identityMissesWrites === undefined ? {} : { identityMissesWrites }),
-    extents: (signal) => source.extents(signal),
+    extents: (signal, holes) => source.extents(signal, holes),
     async read(buffer, offset, signal) {
       await source.read(buffer, offset, signal);
       state.readBytes += buffer.length;

@@ -1,8 +1,10 @@
 /** Clusters on their way into the map: those that are being read, and those known already, in the order of the disk. */
 
+import { KIB } from '../common/bytes.ts';
 import { allocateIoBuffer } from '../common/io-buffer.ts';
 import type { AllocationMapBuilder } from '../qcow2/allocation-map.ts';
 import type { DiskSource } from '../sources/contract.ts';
+import { createContentMapper } from './content-mapper.ts';
 
 export interface ClusterSpan {
   firstCluster: number;
@@ -12,7 +14,10 @@ export interface ClusterSpan {
 export interface ScanQueue {
   /** Clusters that hold data for certain. */
   addData(span: ClusterSpan): void;
-  /** Starts reading clusters to see what they hold; waits for an earlier read while too many are in flight. */
+  /**
+   * Starts reading clusters to see what they hold; waits for an earlier read while too many are in flight. Short spans are read together
+   * with those that follow closely.
+   */
   addRead(span: ClusterSpan): Promise<void>;
   /** Puts into the map what does not have to be waited for. */
   flushKnown(): void;
@@ -38,15 +43,27 @@ interface Read {
   done: Promise<void>;
 }
 
+/** Clusters in a row that are known to hold data, or that are read at once. */
 interface Item extends ClusterSpan {
   read?: Read;
+  /** What counts of it, in order; between them are holes. Left out: all of it. */
+  parts?: ClusterSpan[];
 }
 
+/** To read a hole as long as this takes no longer than another call. */
+const MAX_GAP_BYTES = 32 * KIB;
+/** What is longer is a read of its own. */
+const MAX_JOINED_BYTES = 64 * KIB;
+
 export function createScanQueue(options: ScanQueueOptions): ScanQueue {
-  const { source, clusterSizeBytes, signal, builder, onData } = options;
-  const zeros = Buffer.alloc(clusterSizeBytes);
+  const { source, clusterSizeBytes, signal, builder } = options;
+  const mapContent = createContentMapper(options);
   const items: Item[] = [];
   const idleBuffers: Buffer[] = [];
+  const maxGap = Math.floor(MAX_GAP_BYTES / clusterSizeBytes);
+  const maxJoined = Math.floor(MAX_JOINED_BYTES / clusterSizeBytes);
+  /** Not begun yet, because what comes next may be read with it. */
+  let joined: (Item & { parts: ClusterSpan[] }) | undefined;
   let readCount = 0;
 
   function startRead({ firstCluster, clusterCount }: ClusterSpan): Read {
@@ -59,20 +76,22 @@ export function createScanQueue(options: ScanQueueOptions): ScanQueue {
     return { buffer, lengthBytes, done };
   }
 
-  function mapContentOf({ buffer, lengthBytes }: Read, offset: number): void {
-    let dataFrom = 0;
-    const passOn = (dataEnd: number) => {
-      if (dataEnd > dataFrom) onData?.(buffer.subarray(dataFrom, dataEnd), offset + dataFrom);
-    };
-    for (let at = 0; at < lengthBytes; at += clusterSizeBytes) {
-      const end = Math.min(at + clusterSizeBytes, lengthBytes);
-      const isZero = buffer[at] === 0 && zeros.compare(buffer, at, end, 0, end - at) === 0;
-      builder.append(isZero ? 'zero' : 'data', 1);
-      if (!isZero) continue;
-      passOn(at);
-      dataFrom = end;
-    }
-    passOn(lengthBytes);
+  function startJoined(): void {
+    if (joined === undefined) return;
+    items.push({ ...joined, read: startRead(joined) });
+    readCount += 1;
+    joined = undefined;
+  }
+
+  /** @returns whether the clusters are read together with those in front of them */
+  function join(span: ClusterSpan): boolean {
+    if (joined === undefined) return false;
+    const gap = span.firstCluster - (joined.firstCluster + joined.clusterCount);
+    const clusterCount = span.firstCluster + span.clusterCount - joined.firstCluster;
+    if (gap > maxGap || clusterCount * clusterSizeBytes > options.readSizeBytes) return false;
+    joined.clusterCount = clusterCount;
+    joined.parts.push(span);
+    return true;
   }
 
   function flushKnown(): void {
@@ -88,8 +107,8 @@ export function createScanQueue(options: ScanQueueOptions): ScanQueue {
     const item = items[0];
     if (item?.read === undefined) return;
     await item.read.done;
-    builder.append('hole', item.firstCluster - builder.clusterCount);
-    mapContentOf(item.read, item.firstCluster * clusterSizeBytes);
+    const { firstCluster, clusterCount, parts = [{ firstCluster, clusterCount }] } = item;
+    mapContent(item.read.buffer.subarray(0, item.read.lengthBytes), firstCluster, parts);
     idleBuffers.push(item.read.buffer);
     items.shift();
     readCount -= 1;
@@ -97,18 +116,22 @@ export function createScanQueue(options: ScanQueueOptions): ScanQueue {
 
   return {
     addData({ firstCluster, clusterCount }) {
+      startJoined();
       const last = items.at(-1);
       const follows = last !== undefined && last.read === undefined && last.firstCluster + last.clusterCount === firstCluster;
       if (follows) last.clusterCount += clusterCount;
       else items.push({ firstCluster, clusterCount });
     },
     async addRead(span) {
-      if (readCount === options.readsInFlight) await finishOldestRead();
-      items.push({ ...span, read: startRead(span) });
-      readCount += 1;
+      if (join(span)) return;
+      startJoined();
+      while (readCount >= options.readsInFlight) await finishOldestRead();
+      joined = { ...span, parts: [span] };
+      if (span.clusterCount > maxJoined) startJoined();
     },
     flushKnown,
     async finish() {
+      startJoined();
       while (readCount > 0) await finishOldestRead();
       flushKnown();
     },

@@ -38,7 +38,8 @@ const READS_IN_FLIGHT = 6;
 export async function scanDisk(options: ScanOptions): Promise<AllocationMap> {
   const { source, clusterSizeBytes } = options;
   const builder = createAllocationMapBuilder(source.sizeBytes, clusterSizeBytes);
-  const spans = clusterSpans(source.extents(options.signal), clusterSizeBytes);
+  const holes = options.zeroDetection === 'content' ? 'worthwhile' : 'all';
+  const spans = clusterSpans(source.extents(options.signal, holes), clusterSizeBytes);
   const progress = () => options.onProgress?.(Math.min(builder.clusterCount * clusterSizeBytes, source.sizeBytes));
   if (options.zeroDetection === 'content') await mapContent(options, spans, builder, progress);
   else await mapExtents(spans, builder, progress);

@@ -2,6 +2,7 @@
 
 import { MIB } from '../common/bytes.ts';
 import { allocateIoBuffer } from '../common/io-buffer.ts';
+import { type Piece, readPieces } from '../common/read-pieces.ts';
 import type { Layout } from '../qcow2/layout.ts';
 import type { DiskSource, SourceIdentity } from '../sources/contract.ts';
 import type { StreamRange, VirtualImage } from './contract.ts';
@@ -30,14 +31,14 @@ export function createVirtualImage({ source, layout, identity }: VirtualImageInp
   async function read(buffer: Uint8Array, offset: number, signal: AbortSignal): Promise<void> {
     const end = offset + buffer.length;
     if (offset < 0 || end > layout.imageSizeBytes) throw new RangeError(`bytes ${offset}..${end} are not in the image`);
-    const reads: Promise<void>[] = [];
+    const pieces: Piece[] = [];
     for (const run of layout.runs(offset, end)) {
       const target = buffer.subarray(run.imageOffset - offset, run.imageOffset - offset + run.length);
-      if (run.kind === 'data') reads.push(source.read(target, run.sourceOffset, signal));
+      if (run.kind === 'data') pieces.push({ target, offset: run.sourceOffset });
       else if (run.kind === 'zeros') target.fill(0);
       else layout.renderMetadata(target, run.imageOffset);
     }
-    await Promise.all(reads);
+    await readPieces(pieces, (target, at) => source.read(target, at, signal));
   }
 
   async function* stream({ start = 0, end = layout.imageSizeBytes, signal }: StreamRange): AsyncGenerator<Uint8Array> {

@@ -7,6 +7,12 @@ export interface SourceExtent {
   kind: 'data' | 'zeros';
 }
 
+/**
+ * Which holes a reader has to be told of. 'all', also when left out; 'worthwhile' for one that finds zeros by itself: then a source may report
+ * holes as data where they are so short and so many that to ask for each takes longer than to read them.
+ */
+export type WantedHoles = 'all' | 'worthwhile';
+
 /** Facts that must not change during an export. Two identities are the same when all their facts are. */
 export type SourceIdentity = Readonly<Record<string, string>>;
 
@@ -27,7 +33,7 @@ export interface DiskSource {
   /** What it lies in, as QEMU calls it (qcow2, vpc); raw when left out. */
   readonly format?: string;
   /** The disk's extents in order, without gap or overlap, from 0 to `sizeBytes`. */
-  extents(signal: AbortSignal): AsyncIterable<SourceExtent>;
+  extents(signal: AbortSignal, holes?: WantedHoles): AsyncIterable<SourceExtent>;
   /**
    * Fills the whole of `buffer` from `offset` on.
    * @throws DiskliftError `SourceReadError` that names the offset, `SourceChanged` where the disk ends early,

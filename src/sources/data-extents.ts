@@ -1,9 +1,10 @@
 /** The extents of a file: its data, and the holes between, which are zeros that nobody has to read. */
 
 import { throwIfAborted } from '../common/abortable.ts';
+import { KIB, MIB } from '../common/bytes.ts';
 import type { Libc } from '../native/libc.ts';
 import { nextDataStretch } from '../native/seek-data.ts';
-import type { SourceExtent } from './contract.ts';
+import type { SourceExtent, WantedHoles } from './contract.ts';
 import { readError } from './read-exactly.ts';
 
 export interface ExtentsInput {
@@ -12,19 +13,37 @@ export interface ExtentsInput {
   name: string;
   sizeBytes: number;
   signal: AbortSignal;
+  holes?: WantedHoles | undefined;
 }
 
+/** So many answers in a row that each tell of less than this make it likely that the next ones do, too. */
+const MANY = 64;
+const SHORT_BYTES = 64 * KIB;
+/** Then so much counts as data, and is read in about the time of a hundred answers. */
+const UNASKED_BYTES = 16 * MIB;
+/** And so many answers tell whether that goes on. */
+const FEW = 8;
+
 /** Without SEEK_DATA (no koffi, or a file system that lacks it) the whole disk is one extent of data. */
-export async function* dataExtents({ libc, fd, name, sizeBytes, signal }: ExtentsInput): AsyncGenerator<SourceExtent> {
+export async function* dataExtents({ libc, fd, name, sizeBytes, signal, holes }: ExtentsInput): AsyncGenerator<SourceExtent> {
   let at = 0;
+  let untilUnasked = MANY;
   while (at < sizeBytes) {
     throwIfAborted(signal);
+    if (untilUnasked === 0) {
+      const unaskedEnd = Math.min(at + UNASKED_BYTES, sizeBytes);
+      yield { offset: at, length: unaskedEnd - at, kind: 'data' };
+      at = unaskedEnd;
+      untilUnasked = FEW;
+      continue;
+    }
     const stretch = libc === undefined ? 'unsupported' : await seek(libc, fd, name, at);
     // The file may have grown meanwhile; the identity check will tell. It ends here where it ended at first.
     const start = stretch === 'none' ? sizeBytes : stretch === 'unsupported' ? at : Math.min(stretch.start, sizeBytes);
     const end = typeof stretch === 'string' ? sizeBytes : Math.min(stretch.end, sizeBytes);
     if (start > at) yield { offset: at, length: start - at, kind: 'zeros' };
     if (end > start) yield { offset: start, length: end - start, kind: 'data' };
+    untilUnasked = holes === 'worthwhile' && end - at < SHORT_BYTES ? untilUnasked - 1 : MANY;
     at = end;
   }
 }

@@ -47,7 +47,7 @@ export async function openRawFile(
     name,
     sizeBytes,
     ...(cached === undefined ? {} : { showsData: (offset) => cached.read(fd, offset) && !zeros.equals(cached.bytes) }),
-    extents: (signal) => dataExtents({ libc, fd, name, sizeBytes, signal }),
+    extents: (signal, holes) => dataExtents({ libc, fd, name, sizeBytes, signal, holes }),
     read: (buffer, offset, signal) => readExactly({ fd, name, readLimit }, buffer, offset, signal),
     places: (offset, length) => [{ offset, length, fd, fileOffset: offset }],
     identity: createFileIdentity({ handle, name, libc, reopen, fileSystem }),

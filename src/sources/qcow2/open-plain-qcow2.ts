@@ -6,6 +6,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { throwIfAborted } from '../../common/abortable.ts';
 import { DiskliftError } from '../../common/errors.ts';
+import { type Piece, readPieces } from '../../common/read-pieces.ts';
 import { createCachedReader } from '../../native/cached-read.ts';
 import type { Libc } from '../../native/libc.ts';
 import type { DiskSource, PlacedStretch, SourceExtent } from '../contract.ts';
@@ -85,13 +86,19 @@ function createPlainDisk(name: string, { mapping, files }: MappedFiles, { libc, 
       const end = offset + buffer.length;
       if (end > sizeBytes)
         throw new DiskliftError('SourceChanged', `${name}: ends at offset ${sizeBytes}, and was to be read to offset ${end}`);
-      const reads: Promise<void>[] = [];
+      const pieces = new Map<number, Piece[]>();
       for (const { offset: at, length, place } of mapping.ranges(offset, end)) {
         const target = buffer.subarray(at - offset, at - offset + length);
         if (place === undefined) target.fill(0);
-        else reads.push(readExactly(targetOf(place), target, place.offset, signal));
+        else {
+          const ofFile = pieces.get(place.file) ?? [];
+          ofFile.push({ target, offset: place.offset });
+          pieces.set(place.file, ofFile);
+        }
       }
-      await Promise.all(reads);
+      const readFile = ([file, ofFile]: [number, Piece[]]) =>
+        readPieces(ofFile, (target, at) => readExactly(targetOf({ file }), target, at, signal));
+      await Promise.all([...pieces].map(readFile));
     },
     *places(offset, length): Generator<PlacedStretch> {
       for (const range of mapping.ranges(offset, offset + length)) {

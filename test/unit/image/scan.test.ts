@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { DiskliftError } from '../../../src/common/errors.ts';
 import { scanDisk, type ZeroDetection } from '../../../src/image/scan.ts';
-import type { DiskSource } from '../../../src/sources/contract.ts';
+import type { DiskSource, SourceExtent } from '../../../src/sources/contract.ts';
 import { NEVER, openSource } from '../../helpers/image-in-process.ts';
+import { createMemoryDisk } from '../../helpers/memory-disk.ts';
 import { createDisk, type DiskPart } from '../../helpers/sparse-disk.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 
@@ -61,6 +62,55 @@ describe('scan', () => {
 
   it('has an empty map of an empty disk', async () => {
     assert.deepEqual((await scan(0, [])).clusters, { total: 0, data: 0, zero: 0, hole: 0 });
+  });
+
+  describe('of a disk in many short pieces', () => {
+    const SECTOR = 512;
+    /** Eight sectors of data, eight of holes, by turns; what lies in the data by its number. */
+    function inPieces(pieceCount: number, holeSectors = 8) {
+      const step = (8 + holeSectors) * SECTOR;
+      const bytes = Buffer.alloc(pieceCount * step);
+      const extents: SourceExtent[] = [];
+      for (let piece = 0; piece < pieceCount; piece += 1) {
+        const offset = piece * step;
+        // Every third piece is zeros that were written.
+        bytes.fill(piece % 3 === 0 ? 0 : 1, offset, offset + 8 * SECTOR);
+        extents.push(
+          { offset, length: 8 * SECTOR, kind: 'data' },
+          { offset: offset + 8 * SECTOR, length: step - 8 * SECTOR, kind: 'zeros' },
+        );
+      }
+      return createMemoryDisk(bytes, extents);
+    }
+
+    it('reads neighbours at once, and still tells holes from zeros', async () => {
+      const disk = inPieces(3000);
+      const data: number[] = [];
+      const onData = (bytes: Uint8Array, offset: number) => {
+        assert.ok(bytes.every((byte) => byte === 1));
+        data.push(offset, bytes.length);
+      };
+      const map = await scanDisk({ source: disk.source, clusterSizeBytes: SECTOR, zeroDetection: 'content', signal: NEVER, onData });
+      assert.deepEqual(map.clusters, { total: 48_000, data: 16_000, zero: 8000, hole: 24_000 });
+      assert.ok(disk.readCount <= 3000 / 200, `${disk.readCount} reads`);
+      assert.deepEqual(data.slice(0, 4), [8192, 4096, 16_384, 4096]);
+      assert.equal(data.length, 2 * 2000);
+    });
+
+    it('reads no hole that is longer than a call is worth', async () => {
+      const disk = inPieces(100, 128);
+      const map = await scanDisk({ source: disk.source, clusterSizeBytes: 4096, zeroDetection: 'content', signal: NEVER });
+      assert.deepEqual(map.clusters, { total: 1700, data: 66, zero: 34, hole: 1600 });
+      assert.equal(disk.readBytes, 100 * 4096);
+    });
+
+    it('fails with the error of the read that failed', async () => {
+      const disk = inPieces(3000);
+      disk.onRead = (readsBefore) => {
+        if (readsBefore === 3) throw new DiskliftError('SourceReadError', 'broken');
+      };
+      await assert.rejects(scanDisk({ source: disk.source, clusterSizeBytes: 4096, zeroDetection: 'content', signal: NEVER }), /broken/);
+    });
   });
 
   describe('of a slow source', () => {

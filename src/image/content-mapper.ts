@@ -1,0 +1,38 @@
+/** From bytes that were read to the allocation map: which clusters hold data, and which are zeros. */
+
+import type { ClusterSpan, ScanQueueOptions } from './scan-queue.ts';
+
+/** @param bytes of the disk from `firstCluster` on @param spans what counts of them, in order; what is in front of each is a hole */
+type ContentMapper = (bytes: Buffer, firstCluster: number, spans: readonly ClusterSpan[]) => void;
+
+export function createContentMapper({
+  clusterSizeBytes,
+  builder,
+  onData,
+}: Pick<ScanQueueOptions, 'clusterSizeBytes' | 'builder' | 'onData'>): ContentMapper {
+  const zeros = Buffer.alloc(clusterSizeBytes);
+
+  function mapSpan(bytes: Buffer, start: number, bytesAt: number): void {
+    let dataFrom = start;
+    const passOn = (dataEnd: number) => {
+      if (dataEnd > dataFrom) onData?.(bytes.subarray(dataFrom, dataEnd), bytesAt + dataFrom);
+    };
+    for (let at = start; at < bytes.length; at += clusterSizeBytes) {
+      const end = Math.min(at + clusterSizeBytes, bytes.length);
+      const isZero = bytes[at] === 0 && zeros.compare(bytes, at, end, 0, end - at) === 0;
+      builder.append(isZero ? 'zero' : 'data', 1);
+      if (!isZero) continue;
+      passOn(at);
+      dataFrom = end;
+    }
+    passOn(bytes.length);
+  }
+
+  return (bytes, firstCluster, spans) => {
+    for (const span of spans) {
+      builder.append('hole', span.firstCluster - builder.clusterCount);
+      const start = (span.firstCluster - firstCluster) * clusterSizeBytes;
+      mapSpan(bytes.subarray(0, start + span.clusterCount * clusterSizeBytes), start, firstCluster * clusterSizeBytes);
+    }
+  };
+}
