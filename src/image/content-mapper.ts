@@ -1,15 +1,23 @@
 /** From bytes that were read to the allocation map: which clusters hold data, and which are zeros. */
 
-import type { ClusterSpan, ScanQueueOptions } from './scan-queue.ts';
+import type { AllocationMapBuilder } from '../qcow2/allocation-map.ts';
+
+export interface ClusterSpan {
+  firstCluster: number;
+  clusterCount: number;
+}
+
+export interface ContentMapperOptions {
+  clusterSizeBytes: number;
+  builder: AllocationMapBuilder;
+  /** Called with all clusters that were read and hold data, in the order of the disk; the bytes are valid during the call only. */
+  onData?: ((bytes: Uint8Array, offset: number) => void) | undefined;
+}
 
 /** @param bytes of the disk from `firstCluster` on @param spans what counts of them, in order; what is in front of each is a hole */
 type ContentMapper = (bytes: Buffer, firstCluster: number, spans: readonly ClusterSpan[]) => void;
 
-export function createContentMapper({
-  clusterSizeBytes,
-  builder,
-  onData,
-}: Pick<ScanQueueOptions, 'clusterSizeBytes' | 'builder' | 'onData'>): ContentMapper {
+export function createContentMapper({ clusterSizeBytes, builder, onData }: ContentMapperOptions): ContentMapper {
   const zeros = Buffer.alloc(clusterSizeBytes);
 
   function mapSpan(bytes: Buffer, start: number, bytesAt: number): void {

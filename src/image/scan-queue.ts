@@ -2,14 +2,8 @@
 
 import { KIB } from '../common/bytes.ts';
 import { allocateIoBuffer } from '../common/io-buffer.ts';
-import type { AllocationMapBuilder } from '../qcow2/allocation-map.ts';
 import type { DiskSource } from '../sources/contract.ts';
-import { createContentMapper } from './content-mapper.ts';
-
-export interface ClusterSpan {
-  firstCluster: number;
-  clusterCount: number;
-}
+import { type ClusterSpan, type ContentMapperOptions, createContentMapper } from './content-mapper.ts';
 
 export interface ScanQueue {
   /** Clusters that hold data for certain. */
@@ -25,16 +19,12 @@ export interface ScanQueue {
   finish(): Promise<void>;
 }
 
-export interface ScanQueueOptions {
+export interface ScanQueueOptions extends ContentMapperOptions {
   source: DiskSource;
-  clusterSizeBytes: number;
   /** The most that a span of `addRead` may have. */
   readSizeBytes: number;
   readsInFlight: number;
   signal: AbortSignal;
-  builder: AllocationMapBuilder;
-  /** Called with all clusters that were read and hold data, in the order of the disk; the bytes are valid during the call only. */
-  onData?: ((bytes: Uint8Array, offset: number) => void) | undefined;
 }
 
 interface Read {

@@ -9,7 +9,8 @@ import { throwIfAborted } from '../common/abortable.ts';
 import { KIB, MIB } from '../common/bytes.ts';
 import { type AllocationMap, type AllocationMapBuilder, createAllocationMapBuilder } from '../qcow2/allocation-map.ts';
 import type { DiskSource, SourceExtent } from '../sources/contract.ts';
-import { type ClusterSpan, createScanQueue } from './scan-queue.ts';
+import type { ClusterSpan } from './content-mapper.ts';
+import { createScanQueue } from './scan-queue.ts';
 
 /** 'content': read the data and drop clusters of zeros. 'extents': trust holes alone and read nothing. */
 export type ZeroDetection = 'content' | 'extents';
