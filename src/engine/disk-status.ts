@@ -2,7 +2,8 @@
 
 import { DiskliftError, type ErrorCode } from '../common/errors.ts';
 import type { DiskExportStatus, DiskStatus } from '../requests/disk-export.ts';
-import { countClusters, type DiskState } from './observer.ts';
+import type { Proof } from '../targets/contract.ts';
+import { countClusters, type DiskState, PROOFS, receiptFacts } from './observer.ts';
 import type { Phase } from './phases.ts';
 
 export function diskStatusOf(disk: DiskState): DiskStatus {
@@ -27,8 +28,9 @@ function clusterStatusOf(disk: DiskState): NonNullable<DiskStatus['clusters']> {
   return { total, scanned, skipped, written };
 }
 
-function receiptFacts({ location, etag, sha256 }: NonNullable<DiskState['receipt']>) {
-  return { location, ...(etag === undefined ? {} : { etag }), ...(sha256 === undefined ? {} : { sha256 }) };
+/** An earlier version has not written what was compared. */
+function proofOf(name: DiskStatus['proof']): Proof {
+  return (Object.keys(PROOFS) as Proof[]).find((proof) => PROOFS[proof] === name) ?? 'status';
 }
 
 const ACTIVE: ReadonlySet<string | undefined> = new Set(['Scanning', 'Streaming', 'Verifying'] satisfies Phase[]);
@@ -60,7 +62,7 @@ export function restoreDiskState(fresh: DiskState, status: DiskExportStatus | un
 }
 
 function arrived(
-  { imageBytes = 0, clusters, location = '', etag, sha256 }: DiskStatus,
+  { imageBytes = 0, clusters, location = '', etag, sha256, proof }: DiskStatus,
   { clusterSizeBytes }: DiskState,
 ): Partial<DiskState> {
   return {
@@ -74,7 +76,7 @@ function arrived(
       sizeBytes: imageBytes,
       ...(etag === undefined ? {} : { etag }),
       ...(sha256 === undefined ? {} : { sha256 }),
-      proof: sha256 === undefined ? 'status' : 'digest',
+      proof: proofOf(proof),
     },
   };
 }

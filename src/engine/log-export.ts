@@ -19,7 +19,7 @@ export function logExport(logger: Logger, request: DiskExport): ExportWatcher {
     if (phase === 'Scanning') log.info(facts, 'scan begins');
     else if (phase === 'Streaming') log.info({ ...facts, virtualBytes, imageBytes, clusters: disk.clusters }, 'transfer begins');
     else if (phase === 'Succeeded')
-      log.info({ ...facts, location: receipt?.location, imageBytes, sha256: receipt?.sha256 }, 'disk has arrived');
+      log.info({ ...facts, location: receipt?.location, imageBytes, sha256: receipt?.sha256, proof: receipt?.proof }, 'disk has arrived');
     else if (phase === 'Failed' || phase === 'Cancelled')
       log.error({ ...facts, reason: failure?.code, error: failure?.message }, 'disk has not arrived');
   }

@@ -2,7 +2,8 @@
 
 import type { DiskliftError } from '../common/errors.ts';
 import type { PreparedImage } from '../image/prepare-image.ts';
-import type { Receipt, ResumeState } from '../targets/contract.ts';
+import type { DiskStatus } from '../requests/disk-export.ts';
+import type { Proof, Receipt, ResumeState } from '../targets/contract.ts';
 import type { Phase } from './phases.ts';
 
 /** One disk of an export, as it stands. Sizes are bytes. */
@@ -62,6 +63,22 @@ export function countClusters(disk: DiskState): ClusterCounts {
     written: Math.floor(Math.max(0, sentBytes - metadataBytes) / clusterSizeBytes),
     writtenMetadata: Math.floor(Math.min(sentBytes, metadataBytes) / clusterSizeBytes),
   };
+}
+
+/** The words of the status for what shows that an image arrived. */
+export const PROOFS = {
+  digest: 'Digest',
+  etag: 'ETag',
+  checksum: 'Checksum',
+  readBack: 'ReadBack',
+  length: 'Length',
+  status: 'Status',
+  close: 'Close',
+} as const satisfies Record<Proof, NonNullable<DiskStatus['proof']>>;
+
+/** What the status and the pages say of a receipt. */
+export function receiptFacts({ location, etag, sha256, proof }: Receipt): Pick<DiskStatus, 'location' | 'etag' | 'sha256' | 'proof'> {
+  return { location, ...(etag === undefined ? {} : { etag }), ...(sha256 === undefined ? {} : { sha256 }), proof: PROOFS[proof] };
 }
 
 /** Must neither throw nor take long: the export waits for it. */

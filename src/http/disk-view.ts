@@ -1,6 +1,6 @@
 /** What is told of a disk that is under way in this process. Sizes are bytes. */
 
-import { countClusters, type DiskState } from '../engine/observer.ts';
+import { countClusters, type DiskState, receiptFacts } from '../engine/observer.ts';
 import type { DiskStatus } from '../requests/disk-export.ts';
 import { sentUntilCluster } from './draw-map.ts';
 import type { RateMeter } from './rate-meter.ts';
@@ -40,9 +40,7 @@ export function diskViewOf(disk: DiskState, meter: RateMeter): DiskView {
     ...(virtualBytes === undefined ? {} : { virtualBytes, clusters: { total, scanned, skipped, written } }),
     ...(imageBytes === undefined ? {} : { imageBytes }),
     ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
-    ...(receipt === undefined ? {} : { location: receipt.location }),
-    ...(receipt?.etag === undefined ? {} : { etag: receipt.etag }),
-    ...(receipt?.sha256 === undefined ? {} : { sha256: receipt.sha256 }),
+    ...(receipt === undefined ? {} : receiptFacts(receipt)),
     ...(failure === undefined || phase === 'Succeeded' ? {} : { reason: failure.code, message: failure.message }),
     ...(hint === undefined || phase === 'Succeeded' ? {} : { hint }),
     ...(map === undefined ? {} : { sentUntilCluster: sentUntilCluster(map, written) }),

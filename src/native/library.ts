@@ -17,16 +17,26 @@ export interface NativeLibrary {
 
 const LIBRARY_NAMES = ['libc.so.6', `libc.musl-${os.machine()}.so.1`];
 
-/** Undefined where koffi is not installed, or finds no C library that it can call. */
-export function openNativeLibrary(): NativeLibrary | undefined {
+function loadKoffi(): KoffiModule | undefined {
   if (process.platform !== 'linux') return undefined;
-  let koffi: KoffiModule;
   try {
-    koffi = createRequire(import.meta.url)('koffi') as KoffiModule;
+    return createRequire(import.meta.url)('koffi') as KoffiModule;
   } catch {
     // Not installed for this platform.
     return undefined;
   }
+}
+
+/** Functions that Node's own program exports, OpenSSL's among them. Undefined without koffi. */
+export function openOwnProgram(): Pick<NativeLibrary, 'func'> | undefined {
+  const own = loadKoffi()?.load(null);
+  return own === undefined ? undefined : { func: own.func.bind(own) };
+}
+
+/** Undefined where koffi is not installed, or finds no C library that it can call. */
+export function openNativeLibrary(): NativeLibrary | undefined {
+  const koffi = loadKoffi();
+  if (koffi === undefined) return undefined;
   for (const name of LIBRARY_NAMES) {
     try {
       const library = koffi.load(name);

@@ -240,6 +240,8 @@ export interface DiskStatus {
   etag?: string;
   /** SHA-256 of the image, in hexadecimal digits. */
   sha256?: string;
+  /** What was compared to see that the image arrived. Digest: a digest that the destination named. ETag: the MD5s in its tags. Checksum: the checksum that it named for each part. ReadBack: the image, or what nothing else has shown, was read back. Length: nothing but the length. Status: nothing; the destination answered with success. Close: nothing; the destination took every byte and closed in order. */
+  proof?: 'Digest' | 'ETag' | 'Checksum' | 'ReadBack' | 'Length' | 'Status' | 'Close';
   upload?: UploadStatus;
 }
 /** What became of the disk's clusters; once all are scanned, scanned is skipped and written together. */

@@ -81,6 +81,7 @@ export const STATUS_SCHEMA: Schema = {
           location: { type: 'string', maxLength: 8192 },
           etag: { type: 'string', maxLength: 1024 },
           sha256: { type: 'string', pattern: '^[0-9a-f]{64}$', maxLength: 64 },
+          proof: { type: 'string', enum: ['Digest', 'ETag', 'Checksum', 'ReadBack', 'Length', 'Status', 'Close'] },
           upload: {
             type: 'object',
             required: ['id', 'partSize', 'fingerprint'],

@@ -44,17 +44,22 @@ export interface Seal {
   sha256?: string;
 }
 
+/**
+ * 'digest': the peer named the digest of what it has, and it is ours. 'etag': it gave the object, or each part of it, a tag that is
+ * the MD5 that we computed. 'checksum': it named a CRC of each part that is ours. 'readBack': the image, or what nothing else has shown
+ * of it, was read back and compared. 'length': nothing but the length was compared. 'status': the peer answered the whole body with
+ * success. 'close': it took every byte and the orderly end.
+ */
+export type Proof = 'digest' | 'etag' | 'checksum' | 'readBack' | 'length' | 'status' | 'close';
+
 export interface Receipt {
   /** Where the image is now. Never holds a secret: not the query of a URL, not its user. */
   location: string;
   sizeBytes: number;
   etag?: string;
   sha256?: string;
-  /**
-   * What shows that the image arrived. 'digest': the peer named the digest of what it has; 'etag': it named a tag that was
-   * computed from the bytes; 'status': it answered the whole body with success; 'close': it took every byte and the orderly end.
-   */
-  proof: 'digest' | 'etag' | 'status' | 'close';
+  /** What shows that the image arrived, by comparing with what was computed here. */
+  proof: Proof;
 }
 
 export interface ExportTarget {

@@ -1,11 +1,13 @@
 /** The operations of S3 that an upload needs, on a store. "Actions" in the API reference of Amazon S3. */
 
 import type http from 'node:http';
-import type { OpenUpload, S3FakeStore } from './s3-fake-store.ts';
+import { crc32 } from 'node:zlib';
+import type { OpenUpload, S3FakeStore, StoredObject } from './s3-fake-store.ts';
 
 export type Operation =
   | 'PutObject'
   | 'HeadObject'
+  | 'GetObject'
   | 'CreateMultipartUpload'
   | 'UploadPart'
   | 'ListParts'
@@ -17,6 +19,8 @@ export interface S3Answer {
   status: number;
   headers?: http.OutgoingHttpHeaders;
   text?: string;
+  /** In place of text. */
+  bytes?: Buffer;
 }
 
 interface Asked {
@@ -39,7 +43,7 @@ export function answerTo(asked: Asked, store: S3FakeStore): S3Answer {
   if (operation === 'PutObject') {
     const etag = store.tagOf(body);
     store.objects.set(key, { body: Buffer.from(body), etag, metadata: metadataOf(headers) });
-    return { status: 200, headers: { ETag: etag } };
+    return { status: 200, headers: { ETag: etag, ...store.rules.encryption, ...checksumOf(body, headers, store) } };
   }
   if (operation === 'HeadObject') {
     const object = store.objects.get(key);
@@ -47,6 +51,7 @@ export function answerTo(asked: Asked, store: S3FakeStore): S3Answer {
     const facts = Object.entries(object.metadata).map(([name, value]) => [`x-amz-meta-${name}`, value]);
     return { status: 200, headers: { ...Object.fromEntries(facts), ETag: object.etag, 'Content-Length': object.body.length } };
   }
+  if (operation === 'GetObject') return partOf(store.objects.get(key), store.rules.ignoresRanges ? undefined : headers.range);
   if (operation === 'CreateMultipartUpload') {
     const id = store.open({ key, metadata: metadataOf(headers) });
     return xml(`<InitiateMultipartUploadResult><UploadId>${id}</UploadId></InitiateMultipartUploadResult>`);
@@ -62,7 +67,7 @@ export function answerTo(asked: Asked, store: S3FakeStore): S3Answer {
     if (number > mostParts)
       return s3Failure(400, 'InvalidArgument', `Part number must be an integer between 1 and ${mostParts}, inclusive`);
     upload.parts.set(number, { body: Buffer.from(body), etag });
-    return { status: 200, headers: { ETag: etag } };
+    return { status: 200, headers: { ETag: etag, ...store.rules.encryption, ...checksumOf(body, headers, store) } };
   }
   if (operation === 'ListParts') return listOf(upload, Number(url.searchParams.get('part-number-marker') ?? 0), store.rules.pageParts);
   if (operation === 'AbortMultipartUpload') {
@@ -70,6 +75,23 @@ export function answerTo(asked: Asked, store: S3FakeStore): S3Answer {
     return { status: 204 };
   }
   return complete(asked, { store, uploadId, upload });
+}
+
+function checksumOf(body: Buffer, headers: http.IncomingHttpHeaders, { rules }: S3FakeStore): http.OutgoingHttpHeaders {
+  if (headers['x-amz-checksum-crc32'] === undefined && !rules.volunteersCrc32) return {};
+  const value = Buffer.alloc(4);
+  value.writeUInt32BE(crc32(body));
+  return { 'x-amz-checksum-crc32': value.toString('base64') };
+}
+
+/** A range that is not satisfied whole is not expected of anybody. */
+function partOf(object: StoredObject | undefined, range: string | undefined): S3Answer {
+  if (object === undefined) return s3Failure(404, 'NoSuchKey');
+  const { body, etag } = object;
+  const [, first, last] = /^bytes=(\d+)-(\d+)$/.exec(range ?? '') ?? [];
+  if (first === undefined) return { status: 200, headers: { ETag: etag }, bytes: body };
+  const headers = { ETag: etag, 'Content-Range': `bytes ${first}-${last}/${body.length}` };
+  return { status: 206, headers, bytes: body.subarray(Number(first), Number(last) + 1) };
 }
 
 function complete(

@@ -1,6 +1,7 @@
 /** What an S3 server keeps: objects, and uploads that are still open. */
 
-import { createHash } from 'node:crypto';
+import type http from 'node:http';
+import { TAG_MAKERS, type TagKind } from './s3-fake-tags.ts';
 
 export interface StoredObject {
   body: Buffer;
@@ -19,8 +20,11 @@ interface StoreRules {
   leastPartBytes?: number;
   pageParts?: number;
   mostParts?: number;
-  opaqueTags?: boolean;
+  tags?: TagKind;
   clockAheadMs?: number;
+  encryption?: http.OutgoingHttpHeaders;
+  volunteersCrc32?: boolean;
+  ignoresRanges?: boolean;
 }
 
 export class S3FakeStore {
@@ -29,14 +33,19 @@ export class S3FakeStore {
   readonly rules: Required<StoreRules>;
   private lastId = 0;
 
-  constructor({
-    leastPartBytes = 5 * 1024 * 1024,
-    pageParts = 1000,
-    mostParts = 10_000,
-    opaqueTags = false,
-    clockAheadMs = 0,
-  }: StoreRules) {
-    this.rules = { leastPartBytes, pageParts, mostParts, opaqueTags, clockAheadMs };
+  constructor(rules: StoreRules) {
+    const { leastPartBytes = 5 * 1024 * 1024, pageParts = 1000, mostParts = 10_000, tags = 'amazon', clockAheadMs = 0 } = rules;
+    this.rules = {
+      leastPartBytes,
+      pageParts,
+      mostParts,
+      tags,
+      clockAheadMs,
+      encryption: {},
+      volunteersCrc32: false,
+      ignoresRanges: false,
+      ...rules,
+    };
   }
 
   nowMs(): number {
@@ -51,28 +60,26 @@ export class S3FakeStore {
   }
 
   tagOf(body: Buffer): string {
-    const md5 = createHash('md5').update(body);
-    return this.rules.opaqueTags ? `"opaque-${md5.digest('base64url')}"` : `"${md5.digest('hex')}"`;
+    return `"${TAG_MAKERS[this.rules.tags].ofBytes(body)}"`;
   }
 
   /** @returns the error that the parts of a CompleteMultipartUpload deserve, or the object */
   complete(upload: OpenUpload, listed: { number: number; etag: string }[]): string | StoredObject {
     if (listed.length === 0) return 'MalformedXML';
     if (listed.some(({ number }, index) => index > 0 && number <= (listed[index - 1]?.number ?? 0))) return 'InvalidPartOrder';
-    const bodies: Buffer[] = [];
+    const parts: { body: Buffer; etag: string }[] = [];
     for (const { number, etag } of listed) {
       const part = upload.parts.get(number);
       if (part === undefined || part.etag !== etag) return 'InvalidPart';
-      bodies.push(part.body);
+      parts.push(part);
     }
+    const bodies = parts.map(({ body }) => body);
     const last = bodies.length - 1;
     if (bodies.some(({ length }, index) => index < last && length < this.rules.leastPartBytes)) return 'EntityTooSmall';
     // As Cloudflare R2 has it.
     const [first] = bodies as [Buffer];
     if (bodies.some(({ length }, index) => (index < last ? length !== first.length : length > first.length))) return 'InvalidPart';
-    const md5s = createHash('md5');
-    for (const body of bodies) md5s.update(createHash('md5').update(body).digest());
-    const etag = this.rules.opaqueTags ? `"opaque-${listed.length}"` : `"${md5s.digest('hex')}-${listed.length}"`;
+    const etag = `"${TAG_MAKERS[this.rules.tags].ofParts(parts)}"`;
     return { body: Buffer.concat(bodies), etag, metadata: upload.metadata };
   }
 }

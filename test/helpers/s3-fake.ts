@@ -8,9 +8,11 @@ import http from 'node:http';
 import https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ALTERATIONS, type Alteration } from './s3-fake-alter.ts';
 import { answerTo, type Operation, type S3Answer, s3Failure } from './s3-fake-operations.ts';
 import { refusalOf } from './s3-fake-request.ts';
 import { S3FakeStore } from './s3-fake-store.ts';
+import type { TagKind } from './s3-fake-tags.ts';
 
 export interface Quirk {
   operation: Operation;
@@ -21,7 +23,8 @@ export interface Quirk {
   /**
    * An error in place of the operation. 'error in 200' is what Complete does when it has begun to answer; 'lost' does what it was
    * asked for and cuts the connection, 'cut' cuts it before, 'late' does it a while after, and opens an upload anew that is gone by
-   * then; 'hang' never answers, 'hang after' does what it was asked for before.
+   * then; 'hang' never answers, 'hang after' does what it was asked for before. 'half' is all that is
+   * answered. An alteration spoils the bytes that are stored.
    */
   does:
     | { status: number; code: string; message?: string; headers?: http.OutgoingHttpHeaders }
@@ -32,7 +35,9 @@ export interface Quirk {
     | 'hang'
     | 'hang after'
     | 'early answer'
-    | 'wrong tag';
+    | 'half'
+    | 'half and cut'
+    | Alteration;
 }
 
 export interface S3FakeOptions {
@@ -42,8 +47,14 @@ export interface S3FakeOptions {
   pageParts?: number;
   /** Parts of one upload. */
   mostParts?: number;
-  /** Tags say nothing about bytes, as with encryption by keys of the customer's. */
-  opaqueTags?: boolean;
+  /** As Amazon's, when left out. */
+  tags?: TagKind;
+  /** Headers about encryption in the answers to uploads. */
+  encryption?: http.OutgoingHttpHeaders;
+  /** Answers with the whole object when it is asked for a range. */
+  ignoresRanges?: boolean;
+  /** Names the CRC32 of what it has taken, also where nobody has asked. */
+  volunteersCrc32?: boolean;
   /** What the server's clock is ahead of ours. */
   clockAheadMs?: number;
   /** Gives what a request that was signed with this access key is refused with. */
@@ -108,9 +119,9 @@ export async function startS3Fake(options: S3FakeOptions = {}): Promise<S3Fake> 
     // Cut off: nothing has happened.
     if (body === undefined) return;
     if (does === 'hang') return;
-    const send = ({ status, headers, text = '' }: S3Answer) => {
-      const facts = { Date: new Date(store.nowMs()).toUTCString(), 'Content-Length': Buffer.byteLength(text) };
-      response.writeHead(status, { ...facts, ...headers }).end(request.method === 'HEAD' ? '' : text);
+    const send = ({ status, headers, text = '', bytes = Buffer.from(text) }: S3Answer) => {
+      const facts = { Date: new Date(store.nowMs()).toUTCString(), 'Content-Length': bytes.length };
+      response.writeHead(status, { ...facts, ...headers }).end(request.method === 'HEAD' ? '' : bytes);
     };
     if (typeof does === 'object')
       return send({ ...s3Failure(does.status, does.code, does.message), ...(does.headers && { headers: does.headers }) });
@@ -118,7 +129,9 @@ export async function startS3Fake(options: S3FakeOptions = {}): Promise<S3Fake> 
     const problem = refusalOf(request, body, options);
     if (problem !== undefined) return send(s3Failure(problem.status, problem.code));
     if (bucket !== BUCKET) return send(s3Failure(404, 'NoSuchBucket'));
-    const asked = { operation, key, url, body, headers: request.headers };
+    const alter = typeof does === 'string' && does in ALTERATIONS ? ALTERATIONS[does as Alteration] : undefined;
+    const isUpload = operation === 'UploadPart' || operation === 'PutObject';
+    const asked = { operation, key, url, body: isUpload && alter !== undefined ? alter(body) : body, headers: request.headers };
     if (does === 'late') {
       const uploadId = url.searchParams.get('uploadId') ?? '';
       const upload = store.uploads.get(uploadId);
@@ -128,9 +141,16 @@ export async function startS3Fake(options: S3FakeOptions = {}): Promise<S3Fake> 
       return void answerTo(asked, store);
     }
     const answer = answerTo(asked, store);
+    const object = store.objects.get(key);
+    if (operation === 'CompleteMultipartUpload' && alter !== undefined && object !== undefined) object.body = alter(object.body);
     if (does === 'lost') return void request.socket.destroy();
     if (does === 'hang after') return;
-    if (does === 'wrong tag') return send(withWrongTag(answer));
+    if (does === 'half' || does === 'half and cut') {
+      const { bytes = Buffer.from(answer.text ?? '') } = answer;
+      response.writeHead(answer.status, { ...answer.headers, 'Content-Length': bytes.length });
+      response.write(bytes.subarray(0, bytes.length >> 1), () => does === 'half and cut' && request.socket.destroy());
+      return;
+    }
     send(answer);
   }
 
@@ -160,7 +180,7 @@ export async function startS3Fake(options: S3FakeOptions = {}): Promise<S3Fake> 
 
 function operationOf(method: string | undefined, query: URLSearchParams): Operation {
   if (method === 'HEAD') return 'HeadObject';
-  if (method === 'GET') return query.has('uploads') ? 'ListMultipartUploads' : 'ListParts';
+  if (method === 'GET') return query.has('uploads') ? 'ListMultipartUploads' : query.has('uploadId') ? 'ListParts' : 'GetObject';
   if (method === 'DELETE') return 'AbortMultipartUpload';
   if (method === 'POST') return query.has('uploads') ? 'CreateMultipartUpload' : 'CompleteMultipartUpload';
   return query.has('partNumber') ? 'UploadPart' : 'PutObject';
@@ -174,15 +194,4 @@ async function bodyOf(request: http.IncomingMessage): Promise<Buffer | undefined
     return undefined;
   }
   return request.complete ? Buffer.concat(chunks) : undefined;
-}
-
-/** As from a server that has mixed up its bytes. */
-function withWrongTag(answer: S3Answer): S3Answer {
-  const wrong = (text: string) => text.replace(/[0-9a-f]{32}/, '0'.repeat(32));
-  const etag = answer.headers?.ETag;
-  return {
-    ...answer,
-    text: wrong(answer.text ?? ''),
-    headers: { ...answer.headers, ...(etag === undefined ? {} : { ETag: wrong(`${etag}`) }) },
-  };
 }

@@ -15,6 +15,9 @@ export interface Checksum {
   ChecksumCRC64NVME?: string | undefined;
 }
 
+/** The fastest first. */
+const KINDS = ['CRC32', 'CRC32C', 'CRC64NVME'] as const;
+
 /** Node's CRC32 takes 0.2 ms for a MiB, what is written in JavaScript 4 ms. */
 const PIECE_BYTES = { CRC32: 4 * MIB, CRC32C: MIB / 4, CRC64NVME: MIB / 4 };
 
@@ -41,9 +44,15 @@ function createHashOf(kind: Exclude<ChecksumKind, 'None'>): { update(bytes: Uint
   };
 }
 
+/** @returns the kind of a checksum that is there */
+export function kindOf(checksum: Checksum): ChecksumKind {
+  return KINDS.find((kind) => checksum[`Checksum${kind}`] !== undefined) ?? 'None';
+}
+
 /** @returns undefined where `theirs` says nothing about the bytes of `ours` */
 export function isSameChecksum(ours: Checksum, theirs: Checksum): boolean | undefined {
-  for (const field of ['ChecksumCRC32', 'ChecksumCRC32C', 'ChecksumCRC64NVME'] as const)
-    if (ours[field] !== undefined && theirs[field] !== undefined) return ours[field] === theirs[field];
-  return undefined;
+  const kind = kindOf(ours);
+  if (kind === 'None') return undefined;
+  const named = theirs[`Checksum${kind}`];
+  return named === undefined ? undefined : named === ours[`Checksum${kind}`];
 }

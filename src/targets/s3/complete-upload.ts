@@ -1,27 +1,29 @@
 /** The end of a multipart upload: the request that makes the object, and what became of it when its answer does not tell. */
 
-import type { CompletedPart } from '@aws-sdk/client-s3';
 import { DiskliftError } from '../../common/errors.ts';
-import { compositeEtag, proofOf } from './etag.ts';
-import { findArrived, mayHaveArrived } from './found-object.ts';
+import { compositeEtag } from './etag.ts';
+import { assertConsistent, findArrived, mayHaveArrived, proveObject } from './prove-object.ts';
 import { isUploadGone } from './s3-error.ts';
+import type { UploadedPart } from './send-part.ts';
 import { type Arrival, retriesOf, type Transfer } from './transfer.ts';
 import { withRetries } from './with-retries.ts';
 
 interface UploadedParts {
   id: string;
   /** In order. */
-  parts: CompletedPart[];
+  parts: UploadedPart[];
 }
 
-/** @throws DiskliftError `ChecksumMismatch` when the object's tag is not that of the parts */
-export function completeUpload(transfer: Transfer, { id, parts }: UploadedParts): Promise<Arrival> {
+/** @throws DiskliftError `ChecksumMismatch` when the server has other bytes than those sent */
+export async function completeUpload(transfer: Transfer, { id, parts }: UploadedParts): Promise<Arrival> {
   const { session, options, context } = transfer;
   const { signal } = context;
-  const input = { Bucket: options.bucket, Key: options.key, UploadId: id, MultipartUpload: { Parts: parts } };
-  const expected = compositeEtag(parts.map(({ ETag }) => ETag));
+  assertConsistent(parts, session.where);
+  const list = parts.map(({ completed }) => completed);
+  const input = { Bucket: options.bucket, Key: options.key, UploadId: id, MultipartUpload: { Parts: list } };
+  const expected = { tag: compositeEtag(parts.map(({ md5 }) => md5)), parts };
   let isUnclear = false;
-  return withRetries(async () => {
+  const complete = async () => {
     // Before every try, since each one may be the one that makes the object.
     const { sha256 } = await context.seal();
     try {
@@ -29,16 +31,18 @@ export function completeUpload(transfer: Transfer, { id, parts }: UploadedParts)
         signal,
         silentMs: session.limits.answerMs,
       });
-      return { etag: answer.ETag, sha256, proof: proofOf(expected, answer, session.where) };
+      return { sha256, answer };
     } catch (error) {
       // An upload that is not there may be one that an earlier try has completed.
       isUnclear ||= mayHaveArrived(error) || isUploadGone(error);
       if (signal.aborted || !isUnclear) throw error;
       const found = await findArrived(transfer, async () => expected);
       if (found === undefined) throw isUploadGone(error) ? goneError(error as DiskliftError) : error;
-      return { ...found, sha256 };
+      return { sha256, found };
     }
-  }, retriesOf(transfer));
+  };
+  const { sha256, ...made } = await withRetries(complete, retriesOf(transfer));
+  return { sha256, ...('found' in made ? made.found : await proveObject(transfer, expected, made.answer)) };
 }
 
 /** Another attempt finds the upload missing, and begins a new one. Some names of this error are final elsewhere. */

@@ -4,11 +4,15 @@ import { createHash } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { throwIfAborted } from '../../common/abortable.ts';
 import { MIB } from '../../common/bytes.ts';
-import type { PartBytes } from './part-bytes.ts';
 
 /** What takes bytes one piece after the other. */
-interface PieceHash {
+export interface PieceHash {
   update(bytes: Uint8Array): unknown;
+}
+
+/** Bytes that come in pieces, in order. */
+export interface Pieces {
+  pieces(signal: AbortSignal): AsyncIterable<Uint8Array>;
 }
 
 export interface HashPieces {
@@ -19,19 +23,23 @@ export interface HashPieces {
 
 /**
  * @returns `hash`, with all of `bytes` in it
- * @throws DiskliftError `Cancelled`, or as {@link PartBytes.pieces}
+ * @throws DiskliftError `Cancelled`, or as {@link Pieces.pieces}
  */
-export async function hashPieces<T extends PieceHash>(hash: T, bytes: PartBytes, { signal, pieceBytes = MIB / 2 }: HashPieces): Promise<T> {
-  for await (const piece of bytes.pieces(signal))
-    for (let at = 0; at < piece.length; at += pieceBytes) {
-      throwIfAborted(signal);
-      hash.update(piece.subarray(at, at + pieceBytes));
-      await nextTurn();
-    }
+export async function hashPieces<T extends PieceHash>(hash: T, bytes: Pieces, how: HashPieces): Promise<T> {
+  for await (const piece of bytes.pieces(how.signal)) await updateInPieces(hash, piece, how);
   return hash;
 }
 
+/** @throws DiskliftError `Cancelled` */
+export async function updateInPieces(hash: PieceHash, bytes: Uint8Array, { signal, pieceBytes = MIB / 2 }: HashPieces): Promise<void> {
+  for (let at = 0; at < bytes.length; at += pieceBytes) {
+    throwIfAborted(signal);
+    hash.update(bytes.subarray(at, at + pieceBytes));
+    await nextTurn();
+  }
+}
+
 /** In hex. */
-export async function digestOf(algorithm: 'md5' | 'sha256', bytes: PartBytes, signal: AbortSignal): Promise<string> {
-  return (await hashPieces(createHash(algorithm), bytes, { signal })).digest('hex');
+export async function sha256Of(bytes: Pieces, signal: AbortSignal): Promise<string> {
+  return (await hashPieces(createHash('sha256'), bytes, { signal })).digest('hex');
 }

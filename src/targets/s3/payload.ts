@@ -4,7 +4,7 @@ import { Readable } from 'node:stream';
 import { MIB } from '../../common/bytes.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import { type Checksum, type ChecksumKind, checksumOf } from './checksum.ts';
-import { digestOf } from './hash-pieces.ts';
+import { sha256Of } from './hash-pieces.ts';
 import type { PartBytes } from './part-bytes.ts';
 
 export interface Payload {
@@ -34,7 +34,7 @@ export async function createPayload(bytes: PartBytes, { isSigned, checksum, sign
   return {
     bytes,
     pieceBytes: isSigned ? PIECE_BYTES.signed : PIECE_BYTES.unsigned,
-    contentSha256: isSigned ? await digestOf('sha256', bytes, signal) : UNSIGNED,
+    contentSha256: isSigned ? await sha256Of(bytes, signal) : UNSIGNED,
     checksum: await checksumOf(checksum, bytes, signal),
   };
 }

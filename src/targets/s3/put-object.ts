@@ -1,18 +1,19 @@
 /** Images of one part: one request, which has it all. */
 
-import { proofOf } from './etag.ts';
-import { findArrived, mayHaveArrived } from './found-object.ts';
-import { digestOf } from './hash-pieces.ts';
-import { bytesInMemory } from './part-bytes.ts';
+import { DiskliftError } from '../../common/errors.ts';
+import type { ExpectedObject } from './expected-object.ts';
+import { judgePart } from './judge-part.ts';
+import { bytesInMemory, type PartBytes } from './part-bytes.ts';
 import { createPayload, type Payload } from './payload.ts';
+import { findArrived, mayHaveArrived, proveObject } from './prove-object.ts';
 import { readPart } from './read-part.ts';
 import { sendPayload } from './send-payload.ts';
 import { type Arrival, metadataOf, retriesOf, type Transfer } from './transfer.ts';
 import { withRetries } from './with-retries.ts';
 
-/** @throws DiskliftError */
+/** @throws DiskliftError `ChecksumMismatch` when the server has other bytes than those sent */
 export async function putImage(transfer: Transfer): Promise<Arrival> {
-  const { options, image, context, session } = transfer;
+  const { options, image, context } = transfer;
   const { signal } = context;
   const buffer = await options.buffers.take(image.sizeBytes, signal);
   let isUsable = false;
@@ -22,13 +23,9 @@ export async function putImage(transfer: Transfer): Promise<Arrival> {
     const bytes = bytesInMemory(buffer.bytes, () => {
       isUsable = false;
     });
-    const md5 = await digestOf('md5', bytes, signal);
-    let arrival = await findEarlier(transfer, md5);
-    if (arrival === undefined) {
-      const payload = await createPayload(bytes, { isSigned: session.isPlain, checksum: options.checksum, signal });
-      const earlier = { isUnclear: false };
-      arrival = await withRetries(() => put(transfer, { payload, md5, earlier }), retriesOf(transfer));
-    }
+    // Runs beside the sending.
+    bytes.md5(signal).catch(() => {});
+    const arrival = (await findEarlier(transfer, bytes)) ?? (await sendImage(transfer, bytes));
     context.progress(image.sizeBytes);
     return arrival;
   } finally {
@@ -37,20 +34,33 @@ export async function putImage(transfer: Transfer): Promise<Arrival> {
 }
 
 /** An attempt before this one may have sent the image, and have failed to put its SHA-256 beside it. */
-async function findEarlier(transfer: Transfer, md5: string): Promise<Arrival | undefined> {
+async function findEarlier(transfer: Transfer, bytes: PartBytes): Promise<Arrival | undefined> {
   if (!transfer.options.sha256Object) return undefined;
-  const found = await findArrived(transfer, async () => md5);
+  const found = await findArrived(transfer, () => expectedOf(transfer, bytes));
   return found === undefined ? undefined : { ...found, ...(await transfer.context.seal()) };
+}
+
+async function sendImage(transfer: Transfer, bytes: PartBytes): Promise<Arrival> {
+  const { session, options, context } = transfer;
+  const { signal } = context;
+  const payload = await createPayload(bytes, { isSigned: session.isPlain, checksum: options.checksum, signal });
+  const earlier = { isUnclear: false };
+  const { sha256, ...made } = await withRetries(() => put(transfer, { payload, earlier }), retriesOf(transfer));
+  if ('found' in made) return { ...made.found, sha256 };
+  const verdict = await judgePart(bytes, made.answer, { ours: payload.checksum, signal });
+  if (verdict === undefined)
+    throw new DiskliftError('ChecksumMismatch', `${session.where}: the checksum of the object is not that of the bytes sent`);
+  const { tag, parts } = await expectedOf(transfer, bytes);
+  return { ...(await proveObject(transfer, { tag, parts: parts.map((part) => ({ ...part, ...verdict })) }, made.answer)), sha256 };
 }
 
 interface Put {
   payload: Payload;
-  md5: string;
   /** Whether one of the tries may have made the object: then each refusal of a later one is a reason to look. */
   earlier: { isUnclear: boolean };
 }
 
-async function put(transfer: Transfer, { payload, md5, earlier }: Put): Promise<Arrival> {
+async function put(transfer: Transfer, { payload, earlier }: Put) {
   const { session, options, context } = transfer;
   const { bucket: Bucket, key: Key } = options;
   const { signal } = context;
@@ -62,12 +72,17 @@ async function put(transfer: Transfer, { payload, md5, earlier }: Put): Promise<
       signal,
       command: (body) => new session.sdk.PutObjectCommand({ ...body, ...about }),
     });
-    return { etag: answer.ETag, sha256, proof: proofOf(md5, answer, session.where) };
+    return { sha256, answer };
   } catch (error) {
     earlier.isUnclear ||= mayHaveArrived(error);
     if (signal.aborted || !earlier.isUnclear) throw error;
-    const found = await findArrived(transfer, async () => md5);
+    const found = await findArrived(transfer, () => expectedOf(transfer, payload.bytes));
     if (found === undefined) throw error;
-    return { ...found, sha256 };
+    return { sha256, found };
   }
+}
+
+async function expectedOf({ image, context: { signal } }: Transfer, bytes: PartBytes): Promise<ExpectedObject> {
+  const md5 = await bytes.md5(signal);
+  return { tag: md5, parts: [{ number: 1, offset: 0, sizeBytes: image.sizeBytes, md5, hasOtherTag: false }] };
 }

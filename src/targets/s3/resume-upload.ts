@@ -3,11 +3,11 @@
 import type { Part as ListedPart } from '@aws-sdk/client-s3';
 import type { ResumeState } from '../contract.ts';
 import { compositeEtag } from './etag.ts';
-import { findArrived } from './found-object.ts';
-import { digestOf } from './hash-pieces.ts';
+import type { ExpectedObject } from './expected-object.ts';
 import { listParts } from './list-parts.ts';
 import { bytesOfImage } from './part-bytes.ts';
 import { type PartPlan, partsOf, planParts } from './plan-parts.ts';
+import { findArrived } from './prove-object.ts';
 import { cannotLook, isUploadGone } from './s3-error.ts';
 import { type Arrival, retriesOf, type Transfer } from './transfer.ts';
 
@@ -34,15 +34,15 @@ export async function resumeUpload(transfer: Transfer, resume: ResumeState): Pro
     if (!isUnlisted && !isUploadGone(error)) throw error;
     if (isUnlisted) held = new Map();
   }
-  const earlier = await findArrived(transfer, () => tagOf(plan, transfer));
+  const earlier = await findArrived(transfer, () => expectedOf(plan, transfer));
   if (earlier === undefined) return { plan, held };
   context.progress(image.sizeBytes);
   return { ...earlier, ...(await context.seal()) };
 }
 
-/** The tag that an object of these parts has. */
-async function tagOf(plan: PartPlan, { image, context: { signal } }: Transfer): Promise<string | undefined> {
-  const md5s: string[] = [];
-  for (const part of partsOf(plan)) md5s.push(await digestOf('md5', bytesOfImage(image, part), signal));
-  return compositeEtag(md5s);
+/** Reads the image. */
+async function expectedOf(plan: PartPlan, { image, context: { signal } }: Transfer): Promise<ExpectedObject> {
+  const parts: ExpectedObject['parts'][number][] = [];
+  for (const part of partsOf(plan)) parts.push({ ...part, md5: await bytesOfImage(image, part).md5(signal), hasOtherTag: false });
+  return { tag: compositeEtag(parts.map(({ md5 }) => md5)), parts };
 }

@@ -55,6 +55,11 @@ export function s3PartLimit(error: unknown): number | undefined {
   return error instanceof DiskliftError && error.cause !== undefined ? partLimitOf(error.cause as S3Failure) : undefined;
 }
 
+/** Whether the server has refused to show what was asked for, for good: without the right to it, or without knowing how. */
+export function isLookRefused(error: unknown): boolean {
+  return error instanceof DiskliftError && !error.retryable && s3ErrorStatus(error) !== undefined;
+}
+
 /** There was no connection, or one side did not like the other's certificate. */
 const UNCONNECTED =
   /^(ECONNREFUSED|ENOTUNNEL|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|CERT_|ERR_TLS_CERT|SELF_SIGNED_|DEPTH_ZERO_|UNABLE_TO_|HOSTNAME_MISMATCH|INVALID_CA|ERR_SSL_\w*(CERTIFICATE|UNKNOWN_CA))/;

@@ -2,25 +2,38 @@
 
 import type { CompletedPart, Part as ListedPart } from '@aws-sdk/client-s3';
 import { DiskliftError } from '../../common/errors.ts';
-import { type Checksum, checksumOf, isSameChecksum } from './checksum.ts';
-import { md5OfEtag } from './etag.ts';
-import { digestOf } from './hash-pieces.ts';
+import { type Checksum, checksumOf } from './checksum.ts';
+import type { ExpectedPart } from './expected-object.ts';
+import { judgePart } from './judge-part.ts';
 import type { PartBytes } from './part-bytes.ts';
 import { createPayload } from './payload.ts';
+import type { Part } from './plan-parts.ts';
 import { sendPayload } from './send-payload.ts';
 import { retriesOf, type Transfer } from './transfer.ts';
 import { withRetries } from './with-retries.ts';
 
 export interface PartToSend {
   uploadId: string;
-  number: number;
+  part: Part;
   bytes: PartBytes;
+  /** What the server says it holds of the part from an earlier attempt. */
+  listed: ListedPart | undefined;
 }
 
-/** Sends a part, again by itself where that fails. @throws DiskliftError */
-export async function sendPart(transfer: Transfer, { uploadId, number, bytes }: PartToSend): Promise<CompletedPart> {
+/** A part that the server has taken. */
+export interface UploadedPart extends ExpectedPart {
+  completed: CompletedPart;
+}
+
+/** Has the server have a part: sends it unless it is there already. @throws DiskliftError `ChecksumMismatch` among others */
+export async function uploadPart(transfer: Transfer, toSend: PartToSend): Promise<UploadedPart> {
+  return (await heldPart(transfer, toSend)) ?? (await sendPart(transfer, toSend));
+}
+
+/** Sends a part, again by itself where that fails. */
+async function sendPart(transfer: Transfer, { uploadId, part, bytes }: PartToSend): Promise<UploadedPart> {
   const { session, options, context } = transfer;
-  const about = { Bucket: options.bucket, Key: options.key, UploadId: uploadId, PartNumber: number };
+  const about = { Bucket: options.bucket, Key: options.key, UploadId: uploadId, PartNumber: part.number };
   const { signal } = context;
   const payload = await createPayload(bytes, { isSigned: session.isPlain, checksum: options.checksum, signal });
   const answer = await withRetries(
@@ -28,8 +41,11 @@ export async function sendPart(transfer: Transfer, { uploadId, number, bytes }: 
     retriesOf(transfer),
   );
   if (answer.ETag === undefined)
-    throw new DiskliftError('DestinationRejected', `${session.where}: answered without the tag of part ${number}`);
-  return { PartNumber: number, ETag: answer.ETag, ...payload.checksum };
+    throw new DiskliftError('DestinationRejected', `${session.where}: answered without the tag of part ${part.number}`);
+  const verdict = await judgePart(bytes, answer, { ours: payload.checksum, signal });
+  if (verdict === undefined)
+    throw new DiskliftError('ChecksumMismatch', `${session.where}: the checksum of part ${part.number} is not that of the bytes sent`);
+  return { ...part, ...verdict, completed: { PartNumber: part.number, ETag: answer.ETag, ...payload.checksum } };
 }
 
 /**
@@ -38,17 +54,13 @@ export async function sendPart(transfer: Transfer, { uploadId, number, bytes }: 
  * one image. The bytes have to be read in any case: what is sent is hashed from its beginning. A server whose tags say nothing gets
  * the part again.
  */
-export async function heldPart(
-  listed: ListedPart | undefined,
-  bytes: PartBytes,
+async function heldPart(
   { options, context: { signal } }: Transfer,
-): Promise<CompletedPart | undefined> {
+  { part, bytes, listed }: PartToSend,
+): Promise<UploadedPart | undefined> {
   if (listed?.Size !== bytes.sizeBytes || listed.PartNumber === undefined || listed.ETag === undefined) return undefined;
   const { PartNumber, ETag, ChecksumCRC32, ChecksumCRC32C, ChecksumCRC64NVME } = listed;
   const theirs: Checksum = { ChecksumCRC32, ChecksumCRC32C, ChecksumCRC64NVME };
-  const md5 = md5OfEtag(ETag);
-  const isSame =
-    isSameChecksum(await checksumOf(options.checksum, bytes, signal), theirs) ??
-    (md5 !== undefined && md5 === (await digestOf('md5', bytes, signal)));
-  return isSame ? { PartNumber, ETag, ...theirs } : undefined;
+  const verdict = await judgePart(bytes, { ETag, ...theirs }, { ours: await checksumOf(options.checksum, bytes, signal), signal });
+  return verdict?.proof === undefined ? undefined : { ...part, ...verdict, completed: { PartNumber, ETag, ...theirs } };
 }

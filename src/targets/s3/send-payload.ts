@@ -3,7 +3,7 @@
 import type { Readable } from 'node:stream';
 import type { PutObjectCommand, PutObjectCommandOutput, UploadPartCommand, UploadPartCommandOutput } from '@aws-sdk/client-s3';
 import { DiskliftError } from '../../common/errors.ts';
-import { type Checksum, isSameChecksum } from './checksum.ts';
+import type { Checksum } from './checksum.ts';
 import { bodyOf, type Payload } from './payload.ts';
 import type { S3Session } from './s3-session.ts';
 
@@ -20,7 +20,7 @@ interface Sending<Command> {
 
 /**
  * @returns the answer to the whole body
- * @throws DiskliftError `DestinationRejected` for an answer that came before; `ChecksumMismatch`
+ * @throws DiskliftError `DestinationRejected` for an answer that came before
  */
 export function sendPayload(session: S3Session, payload: Payload, sending: Sending<PutObjectCommand>): Promise<PutObjectCommandOutput>;
 export function sendPayload(session: S3Session, payload: Payload, sending: Sending<UploadPartCommand>): Promise<UploadPartCommandOutput>;
@@ -29,7 +29,7 @@ export async function sendPayload(
   payload: Payload,
   { signal, command }: Sending<PutObjectCommand | UploadPartCommand>,
 ): Promise<PutObjectCommandOutput | UploadPartCommandOutput> {
-  const answer = await session.request(
+  return session.request(
     async ({ client, http, onMove }) => {
       const body = bodyOf(payload, onMove, signal);
       const request = command({ ...payload.checksum, Body: body.stream, ContentLength: payload.bytes.sizeBytes }) as PutObjectCommand;
@@ -55,7 +55,4 @@ export async function sendPayload(
     },
     { signal, onFailed: payload.bytes.onFailedTry },
   );
-  if (isSameChecksum(payload.checksum, answer) === false)
-    throw new DiskliftError('ChecksumMismatch', `${session.where}: the server has bytes of another checksum than those sent`);
-  return answer;
 }

@@ -1,7 +1,7 @@
 /** What the steps of one image's way to S3 share. */
 
 import type { VirtualImage } from '../../image/contract.ts';
-import type { TransferContext } from '../contract.ts';
+import type { Proof, TransferContext } from '../contract.ts';
 import type { S3TargetOptions } from './s3-options.ts';
 import type { S3Session } from './s3-session.ts';
 import type { Retries } from './with-retries.ts';
@@ -19,7 +19,7 @@ export interface Transfer {
 export interface Arrival {
   etag?: string | undefined;
   sha256?: string | undefined;
-  proof: 'etag' | 'status';
+  proof: Proof;
 }
 
 export function retriesOf({ session, options, context }: Transfer): Retries {

@@ -1,6 +1,6 @@
 /** The parts of an image: read in image order, several on their way at once, each sent again by itself. */
 
-import type { CompletedPart, Part as ListedPart } from '@aws-sdk/client-s3';
+import type { Part as ListedPart } from '@aws-sdk/client-s3';
 import { throwIfAborted } from '../../common/abortable.ts';
 import { createBudget } from '../../common/budget.ts';
 import { MIB } from '../../common/bytes.ts';
@@ -8,7 +8,7 @@ import { DiskliftError } from '../../common/errors.ts';
 import { bytesInMemory, bytesOfImage } from './part-bytes.ts';
 import { type Part, type PartPlan, partsOf } from './plan-parts.ts';
 import { readPart } from './read-part.ts';
-import { heldPart, sendPart } from './send-part.ts';
+import { type UploadedPart, uploadPart } from './send-part.ts';
 import type { Transfer } from './transfer.ts';
 
 export interface Upload {
@@ -20,7 +20,7 @@ export interface Upload {
 
 interface SentParts {
   /** All, in order. */
-  parts: CompletedPart[];
+  parts: UploadedPart[];
   /** Whether a request for one of them has failed: the server may still be busy with it. */
   hasFailedTry: boolean;
 }
@@ -40,14 +40,14 @@ async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Prom
   const signal = AbortSignal.any([context.signal, stop.signal]);
   const inPart: Transfer = { ...transfer, context: { ...context, signal } };
   const places = createBudget(options.concurrency);
-  const parts: CompletedPart[] = [];
+  const parts: UploadedPart[] = [];
   const sending: Promise<void>[] = [];
   let sentBytes = 0;
   let hasFailedTry = false;
   let failure: { error: unknown } | undefined;
 
-  function arrived(part: Part, completed: CompletedPart): void {
-    parts[part.number - 1] = completed;
+  function arrived(part: UploadedPart): void {
+    parts[part.number - 1] = part;
     sentBytes += part.sizeBytes;
     context.progress(sentBytes);
   }
@@ -66,9 +66,9 @@ async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Prom
         isUsable = false;
         hasFailedTry = true;
       });
-      const completed = await heldPart(held.get(part.number), bytes, inPart);
-      if (completed !== undefined) arrived(part, completed);
-      else sent = sendPart(inPart, { uploadId: id, number: part.number, bytes }).then((each) => arrived(part, each));
+      // Runs beside the sending; the part's end waits for it.
+      bytes.md5(signal).catch(() => {});
+      sent = uploadPart(inPart, { uploadId: id, part, bytes, listed: held.get(part.number) }).then(arrived);
     } catch (error) {
       sent = Promise.reject(error);
     }
@@ -101,7 +101,7 @@ async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Prom
 /** One after the other, and each read while it is sent: parts of huge images are larger than what a process should hold. */
 async function streamParts(transfer: Transfer, { id, plan, held }: Upload): Promise<SentParts> {
   const { options, image, context } = transfer;
-  const parts: CompletedPart[] = [];
+  const parts: UploadedPart[] = [];
   let hasFailedTry = false;
   for (const part of partsOf(plan)) {
     // Anew for each part, so that whoever waits for more has a turn.
@@ -110,8 +110,7 @@ async function streamParts(transfer: Transfer, { id, plan, held }: Upload): Prom
       const bytes = bytesOfImage(image, part, () => {
         hasFailedTry = true;
       });
-      const { number } = part;
-      parts.push((await heldPart(held.get(number), bytes, transfer)) ?? (await sendPart(transfer, { uploadId: id, number, bytes })));
+      parts.push(await uploadPart(transfer, { uploadId: id, part, bytes, listed: held.get(part.number) }));
     } finally {
       release();
     }

@@ -104,8 +104,8 @@ describe('export status', () => {
 
   it('tells what arrived, where and with what proof', () => {
     const status = statusOf([disk(arrived)], { end: { phase: 'Succeeded' } });
-    const { location, etag, sha256, sentBytes, imageBytes, reason } = status.disks?.[0] ?? assert.fail();
-    assert.deepEqual([location, etag, sha256, sentBytes, reason], ['s3://backups/a', '"e"', 'ab', imageBytes, undefined]);
+    const { location, etag, sha256, proof, sentBytes, imageBytes, reason } = status.disks?.[0] ?? assert.fail();
+    assert.deepEqual([location, etag, sha256, proof, sentBytes, reason], ['s3://backups/a', '"e"', 'ab', 'ETag', imageBytes, undefined]);
     assert.deepEqual(conditionOf(status, 'Succeeded'), ['True', 'Completed']);
     assert.deepEqual(conditionOf(status, 'Finished'), ['True', 'Completed']);
     assert.deepEqual(conditionOf(status, 'Progressing'), ['False', 'Completed']);
@@ -155,6 +155,13 @@ describe('a disk s state from its status', () => {
     const restored = through(disk(arrived));
     assert.equal(restored.phase, 'Succeeded');
     assert.deepEqual(statusOf([restored], { end: { phase: 'Succeeded' } }), statusOf([disk(arrived)], { end: { phase: 'Succeeded' } }));
+  });
+
+  it('claims no proof of what an earlier version has sent, which wrote none down', () => {
+    const status = statusOf([disk(arrived)]);
+    const [first = assert.fail()] = status.disks ?? [];
+    const { proof: _, ...older } = first;
+    assert.equal(restoreDiskState(fresh, { ...status, disks: [older] }).receipt?.proof, 'status');
   });
 
   it('does not count the attempt that the process died in, and goes on with its upload', () => {

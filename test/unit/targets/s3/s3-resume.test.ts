@@ -52,7 +52,7 @@ describe('s3 target that goes on', () => {
     });
 
     it('sends everything again to a server whose tags say nothing', async () => {
-      await rig.restart({ opaqueTags: true });
+      await rig.restart({ tags: 'opaque' });
       const first = await rig.send({ options: { concurrency: 1 } }, afterParts(4));
       rig.assertArrived(await rig.send({ context: { resume: resumeOf(first) } }));
       assert.equal(rig.fake.count('UploadPart'), rig.count());

@@ -1,0 +1,116 @@
+/**
+ * Whether an object is the image: what a server says of it is compared with what we computed of the bytes ourselves. Says in the
+ * receipt what was compared, and assumes nothing of the rest.
+ */
+
+import type { HeadObjectCommandOutput } from '@aws-sdk/client-s3';
+import { DiskliftError } from '../../common/errors.ts';
+import { isTagOf, type Tagged } from './etag.ts';
+import type { ExpectedObject, ExpectedPart } from './expected-object.ts';
+import type { PartProof } from './judge-part.ts';
+import { lookAtObject } from './look-at-object.ts';
+import { isReadBackSame } from './read-back.ts';
+import { s3ErrorStatus } from './s3-error.ts';
+import { type Arrival, retriesOf, type Transfer } from './transfer.ts';
+import { withRetries } from './with-retries.ts';
+
+type Found = Omit<Arrival, 'sha256'>;
+
+/** Whether the server may have done what it was asked for, although it has not said so. */
+export function isAmbiguous(error: unknown): boolean {
+  if (!(error instanceof DiskliftError) || !['DestinationUnreachable', 'DestinationRejected'].includes(error.code)) return false;
+  const status = s3ErrorStatus(error);
+  return status === undefined || status < 400 || status >= 500;
+}
+
+/** As {@link isAmbiguous}; and refusals of an object that is there already: it may be what an earlier request has made. */
+export function mayHaveArrived(error: unknown): boolean {
+  return isAmbiguous(error) || [409, 412].includes(s3ErrorStatus(error) ?? 0);
+}
+
+/**
+ * Refuses parts that contradict one another: where the tags of some are our MD5s, one that looks like the MD5 of something else is.
+ * To be called before an object is made of them.
+ * @throws DiskliftError `ChecksumMismatch`
+ */
+export function assertConsistent(parts: readonly ExpectedPart[], where: string): void {
+  const other = parts.find(({ hasOtherTag }) => hasOtherTag);
+  if (other === undefined || !parts.some(({ proof }) => proof === 'etag')) return;
+  throw new DiskliftError('ChecksumMismatch', `${where}: the tag of part ${other.number} is the MD5 of other bytes than those sent`);
+}
+
+/**
+ * Judges an object that the server has just confirmed.
+ * @param answer to the request that made it
+ * @throws DiskliftError `ChecksumMismatch` when the object is something else; another when the server does not answer
+ */
+export async function proveObject(transfer: Transfer, expected: ExpectedObject, answer: Tagged): Promise<Found> {
+  const seen = await withRetries(() => lookAtConfirmed(transfer), retriesOf(transfer));
+  // By now it may be another export's.
+  const object = seen !== undefined && mayBeImage(transfer, seen) ? seen : undefined;
+  return judge(transfer, expected, { answer, object });
+}
+
+/** Some servers show an object a little later than they confirm it. */
+async function lookAtConfirmed(transfer: Transfer): Promise<HeadObjectCommandOutput | undefined> {
+  const seen = await lookAtObject(transfer);
+  if (seen !== 'missing') return seen;
+  const message = `${transfer.session.where}: the server has confirmed the object, and does not have it`;
+  throw new DiskliftError('DestinationRejected', message, undefined, { retryable: true });
+}
+
+/**
+ * Looks for the image that is being sent, and does not believe in what is only like it: another export of the same disk, or of
+ * what the disk was yesterday.
+ * @param expectedOf is asked only when there is something to compare
+ * @returns undefined when it is not there, or cannot be told from others, or when the credentials do not allow to look
+ * @throws DiskliftError when there is no answer; `ChecksumMismatch` when this attempt's object has other bytes
+ */
+export async function findArrived(transfer: Transfer, expectedOf: () => Promise<ExpectedObject>): Promise<Found | undefined> {
+  const { image, nonce } = transfer;
+  const object = await lookAtObject(transfer);
+  if (object === undefined || object === 'missing' || !mayBeImage(transfer, object)) return undefined;
+  if (object.Metadata?.['disklift-upload'] === nonce) return judge(transfer, await expectedOf(), { answer: object, object });
+  if (object.ContentLength !== image.sizeBytes) return undefined;
+  const { tag, parts } = await expectedOf();
+  const etag = object.ETag;
+  if (isTagOf(tag, object) === true) return { etag, proof: 'etag' };
+  return (await isReadBackSame(transfer, parts)) === true ? { etag, proof: 'readBack' } : undefined;
+}
+
+/** Some servers lose the metadata of objects. */
+function mayBeImage({ image }: Transfer, { Metadata }: HeadObjectCommandOutput): boolean {
+  return (Metadata?.['disklift-fingerprint'] ?? image.fingerprint) === image.fingerprint;
+}
+
+interface Evidence {
+  /** Has the tag. */
+  answer: Tagged;
+  /** What lies at the key; absent where nobody may look. */
+  object: HeadObjectCommandOutput | undefined;
+}
+
+async function judge(transfer: Transfer, { tag, parts }: ExpectedObject, { answer, object }: Evidence): Promise<Found> {
+  const { image, session } = transfer;
+  const sizeBytes = object?.ContentLength;
+  if (sizeBytes !== undefined && sizeBytes !== image.sizeBytes)
+    throw new DiskliftError('ChecksumMismatch', `${session.where}: the object has ${sizeBytes} bytes, and ${image.sizeBytes} were sent`);
+  const etag = answer.ETag;
+  if (isTagOf(tag, answer) === true) return { etag, proof: 'etag' };
+  const unproven = parts.filter(({ proof }) => proof === undefined);
+  const isSame = await isReadBackSame(transfer, unproven.length > 0 ? unproven : samplesOf(parts));
+  if (isSame === false)
+    throw new DiskliftError('ChecksumMismatch', `${session.where}: the object was read back, and has other bytes than those sent`);
+  if (unproven.length === 0) return { etag, proof: weakest(parts) };
+  return { etag, proof: isSame === true ? 'readBack' : sizeBytes === undefined ? 'status' : 'length' };
+}
+
+/** Of parts that have each been proven: enough to see whether the server has put them together in order. */
+function samplesOf(parts: readonly ExpectedPart[]): ExpectedPart[] {
+  const last = parts.length - 1;
+  return [...new Set([0, last >> 1, last])].flatMap((index) => parts[index] ?? []);
+}
+
+function weakest(parts: readonly ExpectedPart[]): PartProof {
+  return parts.some(({ proof }) => proof === 'checksum') ? 'checksum' : 'etag';
+}
