@@ -26,7 +26,14 @@ export interface Listening {
 
 /** Nobody who asks for a page sends more, or takes longer. */
 const REQUEST_LIMIT_MS = 10_000;
-const LIMITS = { requestTimeout: REQUEST_LIMIT_MS, headersTimeout: REQUEST_LIMIT_MS, maxHeaderSize: 8192, keepAliveTimeout: 60_000 };
+/** Node looks for connections beyond their limits every 30 s. */
+const LIMITS = {
+  requestTimeout: REQUEST_LIMIT_MS,
+  headersTimeout: REQUEST_LIMIT_MS,
+  maxHeaderSize: 8192,
+  keepAliveTimeout: 60_000,
+  connectionsCheckingInterval: 1000,
+};
 const MOST_CONNECTIONS = 256;
 
 /** What has been asked for when the server ends is still answered. */

@@ -121,6 +121,9 @@ interface Connections {
  */
 const CONNECT_LIMIT_MS = 4000;
 
+/** Half of that for each address of a name but the last: Node gives 250 ms, in which a distant server cannot be reached. */
+const ADDRESSES = { autoSelectFamily: true, autoSelectFamilyAttemptTimeout: CONNECT_LIMIT_MS / 2 };
+
 /** What client-node keeps to itself; the test of this file fails where a release has it no longer. */
 interface ConnectionMaker {
   createDispatcher(cluster: Cluster | null, options: AgentOptions): Connections | undefined;
@@ -136,9 +139,14 @@ function shareConnections(config: KubeConfig, impersonation: KubeconfigUser['imp
 
   config.createDispatcherOptions = (cluster, options) => {
     const made = optionsOf(cluster, options);
-    return made.type === 'agent'
-      ? { ...made, connect: { ...made.connect, timeout: CONNECT_LIMIT_MS, allowPartialTrustChain: true } }
-      : made;
+    // Over HTTP/2, undici 8.13 joins the values of one header by commas, and the API server takes `a, b` for one group.
+    const http = Object.keys(impersonation).length === 0 ? {} : { allowH2: false };
+    if (made.type === 'agent')
+      return {
+        ...made,
+        connect: { ...made.connect, timeout: CONNECT_LIMIT_MS, allowPartialTrustChain: true, ...ADDRESSES, ...http },
+      };
+    return made.type === 'proxy' ? { ...made, requestTls: { ...made.requestTls, allowPartialTrustChain: true, ...http } } : made;
   };
 
   /** What is under way on them may end. */
@@ -165,9 +173,7 @@ function shareConnections(config: KubeConfig, impersonation: KubeconfigUser['imp
   };
 }
 
-/**
- * `fetch` joins headers of one name with commas, and the API server would take `a, b` for one group: so they are added beneath it.
- */
+/** `fetch` joins the values of one header by commas, as HTTP/2 does above: they are added beneath it. */
 function impersonating(connections: Connections | undefined, impersonation: KubeconfigUser['impersonation']): Connections | undefined {
   if (Object.keys(impersonation).length === 0) return connections;
   return connections?.compose(

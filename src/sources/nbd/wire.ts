@@ -3,6 +3,7 @@
 import net from 'node:net';
 import { KIB } from '../../common/bytes.ts';
 import type { Clock } from '../../common/clock.ts';
+import { CONNECT_OPTIONS } from '../../common/connect-options.ts';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
 import type { NbdEndpoint } from './nbd-uri.ts';
 
@@ -30,7 +31,7 @@ export class Wire {
       buffer: Buffer.allocUnsafeSlow(RECEIVE_BUFFER_BYTES),
       callback: (count: number, buffer: Uint8Array) => this.hear(buffer as Buffer, count),
     };
-    this.socket = net.connect({ ...where, onread, noDelay: true, keepAlive: true } as net.NetConnectOpts);
+    this.socket = net.connect({ ...where, onread, ...CONNECT_OPTIONS } as net.NetConnectOpts);
     this.socket.on('error', (error) => this.fail(connectionError(error)));
     const onEnd = () => this.fail(new DiskliftError('SourceReadError', 'the server has closed the connection'));
     this.socket.once('end', onEnd).once('close', onEnd);

@@ -15,6 +15,9 @@ export interface RequestFacts {
   sizeBytes: number;
 }
 
+/** Of an answer. Node takes 16 KiB, and would fail an upload that has arrived where a gateway adds more. */
+const MAX_HEADER_BYTES = 65_536;
+
 /** The head that every request to a destination has: who asks whom for what. Its order decides which header wins. */
 export function openHead(
   { url, headers }: Pick<Origin, 'url' | 'headers'>,
@@ -26,6 +29,7 @@ export function openHead(
     path: `${way.proxy === undefined ? '' : url.origin}${url.pathname}${url.search}`,
     createConnection: () => way.socket,
     setHost: false,
+    maxHeaderSize: MAX_HEADER_BYTES,
   });
   const set = (name: string, value: string | undefined) => {
     if (value !== undefined) request.setHeader(name, value);

@@ -4,6 +4,7 @@ import net, { isIP } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { cancelledError, throwIfAborted } from '../../common/abortable.ts';
 import { nodeTls } from '../../common/builtin.ts';
+import { CONNECT_OPTIONS } from '../../common/connect-options.ts';
 import type { TlsMaterial } from '../tls-material.ts';
 import type { NetworkAccess } from './network-access.ts';
 
@@ -27,7 +28,7 @@ export interface GuardedConnectionOptions {
 export async function connectGuarded({ host, port, tls: material, access, signal }: GuardedConnectionOptions): Promise<net.Socket> {
   throwIfAborted(signal);
   access.checkHost(host);
-  const socket = net.connect({ host: unbracketed(host), port, lookup: access.lookup, noDelay: true });
+  const socket = net.connect({ host: unbracketed(host), port, lookup: access.lookup, ...CONNECT_OPTIONS });
   await ready(socket, 'connect', signal);
   try {
     access.checkSocket(socket, host);
@@ -55,6 +56,9 @@ export async function startTls(socket: net.Socket, { host, material, signal, pro
     // SNI is for names only (RFC 6066, section 3).
     servername: isIP(name) === 0 ? name : '',
     ALPNProtocols: protocols,
+    // NODE_TLS_REJECT_UNAUTHORIZED=0 would turn it off.
+    rejectUnauthorized: true,
+    minVersion: 'TLSv1.2',
     ca,
     // As curl and Go: a bundle may name an intermediate authority, or the server's own certificate, without the root above it.
     ...(ca === undefined ? {} : { allowPartialTrustChain: true }),
