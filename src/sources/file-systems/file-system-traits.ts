@@ -50,15 +50,17 @@ const TRAITS: Readonly<Record<string, (options: Options) => FileSystemTraits>> =
   ...Object.fromEntries(LOCAL_TYPES.map((type) => [type, () => LOCAL])),
   // Files pass through to the layers, but locks stay at the overlay: a writer at a layer does not see them, nor they the writer.
   overlay: () => ({ ...CLUSTER, locksAreShared: false }),
-  nfs: (options) => withLocksUnless(CLUSTER, options, 'nolock', 'local_lock=all', 'local_lock=posix'),
+  // Version 3 (and 2). Asked whether a write lock could be had, Linux's lock service overlooks read locks, and QEMU has no others.
+  nfs: () => ({ ...CLUSTER, locksAreShared: false }),
   nfs4: (options) => withLocksUnless(CLUSTER, options, 'nolock', 'local_lock=all', 'local_lock=posix'),
   ceph: () => CLUSTER,
   lustre: (options) => withLocksUnless(CLUSTER, options, 'localflock'),
   gfs2: (options) => withLocksUnless(CLUSTER, options, 'localflocks', 'lockproto=lock_nolock'),
   ocfs2: (options) => withLocksUnless(CLUSTER, options, 'localflocks'),
-  // A client with an oplock answers from its cache, and a writer on the server itself breaks no oplock.
-  cifs: (options) => withLocksUnless(UNKNOWN, options, 'nobrl'),
-  smb3: (options) => withLocksUnless(UNKNOWN, options, 'nobrl'),
+  // A client with an oplock answers from its cache, and a writer on the server itself breaks no oplock. Locks of SMB clients are
+  // visible, unless the mount has nobrl, but locks of programs on the server are not.
+  cifs: () => UNKNOWN,
+  smb3: () => UNKNOWN,
   // Some servers (QEMU's) confirm every lock and keep none.
   '9p': (options) => (cachesNothing(options) ? { ...CLUSTER, locksAreShared: false } : UNKNOWN),
   'fuse.juicefs': () => CLUSTER,

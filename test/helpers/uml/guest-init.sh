@@ -11,6 +11,7 @@ mkdir -p /run/lock /run/tmp /run/share /run/modules/lib
 export TMPDIR=/run/tmp
 mount -t hostfs none /run/share -o "$DISKLIFT_SHARE"
 mkdir -p /dev/shm /dev/pts
+ln -s /proc/self/fd /dev/fd
 mount -t tmpfs tmpfs /dev/shm
 mount -t devpts devpts /dev/pts
 ip link set lo up

@@ -2,12 +2,18 @@
 
 import type { UmlGuest } from './uml-guest.ts';
 
-/** Resolves when qemu-io has the disk open for writing; disposing ends it. One at a time. */
-export async function openInGuest(guest: UmlGuest, diskPath: string): Promise<AsyncDisposable> {
+/**
+ * Resolves when qemu-io has the disk open for writing; disposing ends it. One at a time.
+ * @param locking QEMU's option of this name; without locks QEMU opens what it could not lock
+ */
+export async function openInGuest(guest: UmlGuest, diskPath: string, locking: 'on' | 'off' = 'on'): Promise<AsyncDisposable> {
   const answer = '/run/qemu-io.out';
-  const { ended } = await guest.start(`(echo length; exec sleep 600) | qemu-io -f raw '${diskPath}' > ${answer} 2>&1`);
+  await guest.output(`: > ${answer}`);
+  const { ended, processId } = await guest.start(
+    `exec qemu-io --image-opts driver=raw,file.driver=file,file.locking=${locking},file.filename=${diskPath} < <(echo length; exec sleep 600) > ${answer} 2>&1`,
+  );
   // It answers when the disk is open.
-  await guest.output(`until grep -q iB ${answer}; do pgrep -x qemu-io > /dev/null || { cat ${answer} >&2; exit 1; }; sleep 0.1; done`);
+  await guest.output(`until grep -q iB ${answer}; do [ -e /proc/${processId} ] || { cat ${answer} >&2; exit 1; }; sleep 0.1; done`);
   return {
     async [Symbol.asyncDispose]() {
       await guest.output('pkill -x qemu-io; pkill -x sleep; true');

@@ -68,6 +68,7 @@ export async function bootUmlGuest(): Promise<UmlGuest> {
 
   function receive(line: string): void {
     lines.push(line);
+
     if (line === 'ready') ready.resolve();
     const [, verb, id = '', value] = /^(started|ended) (\d+) (\d+)$/.exec(line.trim()) ?? [];
     if (verb === 'started') commands.get(id)?.started.resolve(Number(value));
