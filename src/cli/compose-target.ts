@@ -64,19 +64,25 @@ interface DiskDestination {
 async function composeHttp(spec: HttpDestination, disk: DiskDestination): Promise<ExportTarget> {
   const { createHttpTarget } = await import('../targets/http/http-target.ts');
   const { credentials, environment } = disk;
-  const { method, ifNoneMatch, headersSecretRef } = spec;
+  const { method, ifNoneMatch, createCollections, headersSecretRef } = spec;
   const url = await urlOf(spec, disk);
   const endpoint = endpointOf(new URL(url));
   return createHttpTarget({
     url,
     method,
     ifNoneMatch,
+    createCollections,
+    limits: answerLimitOf(spec),
     ...(headersSecretRef === undefined ? {} : { headers: httpHeaders(await credentials.readSecret(headersSecretRef, endpoint)) }),
     tls: await tlsOf(spec.tls, endpoint, credentials),
     clock: environment.clock,
     access: environment.access,
     proxy: environment.proxy,
   });
+}
+
+function answerLimitOf({ answerTimeoutSeconds }: Pick<HttpDestination, 'answerTimeoutSeconds'>): { answerMs?: number } {
+  return answerTimeoutSeconds === undefined ? {} : { answerMs: answerTimeoutSeconds * 1000 };
 }
 
 async function urlOf({ url, urlSecretRef }: HttpDestination, { request, diskPath, credentials }: DiskDestination): Promise<string> {
@@ -145,6 +151,7 @@ async function composeTcp(spec: TcpDestination, { request, diskPath, environment
     clock: environment.clock,
     exportUid: request.metadata.uid,
     disk: diskPath,
+    limits: answerLimitOf(spec),
   });
 }
 

@@ -84,8 +84,12 @@ export interface HttpDestination {
   /** The request's method; POST is what the upload proxy of KubeVirt's CDI takes. */
   method: 'PUT' | 'POST';
   headersSecretRef?: SecretReference;
-  /** Whether the server is asked to refuse when there is something at the URL already (If-None-Match). */
+  /** Whether the server is asked to refuse when there is something at the URL already (If-None-Match). Many servers ignore this and replace it: Go's webdav (rclone), dufs, copyparty and webdav-server do; a unique name ({uid}) protects everywhere. */
   ifNoneMatch: boolean;
+  /** Whether missing folders of the URL's path are made first (MKCOL), as WebDAV clients do. Apache, lighttpd, wsgidav and rclone need it; servers that make folders by themselves do not. */
+  createCollections: boolean;
+  /** How long the receiver may take to answer once it has the whole image: it may write it out or convert it first. One hour when left out, and 100 seconds more for each GB of the disk. */
+  answerTimeoutSeconds?: number;
   tls?: TlsSpec;
 }
 /** One entry of a Secret in the namespace of the DiskExport that carries the label disklift.dev/credentials=true. */
@@ -149,6 +153,8 @@ export interface TcpDestination {
   port: number;
   /** Acknowledged has the peer confirm length and SHA-256 (disklift receive does) and can go on after an interruption. Raw sends the bytes of the image and nothing else. */
   protocol: 'Raw' | 'Acknowledged';
+  /** How long the receiver may take to answer once it has the whole image: it may write it out or convert it first. One hour when left out, and 100 seconds more for each GB of the disk. */
+  answerTimeoutSeconds?: number;
   tls?: TlsSpec;
 }
 /** What became of the export. Conditions are what programs should look at. */

@@ -51,7 +51,8 @@ function* imageBreaches({ clusterSize, version, refcountBits }: DiskExportSpec['
   if (version === 2 && refcountBits !== 16) yield { field: 'spec.image.refcountBits', message: 'must be 16 in images of version 2' };
 }
 
-function* httpBreaches({ url, tls }: HttpDestination): Generator<Breach> {
+function* httpBreaches({ url, tls, method, createCollections }: HttpDestination): Generator<Breach> {
+  if (createCollections && method !== 'PUT') yield { field: 'spec.destination.http.createCollections', message: 'is for PUT only' };
   if (url === undefined) return;
   const field = 'spec.destination.http.url';
   if (!HTTP_URL.test(url))

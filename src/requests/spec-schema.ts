@@ -91,6 +91,8 @@ export const SPEC_SCHEMA: Schema = {
               additionalProperties: false,
             },
             ifNoneMatch: { type: 'boolean', default: false },
+            createCollections: { type: 'boolean', default: false },
+            answerTimeoutSeconds: { type: 'integer', minimum: 1, maximum: 2592000 },
             tls: {
               type: 'object',
               properties: {
@@ -213,6 +215,7 @@ export const SPEC_SCHEMA: Schema = {
             host: { type: 'string', minLength: 1, maxLength: 253, pattern: '^[A-Za-z0-9:._-]+$' },
             port: { type: 'integer', minimum: 1, maximum: 65535 },
             protocol: { type: 'string', enum: ['Raw', 'Acknowledged'], default: 'Acknowledged' },
+            answerTimeoutSeconds: { type: 'integer', minimum: 1, maximum: 2592000 },
             tls: {
               type: 'object',
               properties: {

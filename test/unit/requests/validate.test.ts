@@ -30,7 +30,14 @@ describe('validateDiskExport', () => {
     assert.deepEqual(spec, {
       source: { persistentVolumeClaim: { claimName: 'fedora-root' }, inUse: 'Wait', verify: 'Auto' },
       image: { clusterSize: '64Ki', version: 3, refcountBits: 16, zeroDetection: 'Content' },
-      destination: { http: { url: 'https://images.example/{namespace}/{name}/{disk}.qcow2', method: 'PUT', ifNoneMatch: false } },
+      destination: {
+        http: {
+          url: 'https://images.example/{namespace}/{name}/{disk}.qcow2',
+          method: 'PUT',
+          ifNoneMatch: false,
+          createCollections: false,
+        },
+      },
       checksum: 'SHA256',
       backoffLimit: 6,
       cancel: false,
