@@ -1,0 +1,125 @@
+/** Real WebDAV servers as destinations. */
+
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { MIB } from '../../src/common/bytes.ts';
+import { systemClock } from '../../src/common/clock.ts';
+import { DiskliftError } from '../../src/common/errors.ts';
+import { digestImage } from '../../src/image/digest.ts';
+import type { Receipt, TransferContext } from '../../src/targets/contract.ts';
+import { createHttpTarget, type HttpTargetOptions } from '../../src/targets/http/http-target.ts';
+import { createNetworkAccess } from '../../src/targets/policy/network-access.ts';
+import { startFaultProxy } from '../helpers/fault-proxy.ts';
+import { type ImageInProcess, NEVER, openImage } from '../helpers/image-in-process.ts';
+import type { ListeningProcess } from '../helpers/listening-process.ts';
+import { assertImageOf } from '../helpers/qemu-img.ts';
+import { createDisk } from '../helpers/sparse-disk.ts';
+import { useTempDir } from '../helpers/temp-dir.ts';
+import { transferContext } from '../helpers/transfer-context.ts';
+import { LIMITED_SERVER, requireWebdavServer, WEBDAV_SERVERS } from '../helpers/webdav-servers.ts';
+
+const CONTINUE_BYTES = 'HTTP/1.1 100 Continue\r\n\r\n'.length;
+
+describe('WebDAV server as a destination', () => {
+  const temp = useTempDir();
+  let disk: string;
+  let opened: ImageInProcess;
+  beforeEach(async () => {
+    disk = await createDisk(temp('a.img'), 32 * MIB, [{ offsetBytes: MIB, lengthBytes: 12 * MIB, content: 'random' }]);
+    opened = await openImage(disk);
+  });
+  afterEach(() => opened[Symbol.asyncDispose]());
+
+  async function send(url: string, options: Partial<HttpTargetOptions> = {}, context: Partial<TransferContext> = {}) {
+    const digested = digestImage(opened.image);
+    const seal = async () => ({ sha256: await digested.sha256(NEVER) });
+    const target = createHttpTarget({ url, method: 'PUT', access: createNetworkAccess(), clock: systemClock, ...options });
+    return target.send(digested.image, transferContext({ seal, ...context }));
+  }
+
+  /** @returns what it failed with */
+  async function fails(sending: Promise<Receipt>): Promise<DiskliftError> {
+    const error = await sending.then(
+      () => assert.fail('no failure'),
+      (reason: unknown) => reason,
+    );
+    assert.ok(error instanceof DiskliftError, String(error));
+    return error;
+  }
+
+  for (const server of WEBDAV_SERVERS)
+    describe(server.name, () => {
+      let running: ListeningProcess;
+      let root: string;
+      before(function () {
+        requireWebdavServer(server, this);
+      });
+      beforeEach(async () => {
+        root = temp('root');
+        running = await server.start(root);
+      });
+      afterEach(() => running[Symbol.asyncDispose]());
+
+      const urlOf = (name: string, port = running.port) => `http://127.0.0.1:${port}/${name}`;
+
+      it('keeps the image as qemu-img confirms, and makes the folders above it where it is asked to', async () => {
+        const url = urlOf('vms/fedora%20root/a.qcow2');
+        const refused = await fails(send(url));
+        assert.match(refused.message, /answered 40[49]: .*the folder http:.*\/vms\/fedora%20root\/ may not exist/);
+        for (const proof of ['made', 'there']) {
+          const receipt = await send(url, { createCollections: true });
+          assert.deepEqual([receipt.location, receipt.proof], [url, 'status'], proof);
+        }
+        await assertImageOf(path.join(root, 'vms/fedora root/a.qcow2'), disk);
+      });
+
+      it('has the image when its answer is lost, which is proven by reading it back', async () => {
+        const fault = { kind: 'reset', direction: 'toClient', atByte: CONTINUE_BYTES + 1, connection: 0 } as const;
+        await using proxy = await startFaultProxy(running.port, fault);
+        const { proof, sizeBytes } = await send(urlOf('a.qcow2', proxy.port));
+        assert.deepEqual([proof, sizeBytes], ['digest', opened.image.sizeBytes]);
+        await assertImageOf(path.join(root, 'a.qcow2'), disk);
+        proxy.assertAllHappened();
+      });
+
+      it(`has ${server.ifNoneMatch} If-None-Match, and a second attempt finds its own image`, async () => {
+        writeFileSync(path.join(root, 'a.qcow2'), 'old');
+        const options = { ifNoneMatch: true };
+        if (server.ifNoneMatch === 'ignored') {
+          await send(urlOf('a.qcow2'), options);
+          assert.equal(statSync(path.join(root, 'a.qcow2')).size, opened.image.sizeBytes);
+          return;
+        }
+        assert.match((await fails(send(urlOf('a.qcow2'), options))).message, /answered 412: there is something at that place already/);
+        assert.equal(readFileSync(path.join(root, 'a.qcow2'), 'utf8'), 'old');
+        await send(urlOf('b.qcow2'), options);
+        const again = await send(urlOf('b.qcow2'), options, { hasSentBefore: true });
+        assert.equal(again.proof, 'digest');
+      });
+
+      it(`has ${server.onCut} the old file when an upload over it is cut`, async () => {
+        const file = path.join(root, 'a.qcow2');
+        writeFileSync(file, 'old');
+        await using proxy = await startFaultProxy(running.port, { kind: 'end', direction: 'toServer', atByte: 6 * MIB });
+        const failure = await fails(send(urlOf('a.qcow2', proxy.port)));
+        assert.ok(failure.retryable, failure.message);
+        const isKept = () => existsSync(file) && readFileSync(file, 'latin1') === 'old';
+        assert.equal(isKept() ? 'kept' : 'truncated', server.onCut);
+        // The attempt after it is whole, whatever the first has left.
+        await send(urlOf('a.qcow2'));
+        await assertImageOf(file, disk);
+      });
+    });
+
+  it('may take the image later when its disk is full, though it answers 405', async function () {
+    requireWebdavServer(LIMITED_SERVER, this);
+    await using running = await LIMITED_SERVER.start(temp('root'), { maxFileKib: 5 * 1024 });
+    const failure = await fails(send(`http://127.0.0.1:${running.port}/a.qcow2`));
+    assert.match(
+      failure.message,
+      /answered 405: the server has taken bytes and could not store them; is its disk full\?|was (reset|closed)/,
+    );
+    assert.ok(failure.retryable, failure.message);
+  });
+});
