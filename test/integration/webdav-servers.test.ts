@@ -78,7 +78,7 @@ describe('WebDAV server as a destination', () => {
         const fault = { kind: 'reset', direction: 'toClient', atByte: CONTINUE_BYTES + 1, connection: 0 } as const;
         await using proxy = await startFaultProxy(running.port, fault);
         const { proof, sizeBytes } = await send(urlOf('a.qcow2', proxy.port));
-        assert.deepEqual([proof, sizeBytes], ['digest', opened.image.sizeBytes]);
+        assert.deepEqual([proof, sizeBytes], ['readBack', opened.image.sizeBytes]);
         await assertImageOf(path.join(root, 'a.qcow2'), disk);
         proxy.assertAllHappened();
       });
@@ -95,7 +95,7 @@ describe('WebDAV server as a destination', () => {
         assert.equal(readFileSync(path.join(root, 'a.qcow2'), 'utf8'), 'old');
         await send(urlOf('b.qcow2'), options);
         const again = await send(urlOf('b.qcow2'), options, { hasSentBefore: true });
-        assert.equal(again.proof, 'digest');
+        assert.equal(again.proof, 'readBack');
       });
 
       it(`has ${server.onCut} the old file when an upload over it is cut`, async () => {

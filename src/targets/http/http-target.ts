@@ -113,7 +113,7 @@ class HttpTransfer {
     const { signal } = context;
     const seal = async () => (known.sha256 === undefined ? await abortable(context.seal(), signal) : known);
     const found = await lookUp({ ...common, origin, image, signal, seal });
-    if (found.isImage) return { ...receipt(publicUrl(origin.url), { image, seal: found.seal, answer: found.answer }), proof: 'digest' };
+    if (found.isImage) return { ...receipt(publicUrl(origin.url), { image, seal: found.seal, answer: found.answer }), proof: 'readBack' };
     throw withReason(failure, found.reason);
   }
 

@@ -105,14 +105,14 @@ describe('http target and an answer that was lost', () => {
   ] as const)
     it(`proves by reading back that the image is there when ${how}`, async () => {
       const { result, methods, sink } = await send({ put });
-      assert.deepEqual(result, { location: `${sink.url}/x.qcow2`, sizeBytes: expected.length, etag: '"1"', sha256, proof: 'digest' });
+      assert.deepEqual(result, { location: `${sink.url}/x.qcow2`, sizeBytes: expected.length, etag: '"1"', sha256, proof: 'readBack' });
       assert.equal(methods, 'PUT HEAD GET');
     });
 
   it('reads back where the server has no HEAD, and where no checksum was asked for', async () => {
     const { result } = await send({ put: loseAnswer, head: answer(405) }, { context: { seal: async () => ({}) } });
     assert.ok(!(result instanceof DiskliftError), String(result));
-    assert.deepEqual([result.proof, result.sha256], ['digest', undefined]);
+    assert.deepEqual([result.proof, result.sha256], ['readBack', undefined]);
   });
 
   const other = (length: number) => Buffer.alloc(length, 7);
@@ -168,7 +168,7 @@ describe('http target and an answer that was lost', () => {
         const server = { stored: expected, keeps: false, put: answer(status) };
         const { result, seals } = await send(server, { ifNoneMatch: true, context: { hasSentBefore: true } });
         assert.ok(!(result instanceof DiskliftError), String(result));
-        assert.deepEqual([result.proof, result.sha256, seals], ['digest', sha256, 1]);
+        assert.deepEqual([result.proof, result.sha256, seals], ['readBack', sha256, 1]);
       });
 
     it('has failed when something else is there', async () => {
