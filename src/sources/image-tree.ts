@@ -35,10 +35,10 @@ export interface ImageFile {
 }
 
 /** A stretch of a disk. 'flat': its bytes, as they are, from `offsetBytes` on; 'sparse': a VMDK of its own that refers to nothing. */
-export type VmdkExtent =
-  | { kind: 'zero'; sizeBytes: number }
-  | { kind: 'flat'; file: ImageFile; offsetBytes: number; sizeBytes: number }
-  | { kind: 'sparse'; file: ImageFile; sizeBytes: number };
+export type VmdkExtent = PlainExtent | { kind: 'sparse'; file: ImageFile; sizeBytes: number };
+
+/** One that is read without any table. */
+export type PlainExtent = { kind: 'zero'; sizeBytes: number } | { kind: 'flat'; file: ImageFile; offsetBytes: number; sizeBytes: number };
 
 export interface ImageTree extends AsyncDisposable {
   root: ImageFile;

@@ -2,6 +2,7 @@
 
 import type { Clock } from '../common/clock.ts';
 import type { DiskSource } from './contract.ts';
+import type { DiskFormat } from './image-tree.ts';
 import type { OpenDiskOptions } from './open-disk.ts';
 import { type ImageFiles, openImageFiles } from './open-image-files.ts';
 import type { ImageRoot } from './open-image-tree.ts';
@@ -14,7 +15,7 @@ export interface OpenImageOptions extends OpenDiskOptions {
 }
 
 /**
- * Opens the image with all that it refers to. A disk that lies plain in the files of a qcow2 image or of a VHD is read by us, every other
+ * Opens the image with all that it refers to. A disk that lies plain in the files of a qcow2 image, of a VHD or of a VMDK is read by us, every other
  * one by QEMU, once it is known to be complete. The source owns the root's handle from now on; where there is none, it is closed.
  * @throws DiskliftError as {@link openImageFiles}, {@link openPlainQcow2}, {@link requireComplete} and {@link openQemuDisk}
  */
@@ -52,9 +53,11 @@ async function serveImage(image: ImageFiles, options: OpenImageOptions): Promise
   };
 }
 
+const MAY_BE_PLAIN: ReadonlySet<DiskFormat> = new Set(['qcow2', 'vpc', 'vmdk']);
+
 /** By us or by QEMU. The tables of the image are read, and are not read again. */
 async function openFormat(image: ImageFiles, options: OpenImageOptions): Promise<DiskSource> {
-  if (image.root.format === 'qcow2' || image.root.format === 'vpc') {
+  if (MAY_BE_PLAIN.has(image.root.format)) {
     const { openPlainQcow2 } = await import('./qcow2/open-plain-qcow2.ts');
     const plain = await openPlainQcow2(image, options);
     if (plain !== undefined) return plain;

@@ -164,7 +164,7 @@ async function openExtent(tree: Tree, place: Place, { extent, isLast }: ExtentTo
   const differs = (ownBytes: number) =>
     new DiskliftError(
       'FormatUnsupported',
-      `${place.file.name}: its extent ${file.name} is not as long as it says; it has ${ownBytes} bytes and should have ${offsetBytes + sizeBytes}, so copy it again`,
+      `${place.file.name}: its extent ${file.name} is not as long as it says; it is incomplete or another one, with ${ownBytes} bytes in place of ${offsetBytes + sizeBytes}; copy it again`,
     );
   if (kind === 'flat') {
     const ownBytes = (await file.handle.stat()).size;

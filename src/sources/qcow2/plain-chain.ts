@@ -3,19 +3,20 @@
 import type { ForeignImage } from '../../qcow2/foreign-image.ts';
 import type { Qcow2Header } from '../../qcow2/parse-header.ts';
 import { regularFileSize } from '../file-size.ts';
-import type { DiskFormat, ImageFile } from '../image-tree.ts';
+import type { DiskFormat, ImageFile, PlainExtent } from '../image-tree.ts';
 import type { VpcDisk } from '../references/vpc-footer.ts';
 import { readHeader } from './read-header.ts';
 
 /** One image of a chain. */
 export type ChainLink =
   | { kind: 'raw'; file: ImageFile; sizeBytes: number }
+  | { kind: 'vmdk'; file: ImageFile; extents: readonly PlainExtent[] }
   | { kind: 'vpc'; file: ImageFile & { vpc: VpcDisk }; fileSizeBytes: number }
   | { kind: 'qcow2'; file: ImageFile; image: ForeignImage; dataFile: ImageFile };
 
 /**
  * @returns the images that make up the disk of `root`, that first and what is behind it last; undefined where one of them is neither
- * raw, a VHD nor a qcow2 image of the plain kind, or no regular file
+ * raw, a VHD, a VMDK of flat extents nor a qcow2 image of the plain kind, or no regular file
  * @throws DiskliftError `FormatUnsupported`, `SourceReadError`
  */
 export async function findPlainChain(root: ImageFile): Promise<ChainLink[] | undefined> {
@@ -30,9 +31,16 @@ export async function findPlainChain(root: ImageFile): Promise<ChainLink[] | und
 
 const LINKS: Readonly<Partial<Record<DiskFormat, (file: ImageFile) => Promise<ChainLink | undefined>>>> = {
   raw: rawLink,
+  vmdk: vmdkLink,
   vpc: vpcLink,
   qcow2: qcow2Link,
 };
+
+/** Its extents are regular files: nothing else is opened beneath a volume. */
+async function vmdkLink(file: ImageFile): Promise<ChainLink | undefined> {
+  const { extents } = file;
+  return extents?.every((extent) => extent.kind !== 'sparse') ? { kind: 'vmdk', file, extents } : undefined;
+}
 
 async function vpcLink(file: ImageFile): Promise<ChainLink | undefined> {
   const fileSizeBytes = await regularFileSize(file);

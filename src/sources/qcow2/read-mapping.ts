@@ -1,9 +1,10 @@
-/** Reading where a disk lies in the files of its image: the tables of qcow2 and VHD, one image after the other, and never a whole image's at once. */
+/** Reading where a disk lies in the files of its image: tables of qcow2 and VHD, extents of a VMDK; one image at a time, never whole tables. */
 
 import type { Semaphore } from '../../common/semaphore.ts';
-import type { GuestMapping } from '../../qcow2/guest-mapping.ts';
+import { createGuestMappingBuilder, type GuestMapping } from '../../qcow2/guest-mapping.ts';
 import { createMetadataPlaces } from '../../qcow2/metadata-places.ts';
 import { createOverlayBuilder, rawMapping } from '../../qcow2/overlay-mapping.ts';
+import { checkVmdkDescriptor } from '../completeness/check-vmdk.ts';
 import type { ImageFile } from '../image-tree.ts';
 import { readVpcMapping } from '../vpc/read-vpc-mapping.ts';
 import { type ChainLink, findPlainChain } from './plain-chain.ts';
@@ -31,25 +32,44 @@ export async function readMapping(root: ImageFile, options: ReadOptions): Promis
   const files: ImageFile[] = [];
   let mapping: GuestMapping | undefined;
   for (const link of chain.toReversed()) {
-    const number = files.push(link.kind === 'qcow2' ? link.dataFile : link.file) - 1;
+    const number = files.length;
+    files.push(...dataFilesOf(link));
     mapping = await readLink(link, { number, backing: mapping }, options);
     if (mapping === undefined) return undefined;
   }
   return mapping === undefined ? undefined : { mapping, files };
 }
 
+/** Where the image's own data is. */
+function dataFilesOf(link: ChainLink): ImageFile[] {
+  if (link.kind === 'vmdk') return [...new Set(link.extents.flatMap((extent) => (extent.kind === 'flat' ? [extent.file] : [])))];
+  return [link.kind === 'qcow2' ? link.dataFile : link.file];
+}
+
 async function readLink(link: ChainLink, behind: Behind, options: ReadOptions): Promise<GuestMapping | undefined> {
   if (link.kind === 'qcow2') return readLayer(link, behind, options);
   if (link.kind === 'raw') return rawMapping(behind.number, link.sizeBytes);
+  if (link.kind === 'vmdk') return readFlatVmdk(link, behind.number);
   const { file, fileSizeBytes } = link;
   const target = { fd: file.handle.fd, name: file.name, readLimit: options.readLimit };
   return readVpcMapping(file, { name: file.name, target, signal: options.signal, fileSizeBytes }, behind.number);
 }
 
+async function readFlatVmdk(link: Extract<ChainLink, { kind: 'vmdk' }>, firstNumber: number): Promise<GuestMapping> {
+  await checkVmdkDescriptor(link.file);
+  const files = dataFilesOf(link);
+  const builder = createGuestMappingBuilder();
+  for (const extent of link.extents) {
+    const place = extent.kind === 'zero' ? undefined : { file: firstNumber + files.indexOf(extent.file), offset: extent.offsetBytes };
+    builder.append(extent.sizeBytes, place);
+  }
+  return builder.build();
+}
+
 type Qcow2Link = Extract<ChainLink, { kind: 'qcow2' }>;
 
 interface Behind {
-  /** Of the file that the image's data is in. */
+  /** Of the first file that the image's data is in. */
   number: number;
   backing: GuestMapping | undefined;
 }

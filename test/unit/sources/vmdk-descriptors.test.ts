@@ -186,7 +186,10 @@ describe('the descriptor of a VMDK', () => {
     await disk.dispose();
     assert.equal(disk.sizeBytes, 5 * 2 ** 30);
     shorten(2);
-    await assertRefused('disk.vmdk', /disk-s002\.vmdk is not as long as it says; it has 2147483648 bytes and should have 2147479552/);
+    await assertRefused(
+      'disk.vmdk',
+      /disk-s002\.vmdk is not as long as it says; it is incomplete or another one, with 2147483648 bytes in place of 2147479552/,
+    );
   });
 
   describe('is asked for by its name, when another file is given', () => {
