@@ -1,5 +1,6 @@
 /** `node bench/verify.ts`: the measurements behind docs/decisions/0010-verify.md. */
 
+import { systemClock } from '../src/common/clock.ts';
 import { createSemaphore } from '../src/common/semaphore.ts';
 import { prepareImage, type Verify } from '../src/image/prepare-image.ts';
 import { loadLibc } from '../src/native/libc.ts';
@@ -57,7 +58,7 @@ console.log(`2 GiB of data and 1 GiB of zeros, warm, read and thrown away, media
 for (let round = 0; round < ROUNDS; round += 1)
   for (const { verify, openSource, scans, streams } of ways) {
     const qcow2 = { clusterSizeBytes: 65_536, refcountBits: 16, version: 3 } as const;
-    const options = { qcow2, zeroDetection: 'content', verify, openSource, signal, warn: console.warn } as const;
+    const options = { qcow2, zeroDetection: 'content', verify, openSource, signal, clock: systemClock, warn: console.warn } as const;
     let prepared: Awaited<ReturnType<typeof prepareImage>> | undefined;
     const scan = await costOf(async () => {
       prepared = await prepareImage(options);

@@ -27,11 +27,12 @@ export async function composeStore(options: StoreOptions): Promise<ComposedStore
   const onLook = () => {
     last = { ms: clock.nowMs(), monotonicMs: clock.monotonicMs() };
   };
+  const store = createDirectoryStore({ directory: config.requests, clock, warn, onLook });
   return {
-    store: createDirectoryStore({ directory: config.requests, clock, warn, onLook }),
+    store,
     lastSuccessMs: () => last?.ms,
     silenceMs: () => (last === undefined ? undefined : clock.monotonicMs() - last.monotonicMs),
-    unreadiness: () => (last === undefined ? `${config.requests} cannot be read` : undefined),
+    unreadiness: () => (last === undefined ? `${config.requests} cannot be read` : store.problem()),
     illness: () => undefined,
     close: async () => {},
   };

@@ -31,7 +31,13 @@ export interface DiskRequest extends ImageOptions, Pick<PrepareOptions, 'onOpen'
 /** The virtual image of the disk that the user has named. @throws DiskliftError as {@link prepareImage} */
 export function composeImage({ path, format, inUse, ...options }: DiskRequest, context: CommandContext): Promise<PreparedImage> {
   const { signal, warn } = context;
-  return prepareImage({ ...options, signal, warn, openSource: () => openSource({ path, format }, { ...context, inUse }) });
+  return prepareImage({
+    ...options,
+    signal,
+    clock: systemClock,
+    warn,
+    openSource: () => openSource({ path, format }, { ...context, inUse }),
+  });
 }
 
 async function openSource(

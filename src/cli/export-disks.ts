@@ -1,6 +1,7 @@
 /** What `disklift export` does. */
 
 import { stringify } from 'yaml';
+import { abortable } from '../common/abortable.ts';
 import { createBufferPool } from '../common/buffer-pool.ts';
 import { systemClock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
@@ -22,7 +23,7 @@ export interface ExportFlags {
 }
 
 export async function exportDisks(flags: ExportFlags, context: CommandContext): Promise<void> {
-  const { request, resolve } = await readRequestFile(flags.file, context.warn);
+  const { request, resolve } = await abortable(readRequestFile(flags.file, context.warn), context.signal);
   const environment = {
     context,
     volumes: parseVolumes(flags.volume),
@@ -40,22 +41,22 @@ export async function exportDisks(flags: ExportFlags, context: CommandContext): 
   const progress = await createProgress(flags.progress, process.stderr);
   let status: DiskExportStatus;
   try {
-    status = await runRequest({
+    ({ status } = await runRequest({
       request,
       ...context,
       clock: systemClock,
       random: Math.random,
       plan: () => composePlan(request, environment),
       watchers: [{ observer: progressObserver(progress, context.warn), end: () => {} }],
-      // Nobody else could have it, and nobody else will go on with it.
+      // Nobody else could have it, and nobody else will go on with it: what is open is dropped also by an interrupt.
       lost: new AbortController().signal,
-      stopping: context.signal,
+      stopping: new AbortController().signal,
       confirm: async () => {},
       writeStatus: async () => {},
       setCleanupPending: async () => {},
       isGoing: () => false,
       note: async () => {},
-    });
+    }));
   } finally {
     progress.stop();
   }

@@ -17,10 +17,19 @@ export type ErrorCode =
   | 'CredentialsInvalid'
   | 'ChecksumMismatch'
   | 'DeadlineExceeded'
+  | 'StoreUnavailable'
+  | 'StoreRefused'
   | 'ExecutorLost'
   | 'Cancelled';
 
-const RETRYABLE: ReadonlySet<ErrorCode> = new Set(['SourceReadError', 'SourceChanged', 'DestinationUnreachable', 'ChecksumMismatch']);
+const RETRYABLE: ReadonlySet<ErrorCode> = new Set([
+  'SourceReadError',
+  'SourceChanged',
+  'DestinationUnreachable',
+  'ChecksumMismatch',
+  'StoreUnavailable',
+  'StoreRefused',
+]);
 
 export interface ErrorFacts {
   /** Where the code alone does not tell: a server that rejects an image may take it later. */
@@ -43,6 +52,11 @@ export class DiskliftError extends Error {
     this.retryable = retryable ?? RETRYABLE.has(code);
     this.retryAfterMs = retryAfterMs;
   }
+}
+
+/** Whether the store of requests (the API server, a directory) does not answer, or refuses: the export itself may be well. */
+export function isStoreFailure(error: unknown): error is DiskliftError & { code: 'StoreUnavailable' | 'StoreRefused' } {
+  return error instanceof DiskliftError && (error.code === 'StoreUnavailable' || error.code === 'StoreRefused');
 }
 
 /** The errno name (`EIO`, `ENOENT`, ...) that a system call failed with, if `error` carries one. */

@@ -1,8 +1,7 @@
 /** What an export that has ended still holds open at its destination, because its process died before it could drop it. */
 
 import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
-import { abandonUpload } from './abandon-upload.ts';
-import type { EngineContext } from './context.ts';
+import { type AbandonContext, abandonUpload } from './abandon-upload.ts';
 import { restoreDiskState } from './disk-status.ts';
 import { type ExportPlan, newDiskState } from './run-export.ts';
 
@@ -16,13 +15,9 @@ export function withoutUploads({ status = {} }: DiskExport): DiskExportStatus {
 }
 
 /** @throws DiskliftError when the destination may still hold something */
-export async function abandonLeftovers(
-  request: DiskExport,
-  plan: ExportPlan,
-  context: Pick<EngineContext, 'clock' | 'keeper' | 'observer'>,
-): Promise<void> {
+export async function abandonLeftovers(request: DiskExport, plan: ExportPlan, context: AbandonContext): Promise<void> {
   for (const disk of plan.disks) {
     const state = restoreDiskState(newDiskState(disk), request.status);
-    if (state.upload !== undefined) await abandonUpload(state, await disk.createTarget(), context);
+    if (state.upload !== undefined) await abandonUpload(state, () => disk.createTarget(), context);
   }
 }

@@ -1,5 +1,6 @@
 /** Nothing is left behind: what a destination holds open for a disk is dropped. */
 
+import { abortable } from '../common/abortable.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { startTimeLimit } from '../common/time-limit.ts';
 import type { ExportTarget } from '../targets/contract.ts';
@@ -9,22 +10,29 @@ import type { DiskState } from './observer.ts';
 /** A destination that is dead must not hold the export hostage. */
 const LIMIT_MS = 8000;
 
+export type AbandonContext = Pick<EngineContext, 'clock' | 'keeper' | 'observer' | 'stopping'>;
+
 /**
+ * Confirms the claim, creates the target and has it drop the upload, all within eight seconds and not past the end of the process.
  * @param state loses its `upload`
+ * @param createTarget with the credentials as they are now
  * @throws DiskliftError when the destination may still hold it, or when the export is somebody else's by now
  */
 export async function abandonUpload(
   state: DiskState,
-  target: ExportTarget,
-  { clock, keeper, observer }: Pick<EngineContext, 'clock' | 'keeper' | 'observer'>,
+  createTarget: () => Promise<ExportTarget>,
+  { clock, keeper, observer, stopping }: AbandonContext,
 ): Promise<void> {
   const { upload } = state;
   if (upload === undefined) return;
-  await keeper.confirm();
-  const limit = startTimeLimit(clock, LIMIT_MS, new DiskliftError('DestinationUnreachable', `no answer within ${LIMIT_MS / 1000} s`));
+  const late = new DiskliftError('DestinationUnreachable', `no answer within ${LIMIT_MS / 1000} s`);
+  const limit = startTimeLimit(clock, LIMIT_MS, late);
+  // Not the export's own signal: that is aborted already when this is needed most.
+  const signal = stopping === undefined ? limit.signal : AbortSignal.any([limit.signal, stopping]);
   try {
-    // Not the export's own signal: that is aborted already when this is needed most.
-    await target.abandon(upload, limit.signal);
+    await abortable(keeper.confirm(), signal);
+    const target = await abortable(createTarget(), signal);
+    await abortable(target.abandon(upload, signal), signal);
   } finally {
     limit.stop();
   }

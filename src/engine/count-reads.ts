@@ -1,5 +1,6 @@
-/** A disk whose bytes are counted as they are read. */
+/** A disk as the engine reads it: its bytes are counted, and a call that hangs is left behind when the export is to end. */
 
+import { abortable } from '../common/abortable.ts';
 import type { DiskSource } from '../sources/contract.ts';
 import type { DiskState } from './observer.ts';
 
@@ -14,9 +15,21 @@ export function countReads(source: DiskSource, state: Pick<DiskState, 'readBytes
     sizeBytes,
     ...(format === undefined ? {} : { format }),
     ...(identityMissesWrites === undefined ? {} : { identityMissesWrites }),
-    extents: (signal, holes) => source.extents(signal, holes),
+    async *extents(signal, holes) {
+      const extents = source.extents(signal, holes)[Symbol.asyncIterator]();
+      try {
+        for (;;) {
+          const { done, value } = await abortable(extents.next(), signal);
+          if (done) return;
+          yield value;
+        }
+      } finally {
+        // Behind a call that hangs, if ever.
+        extents.return?.().catch(() => {});
+      }
+    },
     async read(buffer, offset, signal) {
-      await source.read(buffer, offset, signal);
+      await abortable(source.read(buffer, offset, signal), signal);
       state.readBytes += buffer.length;
     },
     ...(source.showsData === undefined ? {} : { showsData: (offset: number) => source.showsData?.(offset) ?? false }),

@@ -1,7 +1,7 @@
 /** From how far an export is to the status that people read. Pure. */
 
 import { formatBytes } from '../common/bytes.ts';
-import { DiskliftError } from '../common/errors.ts';
+import { DiskliftError, isStoreFailure } from '../common/errors.ts';
 import { setCondition } from '../requests/conditions.ts';
 import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
 import { timestamp } from '../requests/timestamp.ts';
@@ -83,6 +83,10 @@ interface Summary {
 function summaryOf(facts: ExportFacts): Summary {
   const { disks = [], end } = facts;
   if (end !== undefined && end.phase !== 'Pending') return { phase: end.phase, ...endOf(facts, end) };
+  // The store keeps the export from being run here; its disks may be well.
+  const storeFailure = end?.failure;
+  if (isStoreFailure(storeFailure))
+    return { phase: 'Pending', reason: storeFailure.code, message: `will be run again: ${storeFailure.message}` };
   const disk = disks.find(({ phase }) => !isFinal(phase));
   if (disk === undefined) return { phase: 'Pending', reason: 'Claimed', message: 'looking for the disks' };
   const { phase, failure, path, attempts } = disk;

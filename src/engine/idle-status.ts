@@ -50,3 +50,7 @@ export function invalidStatusOf(
 export function isEdited({ metadata: { generation }, status }: DiskExport): boolean {
   return generation !== undefined && status !== undefined && status.observedGeneration !== generation;
 }
+
+export function isFinished({ status }: DiskExport): boolean {
+  return status?.completionTime !== undefined;
+}

@@ -2,6 +2,7 @@
 
 import { abortable, throwIfAborted } from '../common/abortable.ts';
 import { DiskliftError } from '../common/errors.ts';
+import { openUnlessAborted } from '../image/open-source.ts';
 import type { DiskSource } from '../sources/contract.ts';
 import type { EngineContext } from './context.ts';
 import type { DiskState } from './observer.ts';
@@ -100,16 +101,9 @@ async function look(opening: Opening): Promise<DiskliftError | undefined> {
 
 /** @returns the disk, or why it has to be waited for */
 async function open({ openSource, context: { signal } }: Opening): Promise<DiskSource | DiskliftError> {
-  const opening = openSource(signal);
   try {
-    return await abortable(opening, signal);
+    return await openUnlessAborted(openSource(signal), signal);
   } catch (error) {
-    // Storage that hangs may open it yet.
-    if (signal.aborted)
-      opening.then(
-        (source) => source.dispose(),
-        () => {},
-      );
     if (isToBeWaitedFor(error)) return error;
     throw error;
   }

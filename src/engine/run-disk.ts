@@ -3,10 +3,11 @@
 import { abortable, cancelledError, throwIfAborted } from '../common/abortable.ts';
 import { type Backoff, backoffDelayMs } from '../common/backoff.ts';
 import { DiskliftError } from '../common/errors.ts';
+import { settleWithin } from '../common/settle-within.ts';
 import { type DigestedImage, digestImage } from '../image/digest.ts';
 import { type ImageOptions, type PreparedImage, prepareImage } from '../image/prepare-image.ts';
 import type { DiskSource } from '../sources/contract.ts';
-import type { ExportTarget } from '../targets/contract.ts';
+import type { ExportTarget, Seal } from '../targets/contract.ts';
 import { abandonUpload } from './abandon-upload.ts';
 import type { EngineContext } from './context.ts';
 import { countReads } from './count-reads.ts';
@@ -32,6 +33,9 @@ export interface DiskRules {
 }
 
 const BACKOFF: Backoff = { baseMs: 2000, capMs: 300_000 };
+
+/** How long a target has to end what it has open, from the moment on when the export is to end. */
+const SEND_GRACE_MS = 500;
 
 /** What is kept from one attempt to the next: the scan, and what has been hashed. */
 interface Prepared {
@@ -130,6 +134,7 @@ class DiskRun {
         return countReads(source, state);
       },
       signal: context.signal,
+      clock: context.clock,
       warn: context.warn,
       onOpen: (virtualBytes, format) => {
         state.format = format === 'raw' ? 'Raw' : format.toUpperCase();
@@ -158,33 +163,48 @@ class DiskRun {
     const target = await abortable(plan.createTarget(), signal);
     this.target = target;
     // Parts of another image: of the disk before it changed, or of other options.
-    if (state.upload !== undefined && state.upload.fingerprint !== prepared.image.fingerprint) await abandonUpload(state, target, context);
-    state.receipt = await target.send(digested?.image ?? prepared.image, {
+    if (state.upload !== undefined && state.upload.fingerprint !== prepared.image.fingerprint)
+      await abandonUpload(state, async () => target, context);
+    // A target that hangs is left behind, and whatever it reports after that is about nothing.
+    let isUnderWay = true;
+    const sending = target.send(digested?.image ?? prepared.image, {
       signal,
       resume: state.upload,
       hasSentBefore: this.hasSent,
       saveResume: async (upload) => {
+        if (!isUnderWay) throw cancelledError(signal);
         state.upload = upload;
-        await keeper.save();
+        await abortable(keeper.save(), signal);
       },
       progress: (sentBytes) => {
+        if (!isUnderWay) return;
         this.hasSent ||= sentBytes > 0;
         state.sentBytes = sentBytes;
         context.observer.onProgress?.(state);
       },
-      seal: async () => {
-        // For the second time where a server has sent the image elsewhere at its end.
-        if (state.phase !== 'Verifying') this.enter('Verifying');
-        const sha256 = await digested?.sha256(signal);
-        // Behind everything that is read; and the claim last, because the wait for it may be long.
-        await prepared.seal();
-        await abortable(keeper.confirm(), signal);
-        return sha256 === undefined ? {} : { sha256 };
-      },
+      seal: () => abortable(this.seal({ prepared, digested }), signal),
     });
+    try {
+      state.receipt = await settleWithin(sending, { signal, clock: context.clock, graceMs: SEND_GRACE_MS });
+    } finally {
+      isUnderWay = false;
+    }
     // Whatever the target has told of its progress: all of it has arrived.
     state.sentBytes = state.imageBytes ?? state.sentBytes;
     context.observer.onProgress?.(state);
+  }
+
+  private async seal({ prepared, digested }: Prepared): Promise<Seal> {
+    const { state, context } = this;
+    const { signal, keeper } = context;
+    throwIfAborted(signal);
+    // For the second time where a server has sent the image elsewhere at its end.
+    if (state.phase !== 'Verifying') this.enter('Verifying');
+    const sha256 = await digested?.sha256(signal);
+    // Behind everything that is read; and the claim last, because the wait for it may be long.
+    await prepared.seal();
+    await keeper.confirm();
+    return sha256 === undefined ? {} : { sha256 };
   }
 
   /**
@@ -221,11 +241,11 @@ class DiskRun {
   private async abandon(): Promise<void> {
     const { plan, state, context, target } = this;
     try {
-      await abandonUpload(state, await plan.createTarget(), context);
+      await abandonUpload(state, () => plan.createTarget(), context);
     } catch (error) {
       const isCredential = error instanceof DiskliftError && error.code === 'CredentialsInvalid';
       if (!isCredential || target === undefined) throw error;
-      await abandonUpload(state, target, context);
+      await abandonUpload(state, async () => target, context);
     }
   }
 

@@ -1,5 +1,6 @@
 /** One export from request to receipts: all its disks, one after the other, within its deadline. */
 
+import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { startTimeLimit, type TimeLimit } from '../common/time-limit.ts';
 import type { EngineContext } from './context.ts';
@@ -28,7 +29,7 @@ export interface ExportResult {
 /** A disk that fails does not keep the others from arriving; a deadline and a cancellation end them all. */
 export async function runExport(plan: ExportPlan, context: EngineContext): Promise<ExportResult> {
   const disks = plan.disks.map((disk) => disk.state ?? newDiskState(disk));
-  const deadline = startDeadline(plan, context);
+  const deadline = startDeadline(plan, context.clock);
   try {
     const signal = deadline === undefined ? context.signal : AbortSignal.any([context.signal, deadline.signal]);
     for (const [index, disk] of plan.disks.entries()) {
@@ -43,8 +44,8 @@ export async function runExport(plan: ExportPlan, context: EngineContext): Promi
 
 /** The context may be of a class: its methods are called, never copied. */
 function withSignal(context: EngineContext, signal: AbortSignal): EngineContext {
-  const { keeper, place, clock, observer } = context;
-  return { signal, keeper, place, clock, observer, random: () => context.random(), warn: (message) => context.warn(message) };
+  const { stopping, keeper, place, clock, observer } = context;
+  return { signal, stopping, keeper, place, clock, observer, random: () => context.random(), warn: (message) => context.warn(message) };
 }
 
 /** A disk of which nothing has been done. */
@@ -64,7 +65,11 @@ function resultOf(disks: readonly DiskState[]): ExportResult {
   return { phase, disks, failure };
 }
 
-function startDeadline({ activeDeadlineSeconds: seconds, startMs }: ExportPlan, { clock }: EngineContext): TimeLimit | undefined {
+/** @returns undefined where there is none */
+export function startDeadline(
+  { activeDeadlineSeconds: seconds, startMs }: Pick<ExportPlan, 'activeDeadlineSeconds' | 'startMs'>,
+  clock: Clock,
+): TimeLimit | undefined {
   if (seconds === undefined) return undefined;
   const expired = new DiskliftError('DeadlineExceeded', `not done within activeDeadlineSeconds, ${seconds} s`);
   return startTimeLimit(clock, (startMs ?? clock.nowMs()) + seconds * 1000 - clock.nowMs(), expired);

@@ -1,24 +1,26 @@
 /** One claimed request, from its plan to its final status. */
 
-import { throwIfAborted } from '../common/abortable.ts';
-import { DiskliftError } from '../common/errors.ts';
-import { startTimeLimit, startTimeLimitAfter } from '../common/time-limit.ts';
+import { abortable, cancelledError, throwIfAborted } from '../common/abortable.ts';
+import { DiskliftError, isStoreFailure } from '../common/errors.ts';
+import { startTimeLimit, startTimeLimitAfter, type TimeLimit } from '../common/time-limit.ts';
 import type { RequestEvent } from '../requests/contract.ts';
 import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
 import { timestamp } from '../requests/timestamp.ts';
 import { hasLeftovers } from './abandon-leftovers.ts';
+import { FAREWELL_MS } from './bounded-store.ts';
 import type { EngineContext } from './context.ts';
 import { restoreDiskState } from './disk-status.ts';
 import { exportStatusOf } from './export-status.ts';
 import type { DiskState, ExportEnd, ExportObserver, ExportWatcher } from './observer.ts';
-import { type ExportPlan, newDiskState, runExport } from './run-export.ts';
+import { patiently } from './patiently.ts';
+import { type ExportPlan, newDiskState, runExport, startDeadline } from './run-export.ts';
 import { createStatusWriter } from './status-writer.ts';
 
 export interface RequestRun extends Pick<EngineContext, 'signal' | 'clock' | 'random' | 'warn' | 'place'> {
   /** With the status that somebody else may have left. */
   request: DiskExport;
   executor?: DiskExportStatus['executor'] | undefined;
-  /** Finds the disks and what is needed to send them. @throws DiskliftError when that cannot be */
+  /** Finds the disks, on storage that may hang. and what is needed to send them. @throws DiskliftError when that cannot be */
   plan(): Promise<ExportPlan>;
   watchers: readonly ExportWatcher[];
   /** Aborted when the claim is lost, and when the process is to end: then the last word has little time, or none. */
@@ -33,20 +35,31 @@ export interface RequestRun extends Pick<EngineContext, 'signal' | 'clock' | 'ra
   note(event: RequestEvent): Promise<void>;
 }
 
-interface Ended {
+export interface RequestEnd {
+  /** Pending when another run has to go on, here or in another process. */
   phase: ExportEnd;
   failure?: DiskliftError | undefined;
+  /** The last one; when the export is another process's, it was not written. */
+  status: DiskExportStatus;
 }
+
+type Ended = Pick<RequestEnd, 'phase' | 'failure'>;
 
 /** A status that says how it ended is worth waiting for, but not for ever. */
 const LAST_WORD_MS = 300_000;
 
-/** A process that is told to end has ten seconds. */
-const FAREWELL_MS = 4000;
+/** How long an API server that is away, or a directory on such storage, costs no attempt. */
+const STORE_PATIENCE_MS = 300_000;
 
-/** @returns the last status; with phase Pending when this executor was lost and another will go on */
-export async function runRequest(run: RequestRun): Promise<DiskExportStatus> {
-  const { request, clock, signal } = run;
+/**
+ * Runs the request to its end, or to where another run has to go on: this executor was lost or stopped, or the store keeps the export from
+ * being run (`StoreUnavailable`, `StoreRefused`).
+ *
+ * Cancel, deadline and stop end the work on disks within a second, whatever hangs: every call is left behind then. The slot is given back
+ * at that moment. The final status may take longer, as long as the store fails.
+ */
+export async function runRequest(run: RequestRun): Promise<RequestEnd> {
+  const { request, clock } = run;
   const startMs = Date.parse(request.status?.startTime ?? timestamp(clock.nowMs()));
   let disks: DiskState[] | undefined;
   let leftOut: readonly string[] = [];
@@ -63,22 +76,30 @@ export async function runRequest(run: RequestRun): Promise<DiskExportStatus> {
     },
     write: run.writeStatus,
   });
-  const keeper = createKeeper(run, writer.flush, () => disks ?? []);
+  const deadline = startDeadline({ activeDeadlineSeconds: request.spec.activeDeadlineSeconds, startMs }, clock);
+  const signal = deadline === undefined ? run.signal : AbortSignal.any([run.signal, deadline.signal]);
+  const calls = { ...run, signal };
+  const keeper = createKeeper(calls, writer.flush, () => disks ?? []);
 
   async function runPlanned(): Promise<Ended> {
     try {
-      await writer.flush(signal);
+      await writer.flush(signal, STORE_PATIENCE_MS);
       // Somebody else's, who could not stay to drop it.
-      if (hasLeftovers(request)) await run.setCleanupPending(true);
-      const plan = await run.plan();
+      if (hasLeftovers(request)) await guardCleanup(calls);
+      const plan = await abortable(run.plan(), signal);
       leftOut = plan.leftOut ?? [];
       for (const each of leftOut) tellLeftOut(run, each);
       const states = plan.disks.map((disk) => restoreDiskState(newDiskState(disk), request.status));
       disks = states;
-      const planned = { ...plan, startMs, disks: plan.disks.map((disk, index) => ({ ...disk, state: states[index] })) };
+      // The deadline is kept here, because it counts for the search for disks, too.
+      const planned = {
+        ...plan,
+        activeDeadlineSeconds: undefined,
+        disks: plan.disks.map((disk, index) => ({ ...disk, state: states[index] })),
+      };
       note(run, 'Normal', 'Started', `sends ${states.map(({ path }) => path).join(', ')}`);
       return await runExport(planned, {
-        ...run,
+        ...calls,
         keeper,
         observer: joinObservers([
           ...run.watchers.map(({ observer }) => observer),
@@ -88,19 +109,33 @@ export async function runRequest(run: RequestRun): Promise<DiskExportStatus> {
       });
     } catch (error) {
       if (!(error instanceof DiskliftError)) throw error;
-      return { phase: endOf(error), failure: error };
+      // What a call that was left behind reports says nothing of why.
+      return endedBy(signal.aborted ? cancelledError(signal) : error);
     }
   }
 
   try {
-    end = await confirmed(await runPlanned(), run);
-    for (const watcher of run.watchers) watcher.end(end.phase, end.failure);
-    if (end.failure === LOST) return status as DiskExportStatus;
-    noteEnd(run, end);
-    await lastWord(run, writer.flush, end.phase === 'Pending' ? FAREWELL_MS : LAST_WORD_MS);
-    if (end.phase !== 'Pending' && (run.isGoing() || !hasLeftovers({ status }))) await run.setCleanupPending(false);
-    return status as DiskExportStatus;
+    const ended = await runPlanned();
+    // What is left to do needs no disk.
+    run.place?.leave();
+    const isPending = ended.phase === 'Pending';
+    const last = startLastCalls(run, isPending ? FAREWELL_MS : LAST_WORD_MS);
+    try {
+      end = await confirmed(ended, () => abortable(run.confirm(), last.signal));
+      for (const watcher of run.watchers) watcher.end(end.phase, end.failure);
+      if (end.failure === LOST) return { ...end, status: status as DiskExportStatus };
+      noteEnd(run, end);
+      await writer.flush(last.signal).catch((error: unknown) => {
+        if (!(error instanceof DiskliftError)) throw error;
+        run.warn(error.message);
+      });
+      if (!isPending && (run.isGoing() || !hasLeftovers({ status }))) await abortable(run.setCleanupPending(false), last.signal);
+      return { ...end, status: status as DiskExportStatus };
+    } finally {
+      last.stop();
+    }
   } finally {
+    deadline?.stop();
     writer.stop();
   }
 }
@@ -108,7 +143,7 @@ export async function runRequest(run: RequestRun): Promise<DiskExportStatus> {
 /** Whoever lost the export says no more about it: somebody else does. */
 const LOST = new DiskliftError('ExecutorLost', "the export is somebody else's by now");
 
-async function confirmed(end: Ended, { confirm }: RequestRun): Promise<Ended> {
+async function confirmed(end: Ended, confirm: () => Promise<void>): Promise<Ended> {
   try {
     await confirm();
     return end;
@@ -118,44 +153,69 @@ async function confirmed(end: Ended, { confirm }: RequestRun): Promise<Ended> {
   }
 }
 
-function endOf({ code }: DiskliftError): ExportEnd {
-  if (code === 'ExecutorLost') return 'Pending';
-  return code === 'Cancelled' ? 'Cancelled' : 'Failed';
+/** What is of the store or of the claim says nothing of the export: it is run again. */
+function endedBy(failure: DiskliftError): Ended {
+  if (failure.code === 'ExecutorLost' || isStoreFailure(failure)) return { phase: 'Pending', failure };
+  return { phase: failure.code === 'Cancelled' ? 'Cancelled' : 'Failed', failure };
 }
 
-/** Also when the export itself was cancelled: people wait for this one. */
-async function lastWord(run: RequestRun, flush: (signal: AbortSignal) => Promise<void>, limitMs: number): Promise<void> {
-  const { clock, warn, lost, stopping } = run;
+/** For the calls behind the work, which an export that was cancelled makes, too: people wait for its final status. */
+function startLastCalls({ clock, lost, stopping }: RequestRun, limitMs: number): TimeLimit {
   const expired = new DiskliftError('ExecutorLost', 'the last status could not be written');
   const limit = startTimeLimit(clock, limitMs, expired);
   const farewell = startTimeLimitAfter(stopping, { clock, limitMs: FAREWELL_MS, expired });
-  try {
-    await flush(AbortSignal.any([limit.signal, farewell.signal, lost]));
-  } catch (error) {
-    if (!(error instanceof DiskliftError)) throw error;
-    warn(error.message);
-  } finally {
-    limit.stop();
-    farewell.stop();
-  }
+  return {
+    signal: AbortSignal.any([limit.signal, farewell.signal, lost]),
+    stop() {
+      limit.stop();
+      farewell.stop();
+    },
+  };
+}
+
+/**
+ * Has the request stay until what is open at its destination was dropped. Waits for a store that does not answer.
+ * @throws DiskliftError `StoreRefused`; `StoreUnavailable` after five minutes
+ */
+async function guardCleanup(run: RequestRun): Promise<void> {
+  let isTold = false;
+  await patiently(() => run.setCleanupPending(true), {
+    ...run,
+    patienceMs: STORE_PATIENCE_MS,
+    isToBeRetried: (error) => error instanceof DiskliftError && error.code === 'StoreUnavailable',
+    onFailure(error) {
+      const { code, message } = error as DiskliftError;
+      run.warn(`waits for the store of requests: ${message}`);
+      if (!isTold) note(run, 'Warning', code, `waits for the store of requests: ${message}`);
+      isTold = true;
+    },
+  });
 }
 
 function createKeeper(
   run: RequestRun,
-  flush: (signal: AbortSignal) => Promise<void>,
+  flush: (signal: AbortSignal, patienceMs?: number) => Promise<void>,
   disks: () => readonly DiskState[],
 ): EngineContext['keeper'] {
   let isPending = hasLeftovers(run.request);
   return {
-    confirm: run.confirm,
+    confirm: () => run.confirm(),
     async save() {
       const isOpen = disks().some(({ upload }) => upload !== undefined);
       // In this order, so that at no moment something is open that nobody would clean up.
-      if (isOpen && !isPending) await run.setCleanupPending(true);
+      if (isOpen && !isPending) await guardCleanup(run);
+      if (isOpen) isPending = true;
       throwIfAborted(run.signal);
-      await flush(run.signal);
-      if (!isOpen && isPending) await run.setCleanupPending(false);
-      isPending = isOpen;
+      await flush(run.signal, STORE_PATIENCE_MS);
+      if (isOpen || !isPending) return;
+      try {
+        await abortable(run.setCleanupPending(false), run.signal);
+        isPending = false;
+      } catch (error) {
+        if (!isStoreFailure(error)) throw error;
+        // Nothing is open any more. It is tried again when the next upload is saved, and at the end.
+        run.warn(`the request would wait for a clean-up that is done: ${error.message}`);
+      }
     },
   };
 }
@@ -203,5 +263,6 @@ function noteEnd(run: RequestRun, { phase, failure }: Ended): void {
 }
 
 function note({ note: tell }: RequestRun, type: RequestEvent['type'], reason: string, message: string): void {
-  void tell({ type, reason, message });
+  // Never fails, by contract. An export must not depend on that.
+  tell({ type, reason, message }).catch(() => {});
 }

@@ -1,15 +1,17 @@
 /** Runs the requests of a store as they come: a few at a time, first come, first served, for as long as the process lives. */
 
-import { type Backoff, backoffDelayMs } from '../common/backoff.ts';
+import { abortable, throwIfAborted } from '../common/abortable.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { statusOfGeneration } from '../requests/conditions.ts';
 import type { Claim, RequestStore } from '../requests/contract.ts';
 import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
 import { abandonLeftovers, hasLeftovers, withoutUploads } from './abandon-leftovers.ts';
+import { type BoundedStore, boundStore } from './bounded-store.ts';
 import type { EngineContext } from './context.ts';
-import { invalidStatusOf, isEdited, waitingStatusOf } from './idle-status.ts';
+import { invalidStatusOf, isEdited, isFinished, waitingStatusOf } from './idle-status.ts';
 import { createKeyedTimers, type KeyedTimers } from './keyed-timers.ts';
 import type { ExportWatcher } from './observer.ts';
+import { Pauses } from './pauses.ts';
 import { createPlaces, type Places } from './places.ts';
 import type { ExportPlan } from './run-export.ts';
 import { runRequest } from './run-request.ts';
@@ -40,8 +42,6 @@ interface Active {
   done: Promise<void>;
 }
 
-const BACKOFF: Backoff = { baseMs: 1000, capMs: 60_000 };
-
 /** Nobody who serves the volume has dropped what a deleted request holds open: then anybody does. */
 const ORPHAN_MS = 60_000;
 
@@ -57,10 +57,11 @@ export function serveRequests(options: ServeOptions): Promise<void> {
 
 class RequestServer {
   private readonly options: ServeOptions;
+  private readonly store: BoundedStore;
   /** Of exports that run at a time. */
   private readonly places: Places;
   private readonly active = new Map<string, Active>();
-  private readonly failures = new Map<string, number>();
+  private readonly pauses: Pauses;
   /** Aborted when the process is to end: exports stop where they are. */
   private readonly stop = new AbortController();
   private readonly expiring: KeyedTimers;
@@ -69,23 +70,27 @@ class RequestServer {
 
   constructor(options: ServeOptions) {
     this.options = options;
+    this.store = boundStore(options.store, { ...options, stopping: this.stop.signal });
     this.places = createPlaces(options.maxConcurrentExports);
+    const { clock, random } = options;
+    this.pauses = new Pauses({ clock, random, signal: this.stop.signal, onOver: (key) => void this.handleSafely(key) });
     const timers = { clock: options.clock, signal: this.stop.signal };
     this.expiring = createKeyedTimers({
       ...timers,
-      onError: (key, error) => options.warn(`cannot be removed: ${(error as Error).message}`, key),
+      onError: (key, error) => this.retryLater(key, error, 'cannot be removed'),
     });
     this.orphans = createKeyedTimers({ ...timers, onError: (key, error) => this.retryLater(key, error) });
-    this.unserved = createKeyedTimers({ ...timers, onError: (key, error) => options.warn((error as Error).message, key) });
+    this.unserved = createKeyedTimers({ ...timers, onError: (key, error) => this.retryLater(key, error) });
   }
 
   async run(): Promise<void> {
-    const { store, signal } = this.options;
+    const { signal } = this.options;
     const onAbort = () => this.stop.abort(new DiskliftError('ExecutorLost', 'the executor was stopped'));
     if (signal.aborted) onAbort();
     else signal.addEventListener('abort', onAbort, { once: true });
-    for await (const key of store.watch(signal)) await this.handleSafely(key);
+    for await (const key of this.store.watch(signal)) await this.handleSafely(key);
     await Promise.allSettled([...this.active.values()].map(({ done }) => done));
+    this.store.close();
   }
 
   /** What one request does must not keep the others from being served. */
@@ -97,24 +102,23 @@ class RequestServer {
     }
   }
 
-  private retryLater(key: string, error: unknown): void {
-    const failedAttempts = (this.failures.get(key) ?? 0) + 1;
-    this.failures.set(key, failedAttempts);
-    const { clock, random, warn } = this.options;
-    warn(error instanceof DiskliftError ? error.message : `internal error: ${(error as Error).stack ?? error}`, key);
-    clock.delay(backoffDelayMs(BACKOFF, { failedAttempts }, random), this.stop.signal).then(
-      () => this.handleSafely(key),
-      () => {},
-    );
+  /** @param what in front of the message of the warning */
+  private retryLater(key: string, error: unknown, what?: string): void {
+    if (this.stop.signal.aborted) return;
+    const message = error instanceof DiskliftError ? error.message : `internal error: ${(error as Error).stack ?? error}`;
+    this.options.warn(what === undefined ? message : `${what}: ${message}`, key);
+    this.pauses.begin(key, error);
   }
 
   private async handle(key: string): Promise<void> {
-    const { store, clock, refusal } = this.options;
+    const { store } = this;
+    const { clock, refusal } = this.options;
     const stored = await store.get(key);
     const active = this.active.get(key);
+    if (stored === undefined) this.pauses.forget(key);
     if (stored === undefined) return active?.cancel.abort(new DiskliftError('Cancelled', 'the request was deleted'));
     if (stored.kind === 'invalid') {
-      if (active !== undefined) return;
+      if (active !== undefined || this.pauses.isPaused(key, false)) return;
       const status = invalidStatusOf(stored, clock.nowMs());
       if (status !== undefined) await store.writeStatus(key, status);
       return;
@@ -123,7 +127,7 @@ class RequestServer {
     if (active !== undefined) active.isGoing = deleting;
     if (deleting) active?.cancel.abort(new DiskliftError('Cancelled', 'the request is being deleted'));
     else if (request.spec.cancel) active?.cancel.abort(new DiskliftError('Cancelled', 'cancelled by spec.cancel'));
-    if (active !== undefined) return;
+    if (active !== undefined || this.pauses.isPaused(key, deleting || request.spec.cancel === true)) return;
     const reason = refusal(request);
     if (isFinished(request)) {
       if (deleting || hasLeftovers(request)) return this.start(key, () => this.cleanUp(key));
@@ -138,7 +142,8 @@ class RequestServer {
 
   /** Somebody else may serve it. */
   private async tellUnserved(key: string, request: DiskExport, message: string): Promise<void> {
-    const { store, clock } = this.options;
+    const { store } = this;
+    const { clock } = this.options;
     if (request.status !== undefined) return;
     if (!store.tellsUnclaimed) await store.writeStatus(key, waitingStatusOf(request, { message, nowMs: clock.nowMs() }));
     this.unserved.start(key, this.options.unservedMs ?? UNSERVED_MS, async () => {
@@ -153,7 +158,7 @@ class RequestServer {
 
   /** Drops what a request that is being deleted holds open, when it still does. */
   private async adopt(key: string): Promise<void> {
-    const stored = await this.options.store.get(key);
+    const stored = await this.store.get(key);
     if (stored?.kind === 'request' && stored.deleting && !this.active.has(key)) this.start(key, () => this.cleanUp(key));
   }
 
@@ -178,7 +183,8 @@ class RequestServer {
   }
 
   private async runOne(key: string, request: DiskExport, cancelled: AbortSignal): Promise<boolean> {
-    const { store, clock } = this.options;
+    const { store } = this;
+    const { clock } = this.options;
     const place = this.places.takeTurn();
     let claim: Claim | undefined;
     try {
@@ -192,9 +198,10 @@ class RequestServer {
       if (claim === undefined) return false;
       const stored = await store.get(key);
       if (stored?.kind !== 'request' || isFinished(stored.request)) return true;
-      const { lost } = claim;
-      const signal = AbortSignal.any([cancelled, this.stop.signal, lostSignal(claim)]);
-      await runRequest({
+      const held = claim;
+      const { lost } = held;
+      const signal = AbortSignal.any([cancelled, this.stop.signal, lost]);
+      const { phase, failure } = await runRequest({
         ...this.options,
         request: stored.request,
         signal,
@@ -203,7 +210,7 @@ class RequestServer {
         stopping: this.stop.signal,
         plan: () => this.options.plan(stored.request),
         watchers: this.options.watch(stored.request),
-        confirm: claim.confirm,
+        confirm: () => held.confirm(),
         warn: (message) => this.options.warn(message, key),
         writeStatus: (status) => store.writeStatus(key, status),
         setCleanupPending: (pending) => store.setCleanupPending(key, pending),
@@ -211,17 +218,24 @@ class RequestServer {
         note: (event) => store.note(key, event),
         clock,
       });
-      this.failures.delete(key);
+      if (this.stop.signal.aborted) return false;
+      if (phase === 'Pending') {
+        // Not at once: whatever took the claim, or refuses, may do so again.
+        this.retryLater(key, failure);
+        return false;
+      }
+      this.pauses.forget(key);
       return true;
     } finally {
-      await claim?.release();
       place.leave();
+      await claim?.release();
     }
   }
 
   /** As long as it waits for its turn nobody has claimed it, but somebody will. */
   private async tellQueued(key: string, request: DiskExport): Promise<void> {
-    const { store, clock, maxConcurrentExports } = this.options;
+    const { store } = this;
+    const { clock, maxConcurrentExports } = this.options;
     if (request.status !== undefined) return;
     const message = `waits for its turn: ${maxConcurrentExports} exports run at a time`;
     await store.writeStatus(key, waitingStatusOf(request, { message, nowMs: clock.nowMs() }));
@@ -229,7 +243,9 @@ class RequestServer {
 
   /** Drops what an earlier process has left open at the destination of a request that has ended, or is being deleted. */
   private async cleanUp(key: string): Promise<boolean> {
-    const { store, clock, planLeftovers, warn } = this.options;
+    const { store } = this;
+    const { clock, planLeftovers, warn } = this.options;
+    const stopping = this.stop.signal;
     const claim = await store.claim(key);
     if (claim === undefined) return false;
     try {
@@ -237,10 +253,12 @@ class RequestServer {
       if (stored?.kind !== 'request') return true;
       const { request, deleting } = stored;
       if (!deleting && !isFinished(request)) return true;
-      const keeper = { confirm: claim.confirm, save: async () => {} };
+      const keeper = { confirm: () => claim.confirm(), save: async () => {} };
+      const context = { clock, keeper, observer: {}, stopping };
       try {
-        if (hasLeftovers(request)) await abandonLeftovers(request, await planLeftovers(request), { clock, keeper, observer: {} });
+        if (hasLeftovers(request)) await abandonLeftovers(request, await abortable(planLeftovers(request), stopping), context);
       } catch (error) {
+        throwIfAborted(stopping);
         await claim.confirm();
         if (!deleting || !(error instanceof DiskliftError)) throw error;
         // A destination that is dead does not keep a request from going away.
@@ -248,7 +266,7 @@ class RequestServer {
       }
       if (hasLeftovers(request)) await store.writeStatus(key, withoutUploads(request));
       await store.setCleanupPending(key, false);
-      this.failures.delete(key);
+      this.pauses.forget(key);
       return true;
     } finally {
       await claim.release();
@@ -260,7 +278,8 @@ class RequestServer {
     const { ttlSecondsAfterFinished } = request.spec;
     const { completionTime } = request.status ?? {};
     if (ttlSecondsAfterFinished === undefined || completionTime === undefined) return;
-    const { clock, store } = this.options;
+    const { store } = this;
+    const { clock } = this.options;
     const leftMs = Date.parse(completionTime) + ttlSecondsAfterFinished * 1000 - clock.nowMs();
     this.expiring.start(key, leftMs, async () => {
       const stored = await store.get(key);
@@ -270,16 +289,4 @@ class RequestServer {
       else await this.handleSafely(key);
     });
   }
-}
-
-function isFinished({ status }: DiskExport): boolean {
-  return status?.completionTime !== undefined;
-}
-
-function lostSignal({ lost }: Claim): AbortSignal {
-  const controller = new AbortController();
-  const onLost = () => controller.abort(new DiskliftError('ExecutorLost', 'the claim was lost'));
-  if (lost.aborted) onLost();
-  else lost.addEventListener('abort', onLost, { once: true });
-  return controller.signal;
 }

@@ -1,15 +1,12 @@
 /** The one writer of an export's status: not often, only what is new, and the last word always. */
 
-import { abortable, throwIfAborted } from '../common/abortable.ts';
-import { type Backoff, backoffDelayMs } from '../common/backoff.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import type { DiskExportStatus } from '../requests/disk-export.ts';
+import { patiently } from './patiently.ts';
 
 /** Often enough for people who watch, seldom enough for an API server with hundreds of exports. */
 const PERIOD_MS = 2000;
-
-const BACKOFF: Backoff = { baseMs: 500, capMs: 10_000 };
 
 export interface StatusWriterOptions {
   /** The status as it is now. */
@@ -25,9 +22,10 @@ export interface StatusWriter {
   touch(): void;
   /**
    * Writes the status as it is now, trying again until it is written.
-   * @throws DiskliftError what `signal` was aborted with, when it is not written by then
+   * @param patienceMs for a store that fails; for ever when left out
+   * @throws DiskliftError what `signal` was aborted with, when it is not written by then; `ExecutorLost` at once; the store's last failure
    */
-  flush(signal: AbortSignal): Promise<void>;
+  flush(signal: AbortSignal, patienceMs?: number): Promise<void>;
   /** Writes no more by itself. */
   stop(): void;
 }
@@ -72,17 +70,12 @@ export function createStatusWriter({ build, write, clock, random, warn }: Status
     touch() {
       if (!isWaiting && !stopped.signal.aborted) void writeSoon();
     },
-    async flush(signal) {
-      for (let failedAttempts = 1; ; failedAttempts += 1) {
-        try {
-          return await abortable(writeNow(), signal);
-        } catch (error) {
-          throwIfAborted(signal);
-          warn(`the status cannot be written, and will be tried again: ${textOf(error)}`);
-        }
-        await clock.delay(backoffDelayMs(BACKOFF, { failedAttempts }, random), signal);
-      }
-    },
+    flush: (signal, patienceMs) =>
+      patiently(() => writeNow(), {
+        ...{ clock, random, signal, patienceMs },
+        isToBeRetried: (error) => !(error instanceof DiskliftError && error.code === 'ExecutorLost'),
+        onFailure: (error) => warn(`the status cannot be written, and will be tried again: ${textOf(error)}`),
+      }),
     stop: () => stopped.abort(new DiskliftError('Cancelled', 'stopped')),
   };
 }

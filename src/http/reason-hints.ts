@@ -18,6 +18,8 @@ const HINTS: Readonly<Record<ErrorCode, string>> = {
   CredentialsInvalid: 'Look at the Secret: whether it is there, labelled, meant for this host, and still valid.',
   ChecksumMismatch: 'What arrived is not what was sent: look at what lies between.',
   DeadlineExceeded: 'Raise activeDeadlineSeconds, or find out what is slow.',
+  StoreUnavailable: 'Look at the API server, or at the storage of the directory of requests; it is tried again.',
+  StoreRefused: 'Look at the Role, at admission webhooks, or at who may write to the directory of requests; it is tried again.',
   ExecutorLost: 'Another process goes on with it.',
   Cancelled: '',
 };

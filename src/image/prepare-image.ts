@@ -1,7 +1,9 @@
 /** From a disk to its virtual image: identity, scan, layout, and the seal that holds them together. */
 
 import { abortable } from '../common/abortable.ts';
+import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
+import { settleWithin } from '../common/settle-within.ts';
 import { type AllocationMap, fullAllocationMap } from '../qcow2/allocation-map.ts';
 import { createLayout, type Layout } from '../qcow2/layout.ts';
 import { checkL1TableSize } from '../qcow2/limits.ts';
@@ -9,6 +11,7 @@ import { type Qcow2Options, validateOptions } from '../qcow2/options.ts';
 import type { DiskSource } from '../sources/contract.ts';
 import type { BlockHashes } from './block-hashes.ts';
 import type { VirtualImage } from './contract.ts';
+import { openUnlessAborted } from './open-source.ts';
 import { scanDisk, type ZeroDetection } from './scan.ts';
 import { sealSource } from './seal.ts';
 import { createVirtualImage } from './virtual-image.ts';
@@ -31,6 +34,7 @@ export interface PrepareOptions extends ImageOptions {
   /** Opens the disk. The prepared image owns it. */
   openSource(): Promise<DiskSource>;
   signal: AbortSignal;
+  clock: Clock;
   /** Takes one line about what is worth knowing but stops nothing. */
   warn(message: string): void;
   /** Called when the disk is open, and its size and the format that it lies in are known. */
@@ -41,7 +45,7 @@ export interface PrepareOptions extends ImageOptions {
 export interface PreparedImage extends AsyncDisposable {
   layout: Layout;
   image: VirtualImage;
-  /** @throws DiskliftError `SourceChanged` when the disk is no longer the one that was scanned. */
+  /** @throws DiskliftError `SourceChanged` when the disk is no longer the one that was scanned; at once what the signal was aborted with */
   seal(): Promise<void>;
 }
 
@@ -49,17 +53,29 @@ export interface PreparedImage extends AsyncDisposable {
 export async function prepareImage(options: PrepareOptions): Promise<PreparedImage> {
   validateOptions(options.qcow2);
   validateVerify(options);
-  const source = await options.openSource();
+  const source = await openUnlessAborted(options.openSource(), options.signal);
   try {
     checkL1TableSize(source.sizeBytes, options.qcow2.clusterSizeBytes);
     if (source.sizeBytes === 0 && source.format !== undefined)
       options.warn(`${source.name}: states a disk of 0 bytes, so the image holds nothing of its file; is it the right file?`);
     options.onOpen?.(source.sizeBytes, source.format ?? 'raw');
     const prepared = await (isVerified(source, options) ? prepareVerified(source, options) : prepareTrusted(source, options));
-    return { ...prepared, [Symbol.asyncDispose]: () => source.dispose() };
+    return { ...prepared, [Symbol.asyncDispose]: () => closeSource(source, options) };
   } catch (error) {
-    await source.dispose();
+    await closeSource(source, options).catch(() => {});
     throw error;
+  }
+}
+
+/** Storage that hangs must not keep a cancelled export. */
+const CLOSE_GRACE_MS = 400;
+
+async function closeSource(source: DiskSource, { signal, clock }: PrepareOptions): Promise<void> {
+  try {
+    await settleWithin(source.dispose(), { signal, clock, graceMs: CLOSE_GRACE_MS });
+  } catch (error) {
+    // The export ends for another reason already.
+    if (!signal.aborted) throw error;
   }
 }
 
@@ -70,7 +86,7 @@ async function prepareTrusted(source: DiskSource, options: PrepareOptions): Prom
   const identity = await abortable(source.identity(), options.signal);
   const layout = createLayout(await mapOf(source, options), options.qcow2);
   // A disk that changed during the scan is refused before the first byte rather than at the last.
-  const seal = () => sealSource(source, identity);
+  const seal = () => sealSource(source, identity, options.signal);
   await seal();
   return { layout, image: createVirtualImage({ source, layout, identity }), seal };
 }
@@ -83,7 +99,7 @@ async function prepareVerified(source: DiskSource, options: PrepareOptions): Pro
   const hashes = createBlockHashes();
   const map = await mapOf(source, options, hashes);
   const layout = createLayout(map, options.qcow2);
-  await sealSource(source, identity);
+  await sealSource(source, identity, options.signal);
   const again = await openAgain(source, options.signal);
   const verified = verifyDisk({ source: again, map, hashes, holesCanChange: source.identityMissesWrites === true });
   // With the content, a transfer that another process has begun is not gone on with when the disk was written to since.
@@ -93,7 +109,7 @@ async function prepareVerified(source: DiskSource, options: PrepareOptions): Pro
     image,
     async seal() {
       await verified.finish(options.signal);
-      await sealSource(source, identity);
+      await sealSource(source, identity, options.signal);
     },
   };
 }

@@ -84,9 +84,10 @@ const TITLES: Readonly<Record<ApiFailure['kind'], string>> = {
   Unavailable: 'the API server does not answer as it should',
 };
 
+/** A refusal is retryable, too: a Role, a webhook or a quota is mended while the export waits. */
 function failed(cause: Cause, message: string, retryAfterMs?: number): DiskliftError {
-  const retryable = ['Unavailable', 'Throttled', 'Conflict', 'Expired', 'Unauthorized'].includes(cause.kind);
-  return new DiskliftError('ExecutorLost', message, cause, { retryable, retryAfterMs });
+  const isAway = cause.kind === 'Unavailable' || cause.kind === 'Throttled';
+  return new DiskliftError(isAway ? 'StoreUnavailable' : 'StoreRefused', message, cause, { retryAfterMs });
 }
 
 function isCause(cause: unknown): cause is Cause {

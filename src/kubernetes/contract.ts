@@ -143,8 +143,8 @@ export interface ObjectList<T> {
 }
 
 /**
- * All methods throw DiskliftError. {@link apiFailureOf} tells what the server has said; the code is `ExecutorLost`, because
- * who cannot ask the API server does not know whose an export is, or `Cancelled`. Nothing is tried again here.
+ * All methods throw DiskliftError. {@link apiFailureOf} tells what the server has said; the code is `StoreUnavailable`
+ * (no answer, 429, 5xx), `StoreRefused` (any other refusal) or `Cancelled`. Nothing is tried again here.
  */
 export interface KubeResource<T extends KubeObject> {
   /** Undefined when there is none. */

@@ -1,6 +1,6 @@
 /** Who may write to a claim, as the pods of its namespace tell: the only proof where a disk has no locks. */
 
-import { DiskliftError } from '../common/errors.ts';
+import { DiskliftError, isStoreFailure } from '../common/errors.ts';
 import { isApiFailure } from './api-failure.ts';
 import type { ContainerSpec, KubeApi, PodObject, VolumeUse } from './contract.ts';
 
@@ -32,7 +32,7 @@ export async function findPodWriter(claimName: string, { pods, namespace, own }:
   } catch (error) {
     if (isApiFailure(error, 'Forbidden') || isApiFailure(error, 'Unauthorized'))
       return { kind: 'unknown', why: `its Role does not let this process list the pods of ${namespace}` };
-    if (!(error instanceof DiskliftError) || error.code !== 'ExecutorLost') throw error;
+    if (!isStoreFailure(error)) throw error;
     const { retryAfterMs } = error;
     const message = `${claimName}: whether a pod writes to it is not known: ${error.message}`;
     throw new DiskliftError('InUseUnknown', message, error, { retryable: true, retryAfterMs });

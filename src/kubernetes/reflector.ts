@@ -167,7 +167,7 @@ class ExportReflector implements RunningReflector {
   private async backOff(error: unknown, signal: AbortSignal): Promise<void> {
     if (signal.aborted) return;
     const { clock, random, warn } = this.options;
-    const problem = error instanceof DiskliftError ? error : new DiskliftError('ExecutorLost', `internal error: ${error}`, error);
+    const problem = error instanceof DiskliftError ? error : new DiskliftError('StoreUnavailable', `internal error: ${error}`, error);
     this.failedAttempts += 1;
     // What passes needs no full list, unless it comes again and again: an event that cannot be read would be sent anew each time.
     const passes = isApiFailure(problem, 'Throttled') || isApiFailure(problem, 'Unavailable');

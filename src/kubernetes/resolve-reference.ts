@@ -6,7 +6,7 @@ import { DiskliftError } from '../common/errors.ts';
 import type { ReferencedObject, RequestStore } from '../requests/contract.ts';
 import { referencedObject } from '../requests/read-manifests.ts';
 import { apiFailureOf } from './api-failure.ts';
-import type { KubeApi } from './contract.ts';
+import type { ApiFailure, KubeApi } from './contract.ts';
 
 export interface ReferenceResolverOptions {
   api: Pick<KubeApi, 'secrets' | 'configMaps'>;
@@ -22,6 +22,9 @@ const BACKOFF: Backoff = { baseMs: 1000, capMs: 15_000 };
 
 /** What stands in front of an API server that is away says, or one that has too much to do. 500 may be the object's own fault. */
 const AWAY_STATUSES: ReadonlySet<number | undefined> = new Set([undefined, 429, 502, 503, 504]);
+
+/** The next attempt would get the same answer. */
+const FINAL_KINDS: ReadonlySet<ApiFailure['kind']> = new Set(['Forbidden', 'Invalid', 'NotFound', 'AlreadyExists']);
 
 /**
  * An API server that is away is waited for: an attempt that failed for it would be one less for what an attempt is there for. It throws DiskliftError `CredentialsInvalid`, retryable where the API server may have another answer later; no message tells
@@ -41,7 +44,8 @@ export function createReferenceResolver(options: ReferenceResolverOptions): Requ
     } catch (error) {
       const failure = apiFailureOf(error);
       if (failure === undefined) throw error;
-      const { message, retryable, retryAfterMs } = error as DiskliftError;
+      const { message, retryAfterMs } = error as DiskliftError;
+      const retryable = !FINAL_KINDS.has(failure.kind);
       throw new DiskliftError('CredentialsInvalid', `${what} cannot be read: ${message}`, error, { retryable, retryAfterMs });
     }
   };
@@ -53,7 +57,7 @@ async function whenAnswered<T>(ask: () => Promise<T>, { clock, random, signal }:
       return await ask();
     } catch (error) {
       const failure = apiFailureOf(error);
-      const isAway = failure !== undefined && AWAY_STATUSES.has(failure.status) && (error as DiskliftError).retryable;
+      const isAway = failure !== undefined && AWAY_STATUSES.has(failure.status) && !FINAL_KINDS.has(failure.kind);
       if (!isAway) throw error;
       const { retryAfterMs } = error as DiskliftError;
       await clock.delay(backoffDelayMs(BACKOFF, { failedAttempts, retryAfterMs }, random), signal);

@@ -55,9 +55,9 @@ export interface RequestStore {
    * a request that is gone goes away, too. A new request under the same key is shown only after that.
    */
   get(key: string): Promise<StoredRequest | undefined>;
-  /** Undefined when somebody else works on it. */
+  /** Undefined when another process works on it. @throws DiskliftError `StoreRefused`, `StoreUnavailable` when no process can */
   claim(key: string): Promise<Claim | undefined>;
-  /** The first one has the request be accepted as it was. @throws DiskliftError `ExecutorLost` when it is not kept */
+  /** The first one has the request be accepted as it was. @throws DiskliftError `StoreUnavailable`, `StoreRefused`; `ExecutorLost` when another process may write it */
   writeStatus(key: string, status: DiskExportStatus): Promise<void>;
   /** Whether something is held open at a destination that must be dropped before the request may go away. */
   setCleanupPending(key: string, pending: boolean): Promise<void>;

@@ -8,6 +8,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
+import { directoryError } from './directory-error.ts';
 import { isSameProcess, type ProcessIdentity, readProcess, thisProcess } from './process-identity.ts';
 
 /** The holder shows that it lives this often. */
@@ -39,13 +40,17 @@ export class DirectoryLock {
   private readonly ownNonces = new Set<string>();
   /** What another's lock looked like when it was last seen to change, and when that was. */
   private seen = { state: '', sinceMs: 0 };
+  private otherHolder = 'another process';
 
   constructor(directory: string, clock: Clock) {
     this.directory = directory;
     this.clock = clock;
   }
 
-  /** @returns a signal that is aborted when the lock is lost; undefined when somebody else has it, or nobody can */
+  /**
+   * @returns a signal that is aborted when the lock is lost; undefined when another process has it
+   * @throws DiskliftError `StoreRefused` or `StoreUnavailable` when no process can have it: the directory cannot be written to, or is away
+   */
   async acquire(): Promise<AbortSignal | undefined> {
     if (this.held === undefined) {
       this.acquiring ??= this.create().finally(() => {
@@ -54,6 +59,11 @@ export class DirectoryLock {
       await this.acquiring;
     }
     return this.held?.lost.signal;
+  }
+
+  /** Which process has the lock, as far as it can be told, when {@link acquire} has last found that. */
+  get holder(): string {
+    return this.otherHolder;
   }
 
   get isHeld(): boolean {
@@ -111,10 +121,17 @@ export class DirectoryLock {
       void this.keep(this.held);
       return this.held;
     } catch (error) {
-      // Somebody else was faster, or the directory is away or cannot be written: nobody holds it here.
-      if (errnoOf(error) === undefined) throw error;
-      return undefined;
+      // Another process was faster: it has created the lock of this number, or removed the one that was looked at.
+      if (errnoOf(error) === 'EEXIST' || (errnoOf(error) === 'ENOENT' && (await this.isThere()))) return undefined;
+      throw directoryError(this.directory, error);
     }
+  }
+
+  private async isThere(): Promise<boolean> {
+    return fs.stat(this.directory).then(
+      () => true,
+      () => false,
+    );
   }
 
   /** Throws where the lock is another's, or the file system does not say. */
@@ -152,6 +169,7 @@ export class DirectoryLock {
   private async isDead(file: string): Promise<boolean> {
     const content = await readContent(file);
     if (content.nonce !== undefined && this.ownNonces.has(content.nonce)) return true;
+    this.otherHolder = content.pid === undefined ? 'another process' : `another process (pid ${content.pid})`;
     const { pidNamespace } = await thisProcess();
     if (pidNamespace !== '' && content.pidNamespace === pidNamespace && content.pid !== undefined)
       return !isSameProcess(await readProcess(content.pid), content);

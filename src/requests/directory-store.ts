@@ -1,7 +1,7 @@
 /** A directory of manifests as a store of requests: the same as the API server is in a cluster. */
 
 import { cancelledError } from '../common/abortable.ts';
-import { DiskliftError, errnoOf } from '../common/errors.ts';
+import { DiskliftError, errnoOf, isStoreFailure } from '../common/errors.ts';
 import type { Claim, RequestEvent, RequestStore, StoredRequest } from './contract.ts';
 import { DirectoryLock } from './directory-lock.ts';
 import { createDirectoryWake } from './directory-wake.ts';
@@ -19,16 +19,21 @@ export interface DirectoryStoreOptions extends Pick<ManifestFilesOptions, 'direc
   onLook?: () => void;
 }
 
+export interface DirectoryRequestStore extends RequestStore {
+  /** Why requests that are wanted cannot be worked on now: no process can write to the directory, or another process serves it. */
+  problem(): string | undefined;
+}
+
 /**
  * Requests are files named *.yaml, *.yml and *.json; each one's status is written beside it. A manifest that is being written,
  * or has become unreadable, stays what it was before; one that is gone is a request that was deleted. As in a cluster nothing of
  * a request can be changed but what the resource lets change; other edits are ignored with a warning.
  */
-export function createDirectoryStore(options: DirectoryStoreOptions): RequestStore {
+export function createDirectoryStore(options: DirectoryStoreOptions): DirectoryRequestStore {
   return new DirectoryStore({ pollMs: 1000, settleMs: 1000, onLook: () => {}, ...options });
 }
 
-class DirectoryStore implements RequestStore {
+class DirectoryStore implements DirectoryRequestStore {
   readonly tellsUnclaimed = false;
   private readonly options: Required<DirectoryStoreOptions>;
   private readonly files: ManifestFiles;
@@ -41,6 +46,8 @@ class DirectoryStore implements RequestStore {
   /** Keys that were wanted while another process had the directory. */
   private readonly refused = new Set<string>();
   private readonly told = new Set<string>();
+  /** Of the last try to have the lock. */
+  private lockProblem: string | undefined;
   private isWatching = false;
   private wake = () => {};
   private loaded: Promise<void> | undefined;
@@ -85,7 +92,7 @@ class DirectoryStore implements RequestStore {
     // Of requests that went away while nobody looked, an earlier process has left something, too.
     const candidates = this.files.hasUnread ? changed : [...changed, ...this.records.keys()];
     for (const key of candidates) if (this.files.get(key) === undefined) await this.noticeGone(key, keys);
-    if (this.refused.size > 0 && (await this.acquire()) !== undefined) {
+    if (this.refused.size > 0 && (await this.acquireIfPossible()) !== undefined) {
       for (const key of this.refused) keys.add(key);
       this.refused.clear();
     }
@@ -107,7 +114,7 @@ class DirectoryStore implements RequestStore {
     const record = this.records.get(key);
     const isDone = record === undefined ? this.files.get(key) === undefined : record.deleting && !record.cleanupPending;
     if (!isDone || this.claims.has(key)) return;
-    if ((await this.acquire()) === undefined) return;
+    if ((await this.acquireIfPossible()) === undefined) return;
     try {
       await this.records.drop(key);
     } catch (error) {
@@ -219,17 +226,51 @@ class DirectoryStore implements RequestStore {
     return this.loaded;
   }
 
-  /** @returns a signal that is aborted when the directory is lost to another process; undefined when another has it */
+  /**
+   * @returns a signal that is aborted when the directory is lost to another process; undefined when another has it
+   * @throws DiskliftError `StoreRefused` or `StoreUnavailable` when no process can have it
+   */
   private async acquire(): Promise<AbortSignal | undefined> {
     if (this.lock.isHeld) return this.lock.acquire();
-    const lost = await this.lock.acquire();
+    const lost = await this.tryLock();
     // Whoever had it before may have written.
     if (lost !== undefined) this.loaded = this.records.load();
     await this.load();
     return lost;
   }
 
-  /** @throws DiskliftError `ExecutorLost` */
+  /** @throws DiskliftError `StoreRefused` or `StoreUnavailable` when no process can have the directory */
+  private async tryLock(): Promise<AbortSignal | undefined> {
+    const { directory } = this.options;
+    try {
+      const lost = await this.lock.acquire();
+      const isRefused = lost === undefined;
+      this.lockProblem = isRefused ? `${directory}: ${this.lock.holder} serves it; requests wait here until that process ends` : undefined;
+      if (isRefused) this.tell(this.lockProblem ?? '');
+      return lost;
+    } catch (error) {
+      if (!isStoreFailure(error)) throw error;
+      this.lockProblem = error.message;
+      this.tell(error.message);
+      throw error;
+    }
+  }
+
+  /** Undefined also where no process can have the directory, which `problem` tells. */
+  private async acquireIfPossible(): Promise<AbortSignal | undefined> {
+    try {
+      return await this.acquire();
+    } catch (error) {
+      if (!isStoreFailure(error)) throw error;
+      return undefined;
+    }
+  }
+
+  problem(): string | undefined {
+    return this.lockProblem;
+  }
+
+  /** @throws DiskliftError `ExecutorLost` when another process may write, `StoreRefused` or `StoreUnavailable` when none can */
   private async mayWrite(key: string): Promise<void> {
     const claimed = this.claims.get(key);
     const lost = await this.acquire();
@@ -239,7 +280,7 @@ class DirectoryStore implements RequestStore {
       await this.lock.confirm();
     } catch (error) {
       // The directory may be another by now; for those who work on nothing there that makes no difference.
-      if (claimed !== undefined || (await this.acquire()) === undefined) throw error;
+      if (claimed !== undefined || (await this.acquireIfPossible()) === undefined) throw error;
     }
   }
 

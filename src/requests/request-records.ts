@@ -7,7 +7,8 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { parse, stringify } from 'yaml';
-import { DiskliftError, errnoOf } from '../common/errors.ts';
+import { DiskliftError } from '../common/errors.ts';
+import { directoryError } from './directory-error.ts';
 import type { DiskExport, DiskExportStatus } from './disk-export.ts';
 import { type Fields, isFields } from './fields.ts';
 import { keyOf } from './manifest-files.ts';
@@ -92,9 +93,22 @@ export class RequestRecords {
 
   async keep(key: string, record: RequestRecord): Promise<void> {
     const text = JSON.stringify(record);
-    const isNew = JSON.stringify(this.records.get(key)) !== text;
+    const before = this.records.get(key);
+    const isNew = JSON.stringify(before) !== text;
     this.records.set(key, record);
-    if (isNew) await this.write((await this.namesOf(key)).accepted, { text, mode: ACCEPTED_MODE });
+    if (!isNew) return;
+    try {
+      await this.write((await this.namesOf(key)).accepted, { text, mode: ACCEPTED_MODE });
+    } catch (error) {
+      // Else the next call would take for written what is in no file.
+      if (this.records.get(key) === record) this.forgetKept(key, before);
+      throw error;
+    }
+  }
+
+  private forgetKept(key: string, before: RequestRecord | undefined): void {
+    if (before === undefined) this.records.delete(key);
+    else this.records.set(key, before);
   }
 
   /** For as long as this process lives; another may be the one that writes. */
@@ -114,8 +128,7 @@ export class RequestRecords {
     try {
       await writeFileAtomically(path.join(this.directory, name), content);
     } catch (error) {
-      // Whoever cannot keep the state of an export cannot run it; another process may.
-      throw new DiskliftError('ExecutorLost', `${name}: cannot be written: ${errnoOf(error) ?? error}`, error);
+      throw directoryError(path.join(this.directory, name), error);
     }
   }
 

@@ -144,7 +144,7 @@ describe('a reflector on an API server', function () {
     outage.freeze();
     try {
       const call = api.exports.get(object.metadata, { limitMs: 300 });
-      await assert.rejects(call, { code: 'ExecutorLost', retryable: true, message: /no answer in 0.3 s/ });
+      await assert.rejects(call, { code: 'StoreUnavailable', retryable: true, message: /no answer in 0.3 s/ });
     } finally {
       outage.thaw();
     }

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { systemClock } from '../../src/common/clock.ts';
 import { DiskliftError } from '../../src/common/errors.ts';
 import { type DigestedImage, digestImage } from '../../src/image/digest.ts';
 import { type PreparedImage, prepareImage } from '../../src/image/prepare-image.ts';
@@ -65,6 +66,7 @@ export async function setScene(destination: Destination, diskPath: string): Prom
     qcow2: DEFAULT_OPTIONS,
     zeroDetection: 'content',
     signal: NEVER,
+    clock: systemClock,
     warn: assert.fail,
   });
   return new TransferScene({ destination, diskPath, peer, proxy, prepared });

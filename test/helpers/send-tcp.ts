@@ -22,6 +22,7 @@ export async function sendTcp(diskPath: string, { wrongDigest = false, context =
     qcow2: DEFAULT_OPTIONS,
     zeroDetection: 'content',
     signal: NEVER,
+    clock: systemClock,
     warn: (message) => {
       throw new Error(message);
     },

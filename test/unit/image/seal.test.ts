@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { appendFile, open, truncate, utimes } from 'node:fs/promises';
 import { sealSource } from '../../../src/image/seal.ts';
-import { openSource } from '../../helpers/image-in-process.ts';
+import { NEVER, openSource } from '../../helpers/image-in-process.ts';
 import { createDisk } from '../../helpers/sparse-disk.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 
@@ -35,9 +35,9 @@ describe('seal', () => {
       const path = await createDisk(temp('disk.img'), 8192);
       const source = await openSource(path);
       const before = await source.identity();
-      await sealSource(source, before);
+      await sealSource(source, before, NEVER);
       await change(path);
-      await assert.rejects(sealSource(source, before), { code: 'SourceChanged', message: facts });
+      await assert.rejects(sealSource(source, before, NEVER), { code: 'SourceChanged', message: facts });
       await source.dispose();
     });
   }

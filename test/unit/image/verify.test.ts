@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { open } from 'node:fs/promises';
 import fc from 'fast-check';
+import { systemClock } from '../../../src/common/clock.ts';
 import type { VirtualImage } from '../../../src/image/contract.ts';
 import { type PreparedImage, type PrepareOptions, prepareImage } from '../../../src/image/prepare-image.ts';
 import { createVirtualImage } from '../../../src/image/virtual-image.ts';
@@ -42,6 +43,7 @@ function prepare(disk: MemoryDisk, changes: Partial<PrepareOptions> = {}): Promi
     zeroDetection: 'content',
     openSource: async () => disk.source,
     signal: NEVER,
+    clock: systemClock,
     warn: (message) => assert.fail(message),
     ...changes,
   });
@@ -287,7 +289,7 @@ describe('verify', () => {
   });
 });
 
-const OPTIONS = { qcow2: DEFAULT_OPTIONS, zeroDetection: 'content', signal: NEVER, warn: () => {} } as const;
+const OPTIONS = { qcow2: DEFAULT_OPTIONS, zeroDetection: 'content', signal: NEVER, clock: systemClock, warn: () => {} } as const;
 
 /** Changes one byte of a file. */
 async function flip(path: string, offsetBytes: number): Promise<void> {

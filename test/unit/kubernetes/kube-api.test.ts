@@ -113,12 +113,12 @@ describe('the client of the API server', () => {
     [
       'a name that is taken',
       { status: 409, body: { reason: 'AlreadyExists', message: 'leases "x" already exists' } },
-      { kind: 'AlreadyExists', retryable: false, says: /already exists/ },
+      { kind: 'AlreadyExists', retryable: true, says: /already exists/ },
     ],
     [
       'a Role that lacks a verb',
       { status: 403, body: { reason: 'Forbidden', message: 'User "system:serviceaccount:vms:disklift" cannot get resource\n"leases"' } },
-      { kind: 'Forbidden', retryable: false, says: /cannot get resource "leases"$/ },
+      { kind: 'Forbidden', retryable: true, says: /cannot get resource "leases"$/ },
     ],
     [
       'a token that has expired',
@@ -139,7 +139,7 @@ describe('the client of the API server', () => {
     [
       'an object that the schema refuses',
       { status: 422, body: { message: 'spec.holderIdentity: Invalid value' } },
-      { kind: 'Invalid', retryable: false, says: /holderIdentity/ },
+      { kind: 'Invalid', retryable: true, says: /holderIdentity/ },
     ],
     ['a connection that is cut', { cut: true }, { kind: 'Unavailable', retryable: true, says: /other side closed|terminated|reset/ }],
     ['an answer that is not JSON', { status: 200, body: '{"kind":' }, { kind: 'Unavailable', retryable: true, says: /not JSON/ }],
@@ -149,7 +149,7 @@ describe('the client of the API server', () => {
       fake.refuse('other', fault);
       const error = await failureOf(api.leases.get(FEDORA));
       assert.deepEqual(apiFailureOf(error)?.kind, kind, error.message);
-      assert.equal(error.code, 'ExecutorLost');
+      assert.equal(error.code, kind === 'Unavailable' || kind === 'Throttled' ? 'StoreUnavailable' : 'StoreRefused');
       assert.match(error.message, /^get leases vms\/fedora: [^\n]+$/);
       assert.match(error.message, says);
       assert.ok(!error.message.includes('secret-token'));

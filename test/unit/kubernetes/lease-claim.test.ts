@@ -290,9 +290,9 @@ describe('lease claim', () => {
       if (operation === 'create') throw refused('Forbidden');
     };
     leases.objects.clear();
-    await assert.rejects(b.claims.acquire(TARGET), ExecutorLost);
+    await assert.rejects(b.claims.acquire(TARGET), { code: 'StoreRefused' });
     const going = { ...TARGET, isGoing: true };
-    await assert.rejects(b.claims.acquire(going), ExecutorLost);
+    await assert.rejects(b.claims.acquire(going), { code: 'StoreRefused' });
     await pass(DURATION_MS);
     assert.ok(claim.lost.aborted);
     await (await b.claims.acquire(going))?.confirm();

@@ -1,0 +1,67 @@
+/** Requests that have failed for the sake of their store, and are looked at again after a while. */
+
+import { type Backoff, backoffDelayMs } from '../common/backoff.ts';
+import type { Clock } from '../common/clock.ts';
+import { DiskliftError } from '../common/errors.ts';
+
+export interface PausesOptions {
+  clock: Clock;
+  random(): number;
+  /** Ends all pauses. */
+  signal: AbortSignal;
+  /** Called when a pause is over. */
+  onOver(key: string): void;
+}
+
+interface Pause {
+  isUrgent: boolean;
+  stop: AbortController;
+}
+
+const BACKOFF: Backoff = { baseMs: 1000, capMs: 60_000 };
+
+/**
+ * A request that is paused is not begun, although its store names it: the status of the run that has failed is such a change, too.
+ * One that is cancelled or deleted meanwhile is begun at once, and then paused as any other.
+ */
+export class Pauses {
+  private readonly options: PausesOptions;
+  private readonly failures = new Map<string, number>();
+  private readonly pauses = new Map<string, Pause>();
+  private readonly urgent = new Set<string>();
+
+  constructor(options: PausesOptions) {
+    this.options = options;
+  }
+
+  /** Pauses longer after each failure in a row, and never less than the store has asked for (Retry-After). */
+  begin(key: string, failure: unknown): void {
+    const { clock, random, signal, onOver } = this.options;
+    const failedAttempts = (this.failures.get(key) ?? 0) + 1;
+    this.failures.set(key, failedAttempts);
+    this.pauses.get(key)?.stop.abort(new DiskliftError('Cancelled', 'there is a longer pause'));
+    const pause = { isUrgent: this.urgent.has(key), stop: new AbortController() };
+    this.pauses.set(key, pause);
+    const retryAfterMs = failure instanceof DiskliftError ? failure.retryAfterMs : undefined;
+    clock.delay(backoffDelayMs(BACKOFF, { failedAttempts, retryAfterMs }, random), AbortSignal.any([signal, pause.stop.signal])).then(
+      () => {
+        this.pauses.delete(key);
+        onOver(key);
+      },
+      () => {},
+    );
+  }
+
+  /** @param isUrgent it is cancelled or being deleted */
+  isPaused(key: string, isUrgent: boolean): boolean {
+    if (isUrgent) this.urgent.add(key);
+    const pause = this.pauses.get(key);
+    return pause !== undefined && (pause.isUrgent || !isUrgent);
+  }
+
+  /** It has succeeded, or is gone. */
+  forget(key: string): void {
+    this.failures.delete(key);
+    this.urgent.delete(key);
+  }
+}

@@ -1,0 +1,292 @@
+/** Whatever the engine awaits may hang or fail: the export ends all the same, its slot is given back, and the process can end. */
+
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DiskliftError, type ErrorCode } from '../../../src/common/errors.ts';
+import { createEnginePorts, type EnginePorts, type Faults, untilFinished } from '../../helpers/engine-ports.ts';
+import { until } from '../../helpers/until.ts';
+
+/** One second, as promised, and as much again for a machine that is busy. */
+const LIMIT_MS = 2000;
+/** What a process that is told to end waits for its store. */
+const FAREWELL_MS = 4000;
+
+/** Every call for the sake of the disk, in the order in which they are made. */
+const CALLS_OF_WORK = [
+  'plan 1',
+  'open 1',
+  // Before the scan, between scan and transfer, and in the seal.
+  ...['identity 1', 'extents 1', 'read 1', 'identity 2', 'identity 3'],
+  ...['createTarget 1', 'send 1', 'guard 1', 'read 2', 'confirm 1', 'commit 1', 'unguard 1'],
+];
+
+/** Every call of the store around it. */
+const CALLS_OF_THE_STORE = ['watch 1', 'get 1', 'claim 1', 'get 2', 'writeStatus 1', 'confirm 2', 'release 1'];
+
+async function msUntil(what: string, isSo: () => boolean): Promise<number> {
+  const startMs = performance.now();
+  await until(what, isSo);
+  return performance.now() - startMs;
+}
+
+function start(
+  faults: Faults,
+  spec: Record<string, unknown> = {},
+): { ports: EnginePorts; key: string; served: ReturnType<EnginePorts['serve']> } {
+  const ports = createEnginePorts(faults);
+  const key = ports.add('first', { backoffLimit: 1, ...spec });
+  return { ports, key, served: ports.serve() };
+}
+
+async function stopWithin(served: ReturnType<EnginePorts['serve']>, limitMs: number): Promise<void> {
+  const startMs = performance.now();
+  served.stop();
+  await served.ended;
+  const tookMs = performance.now() - startMs;
+  assert.ok(tookMs < limitMs, `${tookMs} ms`);
+}
+
+describe('serving requests', function () {
+  this.timeout(30_000);
+
+  it('makes exactly the calls that these tests have hang and fail', async () => {
+    const { ports, key, served } = start({});
+    assert.equal((await untilFinished(ports, key)).phase, 'Succeeded');
+    await until('the release', () => ports.get(key)?.isClaimed === false);
+    await stopWithin(served, LIMIT_MS);
+    const seen = new Set(ports.calls.map((call) => call.split(' ')[0]));
+    const listed = new Set([...CALLS_OF_WORK, ...CALLS_OF_THE_STORE, 'dispose 1', 'note 1'].map((call) => call.split(' ')[0]));
+    assert.deepEqual([...seen].sort(), [...listed].sort());
+    assert.deepEqual(ports.warnings, []);
+    assert.equal(ports.get(key)?.isGuarded, false);
+  });
+
+  describe('when a call hangs', () => {
+    /** All at once, because each waits for the most part. */
+    async function each(calls: readonly string[], check: (hangsAt: string) => Promise<void>): Promise<void> {
+      await Promise.all(
+        calls.map((call) =>
+          check(call).catch((error: unknown) => {
+            throw new Error(`${call}: ${error instanceof Error ? error.message : error}`, { cause: error });
+          }),
+        ),
+      );
+    }
+
+    it('ends within a second by a cancel, and gives its slot back', () => each(CALLS_OF_WORK, endByCancel));
+    it('ends within a second by the deadline', () => each(CALLS_OF_WORK, endByDeadline));
+    it('ends within a second by SIGTERM', () => each(CALLS_OF_WORK, endBySignal));
+
+    /** The slot is for the next one, also while a store that hangs keeps the final status from being written. */
+    async function endByCancel(hangsAt: string): Promise<void> {
+      const { ports, key, served } = start({ hangsAt });
+      const next = ports.add('second');
+      await ports.hangs;
+      ports.cancel(key);
+      const tookMs = await msUntil('the end', () => ports.ends.length > 0);
+      assert.ok(tookMs < LIMIT_MS, `${tookMs} ms`);
+      assert.deepEqual([ports.ends[0]?.key, ports.ends[0]?.phase, ports.ends[0]?.failure?.code], [key, 'Cancelled', 'Cancelled']);
+      assert.equal((await untilFinished(ports, next)).phase, 'Succeeded');
+      assert.equal((await untilFinished(ports, key)).phase, 'Cancelled');
+      await stopWithin(served, LIMIT_MS);
+    }
+
+    async function endByDeadline(hangsAt: string): Promise<void> {
+      const { ports, key, served } = start({ hangsAt }, { activeDeadlineSeconds: 2 });
+      await ports.hangs;
+      const tookMs = await msUntil('the end', () => ports.ends.length > 0);
+      assert.ok(tookMs < 2000 + LIMIT_MS, `${tookMs} ms`);
+      const { phase, conditions } = await untilFinished(ports, key);
+      assert.deepEqual([phase, conditions?.find(({ type }) => type === 'Succeeded')?.reason], ['Failed', 'DeadlineExceeded']);
+      await stopWithin(served, LIMIT_MS);
+    }
+
+    async function endBySignal(hangsAt: string): Promise<void> {
+      const { ports, served } = start({ hangsAt });
+      await ports.hangs;
+      await stopWithin(served, LIMIT_MS);
+      assert.equal(ports.ends[0]?.phase, 'Pending', 'another process goes on with it');
+    }
+
+    it('ends at the latest four seconds after SIGTERM whichever call of the store it is', () => each(CALLS_OF_THE_STORE, endTheProcess));
+
+    async function endTheProcess(hangsAt: string): Promise<void> {
+      const { ports, served } = start({ hangsAt });
+      await ports.hangs;
+      const isQuestion = ['watch', 'get', 'claim'].some((name) => hangsAt.startsWith(name));
+      await stopWithin(served, isQuestion ? LIMIT_MS : FAREWELL_MS + LIMIT_MS);
+    }
+
+    it('succeeds while a disk that has arrived cannot be closed, when the wait for that ends', async () => {
+      const { ports, key, served } = start({ hangsAt: 'dispose 1' });
+      await ports.hangs;
+      assert.equal(ports.disks.get(key)?.phase, 'Succeeded');
+      ports.cancel(key);
+      assert.equal((await untilFinished(ports, key)).phase, 'Succeeded');
+      await stopWithin(served, LIMIT_MS);
+    });
+
+    it('depends on no event that is not taken', async () => {
+      const { ports, key, served } = start({ hangsAt: 'note 1' });
+      assert.equal((await untilFinished(ports, key)).phase, 'Succeeded');
+      await stopWithin(served, LIMIT_MS);
+    });
+
+    it('drops what a cancelled export holds open for no longer than until SIGTERM', async () => {
+      const { ports, key, served } = start({ hangsAt: 'abandon 1', fails: { 'commit 1': unreachable() } });
+      await until('the first attempt has failed', () => ports.calls.includes('commit 1'));
+      ports.cancel(key);
+      await ports.hangs;
+      await stopWithin(served, LIMIT_MS);
+      assert.equal(ports.statusOf(key).phase, 'Cancelled');
+      assert.equal(ports.statusOf(key).disks?.[0]?.upload?.id, 'upload', 'the next process drops it');
+    });
+
+    it('releases a claim that comes when nobody waits for it any more', async () => {
+      const late = Promise.withResolvers<void>();
+      const releases: string[] = [];
+      const { boundStore } = await import('../../../src/engine/bounded-store.ts');
+      const { systemClock } = await import('../../../src/common/clock.ts');
+      const stop = new AbortController();
+      const claim = { lost: new AbortController().signal, confirm: async () => {}, release: async () => void releases.push('vms/a') };
+      const store = { claim: () => late.promise.then(() => claim) } as never;
+      const bounded = boundStore(store, { clock: systemClock, stopping: stop.signal, warn: assert.fail });
+      const claiming = bounded.claim('vms/a');
+      stop.abort(new DiskliftError('ExecutorLost', 'stopped'));
+      await assert.rejects(claiming, { code: 'ExecutorLost' });
+      late.resolve();
+      await until('its release', () => releases.length === 1);
+      bounded.close();
+    });
+  });
+
+  describe('when a call fails', () => {
+    const transient: [string, ErrorCode, number][] = [
+      ['open 1', 'SourceReadError', 2],
+      ['identity 1', 'SourceReadError', 2],
+      ['identity 2', 'SourceReadError', 2],
+      ['identity 3', 'SourceReadError', 2],
+      ['extents 1', 'SourceReadError', 2],
+      ['read 1', 'SourceReadError', 2],
+      ['read 2', 'SourceReadError', 2],
+      ['createTarget 1', 'DestinationUnreachable', 2],
+      ['send 1', 'DestinationUnreachable', 2],
+      ['commit 1', 'DestinationUnreachable', 2],
+      // The store's, which count only where they come in an attempt and do not pass by themselves.
+      ['guard 1', 'StoreRefused', 2],
+      ['guard 1', 'StoreUnavailable', 1],
+      ['unguard 1', 'StoreRefused', 1],
+      ['writeStatus 1', 'StoreUnavailable', 1],
+      ['writeStatus 3', 'StoreRefused', 1],
+      ['get 1', 'StoreUnavailable', 1],
+      ['claim 1', 'StoreRefused', 1],
+      ['confirm 1', 'ExecutorLost', 1],
+      ['confirm 2', 'ExecutorLost', 1],
+      ['release 1', 'StoreUnavailable', 1],
+      ['note 1', 'StoreRefused', 1],
+    ];
+    for (const [call, code, attempts] of transient)
+      it(`arrives in ${attempts === 1 ? 'the first attempt' : 'the second'}: ${call}, ${code}`, async () => {
+        const failure = new DiskliftError(code, `${call} fails`, undefined, code === 'ExecutorLost' ? {} : { retryable: true });
+        const { ports, key, served } = start({ fails: { [call]: failure } });
+        const status = await untilFinished(ports, key);
+        assert.deepEqual([status.phase, status.attempts], ['Succeeded', attempts], JSON.stringify(ports.calls));
+        await stopWithin(served, LIMIT_MS);
+        assert.equal(ports.get(key)?.isGuarded, false);
+      });
+
+    const final: [string, ErrorCode][] = [
+      ['plan 1', 'SourceNotFound'],
+      ['open 1', 'SourcePermissionDenied'],
+      ['createTarget 1', 'CredentialsInvalid'],
+      ['send 1', 'DestinationRejected'],
+    ];
+    for (const [call, code] of final)
+      it(`fails for that reason, and serves the next: ${call}, ${code}`, async () => {
+        const { ports, key, served } = start({ fails: { [call]: new DiskliftError(code, `${call} fails`) } });
+        const next = ports.add('second');
+        const { phase, conditions } = await untilFinished(ports, key);
+        assert.deepEqual([phase, conditions?.find(({ type }) => type === 'Succeeded')?.reason], ['Failed', code]);
+        assert.equal((await untilFinished(ports, next)).phase, 'Succeeded');
+        await stopWithin(served, LIMIT_MS);
+      });
+
+    it('backs off from a store that refuses, shows it and counts it as attempts, and fails for it in the end', async () => {
+      const refused = new DiskliftError('StoreRefused', 'patch diskexports vms/first: the API server does not allow it');
+      const { ports, key, served } = start({ failsAlways: { guard: refused } });
+      await until('the second attempt', () => ports.disks.get(key)?.attempts === 2);
+      const { phase, attempts, message, conditions } = await untilFinished(ports, key);
+      assert.deepEqual([phase, attempts], ['Failed', 2]);
+      assert.match(message ?? '', /does not allow it \(after 2 attempts\)/);
+      assert.equal(conditions?.find(({ type }) => type === 'Succeeded')?.reason, 'StoreRefused');
+      assert.equal(ports.calls.filter((call) => call.startsWith('claim')).length, 1);
+      await stopWithin(served, LIMIT_MS);
+    });
+
+    it('does not begin without a pause what the store refuses before anything has begun, and says why in the status', async () => {
+      const refused = new DiskliftError('StoreRefused', 'patch diskexports vms/left: the API server does not allow it');
+      const ports = createEnginePorts({ failsAlways: { guard: refused } });
+      const upload = { id: 'upload', partSize: 5_242_880, fingerprint: 'f' };
+      const key = ports.add(
+        'left',
+        {},
+        { phase: 'Streaming', startTime: '2026-01-01T00:00:00Z', disks: [{ path: 'a.img', attempts: 1, upload }] },
+      );
+      const served = ports.serve();
+      await sleep(1500);
+      const claims = ports.calls.filter((call) => call.startsWith('claim')).length;
+      assert.ok(claims >= 2 && claims <= 6, `${claims} claims`);
+      const { phase, conditions, message, disks } = ports.statusOf(key);
+      assert.deepEqual([phase, conditions?.find(({ type }) => type === 'Succeeded')?.reason], ['Pending', 'StoreRefused']);
+      assert.match(message ?? '', /^will be run again: .*does not allow it$/);
+      assert.equal(disks?.[0]?.upload?.id, 'upload', 'what an earlier process holds open is not forgotten');
+      assert.ok(ports.warnings.some((warning) => warning.includes('does not allow it')));
+      await stopWithin(served, LIMIT_MS);
+    });
+
+    it('does not begin without a pause what is lost each time', async () => {
+      const lost = new DiskliftError('ExecutorLost', 'the lock cannot be renewed');
+      const { ports, served } = start({ failsAlways: { confirm: lost } });
+      await sleep(1500);
+      const claims = ports.calls.filter((call) => call.startsWith('claim')).length;
+      assert.ok(claims >= 2 && claims <= 6, `${claims} claims`);
+      await stopWithin(served, LIMIT_MS);
+    });
+
+    it('begins at once with what is cancelled in such a pause, and pauses again when that fails, too', async () => {
+      const refused = new DiskliftError('StoreRefused', 'no', undefined, { retryAfterMs: 60_000 });
+      const { ports, key, served } = start({ failsAlways: { claim: refused } });
+      await until('the first claim', () => ports.calls.includes('claim 1'));
+      await sleep(50);
+      ports.cancel(key);
+      await until('the second claim', () => ports.calls.includes('claim 2'));
+      ports.cancel(key);
+      await sleep(100);
+      assert.ok(!ports.calls.includes('claim 3'));
+      await stopWithin(served, LIMIT_MS);
+    });
+
+    it('waits as long as the store asks for', async () => {
+      const busy = new DiskliftError('StoreUnavailable', 'HTTP 429', undefined, { retryAfterMs: 700 });
+      const { ports, key, served } = start({ fails: { 'claim 1': busy } });
+      const tookMs = await msUntil('the second claim', () => ports.calls.includes('claim 2'));
+      assert.ok(tookMs >= 690, `${tookMs} ms`);
+      assert.equal((await untilFinished(ports, key)).phase, 'Succeeded');
+      await stopWithin(served, LIMIT_MS);
+    });
+
+    it('tries again to remove a request whose time has come', async () => {
+      const { ports, key, served } = start(
+        { fails: { 'remove 1': new DiskliftError('StoreUnavailable', 'away') } },
+        { ttlSecondsAfterFinished: 0 },
+      );
+      await until('its removal', () => ports.get(key) === undefined);
+      assert.ok(ports.warnings.some((warning) => warning === 'cannot be removed: away'));
+      await stopWithin(served, LIMIT_MS);
+    });
+  });
+});
+
+function unreachable(): DiskliftError {
+  return new DiskliftError('DestinationUnreachable', 'the peer is away');
+}
