@@ -19,7 +19,7 @@ const SIZE_BYTES = 4 * 65_536;
 const S3 = { s3: { bucket: 'bucket', key: '{name}' } };
 
 /** `name number`, as `identity 2`: the second call of that name. */
-export type Call = string;
+type Call = string;
 
 export interface Faults {
   hangsAt?: Call | undefined;
