@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import type { Fault } from '../helpers/fault-proxy.ts';
+import { ALTERATIONS, type Alteration } from '../helpers/s3-fake-alter.ts';
 import { assertNothingComplete, assertNothingLeft, type ContractCase, type Outcome, type Scene } from './transfer-scene.ts';
 
 const MIB = 1024 * 1024;
@@ -104,7 +105,9 @@ function itKnowsSlowFromDead({ set }: ContractCase): void {
   });
 }
 
-export function itFindsCorruption({ destination, set }: ContractCase): void {
+export function itFindsCorruption(test: ContractCase): void {
+  const { destination, set } = test;
+  itFindsSpoiledBytes(test);
   const flip: Fault = { kind: 'corrupt', direction: 'toServer', atByte: 6 * MIB };
   if (destination.findsCorruption)
     it('never takes an image for right of which a bit has flipped', async () => {
@@ -126,6 +129,30 @@ export function itFindsCorruption({ destination, set }: ContractCase): void {
       assert.equal((await scene.peer.image())?.equals(await scene.expected()), false);
       assert.ok(receipt?.proof === 'status' || receipt?.proof === 'close', receipt?.proof);
     });
+}
+
+/** A peer that stores other bytes than it was sent, and answers with success. */
+function itFindsSpoiledBytes({ destination, set }: ContractCase): void {
+  if (destination.canSpoil !== true) return;
+  for (const alteration of Object.keys(ALTERATIONS) as Alteration[])
+    for (const [which, times] of [
+      ['the first bytes', 1],
+      ['all', 100],
+    ] as const)
+      it(`never takes an image for right when the peer ${alteration} of ${which}`, async () => {
+        await using scene = await set();
+        scene.peer.spoil?.(alteration, times);
+        const { receipt, failure } = await scene.send();
+        // A server may refuse parts of unequal sizes before anything is compared.
+        const codes = alteration === 'shortens' ? ['ChecksumMismatch', 'DestinationRejected'] : ['ChecksumMismatch'];
+        assert.equal(receipt, undefined);
+        assert.ok(failure?.retryable && codes.includes(failure.code), `${failure?.code}: ${failure?.message}`);
+        scene.peer.spoil?.(alteration, 0);
+        const second = await scene.send();
+        assert.ok(second.receipt, second.failure?.message);
+        assert.ok((await scene.peer.image())?.equals(await scene.expected()));
+        assert.deepEqual(await scene.peer.openUploads(), []);
+      });
 }
 
 function itResumes({ set }: ContractCase, resendsBytes: number): void {

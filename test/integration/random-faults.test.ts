@@ -1,7 +1,7 @@
 /**
  * Whatever the network does, an export ends, and it ends true. Two harms are kept from destinations that cannot know of them, and
  * whose receipts say so: a flipped bit where nothing has a checksum (plain HTTP, TCP Raw), and, for TCP Raw, an orderly end by
- * something between, which has swallowed what both kernels had taken already.
+ * something between, which has swallowed what both kernels had taken already. S3 servers of every kind of tag store some parts altered.
  */
 
 import assert from 'node:assert/strict';
@@ -14,6 +14,7 @@ import { runEngine } from '../helpers/engine-run.ts';
 import { type Fault, type FaultProxy, startFaultProxy } from '../helpers/fault-proxy.ts';
 import { NEVER, openImage } from '../helpers/image-in-process.ts';
 import { randomFaults } from '../helpers/random-faults.ts';
+import { ALTERATIONS, type Alteration } from '../helpers/s3-fake-alter.ts';
 import { createRandom, SEED, SEED_TEXT } from '../helpers/seed.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
@@ -36,6 +37,8 @@ interface Round {
   /** After so many sent bytes the disk is another one. */
   changesAtByte: number | undefined;
   faults: Fault[];
+  /** What the peer does to some of the bytes that it stores. */
+  spoils: { alteration: Alteration; times: number } | undefined;
 }
 
 /** Resolves with undefined when it takes too long. */
@@ -70,8 +73,13 @@ describe('random faults', function () {
     const faults = randomFaults({ random, sizeBytes, findsCorruption, knowsLength });
     const changesAtByte = random() < 0.1 ? Math.floor(random() * sizeBytes) : undefined;
     const story = faults.map((fault) => JSON.stringify({ ...fault, mayNotHappen: undefined })).join(', ');
-    const name = `export ${index} to ${destination.name}, ${sizeBytes} bytes, changed at ${changesAtByte}, with ${story || 'no fault'}`;
-    return { name, destination, random, diskPath, sizeBytes, changesAtByte, faults };
+    const alterations = Object.keys(ALTERATIONS) as Alteration[];
+    const alteration = alterations[Math.floor(random() * alterations.length)] as Alteration;
+    const times = 1 + Math.floor(random() * 12);
+    const spoils = destination.canSpoil === true && random() < 0.4 ? { alteration, times } : undefined;
+    const spoiled = spoils === undefined ? '' : `, ${times} times stored by a server that ${alteration}`;
+    const name = `export ${index} to ${destination.name}, ${sizeBytes} bytes, changed at ${changesAtByte}, with ${story || 'no fault'}${spoiled}`;
+    return { name, destination, random, diskPath, sizeBytes, changesAtByte, faults, spoils };
   }
 
   function run({ random, diskPath, changesAtByte }: Round, peer: Peer, proxy: FaultProxy): Promise<ExportResult> {
@@ -94,7 +102,7 @@ describe('random faults', function () {
   }
 
   async function assertTrue(
-    { destination, diskPath, sizeBytes, faults }: Round,
+    { destination, diskPath, sizeBytes, faults, spoils }: Round,
     peer: Peer,
     { phase, disks, failure }: ExportResult,
   ): Promise<void> {
@@ -107,7 +115,7 @@ describe('random faults', function () {
       assert.equal(phase, 'Failed');
       assert.match(failure?.message ?? '', /^[^\n]+ \(after 4 attempts\)$|^[^\n]+$/);
       // Its last word may have been lost; but nothing that was cut off or mixed may look complete.
-      if (image === undefined || faults.some(({ kind }) => kind === 'corrupt')) return;
+      if (image === undefined || spoils !== undefined || faults.some(({ kind }) => kind === 'corrupt')) return;
       const isCut = !destination.knowsLength && image.length < sizeBytes;
       assert.ok(isCut || image.equals(expected), 'a wrong image looks complete');
     }
@@ -126,6 +134,7 @@ describe('random faults', function () {
     mkdirSync(temp(`peer-${index}`));
     await using peer = await round.destination.start(temp(`peer-${index}`));
     await using proxy = await startFaultProxy(peer.port, ...round.faults);
+    if (round.spoils !== undefined) peer.spoil?.(round.spoils.alteration, round.spoils.times);
     try {
       const result = (await inTime(run(round, peer, proxy))) ?? assert.fail('it hangs');
       await assertTrue(round, peer, result);

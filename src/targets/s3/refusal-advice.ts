@@ -19,7 +19,8 @@ export interface S3Failure {
 /** @returns the server's own words; empty when there are none */
 export function textOf({ $fault, $responseBodyText, message = '' }: S3Failure): string {
   if (typeof $responseBodyText === 'string') return $responseBodyText;
-  return $fault === undefined || message === 'UnknownError' ? '' : message;
+  // The SDK gives an element of XML that has elements in it, or attributes, as an object.
+  return $fault === undefined || typeof message !== 'string' || message === 'UnknownError' ? '' : message;
 }
 
 /** Backblaze B2 reports its caps as AccessDenied: "Cannot upload files, storage cap exceeded." */

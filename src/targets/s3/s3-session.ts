@@ -57,7 +57,8 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
 
   async function connect(): Promise<S3Client> {
     const credentials = options.credentials === undefined ? undefined : await abortable(options.credentials(), signal);
-    for (const secret of Object.values(credentials ?? {})) if (secret !== undefined) secrets.add(secret);
+    const { accessKeyId, secretAccessKey, sessionToken } = credentials ?? {};
+    for (const secret of [accessKeyId, secretAccessKey, sessionToken]) if (secret !== undefined) secrets.add(secret);
     const client = new sdk.S3Client({
       region,
       ...(endpoint === undefined ? {} : { endpoint: endpoint.href }),

@@ -2,6 +2,7 @@
 
 import type { ErrorCode } from '../../../src/common/errors.ts';
 import type { ExportTarget, Receipt } from '../../../src/targets/contract.ts';
+import type { Alteration } from '../s3-fake-alter.ts';
 
 /** How patient a target is, in milliseconds. Each takes of it what it knows. */
 export interface TargetLimits {
@@ -29,6 +30,8 @@ export interface Peer extends AsyncDisposable {
   openUploads(): Promise<OpenUpload[]>;
   /** What it was told of the size before a byte of the image came, at the last transfer. Undefined where nothing tells it. */
   announcedBytes(): number | undefined;
+  /** The next `times` requests that bring bytes of an image are stored altered, and no others. Left out where the peer never does that. */
+  spoil?(alteration: Alteration, times: number): void;
   /** From now on it turns everybody away. */
   refuse(): Promise<void>;
   /** @param port of the peer, or of what is between */
@@ -47,6 +50,8 @@ export interface Destination {
   announcesSize: boolean;
   /** Whether a bit that flips on the way is found. */
   findsCorruption: boolean;
+  /** Whether its peer can {@link Peer.spoil} what it is sent. */
+  canSpoil?: boolean;
   /** Whether the peer can tell an image that was cut off in order from one that is complete. */
   knowsLength: boolean;
   /** Whether everything is read, and sealed, before the first byte leaves. */

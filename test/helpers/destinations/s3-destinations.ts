@@ -6,6 +6,7 @@ import { ListMultipartUploadsCommand, ListPartsCommand, S3Client } from '@aws-sd
 import { S3_LIMITS } from '../../../src/targets/s3/s3-options.ts';
 import { KEY, s3Target } from '../s3-export.ts';
 import { BUCKET, type S3Fake, startS3Fake } from '../s3-fake.ts';
+import type { TagKind } from '../s3-fake-tags.ts';
 import { startVersitygw, VERSITYGW_KEYS, versitygwPath } from '../versitygw.ts';
 import type { Destination, OpenUpload, Peer, TargetLimits } from './destination.ts';
 import { peerCertificate } from './peer-certificate.ts';
@@ -16,11 +17,18 @@ const CONCURRENCY = 3;
 /** Retries of single parts are few and quick, so that a network that is gone is soon known to be. */
 const limitsOf = ({ connectMs, idleMs, answerMs }: TargetLimits) => ({ connectMs, silentMs: idleMs, answerMs, tries: 2, backoffMs: 10 });
 
-async function startFakePeer({ partBytes, tls = false }: { partBytes: number; tls?: boolean }): Promise<Peer> {
+interface FakeVariant {
+  partBytes: number;
+  tls?: boolean;
+  tags?: TagKind;
+}
+
+async function startFakePeer({ partBytes, tls = false, tags = 'amazon' }: FakeVariant): Promise<Peer> {
   let refuses = false;
   const identity = tls ? await peerCertificate() : undefined;
   const fake = await startS3Fake({
     leastPartBytes: 1,
+    tags,
     refuseKey: () => (refuses ? 'AccessDenied' : undefined),
     ...(identity === undefined ? {} : { tls: { cert: identity.certificate, key: identity.key } }),
   });
@@ -29,6 +37,9 @@ async function startFakePeer({ partBytes, tls = false }: { partBytes: number; tl
     image: async () => fake.store.objects.get(KEY)?.body,
     openUploads: async () => [...fake.store.uploads.values()].map(({ parts }) => ({ holdsBytes: parts.size > 0 })),
     announcedBytes: () => announcedTo(fake),
+    spoil(does, times) {
+      fake.quirks.splice(0, fake.quirks.length, { operation: 'UploadPart', times, does }, { operation: 'PutObject', times, does });
+    },
     async refuse() {
       refuses = true;
     },
@@ -96,14 +107,41 @@ const COMMON = {
 
 export const S3_DESTINATIONS: readonly Destination[] = [
   // Parts that were on their way when the network went are sent once more.
-  { ...COMMON, name: 'S3', resendsBytes: (CONCURRENCY + 1) * MIB, start: () => startFakePeer({ partBytes: MIB }) },
+  { ...COMMON, name: 'S3', canSpoil: true, resendsBytes: (CONCURRENCY + 1) * MIB, start: () => startFakePeer({ partBytes: MIB }) },
   {
     ...COMMON,
     name: 'S3, one PutObject',
+    canSpoil: true,
     sealsFirst: true,
     // It is signed with its SHA-256, so all of it goes with the first request.
     refusal: { ...COMMON.refusal, mostBytes: 32 * MIB },
     start: () => startFakePeer({ partBytes: 64 * MIB }),
+  },
+  // Servers whose tags are not Amazon's.
+  {
+    ...COMMON,
+    name: 'S3 with tags of chunks',
+    isVariant: true,
+    canSpoil: true,
+    start: () => startFakePeer({ partBytes: MIB, tags: 'of chunks' }),
+  },
+  {
+    ...COMMON,
+    name: 'S3 with tags of another hash',
+    isVariant: true,
+    canSpoil: true,
+    proof: 'readBack',
+    start: () => startFakePeer({ partBytes: MIB, tags: 'other hash' }),
+  },
+  {
+    ...COMMON,
+    name: 'S3, one PutObject, with tags of another hash',
+    isVariant: true,
+    canSpoil: true,
+    sealsFirst: true,
+    proof: 'readBack',
+    refusal: { ...COMMON.refusal, mostBytes: 32 * MIB },
+    start: () => startFakePeer({ partBytes: 64 * MIB, tags: 'other hash' }),
   },
   {
     ...COMMON,

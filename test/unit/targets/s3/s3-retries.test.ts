@@ -22,6 +22,12 @@ describe('s3 target that tries again', () => {
         assert.equal(rig.fake.count('CreateMultipartUpload'), 1);
       });
 
+    it('is sent again when the server explains itself by more than a text', async () => {
+      const does = { status: 400, code: 'BadDigest', message: '<Part>1</Part><Part>2</Part>' };
+      rig.assertArrived(await rig.send({}, { operation: 'UploadPart', after: 1, times: 1, does }));
+      assert.equal(rig.fake.count('UploadPart'), rig.count() + 1);
+    });
+
     it('is sent again when the server is silent', async () => {
       const sent = await rig.send({ limits: { silentMs: 200 } }, { operation: 'UploadPart', after: 2, times: 1, does: 'hang' });
       rig.assertArrived(sent);
