@@ -7,9 +7,7 @@ process.env.UV_THREADPOOL_SIZE ??= String(DEFAULT_THREAD_POOL_SIZE);
 const threadPoolSize = Number.parseInt(process.env.UV_THREADPOOL_SIZE, 10) || DEFAULT_THREAD_POOL_SIZE;
 
 const { run } = await import('./cli/run.ts');
-const { exitCode, signal } = await run(process.argv.slice(2), threadPoolSize);
-process.exitCode = exitCode;
-// Ends the process the way its parent expects of one that was stopped by a signal.
-if (signal !== undefined) process.kill(process.pid, signal);
+const { endProcess } = await import('./cli/end-process.ts');
+endProcess(await run(process.argv.slice(2), threadPoolSize));
 
 export {};

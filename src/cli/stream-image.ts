@@ -3,6 +3,7 @@
 import { fstatSync } from 'node:fs';
 import fs from 'node:fs/promises';
 import tty from 'node:tty';
+import { abortable } from '../common/abortable.ts';
 import { DiskliftError } from '../common/errors.ts';
 import type { Verify } from '../image/prepare-image.ts';
 import type { InUse } from '../sources/disk-in-use.ts';
@@ -19,7 +20,7 @@ export interface StreamFlags extends ImageFlags {
 
 export async function streamImage(image: string, flags: StreamFlags, context: CommandContext): Promise<void> {
   const qcow2 = qcow2OptionsOf(image, flags);
-  await refuseUnfitStdout(image);
+  await refuseUnfitStdout(image, context.signal);
   const progress = await createProgress(flags.progress, process.stderr);
   try {
     const { zeroDetection, verify, inUse } = flags;
@@ -52,10 +53,11 @@ export async function streamImage(image: string, flags: StreamFlags, context: Co
   }
 }
 
-async function refuseUnfitStdout(image: string): Promise<void> {
+async function refuseUnfitStdout(image: string, signal: AbortSignal): Promise<void> {
   if (tty.isatty(STDOUT_FD)) throw new DiskliftError('InvalidRequest', 'standard output is a terminal; redirect it to a file or a pipe');
   const out = fstatSync(STDOUT_FD);
-  const disk = await fs.stat(image).catch(() => undefined);
+  const looking = fs.stat(image).catch(() => undefined);
+  const disk = await abortable(looking, signal);
   if (out.isFile() && disk?.ino === out.ino && disk.dev === out.dev)
     throw new DiskliftError('InvalidRequest', `${image}: is also standard output`);
 }
