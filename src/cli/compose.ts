@@ -8,7 +8,7 @@ import type { DiskSource } from '../sources/contract.ts';
 import type { InUse } from '../sources/disk-in-use.ts';
 import type { DiskFormat } from '../sources/image-tree.ts';
 import { isNbdUri, nbdDiskName, parseNbdUri } from '../sources/nbd/nbd-uri.ts';
-import { openNamedDisk } from '../sources/open-named-disk.ts';
+import { type NamedDisk, openNamedDisk } from '../sources/open-named-disk.ts';
 import type { ExportTarget } from '../targets/contract.ts';
 import { createStdoutTarget } from '../targets/stdout/stdout-target.ts';
 import type { CommandContext } from './context.ts';
@@ -23,28 +23,27 @@ export function composeStdoutTarget(libc: Libc | undefined): ExportTarget {
 export interface DiskRequest extends ImageOptions, Pick<PrepareOptions, 'onOpen' | 'onScanned'> {
   /** A path, or the URI of an NBD server's disk. */
   path: string;
-  format: DiskFormat;
+  /** As {@link NamedDisk} has it. */
+  format?: DiskFormat | undefined;
+  beneath?: string | undefined;
   /** 'allow' when left out. */
   inUse?: InUse | undefined;
 }
 
 /** The virtual image of the disk that the user has named. @throws DiskliftError as {@link prepareImage} */
-export function composeImage({ path, format, inUse, ...options }: DiskRequest, context: CommandContext): Promise<PreparedImage> {
+export function composeImage({ path, format, beneath, inUse, ...options }: DiskRequest, context: CommandContext): Promise<PreparedImage> {
   const { signal, warn } = context;
   return prepareImage({
     ...options,
     signal,
     clock: systemClock,
     warn,
-    openSource: () => openSource({ path, format }, { ...context, inUse }),
+    openSource: () => openSource({ path, format, beneath }, { ...context, inUse }),
   });
 }
 
-async function openSource(
-  { path, format }: Pick<DiskRequest, 'path' | 'format'>,
-  options: CommandContext & Pick<DiskRequest, 'inUse'>,
-): Promise<DiskSource> {
-  if (!isNbdUri(path)) return openNamedDisk({ path, format }, { ...options, clock: systemClock });
+async function openSource({ path, format, beneath }: NamedDisk, options: CommandContext & Pick<DiskRequest, 'inUse'>): Promise<DiskSource> {
+  if (!isNbdUri(path)) return openNamedDisk({ path, format, beneath }, { ...options, clock: systemClock });
   const address = parseNbdUri(path);
   if (options.inUse === 'fail' || options.inUse === 'wait')
     throw new DiskliftError(

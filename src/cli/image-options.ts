@@ -11,12 +11,15 @@ import { DISK_FORMATS, type DiskFormat } from '../sources/image-tree.ts';
 import { isNbdUri } from '../sources/nbd/nbd-uri.ts';
 
 export interface ImageFlags {
-  format: DiskFormat;
+  /** Left out: raw, with a warning where the file's name or its bytes say otherwise. */
+  format?: DiskFormat;
+  beneath?: string;
   clusterSize: number;
   refcountBits: number;
   qcow2Version: number;
   dataFile: boolean;
   rawDataFile: boolean;
+  dataFileName?: string;
   zeroDetection: ZeroDetection;
 }
 
@@ -34,12 +37,14 @@ function wholeNumber(text: string): number {
 export function addImageOptions(command: Command): Command {
   return command
     .argument('<image>', 'the disk: a regular file, a block device, nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH')
-    .addOption(new Option('-f, --format <format>', 'format of the disk').choices(DISK_FORMATS).default('raw'))
+    .addOption(new Option('-f, --format <format>', 'format of the disk; raw when left out').choices(DISK_FORMATS))
+    .option('--beneath <directory>', "where files that the image names may lie, however deep; the image's own directory when left out")
     .option('-c, --cluster-size <size>', 'qcow2 cluster size, a power of two from 512 to 2M', size, DEFAULT_CLUSTER_SIZE_BYTES)
     .option('-r, --refcount-bits <bits>', 'width of the refcounts: 1, 2, 4, 8, 16, 32 or 64', wholeNumber, DEFAULT_REFCOUNT_BITS)
     .option('-v, --qcow2-version <version>', 'qcow2 version: 2 or 3', wholeNumber, 3)
     .option('-d, --data-file', 'write metadata only; the image names the disk as its external data file', false)
     .option('-R, --raw-data-file', 'as -d, and every cluster is mapped so that the data file stays a valid raw image', false)
+    .option('--data-file-name <name>', 'with -d or -R: the name that the image stores for the disk; its absolute path when left out')
     .addOption(
       new Option(
         '--zero-detection <how>',
@@ -52,23 +57,23 @@ export function addImageOptions(command: Command): Command {
 
 /** @throws DiskliftError `InvalidRequest` */
 export function qcow2OptionsOf(imagePath: string, flags: ImageFlags): Qcow2Options {
+  const { format = 'raw', dataFileName } = flags;
   const wantsDataFile = flags.dataFile || flags.rawDataFile;
-  if (wantsDataFile && flags.format !== 'raw')
-    throw new DiskliftError('InvalidRequest', `an external data file (-d, -R) needs a raw disk, not -f ${flags.format}`);
+  if (dataFileName !== undefined && !wantsDataFile)
+    throw new DiskliftError('InvalidRequest', '--data-file-name needs -d or -R, which make an image that names its data file');
+  if (wantsDataFile && format !== 'raw')
+    throw new DiskliftError('InvalidRequest', `an external data file (-d, -R) needs a raw disk, not -f ${format}`);
   if (wantsDataFile && isNbdUri(imagePath))
     throw new DiskliftError(
       'InvalidRequest',
       'an external data file (-d, -R) needs a disk in a file or a block device, not on an NBD server',
     );
-  if (flags.format !== 'raw' && isNbdUri(imagePath))
-    throw new DiskliftError(
-      'InvalidRequest',
-      `an NBD server gives the disk that is in an image, so it is raw here, not -f ${flags.format}`,
-    );
+  if (format !== 'raw' && isNbdUri(imagePath))
+    throw new DiskliftError('InvalidRequest', `an NBD server gives the disk that is in an image, so it is raw here, not -f ${format}`);
   return {
     clusterSizeBytes: flags.clusterSize,
     refcountBits: flags.refcountBits,
     version: flags.qcow2Version as 2 | 3,
-    dataFile: wantsDataFile ? { path: path.resolve(imagePath), raw: flags.rawDataFile } : undefined,
+    dataFile: wantsDataFile ? { path: dataFileName ?? path.resolve(imagePath), raw: flags.rawDataFile } : undefined,
   };
 }

@@ -11,8 +11,8 @@ export interface MeasureFlags extends ImageFlags {
 
 export async function measureImage(image: string, flags: MeasureFlags, context: CommandContext): Promise<void> {
   const qcow2 = qcow2OptionsOf(image, flags);
-  const { format, zeroDetection } = flags;
-  await using prepared = await composeImage({ path: image, format, qcow2, zeroDetection, verify: 'never' }, context);
+  const { format, beneath, zeroDetection } = flags;
+  await using prepared = await composeImage({ path: image, format, beneath, qcow2, zeroDetection, verify: 'never' }, context);
   const measured = measurementOf(prepared.layout);
   process.stdout.write(flags.output === 'json' ? `${JSON.stringify(measured)}\n` : humanText(measured));
 }

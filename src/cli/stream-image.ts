@@ -28,6 +28,7 @@ export async function streamImage(image: string, flags: StreamFlags, context: Co
       {
         path: image,
         format: flags.format,
+        beneath: flags.beneath,
         qcow2,
         zeroDetection,
         verify,

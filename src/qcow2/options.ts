@@ -15,11 +15,15 @@ export interface Qcow2Options {
 }
 
 export interface ExternalDataFile {
-  /** Absolute: QEMU resolves a relative name against the working directory of whoever opens the image. */
+  /** As the image stores it. QEMU resolves a relative name against the working directory of the process that opens the image. */
   path: string;
   /** The data file is at the same time a complete raw image: every cluster is mapped to itself. */
   raw: boolean;
 }
+
+/** What QEMU takes for a protocol, as nbd: and http: are. */
+const PROTOCOL = /^[^/]*:/;
+const CONTROL_CHARACTER = /\p{Cc}/u;
 
 function invalid(message: string): DiskliftError {
   return new DiskliftError('InvalidRequest', message);
@@ -38,5 +42,8 @@ export function validateOptions(options: Qcow2Options): void {
   if (version === 2) throw invalid('an external data file needs version 3');
   if (clusterSizeBytes === MIN_CLUSTER_SIZE_BYTES)
     throw invalid(`an external data file needs a cluster size above ${MIN_CLUSTER_SIZE_BYTES}`);
-  if (!dataFile.path.startsWith('/')) throw invalid(`the external data file ${dataFile.path} is not an absolute path`);
+  if (dataFile.path === '' || CONTROL_CHARACTER.test(dataFile.path))
+    throw invalid('the name of the external data file is empty or has control characters in it');
+  if (PROTOCOL.test(dataFile.path))
+    throw invalid(`the name of the external data file, ${dataFile.path}, begins like a protocol of QEMU; put ./ in front of it`);
 }

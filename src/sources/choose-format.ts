@@ -7,7 +7,8 @@ import { KUBEVIRT_DISK } from './disk-names.ts';
 import type { DiskFormat } from './image-tree.ts';
 import { PROBED_BYTES, probeFormat } from './probe-format.ts';
 import { type OpenedFile, readUpTo } from './read-up-to.ts';
-import { hasVpcCookie } from './references/vpc-footer.ts';
+import { hasVpcChecksum, hasVpcCookie, VPC_FOOTER_BYTES } from './references/vpc-footer.ts';
+import { type UnreadableFormat, unreadableByBytes, unreadableByName } from './unreadable-format.ts';
 import { vmdkPartOf } from './vmdk-part-name.ts';
 
 export interface ChosenFormat {
@@ -21,38 +22,89 @@ const FORMAT_OF_EXTENSION: Readonly<Record<string, DiskFormat>> = {
   ...{ '.vhdx': 'vhdx', '.vdi': 'vdi', '.vhd': 'vpc', '.vpc': 'vpc' },
 };
 
-const SECTOR_SIZE_BYTES = 512;
-
 function formatOfName(name: string): DiskFormat | undefined {
   return vmdkPartOf(name)?.isWholeDisk ? 'raw' : FORMAT_OF_EXTENSION[path.extname(name).toLowerCase()];
 }
 
+/** What the bytes of a file look like. A format that cannot be read is told by what it is. */
+type Appearance = { format: DiskFormat } | { format?: never; unreadable: UnreadableFormat } | undefined;
+
+async function appearanceOf(file: OpenedFile): Promise<Appearance> {
+  const head = await readUpTo(file, 0, PROBED_BYTES);
+  const format = probeFormat(head);
+  if (format !== undefined) return { format };
+  const unreadable = unreadableByBytes(head);
+  return unreadable === undefined ? undefined : { unreadable };
+}
+
 /**
  * For a file of which nobody has stated the format. Name and bytes must agree; disk.img is raw whatever it holds.
- * @throws DiskliftError `FormatUnsupported` where name and bytes contradict each other, `SourceReadError`
+ * @throws DiskliftError `FormatUnsupported` where name and bytes contradict each other or tell of what cannot be read, `SourceReadError`
  */
 export async function chooseFormat(file: OpenedFile): Promise<ChosenFormat> {
   const { name } = file;
   if (path.basename(name) === KUBEVIRT_DISK) return { format: 'raw', isGuess: false };
+  const refuse = (why: string) => new DiskliftError('FormatUnsupported', `${name}: ${why}`);
+  const misnamed = unreadableByName(path.extname(name));
+  if (misnamed !== undefined)
+    throw refuse(`is named like ${misnamed.what}, which is not read here; ${misnamed.advice}, or state the format Raw for its own bytes`);
   const named = formatOfName(name);
-  if (named === 'vpc' && (await endsAsVhdFile(file))) return { format: 'vpc', isGuess: false };
-  const found = probeFormat(await readUpTo(file, 0, PROBED_BYTES));
-  if (named === undefined) return { format: found ?? 'raw', isGuess: found !== undefined };
-  if (named === (found ?? 'raw')) return { format: named, isGuess: false };
+  if (named === 'vpc' && hasVpcCookie(await lastSectorOf(file))) return { format: 'vpc', isGuess: false };
+  const found = await appearanceOf(file);
+  if (named !== undefined && named === (found === undefined ? 'raw' : found.format)) return { format: named, isGuess: false };
+  if (found !== undefined && found.format === undefined && (named ?? 'raw') === 'raw')
+    throw refuse(
+      `begins like ${found.unreadable.what}, which is not read here; ${found.unreadable.advice}, or state the format Raw if its guest has written that`,
+    );
+  if (named === undefined) return chooseByBytes(file, found?.format);
   const part = vmdkPartOf(name);
-  if (named === 'vmdk' && part !== undefined)
-    throw new DiskliftError('FormatUnsupported', `${name}: is named like a part of a VMDK, and is no disk; name ${part.descriptorName}`);
-  throw new DiskliftError(
-    'FormatUnsupported',
+  if (named === 'vmdk' && part !== undefined) throw refuse(`is named like a part of a VMDK, and is no disk; name ${part.descriptorName}`);
+  throw refuse(
     named === 'raw'
-      ? `${name}: is named like a raw disk and begins like a ${found} image, which its guest may have written; state its format, Raw or another`
-      : `${name}: is named like a ${named} image and is none; state its format, or rename it`,
+      ? `is named like a raw disk and begins like a ${found?.format} image, which its guest may have written; state its format, Raw or another`
+      : `is named like a ${named} image and is none; state its format, or rename it`,
   );
 }
 
-async function endsAsVhdFile(file: OpenedFile): Promise<boolean> {
+/** For a name that says nothing. */
+async function chooseByBytes(file: OpenedFile, found: DiskFormat | undefined): Promise<ChosenFormat> {
+  if (found !== undefined) return { format: found, isGuess: true };
+  // A raw disk may end in anything, and this much is no accident.
+  if (await endsAsFixedVhd(file))
+    throw new DiskliftError(
+      'FormatUnsupported',
+      `${file.name}: ends like a VHD, and its name does not say so; state its format, VPC or Raw`,
+    );
+  return { format: 'raw', isGuess: false };
+}
+
+/**
+ * For a file that is read as raw because nobody has stated another format.
+ * @returns what its name or its bytes say against that, with what to do; undefined where nothing does
+ * @throws DiskliftError `SourceReadError`
+ */
+export async function doubtThatRaw(file: OpenedFile): Promise<string | undefined> {
+  const extension = path.extname(file.name);
+  const named = unreadableByName(extension) ?? formatOfName(file.name);
+  const found = named === undefined || named === 'raw' ? await appearanceOf(file) : undefined;
+  const verb = found === undefined ? 'is named like' : 'begins like';
+  const seen = found === undefined ? named : (found.format ?? found.unreadable);
+  if (typeof seen === 'object') return `${verb} ${seen.what} and is read as a raw disk; ${seen.advice}, or give -f raw if it is one`;
+  if (seen !== undefined && seen !== 'raw')
+    return `${verb} a ${seen} image and is read as a raw disk; give -f ${seen} for the disk in the image, or -f raw for the file's own bytes`;
+  if (await endsAsFixedVhd(file))
+    return "ends like a VHD and is read as a raw disk; give -f vpc for the disk in it, or -f raw for the file's own bytes";
+  return undefined;
+}
+
+async function endsAsFixedVhd(file: OpenedFile): Promise<boolean> {
+  const sector = await lastSectorOf(file);
+  return hasVpcCookie(sector) && hasVpcChecksum(sector);
+}
+
+async function lastSectorOf(file: OpenedFile): Promise<Buffer> {
   const { size } = await file.handle.stat();
   // Old programs wrote 511 bytes.
-  const lastSectorAt = alignUp(size, SECTOR_SIZE_BYTES) - SECTOR_SIZE_BYTES;
-  return lastSectorAt >= 0 && hasVpcCookie(await readUpTo(file, lastSectorAt, SECTOR_SIZE_BYTES));
+  const at = alignUp(size, VPC_FOOTER_BYTES) - VPC_FOOTER_BYTES;
+  return at < 0 ? Buffer.alloc(0) : readUpTo(file, at, VPC_FOOTER_BYTES);
 }

@@ -3,7 +3,7 @@
  * not open any name that the image's author has chosen.
  */
 
-import type { FileHandle } from 'node:fs/promises';
+import fs, { type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { DiskliftError } from '../common/errors.ts';
 import type { Libc } from '../native/libc.ts';
@@ -14,6 +14,7 @@ import { openBeneath } from './open-beneath.ts';
 import type { References } from './references/contract.ts';
 import { readReferences } from './references/read-references.ts';
 import { readSparseExtentHeader } from './references/read-vmdk.ts';
+import { repairOfName } from './references/repair-command.ts';
 import { resolveName, showName } from './references/resolve-name.ts';
 import { type DescribedExtent, isSizeOf } from './references/vmdk-extents.ts';
 
@@ -25,16 +26,26 @@ export interface ImageRoot extends ChosenFormat {
   volumePath: string;
   /** The image's path beneath it. */
   relativePath: string;
+  /** Opens anew what has the image's name now, where that name may be a link; left out, the path beneath the volume is opened. */
+  reopen?(): Promise<FileHandle>;
   /** Awaited for each file when it is open, and before anything is read of it that says what it refers to. */
   onOpen?(file: ImageFile): Promise<void>;
   /** Takes one line about what is worth knowing but stops nothing. */
   warn?(message: string): void;
+  /** What else may be done about a name that leads out of the volume. */
+  adviceOutside?: string;
 }
 
 /** Files that stand behind one another. More are a mistake, or there to keep us busy. */
 const MAX_DEPTH = 64;
 /** A descriptor each, for as long as the disk is open. */
 const MAX_FILE_COUNT = 600;
+
+/** As it was named, and without links on its way. */
+async function namesOf(volumePath: string): Promise<string[]> {
+  const named = path.resolve(volumePath);
+  return [named, await fs.realpath(named).catch(() => named)];
+}
 
 interface Tree {
   libc: Libc | undefined;
@@ -45,6 +56,7 @@ interface Tree {
   known: Map<string, ImageFile>;
   onOpen: ImageRoot['onOpen'];
   warn: ImageRoot['warn'];
+  adviceOutside: ImageRoot['adviceOutside'];
 }
 
 /** Where one is: an image, and those that have led to it. */
@@ -68,8 +80,8 @@ interface Reference {
  * cannot be read, goes in a circle or more than 64 files deep, `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`
  */
 export async function openImageTree(root: ImageRoot): Promise<ImageTree> {
-  const { libc, volumePath, handle, onOpen, warn } = root;
-  const tree: Tree = { libc, volumePath, files: [], handles: [handle], known: new Map(), onOpen, warn };
+  const { libc, volumePath, handle, onOpen, warn, adviceOutside } = root;
+  const tree: Tree = { libc, volumePath, files: [], handles: [handle], known: new Map(), onOpen, warn, adviceOutside };
   const close = async () => {
     await Promise.all(tree.handles.splice(0).map(closeHandle));
   };
@@ -87,16 +99,17 @@ interface Entering extends ChosenFormat {
   handle: FileHandle;
   relativePath: string;
   way: readonly string[];
+  reopen?(): Promise<FileHandle>;
 }
 
-async function enter(tree: Tree, { handle, relativePath, format, isGuess, way }: Entering): Promise<Place> {
+async function enter(tree: Tree, { handle, relativePath, format, isGuess, way, reopen }: Entering): Promise<Place> {
   const { libc, volumePath } = tree;
   const file: ImageFile = {
     handle,
     name: path.join(volumePath, relativePath),
     libc,
     format,
-    reopen: () => openBeneath(libc, { volumePath, relativePath }),
+    reopen: reopen ?? (() => openBeneath(libc, { volumePath, relativePath })),
   };
   const key = await keyOf(handle);
   tree.files.push(file);
@@ -179,7 +192,15 @@ async function openExtent(tree: Tree, place: Place, { extent, isLast }: ExtentTo
 /** Opens what an image names. What is open already is not opened once more, and must not lead to itself. */
 async function open(tree: Tree, from: Place, { what, name, format }: Reference): Promise<Place> {
   const image = from.file.name;
-  const relativePath = resolveName({ name, from: from.relativePath, image, what });
+  const { volumePath } = tree;
+  const volumeNames = path.isAbsolute(name) ? await namesOf(volumePath) : [];
+  const repair = [
+    repairOfName({ format: from.file.format, image, what, newName: path.basename(name), namedFormat: format }),
+    tree.adviceOutside,
+  ]
+    .filter((advice) => advice !== undefined)
+    .join(', or ');
+  const relativePath = resolveName({ name, from: from.relativePath, image, what, volumeNames, repair });
   const refuse = (why: string) => new DiskliftError('FormatUnsupported', `${image}: its ${what} ${showName(name)} ${why}`);
   if (from.way.length >= MAX_DEPTH) throw refuse(`would be file ${MAX_DEPTH + 1} of a chain; commit or rebase some of them`);
   if (tree.handles.length >= MAX_FILE_COUNT) throw refuse(`would be file ${MAX_FILE_COUNT + 1} of the image`);
@@ -189,14 +210,33 @@ async function open(tree: Tree, from: Place, { what, name, format }: Reference):
   if (from.way.includes(key)) throw refuse('leads back to itself');
   const known = tree.known.get(key);
   if (known === undefined) {
-    const chosen =
-      format === undefined ? await chooseFormat({ handle, name: path.join(tree.volumePath, relativePath) }) : { format, isGuess: false };
+    const chosen = format === undefined ? await chooseUnstated(tree, { handle, relativePath, name, image }) : { format, isGuess: false };
     return enter(tree, { handle, relativePath, ...chosen, way: from.way });
   }
   if (what !== 'extent' || known.format !== format) throw refuse('is a part of the image twice');
   await closeHandle(handle);
   tree.handles.pop();
   return { file: known, relativePath, isGuess: false, way: [...from.way, key] };
+}
+
+interface Unstated {
+  handle: FileHandle;
+  relativePath: string;
+  /** As the image has it. */
+  name: string;
+  image: string;
+}
+
+/** The format of a backing file that the image says nothing of. */
+async function chooseUnstated({ volumePath }: Tree, { handle, relativePath, name, image }: Unstated): Promise<ChosenFormat> {
+  try {
+    return await chooseFormat({ handle, name: path.join(volumePath, relativePath) });
+  } catch (error) {
+    const repair = repairOfName({ format: 'qcow2', image, what: 'backing file', newName: name });
+    throw error instanceof DiskliftError && error.code === 'FormatUnsupported'
+      ? new DiskliftError(error.code, `${image}: does not state the format of its backing file; ${repair} (${error.message})`, error)
+      : error;
+  }
 }
 
 async function openNamed({ libc, volumePath }: Tree, relativePath: string, what: string): Promise<FileHandle> {

@@ -1,7 +1,7 @@
 /** -d and -R: metadata only, with the disk as external data file. */
 
 import assert from 'node:assert/strict';
-import { mkdir, stat } from 'node:fs/promises';
+import { mkdir, rename, stat } from 'node:fs/promises';
 import { disklift, diskliftLine } from '../helpers/disklift.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';
 import { runCommand, runShell } from '../helpers/run-command.ts';
@@ -40,6 +40,40 @@ describe('disklift stream with an external data file', () => {
       );
     });
   }
+
+  for (const flag of ['-d', '-R'])
+    it(`${flag}: what it makes is read again, by an absolute name beside it or by the name that was given for it`, async () => {
+      await mkdir(temp('a'));
+      const disk = await createDisk(temp('a/disk.img'), 9 * MIB, [{ offsetBytes: 5 * MIB, lengthBytes: 3 * MIB, content: 'random' }]);
+      for (const [directory, names] of [
+        ['a', []],
+        ['b', ['--data-file-name', './disk.img']],
+      ] as const) {
+        const made = await runShell(`${diskliftLine(['stream', flag, ...names, disk])} > '${temp('a/meta.qcow2')}'`);
+        assert.deepEqual([made.code, made.stderr], [0, '']);
+        // A relative name goes with both files, wherever they go.
+        if (directory === 'b') await rename(temp('a'), temp('b'));
+        const again = diskliftLine(['stream', '-f', 'qcow2', temp(`${directory}/meta.qcow2`)]);
+        const { code, stderr } = await runShell(`cd / && ${again} > '${temp('again.qcow2')}'`);
+        assert.deepEqual([code, stderr], [0, '']);
+        await assertImageOf(temp('again.qcow2'), temp(`${directory}/disk.img`));
+      }
+      // QEMU counts it from its own working directory.
+      assert.equal((await runCommand('qemu-img', ['check', 'meta.qcow2'], { cwd: temp('b') })).code, 0);
+      assert.equal((await runCommand('qemu-img', ['compare', 'meta.qcow2', 'disk.img'], { cwd: temp('b') })).code, 0);
+    });
+
+  it('takes a name for a data file only where there is one, and only one that is a path', async () => {
+    const disk = await createDisk(temp('disk.img'), MIB);
+    for (const [flags, message] of [
+      [['--data-file-name', 'disk.img'], /--data-file-name needs -d or -R/],
+      [['-d', '--data-file-name', 'nbd:disk.img'], /nbd:disk\.img, begins like a protocol of QEMU; put \.\/ in front of it/],
+    ] as const) {
+      const { code, stdout, stderr } = await disklift(['stream', disk, ...flags]);
+      assert.deepEqual([code, stdout.length], [2, 0]);
+      assert.match(stderr, message);
+    }
+  });
 
   it('-R does not look at the disk: every cluster is mapped', async () => {
     const disk = await createDisk(temp('disk.img'), 4 * MIB);

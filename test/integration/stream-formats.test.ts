@@ -1,7 +1,7 @@
 /** `disklift stream -f ...`: images that qemu-img has made of one content, each streamed and compared with it. */
 
 import assert from 'node:assert/strict';
-import { copyFile, mkdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { stringify } from 'yaml';
 import { disklift, diskliftLine } from '../helpers/disklift.ts';
 import { startHttpSink } from '../helpers/http-sink.ts';
@@ -122,6 +122,68 @@ describe('disklift stream of other formats', function () {
     await assertImageOf(temp('out.qcow2'), temp('images/expected.raw'));
   });
 
+  it('reads the disk of an image that is named by a link from the files beside the link', async () => {
+    await mkdir(temp('images/real'));
+    await mkdir(temp('images/links'));
+    await qemuImg(['convert', '-f', 'raw', '-O', 'qcow2', disk, 'links/base.qcow2']);
+    await qemuImg(['create', '-q', '-f', 'qcow2', 'real/base.qcow2', `${DISK_SIZE_BYTES}`]);
+    await qemuImg(['create', '-q', '-f', 'qcow2', '-b', 'base.qcow2', '-F', 'qcow2', 'real/top.qcow2']);
+    await symlink('../real/top.qcow2', temp('images/links/top.qcow2'));
+    await stream('links/top.qcow2', 'qcow2');
+    await assertImageOf(temp('out.qcow2'), disk);
+    await rm(temp('images/links/base.qcow2'));
+    const result = await disklift(['stream', '-f', 'qcow2', temp('images/links/top.qcow2')]);
+    assertRefused(result, /its backing file "base\.qcow2": .*links\/base\.qcow2: no such disk image/);
+  });
+
+  it('reads files that lie beneath the directory of --beneath, and no others', async () => {
+    await mkdir(temp('images/bases'));
+    await mkdir(temp('images/vm'));
+    await qemuImg(['convert', '-f', 'raw', '-O', 'qcow2', disk, 'bases/base.qcow2']);
+    for (const name of ['../bases/base.qcow2', temp('images/bases/base.qcow2')]) {
+      await qemuImg(['create', '-q', '-u', '-f', 'qcow2', '-b', name, '-F', 'qcow2', 'vm/top.qcow2', `${DISK_SIZE_BYTES}`]);
+      const refused = await disklift(['stream', '-f', 'qcow2', temp('images/vm/top.qcow2')]);
+      assertRefused(refused, /(leaves the volume|an absolute path).*qemu-img rebase -u .*, or give --beneath a directory that holds both/);
+      await stream('vm/top.qcow2', 'qcow2', ['--beneath', temp('images')]);
+      await assertImageOf(temp('out.qcow2'), disk);
+      await symlink(temp('images'), temp('alias'));
+      await stream('vm/top.qcow2', 'qcow2', ['--beneath', temp('alias')]);
+      await assertImageOf(temp('out.qcow2'), disk);
+      await rm(temp('alias'));
+    }
+    for (const [beneath, message] of [
+      [temp('images/bases'), /top\.qcow2: does not lie beneath .*bases; name a directory above it/],
+      [temp('nothing'), /nothing: not a directory that can be opened/],
+    ] as const)
+      assertRefused(await disklift(['stream', '-f', 'qcow2', '--beneath', beneath, temp('images/vm/top.qcow2')]), message);
+  });
+
+  it('warns of what is read as raw because nobody has stated its format, and gives the bytes of the file', async () => {
+    for (const [name, options] of [
+      ['a.qcow2', ['-O', 'qcow2']],
+      ['a.vmdk', ['-O', 'vmdk']],
+      ['a.vdi', ['-O', 'vdi']],
+      ['a.vhdx', ['-O', 'vhdx']],
+      ['a.vhd', ['-O', 'vpc', '-o', 'subformat=fixed']],
+      ['a.qed', ['-O', 'qed']],
+      ['a.img', ['-O', 'qcow2']],
+      ['disk.img', ['-O', 'qcow2']],
+      ['fixed-vhd', ['-O', 'vpc', '-o', 'subformat=fixed']],
+    ] as const) {
+      await qemuImg(['convert', '-f', 'raw', ...options, disk, name]);
+      const image = temp(`images/${name}`);
+      const warned = await runShell(`${diskliftLine(['stream', image])} > '${temp('warned.qcow2')}'`);
+      assert.equal(warned.code, 0);
+      assert.match(warned.stderr, /^disklift: warning: [^\n]+ is read as a raw disk; [^\n]*-f raw[^\n]*\n$/, name);
+      await assertImageOf(temp('warned.qcow2'), image);
+      const { stderr } = await disklift(['measure', image]);
+      assert.equal(stderr, warned.stderr);
+      const stated = await runShell(`${diskliftLine(['stream', '-f', 'raw', image])} > '${temp('stated.qcow2')}'`);
+      assert.deepEqual([stated.code, stated.stderr], [0, '']);
+      assert.ok((await readFile(temp('stated.qcow2'))).equals(await readFile(temp('warned.qcow2'))), name);
+    }
+  });
+
   it('warns of an image that states a disk of no size, whatever its file holds', async () => {
     await qemuImg(['convert', '-f', 'raw', '-O', 'qcow2', disk, 'image.qcow2']);
     const bytes = await readFile(temp('images/image.qcow2'));
@@ -217,7 +279,7 @@ describe('disklift stream of other formats', function () {
     );
     await qemuImg(['convert', '-f', 'raw', '-O', 'vmdk', '-o', 'subformat=monolithicFlat', disk, 'image.vmdk']);
     await truncate(temp('images/image-flat.vmdk'), 10 * MIB);
-    assertRefused(await disklift(['stream', '-f', 'vmdk', temp('images/image.vmdk')]), /incomplete/);
+    assertRefused(await disklift(['stream', '-f', 'vmdk', temp('images/image.vmdk')]), /is not as long as it says/);
   });
 
   describe('on a volume', () => {

@@ -11,6 +11,10 @@ export interface NamedReference {
   /** For messages: which image, and what it is that it names. */
   image: string;
   what: string;
+  /** Absolute paths that the volume is known by. An absolute name beneath one of them is a name beneath the volume. */
+  volumeNames?: readonly string[];
+  /** What to do about a name that leads out of the volume. */
+  repair?: string;
 }
 
 /** What QEMU takes for a protocol: nbd:, http:, json:, file: and many more. */
@@ -23,21 +27,34 @@ const MAX_PART_BYTES = 255;
 const SHOWN_CHARACTERS = 100;
 
 /**
- * Relative names only, relative to the directory of the image that holds them. `..` may lead out of that, but not out of the volume.
+ * A relative name counts from the directory of the image that holds it. `..` may lead out of that directory, but not out of the volume.
+ * An absolute name is taken for what it says, so it must lie beneath the volume as this process sees it.
  * @returns names with slashes between them
  * @throws DiskliftError `InvalidRequest`
  */
-export function resolveName({ name, from, image, what }: NamedReference): string {
+export function resolveName({ name, from, image, what, volumeNames = [], repair }: NamedReference): string {
   const refuse = (why: string) => new DiskliftError('InvalidRequest', `${image}: its ${what} is ${showName(name)}, ${why}`);
   if (PROTOCOL.test(name)) throw refuse('which is no file on the volume');
-  if (path.isAbsolute(name)) throw refuse('an absolute path, and only files on the volume are opened; rewrite it as a relative path');
+  const advice = repair === undefined ? '' : `; ${repair}`;
   if (CONTROL_CHARACTER.test(name)) throw refuse('which has control characters in it');
   if (name.includes(REPLACEMENT_CHARACTER)) throw refuse('which is not in UTF-8; give the file another name, and state that one');
   if (name.split('/').some((part) => Buffer.byteLength(part) > MAX_PART_BYTES)) throw refuse("longer than a file's name can be");
-  const resolved = path.posix.join(path.posix.dirname(from), name);
-  if (resolved === '..' || resolved.startsWith('../')) throw refuse('which leaves the volume');
+  const beneath = path.isAbsolute(name) ? pathBeneath(name, volumeNames) : path.posix.join(path.posix.dirname(from), name);
+  if (beneath === undefined) throw refuse(`an absolute path that is not beneath the directory of the image or its volume${advice}`);
+  const resolved = path.posix.normalize(beneath);
+  if (resolved === '..' || resolved.startsWith('../')) throw refuse(`which leaves the volume${advice}`);
   if (resolved === '.' || resolved.endsWith('/')) throw refuse('which is a directory');
   return resolved;
+}
+
+/** By its text alone: `..` in front of the volume's name could lead elsewhere over a link, so such a name is not beneath it. */
+function pathBeneath(name: string, volumeNames: readonly string[]): string | undefined {
+  const plain = name.replace(/\/+(\.\/+)*/g, '/');
+  for (const volume of volumeNames) {
+    const prefix = volume.endsWith('/') ? volume : `${volume}/`;
+    if (plain.startsWith(prefix)) return plain.slice(prefix.length);
+  }
+  return undefined;
 }
 
 /** Of what may be an address, the protocol only: the rest of it may hold a password. */

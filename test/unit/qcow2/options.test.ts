@@ -30,7 +30,9 @@ describe('qcow2 options', () => {
     [{ version: 2, refcountBits: 8 }, /needs version 3/],
     [{ version: 2, dataFile }, /data file needs version 3/],
     [{ clusterSizeBytes: 512, dataFile }, /data file needs a cluster size above 512/],
-    [{ dataFile: { path: 'disk.img', raw: false } }, /not an absolute path/],
+    [{ dataFile: { path: '', raw: false } }, /is empty or has control characters/],
+    [{ dataFile: { path: 'disk\nimg', raw: false } }, /is empty or has control characters/],
+    [{ dataFile: { path: 'nbd:disk.img', raw: false } }, /nbd:disk\.img, begins like a protocol of QEMU; put \.\/ in front of it/],
   ];
   for (const [options, message] of refused) {
     it(`refuses ${JSON.stringify(options)}`, () => {

@@ -4,6 +4,7 @@ import fs from 'node:fs/promises';
 import { chooseFormat } from '../../../src/sources/choose-format.ts';
 import { createImage } from '../../helpers/create-image.ts';
 import { failsWith } from '../../helpers/failure.ts';
+import { runCommand } from '../../helpers/run-command.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 
 /** What a guest may write to the beginning of its raw disk. */
@@ -105,10 +106,59 @@ describe('the format that nobody has stated', () => {
     }
   });
 
+  it('is not told of a whole fixed VHD whose name says nothing', async () => {
+    await createImage(temp('disk'), { format: 'vpc', options: ['subformat=fixed'], size: '4M' });
+    await assert.rejects(choose('disk'), failsWith('FormatUnsupported', /disk: ends like a VHD, .* state its format, VPC or Raw/));
+    // A raw disk may end in the same word.
+    const bytes = readFileSync(temp('disk'));
+    bytes.writeUInt8(bytes.readUInt8(bytes.length - 512 + 70) ^ 1, bytes.length - 512 + 70);
+    writeFileSync(temp('disk'), bytes);
+    assert.deepEqual(await choose('disk'), { format: 'raw', isGuess: false });
+  });
+
+  describe('of what is not read here', () => {
+    const WRITERS: Readonly<Record<string, { script: string; what: RegExp }>> = {
+      gz: { script: 'import gzip; out.write(gzip.compress(disk))', what: /a gzip file.*unpack it first/ },
+      xz: { script: 'import lzma; out.write(lzma.compress(disk))', what: /an xz file.*unpack it first/ },
+      bz2: { script: 'import bz2; out.write(bz2.compress(disk))', what: /a bzip2 file.*unpack it first/ },
+      zip: { script: 'import zipfile; zipfile.ZipFile(out, "w").writestr("disk.raw", disk)', what: /a zip archive.*unpack it first/ },
+      ova: { script: 'import tarfile; tarfile.open(fileobj=out, mode="w").add("disk.raw"); out.write(bytes(1024))', what: /tar archive/ },
+      tar: { script: 'import tarfile; tarfile.open(fileobj=out, mode="w").add("disk.raw"); out.write(bytes(1024))', what: /tar archive/ },
+      qed: { script: 'qed', what: /a QED image.*qemu-img convert/ },
+      hds: { script: 'parallels', what: /a Parallels image.*qemu-img convert/ },
+    };
+
+    async function make(extension: string, { script }: { script: string }): Promise<void> {
+      writeFileSync(temp('disk.raw'), Buffer.alloc(4096, 'disk'));
+      if (!script.includes(' ')) return createImage(temp(`a.${extension}`), { format: script, size: '4M' });
+      const lines = ['import sys', 'disk = open("disk.raw", "rb").read()', 'out = open(sys.argv[1], "wb")', script];
+      const { code, stderr } = await runCommand('python3', ['-c', lines.join('\n'), `a.${extension}`], { cwd: temp('') });
+      assert.equal(code, 0, stderr.toString());
+    }
+
+    for (const [extension, writer] of Object.entries(WRITERS))
+      it(`is none, by the name, by the bytes, and by both: ${extension}`, async () => {
+        await make(extension, writer);
+        await assert.rejects(choose(`a.${extension}`), failsWith('FormatUnsupported', /is named like .*, or state the format Raw/));
+        await assert.rejects(choose(`a.${extension}`), failsWith('FormatUnsupported', writer.what));
+        for (const name of ['b', 'b.img', 'b.raw', 'b.1']) {
+          await fs.copyFile(temp(`a.${extension}`), temp(name));
+          await assert.rejects(choose(name), failsWith('FormatUnsupported', writer.what));
+          await assert.rejects(choose(name), failsWith('FormatUnsupported', /b[^:]*: begins like .*, or state the format Raw/));
+        }
+        await fs.copyFile(temp(`a.${extension}`), temp('b.qcow2'));
+        await assert.rejects(choose('b.qcow2'), failsWith('FormatUnsupported', /is named like a qcow2 image and is none/));
+        await fs.copyFile(temp(`a.${extension}`), temp('disk.img'));
+        assert.deepEqual(await choose('disk.img'), { format: 'raw', isGuess: false });
+        await fs.copyFile(temp('disk.raw'), temp(`raw.${extension}`));
+        await assert.rejects(choose(`raw.${extension}`), failsWith('FormatUnsupported', /is named like/));
+      });
+  });
+
   it('is VHD by its end only where the name says so: a raw disk may end in anything', async () => {
     await createImage(temp('a.vhd'), { format: 'vpc', options: ['subformat=fixed'], size: '4M' });
     const bytes = readFileSync(temp('a.vhd'));
-    for (const name of ['a.img', 'b.raw', 'c']) {
+    for (const name of ['a.img', 'b.raw']) {
       writeFileSync(temp(name), bytes);
       assert.deepEqual(await choose(name), { format: 'raw', isGuess: false });
     }

@@ -22,6 +22,16 @@ const HOSTILE_NAMES: readonly (readonly [name: string, code: ErrorCode, message:
   ['%/outside/secret.raw', 'InvalidRequest', /an absolute path/],
   ['/etc/shadow', 'InvalidRequest', /an absolute path/],
   ['//etc/shadow', 'InvalidRequest', /an absolute path/],
+  ['%/volume', 'InvalidRequest', /an absolute path/],
+  ['%/volume-beside/secret.raw', 'InvalidRequest', /an absolute path/],
+  ['%/outside/../volume/inside.raw', 'InvalidRequest', /an absolute path/],
+  ['%/volume/', 'InvalidRequest', /is a directory/],
+  ['%/volume/folder', 'InvalidRequest', /is a directory/],
+  ['%/volume/../outside/secret.raw', 'InvalidRequest', /leaves the volume/],
+  ['%//volume/.//../outside/secret.raw', 'InvalidRequest', /leaves the volume/],
+  ['%/volume/link-out.raw', 'InvalidRequest', /symbolic link/],
+  ['%/volume/link-folder/secret.raw', 'InvalidRequest', /symbolic link/],
+  ['%/volume/nothing.raw', 'SourceNotFound', /no such disk image/],
   ['../outside/secret.raw', 'InvalidRequest', /leaves the volume/],
   ['folder/../../outside/secret.raw', 'InvalidRequest', /leaves the volume/],
   ['..', 'InvalidRequest', /leaves the volume/],
@@ -54,8 +64,9 @@ describe('a hostile volume', () => {
 
   beforeEach(async () => {
     mkdirSync(temp('volume/folder'), { recursive: true });
-    mkdirSync(temp('outside'));
-    for (const name of ['outside/secret.raw', 'volume/inside.raw']) writeFileSync(temp(name), SECRET.padEnd(1_048_576, '\0'));
+    for (const name of ['outside', 'volume-beside']) mkdirSync(temp(name));
+    for (const name of ['outside/secret.raw', 'volume-beside/secret.raw', 'volume/inside.raw'])
+      writeFileSync(temp(name), SECRET.padEnd(1_048_576, '\0'));
     symlinkSync('../outside/secret.raw', temp('volume/link-out.raw'));
     symlinkSync('inside.raw', temp('volume/link-in.raw'));
     symlinkSync('../outside', temp('volume/link-folder'));

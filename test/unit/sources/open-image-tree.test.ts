@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import fs from 'node:fs/promises';
 import { DiskliftError } from '../../../src/common/errors.ts';
 import type { DiskFormat } from '../../../src/sources/image-tree.ts';
@@ -7,6 +7,7 @@ import { createImage } from '../../helpers/create-image.ts';
 import { failsWith } from '../../helpers/failure.ts';
 import { openTree, outlineOf } from '../../helpers/image-tree.ts';
 import { openNames } from '../../helpers/opened-paths.ts';
+import { runShell } from '../../helpers/run-command.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 
 const MIB = 2 ** 20;
@@ -92,6 +93,52 @@ describe('an image with what it refers to', () => {
       await assert.rejects(open('a.qcow2', 'qcow2'), failsWith('FormatUnsupported', /does not name it/));
     });
 
+    it('has absolute names that lie beneath the volume, by whichever path that is known', async () => {
+      mkdirSync(temp('vol/bases'), { recursive: true });
+      symlinkSync('vol', temp('link'));
+      await createImage(temp('vol/bases/b.raw'), { format: 'raw', size: '4M' });
+      for (const [volume, named] of [
+        ['vol', 'vol'],
+        ['link', 'vol'],
+        ['link', 'link'],
+      ] as const)
+        for (const rest of ['bases/b.raw', '/bases/.//b.raw', 'bases/../bases/b.raw']) {
+          const name = temp(`${named}/`) + rest;
+          await createImage(temp('vol/top.qcow2'), { format: 'qcow2', backing: { name, format: 'raw' }, size: '4M' });
+          await using tree = await openTree({ volumePath: temp(volume), relativePath: 'top.qcow2', format: 'qcow2' });
+          assert.deepEqual(outlineOf(tree.root), { qcow2: 'top.qcow2', backing: { raw: 'b.raw' } });
+        }
+      await createImage(temp('vol/data.qcow2'), { format: 'qcow2', options: [`data_file=${temp('vol/data.raw')}`], size: '4M' });
+      await using tree = await openTree({ volumePath: temp('vol'), relativePath: 'data.qcow2', format: 'qcow2' });
+      assert.deepEqual(outlineOf(tree.root), { qcow2: 'data.qcow2', dataFile: { raw: 'data.raw' } });
+      const extents = [`RW 2048 FLAT "${temp('vol/bases/b.raw')}" 0`];
+      writeFileSync(temp('vol/a.vmdk'), ['# Disk DescriptorFile', 'version=1', 'CID=1', 'parentCID=ffffffff', ...extents, ''].join('\n'));
+      await using vmdk = await openTree({ volumePath: temp('vol'), relativePath: 'a.vmdk', format: 'vmdk' });
+      assert.deepEqual(Object.keys(outlineOf(vmdk.root)), ['vmdk', 'extents']);
+    });
+
+    it('is repaired by the command that the message has, when a name leads out of the volume', async () => {
+      mkdirSync(temp('elsewhere'));
+      mkdirSync(temp("v o'l"));
+      await createImage(temp("v o'l/b, 1.raw"), { format: 'raw', size: '4M' });
+      await fs.copyFile(temp("v o'l/b, 1.raw"), temp('elsewhere/b, 1.raw'));
+      const name = temp('elsewhere/b, 1.raw');
+      await createImage(temp("v o'l/backing.qcow2"), { format: 'qcow2', backing: { name, format: 'raw' }, size: '4M' });
+      await createImage(temp("v o'l/data.qcow2"), { format: 'qcow2', options: [`data_file=${name.replaceAll(',', ',,')}`], size: '4M' });
+      for (const relativePath of ['backing.qcow2', 'data.qcow2']) {
+        const openIt = () => openTree({ volumePath: temp("v o'l"), relativePath, format: 'qcow2' });
+        const error = await openIt().then(
+          () => assert.fail('it was opened'),
+          (reason: Error) => reason,
+        );
+        const [, command] =
+          /an absolute path .*; run (qemu-img .*?)( in its directory)?$/.exec(error.message) ?? assert.fail(error.message);
+        const { code, stderr } = await runShell(`cd "${temp("v o'l")}" && ${command}`);
+        assert.equal(code, 0, stderr.toString());
+        await (await openIt())[Symbol.asyncDispose]();
+      }
+    });
+
     it('can be opened anew, file by file', async () => {
       await createImage(temp('b.raw'), { format: 'raw', size: '4M' });
       await createImage(temp('a.qcow2'), { format: 'qcow2', backing: { name: 'b.raw', format: 'raw' } });
@@ -143,7 +190,13 @@ describe('an image with what it refers to', () => {
         await createImage(temp('b.img'), { format: 'qcow2', backing: { name: 'other.raw', format: 'raw' }, size: '4M' });
         await createImage(temp('other.raw'), { format: 'raw', size: '4M' });
         await put('b.img');
-        await assert.rejects(open('a.qcow2', 'qcow2'), failsWith('FormatUnsupported', /b\.img: is named like a raw disk/));
+        await assert.rejects(
+          open('a.qcow2', 'qcow2'),
+          failsWith(
+            'FormatUnsupported',
+            /a\.qcow2: does not state the format of its backing file; run qemu-img rebase -u -F FORMAT -b b\.img .*a\.qcow2 \(.*b\.img: is named like a raw disk/,
+          ),
+        );
         await fs.rename(temp('b.img'), temp('b'));
         await put('b');
         await assert.rejects(

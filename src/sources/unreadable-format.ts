@@ -1,0 +1,52 @@
+/** Files that hold a disk in a way that is not read here: compressed, in an archive, or in another format. Pure. */
+
+interface Unreadable {
+  /** For messages. */
+  what: string;
+  /** With the dot, in lower case. */
+  extensions: readonly string[];
+  /** The file's bytes from `at` on; left out where they say too little. */
+  magic?: { at: number; bytes: Buffer };
+  /** What to do about it. */
+  advice: string;
+}
+
+const UNPACK = 'unpack it first';
+const CONVERT = 'convert it first: qemu-img convert -O qcow2';
+
+const magic = (bytes: string, at = 0) => ({ at, bytes: Buffer.from(bytes, 'latin1') });
+
+/** Magics are those of file(1)'s manual and of the formats' specifications. */
+const UNREADABLE: readonly Unreadable[] = [
+  { what: 'a gzip file', extensions: ['.gz', '.tgz'], magic: magic('\x1f\x8b\x08'), advice: UNPACK },
+  { what: 'an xz file', extensions: ['.xz', '.txz'], magic: magic('\xfd7zXZ\0'), advice: UNPACK },
+  { what: 'a zstd file', extensions: ['.zst', '.zstd'], magic: magic('\x28\xb5\x2f\xfd'), advice: UNPACK },
+  { what: 'a bzip2 file', extensions: ['.bz2', '.tbz2'], magic: magic('1AY&SY', 4), advice: UNPACK },
+  { what: 'an lz4 file', extensions: ['.lz4'], magic: magic('\x04\x22\x4d\x18'), advice: UNPACK },
+  { what: 'an lzop file', extensions: ['.lzo', '.lzop'], magic: magic('\x89LZO\0\r\n\x1a\n'), advice: UNPACK },
+  { what: 'a zip archive', extensions: ['.zip'], magic: magic('PK\x03\x04'), advice: UNPACK },
+  { what: 'a 7-Zip archive', extensions: ['.7z'], magic: magic('7z\xbc\xaf\x27\x1c'), advice: UNPACK },
+  { what: 'a RAR archive', extensions: ['.rar'], magic: magic('Rar!\x1a\x07'), advice: UNPACK },
+  { what: 'an OVA, a tar archive of disks', extensions: ['.ova'], advice: 'unpack it and name the disk in it' },
+  { what: 'a tar archive', extensions: ['.tar', '.xva'], magic: magic('ustar', 257), advice: 'unpack it and name the disk in it' },
+  { what: 'a QED image', extensions: ['.qed'], magic: magic('QED\0'), advice: CONVERT },
+  { what: 'a Parallels image', extensions: ['.hds', '.hdd'], magic: magic('WithoutFreeSpace'), advice: CONVERT },
+  { what: 'a Parallels image', extensions: [], magic: magic('WithouFreSpacExt'), advice: CONVERT },
+  { what: 'an Apple disk image', extensions: ['.dmg'], advice: CONVERT },
+  { what: 'a Proxmox backup', extensions: ['.vma'], magic: magic('VMA\0'), advice: 'unpack it by vma extract' },
+  { what: 'an EnCase image', extensions: ['.e01'], magic: magic('EVF\x09\x0d\x0a\xff\0'), advice: 'export it as a raw disk first' },
+  { what: 'an Android sparse image', extensions: ['.simg'], magic: magic('\x3a\xff\x26\xed'), advice: 'unpack it by simg2img' },
+];
+
+export type UnreadableFormat = Pick<Unreadable, 'what' | 'advice'>;
+
+/** @param extension with the dot */
+export function unreadableByName(extension: string): UnreadableFormat | undefined {
+  const wanted = extension.toLowerCase();
+  return UNREADABLE.find(({ extensions }) => extensions.includes(wanted));
+}
+
+/** @param head the file's first 512 bytes, or all that it has. A guest may have written them to its raw disk. */
+export function unreadableByBytes(head: Uint8Array): UnreadableFormat | undefined {
+  return UNREADABLE.find((each) => each.magic?.bytes.equals(head.subarray(each.magic.at, each.magic.at + each.magic.bytes.length)));
+}
