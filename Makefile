@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # Programs that Debian packages bring, each with its package. Programs that are there are left alone.
-JUDGES := qemu-img:qemu-utils qemu-storage-daemon:qemu-system-common mke2fs:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs bindfs:bindfs sshfs:sshfs /usr/lib/openssh/sftp-server:openssh-sftp-server fuse-overlayfs:fuse-overlayfs nbdfuse:libnbd-bin losetup:mount python3:python3 buildah:buildah openssl:openssl nginx:nginx-light apache2:apache2-bin nc:netcat-openbsd socat:socat nbdkit:nbdkit chromium:chromium promtool:prometheus
+JUDGES := qemu-img:qemu-utils qemu-storage-daemon:qemu-system-common mke2fs:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs bindfs:bindfs sshfs:sshfs /usr/lib/openssh/sftp-server:openssh-sftp-server fuse-overlayfs:fuse-overlayfs nbdfuse:libnbd-bin losetup:mount python3:python3 buildah:buildah openssl:openssl nginx:nginx-light apache2:apache2-bin nc:netcat-openbsd socat:socat nbdkit:nbdkit chromium:chromium promtool:prometheus squid:squid tinyproxy:tinyproxy-bin
 # A guest of User Mode Linux with servers of NFS, SMB and 9p: for root only, and Debian has that kernel for x86 only.
 GUEST := $(if $(filter x86_64-0,$(shell echo $$(uname -m)-$$(id -u))),linux.uml:user-mode-linux modprobe:kmod ip:iproute2 pgrep:procps rpc.nfsd:nfs-kernel-server mount.nfs:nfs-common smbd:samba mount.cifs:cifs-utils diod:diod)
 # A node with real pods, for tests and to play with: for root only.

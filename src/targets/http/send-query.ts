@@ -43,7 +43,7 @@ export async function sendQuery(query: Query, take?: (bytes: Buffer) => boolean)
   const { origin, method, access, proxy, clock, limits, signal } = query;
   const where = publicUrl(origin.url);
   const connecting = new AbortController();
-  const opening = openConnection({ ...origin, access, proxy, tunnel: false, signal: connecting.signal });
+  const opening = openConnection({ ...origin, access, proxy, signal: connecting.signal });
   try {
     const connection = await withLimit(opening, { limitMs: limits.connectMs, message: `${where}: no connection`, clock, signal });
     // A cache on the way, or a compressed copy, would not show what the server has.

@@ -55,7 +55,7 @@ export async function sendUpload(upload: Upload): Promise<UploadEnd> {
   const { signal } = context;
   const where = publicUrl(origin.url);
   const connecting = new AbortController();
-  const opening = openConnection({ ...origin, access, proxy, tunnel: false, signal: connecting.signal });
+  const opening = openConnection({ ...origin, access, proxy, signal: connecting.signal });
   let exchange: Exchange | undefined;
   try {
     const connection = await withLimit(opening, { limitMs: limits.connectMs, message: `${where}: no connection`, clock, signal });

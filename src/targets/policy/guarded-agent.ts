@@ -7,9 +7,10 @@ import { cancelledError } from '../../common/abortable.ts';
 import { nodeHttp, nodeHttps } from '../../common/builtin.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import type { TlsMaterial } from '../tls-material.ts';
+import { basicCredentials } from './basic-credentials.ts';
 import type { NetworkAccess } from './network-access.ts';
 import { openConnection } from './open-connection.ts';
-import type { ProxySettings } from './proxy-route.ts';
+import { type ProxySettings, proxyFor } from './proxy-route.ts';
 
 export interface GuardedAgentOptions extends Pick<http.AgentOptions, 'keepAlive' | 'keepAliveMsecs' | 'maxFreeSockets'> {
   access: NetworkAccess;
@@ -44,14 +45,17 @@ interface Way extends Required<Pick<GuardedAgentOptions, 'access'>> {
   proxy: ProxySettings;
 }
 
+/** A method of Node's agents that its types leave out. Called before the head of `request` is written. */
+interface RequestTaker {
+  addRequest(request: http.ClientRequest, options: { host?: string; port?: number | string }): void;
+}
+
 function guard<T extends http.Agent>(agent: T, { protocol, ...way }: Way): T {
   const destroyed = new AbortController();
   const { signal } = destroyed;
   const destroy = agent.destroy.bind(agent);
   agent.createConnection = ({ host, port }, callback) => {
-    const name = host?.includes(':') ? `[${host}]` : host;
-    // A request through an agent has its form already, so a proxy has to make a tunnel.
-    openConnection({ ...way, url: new URL(`${protocol}//${name}:${port}`), tunnel: true, signal }).then(
+    openConnection({ ...way, url: urlOf(protocol, host, port), signal }).then(
       ({ socket }) => {
         // The agent must not take in what it would not destroy any more.
         if (signal.aborted) socket.destroy();
@@ -61,9 +65,33 @@ function guard<T extends http.Agent>(agent: T, { protocol, ...way }: Way): T {
     );
     return undefined;
   };
+  const taker = agent as unknown as RequestTaker;
+  const addRequest = taker.addRequest.bind(taker);
+  taker.addRequest = (request, options) => {
+    if (protocol === 'http:') addressToProxy(request, urlOf(protocol, options.host, options.port), way.proxy);
+    addRequest(request, options);
+  };
   agent.destroy = () => {
     destroyed.abort(new DiskliftError('Cancelled', 'the agent was destroyed'));
     destroy();
   };
   return agent;
+}
+
+function urlOf(protocol: string, host: string | null | undefined, port: number | string | null | undefined): URL {
+  return new URL(`${protocol}//${host?.includes(':') ? `[${host}]` : host}:${port}`);
+}
+
+/** A proxy for http takes requests that name the whole URL (RFC 9112, section 3.2.2). */
+function addressToProxy(request: http.ClientRequest, url: URL, settings: ProxySettings): void {
+  let proxy: URL | undefined;
+  try {
+    proxy = proxyFor(url, settings);
+  } catch {
+    // A setting that is no URL fails the connection, which is opened next.
+  }
+  if (proxy === undefined) return;
+  request.path = `${url.origin}${request.path}`;
+  const credentials = basicCredentials(proxy);
+  if (credentials !== undefined) request.setHeader('Proxy-Authorization', credentials);
 }

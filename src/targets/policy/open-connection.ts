@@ -14,8 +14,6 @@ export interface OpenConnectionOptions {
   tls: TlsMaterial;
   access: NetworkAccess;
   proxy: ProxySettings;
-  /** Whether a proxy is asked for a tunnel for http too. For https it always is. */
-  tunnel: boolean;
   signal: AbortSignal;
 }
 
@@ -43,7 +41,7 @@ export async function openConnection({
   };
   const proxy = proxyFor(url, settings);
   if (proxy === undefined) return { socket: await connectGuarded(endpoint) };
-  const tunnel = isSecure || options.tunnel;
-  const socket = await connectByProxy({ ...endpoint, proxy, tunnel });
-  return tunnel ? { socket } : { socket, proxy };
+  // Proxies make tunnels for https only: squid and tinyproxy refuse CONNECT for the ports of http.
+  const socket = await connectByProxy({ ...endpoint, proxy, tunnel: isSecure });
+  return isSecure ? { socket } : { socket, proxy };
 }

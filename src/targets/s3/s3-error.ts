@@ -101,7 +101,9 @@ export function s3Error(error: unknown, { where, nowMs, secrets, checksum }: Req
   const message = `${where}: ${answered.join(' ')}${meaning === undefined ? '' : `: ${meaning}`}${said}`;
   if (
     !isFull &&
-    (name in REFUSED || EXPIRED.has(name) || ((status === 401 || status === 403) && !(name in PASSING) && !(name in REJECTED)))
+    (name in REFUSED ||
+      EXPIRED.has(name) ||
+      ((status === 401 || status === 403 || status === 407) && !(name in PASSING) && !(name in REJECTED)))
   )
     return new DiskliftError('CredentialsInvalid', message, error);
   const retryable = isFull || name in PASSING || (!(name in REJECTED) && status !== undefined && isPassing(status));
@@ -117,6 +119,7 @@ interface Judged {
 
 function meaningOf(failure: S3Failure, { status, checksum, isFull }: Judged): string | undefined {
   const { name = '' } = failure;
+  if (status === 407) return 'the credentials for the proxy are missing or wrong';
   if (isFull) return FULL[name] ?? 'the server has no space left for it';
   return adviceOf(failure, status, checksum) ?? REFUSED[name] ?? REJECTED[name] ?? PASSING[name];
 }

@@ -38,7 +38,6 @@ export interface S3TargetOptions {
   credentials?: (() => Promise<S3Credentials>) | undefined;
   tls?: TlsMaterial | undefined;
   access: NetworkAccess;
-  /** Asked for a tunnel, also for http. */
   proxy?: ProxySettings | undefined;
   clock: Clock;
   /** Of all transfers of the process. */
