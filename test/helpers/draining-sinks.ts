@@ -39,11 +39,12 @@ function answerOfS3(method: string | undefined, { pathname, searchParams }: URL)
     : `<CompleteMultipartUploadResult>${object}<ETag>"kept-nowhere"</ETag></CompleteMultipartUploadResult>`;
 }
 
-/** As much of an S3 server as an upload asks for, over https. @param tls PEM */
+/** As much of an S3 server as an upload asks for, over https. Its keys may only write, so that nobody asks for what it has kept. @param tls PEM */
 export function startDrainingS3({ certificate, key }: { certificate: string; key: string }): Promise<DrainingSink> {
   const onRequest = (request: IncomingMessage, response: ServerResponse) => {
     const answer = answerOfS3(request.method, new URL(request.url ?? '', 'https://sink'));
     request.resume().once('end', () => {
+      if (request.method === 'HEAD' || request.method === 'GET') return void response.writeHead(403).end();
       response.writeHead(200, { etag: '"kept-nowhere"', 'content-type': 'application/xml', 'content-length': answer.length });
       response.end(answer);
     });
