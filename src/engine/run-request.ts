@@ -64,6 +64,7 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
   let disks: DiskState[] | undefined;
   let leftOut: readonly string[] = [];
   let end: Ended | undefined;
+  let isWatched = true;
   let status = request.status;
   const writer = createStatusWriter({
     ...run,
@@ -122,6 +123,7 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
     const last = startLastCalls(run, isPending ? FAREWELL_MS : LAST_WORD_MS);
     try {
       end = await confirmed(ended, () => abortable(run.confirm(), last.signal));
+      isWatched = false;
       for (const watcher of run.watchers) watcher.end(end.phase, end.failure);
       if (end.failure === LOST) return { ...end, status: status as DiskExportStatus };
       noteEnd(run, end);
@@ -136,6 +138,8 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
     }
   } finally {
     deadline?.stop();
+    // A mistake of this program ends the run too, and the next run of the export is watched anew.
+    if (isWatched) for (const watcher of run.watchers) watcher.end('Pending');
     writer.stop();
   }
 }

@@ -62,7 +62,7 @@ export async function prepareImage(options: PrepareOptions): Promise<PreparedIma
     const prepared = await (isVerified(source, options) ? prepareVerified(source, options) : prepareTrusted(source, options));
     return { ...prepared, [Symbol.asyncDispose]: () => closeSource(source, options) };
   } catch (error) {
-    await closeSource(source, options).catch(() => {});
+    await closeSource(source, options);
     throw error;
   }
 }
@@ -70,13 +70,12 @@ export async function prepareImage(options: PrepareOptions): Promise<PreparedIma
 /** Storage that hangs must not keep a cancelled export. */
 const CLOSE_GRACE_MS = 400;
 
+/**
+ * Never rejects. Storage that has gone away fails to close as well: that says nothing of the bytes, and must not hide what failed
+ * first.
+ */
 async function closeSource(source: DiskSource, { signal, clock }: PrepareOptions): Promise<void> {
-  try {
-    await settleWithin(source.dispose(), { signal, clock, graceMs: CLOSE_GRACE_MS });
-  } catch (error) {
-    // The export ends for another reason already.
-    if (!signal.aborted) throw error;
-  }
+  await settleWithin(source.dispose(), { signal, clock, graceMs: CLOSE_GRACE_MS }).catch(() => {});
 }
 
 type Parts = Omit<PreparedImage, typeof Symbol.asyncDispose>;

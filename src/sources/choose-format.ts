@@ -8,6 +8,7 @@ import type { DiskFormat } from './image-tree.ts';
 import { PROBED_BYTES, probeFormat } from './probe-format.ts';
 import { type OpenedFile, readUpTo } from './read-up-to.ts';
 import { hasVpcChecksum, hasVpcCookie, VPC_FOOTER_BYTES } from './references/vpc-footer.ts';
+import { statOpened } from './stat-opened.ts';
 import { type UnreadableFormat, unreadableByBytes, unreadableByName } from './unreadable-format.ts';
 import { vmdkPartOf } from './vmdk-part-name.ts';
 
@@ -103,7 +104,7 @@ async function endsAsFixedVhd(file: OpenedFile): Promise<boolean> {
 }
 
 async function lastSectorOf(file: OpenedFile): Promise<Buffer> {
-  const { size } = await file.handle.stat();
+  const size = Number((await statOpened(file)).size);
   // Old programs wrote 511 bytes.
   const at = alignUp(size, VPC_FOOTER_BYTES) - VPC_FOOTER_BYTES;
   return at < 0 ? Buffer.alloc(0) : readUpTo(file, at, VPC_FOOTER_BYTES);

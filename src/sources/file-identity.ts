@@ -9,7 +9,7 @@ import type { Libc } from '../native/libc.ts';
 import { closeHandle } from './close-handle.ts';
 import type { SourceIdentity } from './contract.ts';
 import type { FileSystemTraits } from './file-systems/file-system-traits.ts';
-import { openError } from './open-error.ts';
+import { statOpened } from './stat-opened.ts';
 
 export interface IdentifiedFile {
   handle: FileHandle;
@@ -109,9 +109,5 @@ async function freshStat(handle: FileHandle, name: string, libc: Libc | undefine
   const errno = libc === undefined ? undefined : await refreshAttributes(libc, handle.fd);
   if (errno !== undefined)
     throw new DiskliftError('SourceReadError', `${name}: its file system cannot tell whether it was written to: ${errno}`);
-  try {
-    return await handle.stat({ bigint: true });
-  } catch (error) {
-    throw openError(name, error);
-  }
+  return statOpened({ handle, name });
 }

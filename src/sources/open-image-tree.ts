@@ -11,12 +11,14 @@ import { type ChosenFormat, chooseFormat } from './choose-format.ts';
 import { closeHandle } from './close-handle.ts';
 import { type DiskFormat, type ImageFile, type ImageTree, isDiskFormat, type VmdkExtent } from './image-tree.ts';
 import { openBeneath } from './open-beneath.ts';
+import type { OpenedFile } from './read-up-to.ts';
 import type { References } from './references/contract.ts';
 import { readReferences } from './references/read-references.ts';
 import { readSparseExtentHeader } from './references/read-vmdk.ts';
 import { repairOfName } from './references/repair-command.ts';
 import { resolveName, showName } from './references/resolve-name.ts';
 import { type DescribedExtent, isSizeOf } from './references/vmdk-extents.ts';
+import { statOpened } from './stat-opened.ts';
 
 export interface ImageRoot extends ChosenFormat {
   libc: Libc | undefined;
@@ -111,15 +113,15 @@ async function enter(tree: Tree, { handle, relativePath, format, isGuess, way, r
     format,
     reopen: reopen ?? (() => openBeneath(libc, { volumePath, relativePath })),
   };
-  const key = await keyOf(handle);
+  const key = await keyOf(file);
   tree.files.push(file);
   tree.known.set(key, file);
   await tree.onOpen?.(file);
   return { file, relativePath, isGuess, way: [...way, key] };
 }
 
-async function keyOf(handle: FileHandle): Promise<string> {
-  const { dev, ino } = await handle.stat({ bigint: true });
+async function keyOf(file: OpenedFile): Promise<string> {
+  const { dev, ino } = await statOpened(file);
   return `${dev}:${ino}`;
 }
 
@@ -180,7 +182,7 @@ async function openExtent(tree: Tree, place: Place, { extent, isLast }: ExtentTo
       `${place.file.name}: its extent ${file.name} is not as long as it says; it is incomplete or another one, with ${ownBytes} bytes in place of ${offsetBytes + sizeBytes}; copy it again`,
     );
   if (kind === 'flat') {
-    const ownBytes = (await file.handle.stat()).size;
+    const ownBytes = Number((await statOpened(file)).size);
     if (ownBytes < offsetBytes + sizeBytes) throw differs(ownBytes);
     return { kind, file, offsetBytes, sizeBytes };
   }
@@ -206,7 +208,7 @@ async function open(tree: Tree, from: Place, { what, name, format }: Reference):
   if (tree.handles.length >= MAX_FILE_COUNT) throw refuse(`would be file ${MAX_FILE_COUNT + 1} of the image`);
   const handle = await openNamed(tree, relativePath, `${image}: its ${what} ${showName(name)}`);
   tree.handles.push(handle);
-  const key = await keyOf(handle);
+  const key = await keyOf({ handle, name: path.join(tree.volumePath, relativePath) });
   if (from.way.includes(key)) throw refuse('leads back to itself');
   const known = tree.known.get(key);
   if (known === undefined) {

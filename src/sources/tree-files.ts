@@ -7,6 +7,7 @@ import type { SourceIdentity } from './contract.ts';
 import { createFileIdentity } from './file-identity.ts';
 import { type FileSystem, fileSystemOf } from './file-systems/file-system-of.ts';
 import type { ImageFile } from './image-tree.ts';
+import { statOpened } from './stat-opened.ts';
 
 export interface TreeFile {
   file: ImageFile;
@@ -18,7 +19,7 @@ export interface TreeFile {
 }
 
 export async function lookAtFile(file: ImageFile): Promise<TreeFile> {
-  const stat = await file.handle.stat({ bigint: true });
+  const stat = await statOpened(file);
   const fileSystem = await fileSystemOf(file.handle);
   // A device node's times say nothing about its content.
   const identityNow = stat.isBlockDevice() ? async () => ({ device: `${stat.rdev}` }) : createFileIdentity({ ...file, fileSystem });

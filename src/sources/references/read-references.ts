@@ -5,6 +5,7 @@ import { DiskliftError } from '../../common/errors.ts';
 import { qcow2ClusterSize } from '../../qcow2/parse-header.ts';
 import type { DiskFormat } from '../image-tree.ts';
 import { type OpenedFile, readUpTo } from '../read-up-to.ts';
+import { statOpened } from '../stat-opened.ts';
 import type { References } from './contract.ts';
 import { parseQcow2References } from './qcow2-references.ts';
 import { readVmdk } from './read-vmdk.ts';
@@ -60,7 +61,7 @@ async function readVdi(file: OpenedFile): Promise<References> {
 }
 
 async function readVpc(file: OpenedFile): Promise<References> {
-  const { size } = await file.handle.stat();
+  const size = Number((await statOpened(file)).size);
   const footerAt = alignUp(size, VPC_FOOTER_BYTES) - VPC_FOOTER_BYTES;
   if (footerAt <= 0) throw new DiskliftError('FormatUnsupported', `${file.name}: is too short for a VHD`);
   const [head, footer] = [await readUpTo(file, 0, VPC_FOOTER_BYTES), await readUpTo(file, footerAt, VPC_FOOTER_BYTES)];
