@@ -17,8 +17,11 @@ export interface ReadTarget {
 
 /** An error while `name` was read at `offset`. */
 export function readError(name: string, offset: number, cause: unknown): DiskliftError {
-  const reason = errnoOf(cause) ?? (cause instanceof Error ? cause.message : String(cause));
-  return new DiskliftError('SourceReadError', `${name}: cannot read at offset ${offset}: ${reason}`, cause);
+  return new DiskliftError('SourceReadError', `${name}: cannot read at offset ${offset}: ${reasonOf(cause)}`, cause);
+}
+
+export function reasonOf(cause: unknown): string {
+  return errnoOf(cause) ?? (cause instanceof Error ? cause.message : String(cause));
 }
 
 /** Fills `buffer`, going on after short reads. @throws as {@link DiskSource.read} says */

@@ -37,10 +37,10 @@ export async function withNbdFake(
 }
 
 /** Checks that an error tells of a read that failed at `offset`, and why. */
-export function failedAt(offset: number, reason: RegExp) {
+export function failedAt(offset: number, reason: RegExp, doing = 'cannot read') {
   return (error: Error & { code?: string }): true => {
     assert.equal(error.code, 'SourceReadError', error.message);
-    assert.match(error.message, new RegExp(`^nbd\\+unix:///disk\\?socket=\\S+: cannot read at offset ${offset}: `));
+    assert.match(error.message, new RegExp(`^nbd\\+unix:///disk\\?socket=\\S+: ${doing} at offset ${offset}: `));
     assert.match(error.message, reason);
     return true;
   };

@@ -101,6 +101,14 @@ describe('disklift stream nbd', () => {
     assert.equal((await stat(temp('out.qcow2'))).size, 0);
   });
 
+  it('names the block status, not a read, where the server fails to say which parts are zeros', async () => {
+    const flags = ['error-extents=EIO', 'error-extents-rate=100%'];
+    await using server = await startNbdkit(temp('nbd.sock'), ['--filter=error', 'pattern', '64M', ...flags]);
+    const result = await stream(server.uri);
+    assertFailed(result, /: cannot learn from the server which parts are zeros \(block status\) at offset 0: EIO\b/);
+    assert.equal((await stat(temp('out.qcow2'))).size, 0);
+  });
+
   it('keeps slow storage busy: at 5 ms a request at least four times as fast as one at a time', async () => {
     await using server = await startNbdkit(temp('nbd.sock'), ['--filter=delay', 'pattern', '64M', 'rdelay=5ms']);
     const source = await openNbd(server);

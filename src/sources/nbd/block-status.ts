@@ -3,7 +3,7 @@
 import { throwIfAborted } from '../../common/abortable.ts';
 import { alignDown } from '../../common/bytes.ts';
 import type { SourceExtent } from '../contract.ts';
-import { readError } from '../read-exactly.ts';
+import { blockStatusError } from './block-status-error.ts';
 import type { NbdClient } from './nbd-client.ts';
 import { LARGEST_BLOCK_SIZE_BYTES, STATE_ZERO, violation } from './protocol.ts';
 
@@ -50,9 +50,10 @@ function* extentsIn(descriptors: Buffer, { name, start, end, sizeBytes }: Questi
   let offset = start;
   for (let at = 0; at < descriptors.length; at += 8) {
     const length = descriptors.readUInt32BE(at);
-    if (length === 0) throw readError(name, offset, violation('an extent of no length'));
-    if (offset >= end) throw readError(name, offset, violation('an extent that was not asked for'));
-    if (offset + length > sizeBytes) throw readError(name, offset, violation(`an extent up to ${offset + length} of ${sizeBytes} bytes`));
+    if (length === 0) throw blockStatusError(name, offset, violation('an extent of no length'));
+    if (offset >= end) throw blockStatusError(name, offset, violation('an extent that was not asked for'));
+    if (offset + length > sizeBytes)
+      throw blockStatusError(name, offset, violation(`an extent up to ${offset + length} of ${sizeBytes} bytes`));
     const isZeros = (descriptors.readUInt32BE(at + 4) & STATE_ZERO) !== 0;
     yield { offset, length, kind: isZeros ? 'zeros' : 'data' };
     offset += length;

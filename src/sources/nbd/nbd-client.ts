@@ -6,6 +6,7 @@ import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import { createSemaphore, type Semaphore } from '../../common/semaphore.ts';
 import { readError } from '../read-exactly.ts';
+import { blockStatusError } from './block-status-error.ts';
 import type { Agreed } from './handshake.ts';
 import { OutstandingRequests, type ReadRequest, type StatusRequest } from './outstanding-requests.ts';
 import { Command, REQUEST_MAGIC, REQUEST_SIZE_BYTES } from './protocol.ts';
@@ -69,7 +70,7 @@ export class NbdClient {
       return new Promise<Buffer | undefined>((resolve, reject) => {
         const failed = (offset: number, cause: DiskliftError) => {
           signal.removeEventListener('abort', onAbort);
-          reject(readError(this.options.name, offset, cause));
+          reject((request.kind === 'read' ? readError : blockStatusError)(this.options.name, offset, cause));
         };
         const onAbort = () => {
           // The answer will come all the same, and is let go.

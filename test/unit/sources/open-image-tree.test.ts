@@ -303,6 +303,19 @@ describe('an image with what it refers to', () => {
     });
   });
 
+  it('is refused as a VHDX of sectors that QEMU does not read', async () => {
+    await createImage(temp('a.vhdx'), { format: 'vhdx', size: '4M' });
+    const bytes = readFileSync(temp('a.vhdx'));
+    const metadataAt = bytes.indexOf('metadata', 256 * 1024);
+    const entryAt = bytes.indexOf(Buffer.from('1dbf41816fa90947ba47f233a8faab5f', 'hex'), metadataAt);
+    bytes.writeUInt32LE(4096, metadataAt + bytes.readUInt32LE(entryAt + 16));
+    writeFileSync(temp('a.vhdx'), bytes);
+    await assert.rejects(
+      open('a.vhdx', 'vhdx'),
+      failsWith('FormatUnsupported', /a\.vhdx: its disk has logical sectors of 4096 bytes.*512/),
+    );
+  });
+
   describe('that has a parent is refused', () => {
     it('as VDI', async () => {
       for (const [at, value] of [
