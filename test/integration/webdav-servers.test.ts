@@ -1,7 +1,7 @@
 /** Real WebDAV servers as destinations. */
 
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { MIB } from '../../src/common/bytes.ts';
 import { systemClock } from '../../src/common/clock.ts';
@@ -17,7 +17,7 @@ import { assertImageOf } from '../helpers/qemu-img.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 import { transferContext } from '../helpers/transfer-context.ts';
-import { LIMITED_SERVER, requireWebdavServer, WEBDAV_SERVERS } from '../helpers/webdav-servers.ts';
+import { LIMITED_SERVER, PLACING_SERVER, requireWebdavServer, WEBDAV_SERVERS } from '../helpers/webdav-servers.ts';
 
 const CONTINUE_BYTES = 'HTTP/1.1 100 Continue\r\n\r\n'.length;
 
@@ -121,5 +121,19 @@ describe('WebDAV server as a destination', () => {
       /answered 405: the server has taken bytes and could not store them; is its disk full\?|was (reset|closed)/,
     );
     assert.ok(failure.retryable, failure.message);
+  });
+
+  it('is where the server has put it, beside the disk that was there', async function () {
+    requireWebdavServer(PLACING_SERVER, this);
+    await using running = await PLACING_SERVER.start(temp('root'));
+    const url = `http://127.0.0.1:${running.port}/a.qcow2`;
+    mkdirSync(temp('root'), { recursive: true });
+    writeFileSync(temp('root/a.qcow2'), 'another disk');
+    const { location } = await send(url);
+    assert.notEqual(location, url);
+    assert.equal(readFileSync(temp('root/a.qcow2'), 'utf8'), 'another disk');
+    const fetched = await fetch(location);
+    writeFileSync(temp('fetched.qcow2'), Buffer.from(await fetched.arrayBuffer()));
+    await assertImageOf(temp('fetched.qcow2'), disk);
   });
 });
