@@ -3,8 +3,13 @@
 
 const DEFAULT_THREAD_POOL_SIZE = 12;
 
-process.env.UV_THREADPOOL_SIZE ??= String(DEFAULT_THREAD_POOL_SIZE);
-const threadPoolSize = Number.parseInt(process.env.UV_THREADPOOL_SIZE, 10) || DEFAULT_THREAD_POOL_SIZE;
+/** libuv has one thread for what is no number, and no more than this. */
+const MAX_THREAD_POOL_SIZE = 1024;
+
+const statedSize = process.env.UV_THREADPOOL_SIZE ?? '';
+const isUsable = /^\d{1,9}$/.test(statedSize) && Number(statedSize) > 0;
+const threadPoolSize = isUsable ? Math.min(Number(statedSize), MAX_THREAD_POOL_SIZE) : DEFAULT_THREAD_POOL_SIZE;
+process.env.UV_THREADPOOL_SIZE = String(threadPoolSize);
 
 const { run } = await import('./cli/run.ts');
 const { endProcess } = await import('./cli/end-process.ts');

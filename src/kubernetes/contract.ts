@@ -6,7 +6,7 @@ export interface ObjectMeta {
   name: string;
   namespace: string;
   uid: string;
-  /** To be compared for equality only. */
+  /** Opaque, but of one object a number that grows with each change: export-object compares two of them by size. */
   resourceVersion: string;
   generation?: number;
   labels?: Record<string, string>;

@@ -50,6 +50,9 @@ export async function openImageFiles(
       watched.push(opened);
     },
   });
+  // Several are opened at a time; who compares identities needs one order.
+  const placeOf = new Map(tree.files.map((file, index) => [file, index]));
+  watched.sort((a, b) => (placeOf.get(a.file) ?? 0) - (placeOf.get(b.file) ?? 0));
   return { ...tree, watched };
 }
 

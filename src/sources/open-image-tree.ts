@@ -6,6 +6,7 @@
 import fs, { type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { DiskliftError } from '../common/errors.ts';
+import { mapConcurrently } from '../common/map-concurrently.ts';
 import type { Libc } from '../native/libc.ts';
 import { type ChosenFormat, chooseFormat } from './choose-format.ts';
 import { closeHandle } from './close-handle.ts';
@@ -40,6 +41,8 @@ export interface ImageRoot extends ChosenFormat {
 
 /** Files that stand behind one another. More are a mistake, or there to keep us busy. */
 const MAX_DEPTH = 64;
+/** Extents that are opened at the same time. */
+const OPENS_IN_FLIGHT = 8;
 /** A descriptor each, for as long as the disk is open. */
 const MAX_FILE_COUNT = 600;
 
@@ -55,7 +58,7 @@ interface Tree {
   files: ImageFile[];
   handles: FileHandle[];
   /** By device and inode. */
-  known: Map<string, ImageFile>;
+  known: Map<string, { file: ImageFile; looked: Promise<void> }>;
   onOpen: ImageRoot['onOpen'];
   warn: ImageRoot['warn'];
   adviceOutside: ImageRoot['adviceOutside'];
@@ -88,7 +91,8 @@ export async function openImageTree(root: ImageRoot): Promise<ImageTree> {
     await Promise.all(tree.handles.splice(0).map(closeHandle));
   };
   try {
-    const place = await enter(tree, { ...root, way: [] });
+    const key = await keyOf({ handle, name: path.join(volumePath, root.relativePath) });
+    const place = await enter(tree, { ...root, key, way: [] });
     await followReferences(tree, place);
     return { root: place.file, files: tree.files, [Symbol.asyncDispose]: close };
   } catch (error) {
@@ -99,12 +103,14 @@ export async function openImageTree(root: ImageRoot): Promise<ImageTree> {
 
 interface Entering extends ChosenFormat {
   handle: FileHandle;
+  /** As {@link keyOf} gives it. */
+  key: string;
   relativePath: string;
   way: readonly string[];
   reopen?(): Promise<FileHandle>;
 }
 
-async function enter(tree: Tree, { handle, relativePath, format, isGuess, way, reopen }: Entering): Promise<Place> {
+async function enter(tree: Tree, { handle, key, relativePath, format, isGuess, way, reopen }: Entering): Promise<Place> {
   const { libc, volumePath } = tree;
   const file: ImageFile = {
     handle,
@@ -113,10 +119,10 @@ async function enter(tree: Tree, { handle, relativePath, format, isGuess, way, r
     format,
     reopen: reopen ?? (() => openBeneath(libc, { volumePath, relativePath })),
   };
-  const key = await keyOf(file);
   tree.files.push(file);
-  tree.known.set(key, file);
-  await tree.onOpen?.(file);
+  const looked = tree.onOpen?.(file) ?? Promise.resolve();
+  tree.known.set(key, { file, looked });
+  await looked;
   return { file, relativePath, isGuess, way: [...way, key] };
 }
 
@@ -141,11 +147,8 @@ async function followReferences(tree: Tree, place: Place): Promise<References> {
   if (backing !== undefined) file.backing = await openBacking(tree, place, references);
   if (dataFile !== undefined) file.dataFile = (await open(tree, place, { what: 'data file', name: dataFile.name, format: 'raw' })).file;
   if (extents !== undefined) {
-    const opened: VmdkExtent[] = [];
-    for (const [index, extent] of extents.entries())
-      opened.push(await openExtent(tree, place, { extent, isLast: index === extents.length - 1 }));
-    file.extents = opened;
-    file.diskSizeBytes = opened.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    file.extents = await openExtents(tree, place, extents);
+    file.diskSizeBytes = file.extents.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   }
   return references;
 }
@@ -164,6 +167,18 @@ async function openBacking(tree: Tree, place: Place, { backing, parentContentId 
   if (contentId !== parentContentId)
     throw new DiskliftError('FormatUnsupported', `${image}: its parent ${parent.file.name} has been written to since, or is another disk`);
   return parent.file;
+}
+
+/** Several at a time; the tree has them in the order of the descriptor all the same. */
+async function openExtents(tree: Tree, place: Place, extents: readonly DescribedExtent[]): Promise<VmdkExtent[]> {
+  const countBefore = tree.files.length;
+  const opened = await mapConcurrently(extents, OPENS_IN_FLIGHT, (extent, index) =>
+    openExtent(tree, place, { extent, isLast: index === extents.length - 1 }),
+  );
+  const files = new Set(opened.flatMap((extent) => (extent.kind === 'zero' ? [] : [extent.file])));
+  const isNew = new Set(tree.files.splice(countBefore));
+  tree.files.push(...[...files].filter((file) => isNew.has(file)));
+  return opened;
 }
 
 interface ExtentToOpen {
@@ -213,12 +228,13 @@ async function open(tree: Tree, from: Place, { what, name, format }: Reference):
   const known = tree.known.get(key);
   if (known === undefined) {
     const chosen = format === undefined ? await chooseUnstated(tree, { handle, relativePath, name, image }) : { format, isGuess: false };
-    return enter(tree, { handle, relativePath, ...chosen, way: from.way });
+    return enter(tree, { handle, key, relativePath, ...chosen, way: from.way });
   }
-  if (what !== 'extent' || known.format !== format) throw refuse('is a part of the image twice');
+  if (what !== 'extent' || known.file.format !== format) throw refuse('is a part of the image twice');
+  tree.handles.splice(tree.handles.indexOf(handle), 1);
   await closeHandle(handle);
-  tree.handles.pop();
-  return { file: known, relativePath, isGuess: false, way: [...from.way, key] };
+  await known.looked;
+  return { file: known.file, relativePath, isGuess: false, way: [...from.way, key] };
 }
 
 interface Unstated {

@@ -2,6 +2,7 @@
 
 import type { BigIntStats } from 'node:fs';
 import { DiskliftError } from '../common/errors.ts';
+import { mapConcurrently } from '../common/map-concurrently.ts';
 import { dropCachedPages } from '../native/page-cache.ts';
 import type { SourceIdentity } from './contract.ts';
 import { createFileIdentity } from './file-identity.ts';
@@ -18,6 +19,9 @@ export interface TreeFile {
   identityNow(): Promise<SourceIdentity>;
 }
 
+/** A VMDK may have hundreds of files, and a look at one is a dozen calls that wait for each other. */
+const LOOKS_IN_FLIGHT = 8;
+
 export async function lookAtFile(file: ImageFile): Promise<TreeFile> {
   const stat = await statOpened(file);
   const fileSystem = await fileSystemOf(file.handle);
@@ -29,8 +33,9 @@ export async function lookAtFile(file: ImageFile): Promise<TreeFile> {
 /** Facts of all files, numbered: who writes to a backing file changes the disk as well. @throws DiskliftError `SourceChanged` */
 export async function identityOfFiles(files: readonly TreeFile[]): Promise<SourceIdentity> {
   const facts: Record<string, string> = {};
-  for (const [index, { file, identityNow, identity: before }] of files.entries()) {
-    for (const [fact, value] of Object.entries(await identityNow())) {
+  const identities = await mapConcurrently(files, LOOKS_IN_FLIGHT, ({ identityNow }) => identityNow());
+  for (const [index, { file, identity: before }] of files.entries()) {
+    for (const [fact, value] of Object.entries(identities[index] as SourceIdentity)) {
       if (before[fact] !== value)
         throw new DiskliftError(
           'SourceChanged',

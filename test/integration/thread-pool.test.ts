@@ -20,6 +20,9 @@ describe("libuv's thread pool", () => {
   for (const [env, expected] of [
     [{}, 12],
     [{ UV_THREADPOOL_SIZE: '7' }, 7],
+    [{ UV_THREADPOOL_SIZE: 'abc' }, 12],
+    [{ UV_THREADPOOL_SIZE: '0' }, 12],
+    [{ UV_THREADPOOL_SIZE: '-3' }, 12],
   ] as const) {
     it(`has ${expected} threads with ${JSON.stringify(env)}: its size is set before its first use`, async () => {
       const disk = await createDisk(temp('disk.img'), 32 * MIB, [{ offsetBytes: 0, lengthBytes: 32 * MIB, content: 'random' }]);
