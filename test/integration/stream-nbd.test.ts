@@ -103,7 +103,7 @@ describe('disklift stream nbd', () => {
 
   it('names the block status, not a read, where the server fails to say which parts are zeros', async () => {
     const flags = ['error-extents=EIO', 'error-extents-rate=100%'];
-    await using server = await startNbdkit(temp('nbd.sock'), ['--filter=error', 'pattern', '64M', ...flags]);
+    await using server = await startNbdkit(temp('nbd.sock'), ['--filter=error', 'memory', '64M', ...flags]);
     const result = await stream(server.uri);
     assertFailed(result, /: cannot learn from the server which parts are zeros \(block status\) at offset 0: EIO\b/);
     assert.equal((await stat(temp('out.qcow2'))).size, 0);
