@@ -75,6 +75,10 @@ cluster-down: $(INSTALLED) ## Stop it
 coverage: $(INSTALLED) judges api-server ## Run all tests and report which lines they ran, in child processes too
 	c8 --src src --include 'src/**' --reporter text --reporter html mocha $(SPECS)
 
+.PHONY: storm
+storm: $(INSTALLED) versitygw ## Exports under random faults with N random seeds, which are printed; make storm N=25
+	node test/tools/storm.ts $(or $(N),5) $(SEED)
+
 .PHONY: bench
 bench: build versitygw bench-tools ## Measure against the tools that people use; make bench ROUNDS=9 for more rounds
 	@test/tools/debian-packages.sh $(RIVALS)

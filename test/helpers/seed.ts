@@ -1,9 +1,16 @@
 /** The seed of the property tests: fixed, so that a failure is found again; another one by DISKLIFT_TEST_SEED. */
 
+import { createHash } from 'node:crypto';
+
 export const SEED = Number(process.env.DISKLIFT_TEST_SEED ?? 20_261_124);
 
 /** Appended to a test's title. */
 export const SEED_TEXT = `(seed ${SEED})`;
+
+/** @returns a seed of its own for each part of a test: those of neighbours, and of neighbouring seeds, have nothing in common */
+export function seedOf(part: number): number {
+  return createHash('sha256').update(`${SEED}/${part}`).digest().readInt32LE(0);
+}
 
 /** mulberry32: the same numbers on every machine. @returns a function that gives numbers from 0 up to, and not with, 1 */
 export function createRandom(seed: number): () => number {

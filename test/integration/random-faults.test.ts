@@ -15,7 +15,7 @@ import { type Fault, type FaultProxy, startFaultProxy } from '../helpers/fault-p
 import { NEVER, openImage } from '../helpers/image-in-process.ts';
 import { randomFaults } from '../helpers/random-faults.ts';
 import { ALTERATIONS, type Alteration } from '../helpers/s3-fake-alter.ts';
-import { createRandom, SEED, SEED_TEXT } from '../helpers/seed.ts';
+import { createRandom, SEED_TEXT, seedOf } from '../helpers/seed.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 
@@ -25,7 +25,7 @@ const EXPORTS = 200;
 /** At the same time: many of them do nothing but wait for a peer that will not answer. */
 const WORKERS = 4;
 
-const LIMITS: TargetLimits = { connectMs: 400, continueMs: 100, helloMs: 400, idleMs: 300, answerMs: 500 };
+const LIMITS: TargetLimits = { connectMs: 400, continueMs: 100, helloMs: 400, idleMs: 300, answerMs: 500, queryMs: 500 };
 const LONGEST_EXPORT_MS = 20_000;
 
 interface Round {
@@ -33,7 +33,8 @@ interface Round {
   destination: Destination;
   random(): number;
   diskPath: string;
-  sizeBytes: number;
+  /** The image of the disk as it was made. */
+  original: Buffer;
   /** After so many sent bytes the disk is another one. */
   changesAtByte: number | undefined;
   faults: Fault[];
@@ -57,6 +58,14 @@ async function imageOf(diskPath: string): Promise<Buffer> {
   return bytes;
 }
 
+/**
+ * A flipped bit in the answer's digest header, so that there is none, and one in the body: over plain HTTP nobody can tell, and the
+ * receipt says that the server's status alone shows that the image has arrived.
+ */
+function hidesCorruption(faults: readonly Fault[]): boolean {
+  return (['toServer', 'toClient'] as const).every((way) => faults.some(({ kind, direction }) => kind === 'corrupt' && direction === way));
+}
+
 describe('random faults', function () {
   this.timeout(120_000);
   const temp = useTempDir();
@@ -64,11 +73,12 @@ describe('random faults', function () {
 
   /** All that is left to chance comes from the seed and the number of the export, so that one can be run alone. */
   async function prepare(index: number): Promise<Round> {
-    const random = createRandom(SEED + index);
+    const random = createRandom(seedOf(index));
     const destination = there[index % there.length] as Destination;
     const dataBytes = Math.floor((1 + random() * 6) * MIB);
     const diskPath = await createDisk(temp(`${index}.img`), 16 * MIB, [{ offsetBytes: 70_000, lengthBytes: dataBytes, content: 'random' }]);
-    const { length: sizeBytes } = await imageOf(diskPath);
+    const original = await imageOf(diskPath);
+    const { length: sizeBytes } = original;
     const { findsCorruption, knowsLength } = destination;
     const faults = randomFaults({ random, sizeBytes, findsCorruption, knowsLength });
     const changesAtByte = random() < 0.1 ? Math.floor(random() * sizeBytes) : undefined;
@@ -79,7 +89,7 @@ describe('random faults', function () {
     const spoils = destination.canSpoil === true && random() < 0.4 ? { alteration, times } : undefined;
     const spoiled = spoils === undefined ? '' : `, ${times} times stored by a server that ${alteration}`;
     const name = `export ${index} to ${destination.name}, ${sizeBytes} bytes, changed at ${changesAtByte}, with ${story || 'no fault'}${spoiled}`;
-    return { name, destination, random, diskPath, sizeBytes, changesAtByte, faults, spoils };
+    return { name, destination, random, diskPath, original, changesAtByte, faults, spoils };
   }
 
   function run({ random, diskPath, changesAtByte }: Round, peer: Peer, proxy: FaultProxy): Promise<ExportResult> {
@@ -102,13 +112,15 @@ describe('random faults', function () {
   }
 
   async function assertTrue(
-    { destination, diskPath, sizeBytes, faults, spoils }: Round,
+    { destination, diskPath, original, faults, spoils }: Round,
     peer: Peer,
     { phase, disks, failure }: ExportResult,
   ): Promise<void> {
     const [image, expected] = [await peer.image(), await imageOf(diskPath)];
     if (phase === 'Succeeded') {
-      assert.ok(image?.equals(expected), 'success over something else than the image');
+      assert.equal(image?.length, expected.length);
+      const isUntold = disks[0]?.receipt?.proof === 'status' && hidesCorruption(faults);
+      assert.ok(isUntold || image?.equals(expected), 'success over something else than the image');
       assert.equal(disks[0]?.receipt?.sha256, createHash('sha256').update(expected).digest('hex'));
       assert.equal(disks[0]?.receipt?.sizeBytes, expected.length);
     } else {
@@ -116,8 +128,9 @@ describe('random faults', function () {
       assert.match(failure?.message ?? '', /^[^\n]+ \(after 4 attempts\)$|^[^\n]+$/);
       // Its last word may have been lost; but nothing that was cut off or mixed may look complete.
       if (image === undefined || spoils !== undefined || faults.some(({ kind }) => kind === 'corrupt')) return;
-      const isCut = !destination.knowsLength && image.length < sizeBytes;
-      assert.ok(isCut || image.equals(expected), 'a wrong image looks complete');
+      const isCut = !destination.knowsLength && image.length < original.length;
+      // An attempt that arrived whole before the disk was changed, and whose confirmation was lost, is no wrong image.
+      assert.ok(isCut || image.equals(expected) || image.equals(original), 'a wrong image looks complete');
     }
   }
 
@@ -129,8 +142,11 @@ describe('random faults', function () {
     assert.deepEqual(await peer.openUploads(), [], 'an upload is left open');
   }
 
+  let faultCount = 0;
+
   async function exportOnce(index: number): Promise<'Succeeded' | 'Failed'> {
     const round = await prepare(index);
+    faultCount += round.faults.length + (round.changesAtByte === undefined ? 0 : 1);
     mkdirSync(temp(`peer-${index}`));
     await using peer = await round.destination.start(temp(`peer-${index}`));
     await using proxy = await startFaultProxy(peer.port, ...round.faults);
@@ -155,6 +171,8 @@ describe('random faults', function () {
       }
     };
     await Promise.all(Array.from({ length: WORKERS }, work));
+    // For `make storm`, which adds them up.
+    if (process.env.DISKLIFT_TEST_STORM !== undefined) console.log(`storm: ${EXPORTS} exports, ${faultCount} faults`);
     assert.ok(ends.Succeeded >= EXPORTS / 4 && ends.Failed > 0, JSON.stringify(ends));
   });
 });

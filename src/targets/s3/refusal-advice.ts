@@ -5,7 +5,8 @@ import type { ChecksumKind } from './checksum.ts';
 /** The fields of the SDK's errors that are looked at. The SDK keeps those that it does not know. */
 export interface S3Failure {
   name?: string;
-  message?: string;
+  /** A text; an object where XML was damaged on the way, so that its message has elements. */
+  message?: unknown;
   Region?: unknown;
   Endpoint?: unknown;
   /** There where the server's answer is an S3 error. */
@@ -17,7 +18,7 @@ export interface S3Failure {
 }
 
 /** @returns the server's own words; empty when there are none */
-export function textOf({ $fault, $responseBodyText, message = '' }: S3Failure): string {
+export function textOf({ $fault, $responseBodyText, message }: S3Failure): string {
   if (typeof $responseBodyText === 'string') return $responseBodyText;
   // The SDK gives an element of XML that has elements in it, or attributes, as an object.
   return $fault === undefined || typeof message !== 'string' || message === 'UnknownError' ? '' : message;

@@ -57,6 +57,7 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
 
   async function connect(): Promise<S3Client> {
     const credentials = options.credentials === undefined ? undefined : await abortable(options.credentials(), signal);
+    // By name: the SDK adds fields of its own to an object of credentials that it was given before.
     const { accessKeyId, secretAccessKey, sessionToken } = credentials ?? {};
     for (const secret of [accessKeyId, secretAccessKey, sessionToken]) if (secret !== undefined) secrets.add(secret);
     const client = new sdk.S3Client({

@@ -13,9 +13,11 @@ export interface TargetLimits {
   /** Without a byte being taken. */
   idleMs: number;
   answerMs: number;
+  /** For a question about what is there. */
+  queryMs: number;
 }
 
-export const SHORT_LIMITS: TargetLimits = { connectMs: 800, continueMs: 500, helloMs: 800, idleMs: 800, answerMs: 1500 };
+export const SHORT_LIMITS: TargetLimits = { connectMs: 800, continueMs: 500, helloMs: 800, idleMs: 800, answerMs: 1500, queryMs: 1500 };
 
 export interface OpenUpload {
   holdsBytes: boolean;

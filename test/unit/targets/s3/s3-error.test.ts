@@ -51,6 +51,11 @@ describe('errors of S3', () => {
     [failure('TimeoutError'), 'DestinationUnreachable', true, 'the connection timed out'],
     [Object.assign(new Error('x'), { code: 'ECONNREFUSED' }), 'DestinationUnreachable', true, 'connection refused'],
   ];
+  it('stand for a status alone where damaged XML leaves a message that is no text', () => {
+    const damaged = Object.assign(failure('InternalError', 500), { message: { '#text': 'a', b: 'c' } });
+    assert.equal(s3Error(damaged).message, `${WHERE}: answered 500 InternalError`);
+  });
+
   it('tells connections that never stood from those that broke', () => {
     const coded = (code: string, name = 'Error') => Object.assign(new Error('x'), { code, name });
     const never = [failure('TimeoutError'), coded('ECONNREFUSED'), coded('ENOTFOUND'), coded('CERT_HAS_EXPIRED'), coded('ENOTUNNEL')];
