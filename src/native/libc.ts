@@ -34,6 +34,8 @@ export interface Libc {
   openat2(directoryFd: number, path: string, how: OpenHow): Promise<CallResult>;
   /** Of what `fd` has open; what it tells goes nowhere. Left out where the C library has no such function. */
   statx?(fd: number, flags: number, mask: number): Promise<CallResult>;
+  /** FS_IOC_FIEMAP: `map` is a struct fiemap with room for extents behind it, which the call fills. */
+  fiemap(fd: number, map: ArrayBuffer): Promise<CallResult>;
   /** FIONREAD: `value` is the number of bytes that can be read from `fd`. */
   bytesReadable(fd: number): Promise<CallResult>;
 }
@@ -65,6 +67,7 @@ interface OpenHow {
 }
 
 const FIONREAD = 0x541b;
+const FS_IOC_FIEMAP = 0xc020660b;
 const AT_EMPTY_PATH = 0x1000;
 const STATX_SIZE_BYTES = 256;
 
@@ -179,6 +182,7 @@ function bind(library: NativeLibrary): Libc {
       const { value } = await fadvise(fd, offset, length, advice);
       return value === 0 ? { value } : { value: -1, errno: nameOfErrno(value) };
     },
+    fiemap: (fd, map) => ioctl(fd, FS_IOC_FIEMAP, map),
     async bytesReadable(fd) {
       const count = new Int32Array(1);
       const result = await ioctl(fd, FIONREAD, count);

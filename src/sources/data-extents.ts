@@ -3,7 +3,9 @@
 import { throwIfAborted } from '../common/abortable.ts';
 import { KIB, MIB } from '../common/bytes.ts';
 import type { Libc } from '../native/libc.ts';
+import { dropCachedPages } from '../native/page-cache.ts';
 import { nextDataStretch } from '../native/seek-data.ts';
+import { unwrittenExtents } from '../native/unwritten-extents.ts';
 import type { SourceExtent, WantedHoles } from './contract.ts';
 import { readError } from './read-exactly.ts';
 
@@ -24,8 +26,21 @@ const UNASKED_BYTES = 16 * MIB;
 /** And so many answers tell whether that goes on. */
 const FEW = 8;
 
+/**
+ * On ext4 and xfs a cached page makes data of what was allocated and never written, and reading it is enough to cache it. Without its
+ * pages the same disk has the same extents at each run. A page that was written to stays, and is data.
+ */
+export async function dropUnwrittenPages({ libc, fd, signal }: Pick<ExtentsInput, 'libc' | 'fd' | 'signal'>): Promise<void> {
+  if (libc === undefined) return;
+  for await (const { offset, length } of unwrittenExtents(libc, fd)) {
+    throwIfAborted(signal);
+    await dropCachedPages(libc, fd, offset, length);
+  }
+}
+
 /** Without SEEK_DATA (no koffi, or a file system that lacks it) the whole disk is one extent of data. */
 export async function* dataExtents({ libc, fd, name, sizeBytes, signal, holes }: ExtentsInput): AsyncGenerator<SourceExtent> {
+  if (holes !== 'worthwhile') await dropUnwrittenPages({ libc, fd, signal });
   let at = 0;
   let untilUnasked = MANY;
   while (at < sizeBytes) {

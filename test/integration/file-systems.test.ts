@@ -155,6 +155,15 @@ describe('a disk', function () {
     describe(`on ${name}`, () => {
       const { mounted } = useFileSystem(name);
 
+      it('has the same size at each run where it was allocated and never written, though reading it has cached its zeros', async () => {
+        const disk = mounted('disk.img');
+        await shell(`fallocate -l 12M '${disk}'; head -c 1M /dev/urandom | dd of='${disk}' bs=1M seek=3 conv=notrunc,fsync status=none`);
+        const measure = () => disklift(['measure', '--zero-detection', 'extents', '--output', 'json', disk]);
+        const before = await measure();
+        await shell(`cat '${disk}' > /dev/null`);
+        assert.equal((await measure()).stdout.toString(), before.stdout.toString());
+      });
+
       it('is read once: its times and its locks are to be relied on', async () => {
         const disk = await createDisk(mounted('disk.img'), MIB, [{ ...data, lengthBytes: MIB }]);
         const options = { libc: loadLibc(), readLimit: createSemaphore(4), warn: assert.fail, inUse: 'fail' } as const;

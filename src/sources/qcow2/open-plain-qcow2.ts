@@ -9,7 +9,8 @@ import { DiskliftError } from '../../common/errors.ts';
 import { type Piece, readPieces } from '../../common/read-pieces.ts';
 import { createCachedReader } from '../../native/cached-read.ts';
 import type { Libc } from '../../native/libc.ts';
-import type { DiskSource, PlacedStretch, SourceExtent } from '../contract.ts';
+import type { DiskSource, PlacedStretch, SourceExtent, WantedHoles } from '../contract.ts';
+import { dropUnwrittenPages } from '../data-extents.ts';
 import { factsOf, type ImageFiles } from '../open-image-files.ts';
 import { readExactly } from '../read-exactly.ts';
 import { createFileHoles } from './file-holes.ts';
@@ -57,7 +58,8 @@ function createPlainDisk(name: string, { mapping, files }: MappedFiles, { libc, 
     return false;
   }
 
-  async function* pieces(signal: AbortSignal): AsyncGenerator<SourceExtent> {
+  async function* pieces(signal: AbortSignal, wanted: WantedHoles): AsyncGenerator<SourceExtent> {
+    if (wanted === 'all') for (const { fd } of targets) await dropUnwrittenPages({ libc, fd, signal });
     const holes = targets.map((target) => createFileHoles({ libc, ...target }));
     let rangeCount = 0;
     for (const { offset, length, place } of mapping.ranges(0, sizeBytes)) {
@@ -80,7 +82,7 @@ function createPlainDisk(name: string, { mapping, files }: MappedFiles, { libc, 
     name,
     sizeBytes,
     ...(cached === undefined ? {} : { showsData }),
-    extents: (signal) => joined(pieces(signal)),
+    extents: (signal, wanted = 'all') => joined(pieces(signal, wanted)),
     async read(buffer, offset, signal) {
       throwIfAborted(signal);
       const end = offset + buffer.length;
