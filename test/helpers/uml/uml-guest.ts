@@ -14,7 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { hasEnded } from '../has-ended.ts';
 import type { CommandResult } from '../run-command.ts';
 
-interface GuestProcess {
+export interface GuestProcess {
   /** Of the guest's bash, or of the program when the line begins with `exec`. */
   processId: number;
   ended: Promise<CommandResult>;
