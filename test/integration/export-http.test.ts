@@ -2,12 +2,16 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import type http from 'node:http';
+import { stringify } from 'yaml';
 import { systemClock } from '../../src/common/clock.ts';
 import { createHttpTarget } from '../../src/targets/http/http-target.ts';
 import { createNetworkAccess } from '../../src/targets/policy/network-access.ts';
+import { disklift } from '../helpers/disklift.ts';
 import { runEngine } from '../helpers/engine-run.ts';
 import { type HttpSink, startHttpSink } from '../helpers/http-sink.ts';
+import { diskExport } from '../helpers/manifest.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 
@@ -70,4 +74,59 @@ describe('export to an HTTP server', () => {
       const body = sink.complete.get(PATH) ?? assert.fail('nothing arrived');
       assert.equal(disks[0]?.receipt?.sha256, createHash('sha256').update(body).digest('hex'));
     });
+
+  describe('by the command', () => {
+    /** @returns what the command printed */
+    async function run(http: object): Promise<{ code: number | null; stderr: string; stdout: string }> {
+      mkdirSync(temp('volume'), { recursive: true });
+      await createDisk(temp('volume/a.img'), 8 * MIB, [{ offsetBytes: 0, lengthBytes: 3 * MIB, content: 'random' }]);
+      writeFileSync(temp('request.yaml'), stringify(diskExport('nightly', { http }, { backoffLimit: 0 })));
+      const { code, stderr, stdout } = await disklift(['export', '-f', temp('request.yaml'), '--volume', `claim=${temp('volume')}`]);
+      return { code, stderr: `${stderr}`, stdout: `${stdout}` };
+    }
+
+    it('makes the folders of the URL where the request says so', async () => {
+      await using sink = await startHttpSink();
+      const { code, stderr } = await run({ url: `${sink.url}/vms/{disk}.qcow2`, createCollections: true });
+      assert.equal(code, 0, stderr);
+      assert.deepEqual(
+        sink.requests.map(({ method, url }) => `${method} ${url}`),
+        ['MKCOL /vms/', 'PUT /vms/a.qcow2'],
+      );
+    });
+
+    it('waits for the answer as long as the request says, and looks whether the image is there', async () => {
+      await using sink = await startHttpSink({
+        onRequest: (request, response) => {
+          if (request.method === 'PUT') return void request.resume();
+          response.writeHead(404).end();
+        },
+      });
+      const startMs = performance.now();
+      const { code, stderr } = await run({ url: `${sink.url}/a.qcow2`, answerTimeoutSeconds: 1 });
+      assert.equal(code, 1);
+      assert.match(stderr, /DestinationUnreachable: .*no answer \(waited 1 s\); nothing is there \(after 1 attempt\)/);
+      assert.ok(performance.now() - startMs > 1000);
+    });
+
+    it('is there when a proxy on the way had no patience, and the status says by what', async () => {
+      let stored: Buffer = Buffer.alloc(0);
+      await using sink: HttpSink = await startHttpSink({
+        onRequest(request, response) {
+          if (request.method === 'GET' || request.method === 'HEAD')
+            return void response.writeHead(200, { 'Content-Length': stored.length }).end(stored);
+          sink.take(request).then(
+            (body) => {
+              stored = body;
+              response.writeHead(504).end();
+            },
+            () => {},
+          );
+        },
+      });
+      const { code, stderr, stdout } = await run({ url: `${sink.url}/a.qcow2` });
+      assert.equal(code, 0, stderr);
+      assert.match(stdout, /proof: ReadBack/);
+    });
+  });
 });

@@ -119,6 +119,19 @@ describe('engine', () => {
     assert.ok(log.includes('a.img again in 1000 after DestinationUnreachable'));
   });
 
+  it('tells an attempt whether an earlier one has sent bytes, which may be in its way', async () => {
+    const told: (boolean | undefined)[] = [];
+    const send: Send = async (image, context, call) => {
+      told.push(context.hasSentBefore);
+      if (call === 1) throw unreachable();
+      if (call === 3) return take(image, context);
+      context.progress(1);
+      throw unreachable();
+    };
+    await run({ 'a.img': send });
+    assert.deepEqual(told, [false, false, true]);
+  });
+
   it('waits as long as the peer has asked for', async () => {
     const busy = new DiskliftError('DestinationRejected', 'busy', undefined, { retryable: true, retryAfterMs: 45_000 });
     await run({ 'a.img': (image, context, call) => (call === 1 ? Promise.reject(busy) : take(image, context)) });
