@@ -1,7 +1,7 @@
 /** Contestants run in turn, so that what the machine does meanwhile meets all of them alike. */
 
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, openSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { processorSeconds } from '../test/helpers/processor-seconds.ts';
 import { BENCH_DIR } from './bench-disks.ts';
@@ -36,6 +36,8 @@ export interface Result {
   limited: boolean;
 }
 
+const NULL_FD = openSync('/dev/null', 'w');
+
 const GNU_TIME = '/usr/bin/time';
 
 export function median(values: readonly number[]): number {
@@ -59,7 +61,8 @@ function runOnce(
     'timeout',
     ['-s', 'KILL', `${limitSeconds ?? 3600}`, 'bash', '-o', 'pipefail', '-c', measured],
     {
-      stdio: ['ignore', 'ignore', 'pipe'],
+      // As `> /dev/null` opens it. One that is opened for reading, too, looks like a closed one.
+      stdio: ['ignore', NULL_FD, 'pipe'],
       ...limit,
     },
   );

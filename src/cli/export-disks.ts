@@ -14,6 +14,7 @@ import { BUFFER_BYTES, composePlan } from './compose-export.ts';
 import type { CommandContext } from './context.ts';
 import { progressObserver } from './export-progress.ts';
 import { createProgress } from './progress.ts';
+import { printOutput } from './standard-output.ts';
 import { parseVolumes } from './volume-option.ts';
 
 export interface ExportFlags {
@@ -60,13 +61,13 @@ export async function exportDisks(flags: ExportFlags, context: CommandContext): 
   } finally {
     progress.stop();
   }
-  printStatus(request, status);
+  await printOutput(statusText(request, status), context);
   if (status.phase !== 'Succeeded') throw failureOf(status, context.signal);
 }
 
-function printStatus({ apiVersion, kind, metadata }: DiskExport, status: DiskExportStatus): void {
+function statusText({ apiVersion, kind, metadata }: DiskExport, status: DiskExportStatus): string {
   const { name, namespace, uid } = metadata;
-  process.stdout.write(stringify({ apiVersion, kind, metadata: { name, namespace, uid }, status }));
+  return stringify({ apiVersion, kind, metadata: { name, namespace, uid }, status });
 }
 
 function failureOf({ conditions = [], message = 'failed' }: DiskExportStatus, signal: AbortSignal): DiskliftError {

@@ -3,6 +3,7 @@
 import { readFile } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
 import tty from 'node:tty';
+import { abortable } from '../common/abortable.ts';
 import { systemClock } from '../common/clock.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
 import { writeFully } from '../targets/stdout/write-fully.ts';
@@ -12,6 +13,7 @@ import type { ListenAddress, ServerTls } from '../targets/tcp/listen.ts';
 import { runReceiver } from '../targets/tcp/receiver.ts';
 import { STDOUT_FD } from './compose.ts';
 import type { CommandContext } from './context.ts';
+import { printOutput, requireOpenStdout } from './standard-output.ts';
 
 export interface ReceiveFlags {
   listen: ListenAddress;
@@ -29,8 +31,9 @@ const STDOUT = '-';
 export async function receiveImage(flags: ReceiveFlags, context: CommandContext): Promise<void> {
   const { listen: address, protocol, keep, output: file } = flags;
   const { signal, warn } = context;
-  const tls = await readTls(flags);
-  const output = await openOutput(flags, context);
+  const tls = await abortable(readTls(flags), signal);
+  const output = await abortable(openOutput(flags, context), signal);
+  let printed = Promise.resolve();
   await runReceiver({
     address,
     tls,
@@ -42,14 +45,18 @@ export async function receiveImage(flags: ReceiveFlags, context: CommandContext)
     warn,
     onListening: (bound) => process.stderr.write(`disklift: listening on ${addressText(bound)}\n`),
     onReceived: ({ sizeBytes, sha256 }) => {
-      if (file !== STDOUT) process.stdout.write(`${JSON.stringify({ size: sizeBytes, sha256, file })}\n`);
+      if (file === STDOUT) return;
+      printed = printed.then(() => printOutput(`${JSON.stringify({ size: sizeBytes, sha256, file })}\n`, context));
+      printed.catch((error: unknown) => warn(`${file}: is there, but cannot be reported: ${(error as Error).message}`));
     },
   });
+  await printed;
 }
 
 /** @throws DiskliftError `InvalidRequest` */
 async function openOutput({ output, force, keep }: ReceiveFlags, { libc, signal }: CommandContext): Promise<ImageOutput> {
   if (output !== STDOUT) return createFileOutput({ path: output, force });
+  requireOpenStdout();
   if (keep) throw new DiskliftError('InvalidRequest', 'standard output takes one image; --keep needs a file');
   if (tty.isatty(STDOUT_FD)) throw new DiskliftError('InvalidRequest', 'standard output is a terminal; redirect it to a file or a pipe');
   let writtenBytes = 0;

@@ -2,8 +2,10 @@
 
 import { setMaxListeners } from 'node:events';
 import { Command, CommanderError } from 'commander';
+import { systemClock } from '../common/clock.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
 import { createSemaphore } from '../common/semaphore.ts';
+import { settleWithin } from '../common/settle-within.ts';
 import { loadLibc } from '../native/libc.ts';
 import type { CommandContext } from './context.ts';
 import { addExportCommand } from './export.ts';
@@ -29,9 +31,14 @@ export interface RunResult {
   signal?: NodeJS.Signals | undefined;
 }
 
+/** How long a command that was told to end may take before it is left behind: a sidecar drops uploads for eight seconds. */
+const LEAVE_MS = 9500;
+
 /** @param threadPoolSize UV_THREADPOOL_SIZE as the process was started with */
 export async function run(argv: readonly string[], threadPoolSize: number): Promise<RunResult> {
   const controller = new AbortController();
+  // Nobody can be told that standard error cannot be written to.
+  process.stderr.on('error', () => {});
   setMaxListeners(0, controller.signal);
   let received: NodeJS.Signals | undefined;
   const onSignal = (signal: NodeJS.Signals) => {
@@ -46,7 +53,8 @@ export async function run(argv: readonly string[], threadPoolSize: number): Prom
       signal: controller.signal,
       warn: (message) => printLine(`warning: ${message}`),
     };
-    await createProgram(context).parseAsync(argv, { from: 'user' });
+    const command = createProgram(context).parseAsync(argv, { from: 'user' });
+    await settleWithin(command, { signal: controller.signal, clock: systemClock, graceMs: LEAVE_MS });
     return { exitCode: EXIT_DONE };
   } catch (error) {
     return { exitCode: report(error), signal: received };

@@ -90,8 +90,9 @@ export const SOURCE_RULES: readonly SourceRule[] = [
   },
   {
     name: 'stdout-home',
-    reason: 'standard output carries image bytes or what was asked for; only the commands whose result is a text print there',
-    isBrokenBy: memberOnlyIn('stdout', /^src\/cli\/(export-disks|measure-image|receive-image)\.ts$/),
+    reason:
+      'what process.stdout cannot write ends the process as an uncaught error; printOutput of src/cli/standard-output.ts fails as other calls do',
+    isBrokenBy: memberOnlyIn('stdout', /^$/),
   },
   {
     name: 'no-process-exit',

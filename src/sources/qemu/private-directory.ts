@@ -5,6 +5,12 @@ import os from 'node:os';
 import path from 'node:path';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
 
+/** unix(7): a socket's path has 107 bytes and a terminator. */
+const MAX_SOCKET_PATH_BYTES = 107;
+
+/** mkdtemp(3) puts six characters behind the prefix; the socket has a short name in the directory. */
+const SOCKET_BENEATH = '/disklift-XXXXXX/nbd';
+
 /** In a container with a file system that cannot be written to, this one can. */
 const SHARED_MEMORY = '/dev/shm';
 
@@ -12,11 +18,15 @@ export interface PrivateDirectory extends AsyncDisposable {
   path: string;
 }
 
-/** In TMPDIR, or where that cannot be written to in memory. Removed with all that is in it. @throws DiskliftError `SourceReadError` */
+/** In TMPDIR, or in memory where that cannot be written to or has a path that is too long for a socket. Removed with all that is in it. @throws DiskliftError `SourceReadError` */
 export async function makePrivateDirectory(): Promise<PrivateDirectory> {
   let errno: string | undefined;
-  for (const parent of [os.tmpdir(), SHARED_MEMORY]) {
+  for (const parent of [os.tmpdir(), SHARED_MEMORY, '/tmp']) {
     try {
+      if (Buffer.byteLength(parent + SOCKET_BENEATH) > MAX_SOCKET_PATH_BYTES) {
+        errno ??= 'ENAMETOOLONG';
+        continue;
+      }
       const directory = await mkdtemp(path.join(parent, 'disklift-'));
       return { path: directory, [Symbol.asyncDispose]: () => rm(directory, { recursive: true, force: true }) };
     } catch (error) {
@@ -25,7 +35,7 @@ export async function makePrivateDirectory(): Promise<PrivateDirectory> {
   }
   throw new DiskliftError(
     'SourceReadError',
-    `no directory for the socket of a child process: neither ${os.tmpdir()} nor ${SHARED_MEMORY} can be written to (${errno}); set TMPDIR`,
+    `no directory for the socket of a child process: neither ${os.tmpdir()} nor ${SHARED_MEMORY} nor /tmp can be used (${errno}); set TMPDIR to a short path`,
     undefined,
     { retryable: false },
   );

@@ -49,9 +49,9 @@ export async function startQemu<T>(
   connect: (socketPath: string) => Promise<T>,
 ): Promise<{ connection: Promise<T>; child: QemuChild }> {
   const server = net.createServer();
-  server.listen(socketPath);
-  await once(server, 'listening');
   try {
+    server.listen(socketPath);
+    await once(server, 'listening');
     // From here to the end without a pause, or this process would take the connection.
     const connection = connect(socketPath);
     // For nobody, should the child not be started.

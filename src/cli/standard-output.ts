@@ -1,0 +1,48 @@
+/** Standard output as it is given to a command: whether it can be written to, and texts that were asked for. */
+
+import { fstatSync, readFileSync } from 'node:fs';
+import { systemClock } from '../common/clock.ts';
+import { DiskliftError } from '../common/errors.ts';
+import { startTimeLimitAfter } from '../common/time-limit.ts';
+import { writeFully } from '../targets/stdout/write-fully.ts';
+import { STDOUT_FD } from './compose.ts';
+import type { CommandContext } from './context.ts';
+
+/** Linux: null(4) is the character device 1:3. */
+const NULL_DEVICE = 0x103;
+const O_ACCMODE = 3;
+const O_RDWR = 2;
+
+/** How long a reader that takes nothing keeps a command that was told to end. */
+const FAREWELL_MS = 500;
+
+/**
+ * A command that is started with standard output closed (`>&-`) would lose all it writes: Node opens /dev/null there, for reading and writing.
+ * `> /dev/null` opens it for writing only, and is allowed.
+ * @throws DiskliftError `InvalidRequest`
+ */
+export function requireOpenStdout(): void {
+  if (fstatSync(STDOUT_FD).rdev !== NULL_DEVICE || !isReadWrite(STDOUT_FD)) return;
+  throw new DiskliftError('InvalidRequest', 'standard output is closed; redirect it to a file or a pipe (or to nothing: > /dev/null)');
+}
+
+function isReadWrite(fd: number): boolean {
+  try {
+    const [, flags = '0'] = /^flags:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8')) ?? [];
+    return (Number.parseInt(flags, 8) & O_ACCMODE) === O_RDWR;
+  } catch {
+    // Not Linux, or /proc is not mounted.
+    return false;
+  }
+}
+
+/** @throws DiskliftError when the text cannot be written: `DestinationUnreachable` when the reader has gone, else `DestinationRejected` */
+export async function printOutput(text: string, { libc, signal }: Pick<CommandContext, 'libc' | 'signal'>): Promise<void> {
+  const expired = new DiskliftError('Cancelled', 'standard output takes nothing');
+  const limit = startTimeLimitAfter(signal, { clock: systemClock, limitMs: FAREWELL_MS, expired });
+  try {
+    await writeFully({ fd: STDOUT_FD, libc, signal: limit.signal }, Buffer.from(text), 0);
+  } finally {
+    limit.stop();
+  }
+}
