@@ -11,6 +11,7 @@ import { composeImage, composeStdoutTarget, STDOUT_FD } from './compose.ts';
 import type { CommandContext } from './context.ts';
 import { type ImageFlags, qcow2OptionsOf } from './image-options.ts';
 import { createProgress } from './progress.ts';
+import { requireOpenStdout } from './standard-output.ts';
 
 export interface StreamFlags extends ImageFlags {
   verify: Verify;
@@ -55,6 +56,7 @@ export async function streamImage(image: string, flags: StreamFlags, context: Co
 }
 
 async function refuseUnfitStdout(image: string, signal: AbortSignal): Promise<void> {
+  requireOpenStdout();
   if (tty.isatty(STDOUT_FD)) throw new DiskliftError('InvalidRequest', 'standard output is a terminal; redirect it to a file or a pipe');
   const out = fstatSync(STDOUT_FD);
   const looking = fs.stat(image).catch(() => undefined);

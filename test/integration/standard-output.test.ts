@@ -22,7 +22,7 @@ describe('standard output that cannot be written to', () => {
   });
 
   it('is refused when it is closed, by all commands whose result it takes', async () => {
-    const receive = diskliftLine(['receive', '--listen', '127.0.0.1:0', '-o', '-']);
+    const receive = diskliftLine(['receive', '--listen', '127.0.0.1:0', '--output', '-']);
     for (const line of [stream, measure, receive]) {
       const { code, stderr } = await runShell(`${line} >&-`);
       assert.equal(code, 2, stderr);
@@ -43,7 +43,9 @@ describe('standard output that cannot be written to', () => {
   });
 
   it('fails without a word when its reader has gone', async () => {
-    const { stdout, stderr } = await runShell(`set +o pipefail; { ${measure}; echo $? > '${temp('code')}'; } | true; sleep 0.1; cat '${temp('code')}'`);
+    const { stdout, stderr } = await runShell(
+      `set +o pipefail; { ${measure}; echo $? > '${temp('code')}'; } | true; sleep 0.1; cat '${temp('code')}'`,
+    );
     // What is written before the reader has gone is lost, and no failure.
     assert.match(stdout.toString(), /^[01]\n$/);
     assert.equal(stderr, '');
@@ -62,7 +64,9 @@ spec:
     await writeFile(temp('request.yaml'), manifest);
     await mkdir(temp('volume'));
     await createDisk(temp('volume/disk.img'), MIB, []);
-    const { code, stderr } = await runShell(`${diskliftLine(['export', '-f', temp('request.yaml'), '--volume', `c=${temp('volume')}`])} > /dev/full`);
+    const { code, stderr } = await runShell(
+      `${diskliftLine(['export', '-f', temp('request.yaml'), '--volume', `c=${temp('volume')}`])} > /dev/full`,
+    );
     assert.equal(code, 1);
     assert.match(stderr, /standard output: cannot write at byte 0: ENOSPC\n$/);
     assert.doesNotMatch(stderr, /internal error/);

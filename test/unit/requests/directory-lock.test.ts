@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { stringify } from 'yaml';
 import { type Clock, systemClock } from '../../../src/common/clock.ts';
 import { DiskliftError } from '../../../src/common/errors.ts';
+import { directoryError } from '../../../src/requests/directory-error.ts';
 import { DirectoryLock } from '../../../src/requests/directory-lock.ts';
 import { createDirectoryStore } from '../../../src/requests/directory-store.ts';
 import { changed } from '../../fixtures/request-table.ts';
@@ -157,12 +158,60 @@ describe('directory lock', () => {
     assert.notEqual(await lock.acquire(), undefined);
   });
 
+  it('tells a directory that cannot be written to from one that another process has', async () => {
+    // Nobody may create a file there, also not root.
+    const lock = new DirectoryLock('/sys/kernel', systemClock);
+    await assert.rejects(lock.acquire(), {
+      code: 'StoreRefused',
+      message: /^\/sys\/kernel: cannot be written to \(E[A-Z]+\): this user may not; /,
+    });
+    const errors: [string, string, RegExp][] = [
+      ['EROFS', 'StoreRefused', /^\/d: cannot be written to \(EROFS\): it is mounted read-only; mount it writable/],
+      ['EACCES', 'StoreRefused', /this user may not; give the directory/],
+      ['ENOSPC', 'StoreUnavailable', /its file system is full; make room$/],
+      ['EIO', 'StoreUnavailable', /\(EIO\): look at its storage$/],
+    ];
+    for (const [errno, code, message] of errors) {
+      const error = directoryError('/d', Object.assign(new Error(errno), { code: errno }));
+      assert.ok(error instanceof DiskliftError && error.retryable, errno);
+      assert.equal(error.code, code);
+      assert.match(error.message, message);
+    }
+    const mistake = new TypeError('oops');
+    assert.equal(directoryError('/d', mistake), mistake);
+  });
+
+  it('is said of the store as long as no process can have it', async () => {
+    writeFileSync(path.join(directory, 'a.yaml'), stringify(changed({ 'metadata.name': 'a' })));
+    const warnings: string[] = [];
+    const warn = (message: string) => void warnings.push(message);
+    const store = createDirectoryStore({ directory, clock: systemClock, warn, pollMs: 30, settleMs: 50 });
+    const end = new AbortController();
+    const iterator = store.watch(end.signal)[Symbol.asyncIterator]();
+    await iterator.next();
+    // In the place of a lock: it can be neither read nor created.
+    mkdirSync(path.join(directory, '.disklift-1.lock'));
+    for (let round = 0; round < 2; round += 1) await assert.rejects(store.claim('default/a'), { code: 'StoreUnavailable' });
+    await assert.rejects(store.writeStatus('default/a', {}), { code: 'StoreUnavailable' });
+    assert.match(store.problem() ?? '', /: cannot be written to \(EISDIR\): look at its storage$/);
+    assert.deepEqual(warnings, [store.problem()]);
+    rmSync(path.join(directory, '.disklift-1.lock'), { recursive: true });
+    const claim = await store.claim('default/a');
+    assert.notEqual(claim, undefined);
+    assert.equal(store.problem(), undefined);
+    await claim?.release();
+    end.abort(new DiskliftError('Cancelled', 'done'));
+    await iterator.return?.();
+  });
+
   it('keeps a second store from working on the same requests, until the first has ended', async () => {
     writeFileSync(path.join(directory, 'a.yaml'), stringify(changed({ 'metadata.name': 'a' })));
     const start = () => {
       const end = new AbortController();
       const keys: string[] = [];
-      const store = createDirectoryStore({ directory, clock: systemClock, warn: () => {}, pollMs: 30, settleMs: 50 });
+      const warnings: string[] = [];
+      const warn = (message: string) => void warnings.push(message);
+      const store = createDirectoryStore({ directory, clock: systemClock, warn, pollMs: 30, settleMs: 50 });
       const ended = (async () => {
         for await (const key of store.watch(end.signal)) keys.push(key);
       })();
@@ -170,7 +219,7 @@ describe('directory lock', () => {
         end.abort(new DiskliftError('Cancelled', 'done'));
         return ended;
       };
-      return { store, keys, stop };
+      return { store, keys, warnings, stop };
     };
     const [first, second] = [start(), start()];
     while (first.keys.length === 0 || second.keys.length === 0) await delay(10);
@@ -178,6 +227,9 @@ describe('directory lock', () => {
     assert.notEqual(claim, undefined);
     assert.equal(await first.store.claim('default/a'), undefined, 'a claim is for one');
     assert.equal(await second.store.claim('default/a'), undefined);
+    assert.equal(first.store.problem(), undefined);
+    assert.match(second.store.problem() ?? '', /: another process \(pid \d+\) serves it; requests wait here until that process ends$/);
+    assert.deepEqual(second.warnings, [second.store.problem()], 'it is said once');
     await assert.rejects(second.store.writeStatus('default/a', {}), LOST);
     await claim?.confirm();
     await first.store.writeStatus('default/a', { message: 'by the first' });
@@ -189,6 +241,7 @@ describe('directory lock', () => {
     assert.deepEqual(second.keys, ['default/a', 'default/a'], 'it is told that the request can be had');
     const claimed = await second.store.claim('default/a');
     assert.notEqual(claimed, undefined);
+    assert.equal(second.store.problem(), undefined);
     assert.partialDeepStrictEqual(await second.store.get('default/a'), { request: { status: { message: 'by the first' } } });
     await claimed?.release();
     await second.stop();
