@@ -166,9 +166,13 @@ export function createEnginePorts({ hangsAt, fails = {}, failsAlways = {} }: Fau
         lost: new AbortController().signal,
         confirm: () => at('confirm'),
         async release() {
-          await at('release');
-          found.isClaimed = false;
-          if (requests.has(key)) changed.push(key);
+          try {
+            await at('release');
+          } finally {
+            // A claim that cannot be given back runs out.
+            found.isClaimed = false;
+            if (requests.has(key)) changed.push(key);
+          }
         },
       };
       return claim;
