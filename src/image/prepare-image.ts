@@ -90,6 +90,9 @@ async function prepareTrusted(source: DiskSource, options: PrepareOptions): Prom
   return { layout, image: createVirtualImage({ source, layout, identity }), seal };
 }
 
+/** What a hard link, a chmod or an attribute changes. A write that hides behind it is found in the content. */
+const ATTRIBUTES_ALONE = ['ctime'];
+
 /** The image of a disk whose content is compared, beside its identity. */
 async function prepareVerified(source: DiskSource, options: PrepareOptions): Promise<Parts> {
   // Loaded when it is needed: most commands start sooner without it.
@@ -100,7 +103,7 @@ async function prepareVerified(source: DiskSource, options: PrepareOptions): Pro
   const layout = createLayout(map, options.qcow2);
   await sealSource(source, identity, options.signal);
   const again = await openAgain(source, options.signal);
-  const verified = verifyDisk({ source: again, map, hashes, holesCanChange: source.identityMissesWrites === true });
+  const verified = verifyDisk({ source: again, map, hashes });
   // With the content, a transfer that another process has begun is not gone on with when the disk was written to since.
   const image = createVirtualImage({ source: verified, layout, identity: { ...identity, content: hashes.digest() } });
   return {
@@ -108,7 +111,7 @@ async function prepareVerified(source: DiskSource, options: PrepareOptions): Pro
     image,
     async seal() {
       await verified.finish(options.signal);
-      await sealSource(source, identity, options.signal);
+      await sealSource(source, identity, options.signal, ATTRIBUTES_ALONE);
     },
   };
 }

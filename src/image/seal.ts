@@ -8,14 +8,23 @@ import type { DiskSource, SourceIdentity } from '../sources/contract.ts';
  * Looks at the disk once more. Storage that hangs is left behind when `signal` is aborted.
  * To be called when everything has been read and before the image can be complete at its destination.
  * @param before the identity that was taken before the scan
+ * @param ignored facts that need not be the same, because the content was compared
  * @throws DiskliftError `SourceChanged` that names the facts that differ; what `signal` was aborted with, at once
  */
-export async function sealSource(source: DiskSource, before: SourceIdentity, signal: AbortSignal): Promise<void> {
+export async function sealSource(
+  source: DiskSource,
+  before: SourceIdentity,
+  signal: AbortSignal,
+  ignored: readonly string[] = [],
+): Promise<void> {
   const now = await abortable(source.identity(), signal);
-  const changed = [...new Set([...Object.keys(before), ...Object.keys(now)])].filter((fact) => before[fact] !== now[fact]);
-  if (changed.length > 0)
-    throw new DiskliftError(
-      'SourceChanged',
-      `${source.name}: changed while it was read (${changed.join(', ')}); stop its writer and try again`,
-    );
+  const facts = [...new Set([...Object.keys(before), ...Object.keys(now)])].filter((fact) => !ignored.includes(fact));
+  const changed = facts.filter((fact) => before[fact] !== now[fact]);
+  if (changed.length === 0) return;
+  // A hard link, a chmod or an attribute does it, but so does a write whose mtime was set back.
+  const advice =
+    changed.join() === 'ctime'
+      ? 'its attributes did, or a write that hides its time; try again, or have the content compared by verify Always (--verify always)'
+      : 'stop its writer and try again';
+  throw new DiskliftError('SourceChanged', `${source.name}: changed while it was read (${changed.join(', ')}); ${advice}`);
 }

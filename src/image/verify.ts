@@ -28,8 +28,6 @@ export interface VerifyInput {
   map: AllocationMap;
   /** Of all clusters of data. */
   hashes: BlockHashes;
-  /** Whether a hole can be written to without a change of the disk's identity. Then the source is asked for its holes once more. */
-  holesCanChange: boolean;
 }
 
 /** Where nobody waits for the bytes; each takes a MiB of memory. */
@@ -76,7 +74,8 @@ export function verifyDisk(input: VerifyInput): VerifiedDisk {
           if (!hashes.isCompared(block)) await compare(block, buffer, signal);
         });
       }
-      if (input.holesCanChange) await compareHoles(input, signal);
+      // They can be written to without a change of the disk's identity.
+      await compareHoles(input, signal);
     },
   };
 }
