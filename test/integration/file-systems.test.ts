@@ -7,6 +7,8 @@ import { loadLibc } from '../../src/native/libc.ts';
 import { openDisk } from '../../src/sources/open-disk.ts';
 import { disklift, diskliftLine } from '../helpers/disklift.ts';
 import { ONLY_DISK_BYTES, useFileSystem } from '../helpers/file-system.ts';
+import { NEVER } from '../helpers/image-in-process.ts';
+import { openAsRequested } from '../helpers/open-image.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';
 import { openForWriting } from '../helpers/qemu-io.ts';
 import { runShell } from '../helpers/run-command.ts';
@@ -131,6 +133,32 @@ describe('a disk', function () {
         assert.match(stderr, /disk\.img: its file system \(fuse[^)]*\) may not show the locks of other machines, so nobody can tell/);
       });
     });
+
+  describe('on nbdfuse, in a qcow2 image', () => {
+    const { mounted, origin } = useFileSystem('nbdfuse');
+
+    for (const [reader, compress] of Object.entries({ disklift: '', QEMU: '-c' }))
+      it(`is read through tables that are read anew when it is opened again, by ${reader}`, async () => {
+        const [offset, length] = [8 * MIB, 65_536];
+        await createDisk(temp('raw'), 16 * MIB, [{ offsetBytes: MIB, lengthBytes: MIB, content: 'random' }]);
+        const image = origin('disk.img');
+        // In place, because the mount shows the file that was there.
+        await shell(
+          `qemu-img convert -f raw -O qcow2 ${compress} '${temp('raw')}' '${temp('image')}'; cat '${temp('image')}' > '${image}'`,
+        );
+        await shell(`truncate -s ${ONLY_DISK_BYTES} '${image}'`);
+        const first = await openAsRequested(mounted('disk.img'), 'qcow2');
+        try {
+          await shell(`qemu-io -f qcow2 -c 'write -P 7 ${offset} ${length}' '${image}'`);
+          const again = (await first.openAgain?.(NEVER)) ?? assert.fail('it remembers its tables');
+          const bytes = Buffer.alloc(length);
+          await again.read(bytes, offset, NEVER);
+          assert.ok(bytes.equals(Buffer.alloc(length, 7)));
+        } finally {
+          await first.dispose();
+        }
+      });
+  });
 
   describe('on overlayfs', () => {
     const { mounted, origin } = useFileSystem('overlayfs');
