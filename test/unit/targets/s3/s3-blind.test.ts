@@ -180,3 +180,16 @@ describe('s3 target at a server that takes few parts', () => {
     assert.equal(saved.at(-1)?.id, 'upload-1');
   });
 });
+
+describe('s3 target at a bucket that wants a checksum with each request', () => {
+  const rig = useS3Rig();
+
+  it('sends one with the object beside the image, too', async () => {
+    const options = { checksum: 'CRC32', sha256Object: true } as const;
+    const { failure } = await rig.send({ options, context: { seal: async () => ({ sha256: '0'.repeat(64) }) } });
+    assert.equal(failure, undefined);
+    const puts = rig.fake.requests.filter(({ operation }) => operation === 'UploadPart' || operation === 'PutObject');
+    assert.equal(puts.length, rig.count() + 1);
+    for (const { headers } of puts) assert.ok(headers['x-amz-checksum-crc32']);
+  });
+});
