@@ -62,6 +62,8 @@ describe('a disk on a network file system', function () {
   for (const mount of MOUNT_NAMES) {
     const { holes, qemuAtServer, qemuAtClient, qemuCannotLock } = MOUNTS[mount];
     const disk = atClient(mount, 'disk.img');
+    // Times of SMB miss writes on the server, so the content is read twice and compared.
+    const isCompared = mount.startsWith('smb');
 
     it(`${mount}: is streamed with all its bytes`, async () => {
       await guest().output(`${stream(disk)} > ${IMAGE}`);
@@ -87,10 +89,13 @@ describe('a disk on a network file system', function () {
         assert.match(stderr, REFUSALS[qemu]);
       });
 
-      it(`${mount}: is refused when a program ${place} writes to it meanwhile`, async () => {
+      it(`${mount}: is refused when a program ${place} writes to it meanwhile${isCompared ? ', or streamed as it was before' : ''}`, async () => {
+        await guest().output(`cp --sparse=always ${atServer('disk.img')} ${atServer('before.img')}`);
         const write = (at: number) => `printf x | dd of=${file} bs=1 seek=${at} conv=notrunc status=none`;
-        const reader = `{ head -c ${4 * MIB} > /dev/null; ${write(MIB)}; ${write(32 * MIB + 700_000)}; cat > /dev/null; }`;
+        const reader = `{ head -c ${4 * MIB}; ${write(MIB)}; ${write(32 * MIB + 700_000)}; cat; } > ${IMAGE}`;
         const { code, stderr } = await guest().run(`${stream(disk)} | ${reader}`);
+        // What the client had cached may hide the write from both readings; then the image holds nothing of the write.
+        if (isCompared && code === 0) return assertGuestImage(guest(), IMAGE, 'before.img');
         assert.equal(code, 1, stderr);
         assert.match(stderr, /disk\.img: changed while it was read/);
       });
