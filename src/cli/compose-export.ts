@@ -10,7 +10,9 @@ import type { WriterSearch } from '../kubernetes/pod-writers.ts';
 import type { DiskExport } from '../requests/disk-export.ts';
 import { requireDistinct } from '../requests/placeholders.ts';
 import { quantityBytes } from '../requests/rules.ts';
+import { isBackupLayout } from '../sources/backup-layout.ts';
 import type { InUse, WritersKnown } from '../sources/disk-in-use.ts';
+import { isPattern, matchDisks } from '../sources/match-disks.ts';
 import { openVolumeDisk } from '../sources/open-volume-disk.ts';
 import { lookAtVolume } from '../sources/volume.ts';
 import { composeTarget, destinationOf, type TargetEnvironment } from './compose-target.ts';
@@ -49,6 +51,7 @@ export async function composePlan(request: DiskExport, environment: ExportEnviro
       'InvalidRequest',
       `the volume has ${disks.length} disks, and one export takes ${MOST_DISKS} at most: name them in spec.source.disks`,
     );
+  for (const { path } of disks) requireLayout(path, request.spec.image.layout);
   requireDistinct(disks.map(({ path }) => ({ disk: path, destination: destinationOf(request, path) })));
   return {
     checksum,
@@ -67,10 +70,27 @@ async function disksOf(
   volumePath: string,
   { context: { libc, warn } }: ExportEnvironment,
 ): Promise<{ disks: NamedDisks; leftOut: readonly string[] }> {
-  if (disks !== undefined) return { disks, leftOut: [] };
+  if (disks !== undefined) return { disks: await expanded(disks, volumePath), leftOut: [] };
   const found = await lookAtVolume(volumePath, libc);
   for (const remark of found.remarks) warn(`${volumePath}: ${remark}`);
   return { disks: found.disks.map((path) => ({ path, format: 'Auto' })), leftOut: found.leftOut };
+}
+
+/** Patterns stand for the files that fit them; a file that the request names by itself too is taken as it is named. */
+async function expanded(disks: NamedDisks, volumePath: string): Promise<NamedDisks> {
+  const named = new Map(disks.filter(({ path }) => !isPattern(path)).map((disk) => [disk.path, disk]));
+  for (const disk of disks.filter(({ path }) => isPattern(path)))
+    for (const path of await matchDisks(volumePath, disk.path)) if (!named.has(path)) named.set(path, { ...disk, path });
+  return [...named.values()];
+}
+
+/** @throws DiskliftError `InvalidRequest` for a file that may be a delta, where the request does not say how it is to be sent */
+function requireLayout(path: string, layout: DiskExport['spec']['image']['layout']): void {
+  if (layout === undefined && isBackupLayout(path))
+    throw new DiskliftError(
+      'InvalidRequest',
+      `${path}: lies where KubeVirt writes backups, and may be an incremental one; state spec.image.layout: Verbatim for the file as it is, or Converted`,
+    );
 }
 
 /** What is needed to drop the uploads that the status tells of: destinations, and no volume. */
@@ -90,9 +110,10 @@ const IN_USE = { Wait: 'wait', Fail: 'fail', Allow: 'allow' } as const satisfies
 
 function composeDisk(request: DiskExport, { path, format, volumePath }: Disk, environment: ExportEnvironment): DiskPlan {
   const { source, image } = request.spec;
-  const { clusterSize, version, refcountBits, zeroDetection } = image;
+  const { clusterSize, version, refcountBits, zeroDetection, layout } = image;
   return {
     path,
+    layout,
     qcow2: { clusterSizeBytes: quantityBytes(clusterSize), version, refcountBits },
     zeroDetection: zeroDetection === 'Content' ? 'content' : 'extents',
     verify: verifyOf(request),
@@ -100,7 +121,10 @@ function composeDisk(request: DiskExport, { path, format, volumePath }: Disk, en
       const inUse = IN_USE[source.inUse];
       const writers = await requireNoWriter(source.persistentVolumeClaim.claimName, inUse, environment);
       const { context, clock } = environment;
-      return openVolumeDisk({ volumePath, path, format }, { ...context, signal, clock, inUse, writers });
+      return openVolumeDisk(
+        { volumePath, path, format: layout === 'Verbatim' ? 'Raw' : format },
+        { ...context, signal, clock, inUse, writers },
+      );
     },
     createTarget: () => composeTarget(request, path, environment),
   };

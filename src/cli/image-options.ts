@@ -4,6 +4,7 @@ import path from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { parseBytes } from '../common/bytes.ts';
 import { DiskliftError } from '../common/errors.ts';
+import type { ImageLayout } from '../image/prepare-image.ts';
 import type { ZeroDetection } from '../image/scan.ts';
 import { DEFAULT_CLUSTER_SIZE_BYTES, DEFAULT_REFCOUNT_BITS } from '../qcow2/constants.ts';
 import type { Qcow2Options } from '../qcow2/options.ts';
@@ -20,6 +21,7 @@ export interface ImageFlags {
   dataFile: boolean;
   rawDataFile: boolean;
   dataFileName?: string;
+  verbatim: boolean;
   zeroDetection: ZeroDetection;
 }
 
@@ -39,6 +41,7 @@ export function addImageOptions(command: Command): Command {
     .argument('<image>', 'the disk: a regular file, a block device, nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH')
     .addOption(new Option('-f, --format <format>', 'format of the disk; raw when left out').choices(DISK_FORMATS))
     .option('--beneath <directory>', "where files that the image names may lie, however deep; the image's own directory when left out")
+    .option('--verbatim', "the file's own bytes, whatever its format (-f, -c, -r, -v mean nothing then)", false)
     .option('-c, --cluster-size <size>', 'qcow2 cluster size, a power of two from 512 to 2M', size, DEFAULT_CLUSTER_SIZE_BYTES)
     .option('-r, --refcount-bits <bits>', 'width of the refcounts: 1, 2, 4, 8, 16, 32 or 64', wholeNumber, DEFAULT_REFCOUNT_BITS)
     .option('-v, --qcow2-version <version>', 'qcow2 version: 2 or 3', wholeNumber, 3)
@@ -55,10 +58,20 @@ export function addImageOptions(command: Command): Command {
     );
 }
 
+/** How the image is laid out, and as what the file is opened for that. */
+export function layoutOf({ verbatim, format }: ImageFlags): { layout: ImageLayout; format: DiskFormat | undefined } {
+  return verbatim ? { layout: 'Verbatim', format: 'raw' } : { layout: 'Converted', format };
+}
+
 /** @throws DiskliftError `InvalidRequest` */
 export function qcow2OptionsOf(imagePath: string, flags: ImageFlags): Qcow2Options {
   const { format = 'raw', dataFileName } = flags;
   const wantsDataFile = flags.dataFile || flags.rawDataFile;
+  if (wantsDataFile && flags.verbatim)
+    throw new DiskliftError(
+      'InvalidRequest',
+      '--verbatim sends the file as it is, and an external data file (-d, -R) is metadata only; use one',
+    );
   if (dataFileName !== undefined && !wantsDataFile)
     throw new DiskliftError('InvalidRequest', '--data-file-name needs -d or -R, which make an image that names its data file');
   if (wantsDataFile && format !== 'raw')
@@ -68,7 +81,7 @@ export function qcow2OptionsOf(imagePath: string, flags: ImageFlags): Qcow2Optio
       'InvalidRequest',
       'an external data file (-d, -R) needs a disk in a file or a block device, not on an NBD server',
     );
-  if (format !== 'raw' && isNbdUri(imagePath))
+  if (format !== 'raw' && !flags.verbatim && isNbdUri(imagePath))
     throw new DiskliftError('InvalidRequest', `an NBD server gives the disk that is in an image, so it is raw here, not -f ${format}`);
   return {
     clusterSizeBytes: flags.clusterSize,

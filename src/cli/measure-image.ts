@@ -3,7 +3,7 @@
 import type { Layout } from '../qcow2/layout.ts';
 import { composeImage } from './compose.ts';
 import type { CommandContext } from './context.ts';
-import { type ImageFlags, qcow2OptionsOf } from './image-options.ts';
+import { type ImageFlags, layoutOf, qcow2OptionsOf } from './image-options.ts';
 import { printOutput, requireOpenStdout } from './standard-output.ts';
 
 export interface MeasureFlags extends ImageFlags {
@@ -13,8 +13,8 @@ export interface MeasureFlags extends ImageFlags {
 export async function measureImage(image: string, flags: MeasureFlags, context: CommandContext): Promise<void> {
   requireOpenStdout();
   const qcow2 = qcow2OptionsOf(image, flags);
-  const { format, beneath, zeroDetection } = flags;
-  await using prepared = await composeImage({ path: image, format, beneath, qcow2, zeroDetection, verify: 'never' }, context);
+  const { beneath, zeroDetection } = flags;
+  await using prepared = await composeImage({ path: image, ...layoutOf(flags), beneath, qcow2, zeroDetection, verify: 'never' }, context);
   const measured = measurementOf(prepared.layout);
   await printOutput(flags.output === 'json' ? `${JSON.stringify(measured)}\n` : humanText(measured), context);
 }

@@ -9,7 +9,7 @@ import type { Verify } from '../image/prepare-image.ts';
 import type { InUse } from '../sources/disk-in-use.ts';
 import { composeImage, composeStdoutTarget, STDOUT_FD } from './compose.ts';
 import type { CommandContext } from './context.ts';
-import { type ImageFlags, qcow2OptionsOf } from './image-options.ts';
+import { type ImageFlags, layoutOf, qcow2OptionsOf } from './image-options.ts';
 import { createProgress } from './progress.ts';
 import { requireOpenStdout } from './standard-output.ts';
 
@@ -28,7 +28,7 @@ export async function streamImage(image: string, flags: StreamFlags, context: Co
     await using prepared = await composeImage(
       {
         path: image,
-        format: flags.format,
+        ...layoutOf(flags),
         beneath: flags.beneath,
         qcow2,
         zeroDetection,

@@ -9,11 +9,12 @@ import type { DiskState } from './observer.ts';
  * @param source may be of a class: its members are called, never copied
  */
 export function countReads(source: DiskSource, state: Pick<DiskState, 'readBytes'>): DiskSource {
-  const { name, sizeBytes, format, identityMissesWrites } = source;
+  const { name, sizeBytes, format, notice, identityMissesWrites } = source;
   return {
     name,
     sizeBytes,
     ...(format === undefined ? {} : { format }),
+    ...(notice === undefined ? {} : { notice }),
     ...(identityMissesWrites === undefined ? {} : { identityMissesWrites }),
     async *extents(signal, holes) {
       const extents = source.extents(signal, holes)[Symbol.asyncIterator]();

@@ -123,8 +123,16 @@ function conditionsOf({ disks = [], leftOut = [], end }: ExportFacts, { phase, r
     { type: 'Finished', status: isOver ? 'True' : 'False', reason, message },
     { type: 'Progressing', status: isOver ? 'False' : 'True', reason, message },
     { type: 'SourceReady', ...sourceReadyOf(disks, isOver) },
+    ...noticesOf(disks),
     ...(leftOut.length === 0 ? [] : [{ type: 'DisksLeftOut', status: 'True', reason: 'NotNamed', message: shortened(leftOut) } as const]),
   ];
+}
+
+function noticesOf(disks: readonly DiskState[]): ConditionChange[] {
+  const notices = disks.flatMap(({ path, notice }) => (notice === undefined ? [] : [`${path}: ${notice}`]));
+  return notices.length === 0
+    ? []
+    : [{ type: 'ZerosMayBeLost', status: 'True', reason: 'ExplicitZeroClusters', message: shortened(notices) }];
 }
 
 /** The first of them, and how many more there are: a volume may hold thousands. */

@@ -17,6 +17,8 @@ export interface DiskState {
   /** Known once the disk is open, as its size is: Raw, QCOW2, VMDK, ... */
   format?: string;
   virtualBytes?: number;
+  /** What its user should know of it and what stops nothing. */
+  notice?: string;
   /** In the last scan. */
   scannedBytes: number;
   /** From the disk, in all attempts of this process. */

@@ -121,6 +121,7 @@ class DiskRun {
     const { plan, state, context } = this;
     // Named one by one: a plan of a class has its methods in its prototype.
     const prepared = await prepareImage({
+      layout: plan.layout,
       qcow2: plan.qcow2,
       zeroDetection: plan.zeroDetection,
       verify: plan.verify,
@@ -136,7 +137,8 @@ class DiskRun {
       signal: context.signal,
       clock: context.clock,
       warn: context.warn,
-      onOpen: (virtualBytes, format) => {
+      onOpen: (virtualBytes, format, notice) => {
+        if (notice !== undefined) state.notice = notice;
         state.format = format === 'raw' ? 'Raw' : format.toUpperCase();
         state.virtualBytes = virtualBytes;
         context.observer.onChange?.(state);

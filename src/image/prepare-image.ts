@@ -14,6 +14,7 @@ import type { VirtualImage } from './contract.ts';
 import { openUnlessAborted } from './open-source.ts';
 import { scanDisk, type ZeroDetection } from './scan.ts';
 import { sealSource } from './seal.ts';
+import { createVerbatimLayout } from './verbatim-layout.ts';
 import { createVirtualImage } from './virtual-image.ts';
 
 /**
@@ -22,8 +23,13 @@ import { createVirtualImage } from './virtual-image.ts';
  */
 export type Verify = 'auto' | 'always' | 'never';
 
+/** 'Converted': the disk as qcow2; 'Verbatim': the file's own bytes, whatever its format. */
+export type ImageLayout = 'Converted' | 'Verbatim';
+
 /** What a user may choose about an image. */
 export interface ImageOptions {
+  /** 'Converted' when left out. */
+  layout?: ImageLayout | undefined;
   qcow2: Qcow2Options;
   zeroDetection: ZeroDetection;
   /** 'auto' when left out. 'always' needs zero detection by content. */
@@ -38,7 +44,7 @@ export interface PrepareOptions extends ImageOptions {
   /** Takes one line about what is worth knowing but stops nothing. */
   warn(message: string): void;
   /** Called when the disk is open, and its size and the format that it lies in are known. */
-  onOpen?: ((diskSizeBytes: number, format: string) => void) | undefined;
+  onOpen?: ((diskSizeBytes: number, format: string, notice?: string) => void) | undefined;
   onScanned?: ((scannedBytes: number) => void) | undefined;
 }
 
@@ -55,10 +61,11 @@ export async function prepareImage(options: PrepareOptions): Promise<PreparedIma
   validateVerify(options);
   const source = await openUnlessAborted(options.openSource(), options.signal);
   try {
-    checkL1TableSize(source.sizeBytes, options.qcow2.clusterSizeBytes);
+    if (options.layout !== 'Verbatim') checkL1TableSize(source.sizeBytes, options.qcow2.clusterSizeBytes);
+    if (source.notice !== undefined) options.warn(`${source.name}: ${source.notice}`);
     if (source.sizeBytes === 0 && source.format !== undefined)
       options.warn(`${source.name}: states a disk of 0 bytes, so the image holds nothing of its file; is it the right file?`);
-    options.onOpen?.(source.sizeBytes, source.format ?? 'raw');
+    options.onOpen?.(source.sizeBytes, source.format ?? 'raw', source.notice);
     const prepared = await (isVerified(source, options) ? prepareVerified(source, options) : prepareTrusted(source, options));
     return { ...prepared, [Symbol.asyncDispose]: () => closeSource(source, options) };
   } catch (error) {
@@ -83,7 +90,7 @@ type Parts = Omit<PreparedImage, typeof Symbol.asyncDispose>;
 /** The image of a disk whose identity tells of every write. */
 async function prepareTrusted(source: DiskSource, options: PrepareOptions): Promise<Parts> {
   const identity = await abortable(source.identity(), options.signal);
-  const layout = createLayout(await mapOf(source, options), options.qcow2);
+  const layout = layoutOf(await mapOf(source, options), options);
   // A disk that changed during the scan is refused before the first byte rather than at the last.
   const seal = () => sealSource(source, identity, options.signal);
   await seal();
@@ -100,7 +107,7 @@ async function prepareVerified(source: DiskSource, options: PrepareOptions): Pro
   const identity = await abortable(source.identity(), options.signal);
   const hashes = createBlockHashes();
   const map = await mapOf(source, options, hashes);
-  const layout = createLayout(map, options.qcow2);
+  const layout = layoutOf(map, options);
   await sealSource(source, identity, options.signal);
   const again = await openAgain(source, options.signal);
   const verified = verifyDisk({ source: again, map, hashes });
@@ -143,13 +150,19 @@ function isVerified(source: DiskSource, { verify = 'auto', zeroDetection, qcow2,
   return zeroDetection === 'content';
 }
 
+function layoutOf(map: AllocationMap, { layout, qcow2 }: PrepareOptions): Layout {
+  return layout === 'Verbatim' ? createVerbatimLayout(map, qcow2) : createLayout(map, qcow2);
+}
+
 async function mapOf(source: DiskSource, options: PrepareOptions, hashes?: BlockHashes): Promise<AllocationMap> {
   const { clusterSizeBytes, dataFile } = options.qcow2;
   // In a raw external data file every cluster is mapped to itself, whatever it holds: there is nothing to look at.
   if (dataFile?.raw === true) return fullAllocationMap(source.sizeBytes, clusterSizeBytes);
-  const { zeroDetection, signal, onScanned } = options;
+  const { signal, onScanned } = options;
+  // What is sent as it is need not be looked into, but for a hash of it.
+  const zeroDetection = options.layout === 'Verbatim' && hashes === undefined ? 'extents' : options.zeroDetection;
   const map = await scanDisk({ source, clusterSizeBytes, zeroDetection, signal, onProgress: onScanned, onData: hashes?.add });
-  if (zeroDetection === 'extents' && map.clusters.total > 0 && map.clusters.hole === 0)
+  if (options.layout !== 'Verbatim' && zeroDetection === 'extents' && map.clusters.total > 0 && map.clusters.hole === 0)
     options.warn(`${source.name}: no holes found, so the image holds the whole disk; --zero-detection content finds zeros by reading`);
   return map;
 }

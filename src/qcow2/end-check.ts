@@ -16,6 +16,8 @@ export interface EndCheck {
    * their bytes tell.
    */
   readonly tails: ReadonlySet<number>;
+  /** Whether a table so far has a zero cluster, or zero parts of one, by a flag. */
+  readonly hasExplicitZeros: boolean;
 }
 
 /** So many may begin within a sector, and one in front of it: no cluster is made of less than a byte. */
@@ -27,6 +29,7 @@ export function createEndCheck(image: ForeignImage): EndCheck {
   const sizeBytes = guestSizeBytes(header);
   const parse = header.hasExtendedL2 ? parseExtendedL2Table : parseL2Table;
   const tails = new Set<number>();
+  let hasExplicitZeros = false;
 
   function checkCompressed(hostOffset: number, length: number, place: { guestOffset: number; tableOffset: number }): void {
     const end = hostOffset + length;
@@ -39,10 +42,14 @@ export function createEndCheck(image: ForeignImage): EndCheck {
 
   return {
     tails,
+    get hasExplicitZeros() {
+      return hasExplicitZeros;
+    },
     addTable(bytes, { index, offset }) {
       const span = l2TableSpan(header, index);
       let guestOffset = span.guestOffset;
-      const check = ({ kind, clusterCount, hostOffset, hostLength }: ClusterRun): boolean => {
+      const check = ({ kind, clusterCount, hostOffset, hostLength, hasZeros = kind === 'zero' }: ClusterRun): boolean => {
+        hasExplicitZeros ||= hasZeros;
         const length = Math.min(hostLength ?? clusterCount * clusterSizeBytes, sizeBytes - guestOffset);
         if (kind === 'compressed') checkCompressed(hostOffset, hostLength ?? 0, { guestOffset, tableOffset: offset });
         else if (kind === 'data') requireInFile(image, { guestOffset, hostOffset, length, tableOffset: offset });

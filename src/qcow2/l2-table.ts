@@ -14,6 +14,8 @@ export interface ClusterRun {
   hostOffset: number;
   /** Of one cluster that takes less or more room in the file; compressed ones are told by whole sectors. */
   hostLength?: number;
+  /** Parts of it are zeros by a flag of their own. */
+  hasZeros?: boolean;
 }
 
 export interface L2Table {

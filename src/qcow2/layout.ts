@@ -16,6 +16,8 @@ export type Run =
   | { kind: 'data'; imageOffset: number; length: number; sourceOffset: number };
 
 export interface Layout {
+  /** True where the image is the file itself, byte for byte, and the options mean nothing. */
+  readonly isVerbatim?: true;
   readonly options: Qcow2Options;
   readonly map: AllocationMap;
   readonly virtualSizeBytes: number;

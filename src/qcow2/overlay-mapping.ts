@@ -24,6 +24,8 @@ export interface OverlayBuilder {
    */
   addTable(bytes: Uint8Array, { index, offset }: { index: number; offset: number }): boolean;
   build(): GuestMapping;
+  /** Whether a table so far has a zero cluster by its flag. */
+  readonly hasExplicitZeros: boolean;
 }
 
 /** 72 MiB of columns. A disk in more pieces is left to who keeps no map of it. */
@@ -54,8 +56,11 @@ export function createOverlayBuilder({ image, metadata, dataFile, backing }: Lay
     builder.append(length - inFile, undefined);
   }
 
+  let hasExplicitZeros = false;
+
   function appendRun({ kind, clusterCount, hostOffset }: ClusterRun, tableOffset: number): boolean {
     if (kind === 'compressed') return false;
+    hasExplicitZeros ||= kind === 'zero';
     // The disk's end may cut the last cluster.
     const length = Math.min(clusterCount * clusterSizeBytes, sizeBytes - builder.sizeBytes);
     if (kind === 'data') appendData(hostOffset, length, tableOffset);
@@ -65,6 +70,9 @@ export function createOverlayBuilder({ image, metadata, dataFile, backing }: Lay
   }
 
   return {
+    get hasExplicitZeros() {
+      return hasExplicitZeros;
+    },
     addTable(bytes, { index, offset }) {
       const { guestOffset, usedBytes } = l2TableSpan(header, index);
       appendBacking(guestOffset - builder.sizeBytes);

@@ -54,13 +54,15 @@ export interface ExportSource {
 }
 /** One disk on the volume. */
 export interface DiskSelection {
-  /** Path of the disk's file relative to the root of the volume, such as disk.img. No link is followed. Of a volume in Block mode `.`, the device itself. */
+  /** Path of the disk's file relative to the root of the volume, such as disk.img. No link is followed. Of a volume in Block mode `.`, the device itself. A `*` stands for any characters of one name; every file that fits is a disk, 64 at most. */
   path: string;
   /** Format of the file; Auto looks at what it begins with. */
   format: 'Auto' | 'Raw' | 'QCOW2' | 'VMDK' | 'VHDX' | 'VDI' | 'VPC';
 }
 /** How the qcow2 images are made. */
 export interface ImageSpec {
+  /** Converted: the disk as a qcow2 image; what is done when left out. Verbatim: the file's own bytes, whatever its format, as incremental backups need it. Files in KubeVirt's backup layout are refused unless the layout is named. */
+  layout?: 'Converted' | 'Verbatim';
   /** Bytes of a cluster, a power of two from 512 to 2Mi, as a number or with the suffix Ki or Mi. */
   clusterSize: number | string;
   /** Version of the qcow2 format; 2 is for readers older than QEMU 1.1. */
@@ -167,7 +169,7 @@ export interface DiskExportStatus {
   message?: string;
   /** Kind of the destination. */
   destination?: 'HTTP' | 'S3' | 'TCP';
-  /** Succeeded: Unknown while the export is active. Finished: True once it has ended, either way. Progressing. SourceReady. DisksLeftOut: True where files of the volume may be disks and are not exported; the message names them. */
+  /** Succeeded: Unknown while the export is active. Finished: True once it has ended, either way. Progressing. SourceReady. DisksLeftOut: True where files of the volume may be disks and are not exported; the message names them. ZerosMayBeLost: True where a qcow2 file was converted that may be an incremental backup; the message says what to do. */
   conditions?: Condition[];
   /** When the export was first claimed. */
   startTime?: string;

@@ -41,6 +41,7 @@ function* diskBreaches(disks: NonNullable<DiskExportSpec['source']['disks']>): G
     if (path !== WHOLE_VOLUME && path.split('/').some((part) => ['', '.', '..'].includes(part)))
       yield { field: `${field}.path`, message: 'must be relative to the volume, without empty parts, . and ..' };
     if (CONTROL_CHARACTER.test(path)) yield { field: `${field}.path`, message: CONTROL_CHARACTERS };
+    if (path.includes('**')) yield { field: `${field}.path`, message: 'must not hold **; a * stands for characters of one name' };
   }
 }
 

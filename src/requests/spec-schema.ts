@@ -46,6 +46,7 @@ export const SPEC_SCHEMA: Schema = {
       type: 'object',
       default: { clusterSize: '64Ki', version: 3, refcountBits: 16, zeroDetection: 'Content' },
       properties: {
+        layout: { type: 'string', enum: ['Converted', 'Verbatim'] },
         clusterSize: { maxLength: 8, pattern: '^[0-9]{1,7}(Ki|Mi)?$', default: '64Ki', type: ['integer', 'string'] },
         version: { type: 'integer', enum: [2, 3], default: 3 },
         refcountBits: { type: 'integer', enum: [1, 2, 4, 8, 16, 32, 64], default: 16 },

@@ -32,6 +32,8 @@ export interface DiskSource {
   readonly sizeBytes: number;
   /** What it lies in, as QEMU calls it (qcow2, vpc); raw when left out. */
   readonly format?: string;
+  /** One sentence about the disk that its user should know and that stops nothing. */
+  readonly notice?: string;
   /** The disk's extents in order, without gap or overlap, from 0 to `sizeBytes`. */
   extents(signal: AbortSignal, holes?: WantedHoles): AsyncIterable<SourceExtent>;
   /**

@@ -63,7 +63,7 @@ async function openFormat(image: ImageFiles, options: OpenImageOptions): Promise
     if (plain !== undefined) return plain;
   }
   const { requireComplete } = await import('./completeness/require-complete.ts');
-  await requireComplete(image, options);
+  const notice = await requireComplete(image, options);
   const { openQemuDisk } = await import('./qemu/open-qemu-disk.ts');
-  return openQemuDisk(image, options);
+  return { ...(await openQemuDisk(image, options)), ...(notice === undefined ? {} : { notice }) };
 }

@@ -1,7 +1,7 @@
 /** Whether a qcow2 image has all its clusters, compressed ones and subclusters too. */
 
 import zlib from 'node:zlib';
-import { createEndCheck } from '../../qcow2/end-check.ts';
+import { createEndCheck, type EndCheck } from '../../qcow2/end-check.ts';
 import type { ForeignImage } from '../../qcow2/foreign-image.ts';
 import { createMetadataPlaces } from '../../qcow2/metadata-places.ts';
 import type { Qcow2Header } from '../../qcow2/parse-header.ts';
@@ -13,8 +13,12 @@ import type { OpenedFile } from '../read-up-to.ts';
 import { cutShort } from './block-table.ts';
 import type { FileToCheck } from './check-tables.ts';
 
-/** @throws DiskliftError `SourceReadError` for one that was cut short, too; `FormatUnsupported`, `SourceChanged`, `Cancelled` */
-export async function checkQcow2(opened: OpenedFile, file: FileToCheck, dataFileSizeBytes?: number): Promise<void> {
+/** @returns whether it has explicit zero clusters @throws DiskliftError `SourceReadError` for one that was cut short, too; `FormatUnsupported`, `SourceChanged`, `Cancelled` */
+export async function checkQcow2(
+  opened: OpenedFile,
+  file: FileToCheck,
+  dataFileSizeBytes?: number,
+): Promise<Pick<EndCheck, 'hasExplicitZeros'>> {
   const { target, signal, name, fileSizeBytes } = file;
   const image: ForeignImage = { name, header: await readHeader(opened), fileSizeBytes, dataFileSizeBytes };
   const offsets = await readL1Table(target, image, signal);
@@ -28,6 +32,7 @@ export async function checkQcow2(opened: OpenedFile, file: FileToCheck, dataFile
     await readExactly(target, bytes, offset, signal);
     if (!(await holdsCluster(bytes, image.header))) throw cutShort(name, `its compressed cluster at byte ${offset} goes on`, fileSizeBytes);
   }
+  return check;
 }
 
 /**

@@ -9,6 +9,7 @@ import { dropCachedPages } from '../../native/page-cache.ts';
 import { fileSize } from '../file-size.ts';
 import type { ImageFile } from '../image-tree.ts';
 import type { ImageFiles } from '../open-image-files.ts';
+import { EXPLICIT_ZEROS_NOTICE } from '../qcow2/explicit-zeros-notice.ts';
 import { type OpenedFile, readUpTo } from '../read-up-to.ts';
 import { VDI_HEADER_BYTES } from '../references/vdi-header.ts';
 import {
@@ -34,26 +35,34 @@ export interface RequireCompleteOptions {
 
 /**
  * Reads all tables of the image, a piece at a time. What is raw cannot be judged: nothing says how long it was.
+ * @returns a notice for the user, if there is one
  * @throws DiskliftError `SourceReadError` that names the file, and what lies behind its end; `FormatUnsupported`, `SourceChanged`, `Cancelled`
  */
-export async function requireComplete({ files, watched }: ImageFiles, { libc, readLimit, signal }: RequireCompleteOptions): Promise<void> {
+export async function requireComplete(
+  { root, files, watched }: ImageFiles,
+  { libc, readLimit, signal }: RequireCompleteOptions,
+): Promise<string | undefined> {
   const isDevice = watched.some(({ stat }) => stat.isBlockDevice());
+  let notice: string | undefined;
   for (const image of files) {
     const { handle, name } = image;
     // Another node may have written to it since pages were cached.
     if (isDevice && libc !== undefined) await dropCachedPages(libc, handle.fd, 0, 0);
     const target = { fd: handle.fd, name, readLimit };
-    await checkFile(image, { name, target, signal, fileSizeBytes: await fileSize(image, libc) }, libc);
+    const found = await checkFile(image, { name, target, signal, fileSizeBytes: await fileSize(image, libc) }, libc);
+    if (image === root && image.backing === undefined && found?.hasExplicitZeros) notice = EXPLICIT_ZEROS_NOTICE;
   }
+  return notice;
 }
 
-async function checkFile(image: ImageFile, file: FileToCheck, libc: Libc | undefined): Promise<void> {
+async function checkFile(image: ImageFile, file: FileToCheck, libc: Libc | undefined): Promise<{ hasExplicitZeros: boolean } | undefined> {
   const { format, dataFile, extents } = image;
-  if (format === 'qcow2') await checkQcow2(image, file, dataFile === undefined ? undefined : await fileSize(dataFile, libc));
-  else if (format === 'vmdk') await (extents === undefined ? checkVmdk(image, file) : checkVmdkDescriptor(image));
+  if (format === 'qcow2') return checkQcow2(image, file, dataFile === undefined ? undefined : await fileSize(dataFile, libc));
+  if (format === 'vmdk') await (extents === undefined ? checkVmdk(image, file) : checkVmdkDescriptor(image));
   else if (format === 'vdi') await checkTable(file, parseVdiBlockMap(await readUpTo(image, 0, VDI_HEADER_BYTES), file.name));
   else if (format === 'vpc') await checkVpc(image, file);
   else if (format === 'vhdx') await checkVhdx(image, file);
+  return undefined;
 }
 
 async function checkVhdx(image: OpenedFile, file: FileToCheck): Promise<void> {

@@ -37,7 +37,13 @@ export async function openPlainQcow2(image: ImageFiles, options: OpenPlainQcow2O
   const { root } = image;
   const mapped = await readMapping(root, options);
   if (mapped === undefined) return undefined;
-  return { ...createPlainDisk(root.name, mapped, options), ...factsOf(image), dispose: async () => image[Symbol.asyncDispose]() };
+  const { notice } = mapped;
+  return {
+    ...createPlainDisk(root.name, mapped, options),
+    ...factsOf(image),
+    ...(notice === undefined ? {} : { notice }),
+    dispose: async () => image[Symbol.asyncDispose](),
+  };
 }
 
 function createPlainDisk(name: string, { mapping, files }: MappedFiles, { libc, readLimit }: OpenPlainQcow2Options): PlainDisk {

@@ -7,6 +7,7 @@ import { createOverlayBuilder, rawMapping } from '../../qcow2/overlay-mapping.ts
 import { checkVmdkDescriptor } from '../completeness/check-vmdk.ts';
 import type { ImageFile } from '../image-tree.ts';
 import { readVpcMapping } from '../vpc/read-vpc-mapping.ts';
+import { EXPLICIT_ZEROS_NOTICE } from './explicit-zeros-notice.ts';
 import { type ChainLink, findPlainChain } from './plain-chain.ts';
 import { readL1Table } from './read-l1-table.ts';
 import { readTables } from './read-tables.ts';
@@ -20,6 +21,7 @@ export interface MappedFiles {
   mapping: GuestMapping;
   /** By the numbers that the mapping has for them. */
   files: readonly ImageFile[];
+  notice?: string;
 }
 
 /**
@@ -31,13 +33,15 @@ export async function readMapping(root: ImageFile, options: ReadOptions): Promis
   if (chain === undefined) return undefined;
   const files: ImageFile[] = [];
   let mapping: GuestMapping | undefined;
+  let hasExplicitZeros = false;
   for (const link of chain.toReversed()) {
     const number = files.length;
     files.push(...dataFilesOf(link));
-    mapping = await readLink(link, { number, backing: mapping }, options);
+    mapping = await readLink(link, { number, backing: mapping, onExplicitZeros: () => (hasExplicitZeros = true) }, options);
     if (mapping === undefined) return undefined;
   }
-  return mapping === undefined ? undefined : { mapping, files };
+  if (mapping === undefined) return undefined;
+  return { mapping, files, ...(chain.length === 1 && hasExplicitZeros ? { notice: EXPLICIT_ZEROS_NOTICE } : {}) };
 }
 
 /** Where the image's own data is. */
@@ -72,11 +76,12 @@ interface Behind {
   /** Of the first file that the image's data is in. */
   number: number;
   backing: GuestMapping | undefined;
+  onExplicitZeros(): void;
 }
 
 async function readLayer(
   { file, image }: Qcow2Link,
-  { number, backing }: Behind,
+  { number, backing, onExplicitZeros }: Behind,
   { readLimit, signal }: ReadOptions,
 ): Promise<GuestMapping | undefined> {
   const target = { fd: file.handle.fd, name: file.name, readLimit };
@@ -84,5 +89,6 @@ async function readLayer(
   const builder = createOverlayBuilder({ image, metadata: createMetadataPlaces(image, l2Offsets), dataFile: number, backing });
   for await (const tables of readTables(target, { offsets: l2Offsets, tableSizeBytes: image.header.clusterSizeBytes, signal }))
     for (const { bytes, ...place } of tables) if (!builder.addTable(bytes, place)) return undefined;
+  if (builder.hasExplicitZeros) onExplicitZeros();
   return builder.build();
 }

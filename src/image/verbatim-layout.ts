@@ -1,0 +1,36 @@
+/** The layout of an image that is the file itself: every byte of the file, at its own place. */
+
+import { type AllocationMap, fullAllocationMap } from '../qcow2/allocation-map.ts';
+import type { Layout, Run } from '../qcow2/layout.ts';
+import type { Qcow2Options } from '../qcow2/options.ts';
+
+/**
+ * @param map of the file's own bytes: what lies in holes or is known to be zeros is not read again
+ * @returns a layout of exactly the file's length, without metadata; its map shows the whole file as data, for all of it is sent
+ */
+export function createVerbatimLayout(map: AllocationMap, options: Qcow2Options): Layout {
+  const sizeBytes = map.diskSizeBytes;
+  return {
+    isVerbatim: true,
+    options,
+    map: fullAllocationMap(sizeBytes, map.clusterSizeBytes),
+    virtualSizeBytes: sizeBytes,
+    imageSizeBytes: sizeBytes,
+    dataOffset: 0,
+    runs: (start, end) => runsOf(map, start, end),
+    renderMetadata: () => {
+      throw new RangeError('a file that is sent as it is has no metadata to render');
+    },
+  };
+}
+
+function* runsOf(map: AllocationMap, start: number, end: number): Generator<Run> {
+  if (start >= end) return;
+  const { clusterSizeBytes } = map;
+  for (const { kind, firstCluster, clusterCount } of map.ranges(map.rangeOfCluster(Math.floor(start / clusterSizeBytes)))) {
+    const imageOffset = Math.max(start, firstCluster * clusterSizeBytes);
+    const length = Math.min(end, (firstCluster + clusterCount) * clusterSizeBytes, map.diskSizeBytes) - imageOffset;
+    if (imageOffset >= end) return;
+    yield kind === 'data' ? { kind, imageOffset, length, sourceOffset: imageOffset } : { kind: 'zeros', imageOffset, length };
+  }
+}
