@@ -20,7 +20,8 @@ export interface VmdkDescriptor {
 /** QEMU reads no more of it. */
 export const MAX_DESCRIPTOR_BYTES = 2 ** 20;
 
-const EXTENT_LINE = /^(RW|RDONLY|NOACCESS)\s/;
+/** Also one that is misspelled, in whatever case: left out, it would take its part of the disk along. All other lines are fields. */
+const EXTENT_LINE = /^(?:RW|RDONLY|NOACCESS)\s|^[A-Za-z_]+\s+\d+\s+[A-Za-z]/i;
 /** The disk database, which comes last, or the comment that announces it. */
 const END = /^(ddb\.|#)/;
 const FIELD = /^([A-Za-z.]+)\s*=\s*(?:"([^"]*)"|(\S*))$/;

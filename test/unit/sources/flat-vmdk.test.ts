@@ -119,6 +119,24 @@ describe('a VMDK of flat extents', () => {
     await assert.rejects(openAsRequested(temp('disk.vmdk'), 'vmdk'), failsWith('FormatUnsupported', /add the line # End/));
   });
 
+  it('is refused when one of its lines is a misspelled extent, whose part of the disk would be left out', async () => {
+    writeFileSync(temp('a'), randomBytes(MIB));
+    for (const line of [
+      'rw 1024 FLAT "a" 1024',
+      'Rdonly 1024 FLAT "a"',
+      'R 1024 FLAT "a" 1024',
+      'READ_WRITE\t1024 ZERO',
+      'noaccess 8 ZERO',
+    ]) {
+      describeExtents('disk.vmdk', ['RW 1024 FLAT "a" 0', line]);
+      await assert.rejects(
+        openAsRequested(temp('disk.vmdk'), 'vmdk'),
+        failsWith('FormatUnsupported', /disk\.vmdk: has an extent that/),
+        line,
+      );
+    }
+  });
+
   it('fails when an extent becomes shorter than it was', async () => {
     writeFileSync(temp('a'), randomBytes(MIB));
     describeExtents('disk.vmdk', ['RW 2048 FLAT "a" 0']);
