@@ -25,7 +25,7 @@ interface Growing {
   durableBytes: number;
   /** Under way. */
   checkpoint: Promise<void> | undefined;
-  /** Of a checkpoint: the kernel tells of a failed write only once. */
+  /** Why bytes behind the last checkpoint may not be on the disk: the kernel tells of a failed write only once. */
   failure: unknown;
 }
 
@@ -70,7 +70,7 @@ class FileOutput implements ImageOutput {
   write(bytes: Uint8Array): Promise<void> {
     return typed('cannot write the output', async () => {
       const growing = this.growing as Growing;
-      if (growing.failure !== undefined) throw growing.failure;
+      throwFailure(growing);
       await growing.digest.add(bytes, writeAt(growing.file, bytes, growing.writtenBytes));
       growing.writtenBytes += bytes.length;
       if (growing.checkpoint === undefined && growing.writtenBytes - growing.durableBytes >= CHECKPOINT_BYTES)
@@ -98,8 +98,7 @@ class FileOutput implements ImageOutput {
       const { file, hello, digest, writtenBytes: sizeBytes } = growing;
       const sha256 = await digest.finish();
       await growing.checkpoint;
-      if (growing.failure !== undefined) throw growing.failure;
-      await file.sync();
+      await synced(growing, () => file.sync());
       const { ino } = await file.stat();
       if ((await lstat(this.partialPath)).ino !== ino)
         throw new DiskliftError('DestinationRejected', 'somebody else writes to the same output');
@@ -172,7 +171,7 @@ class FileOutput implements ImageOutput {
 
   private async makeDurable(growing: Growing): Promise<void> {
     const { file, hello, writtenBytes } = growing;
-    await file.datasync();
+    await synced(growing, () => file.datasync());
     growing.durableBytes = writtenBytes;
     if (hello?.fingerprint === undefined) return;
     await writePartialState(this.statePath, { ...hello, fingerprint: hello.fingerprint, durableBytes: writtenBytes });
@@ -197,6 +196,21 @@ async function closeUnlessUsed<T extends Growing | undefined>(file: FileHandle, 
 
 async function writeAt(file: FileHandle, bytes: Uint8Array, offset: number): Promise<void> {
   for (let done = 0; done < bytes.length; ) done += (await file.write(bytes, done, bytes.length - done, offset + done)).bytesWritten;
+}
+
+function throwFailure({ failure }: Growing): void {
+  if (failure !== undefined) throw failure;
+}
+
+/** A second sync succeeds behind one that has failed, and the bytes can still be read, although they are not on the disk. */
+async function synced(growing: Growing, sync: () => Promise<void>): Promise<void> {
+  throwFailure(growing);
+  try {
+    await sync();
+  } catch (error) {
+    growing.failure = error;
+    throw error;
+  }
 }
 
 /** So that names survive a loss of power, too. */
