@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
+import type { Readable } from 'node:stream';
 import { diskliftLine } from '../helpers/disklift.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
@@ -31,8 +31,8 @@ describe("libuv's thread pool", () => {
         stdio: ['ignore', 'pipe', 'ignore'],
         env: { ...process.env, UV_THREADPOOL_SIZE: undefined, ...env },
       });
-      child.stdout?.pause();
-      await delay(1500);
+      // The first bytes come after the disk was read, by threads of the pool; libuv starts all of them at the first use.
+      await once(child.stdout as Readable, 'readable');
       const threads = poolThreads(child.pid as number);
       child.kill('SIGKILL');
       child.stdout?.destroy();
