@@ -1,14 +1,20 @@
 /** Finding what lies beneath a directory, and nothing else, whatever stands there or is put there meanwhile. */
 
-import { close, constants } from 'node:fs';
+import { type BigIntStats, close, constants, fstat } from 'node:fs';
 import fs, { type FileHandle } from 'node:fs/promises';
 import { promisify } from 'node:util';
+import { O_PATH, pathOfDescriptor } from '../common/path-of-descriptor.ts';
 import type { Libc } from './libc.ts';
 
 const closeAsync = promisify(close);
+const fstatAsync = promisify(fstat);
 
-/** Neither reads nor runs what is opened: a descriptor that only says what it is. */
-export const O_PATH = 0o10000000;
+/** What a path leads to: a descriptor that can be asked what it is, and opened by {@link pathOfDescriptor}. */
+export interface ResolvedFile extends AsyncDisposable {
+  fd: number;
+  stat(): Promise<BigIntStats>;
+}
+
 const O_CLOEXEC = 0o2000000;
 
 const RESOLVE_NO_MAGICLINKS = 0x02;
@@ -18,7 +24,8 @@ const RESOLVE_BENEATH = 0x08;
 /** ENOSYS: Linux before 5.6. EPERM: sandboxes that are older than the call refuse it like that. */
 const LACKS_OPENAT2: ReadonlySet<string | undefined> = new Set(['ENOSYS', 'EPERM']);
 
-class ResolveError extends Error {
+/** Has an errno as its code. */
+export class ResolveError extends Error {
   readonly code: string;
   constructor(code: string) {
     super(`cannot be resolved: ${code}`);
@@ -26,30 +33,24 @@ class ResolveError extends Error {
   }
 }
 
-/** The name that opens what a descriptor has open, whatever has become of the name that it was opened by. */
-export function pathOfDescriptor({ fd }: Pick<FileHandle, 'fd'>): string {
-  return `/proc/self/fd/${fd}`;
-}
-
 /**
  * By openat2(2), or where that is not to be had step by step, which gives the same.
  * @param parts names, each without a slash and neither `.` nor `..`
- * @returns a handle that can be asked what it is, and opened by {@link pathOfDescriptor}
  * @throws an error with an errno as its code: ELOOP for a symbolic link, be it the last part or on the way
  */
-export async function resolveBeneath(libc: Libc | undefined, directory: FileHandle, parts: readonly string[]): Promise<FileHandle> {
-  if (libc === undefined) return walk(directory, parts);
+export async function resolveBeneath(libc: Libc | undefined, directory: FileHandle, parts: readonly string[]): Promise<ResolvedFile> {
+  if (libc === undefined) return resolvedBy(await walk(directory, parts));
   const { value: fd, errno } = await libc.openat2(directory.fd, parts.join('/'), {
     flags: O_PATH | O_CLOEXEC,
     resolve: RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
   });
-  if (LACKS_OPENAT2.has(errno)) return walk(directory, parts);
+  if (LACKS_OPENAT2.has(errno)) return resolvedBy(await walk(directory, parts));
   if (errno !== undefined) throw new ResolveError(errno);
-  try {
-    return await fs.open(`/proc/self/fd/${fd}`, O_PATH);
-  } finally {
-    await closeAsync(fd);
-  }
+  return { fd, stat: () => fstatAsync(fd, { bigint: true }), [Symbol.asyncDispose]: () => closeAsync(fd) };
+}
+
+function resolvedBy(handle: FileHandle): ResolvedFile {
+  return { fd: handle.fd, stat: () => handle.stat({ bigint: true }), [Symbol.asyncDispose]: () => handle.close() };
 }
 
 async function walk(directory: FileHandle, parts: readonly string[]): Promise<FileHandle> {

@@ -5,6 +5,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { MIB } from '../common/bytes.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
+import { O_PATH, pathOfDescriptor } from '../common/path-of-descriptor.ts';
 
 /** As large as an object may be in a cluster, roughly; nobody writes such a manifest. */
 const MOST_BYTES = MIB;
@@ -57,13 +58,16 @@ export async function readUnchanged(
   }
 }
 
+/** Judges the file that was found, by where it lies, and opens that one: a link that is changed meanwhile leads nowhere else. */
 async function openBeneath(directory: string, name: string): Promise<fs.FileHandle> {
-  const [root, file] = await Promise.all([fs.realpath(directory), fs.realpath(path.join(directory, name))]);
-  if (!file.startsWith(root + path.sep))
+  await using root = await fs.open(directory, O_PATH | constants.O_DIRECTORY);
+  await using found = await fs.open(`${pathOfDescriptor(root)}/${name}`, O_PATH);
+  const [rootPath, foundPath] = await Promise.all([root, found].map((handle) => fs.readlink(pathOfDescriptor(handle))));
+  if (foundPath?.startsWith(rootPath === '/' ? '/' : `${rootPath}/`) !== true)
     throw new DiskliftError('InvalidRequest', `${name}: is ignored: it is a link out of the directory`);
   // A pipe would be waited for, and a device does what it likes when it is opened.
-  if (!(await fs.lstat(file)).isFile()) throw new DiskliftError('InvalidRequest', `${name}: is ignored: it is no file`);
-  return fs.open(file, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+  if (!(await found.stat()).isFile()) throw new DiskliftError('InvalidRequest', `${name}: is ignored: it is no file`);
+  return await fs.open(pathOfDescriptor(found), constants.O_RDONLY | constants.O_NONBLOCK);
 }
 
 function signatureOf(stat: BigIntStats, name: string): string {

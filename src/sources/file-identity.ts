@@ -18,6 +18,10 @@ export interface IdentifiedFile {
   fileSystem: FileSystemTraits;
   /** Opens anew what has the file's name now; left out, the identity is that of the descriptor alone. */
   reopen?: (() => Promise<FileHandle>) | undefined;
+  /** What the file was when it was opened. Nothing has been read in it since, when the first report is asked for. */
+  opened?: BigIntStats;
+  /** Gives what has the file's name now without opening it, which does on local file systems. */
+  statByName?: (() => Promise<BigIntStats>) | undefined;
 }
 
 /**
@@ -52,7 +56,8 @@ export function createFileIdentity(file: IdentifiedFile): () => Promise<SourceId
 
   /** Waits until later writes show in the times. A tick that was waited for is enough, whatever the clocks of servers say. */
   async function settledStat(): Promise<BigIntStats> {
-    let stat = await statNow(file);
+    // A local file has just been opened by its name: a change since then shows at the next report.
+    let stat = isFirst && fileSystem.isLocal && file.opened !== undefined ? file.opened : await statNow(file);
     for (let waitedMs = 0; !timesAreUnsteady && mustWait(stat, waitedMs); ) {
       if (waitedMs >= LONGEST_WAIT_MS)
         throw new DiskliftError('SourceChanged', `${name}: is written to all the time; stop its writer and try again`);
@@ -84,25 +89,25 @@ function wasJustWritten(stat: BigIntStats): boolean {
   return Date.now() - Number(stat.ctimeMs) < tickOf(stat);
 }
 
-/**
- * A network file system asks its server when a file is opened, and may answer out of its memory in between. And another file
- * may have the name by now.
- */
-async function statNow({ handle, name, libc, reopen }: IdentifiedFile): Promise<BigIntStats> {
+/** The file's times, once it is known that the name still leads to the file. */
+async function statNow(file: IdentifiedFile): Promise<BigIntStats> {
+  const { handle, name, libc, reopen, opened, statByName, fileSystem } = file;
+  // This kernel makes every change of a local file, so there is no server to ask.
+  if (fileSystem.isLocal && opened !== undefined && statByName !== undefined) return requireSameFile(opened, await statByName(), name);
   const own = await freshStat(handle, name, libc);
   if (reopen === undefined) return own;
+  // A network file system asks its server when a file is opened, and may answer from its cache in between.
   const reopened = await reopen();
   try {
-    const stat = await freshStat(reopened, name, libc);
-    if (stat.dev !== own.dev || stat.ino !== own.ino)
-      throw new DiskliftError(
-        'SourceChanged',
-        `${name}: is another file than the one that was opened; let its writer finish and try again`,
-      );
-    return stat;
+    return requireSameFile(own, await freshStat(reopened, name, libc), name);
   } finally {
     await closeHandle(reopened);
   }
+}
+
+function requireSameFile(own: BigIntStats, named: BigIntStats, name: string): BigIntStats {
+  if (named.dev === own.dev && named.ino === own.ino) return named;
+  throw new DiskliftError('SourceChanged', `${name}: is another file than the one that was opened; let its writer finish and try again`);
 }
 
 async function freshStat(handle: FileHandle, name: string, libc: Libc | undefined): Promise<BigIntStats> {

@@ -1,5 +1,6 @@
 /** The files of a disk image, each opened by us beneath the volume, so that nobody has to open one by its name. */
 
+import type { BigIntStats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import type { Libc } from '../native/libc.ts';
 import type { VpcDisk } from './references/vpc-footer.ts';
@@ -16,11 +17,15 @@ export function isDiskFormat(name: string): name is DiskFormat {
 /** One file of an image, opened by us. */
 export interface ImageFile {
   handle: FileHandle;
+  /** What it was when it was opened, before anything was read in it. */
+  opened: BigIntStats;
   /** For messages. */
   name: string;
   libc: Libc | undefined;
   /** Opens anew what has the file's name now, for who wants to know whether that is still the same file. */
   reopen(): Promise<FileHandle>;
+  /** Gives what has the file's name now without opening it. Left out, the file has to be opened for that. */
+  statByName?(): Promise<BigIntStats>;
   format: DiskFormat;
   /** The size of the disk as this file states it. Whoever serves the disk must give as much. Left out of raw files. */
   diskSizeBytes?: number;

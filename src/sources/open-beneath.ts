@@ -1,16 +1,18 @@
 /** Opening a disk that somebody else has named, on a volume that somebody else has filled. Nothing outside of it is ever opened. */
 
-import { constants } from 'node:fs';
+import { type BigIntStats, constants } from 'node:fs';
 import fs, { type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
+import { pathOfDescriptor } from '../common/path-of-descriptor.ts';
 import type { Libc } from '../native/libc.ts';
-import { O_PATH, pathOfDescriptor, resolveBeneath } from '../native/resolve-beneath.ts';
+import { ResolveError, resolveBeneath } from '../native/resolve-beneath.ts';
 import { kindOf } from './file-kind.ts';
 import { openError } from './open-error.ts';
+import type { VolumeDirectory } from './volume-directory.ts';
 
 export interface PathBeneath {
-  volumePath: string;
+  volume: VolumeDirectory;
   /** Names with slashes between them. */
   relativePath: string;
 }
@@ -21,22 +23,52 @@ export interface PathBeneath {
  * @throws DiskliftError `InvalidRequest` for a path that leaves the volume, leads over a symbolic link or to no regular file,
  * `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`
  */
-export async function openBeneath(libc: Libc | undefined, { volumePath, relativePath }: PathBeneath): Promise<FileHandle> {
-  const parts = partsOf(relativePath);
-  const name = path.join(volumePath, relativePath);
-  try {
-    await using volume = await fs.open(volumePath, O_PATH | constants.O_DIRECTORY);
-    await using found = await resolveBeneath(libc, volume, parts);
+export function openBeneath(libc: Libc | undefined, place: PathBeneath): Promise<FileHandle> {
+  return within(place, async (directory, parts) => {
+    await using found = await resolveBeneath(libc, directory, parts);
     const stat = await found.stat();
-    if (!stat.isFile()) throw new DiskliftError('InvalidRequest', `${name}: is ${kindOf(stat)}, not a disk image (a regular file)`);
+    if (!stat.isFile())
+      throw new DiskliftError('InvalidRequest', `${nameOf(place)}: is ${kindOf(stat)}, not a disk image (a regular file)`);
     return await fs.open(pathOfDescriptor(found), constants.O_RDONLY | constants.O_NONBLOCK);
+  });
+}
+
+/** What has the path now, whatever it is; it is not opened. @throws DiskliftError as {@link openBeneath}, but for its kind */
+export function statBeneath(libc: Libc | undefined, place: PathBeneath): Promise<BigIntStats> {
+  return within(place, async (directory, parts) => {
+    const [name] = parts;
+    if (name !== undefined && parts.length === 1) return statEntry(directory, name);
+    await using found = await resolveBeneath(libc, directory, parts);
+    return await found.stat();
+  });
+}
+
+/** A name in the directory itself leads over nothing but itself, so one call does. */
+async function statEntry(directory: FileHandle, name: string): Promise<BigIntStats> {
+  const stat = await fs.lstat(`${pathOfDescriptor(directory)}/${name}`, { bigint: true });
+  if (stat.isSymbolicLink()) throw new ResolveError('ELOOP');
+  return stat;
+}
+
+async function within<T>(place: PathBeneath, task: (directory: FileHandle, parts: string[]) => Promise<T>): Promise<T> {
+  const parts = partsOf(place.relativePath);
+  try {
+    return await place.volume.use((directory) => task(directory, parts));
   } catch (error) {
     if (error instanceof DiskliftError) throw error;
     // A link could lead out of the volume, so none is followed.
     if (errnoOf(error) === 'ELOOP')
-      throw new DiskliftError('InvalidRequest', `${name}: is or lies behind a symbolic link, which is not followed on a volume`, error);
-    throw openError(name, error);
+      throw new DiskliftError(
+        'InvalidRequest',
+        `${nameOf(place)}: is or lies behind a symbolic link, which is not followed on a volume`,
+        error,
+      );
+    throw openError(nameOf(place), error);
   }
+}
+
+function nameOf({ volume, relativePath }: PathBeneath): string {
+  return path.join(volume.path, relativePath);
 }
 
 function partsOf(relativePath: string): string[] {

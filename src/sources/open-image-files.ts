@@ -4,6 +4,7 @@ import { DiskliftError } from '../common/errors.ts';
 import type { Libc } from '../native/libc.ts';
 import type { DiskSource } from './contract.ts';
 import { guardAgainstWriters, type InUse, type WritersKnown } from './disk-in-use.ts';
+import { createFileSystemLookup } from './file-systems/file-system-of.ts';
 import type { ImageTree } from './image-tree.ts';
 import { type ImageRoot, openImageTree } from './open-image-tree.ts';
 import { dropStalePages, identityOfFiles, lookAtFile, missesWrites, type TreeFile } from './tree-files.ts';
@@ -32,12 +33,13 @@ export async function openImageFiles(
   { libc, inUse = 'allow', writers, warn }: OpenImageFilesOptions,
 ): Promise<ImageFiles> {
   const watched: TreeFile[] = [];
+  const fileSystemOf = createFileSystemLookup();
   const tree = await openImageTree({
     ...root,
     libc,
     ...(warn === undefined ? {} : { warn }),
     async onOpen(file) {
-      const opened = await lookAtFile(file);
+      const opened = await lookAtFile(file, fileSystemOf);
       const { stat, fileSystem } = opened;
       const { handle, name } = file;
       if (watched[0]?.stat.isBlockDevice())

@@ -3,6 +3,7 @@
  * not open any name that the image's author has chosen.
  */
 
+import type { BigIntStats } from 'node:fs';
 import fs, { type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { DiskliftError } from '../common/errors.ts';
@@ -10,9 +11,9 @@ import { mapConcurrently } from '../common/map-concurrently.ts';
 import type { Libc } from '../native/libc.ts';
 import { type ChosenFormat, chooseFormat } from './choose-format.ts';
 import { closeHandle } from './close-handle.ts';
+import { fileKey } from './file-key.ts';
 import { type DiskFormat, type ImageFile, type ImageTree, isDiskFormat, type VmdkExtent } from './image-tree.ts';
-import { openBeneath } from './open-beneath.ts';
-import type { OpenedFile } from './read-up-to.ts';
+import { openBeneath, statBeneath } from './open-beneath.ts';
 import type { References } from './references/contract.ts';
 import { readReferences } from './references/read-references.ts';
 import { readSparseExtentHeader } from './references/read-vmdk.ts';
@@ -20,6 +21,7 @@ import { repairOfName } from './references/repair-command.ts';
 import { resolveName, showName } from './references/resolve-name.ts';
 import { type DescribedExtent, isSizeOf } from './references/vmdk-extents.ts';
 import { statOpened } from './stat-opened.ts';
+import { createVolumeDirectory, type VolumeDirectory } from './volume-directory.ts';
 
 export interface ImageRoot extends ChosenFormat {
   libc: Libc | undefined;
@@ -54,7 +56,7 @@ async function namesOf(volumePath: string): Promise<string[]> {
 
 interface Tree {
   libc: Libc | undefined;
-  volumePath: string;
+  volume: VolumeDirectory;
   files: ImageFile[];
   handles: FileHandle[];
   /** By device and inode. */
@@ -86,13 +88,14 @@ interface Reference {
  */
 export async function openImageTree(root: ImageRoot): Promise<ImageTree> {
   const { libc, volumePath, handle, onOpen, warn, adviceOutside } = root;
-  const tree: Tree = { libc, volumePath, files: [], handles: [handle], known: new Map(), onOpen, warn, adviceOutside };
+  const volume = createVolumeDirectory(volumePath);
+  const tree: Tree = { libc, volume, files: [], handles: [handle], known: new Map(), onOpen, warn, adviceOutside };
   const close = async () => {
     await Promise.all(tree.handles.splice(0).map(closeHandle));
   };
   try {
-    const key = await keyOf({ handle, name: path.join(volumePath, root.relativePath) });
-    const place = await enter(tree, { ...root, key, way: [] });
+    const opened = await statOpened({ handle, name: path.join(volumePath, root.relativePath) });
+    const place = await enter(tree, { ...root, opened, way: [] });
     await followReferences(tree, place);
     return { root: place.file, files: tree.files, [Symbol.asyncDispose]: close };
   } catch (error) {
@@ -103,32 +106,30 @@ export async function openImageTree(root: ImageRoot): Promise<ImageTree> {
 
 interface Entering extends ChosenFormat {
   handle: FileHandle;
-  /** As {@link keyOf} gives it. */
-  key: string;
+  opened: BigIntStats;
   relativePath: string;
   way: readonly string[];
   reopen?(): Promise<FileHandle>;
 }
 
-async function enter(tree: Tree, { handle, key, relativePath, format, isGuess, way, reopen }: Entering): Promise<Place> {
-  const { libc, volumePath } = tree;
+async function enter(tree: Tree, { handle, opened, relativePath, format, isGuess, way, reopen }: Entering): Promise<Place> {
+  const key = fileKey(opened);
+  const { libc, volume } = tree;
+  const place = { volume, relativePath };
   const file: ImageFile = {
     handle,
-    name: path.join(volumePath, relativePath),
+    opened,
+    name: path.join(volume.path, relativePath),
     libc,
     format,
-    reopen: reopen ?? (() => openBeneath(libc, { volumePath, relativePath })),
+    reopen: reopen ?? (() => openBeneath(libc, place)),
+    ...(reopen === undefined ? { statByName: () => statBeneath(libc, place) } : {}),
   };
   tree.files.push(file);
   const looked = tree.onOpen?.(file) ?? Promise.resolve();
   tree.known.set(key, { file, looked });
   await looked;
   return { file, relativePath, isGuess, way: [...way, key] };
-}
-
-async function keyOf(file: OpenedFile): Promise<string> {
-  const { dev, ino } = await statOpened(file);
-  return `${dev}:${ino}`;
 }
 
 /** @returns what the image says of itself */
@@ -197,7 +198,7 @@ async function openExtent(tree: Tree, place: Place, { extent, isLast }: ExtentTo
       `${place.file.name}: its extent ${file.name} is not as long as it says; it is incomplete or another one, with ${ownBytes} bytes in place of ${offsetBytes + sizeBytes}; copy it again`,
     );
   if (kind === 'flat') {
-    const ownBytes = Number((await statOpened(file)).size);
+    const ownBytes = Number(file.opened.size);
     if (ownBytes < offsetBytes + sizeBytes) throw differs(ownBytes);
     return { kind, file, offsetBytes, sizeBytes };
   }
@@ -209,8 +210,7 @@ async function openExtent(tree: Tree, place: Place, { extent, isLast }: ExtentTo
 /** Opens what an image names. What is open already is not opened once more, and must not lead to itself. */
 async function open(tree: Tree, from: Place, { what, name, format }: Reference): Promise<Place> {
   const image = from.file.name;
-  const { volumePath } = tree;
-  const volumeNames = path.isAbsolute(name) ? await namesOf(volumePath) : [];
+  const volumeNames = path.isAbsolute(name) ? await namesOf(tree.volume.path) : [];
   const repair = [
     repairOfName({ format: from.file.format, image, what, newName: path.basename(name), namedFormat: format }),
     tree.adviceOutside,
@@ -223,12 +223,13 @@ async function open(tree: Tree, from: Place, { what, name, format }: Reference):
   if (tree.handles.length >= MAX_FILE_COUNT) throw refuse(`would be file ${MAX_FILE_COUNT + 1} of the image`);
   const handle = await openNamed(tree, relativePath, `${image}: its ${what} ${showName(name)}`);
   tree.handles.push(handle);
-  const key = await keyOf({ handle, name: path.join(tree.volumePath, relativePath) });
+  const opened = await statOpened({ handle, name: path.join(tree.volume.path, relativePath) });
+  const key = fileKey(opened);
   if (from.way.includes(key)) throw refuse('leads back to itself');
   const known = tree.known.get(key);
   if (known === undefined) {
     const chosen = format === undefined ? await chooseUnstated(tree, { handle, relativePath, name, image }) : { format, isGuess: false };
-    return enter(tree, { handle, key, relativePath, ...chosen, way: from.way });
+    return enter(tree, { handle, opened, relativePath, ...chosen, way: from.way });
   }
   if (what !== 'extent' || known.file.format !== format) throw refuse('is a part of the image twice');
   tree.handles.splice(tree.handles.indexOf(handle), 1);
@@ -246,9 +247,9 @@ interface Unstated {
 }
 
 /** The format of a backing file that the image says nothing of. */
-async function chooseUnstated({ volumePath }: Tree, { handle, relativePath, name, image }: Unstated): Promise<ChosenFormat> {
+async function chooseUnstated({ volume }: Tree, { handle, relativePath, name, image }: Unstated): Promise<ChosenFormat> {
   try {
-    return await chooseFormat({ handle, name: path.join(volumePath, relativePath) });
+    return await chooseFormat({ handle, name: path.join(volume.path, relativePath) });
   } catch (error) {
     const repair = repairOfName({ format: 'qcow2', image, what: 'backing file', newName: name });
     throw error instanceof DiskliftError && error.code === 'FormatUnsupported'
@@ -257,9 +258,9 @@ async function chooseUnstated({ volumePath }: Tree, { handle, relativePath, name
   }
 }
 
-async function openNamed({ libc, volumePath }: Tree, relativePath: string, what: string): Promise<FileHandle> {
+async function openNamed({ libc, volume }: Tree, relativePath: string, what: string): Promise<FileHandle> {
   try {
-    return await openBeneath(libc, { volumePath, relativePath });
+    return await openBeneath(libc, { volume, relativePath });
   } catch (error) {
     if (!(error instanceof DiskliftError)) throw error;
     const { code, message, retryable } = error;

@@ -12,6 +12,7 @@ import { openHandle } from './open-disk.ts';
 import type { OpenImageOptions } from './open-image-disk.ts';
 import { openNamedDisk } from './open-named-disk.ts';
 import { WHOLE_VOLUME } from './volume.ts';
+import { createVolumeDirectory } from './volume-directory.ts';
 
 export interface VolumeDisk {
   /** A directory, or a block device that is the disk. */
@@ -28,7 +29,8 @@ export async function openVolumeDisk(disk: VolumeDisk, options: OpenImageOptions
   const stated = disk.format.toLowerCase();
   if (relativePath === WHOLE_VOLUME)
     return openNamedDisk({ path: volumePath, format: stated === 'auto' ? 'raw' : requireFormat(stated) }, options);
-  const reopen = () => openBeneath(options.libc, { volumePath, relativePath });
+  const volume = createVolumeDirectory(volumePath);
+  const reopen = () => openBeneath(options.libc, { volume, relativePath });
   const name = path.join(volumePath, relativePath);
   const handle = await reopen();
   const { format, isGuess } = await formatOf({ handle, name }, stated);

@@ -6,9 +6,8 @@ import { mapConcurrently } from '../common/map-concurrently.ts';
 import { dropCachedPages } from '../native/page-cache.ts';
 import type { SourceIdentity } from './contract.ts';
 import { createFileIdentity } from './file-identity.ts';
-import { type FileSystem, fileSystemOf } from './file-systems/file-system-of.ts';
+import type { createFileSystemLookup, FileSystem } from './file-systems/file-system-of.ts';
 import type { ImageFile } from './image-tree.ts';
-import { statOpened } from './stat-opened.ts';
 
 export interface TreeFile {
   file: ImageFile;
@@ -22,8 +21,9 @@ export interface TreeFile {
 /** A VMDK may have hundreds of files, and a look at one is a dozen calls that wait for each other. */
 const LOOKS_IN_FLIGHT = 8;
 
-export async function lookAtFile(file: ImageFile): Promise<TreeFile> {
-  const stat = await statOpened(file);
+/** @param fileSystemOf one for all files of an image */
+export async function lookAtFile(file: ImageFile, fileSystemOf: ReturnType<typeof createFileSystemLookup>): Promise<TreeFile> {
+  const stat = file.opened;
   const fileSystem = await fileSystemOf(file.handle);
   // A device node's times say nothing about its content.
   const identityNow = stat.isBlockDevice() ? async () => ({ device: `${stat.rdev}` }) : createFileIdentity({ ...file, fileSystem });

@@ -9,6 +9,7 @@ import { openBeneath } from './open-beneath.ts';
 import { openError } from './open-error.ts';
 import { PROBED_BYTES, probeFormat } from './probe-format.ts';
 import { readUpTo } from './read-up-to.ts';
+import { createVolumeDirectory } from './volume-directory.ts';
 
 /** The disk of a volume that is a block device: the volume itself. */
 export const WHOLE_VOLUME = '.';
@@ -94,7 +95,7 @@ function sortOut(entries: readonly Dirent[], volumePath: string): SortedFiles {
 
 /** @throws DiskliftError as {@link openBeneath}; `SourceReadError` */
 async function looksLike(volumePath: string, relativePath: string, libc: Libc | undefined): Promise<string | undefined> {
-  await using handle = await openBeneath(libc, { volumePath, relativePath });
+  await using handle = await openBeneath(libc, { volume: createVolumeDirectory(volumePath), relativePath });
   const head = await readUpTo({ handle, name: relativePath }, 0, PROBED_BYTES);
   const format = probeFormat(head);
   if (format !== undefined) return `an image of format ${format}`;

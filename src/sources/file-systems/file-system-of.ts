@@ -1,7 +1,8 @@
 /** Which file system an open file lies on: /proc/self/mountinfo, or else statfs(2). */
 
+import { readFileSync } from 'node:fs';
 import fs from 'node:fs/promises';
-import { pathOfDescriptor } from '../../native/resolve-beneath.ts';
+import { pathOfDescriptor } from '../../common/path-of-descriptor.ts';
 import { type FileSystemTraits, type MountedFileSystem, traitsOf } from './file-system-traits.ts';
 import { findMount, mountIdOf } from './mount-info.ts';
 
@@ -21,25 +22,42 @@ const TYPES_BY_MAGIC: ReadonlyMap<number, string> = new Map([
   [0x00c36400, 'ceph'],
 ]);
 
-type ReadText = (path: string) => Promise<string>;
+type ReadText = (path: string) => string | Promise<string>;
 
-const readText: ReadText = (path) => fs.readFile(path, 'utf8');
+const MOUNT_INFO = '/proc/self/mountinfo';
+
+/** What the kernel says of a descriptor is short and always at hand; a node may have thousands of mounts. */
+const readText: ReadText = (path) => (path === MOUNT_INFO ? fs.readFile(path, 'utf8') : readFileSync(path, 'utf8'));
 
 /** Never throws: what cannot be found out is a kind that is not known. @param read reads files of /proc */
 export async function fileSystemOf(handle: { fd: number }, read = readText): Promise<FileSystem> {
-  const mounted = (await mountOf(handle.fd, read)) ?? (await typeByMagic(handle));
-  return { type: mounted.type, ...traitsOf(mounted) };
+  return createFileSystemLookup(read)(handle);
 }
 
-/** By the mount's ID, because file systems of several devices (btrfs, overlay) report other device numbers than mountinfo. */
-async function mountOf(fd: number, read: ReadText): Promise<MountedFileSystem | undefined> {
-  try {
-    const mountId = mountIdOf(await read(`/proc/self/fdinfo/${fd}`));
-    return mountId === undefined ? undefined : findMount(await read('/proc/self/mountinfo'), mountId);
-  } catch {
-    // No /proc, or a sandbox with a part of it.
-    return undefined;
+/** As {@link fileSystemOf}, for many files: each mount is looked up once. @param read reads files of /proc */
+export function createFileSystemLookup(read = readText): (handle: { fd: number }) => Promise<FileSystem> {
+  const mounts = new Map<string, Promise<MountedFileSystem | undefined>>();
+
+  /** By the mount's ID, because file systems of several devices (btrfs, overlay) report other device numbers than mountinfo. */
+  async function mountOf(fd: number): Promise<MountedFileSystem | undefined> {
+    try {
+      const mountId = mountIdOf(await read(`/proc/self/fdinfo/${fd}`));
+      if (mountId === undefined) return undefined;
+      const mount = mounts.get(mountId) ?? readMount(mountId);
+      mounts.set(mountId, mount);
+      return await mount;
+    } catch {
+      // No /proc, or a sandbox with a part of it.
+      return undefined;
+    }
   }
+
+  const readMount = async (mountId: string) => findMount(await read(MOUNT_INFO), mountId);
+
+  return async (handle) => {
+    const mounted = (await mountOf(handle.fd)) ?? (await typeByMagic(handle));
+    return { type: mounted.type, ...traitsOf(mounted) };
+  };
 }
 
 async function typeByMagic(handle: { fd: number }): Promise<MountedFileSystem> {

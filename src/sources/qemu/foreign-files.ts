@@ -1,6 +1,7 @@
 /** Whether a process has opened something that it was not to open: who can write to an image may name a file in it after we have looked. */
 
 import fs from 'node:fs/promises';
+import { fileKey } from '../file-key.ts';
 
 export interface OpenedByProcess {
   processId: number;
@@ -12,10 +13,6 @@ export interface OpenedByProcess {
 
 /** Node has its own inherited descriptors closed on exec up to here; others come to a child by the same number. */
 const LAST_CLOSED_FD = 15;
-
-export function fileKey({ dev, ino }: { dev: bigint; ino: bigint }): string {
-  return `${dev}:${ino}`;
-}
 
 /** @returns its name in /proc, or that it is a connection; undefined when there is nothing. @throws an error with an errno when the process cannot be looked into */
 export async function findForeignFile({ processId, allowed, socketCount }: OpenedByProcess): Promise<string | undefined> {

@@ -3,7 +3,7 @@
  * descriptors that it inherits. Whatever a file refers to is given or ruled out, so that QEMU follows no name. Pure.
  */
 
-import { pathOfDescriptor } from '../../native/resolve-beneath.ts';
+import { pathOfDescriptor } from '../../common/path-of-descriptor.ts';
 import type { ImageFile } from '../image-tree.ts';
 import { renderVmdkDescriptor } from './vmdk-descriptor.ts';
 

@@ -3,7 +3,7 @@
  * QEMU 7.2 opens no extent by itself, and takes no extents from a node graph.
  */
 
-import { pathOfDescriptor } from '../../native/resolve-beneath.ts';
+import { pathOfDescriptor } from '../../common/path-of-descriptor.ts';
 import type { ImageFile, VmdkExtent } from '../image-tree.ts';
 
 export interface ExtentDescriptors {

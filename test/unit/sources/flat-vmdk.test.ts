@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import type { DiskSource } from '../../../src/sources/contract.ts';
 import type { DiskFormat } from '../../../src/sources/image-tree.ts';
 import { createImage } from '../../helpers/create-image.ts';
@@ -135,6 +135,40 @@ describe('a VMDK of flat extents', () => {
         line,
       );
     }
+  });
+
+  describe('whose extents lie beside it and in a directory', () => {
+    const CHANGES: readonly (readonly [string, RegExp, () => void])[] = [
+      ['is written to', /a: [cm]time has changed/, () => writeFileSync(temp('a'), randomBytes(MIB), { flag: 'r+' })],
+      ['is another file of the same bytes', /a: is another file/, () => replaceByCopy('a')],
+      ['is the same file behind a link', /a: is or lies behind a symbolic link/, () => putBehindLink('a')],
+      ['has no name any more', /a: /, () => rmSync(temp('a'))],
+      ['is another file of a directory', /b: is another file/, () => replaceByCopy('parts/b')],
+      ['lies in the same directory behind a link', /b: is or lies behind a symbolic link/, () => putBehindLink('parts')],
+    ];
+
+    function replaceByCopy(name: string): void {
+      cpSync(temp(name), temp('new'));
+      renameSync(temp('new'), temp(name));
+    }
+
+    function putBehindLink(name: string): void {
+      renameSync(temp(name), temp('moved'));
+      symlinkSync('moved', temp(name));
+    }
+
+    for (const [what, message, change] of CHANGES)
+      it(`is another disk when one of them ${what}`, async () => {
+        mkdirSync(temp('parts'));
+        writeFileSync(temp('a'), randomBytes(MIB));
+        writeFileSync(temp('parts/b'), randomBytes(MIB));
+        describeExtents('disk.vmdk', ['RW 2048 FLAT "a" 0', 'RW 2048 FLAT "parts/b" 0']);
+        await use('disk.vmdk', 'vmdk', async (disk) => {
+          assert.deepEqual(await disk.identity(), await disk.identity());
+          change();
+          await assert.rejects(disk.identity(), ({ message: text }: Error) => message.test(text) || assert.fail(text));
+        });
+      });
   });
 
   it('fails when an extent becomes shorter than it was', async () => {

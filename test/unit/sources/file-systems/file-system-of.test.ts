@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { open } from 'node:fs/promises';
-import { fileSystemOf } from '../../../../src/sources/file-systems/file-system-of.ts';
+import { open, readFile } from 'node:fs/promises';
+import { createFileSystemLookup, fileSystemOf } from '../../../../src/sources/file-systems/file-system-of.ts';
 import { runCommand } from '../../../helpers/run-command.ts';
 import { useTempDir } from '../../../helpers/temp-dir.ts';
 
@@ -28,5 +28,21 @@ describe('the file system of an open file', () => {
     assert.deepEqual([type, isLocal], ['tmpfs', true]);
     await using other = await open('/proc');
     assert.deepEqual((await fileSystemOf(other, async () => assert.fail('no /proc'))).type, 'type 0x9fa0');
+  });
+
+  it('is looked up once for all files of a mount, and anew for another mount', async () => {
+    const readings: string[] = [];
+    const lookup = createFileSystemLookup((path) => {
+      if (path.endsWith('mountinfo')) readings.push(path);
+      return readFile(path, 'utf8');
+    });
+    await using file = await open(temp('file'), 'w');
+    await using other = await open(temp('other'), 'w');
+    await using proc = await open('/proc/self/status');
+    const types = (await Promise.all([file, other, file].map(lookup))).map(({ type }) => type);
+    assert.deepEqual(types, Array(3).fill((await fileSystemOf(file)).type));
+    assert.equal(readings.length, 1);
+    assert.equal((await lookup(proc)).type, 'proc');
+    assert.equal(readings.length, 2);
   });
 });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import type { BigIntStats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import type { DiskFormat, ImageFile } from '../../../../src/sources/image-tree.ts';
 import { createNodeGraph, type NodeGraph } from '../../../../src/sources/qemu/node-graph.ts';
@@ -7,7 +8,7 @@ const MIB = 1024 * 1024;
 
 /** Only what is asked for by graphs; none of it is opened. */
 function file(name: string, format: DiskFormat, references: Pick<ImageFile, 'backing' | 'dataFile' | 'extents'> = {}): ImageFile {
-  return { name, format, handle: {} as FileHandle, libc: undefined, reopen: assert.fail, ...references };
+  return { name, format, handle: {} as FileHandle, opened: {} as BigIntStats, libc: undefined, reopen: assert.fail, ...references };
 }
 
 function graphOf(root: ImageFile, blockDevice?: ImageFile): NodeGraph {
