@@ -43,28 +43,37 @@ export interface VpcSectors {
 interface Footer {
   type: number;
   sizeBytes: number;
+  isIntact: boolean;
 }
 
 /**
  * The first sector is the guest's in a fixed disk, so a footer at the end that says otherwise is a contradiction.
- * @throws DiskliftError `FormatUnsupported` for what is no VHD, and for a VHD with a parent
+ * @throws DiskliftError `FormatUnsupported` for what is no VHD, for a footer that is damaged, and for a VHD with a parent
  */
 export function parseVpc({ head, footer, name }: VpcSectors): ParsedVpc {
   const read = (sector: Uint8Array): Footer | undefined => {
     if (!hasVpcCookie(sector)) return undefined;
     const view = boundedView({ bytes: sector, name });
-    return { type: view.u32(60), sizeBytes: view.u64(48) }; // Disk Type, Current Size
+    return { type: view.u32(60), sizeBytes: view.u64(48), isIntact: view.u32(CHECKSUM_AT) === vpcChecksum(sector) }; // Disk Type, Current Size
   };
   const { refuse, u64 } = boundedView({ bytes: head, name });
   const [copied, stated] = [read(head), read(footer)];
   if (copied?.type === DIFFERENCING || stated?.type === DIFFERENCING)
     throw refuse('is a differencing VHD, which cannot be read; merge it with its parent');
-  if (copied === undefined && stated?.type === FIXED)
+  // A size that was damaged would leave out the end of the disk.
+  const requireIntact = ({ isIntact }: Footer) => {
+    if (!isIntact)
+      throw refuse('its VHD footer is damaged: its bytes have another checksum than it states; copy it once more, or repair it');
+  };
+  if (copied === undefined && stated?.type === FIXED) {
+    requireIntact(stated);
     return { disk: { kind: 'fixed', sizeBytes: stated.sizeBytes }, isFooterMissing: false };
+  }
   if (copied?.type !== DYNAMIC || (stated !== undefined && stated.type !== DYNAMIC))
     throw refuse('its first and its last sector make no VHD, fixed or dynamic; it is incomplete, or of another format');
   if (stated !== undefined && stated.sizeBytes !== copied.sizeBytes)
     throw refuse(`its first sector states a disk of ${copied.sizeBytes} bytes and its last one ${stated.sizeBytes}; repair the VHD first`);
+  requireIntact(copied);
   const { sizeBytes } = copied;
   const disk: VpcDisk = { kind: 'dynamic', sizeBytes, headerOffset: u64(16), isSizeUndisputed: isSizeUndisputed(head, sizeBytes) }; // Data Offset
   return { disk, isFooterMissing: stated === undefined };

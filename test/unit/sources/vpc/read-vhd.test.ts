@@ -136,6 +136,16 @@ describe('a VHD', function () {
         ]),
       /its first sector states a disk of 6291456 bytes and its last one 12582912/,
     ],
+    [
+      'has a footer in which the size was damaged',
+      (content: Buffer) => withSize(fixedVhd(content), content.length, MIB),
+      /its VHD footer is damaged: its bytes/,
+    ],
+    [
+      'has a copy of its footer in which the size was damaged',
+      (content: Buffer) => withSize(dynamicVhd(content, { hasFooter: false }), 0, MIB),
+      /its VHD footer is damaged: its bytes/,
+    ],
     ['has a table that is too short', (content: Buffer) => dynamicVhd(content, { entryCount: 2 }), /2 entries has no room for its disk/],
     [
       'has a block where its table is',
@@ -158,6 +168,10 @@ describe('a VHD', function () {
 
   const withEntry = (file: Buffer, index: number, sector: number) => {
     file.writeUInt32BE(sector, 512 + 1024 + 4 * index);
+    return file;
+  };
+  const withSize = (file: Buffer, footerAt: number, sizeBytes: number) => {
+    file.writeBigUInt64BE(BigInt(sizeBytes), footerAt + 48);
     return file;
   };
   const withBlockSize = (file: Buffer, sizeBytes: number) => {
