@@ -24,7 +24,8 @@ export interface Quirk {
    * An error in place of the operation. 'error in 200' is what Complete does when it has begun to answer; 'lost' does what it was
    * asked for and cuts the connection, 'cut' cuts it before, 'late' does it a while after, and opens an upload anew that is gone by
    * then; 'hang' never answers, 'hang after' does what it was asked for before. 'half' is all that is
-   * answered. An alteration spoils the bytes that are stored.
+   * answered, 'misnamed' with another id of the upload, as by a bit that has flipped on the way. An alteration spoils the bytes that are
+   * stored.
    */
   does:
     | { status: number; code: string; message?: string; headers?: http.OutgoingHttpHeaders }
@@ -37,6 +38,7 @@ export interface Quirk {
     | 'early answer'
     | 'half'
     | 'half and cut'
+    | 'misnamed'
     | Alteration;
 }
 
@@ -143,6 +145,7 @@ export async function startS3Fake(options: S3FakeOptions = {}): Promise<S3Fake> 
     const answer = answerTo(asked, store);
     const object = store.objects.get(key);
     if (operation === 'CompleteMultipartUpload' && alter !== undefined && object !== undefined) object.body = alter(object.body);
+    if (does === 'misnamed') return send({ ...answer, text: (answer.text ?? '').replace('>upload-', '>uploae-') });
     if (does === 'lost') return void request.socket.destroy();
     if (does === 'hang after') return;
     if (does === 'half' || does === 'half and cut') {

@@ -17,10 +17,10 @@ const GRACE_MS = 400;
 /**
  * The intent is saved before anything is asked for, and stands until the id takes its place or it is certain that nothing was made:
  * whoever finds it, be it the next attempt, another process or `abandon`, looks for what may have come of it.
- * @returns the id, when it has been saved
+ * @returns the id, when it has been saved, and the time of the intent
  * @throws DiskliftError
  */
-export async function createUpload(transfer: Transfer, { partSizeBytes }: PartPlan): Promise<string> {
+export async function createUpload(transfer: Transfer, { partSizeBytes }: PartPlan): Promise<{ id: string; sinceMs: number }> {
   const { session, options, image, context } = transfer;
   const nameless = { session, options, ...retriesOf(transfer) };
   const save = (id: string) => context.saveResume({ id, partSizeBytes, fingerprint: image.fingerprint });
@@ -33,7 +33,7 @@ export async function createUpload(transfer: Transfer, { partSizeBytes }: PartPl
   if (hasLostOne) await dropNameless({ ...nameless, sinceMs, namedId: id });
   await save(id);
   throwIfAborted(context.signal);
-  return id;
+  return { id, sinceMs };
 }
 
 async function requestUntilNamed(transfer: Transfer): Promise<{ id: string; hasLostOne: boolean }> {

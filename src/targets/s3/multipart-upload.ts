@@ -10,14 +10,14 @@ import { type PartPlan, planParts } from './plan-parts.ts';
 import { resumeUpload } from './resume-upload.ts';
 import { isUploadGone, s3PartLimit } from './s3-error.ts';
 import { type Arrival, retriesOf, type Transfer } from './transfer.ts';
-import { intendedMs } from './upload-intent.ts';
+import { intendedMs, intentId } from './upload-intent.ts';
 import { type Upload, uploadParts } from './upload-parts.ts';
 
 /** @throws DiskliftError */
 export async function uploadImage(transfer: Transfer, plan: PartPlan): Promise<Arrival> {
   const { resume } = transfer.context;
   const growing = withGrowingProgress(transfer);
-  let upload: Upload | undefined;
+  let upload: BegunUpload | undefined;
   if (resume !== undefined && intendedMs(resume.id) === undefined) {
     const resumed = await resumeUpload(growing, resume);
     if ('proof' in resumed) return resumed;
@@ -34,16 +34,37 @@ export async function uploadImage(transfer: Transfer, plan: PartPlan): Promise<A
   }
 }
 
-async function beginUpload(transfer: Transfer, plan: PartPlan): Promise<Upload> {
-  return { id: await createUpload(transfer, plan), plan, held: new Map() };
+interface BegunUpload extends Upload {
+  /** When it was asked for, by our clock; left out for an upload of an earlier attempt. */
+  sinceMs?: number;
 }
 
-async function fillUpload(transfer: Transfer, upload: Upload): Promise<Arrival> {
+async function beginUpload(transfer: Transfer, plan: PartPlan): Promise<BegunUpload> {
+  return { ...(await createUpload(transfer, plan)), plan, held: new Map() };
+}
+
+async function fillUpload(transfer: Transfer, upload: BegunUpload): Promise<Arrival> {
   const { session, options, context } = transfer;
-  const { parts, hasFailedTry } = await uploadParts(transfer, upload);
+  const { parts, hasFailedTry } = await sendParts(transfer, upload);
   // A part that arrives behind the end opens the upload again at some servers, and nobody would drop it.
   if (hasFailedTry || context.resume !== undefined) await options.clock.delay(session.limits.lateMs, context.signal);
   return completeUpload(transfer, { id: upload.id, parts });
+}
+
+/**
+ * Without TLS nothing protects the answer that names an upload. Where the server does not know the name when parts come, the upload
+ * itself may be there under another one: the intent takes its place again, so that the next attempt or the clean-up looks for it.
+ */
+async function sendParts(transfer: Transfer, upload: BegunUpload): ReturnType<typeof uploadParts> {
+  const { session, image, context } = transfer;
+  const { sinceMs, plan } = upload;
+  try {
+    return await uploadParts(transfer, upload);
+  } catch (error) {
+    if (isUploadGone(error) && sinceMs !== undefined && session.isPlain)
+      await context.saveResume({ id: intentId(sinceMs), partSizeBytes: plan.partSizeBytes, fingerprint: image.fingerprint });
+    throw error;
+  }
 }
 
 interface Failed {

@@ -84,6 +84,24 @@ describe('s3 target that may have an upload without a name', () => {
       });
     });
 
+  it('has one under another name where the answer was damaged on its way, and drops it in the next attempt', async () => {
+    const others = openOthers();
+    const sent = await rig.send(quick, { operation: 'CreateMultipartUpload', does: 'misnamed' });
+    assert.equal(sent.failure?.retryable, true, sent.failure?.message);
+    assert.match(resumeOf(sent).id, INTENT);
+    assert.equal(open().length, others.length + 1);
+    const { failure, saved } = await rig.send({ context: { resume: resumeOf(sent) } });
+    assert.equal(failure, undefined);
+    assert.ok(rig.fake.store.objects.get(KEY)?.body.equals(rig.expected));
+    assert.deepEqual([open(), saved.at(-1)], [others, undefined]);
+  });
+
+  it('drops one under another name when it is abandoned', async () => {
+    const others = openOthers();
+    await rig.abandon(resumeOf(await rig.send(quick, { operation: 'CreateMultipartUpload', does: 'misnamed' })));
+    assert.deepEqual(open(), others);
+  });
+
   it('finds it although the server is slow to make it', async () => {
     const resume = await loseAll();
     rig.fake.store.uploads.clear();
