@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { copyFile, mkdir, readFile, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { stringify } from 'yaml';
+import { EXPLICIT_ZEROS_NOTICE } from '../../src/sources/qcow2/explicit-zeros-notice.ts';
 import { disklift, diskliftLine } from '../helpers/disklift.ts';
 import { startHttpSink } from '../helpers/http-sink.ts';
 import { attachLoopDevice, requireLoopDevices } from '../helpers/loop-device.ts';
@@ -36,10 +37,10 @@ describe('disklift stream of other formats', function () {
     assert.equal(code, 0, `qemu-img ${args.join(' ')}: ${stderr}`);
   }
 
-  async function stream(image: string, format: string, flags: readonly string[] = []): Promise<void> {
+  async function stream(image: string, format: string, flags: readonly string[] = [], warning = ''): Promise<void> {
     const out = temp('out.qcow2');
     const { code, stderr } = await runShell(`${diskliftLine(['stream', '-f', format, ...flags, temp(`images/${image}`)])} > '${out}'`);
-    assert.deepEqual([code, stderr], [0, '']);
+    assert.deepEqual([code, stderr], [0, warning]);
   }
 
   const WAYS: [string, string, string[]][] = [
@@ -85,7 +86,9 @@ describe('disklift stream of other formats', function () {
     for (const options of ['data_file=data.raw', raw]) {
       await qemuImg(['create', '-q', '-f', 'qcow2', '-o', options, 'image.qcow2', `${DISK_SIZE_BYTES}`]);
       await qemuImg(['convert', '-n', '-f', 'raw', '-O', 'qcow2', disk, 'image.qcow2']);
-      await stream('image.qcow2', 'qcow2');
+      // QEMU writes the holes of `disk` as zero clusters there, as in a delta; with a raw data file it cannot be one.
+      const warning = options === raw ? '' : `disklift: warning: ${temp('images/image.qcow2')}: ${EXPLICIT_ZEROS_NOTICE}\n`;
+      await stream('image.qcow2', 'qcow2', [], warning);
       await assertImageOf(temp('out.qcow2'), disk);
     }
   });

@@ -32,7 +32,8 @@ export async function checkQcow2(
     await readExactly(target, bytes, offset, signal);
     if (!(await holdsCluster(bytes, image.header))) throw cutShort(name, `its compressed cluster at byte ${offset} goes on`, fileSizeBytes);
   }
-  return check;
+  // An image with a raw data file can have no backing file, so its zero clusters stand for nothing more.
+  return { hasExplicitZeros: check.hasExplicitZeros && image.header.dataFile?.isRaw !== true };
 }
 
 /**
