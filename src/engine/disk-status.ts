@@ -61,6 +61,20 @@ export function restoreDiskState(fresh: DiskState, status: DiskExportStatus | un
   return restored;
 }
 
+/**
+ * An export that finds its disks by itself finds them anew after a restart, and must not succeed without one that it has begun.
+ * @param paths of the disks that are there now
+ * @throws DiskliftError `SourceNotFound`
+ */
+export function requireEarlierDisks(paths: readonly string[], status: DiskExportStatus | undefined): void {
+  const lost = status?.disks?.find(({ path, phase }) => phase !== 'Succeeded' && !paths.includes(path));
+  if (lost === undefined) return;
+  throw new DiskliftError(
+    'SourceNotFound',
+    `${lost.path}: was a disk of this export before it was begun again, has not arrived, and is there no more; put it back or export the others anew`,
+  );
+}
+
 function arrived(
   { imageBytes = 0, clusters, location = '', etag, sha256, proof }: DiskStatus,
   { clusterSizeBytes }: DiskState,

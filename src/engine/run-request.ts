@@ -9,7 +9,7 @@ import { timestamp } from '../requests/timestamp.ts';
 import { hasLeftovers } from './abandon-leftovers.ts';
 import { FAREWELL_MS } from './bounded-store.ts';
 import type { EngineContext } from './context.ts';
-import { restoreDiskState } from './disk-status.ts';
+import { requireEarlierDisks, restoreDiskState } from './disk-status.ts';
 import { exportStatusOf } from './export-status.ts';
 import type { DiskState, ExportEnd, ExportObserver, ExportWatcher } from './observer.ts';
 import { patiently } from './patiently.ts';
@@ -90,6 +90,10 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
       const plan = await abortable(run.plan(), signal);
       leftOut = plan.leftOut ?? [];
       for (const each of leftOut) tellLeftOut(run, each);
+      requireEarlierDisks(
+        plan.disks.map(({ path }) => path),
+        request.status,
+      );
       const states = plan.disks.map((disk) => restoreDiskState(newDiskState(disk), request.status));
       disks = states;
       // The deadline is kept here, because it counts for the search for disks, too.
