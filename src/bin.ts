@@ -3,7 +3,7 @@
 
 const DEFAULT_THREAD_POOL_SIZE = 12;
 
-/** libuv has one thread for what is no number, and no more than this. */
+/** libuv's limit. A value that is no number gives one thread. */
 const MAX_THREAD_POOL_SIZE = 1024;
 
 const statedSize = process.env.UV_THREADPOOL_SIZE ?? '';

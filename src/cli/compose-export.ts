@@ -64,7 +64,7 @@ export async function composePlan(request: DiskExport, environment: ExportEnviro
 
 type NamedDisks = NonNullable<DiskExport['spec']['source']['disks']>;
 
-/** Those that the request names, or all that are found; then what may be a disk too and is not sent is told of. */
+/** The disks that the request names, or else all disks of the volume; then a warning names each file that may be a disk and is left out. */
 async function disksOf(
   { disks }: DiskExport['spec']['source'],
   volumePath: string,
@@ -76,7 +76,7 @@ async function disksOf(
   return { disks: found.disks.map((path) => ({ path, format: 'Auto' })), leftOut: found.leftOut };
 }
 
-/** Patterns stand for the files that fit them; a file that the request names by itself too is taken as it is named. */
+/** A pattern stands for the files that match it. A file that has an entry of its own keeps that entry. */
 async function expanded(disks: NamedDisks, volumePath: string): Promise<NamedDisks> {
   const named = new Map(disks.filter(({ path }) => !isPattern(path)).map((disk) => [disk.path, disk]));
   for (const disk of disks.filter(({ path }) => isPattern(path)))
@@ -84,7 +84,7 @@ async function expanded(disks: NamedDisks, volumePath: string): Promise<NamedDis
   return [...named.values()];
 }
 
-/** @throws DiskliftError `InvalidRequest` for a file that may be a delta, where the request does not say how it is to be sent */
+/** @throws DiskliftError `InvalidRequest` for a file that may be a delta, unless the request names the layout */
 function requireLayout(path: string, layout: DiskExport['spec']['image']['layout']): void {
   if (layout === undefined && isBackupLayout(path))
     throw new DiskliftError(

@@ -23,7 +23,7 @@ export function composeStdoutTarget(libc: Libc | undefined): ExportTarget {
 export interface DiskRequest extends ImageOptions, Pick<PrepareOptions, 'onOpen' | 'onScanned'> {
   /** A path, or the URI of an NBD server's disk. */
   path: string;
-  /** As {@link NamedDisk} has it. */
+  /** The same as in {@link NamedDisk}. */
   format?: DiskFormat | undefined;
   beneath?: string | undefined;
   /** 'allow' when left out. */

@@ -12,7 +12,7 @@ export interface ComposedStore extends Pick<ExportEnvironment, 'findWriter'> {
   namespace?: string;
   /** When it was last known which requests there are, in milliseconds since the epoch. */
   lastSuccessMs(): number | undefined;
-  /** How many milliseconds ago that was, by a clock that nobody sets. */
+  /** Milliseconds since {@link lastSuccessMs}, by a monotonic clock. */
   silenceMs(): number | undefined;
   /** Why requests are not served now, or undefined when they are. */
   unreadiness(): string | undefined;

@@ -49,7 +49,7 @@ export async function exportDisks(flags: ExportFlags, context: CommandContext): 
       random: Math.random,
       plan: () => composePlan(request, environment),
       watchers: [{ observer: progressObserver(progress, context.warn), end: () => {} }],
-      // Nobody else could have it, and nobody else will go on with it: what is open is dropped also by an interrupt.
+      // No other process can claim this export or resume it, so an interrupt aborts its upload as well.
       lost: new AbortController().signal,
       stopping: new AbortController().signal,
       confirm: async () => {},

@@ -12,7 +12,7 @@ import { DISK_FORMATS, type DiskFormat } from '../sources/image-tree.ts';
 import { isNbdUri } from '../sources/nbd/nbd-uri.ts';
 
 export interface ImageFlags {
-  /** Left out: raw, with a warning where the file's name or its bytes say otherwise. */
+  /** Raw when left out, with a warning where the file's name or its bytes contradict that. */
   format?: DiskFormat;
   beneath?: string;
   clusterSize: number;
@@ -58,7 +58,7 @@ export function addImageOptions(command: Command): Command {
     );
 }
 
-/** How the image is laid out, and as what the file is opened for that. */
+/** The layout of the image, and the format that the file is opened with for it. */
 export function layoutOf({ verbatim, format }: ImageFlags): { layout: ImageLayout; format: DiskFormat | undefined } {
   return verbatim ? { layout: 'Verbatim', format: 'raw' } : { layout: 'Converted', format };
 }

@@ -31,13 +31,13 @@ export interface RunResult {
   signal?: NodeJS.Signals | undefined;
 }
 
-/** How long a command that was told to end may take before it is left behind: a sidecar drops uploads for eight seconds. */
+/** Grace period of a command after a signal; then the process ends without it. A sidecar aborts uploads for eight seconds. */
 const LEAVE_MS = 9500;
 
 /** @param threadPoolSize UV_THREADPOOL_SIZE as the process was started with */
 export async function run(argv: readonly string[], threadPoolSize: number): Promise<RunResult> {
   const controller = new AbortController();
-  // Nobody can be told that standard error cannot be written to.
+  // A failure to write to standard error cannot be reported anywhere.
   process.stderr.on('error', () => {});
   setMaxListeners(0, controller.signal);
   let received: NodeJS.Signals | undefined;

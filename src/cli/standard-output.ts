@@ -1,4 +1,4 @@
-/** Standard output as it is given to a command: whether it can be written to, and texts that were asked for. */
+/** A command's standard output: checks that it is open, and prints texts. */
 
 import { fstatSync, readFileSync } from 'node:fs';
 import { systemClock } from '../common/clock.ts';
@@ -13,12 +13,12 @@ const NULL_DEVICE = 0x103;
 const O_ACCMODE = 3;
 const O_RDWR = 2;
 
-/** How long a reader that takes nothing keeps a command that was told to end. */
+/** Grace period after a signal while the reader of standard output does not read. */
 const FAREWELL_MS = 500;
 
 /**
- * A command that is started with standard output closed (`>&-`) would lose all it writes: Node opens /dev/null there, for reading and writing.
- * `> /dev/null` opens it for writing only, and is allowed.
+ * Refuses to run with standard output closed (`>&-`). Node opens /dev/null in its place for reading and writing, so all output would be
+ * lost. `> /dev/null` opens it for writing only, and is allowed.
  * @throws DiskliftError `InvalidRequest`
  */
 export function requireOpenStdout(): void {

@@ -54,7 +54,7 @@ export class DiskliftError extends Error {
   }
 }
 
-/** Whether the store of requests (the API server, a directory) does not answer, or refuses: the export itself may be well. */
+/** Whether the store of requests (API server or directory) does not answer, or refuses. The export itself may be fine. */
 export function isStoreFailure(error: unknown): error is DiskliftError & { code: 'StoreUnavailable' | 'StoreRefused' } {
   return error instanceof DiskliftError && (error.code === 'StoreUnavailable' || error.code === 'StoreRefused');
 }

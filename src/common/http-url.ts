@@ -1,19 +1,20 @@
-/** URLs of http and https that every program reads alike. Pure. */
+/** Accepts only URLs of http and https that all parsers read in the same way. Pure. */
 
-/** The URL, or the reason why there is none: it goes on where "the URL" has ended, and holds nothing of the text. */
+/** The URL, or the reason why the text is none. The reason follows the words "the URL" and quotes nothing of the text. */
 export type HttpUrlReading = { url: URL } | { problem: string };
 
 const NOT_A_URL = 'is not a URL of http or https';
 
 /**
- * Reads an absolute URL of http or https. Texts that the WHATWG URL standard and RFC 3986 (as curl has it) read differently are
- * refused: else one parser could check a host that another one does not connect to, and a password could become part of a path.
- * A backslash in the user (`DOMAIN\user`) is the exception: it counts as `%5C`, because RFC 3986, section 3.2, ends the host's part
- * at the first `/`, `?` or `#` only, and curl sends it so. Directly before the `@` it is refused: no domain is written that way, and
- * attacks on allow lists are.
+ * Reads an absolute URL of http or https. Refuses texts that the WHATWG URL standard and RFC 3986 (as curl implements it) read
+ * differently. Otherwise the checked host could differ from the connected host, and a password could become part of a path.
+ *
+ * Exception: a backslash in the user (`DOMAIN\user`) counts as `%5C`, as curl sends it. RFC 3986, section 3.2, ends the authority at
+ * the first `/`, `?` or `#` only. A backslash directly before the `@` is refused: no domain is written that way, but attacks on allow
+ * lists are.
  */
 export function readHttpUrl(text: string): HttpUrlReading {
-  // The standard's parser drops tabs, line ends and outer spaces without a word; RFC 3986 knows none of them.
+  // The WHATWG parser silently drops tabs, line ends and outer spaces; RFC 3986 allows none of them.
   if (/[\p{Cc}\s]/u.test(text)) return { problem: 'holds a space or a control character; write it percent-encoded' };
   const parts = /^(?<scheme>https?:\/\/)(?<authority>[^/?#]+)(?<rest>.*)$/is.exec(text)?.groups;
   if (parts === undefined) return { problem: NOT_A_URL };

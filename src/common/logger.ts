@@ -19,7 +19,7 @@ const STDERR_FD = 2;
 /** Written at once: a process that is killed has said what it knew. */
 export function createLogger({ level, format, write }: LoggerOptions): Logger {
   const stderr = pino.destination({ fd: STDERR_FD, sync: true });
-  // A log that cannot be written (a full disk, a pipe without a reader) must not end the process with every export that runs.
+  // A log that cannot be written (full disk, pipe without a reader) must not end the process and all its exports.
   stderr.on('error', () => {});
   const writeLine = write ?? ((line: string) => void stderr.write(line));
   return pino(

@@ -1,8 +1,9 @@
-/** Several at a time of what is independent, with the outcome of one after the other. */
+/** Runs independent tasks concurrently, with the outcome of a sequential loop. */
 
 /**
+ * Starts no task after a failure, and settles when the running tasks have ended.
  * @returns the results, in the order of `items`
- * @throws the failure of the first item that failed, in their order, once nothing runs any more; after a failure none is begun
+ * @throws the failure of the failed item that comes first in `items`
  */
 export async function mapConcurrently<T, R>(
   items: readonly T[],

@@ -1,9 +1,9 @@
-/** Names in /proc for what is open (proc_pid_fd(5)). */
+/** Paths in /proc of open descriptors (proc_pid_fd(5)). */
 
-/** For open(2): the descriptor says what a file is and where it lies, and neither reads nor wakes it. */
+/** Flag of open(2): the descriptor identifies the file, and opening it neither reads the file nor wakes a device. */
 export const O_PATH = 0o10000000;
 
-/** Opens what a descriptor has open, whatever has become of the name that it was opened by; as a link, it leads to where that lies now. */
+/** Path that opens the descriptor's file even after a rename. Its link target (readlink) is the file's present path. */
 export function pathOfDescriptor({ fd }: { fd: number }): string {
   return `/proc/self/fd/${fd}`;
 }

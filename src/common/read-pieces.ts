@@ -1,27 +1,27 @@
 /**
- * Reading many short pieces by few reads. A read costs about as much as copying 100 KiB, so short neighbours are read at once, together
- * with what lies between them.
+ * Reads many short pieces by few reads. A read costs about as much as copying 100 KiB, so one read covers short neighbours and the
+ * bytes between them.
  */
 
 import { KIB, MIB } from './bytes.ts';
 import { allocateIoBuffer } from './io-buffer.ts';
 
 export interface Piece {
-  /** What is read there. */
+  /** Byte offset in the file. */
   offset: number;
   target: Uint8Array;
 }
 
-/** Fills `buffer` from `offset` on. After it has failed, `buffer` may still be written to. */
+/** Fills `buffer` from `offset` on. After a failure the kernel may still write to `buffer`. */
 type Read = (buffer: Uint8Array, offset: number) => Promise<void>;
 
 const MAX_PIECE_BYTES = 64 * KIB;
 const MAX_GAP_BYTES = 32 * KIB;
 const GROUP_BYTES = MIB;
-/** Groups that are read at the same time: each needs a buffer of its own. */
+/** Number of groups read at the same time; each needs its own buffer. */
 const LANE_COUNT = 4;
 
-/** Of all that read so, for the next ones. */
+/** Buffers of finished calls of {@link readPieces}, for later calls. */
 const idleBuffers: Buffer[] = [];
 const MAX_IDLE_COUNT = 8;
 
@@ -40,7 +40,7 @@ export async function readPieces(pieces: Iterable<Piece>, read: Read): Promise<v
     try {
       for (let group = groups.pop(); group !== undefined; group = groups.pop()) await readGroup(group, read);
     } catch (error) {
-      // Whoever is told of it may close the file.
+      // The caller may close the file after this failure, so no further group is read.
       groups.length = 0;
       throw error;
     }
@@ -48,7 +48,7 @@ export async function readPieces(pieces: Iterable<Piece>, read: Read): Promise<v
   await Promise.all([...reads, ...lanes]);
 }
 
-/** @param several takes the groups of more than one piece @returns the others */
+/** @param several receives the groups of more than one piece @returns the groups of one piece */
 function groupsOf(pieces: Iterable<Piece>, several: Group[]): Group[] {
   const single: Group[] = [];
   let last: Group | undefined;
@@ -77,7 +77,7 @@ function joins({ start, end, pieces }: Group, { offset, target }: Piece, pieceEn
 
 async function readGroup({ start, end, pieces }: Group, read: Read): Promise<void> {
   const buffer = idleBuffers.pop() ?? allocateIoBuffer(GROUP_BYTES);
-  // Where the read fails, the buffer is not used again.
+  // A buffer is not used again after its read has failed.
   await read(buffer.subarray(0, end - start), start);
   for (const { offset, target } of pieces) buffer.copy(target, 0, offset - start, offset - start + target.length);
   if (idleBuffers.length < MAX_IDLE_COUNT) idleBuffers.push(buffer);

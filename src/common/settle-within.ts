@@ -1,4 +1,4 @@
-/** Operations that end by themselves after an abort, as long as nothing beneath them hangs. */
+/** Bounds operations that end soon after an abort unless a call beneath them hangs. */
 
 import { abortable, cancelledError } from './abortable.ts';
 import type { Clock } from './clock.ts';
@@ -6,16 +6,16 @@ import { DiskliftError } from './errors.ts';
 import { startTimeLimitAfter } from './time-limit.ts';
 
 export interface Grace {
-  /** The operation is told to stop by the same signal. */
+  /** The operation itself must stop on the same signal. */
   signal: AbortSignal;
   clock: Clock;
-  /** How long the operation has to stop, from the abort on. */
+  /** Time for the operation to stop, from the abort on. */
   graceMs: number;
 }
 
 /**
- * Waits for `operation`, and after an abort at most `graceMs` more; then the operation is left behind.
- * @throws what `operation` throws; DiskliftError what `signal` was aborted with, when the grace period has passed
+ * Waits for `operation`; after an abort at most `graceMs` more, then its outcome is ignored.
+ * @throws the failure of `operation`; the signal's reason (DiskliftError) when the grace period has passed
  */
 export async function settleWithin<T>(operation: Promise<T>, { signal, clock, graceMs }: Grace): Promise<T> {
   const expired = new DiskliftError('Cancelled', `did not stop within ${graceMs} ms`);

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 
-/** @returns those of KUBECONFIG, or else ~/.kube/config; files that do not exist are left out, as kubectl does */
+/** @returns the files of KUBECONFIG, or else ~/.kube/config; skips missing files, as kubectl does */
 export function defaultKubeconfigs(environment: Readonly<Record<string, string | undefined>> = process.env): string[] {
   const named = (environment.KUBECONFIG ?? '').split(path.delimiter).filter((file) => file !== '');
   const files = named.length > 0 ? named : [path.join(environment.HOME ?? os.homedir(), '.kube', 'config')];

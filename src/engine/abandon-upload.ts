@@ -13,10 +13,10 @@ const LIMIT_MS = 8000;
 export type AbandonContext = Pick<EngineContext, 'clock' | 'keeper' | 'observer' | 'stopping'>;
 
 /**
- * Confirms the claim, creates the target and has it drop the upload, all within eight seconds and not past the end of the process.
+ * Confirms the claim, creates the target and aborts the upload. All of it takes eight seconds at most, and ends when the process stops.
  * @param state loses its `upload`
- * @param createTarget with the credentials as they are now
- * @throws DiskliftError when the destination may still hold it, or when the export is somebody else's by now
+ * @param createTarget reads the present credentials
+ * @throws DiskliftError when the destination may still hold the upload, or when another process may own the export
  */
 export async function abandonUpload(
   state: DiskState,
@@ -27,7 +27,7 @@ export async function abandonUpload(
   if (upload === undefined) return;
   const late = new DiskliftError('DestinationUnreachable', `no answer within ${LIMIT_MS / 1000} s`);
   const limit = startTimeLimit(clock, LIMIT_MS, late);
-  // Not the export's own signal: that is aborted already when this is needed most.
+  // The export's own signal cannot be used: it is usually aborted already.
   const signal = stopping === undefined ? limit.signal : AbortSignal.any([limit.signal, stopping]);
   try {
     await abortable(keeper.confirm(), signal);

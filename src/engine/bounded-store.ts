@@ -1,4 +1,4 @@
-/** A store of requests whose calls all end, whatever hangs beneath it: a file system over a network, an API server. */
+/** Bounds every call of a store of requests, so that a hanging API server or network file system cannot keep the process. */
 
 import { abortable } from '../common/abortable.ts';
 import type { Clock } from '../common/clock.ts';
@@ -11,26 +11,26 @@ const CLOSE_MS = 800;
 
 export interface BoundedStoreOptions {
   clock: Clock;
-  /** Aborted when the process is to end. */
+  /** Aborted when the process must end. */
   stopping: AbortSignal;
   warn(message: string, key?: string): void;
 }
 
-/** How long a store may take to answer what it has, or who works on it. */
+/** Limit of `get` and `claim`. */
 const ANSWER_MS = 60_000;
 
-/** How long a process that is told to end waits for its last writes. It has ten seconds in all. */
+/** Limit of the last writes after SIGTERM. The process has ten seconds in all. */
 export const FAREWELL_MS = 4000;
 
 export interface BoundedStore extends RequestStore {
-  /** Gives up what still waits for the end of the process. */
+  /** Stops watching for the end of the process. */
   close(): void;
 }
 
 /**
- * - `watch`, `get`, `claim` and `note` end at once when the process is to end; `get` and `claim` take a minute at most.
- * - Writes end {@link FAREWELL_MS} after the process is told to end. Before that they may wait for an API server that is away.
- * - A claim that comes too late is released. `release` never fails.
+ * - `watch`, `get`, `claim` and `note` end at once when the process must end; `get` and `claim` take a minute at most.
+ * - Writes end {@link FAREWELL_MS} after the process must end. Before that they may wait for an API server that does not answer.
+ * - A claim that arrives after the limit is released. `release` never fails.
  */
 export function boundStore(store: RequestStore, { clock, stopping, warn }: BoundedStoreOptions): BoundedStore {
   const ended = new DiskliftError('ExecutorLost', 'the process ends, and the store of requests does not answer');
@@ -67,7 +67,7 @@ export function boundStore(store: RequestStore, { clock, stopping, warn }: Bound
       } catch (error) {
         if (!signal.aborted) throw error;
       } finally {
-        // A call of it that hangs has to end before it can close what it has open.
+        // The generator closes its resources only after its pending call has ended, which may never happen.
         const closed = Promise.resolve(keys.return?.());
         const late = () => new DiskliftError('StoreUnavailable', 'not within a second');
         await withinLimit(closed, { limitMs: CLOSE_MS, clock, signal: farewell.signal, late }).catch(() => {});
@@ -97,7 +97,7 @@ export function boundStore(store: RequestStore, { clock, stopping, warn }: Bound
   };
 }
 
-/** Whatever the store aborts it with. */
+/** The claim's signal; the reason of its abort is the store's choice. */
 function lostSignal({ lost }: Claim): AbortSignal {
   const controller = new AbortController();
   const onLost = () => controller.abort(new DiskliftError('ExecutorLost', 'the claim was lost'));

@@ -15,7 +15,7 @@ export interface ExportKeeper {
 export interface EngineContext {
   /** Aborted with `ExecutorLost`, everything stays as it is for another process to go on with. */
   signal: AbortSignal;
-  /** Aborted when the process is to end: then clean-up is left to the next process. Left out where there is none. */
+  /** Aborted when the process must end; then the next process cleans up. Left out where no process follows. */
   stopping?: AbortSignal | undefined;
   keeper: ExportKeeper;
   /** Among the exports that run at a time, held; left out where there is no such limit. */

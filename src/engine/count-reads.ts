@@ -1,12 +1,12 @@
-/** A disk as the engine reads it: its bytes are counted, and a call that hangs is left behind when the export is to end. */
+/** Wraps a disk for the engine: counts the bytes read, and abandons calls that hang when the export must end. */
 
 import { abortable } from '../common/abortable.ts';
 import type { DiskSource } from '../sources/contract.ts';
 import type { DiskState } from './observer.ts';
 
 /**
- * Counts what was read in full. Has no `places`, because bytes that the kernel moves by itself cannot be counted.
- * @param source may be of a class: its members are called, never copied
+ * Counts the bytes of successful reads. Has no `places`, because bytes that the kernel moves by itself cannot be counted.
+ * @param source may be a class instance: its members are called, never copied
  */
 export function countReads(source: DiskSource, state: Pick<DiskState, 'readBytes'>): DiskSource {
   const { name, sizeBytes, format, notice, identityMissesWrites } = source;
@@ -25,7 +25,7 @@ export function countReads(source: DiskSource, state: Pick<DiskState, 'readBytes
           yield value;
         }
       } finally {
-        // Behind a call that hangs, if ever.
+        // This settles only after the pending call, which may hang.
         extents.return?.().catch(() => {});
       }
     },

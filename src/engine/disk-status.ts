@@ -28,7 +28,7 @@ function clusterStatusOf(disk: DiskState): NonNullable<DiskStatus['clusters']> {
   return { total, scanned, skipped, written };
 }
 
-/** An earlier version has not written what was compared. */
+/** Status written by an earlier version has no proof. */
 function proofOf(name: DiskStatus['proof']): Proof {
   return (Object.keys(PROOFS) as Proof[]).find((proof) => PROOFS[proof] === name) ?? 'status';
 }

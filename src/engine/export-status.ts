@@ -62,13 +62,13 @@ function kept({ attempts = 0, progress, disks = [] }: DiskExportStatus = {}): Di
 
 type Destination = DiskExport['spec']['destination'];
 
-/** A kind of destination that is added to the resource does not compile until it has a row. */
+/** A new kind of destination in the resource fails to compile until it has a row here. */
 const DESTINATION_KINDS = { http: 'HTTP', s3: 'S3', tcp: 'TCP' } as const satisfies Record<
   keyof Destination,
   DiskExportStatus['destination']
 >;
 
-/** @throws DiskliftError `InvalidRequest` where the request names no destination, or one that this version does not know */
+/** @throws DiskliftError `InvalidRequest` where the request has no destination, or a kind that this version does not support */
 export function destinationKind({ spec }: DiskExport): (typeof DESTINATION_KINDS)[keyof Destination] {
   for (const [key, kind] of Object.entries(DESTINATION_KINDS)) if (spec.destination[key as keyof Destination] !== undefined) return kind;
   throw new DiskliftError('InvalidRequest', 'spec.destination names no destination that this version of disklift knows');
@@ -83,7 +83,7 @@ interface Summary {
 function summaryOf(facts: ExportFacts): Summary {
   const { disks = [], end } = facts;
   if (end !== undefined && end.phase !== 'Pending') return { phase: end.phase, ...endOf(facts, end) };
-  // The store keeps the export from being run here; its disks may be well.
+  // The failure is the store's: the disks may be readable.
   const storeFailure = end?.failure;
   if (isStoreFailure(storeFailure))
     return { phase: 'Pending', reason: storeFailure.code, message: `will be run again: ${storeFailure.message}` };
@@ -135,7 +135,7 @@ function noticesOf(disks: readonly DiskState[]): ConditionChange[] {
     : [{ type: 'ZerosMayBeLost', status: 'True', reason: 'ExplicitZeroClusters', message: shortened(notices) }];
 }
 
-/** The first of them, and how many more there are: a volume may hold thousands. */
+/** The first sentences and the count of the others, because a volume may hold thousands of files. */
 function shortened(sentences: readonly string[]): string {
   const shown = sentences.slice(0, MAX_SHOWN_COUNT).join('; ');
   return sentences.length > MAX_SHOWN_COUNT ? `${shown}; and ${sentences.length - MAX_SHOWN_COUNT} more` : shown;

@@ -17,7 +17,7 @@ export interface DiskState {
   /** Known once the disk is open, as its size is: Raw, QCOW2, VMDK, ... */
   format?: string;
   virtualBytes?: number;
-  /** What its user should know of it and what stops nothing. */
+  /** Note for the user about the disk; it does not stop the export. */
   notice?: string;
   /** In the last scan. */
   scannedBytes: number;
@@ -67,7 +67,7 @@ export function countClusters(disk: DiskState): ClusterCounts {
   };
 }
 
-/** The words of the status for what shows that an image arrived. */
+/** Words of the status for each kind of proof that the image arrived. */
 export const PROOFS = {
   digest: 'Digest',
   etag: 'ETag',
@@ -78,7 +78,7 @@ export const PROOFS = {
   close: 'Close',
 } as const satisfies Record<Proof, NonNullable<DiskStatus['proof']>>;
 
-/** What the status and the pages say of a receipt. */
+/** Fields of a receipt that the status and the pages show. */
 export function receiptFacts({ location, etag, sha256, proof }: Receipt): Pick<DiskStatus, 'location' | 'etag' | 'sha256' | 'proof'> {
   return { location, ...(etag === undefined ? {} : { etag }), ...(sha256 === undefined ? {} : { sha256 }), proof: PROOFS[proof] };
 }

@@ -1,4 +1,4 @@
-/** Calls of a store that is away for a while. */
+/** Repeats calls while a store of requests does not answer. */
 
 import { abortable, throwIfAborted } from '../common/abortable.ts';
 import { type Backoff, backoffDelayMs } from '../common/backoff.ts';
@@ -10,7 +10,7 @@ export interface Patience {
   random(): number;
   /** Ends the call and the waits at once. */
   signal: AbortSignal;
-  /** No call is made later than this after the first. For ever when left out. */
+  /** Time after the first call in which calls are repeated. No limit when left out. */
   patienceMs?: number | undefined;
   isToBeRetried(error: unknown): boolean;
   /** Called before each wait. */
@@ -20,8 +20,8 @@ export interface Patience {
 const BACKOFF: Backoff = { baseMs: 500, capMs: 10_000 };
 
 /**
- * Makes the call until it succeeds, and waits longer after each failure, never less than the store has asked for (Retry-After).
- * @throws the failure that is not to be retried, or the last one; DiskliftError what `signal` was aborted with
+ * Repeats the call until it succeeds. Waits longer after each failure, and at least as long as the store requires (Retry-After).
+ * @throws a failure that is not retryable, or the last one; the signal's reason (DiskliftError)
  */
 export async function patiently<T>(call: () => Promise<T>, patience: Patience): Promise<T> {
   const { clock, random, signal, patienceMs = Number.POSITIVE_INFINITY, isToBeRetried, onFailure } = patience;

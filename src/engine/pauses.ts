@@ -1,4 +1,4 @@
-/** Requests that have failed for the sake of their store, and are looked at again after a while. */
+/** Pauses requests whose store has failed, and resumes them later. */
 
 import { type Backoff, backoffDelayMs } from '../common/backoff.ts';
 import type { Clock } from '../common/clock.ts';
@@ -21,8 +21,8 @@ interface Pause {
 const BACKOFF: Backoff = { baseMs: 1000, capMs: 60_000 };
 
 /**
- * A request that is paused is not begun, although its store names it: the status of the run that has failed is such a change, too.
- * One that is cancelled or deleted meanwhile is begun at once, and then paused as any other.
+ * A paused request is not started when its store reports a change, because the failed run's own status write is such a change.
+ * A request that is cancelled or deleted starts at once, and is paused again if it fails.
  */
 export class Pauses {
   private readonly options: PausesOptions;
@@ -34,7 +34,7 @@ export class Pauses {
     this.options = options;
   }
 
-  /** Pauses longer after each failure in a row, and never less than the store has asked for (Retry-After). */
+  /** Pauses longer after each failure in a row, and at least as long as the store requires (Retry-After). */
   begin(key: string, failure: unknown): void {
     const { clock, random, signal, onOver } = this.options;
     const failedAttempts = (this.failures.get(key) ?? 0) + 1;
@@ -52,14 +52,14 @@ export class Pauses {
     );
   }
 
-  /** @param isUrgent it is cancelled or being deleted */
+  /** @param isUrgent true when the request is cancelled or being deleted */
   isPaused(key: string, isUrgent: boolean): boolean {
     if (isUrgent) this.urgent.add(key);
     const pause = this.pauses.get(key);
     return pause !== undefined && (pause.isUrgent || !isUrgent);
   }
 
-  /** It has succeeded, or is gone. */
+  /** Call this when the request has succeeded or is gone. */
   forget(key: string): void {
     this.failures.delete(key);
     this.urgent.delete(key);

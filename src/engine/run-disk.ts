@@ -34,7 +34,7 @@ export interface DiskRules {
 
 const BACKOFF: Backoff = { baseMs: 2000, capMs: 300_000 };
 
-/** How long a target has to end what it has open, from the moment on when the export is to end. */
+/** Time for a target to close its connections after the export's signal is aborted. */
 const SEND_GRACE_MS = 500;
 
 /** What is kept from one attempt to the next: the scan, and what has been hashed. */
@@ -60,7 +60,7 @@ class DiskRun {
   private kept: Prepared | undefined;
   /** Of the last attempt. */
   private target: ExportTarget | undefined;
-  /** Whether an attempt has sent bytes, or may have: nobody knows what those of another process did. */
+  /** Whether an attempt has sent bytes, or may have: the attempts of another process are unknown here. */
   private hasSent: boolean;
 
   constructor(plan: DiskPlan, rules: DiskRules, state: DiskState, context: EngineContext) {
@@ -119,7 +119,7 @@ class DiskRun {
 
   private async prepare(): Promise<Prepared> {
     const { plan, state, context } = this;
-    // Named one by one: a plan of a class has its methods in its prototype.
+    // Named one by one, because a spread would lose the methods of a class instance.
     const prepared = await prepareImage({
       layout: plan.layout,
       qcow2: plan.qcow2,
@@ -167,7 +167,7 @@ class DiskRun {
     // Parts of another image: of the disk before it changed, or of other options.
     if (state.upload !== undefined && state.upload.fingerprint !== prepared.image.fingerprint)
       await abandonUpload(state, async () => target, context);
-    // A target that hangs is left behind, and whatever it reports after that is about nothing.
+    // A hanging target is abandoned; its later reports are ignored.
     let isUnderWay = true;
     const sending = target.send(digested?.image ?? prepared.image, {
       signal,
@@ -200,10 +200,10 @@ class DiskRun {
     const { state, context } = this;
     const { signal, keeper } = context;
     throwIfAborted(signal);
-    // For the second time where a server has sent the image elsewhere at its end.
+    // The phase is entered already where a server redirected the upload at its end.
     if (state.phase !== 'Verifying') this.enter('Verifying');
     const sha256 = await digested?.sha256(signal);
-    // Behind everything that is read; and the claim last, because the wait for it may be long.
+    // All reads come before the seal. The claim is confirmed last, because that wait may be long.
     await prepared.seal();
     await keeper.confirm();
     return sha256 === undefined ? {} : { sha256 };

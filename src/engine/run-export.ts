@@ -42,7 +42,7 @@ export async function runExport(plan: ExportPlan, context: EngineContext): Promi
   return resultOf(disks);
 }
 
-/** The context may be of a class: its methods are called, never copied. */
+/** The context may be a class instance: its methods are called, never copied. */
 function withSignal(context: EngineContext, signal: AbortSignal): EngineContext {
   const { stopping, keeper, place, clock, observer } = context;
   return { signal, stopping, keeper, place, clock, observer, random: () => context.random(), warn: (message) => context.warn(message) };
@@ -65,7 +65,7 @@ function resultOf(disks: readonly DiskState[]): ExportResult {
   return { phase, disks, failure };
 }
 
-/** @returns undefined where there is none */
+/** @returns undefined where the export has no deadline */
 export function startDeadline(
   { activeDeadlineSeconds: seconds, startMs }: Pick<ExportPlan, 'activeDeadlineSeconds' | 'startMs'>,
   clock: Clock,

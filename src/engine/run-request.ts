@@ -20,7 +20,7 @@ export interface RequestRun extends Pick<EngineContext, 'signal' | 'clock' | 'ra
   /** With the status that somebody else may have left. */
   request: DiskExport;
   executor?: DiskExportStatus['executor'] | undefined;
-  /** Finds the disks, on storage that may hang. and what is needed to send them. @throws DiskliftError when that cannot be */
+  /** Finds the disks, on storage that may hang, and prepares what sending requires. @throws DiskliftError when either fails */
   plan(): Promise<ExportPlan>;
   watchers: readonly ExportWatcher[];
   /** Aborted when the claim is lost, and when the process is to end: then the last word has little time, or none. */
@@ -36,10 +36,10 @@ export interface RequestRun extends Pick<EngineContext, 'signal' | 'clock' | 'ra
 }
 
 export interface RequestEnd {
-  /** Pending when another run has to go on, here or in another process. */
+  /** Pending when another run must continue, in this process or in another. */
   phase: ExportEnd;
   failure?: DiskliftError | undefined;
-  /** The last one; when the export is another process's, it was not written. */
+  /** The final status. It was not written when another process owns the export. */
   status: DiskExportStatus;
 }
 
@@ -48,15 +48,15 @@ type Ended = Pick<RequestEnd, 'phase' | 'failure'>;
 /** A status that says how it ended is worth waiting for, but not for ever. */
 const LAST_WORD_MS = 300_000;
 
-/** How long an API server that is away, or a directory on such storage, costs no attempt. */
+/** Limit of an outage of the API server, or of the directory's storage, that costs no attempt. */
 const STORE_PATIENCE_MS = 300_000;
 
 /**
- * Runs the request to its end, or to where another run has to go on: this executor was lost or stopped, or the store keeps the export from
- * being run (`StoreUnavailable`, `StoreRefused`).
+ * Runs the request to its end, or until another run must continue: this executor was lost or stopped, or the store failed
+ * (`StoreUnavailable`, `StoreRefused`).
  *
- * Cancel, deadline and stop end the work on disks within a second, whatever hangs: every call is left behind then. The slot is given back
- * at that moment. The final status may take longer, as long as the store fails.
+ * Cancel, deadline and stop end the work on disks within a second, even while calls hang: pending calls are abandoned. The export
+ * releases its slot at that moment. The final status takes longer while the store fails.
  */
 export async function runRequest(run: RequestRun): Promise<RequestEnd> {
   const { request, clock } = run;
@@ -96,7 +96,7 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
       );
       const states = plan.disks.map((disk) => restoreDiskState(newDiskState(disk), request.status));
       disks = states;
-      // The deadline is kept here, because it counts for the search for disks, too.
+      // The deadline starts here, because it covers the search for disks as well.
       const planned = {
         ...plan,
         activeDeadlineSeconds: undefined,
@@ -114,14 +114,14 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
       });
     } catch (error) {
       if (!(error instanceof DiskliftError)) throw error;
-      // What a call that was left behind reports says nothing of why.
+      // After an abort the reason is the signal's; the failure of an abandoned call only follows from it.
       return endedBy(signal.aborted ? cancelledError(signal) : error);
     }
   }
 
   try {
     const ended = await runPlanned();
-    // What is left to do needs no disk.
+    // The remaining steps need no disk.
     run.place?.leave();
     const isPending = ended.phase === 'Pending';
     const last = startLastCalls(run, isPending ? FAREWELL_MS : LAST_WORD_MS);
@@ -142,7 +142,7 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
     }
   } finally {
     deadline?.stop();
-    // A mistake of this program ends the run too, and the next run of the export is watched anew.
+    // A bug in this program also ends the run. The next run of the export starts its watchers anew.
     if (isWatched) for (const watcher of run.watchers) watcher.end('Pending');
     writer.stop();
   }
@@ -161,13 +161,13 @@ async function confirmed(end: Ended, confirm: () => Promise<void>): Promise<Ende
   }
 }
 
-/** What is of the store or of the claim says nothing of the export: it is run again. */
+/** Failures of the store or of the claim are no failures of the export, which runs again. */
 function endedBy(failure: DiskliftError): Ended {
   if (failure.code === 'ExecutorLost' || isStoreFailure(failure)) return { phase: 'Pending', failure };
   return { phase: failure.code === 'Cancelled' ? 'Cancelled' : 'Failed', failure };
 }
 
-/** For the calls behind the work, which an export that was cancelled makes, too: people wait for its final status. */
+/** Limit for the calls after the work. A cancelled export makes them as well, because users wait for its final status. */
 function startLastCalls({ clock, lost, stopping }: RequestRun, limitMs: number): TimeLimit {
   const expired = new DiskliftError('ExecutorLost', 'the last status could not be written');
   const limit = startTimeLimit(clock, limitMs, expired);
@@ -182,7 +182,7 @@ function startLastCalls({ clock, lost, stopping }: RequestRun, limitMs: number):
 }
 
 /**
- * Has the request stay until what is open at its destination was dropped. Waits for a store that does not answer.
+ * Marks the clean-up as pending, so that the request stays until its upload is aborted. Waits while the store does not answer.
  * @throws DiskliftError `StoreRefused`; `StoreUnavailable` after five minutes
  */
 async function guardCleanup(run: RequestRun): Promise<void> {
@@ -221,7 +221,7 @@ function createKeeper(
         isPending = false;
       } catch (error) {
         if (!isStoreFailure(error)) throw error;
-        // Nothing is open any more. It is tried again when the next upload is saved, and at the end.
+        // No upload is open any more. The removal is tried again when the next upload is saved, and at the end.
         run.warn(`the request would wait for a clean-up that is done: ${error.message}`);
       }
     },
@@ -271,6 +271,6 @@ function noteEnd(run: RequestRun, { phase, failure }: Ended): void {
 }
 
 function note({ note: tell }: RequestRun, type: RequestEvent['type'], reason: string, message: string): void {
-  // Never fails, by contract. An export must not depend on that.
+  // `tell` never fails by contract; an export must not depend on that.
   tell({ type, reason, message }).catch(() => {});
 }

@@ -102,7 +102,7 @@ class RequestServer {
     }
   }
 
-  /** @param what in front of the message of the warning */
+  /** @param what precedes the warning's message */
   private retryLater(key: string, error: unknown, what?: string): void {
     if (this.stop.signal.aborted) return;
     const message = error instanceof DiskliftError ? error.message : `internal error: ${(error as Error).stack ?? error}`;
@@ -220,7 +220,7 @@ class RequestServer {
       });
       if (this.stop.signal.aborted) return false;
       if (phase === 'Pending') {
-        // Not at once: whatever took the claim, or refuses, may do so again.
+        // The retry waits, because the same failure may come again at once.
         this.retryLater(key, failure);
         return false;
       }

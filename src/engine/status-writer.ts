@@ -21,9 +21,9 @@ export interface StatusWriter {
   /** Something has changed. It will be written within {@link PERIOD_MS}. */
   touch(): void;
   /**
-   * Writes the status as it is now, trying again until it is written.
-   * @param patienceMs for a store that fails; for ever when left out
-   * @throws DiskliftError what `signal` was aborted with, when it is not written by then; `ExecutorLost` at once; the store's last failure
+   * Writes the present status, and tries again until it is written.
+   * @param patienceMs time in which a failing store is asked again; no limit when left out
+   * @throws DiskliftError `ExecutorLost` at once; the store's last failure; the signal's reason when it is aborted first
    */
   flush(signal: AbortSignal, patienceMs?: number): Promise<void>;
   /** Writes no more by itself. */

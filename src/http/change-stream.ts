@@ -66,7 +66,7 @@ export function createChangeStream({ board, clock, warn, signal }: ChangeStreamO
     }
   }
 
-  /** A reader that has stalled emits `close` only later, and must not be written to after its end. */
+  /** A stalled reader emits `close` later; nothing may be written to it after its end. */
   function dismiss(reader: ServerResponse, end: () => void): void {
     if (readers.delete(reader)) end();
   }

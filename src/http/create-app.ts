@@ -48,7 +48,7 @@ export function createApp(options: AppOptions): Express {
   return app;
 }
 
-/** Without a listener, an error of one response would end the process with every export that runs. The connection is closed either way. */
+/** Without a listener, one response's error would end the process and all its exports. The connection closes in either case. */
 function surviveErrors(_request: Request, response: Response, next: NextFunction): void {
   response.on('error', () => response.destroy());
   next();

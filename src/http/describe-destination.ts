@@ -10,7 +10,7 @@ export interface DestinationView {
 
 type Destination = DiskExport['spec']['destination'];
 
-/** A kind of destination that is added to the resource does not compile until it has a row. */
+/** A new kind of destination in the resource fails to compile until it has a row here. */
 const DESCRIBE: { [Key in keyof Required<Destination>]: (spec: NonNullable<Destination[Key]>) => DestinationView } = {
   http: ({ url, urlSecretRef }) => ({
     kind: 'HTTP',

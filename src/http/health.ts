@@ -10,7 +10,7 @@ export interface Health {
 }
 
 export interface HealthOptions {
-  /** How many milliseconds ago it was last known which requests there are, by a clock that nobody sets. */
+  /** Milliseconds since the store last reported its requests, by a monotonic clock. */
   silenceMs(): number | undefined;
   /** Why requests are not served, and will not be by waiting. */
   illness(): string | undefined;

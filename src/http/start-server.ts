@@ -26,7 +26,7 @@ export interface Listening {
 
 /** Nobody who asks for a page sends more, or takes longer. */
 const REQUEST_LIMIT_MS = 10_000;
-/** Node looks for connections beyond their limits every 30 s. */
+/** Node checks these limits every 30 s. */
 const LIMITS = {
   requestTimeout: REQUEST_LIMIT_MS,
   headersTimeout: REQUEST_LIMIT_MS,

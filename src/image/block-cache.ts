@@ -45,7 +45,7 @@ export function createBlockCache(load: (block: number, buffer: Uint8Array, signa
       () => {
         entry.isLoaded = true;
       },
-      // The kernel may still write to the buffer of a read that was left behind, so it is not used again.
+      // The kernel may still write to the buffer of an abandoned read, so the buffer is not used again.
       () => {
         if (entries.get(block) === entry) entries.delete(block);
       },

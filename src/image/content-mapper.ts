@@ -1,4 +1,4 @@
-/** From bytes that were read to the allocation map: which clusters hold data, and which are zeros. */
+/** Maps bytes that were read: which clusters hold data, and which are zeros. */
 
 import type { AllocationMapBuilder } from '../qcow2/allocation-map.ts';
 
@@ -10,11 +10,11 @@ export interface ClusterSpan {
 export interface ContentMapperOptions {
   clusterSizeBytes: number;
   builder: AllocationMapBuilder;
-  /** Called with all clusters that were read and hold data, in the order of the disk; the bytes are valid during the call only. */
+  /** Receives all clusters that were read and hold data, in the order of the disk. The bytes are valid during the call only. */
   onData?: ((bytes: Uint8Array, offset: number) => void) | undefined;
 }
 
-/** @param bytes of the disk from `firstCluster` on @param spans what counts of them, in order; what is in front of each is a hole */
+/** @param bytes of the disk from `firstCluster` on @param spans the clusters to map, in order; a hole lies in front of each */
 type ContentMapper = (bytes: Buffer, firstCluster: number, spans: readonly ClusterSpan[]) => void;
 
 export function createContentMapper({ clusterSizeBytes, builder, onData }: ContentMapperOptions): ContentMapper {

@@ -13,7 +13,7 @@ export function fingerprintOf(layout: Layout, identity: SourceIdentity): string 
   const facts = Object.entries(identity).sort(([a], [b]) => (a < b ? -1 : 1));
   const { clusterSizeBytes, refcountBits, version, dataFile } = layout.options;
   hash.update(JSON.stringify([clusterSizeBytes, refcountBits, version, dataFile?.path, dataFile?.raw, layout.map.diskSizeBytes, facts]));
-  // Behind the rest, so that the fingerprints of converted images stay what they were.
+  // This comes last, so that the fingerprints of converted images do not change between versions.
   if (layout.isVerbatim) hash.update('verbatim');
   const batch = Buffer.alloc(BATCH * 16);
   let used = 0;

@@ -1,11 +1,11 @@
-/** Opening a disk on storage that may hang. */
+/** Opens a disk on storage that may hang. */
 
 import { abortable } from '../common/abortable.ts';
 import type { DiskSource } from '../sources/contract.ts';
 
 /**
- * Waits for the disk or for `signal`. Storage that hangs may open the disk after the abort: then it is closed at once.
- * @throws what `opening` throws; DiskliftError what `signal` was aborted with, at once
+ * Waits for the disk or for `signal`. A disk that hanging storage opens after the abort is closed at once.
+ * @throws the failure of `opening`; the signal's reason (DiskliftError), at once
  */
 export async function openUnlessAborted(opening: Promise<DiskSource>, signal: AbortSignal): Promise<DiskSource> {
   try {
@@ -14,7 +14,7 @@ export async function openUnlessAborted(opening: Promise<DiskSource>, signal: Ab
     if (signal.aborted)
       opening
         .then((source) => source.dispose())
-        // Nobody waits for it any more.
+        // No caller waits for this result any more.
         .catch(() => {});
     throw error;
   }

@@ -18,8 +18,8 @@ import { createVerbatimLayout } from './verbatim-layout.ts';
 import { createVirtualImage } from './virtual-image.ts';
 
 /**
- * Whether all that the scan has read is read once more and compared: 'auto' where the disk's identity does not tell of
- * writes, as with block devices and most file systems in user space.
+ * Whether the data is read once more after the scan and compared. 'auto' does so where the disk's identity does not show writes, as
+ * with block devices and most FUSE file systems.
  */
 export type Verify = 'auto' | 'always' | 'never';
 
@@ -51,7 +51,7 @@ export interface PrepareOptions extends ImageOptions {
 export interface PreparedImage extends AsyncDisposable {
   layout: Layout;
   image: VirtualImage;
-  /** @throws DiskliftError `SourceChanged` when the disk is no longer the one that was scanned; at once what the signal was aborted with */
+  /** @throws DiskliftError `SourceChanged` when the disk has changed since the scan; the signal's reason, at once */
   seal(): Promise<void>;
 }
 
@@ -74,12 +74,11 @@ export async function prepareImage(options: PrepareOptions): Promise<PreparedIma
   }
 }
 
-/** Storage that hangs must not keep a cancelled export. */
+/** Hanging storage must not keep a cancelled export. */
 const CLOSE_GRACE_MS = 400;
 
 /**
- * Never rejects. Storage that has gone away fails to close as well: that says nothing of the bytes, and must not hide what failed
- * first.
+ * Never rejects. A lost storage fails the close as well; that failure concerns no bytes, and must not hide the first failure.
  */
 async function closeSource(source: DiskSource, { signal, clock }: PrepareOptions): Promise<void> {
   await settleWithin(source.dispose(), { signal, clock, graceMs: CLOSE_GRACE_MS }).catch(() => {});
@@ -97,7 +96,7 @@ async function prepareTrusted(source: DiskSource, options: PrepareOptions): Prom
   return { layout, image: createVirtualImage({ source, layout, identity }), seal };
 }
 
-/** What a hard link, a chmod or an attribute changes. A write that hides behind it is found in the content. */
+/** The fact that a hard link, a chmod or an extended attribute changes. Comparing the content finds a write behind it. */
 const ATTRIBUTES_ALONE = ['ctime'];
 
 /** The image of a disk whose content is compared, beside its identity. */
@@ -159,7 +158,7 @@ async function mapOf(source: DiskSource, options: PrepareOptions, hashes?: Block
   // In a raw external data file every cluster is mapped to itself, whatever it holds: there is nothing to look at.
   if (dataFile?.raw === true) return fullAllocationMap(source.sizeBytes, clusterSizeBytes);
   const { signal, onScanned } = options;
-  // What is sent as it is need not be looked into, but for a hash of it.
+  // A verbatim image needs no content scan, except for the hashes that verification compares.
   const zeroDetection = options.layout === 'Verbatim' && hashes === undefined ? 'extents' : options.zeroDetection;
   const map = await scanDisk({ source, clusterSizeBytes, zeroDetection, signal, onProgress: onScanned, onData: hashes?.add });
   if (options.layout !== 'Verbatim' && zeroDetection === 'extents' && map.clusters.total > 0 && map.clusters.hole === 0)

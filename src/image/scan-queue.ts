@@ -33,16 +33,16 @@ interface Read {
   done: Promise<void>;
 }
 
-/** Clusters in a row that are known to hold data, or that are read at once. */
+/** Adjacent clusters that certainly hold data, or that one read covers. */
 interface Item extends ClusterSpan {
   read?: Read;
-  /** What counts of it, in order; between them are holes. Left out: all of it. */
+  /** The clusters to map, in order, with holes between them. All clusters when left out. */
   parts?: ClusterSpan[];
 }
 
-/** To read a hole as long as this takes no longer than another call. */
+/** Reading a hole of this length takes no longer than another call. */
 const MAX_GAP_BYTES = 32 * KIB;
-/** What is longer is a read of its own. */
+/** A longer span is a read of its own. */
 const MAX_JOINED_BYTES = 64 * KIB;
 
 export function createScanQueue(options: ScanQueueOptions): ScanQueue {
@@ -52,7 +52,7 @@ export function createScanQueue(options: ScanQueueOptions): ScanQueue {
   const idleBuffers: Buffer[] = [];
   const maxGap = Math.floor(MAX_GAP_BYTES / clusterSizeBytes);
   const maxJoined = Math.floor(MAX_JOINED_BYTES / clusterSizeBytes);
-  /** Not begun yet, because what comes next may be read with it. */
+  /** Read that is not started yet, because it may take in the next span. */
   let joined: (Item & { parts: ClusterSpan[] }) | undefined;
   let readCount = 0;
 
@@ -73,7 +73,7 @@ export function createScanQueue(options: ScanQueueOptions): ScanQueue {
     joined = undefined;
   }
 
-  /** @returns whether the clusters are read together with those in front of them */
+  /** @returns whether the clusters join the pending read */
   function join(span: ClusterSpan): boolean {
     if (joined === undefined) return false;
     const gap = span.firstCluster - (joined.firstCluster + joined.clusterCount);

@@ -5,11 +5,11 @@ import { DiskliftError } from '../common/errors.ts';
 import type { DiskSource, SourceIdentity } from '../sources/contract.ts';
 
 /**
- * Looks at the disk once more. Storage that hangs is left behind when `signal` is aborted.
- * To be called when everything has been read and before the image can be complete at its destination.
- * @param before the identity that was taken before the scan
- * @param ignored facts that need not be the same, because the content was compared
- * @throws DiskliftError `SourceChanged` that names the facts that differ; what `signal` was aborted with, at once
+ * Checks the disk's identity once more. An abort of `signal` abandons storage that hangs.
+ * Call this after the last read, and before the image can be complete at its destination.
+ * @param before the identity before the scan
+ * @param ignored facts that may differ, because the content was compared
+ * @throws DiskliftError `SourceChanged` that names the facts that differ; the signal's reason, at once
  */
 export async function sealSource(
   source: DiskSource,
@@ -21,7 +21,7 @@ export async function sealSource(
   const facts = [...new Set([...Object.keys(before), ...Object.keys(now)])].filter((fact) => !ignored.includes(fact));
   const changed = facts.filter((fact) => before[fact] !== now[fact]);
   if (changed.length === 0) return;
-  // A hard link, a chmod or an attribute does it, but so does a write whose mtime was set back.
+  // A hard link, a chmod or an attribute changes ctime alone; so does a write whose mtime was set back.
   const advice =
     changed.join() === 'ctime'
       ? 'its attributes did, or a write that hides its time; try again, or have the content compared by verify Always (--verify always)'

@@ -1,12 +1,12 @@
-/** The layout of an image that is the file itself: every byte of the file, at its own place. */
+/** The layout of an image that is the file itself: every byte of the file, at its own offset. */
 
 import { type AllocationMap, fullAllocationMap } from '../qcow2/allocation-map.ts';
 import type { Layout, Run } from '../qcow2/layout.ts';
 import type { Qcow2Options } from '../qcow2/options.ts';
 
 /**
- * @param map of the file's own bytes: what lies in holes or is known to be zeros is not read again
- * @returns a layout of exactly the file's length, without metadata; its map shows the whole file as data, for all of it is sent
+ * @param map of the file's own bytes: holes and zeros are not read again
+ * @returns a layout of exactly the file's length, without metadata; its map shows the whole file as data, because all of it is sent
  */
 export function createVerbatimLayout(map: AllocationMap, options: Qcow2Options): Layout {
   const sizeBytes = map.diskSizeBytes;

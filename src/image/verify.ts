@@ -74,13 +74,13 @@ export function verifyDisk(input: VerifyInput): VerifiedDisk {
           if (!hashes.isCompared(block)) await compare(block, buffer, signal);
         });
       }
-      // They can be written to without a change of the disk's identity.
+      // A write to a hole may leave the disk's identity unchanged.
       await compareHoles(input, signal);
     },
   };
 }
 
-/** Reads what was a hole for the scan and is data by now, and compares it with zeros. */
+/** Reads extents that were holes at the scan and are data now, and compares them with zeros. */
 async function compareHoles({ source, map }: VerifyInput, signal: AbortSignal): Promise<void> {
   if (map.clusters.hole === 0) return;
   const zeros = Buffer.alloc(BLOCK_SIZE_BYTES);

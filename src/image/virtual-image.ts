@@ -24,7 +24,7 @@ const CHUNK_SIZE_BYTES = MIB;
 const CHUNKS_AHEAD = 4;
 
 export function createVirtualImage({ source, layout, identity }: VirtualImageInput): VirtualImage {
-  // Bound, because the source may be of a class.
+  // Bound, because the source may be a class instance.
   const places = source.places?.bind(source);
   let fingerprint: string | undefined;
 

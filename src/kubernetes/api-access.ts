@@ -8,9 +8,9 @@ import { DiskliftError } from '../common/errors.ts';
 import { createTokenFileReader, type KubeconfigUser, readKubeconfigUser } from './kubeconfig-user.ts';
 
 export interface ApiAccessOptions {
-  /** A file as kubectl reads it. When left out: the pod's ServiceAccount, or else `defaultKubeconfigs`. */
+  /** Path of a kubeconfig. When left out: the pod's ServiceAccount, or else `defaultKubeconfigs`. */
   kubeconfig?: string | undefined;
-  /** Files that exist; of two with the same entry the first counts. */
+  /** Existing files. The first file that has an entry wins. */
   defaultKubeconfigs?: readonly string[];
   clock?: Pick<Clock, 'monotonicMs'>;
 }
@@ -65,7 +65,7 @@ function loadKubeConfig({ kubeconfig, defaultKubeconfigs = [] }: ApiAccessOption
   }
 }
 
-/** As kubectl merges them: the first file that has an entry wins. client-node's own merging fails for two, and the last one wins. */
+/** Merges as kubectl does: the first file that has an entry wins. client-node's own merge throws on duplicates, or the last wins. */
 function loadFiles(files: readonly string[]): Loaded {
   const configs = files.map((file) => {
     const config = new KubeConfig();
@@ -108,7 +108,7 @@ function serverOf(config: KubeConfig, kubeconfig: string | undefined): string {
 type Headers = Readonly<Record<string, string | readonly string[]>>;
 type Dispatch = (options: { headers?: Headers }, handler: object) => boolean;
 
-/** An undici dispatcher, as far as it is used here. */
+/** The part of an undici dispatcher that is used here. */
 interface Connections {
   compose(interceptor: (dispatch: Dispatch) => Dispatch): Connections;
   close(): Promise<void>;
@@ -121,7 +121,7 @@ interface Connections {
  */
 const CONNECT_LIMIT_MS = 4000;
 
-/** Half of that for each address of a name but the last: Node gives 250 ms, in which a distant server cannot be reached. */
+/** Each address of a name but the last gets half of the limit. Node's default of 250 ms is too short for a distant server. */
 const ADDRESSES = { autoSelectFamily: true, autoSelectFamilyAttemptTimeout: CONNECT_LIMIT_MS / 2 };
 
 /** What client-node keeps to itself; the test of this file fails where a release has it no longer. */
@@ -139,7 +139,7 @@ function shareConnections(config: KubeConfig, impersonation: KubeconfigUser['imp
 
   config.createDispatcherOptions = (cluster, options) => {
     const made = optionsOf(cluster, options);
-    // Over HTTP/2, undici 8.13 joins the values of one header by commas, and the API server takes `a, b` for one group.
+    // Over HTTP/2, undici 8.13 joins the values of one header by commas, and the API server reads `a, b` as one group.
     const http = Object.keys(impersonation).length === 0 ? {} : { allowH2: false };
     if (made.type === 'agent')
       return {
@@ -173,7 +173,7 @@ function shareConnections(config: KubeConfig, impersonation: KubeconfigUser['imp
   };
 }
 
-/** `fetch` joins the values of one header by commas, as HTTP/2 does above: they are added beneath it. */
+/** `fetch` joins the values of one header by commas too, so the headers are added in the dispatcher beneath it. */
 function impersonating(connections: Connections | undefined, impersonation: KubeconfigUser['impersonation']): Connections | undefined {
   if (Object.keys(impersonation).length === 0) return connections;
   return connections?.compose(

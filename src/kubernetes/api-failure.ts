@@ -84,7 +84,7 @@ const TITLES: Readonly<Record<ApiFailure['kind'], string>> = {
   Unavailable: 'the API server does not answer as it should',
 };
 
-/** A refusal is retryable, too: a Role, a webhook or a quota is mended while the export waits. */
+/** A refusal is retryable too: an administrator may correct the Role, webhook or quota while the export waits. */
 function failed(cause: Cause, message: string, retryAfterMs?: number): DiskliftError {
   const isAway = cause.kind === 'Unavailable' || cause.kind === 'Throttled';
   return new DiskliftError(isAway ? 'StoreUnavailable' : 'StoreRefused', message, cause, { retryAfterMs });

@@ -6,7 +6,7 @@ export interface ObjectMeta {
   name: string;
   namespace: string;
   uid: string;
-  /** Opaque, but of one object a number that grows with each change: export-object compares two of them by size. */
+  /** A decimal number that grows with each change of the object; export-object compares two of them. Otherwise opaque. */
   resourceVersion: string;
   generation?: number;
   labels?: Record<string, string>;
@@ -143,8 +143,8 @@ export interface ObjectList<T> {
 }
 
 /**
- * All methods throw DiskliftError. {@link apiFailureOf} tells what the server has said; the code is `StoreUnavailable`
- * (no answer, 429, 5xx), `StoreRefused` (any other refusal) or `Cancelled`. Nothing is tried again here.
+ * All methods throw DiskliftError with the code `StoreUnavailable` (no answer, 429, 5xx), `StoreRefused` (any other refusal) or
+ * `Cancelled`. {@link apiFailureOf} gives the server's answer. No method retries.
  */
 export interface KubeResource<T extends KubeObject> {
   /** Undefined when there is none. */
@@ -247,7 +247,7 @@ export interface Reflector {
   keys(): Iterable<string>;
   /** When the API server last answered, in milliseconds since 1970; undefined before the first time. */
   lastSuccessMs(): number | undefined;
-  /** How many milliseconds ago that was, by a clock that nobody sets. */
+  /** Milliseconds since then, by a monotonic clock. */
   silenceMs(): number | undefined;
   /** Whether the first list is complete. */
   readonly hasSynced: boolean;

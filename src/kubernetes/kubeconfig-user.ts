@@ -1,6 +1,6 @@
 /**
- * What a kubeconfig says of a user beyond what client-node 2.0 reads of it: `tokenFile`, impersonation of groups, uid and extra
- * fields, and a credential plugin's command that is relative to the file (k8s.io/client-go/tools/clientcmd, ResolveLocalPaths).
+ * Reads the fields of a kubeconfig's user that client-node 2.0 ignores: `tokenFile`, impersonation of groups, uid and extra fields,
+ * and a credential plugin's command that is relative to the file (k8s.io/client-go/tools/clientcmd, ResolveLocalPaths).
  */
 
 import { readFileSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { parse } from 'yaml';
 export interface KubeconfigUser {
   /** Absolute. */
   tokenFile?: string;
-  /** Headers that stand for the impersonation, each with its values. `Impersonate-User` is not among them. */
+  /** Impersonation headers, each with its values, without `Impersonate-User`. */
   impersonation: Readonly<Record<string, readonly string[]>>;
   /** Absolute path of the credential plugin, where the kubeconfig names it relative to itself. */
   execCommand?: string;
@@ -25,7 +25,7 @@ interface RawUser {
   exec?: { command?: unknown } | null;
 }
 
-/** @param files kubeconfigs that exist, in the order of precedence: the first that has the user says all about it */
+/** @param files existing kubeconfigs, in the order of precedence: all fields come from the first file that has the user */
 export function readKubeconfigUser(files: readonly string[], userName: string): KubeconfigUser {
   for (const file of files) {
     const { users } = (parse(readFileSync(file, 'utf8')) ?? {}) as { users?: unknown };
@@ -41,7 +41,7 @@ function userOf(user: RawUser, directory: string): KubeconfigUser {
   return {
     impersonation: impersonationOf(user),
     ...(typeof tokenFile === 'string' && tokenFile !== '' ? { tokenFile: path.resolve(directory, tokenFile) } : {}),
-    // A name without a separator is looked up on the PATH.
+    // A name without a separator is searched in PATH.
     ...(typeof command === 'string' && command.includes('/') && !path.isAbsolute(command)
       ? { execCommand: path.join(directory, command) }
       : {}),
@@ -69,8 +69,8 @@ function texts(value: unknown): string[] {
 const TOKEN_LIFE_MS = 60_000;
 
 /**
- * The token of a file that something else renews. Where the file cannot be read the last token is used again.
- * @returns throws only as long as there has been no token: an Error of node:fs, or one that says that the file is empty
+ * Reads the token of a file that another program renews. When the file cannot be read, the last token is used again.
+ * @returns a function that throws only before the first token was read: an Error of node:fs, or an Error for an empty file
  */
 export function createTokenFileReader(file: string, monotonicMs: () => number): () => Promise<string> {
   let last: { token: string; readMs: number } | undefined;

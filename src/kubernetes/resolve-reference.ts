@@ -23,7 +23,7 @@ const BACKOFF: Backoff = { baseMs: 1000, capMs: 15_000 };
 /** What stands in front of an API server that is away says, or one that has too much to do. 500 may be the object's own fault. */
 const AWAY_STATUSES: ReadonlySet<number | undefined> = new Set([undefined, 429, 502, 503, 504]);
 
-/** The next attempt would get the same answer. */
+/** Failures that the next attempt would meet again. */
 const FINAL_KINDS: ReadonlySet<ApiFailure['kind']> = new Set(['Forbidden', 'Invalid', 'NotFound', 'AlreadyExists']);
 
 /**

@@ -35,7 +35,7 @@ export function createWorkQueue(clock: Clock, signal: AbortSignal): WorkQueue {
     for (const wake of wakes) wake();
   }
 
-  /** One deferred for a wait, which both `add` and the abort resolve: a race would leave a reaction behind at `ended` with each wake-up. */
+  /** Both `add` and the abort resolve one deferred. Promise.race would leave a reaction on `ended` at each wake-up. */
   async function untilAdded(ended: AbortSignal): Promise<void> {
     const { promise, resolve: wake } = Promise.withResolvers<void>();
     wakes.add(wake);

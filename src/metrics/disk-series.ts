@@ -29,7 +29,7 @@ const IN_MOTION: ReadonlySet<DiskState['phase']> = new Set(['Scanning', 'Streami
 interface DiskSeriesOptions {
   labels: DiskLabels;
   destination: (typeof DESTINATIONS)[number];
-  /** Changes as the export goes on. */
+  /** Live state that changes during the export. */
   state: DiskState;
   clock: Clock;
 }

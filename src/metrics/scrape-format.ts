@@ -1,4 +1,4 @@
-/** Which format a scrape asks for. Pure. */
+/** Selects the format of a scrape. Pure. */
 
 export type ScrapeFormat = 'prometheus' | 'openmetrics';
 
@@ -10,8 +10,8 @@ interface MediaRange {
 
 /**
  * @param accept the header `Accept` (RFC 9110, section 12.5.1)
- * @returns OpenMetrics where it is named with a version that is written here, and is liked no less than the text format. Parameters
- * other than the version, such as the `escaping` of Prometheus 3, say nothing that metrics of these names would change for.
+ * @returns OpenMetrics where the header names it with a supported version and a quality not below the text format's. Parameters other
+ * than the version, such as the `escaping` of Prometheus 3, do not matter for metrics with these names.
  */
 export function scrapeFormatOf(accept: string | undefined): ScrapeFormat {
   const ranges = (accept ?? '*/*').split(',').map(parseRange);

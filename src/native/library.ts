@@ -27,13 +27,13 @@ function loadKoffi(): KoffiModule | undefined {
   }
 }
 
-/** Functions that Node's own program exports, OpenSSL's among them. Undefined without koffi. */
+/** The functions that the Node executable exports, OpenSSL's among them. Undefined without koffi. */
 export function openOwnProgram(): Pick<NativeLibrary, 'func'> | undefined {
   const own = loadKoffi()?.load(null);
   return own === undefined ? undefined : { func: own.func.bind(own) };
 }
 
-/** Undefined where koffi is not installed, or finds no C library that it can call. */
+/** Undefined where koffi is not installed, or cannot open a C library. */
 export function openNativeLibrary(): NativeLibrary | undefined {
   const koffi = loadKoffi();
   if (koffi === undefined) return undefined;

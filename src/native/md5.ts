@@ -1,18 +1,18 @@
-/** MD5 (RFC 1321) in libuv's thread pool, by the OpenSSL that Node has in it: `node:crypto` computes it on the event loop only. */
+/** MD5 (RFC 1321) in libuv's thread pool, by the OpenSSL inside Node. `node:crypto` computes MD5 on the event loop only. */
 
 import { openOwnProgram } from './library.ts';
 
 const MD5_BYTES = 16;
 
-/** RFC 1321, appendix A.5: of no bytes. */
+/** MD5 of the empty message (RFC 1321, appendix A.5). */
 const MD5_OF_NOTHING = 'd41d8cd98f00b204e9800998ecf8427e';
 
-/** @returns in hex. Nobody may write to `bytes` meanwhile. */
+/** @returns the digest in hex. The caller must not write to `bytes` before that. */
 export type Md5 = (bytes: Uint8Array) => Promise<string>;
 
 let loaded: Promise<Md5 | undefined> | undefined;
 
-/** Undefined without koffi, and in a Node that does not export the function or is not allowed to use it. Bound once. */
+/** Undefined without koffi, and where Node does not export the function or a FIPS policy forbids it. Bound once. */
 export function loadMd5(): Promise<Md5 | undefined> {
   loaded ??= bind();
   return loaded;
@@ -41,7 +41,7 @@ async function bind(): Promise<Md5 | undefined> {
     // A build of OpenSSL for FIPS has the function and refuses to compute.
     return (await md5(new Uint8Array())) === MD5_OF_NOTHING ? md5 : undefined;
   } catch {
-    // Another program than Node's own, which exports nothing.
+    // This executable exports no such function.
     return undefined;
   }
 }

@@ -9,7 +9,7 @@ import type { Libc } from './libc.ts';
 const closeAsync = promisify(close);
 const fstatAsync = promisify(fstat);
 
-/** What a path leads to: a descriptor that can be asked what it is, and opened by {@link pathOfDescriptor}. */
+/** A resolved path: an O_PATH descriptor for fstat(2), which {@link pathOfDescriptor} can open. */
 export interface ResolvedFile extends AsyncDisposable {
   fd: number;
   stat(): Promise<BigIntStats>;
@@ -24,7 +24,7 @@ const RESOLVE_BENEATH = 0x08;
 /** ENOSYS: Linux before 5.6. EPERM: sandboxes that are older than the call refuse it like that. */
 const LACKS_OPENAT2: ReadonlySet<string | undefined> = new Set(['ENOSYS', 'EPERM']);
 
-/** Has an errno as its code. */
+/** Its `code` is the errno's name. */
 export class ResolveError extends Error {
   readonly code: string;
   constructor(code: string) {

@@ -1,8 +1,8 @@
-/** Extents of a file that have a place on the storage and were never written: ioctl(2) with FS_IOC_FIEMAP. */
+/** Extents of a file that are allocated and were never written: ioctl(2) with FS_IOC_FIEMAP. */
 
 import type { Libc } from './libc.ts';
 
-/** In bytes. */
+/** An extent of the file, in bytes. */
 export interface UnwrittenExtent {
   offset: number;
   length: number;
@@ -18,7 +18,7 @@ const FIEMAP_EXTENT_UNWRITTEN = 0x800;
 const EXTENTS_AT_ONCE = 512;
 const LARGEST_LENGTH = 2n ** 64n - 1n;
 
-/** Ends early where the file system has no answer (tmpfs, most network file systems). */
+/** Ends early where the file system does not support FIEMAP (tmpfs, most network file systems). */
 export async function* unwrittenExtents(libc: Libc, fd: number): AsyncGenerator<UnwrittenExtent> {
   const view = new DataView(new ArrayBuffer(HEADER_BYTES + EXTENTS_AT_ONCE * EXTENT_BYTES));
   const isLittleEndian = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;

@@ -16,7 +16,7 @@ export interface EndCheck {
    * their bytes tell.
    */
   readonly tails: ReadonlySet<number>;
-  /** Whether a table so far has a zero cluster, or zero parts of one, by a flag. */
+  /** Whether a table so far has a zero flag, of a cluster or of a subcluster. */
   readonly hasExplicitZeros: boolean;
 }
 

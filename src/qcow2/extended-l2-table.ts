@@ -26,7 +26,7 @@ export function parseExtendedL2Table(table: L2Table, image: ForeignImage, onRun:
     const [high, low] = [(view.getUint32(at) & ~COPIED_FLAG_HIGH) >>> 0, view.getUint32(at + 4)];
     const allocated = view.getUint32(at + 12); // bits 0 to 31 of the bitmap
     const run = compressedCluster(high, low, clusterSizeBytes) ?? runOf({ high, low, allocated, offset: table.offset + at });
-    // Bits 32 to 63 of the bitmap. Of a compressed cluster they mean nothing.
+    // Bits 32 to 63 of the bitmap; a compressed cluster does not use them.
     const hasZeros = run.kind !== 'compressed' && view.getUint32(at + 8) !== 0;
     if (!onRun(hasZeros ? { ...run, hasZeros } : run)) return false;
   }

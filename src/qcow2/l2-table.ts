@@ -14,7 +14,7 @@ export interface ClusterRun {
   hostOffset: number;
   /** Of one cluster that takes less or more room in the file; compressed ones are told by whole sectors. */
   hostLength?: number;
-  /** Parts of it are zeros by a flag of their own. */
+  /** True where subclusters have zero flags. */
   hasZeros?: boolean;
 }
 

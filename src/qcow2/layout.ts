@@ -16,7 +16,7 @@ export type Run =
   | { kind: 'data'; imageOffset: number; length: number; sourceOffset: number };
 
 export interface Layout {
-  /** True where the image is the file itself, byte for byte, and the options mean nothing. */
+  /** True where the image is the file itself, byte for byte; then the options have no effect. */
   readonly isVerbatim?: true;
   readonly options: Qcow2Options;
   readonly map: AllocationMap;

@@ -15,13 +15,13 @@ export interface Qcow2Options {
 }
 
 export interface ExternalDataFile {
-  /** As the image stores it. QEMU resolves a relative name against the working directory of the process that opens the image. */
+  /** The name that the image stores. QEMU resolves a relative one against the working directory of the process that opens the image. */
   path: string;
   /** The data file is at the same time a complete raw image: every cluster is mapped to itself. */
   raw: boolean;
 }
 
-/** What QEMU takes for a protocol, as nbd: and http: are. */
+/** Prefix that QEMU reads as a protocol, such as nbd: or http:. */
 const PROTOCOL = /^[^/]*:/;
 const CONTROL_CHARACTER = /\p{Cc}/u;
 

@@ -24,7 +24,7 @@ export interface OverlayBuilder {
    */
   addTable(bytes: Uint8Array, { index, offset }: { index: number; offset: number }): boolean;
   build(): GuestMapping;
-  /** Whether a table so far has a zero cluster by its flag. */
+  /** Whether a table so far has a cluster with the zero flag. */
   readonly hasExplicitZeros: boolean;
 }
 

@@ -55,9 +55,12 @@ export interface RequestStore {
    * a request that is gone goes away, too. A new request under the same key is shown only after that.
    */
   get(key: string): Promise<StoredRequest | undefined>;
-  /** Undefined when another process works on it. @throws DiskliftError `StoreRefused`, `StoreUnavailable` when no process can */
+  /** Undefined when another process holds the claim. @throws DiskliftError `StoreRefused`, `StoreUnavailable` when none can hold it */
   claim(key: string): Promise<Claim | undefined>;
-  /** The first one has the request be accepted as it was. @throws DiskliftError `StoreUnavailable`, `StoreRefused`; `ExecutorLost` when another process may write it */
+  /**
+   * The first status also records the accepted request.
+   * @throws DiskliftError `StoreUnavailable`, `StoreRefused`; `ExecutorLost` when another process may write the status
+   */
   writeStatus(key: string, status: DiskExportStatus): Promise<void>;
   /** Whether something is held open at a destination that must be dropped before the request may go away. */
   setCleanupPending(key: string, pending: boolean): Promise<void>;

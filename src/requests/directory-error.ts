@@ -1,8 +1,8 @@
-/** What is wrong with a directory of requests that cannot be written to. */
+/** Maps errors of a directory of requests that cannot be written to. */
 
 import { DiskliftError, errnoOf } from '../common/errors.ts';
 
-/** Only a person can mend these. */
+/** Errors that an administrator must correct. */
 const REFUSALS: Readonly<Record<string, string>> = {
   EROFS: 'it is mounted read-only; mount it writable, because statuses are written beside the manifests',
   EACCES: 'this user may not; give the directory to the user that runs disklift',
@@ -15,7 +15,7 @@ const TROUBLES: Readonly<Record<string, string>> = {
   ENOENT: 'it is not there; is its volume mounted?',
 };
 
-/** @returns `StoreRefused`, or `StoreUnavailable` for what may pass by itself; whatever is no error of the system as it is */
+/** @returns `StoreRefused`, or `StoreUnavailable` for an errno that may pass by itself; an error without an errno unchanged */
 export function directoryError(place: string, error: unknown): unknown {
   const errno = errnoOf(error);
   if (errno === undefined) return error;

@@ -48,8 +48,8 @@ export class DirectoryLock {
   }
 
   /**
-   * @returns a signal that is aborted when the lock is lost; undefined when another process has it
-   * @throws DiskliftError `StoreRefused` or `StoreUnavailable` when no process can have it: the directory cannot be written to, or is away
+   * @returns a signal that is aborted when the lock is lost; undefined when another process holds the lock
+   * @throws DiskliftError `StoreRefused` or `StoreUnavailable` when no process can hold it: the directory is not writable, or unreachable
    */
   async acquire(): Promise<AbortSignal | undefined> {
     if (this.held === undefined) {
@@ -61,7 +61,7 @@ export class DirectoryLock {
     return this.held?.lost.signal;
   }
 
-  /** Which process has the lock, as far as it can be told, when {@link acquire} has last found that. */
+  /** The process that held the lock at the last {@link acquire}, as far as the lock file names it. */
   get holder(): string {
     return this.otherHolder;
   }
@@ -121,7 +121,7 @@ export class DirectoryLock {
       void this.keep(this.held);
       return this.held;
     } catch (error) {
-      // Another process was faster: it has created the lock of this number, or removed the one that was looked at.
+      // Another process was faster: it created the lock with this number, or removed the lock that this process had read.
       if (errnoOf(error) === 'EEXIST' || (errnoOf(error) === 'ENOENT' && (await this.isThere()))) return undefined;
       throw directoryError(this.directory, error);
     }

@@ -20,7 +20,7 @@ export interface DirectoryStoreOptions extends Pick<ManifestFilesOptions, 'direc
 }
 
 export interface DirectoryRequestStore extends RequestStore {
-  /** Why requests that are wanted cannot be worked on now: no process can write to the directory, or another process serves it. */
+  /** Reason why pending requests cannot run here now: no process can write to the directory, or another process serves it. */
   problem(): string | undefined;
 }
 
@@ -46,7 +46,7 @@ class DirectoryStore implements DirectoryRequestStore {
   /** Keys that were wanted while another process had the directory. */
   private readonly refused = new Set<string>();
   private readonly told = new Set<string>();
-  /** Of the last try to have the lock. */
+  /** Problem of the last attempt to acquire the lock. */
   private lockProblem: string | undefined;
   private isWatching = false;
   private wake = () => {};
@@ -227,8 +227,8 @@ class DirectoryStore implements DirectoryRequestStore {
   }
 
   /**
-   * @returns a signal that is aborted when the directory is lost to another process; undefined when another has it
-   * @throws DiskliftError `StoreRefused` or `StoreUnavailable` when no process can have it
+   * @returns a signal that is aborted when another process takes the directory over; undefined while another process holds it
+   * @throws DiskliftError `StoreRefused` or `StoreUnavailable` when no process can hold it
    */
   private async acquire(): Promise<AbortSignal | undefined> {
     if (this.lock.isHeld) return this.lock.acquire();
@@ -239,7 +239,7 @@ class DirectoryStore implements DirectoryRequestStore {
     return lost;
   }
 
-  /** @throws DiskliftError `StoreRefused` or `StoreUnavailable` when no process can have the directory */
+  /** @throws DiskliftError `StoreRefused` or `StoreUnavailable` when no process can hold the directory */
   private async tryLock(): Promise<AbortSignal | undefined> {
     const { directory } = this.options;
     try {
@@ -256,7 +256,7 @@ class DirectoryStore implements DirectoryRequestStore {
     }
   }
 
-  /** Undefined also where no process can have the directory, which `problem` tells. */
+  /** Undefined also where no process can hold the directory; `problem` gives the reason. */
   private async acquireIfPossible(): Promise<AbortSignal | undefined> {
     try {
       return await this.acquire();

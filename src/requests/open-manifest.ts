@@ -58,7 +58,7 @@ export async function readUnchanged(
   }
 }
 
-/** Judges the file that was found, by where it lies, and opens that one: a link that is changed meanwhile leads nowhere else. */
+/** Checks the real path of the resolved file, and opens that same file. A link that changes in between has no effect. */
 async function openBeneath(directory: string, name: string): Promise<fs.FileHandle> {
   await using root = await fs.open(directory, O_PATH | constants.O_DIRECTORY);
   await using found = await fs.open(`${pathOfDescriptor(root)}/${name}`, O_PATH);

@@ -100,7 +100,7 @@ export class RequestRecords {
     try {
       await this.write((await this.namesOf(key)).accepted, { text, mode: ACCEPTED_MODE });
     } catch (error) {
-      // Else the next call would take for written what is in no file.
+      // Otherwise the next call would skip a record that no file holds.
       if (this.records.get(key) === record) this.forgetKept(key, before);
       throw error;
     }

@@ -61,9 +61,9 @@ export function httpHeaders(data: EntryData): Record<string, string> {
 const PEM_CERTIFICATE = /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----.*?-----END (?:TRUSTED |X509 )?CERTIFICATE-----/gs;
 
 /**
- * A bundle of authorities in PEM. OpenSSL ignores what it cannot read of one, so that every server would be refused later.
+ * Validates a CA bundle in PEM. OpenSSL silently ignores certificates that it cannot parse, and then every server is refused.
  * @param what names the entry, for the message
- * @throws DiskliftError `CredentialsInvalid` where it has no certificate, or one that cannot be read
+ * @throws DiskliftError `CredentialsInvalid` where the bundle has no certificate, or one that cannot be parsed
  */
 export function caBundle(text: string, what: string): string {
   const blocks = text.match(PEM_CERTIFICATE) ?? [];

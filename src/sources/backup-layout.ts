@@ -1,11 +1,11 @@
-/** The places of KubeVirt's backups: `VM/BACKUP-TIME/BACKUP-VOLUME.qcow2` (KubeVirt 1.8, VirtualMachineBackup in push mode). Pure. */
+/** Paths of KubeVirt's backups: `VM/BACKUP-TIME/BACKUP-VOLUME.qcow2` (KubeVirt 1.8, VirtualMachineBackup in push mode). Pure. */
 
-/** A backup's time has at least a date. */
+/** A backup's time contains at least a date. */
 const MIN_TIME_DIGITS = 6;
 
 /**
- * Whether a file lies where KubeVirt's push mode writes backups. An incremental one is a delta without a backing name, which nothing
- * in the file shows.
+ * Whether a file lies where KubeVirt's push mode writes backups. An incremental backup is a delta without a backing name, and nothing in
+ * the file shows that.
  */
 export function isBackupLayout(relativePath: string): boolean {
   const [fileName = '', directory = ''] = relativePath.split('/').reverse();

@@ -27,7 +27,7 @@ function formatOfName(name: string): DiskFormat | undefined {
   return vmdkPartOf(name)?.isWholeDisk ? 'raw' : FORMAT_OF_EXTENSION[path.extname(name).toLowerCase()];
 }
 
-/** What the bytes of a file look like. A format that cannot be read is told by what it is. */
+/** The format that the bytes of a file indicate, or the name of a format that disklift does not read. */
 type Appearance = { format: DiskFormat } | { format?: never; unreadable: UnreadableFormat } | undefined;
 
 async function appearanceOf(file: OpenedFile): Promise<Appearance> {
@@ -39,8 +39,8 @@ async function appearanceOf(file: OpenedFile): Promise<Appearance> {
 }
 
 /**
- * For a file of which nobody has stated the format. Name and bytes must agree; disk.img is raw whatever it holds.
- * @throws DiskliftError `FormatUnsupported` where name and bytes contradict each other or tell of what cannot be read, `SourceReadError`
+ * Chooses the format of a file for which the request states none. Name and bytes must agree; disk.img is always raw.
+ * @throws DiskliftError `FormatUnsupported` where name and bytes contradict each other or indicate an unreadable format; `SourceReadError`
  */
 export async function chooseFormat(file: OpenedFile): Promise<ChosenFormat> {
   const { name } = file;
@@ -67,10 +67,10 @@ export async function chooseFormat(file: OpenedFile): Promise<ChosenFormat> {
   );
 }
 
-/** For a name that says nothing. */
+/** Chooses by the bytes alone, for a name without a known extension. */
 async function chooseByBytes(file: OpenedFile, found: DiskFormat | undefined): Promise<ChosenFormat> {
   if (found !== undefined) return { format: found, isGuess: true };
-  // A raw disk may end in anything, and this much is no accident.
+  // A raw disk may end in any bytes, but a footer with a valid checksum is no accident.
   if (await endsAsFixedVhd(file))
     throw new DiskliftError(
       'FormatUnsupported',
@@ -80,8 +80,8 @@ async function chooseByBytes(file: OpenedFile, found: DiskFormat | undefined): P
 }
 
 /**
- * For a file that is read as raw because nobody has stated another format.
- * @returns what its name or its bytes say against that, with what to do; undefined where nothing does
+ * Checks a file that is read as raw because no format was stated.
+ * @returns the doubt that its name or its bytes raise, with advice; undefined where there is none
  * @throws DiskliftError `SourceReadError`
  */
 export async function doubtThatRaw(file: OpenedFile): Promise<string | undefined> {

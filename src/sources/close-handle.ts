@@ -1,10 +1,10 @@
-/** Closing files that were only read. */
+/** Closes files that were only read. */
 
 import type { FileHandle } from 'node:fs/promises';
 
 /**
- * Never rejects. Storage that has gone away fails a close too (a killed FUSE daemon: ENOTCONN), after the read has failed. That
- * error says nothing new, and must not take the place of the first.
+ * Never rejects. After a read error on lost storage the close fails as well (a killed FUSE daemon: ENOTCONN). The second error must not
+ * replace the first.
  */
 export async function closeHandle(handle: Pick<FileHandle, 'close'>): Promise<void> {
   await handle.close().catch(() => {});

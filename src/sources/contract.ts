@@ -8,8 +8,8 @@ export interface SourceExtent {
 }
 
 /**
- * Which holes a reader has to be told of. 'all', also when left out; 'worthwhile' for one that finds zeros by itself: then a source may report
- * holes as data where they are so short and so many that to ask for each takes longer than to read them.
+ * Which holes a source must report; 'all' when left out. 'worthwhile' is for a reader that finds zeros by itself. With it a source may
+ * report holes as data where they are many and so short that a query for each takes longer than reading them.
  */
 export type WantedHoles = 'all' | 'worthwhile';
 
@@ -32,7 +32,7 @@ export interface DiskSource {
   readonly sizeBytes: number;
   /** What it lies in, as QEMU calls it (qcow2, vpc); raw when left out. */
   readonly format?: string;
-  /** One sentence about the disk that its user should know and that stops nothing. */
+  /** One sentence about the disk for the user; it does not stop the export. */
   readonly notice?: string;
   /** The disk's extents in order, without gap or overlap, from 0 to `sizeBytes`. */
   extents(signal: AbortSignal, holes?: WantedHoles): AsyncIterable<SourceExtent>;
@@ -56,11 +56,11 @@ export interface DiskSource {
   /** True where the identity stays the same when the disk is written to, as that of a block device, which has no times. */
   readonly identityMissesWrites?: boolean;
   /**
-   * Opens the disk once more, for a second reading of it: nothing that was cached or remembered since the disk was opened is used. What has
-   * been read before stays as it is, and the source given back is disposed with this one. Absent where nothing is remembered.
+   * Opens the disk again for a second reading, which uses no cache or table of the first one. Bytes that were read before are unaffected.
+   * Disposing this source disposes the returned one as well. Absent where the source caches nothing.
    * @throws DiskliftError as the first opening
    */
   openAgain?(signal: AbortSignal): Promise<DiskSource>;
-  /** Never rejects: what fails to close was read before, or has failed before. */
+  /** Never rejects: a failed close concerns data that was read already, or a failure that was reported already. */
   dispose(): Promise<void>;
 }

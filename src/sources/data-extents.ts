@@ -18,17 +18,17 @@ export interface ExtentsInput {
   holes?: WantedHoles | undefined;
 }
 
-/** So many answers in a row that each tell of less than this make it likely that the next ones do, too. */
+/** After this many short answers in a row, the next answers are probably short as well. */
 const MANY = 64;
 const SHORT_BYTES = 64 * KIB;
-/** Then so much counts as data, and is read in about the time of a hundred answers. */
+/** This many bytes then count as data without a query. Reading them takes about as long as a hundred answers. */
 const UNASKED_BYTES = 16 * MIB;
-/** And so many answers tell whether that goes on. */
+/** After that, this many answers show whether the short extents continue. */
 const FEW = 8;
 
 /**
- * On ext4 and xfs a cached page makes data of what was allocated and never written, and reading it is enough to cache it. Without its
- * pages the same disk has the same extents at each run. A page that was written to stays, and is data.
+ * On ext4 and xfs a cached page of an unwritten extent counts as data, and a read is enough to cache it. Dropping these pages gives the
+ * same disk the same extents at each run. Dirty pages stay and are data.
  */
 export async function dropUnwrittenPages({ libc, fd, signal }: Pick<ExtentsInput, 'libc' | 'fd' | 'signal'>): Promise<void> {
   if (libc === undefined) return;

@@ -1,13 +1,13 @@
-/** What a name says about a file on a volume: a disk, a companion that a hypervisor keeps beside disks, or a disk that cannot be read. Pure. */
+/** Classifies a file on a volume by its name: a disk, a hypervisor's companion of a disk, or a disk that cannot be read. Pure. */
 
 import { vmdkPartOf } from './vmdk-part-name.ts';
 
-/** KubeVirt's name for the one disk of a volume. */
+/** Name that KubeVirt gives the only disk of a volume. */
 export const KUBEVIRT_DISK = 'disk.img';
 
 const DISK = /\.(img|raw|qcow2|vmdk|vhdx|vhd|vdi|vpc)$/i;
 
-/** Companions that are named like disks, and what they are. */
+/** Companions that are named like disks, with a description. */
 const NAMED_LIKE_DISKS: readonly (readonly [RegExp, string])[] = [
   [/-ctk\.vmdk$/i, 'the list of changed blocks that VMware keeps of a disk'],
   [/-digest\.vmdk$/i, 'the hashes that VMware keeps of a disk'],
@@ -18,7 +18,7 @@ const NAMED_LIKE_DISKS: readonly (readonly [RegExp, string])[] = [
   [/_VARS([-_.]\w+)?\.(fd|img|raw|qcow2)$/, "the variables of a VM's firmware"],
 ];
 
-/** Files that hypervisors, their tools and people keep beside disks, and that are no disks. */
+/** Other files that hypervisors, their tools and people keep beside disks. */
 const COMPANION = new RegExp(
   `\\.(${[
     ...['vmx', 'vmxf', 'vmtx', 'nvram', 'vmsd', 'vmsn', 'vmss', 'vmem', 'vswp', 'lck', 'log', 'scoreboard', 'hlog', 'plist'],
@@ -30,7 +30,7 @@ const COMPANION = new RegExp(
   'i',
 );
 
-/** Disks in a form that is not read; what they are, and what to do. */
+/** Disks in unreadable forms, with a description and advice. */
 const UNREADABLE: readonly (readonly [RegExp, string])[] = [
   [/\.avhdx?$/i, 'is a checkpoint of Hyper-V, which holds the newest state of a disk; merge it into its parent'],
   [/\.(ova|zip|7z|tar|tgz)$/i, 'is an archive that may hold disks; unpack it'],
@@ -42,7 +42,7 @@ export type FileOnVolume =
   | { kind: 'disk' }
   /** Part of a disk that another file of the volume describes. */
   | { kind: 'part' }
-  /** `what` is left out where the name alone would not make anybody take it for a disk. */
+  /** `what` is left out where the name does not look like a disk's. */
   | { kind: 'companion'; what?: string }
   | { kind: 'unreadable'; why: string }
   /** Only its bytes can show whether it is a disk. */

@@ -18,9 +18,9 @@ export interface IdentifiedFile {
   fileSystem: FileSystemTraits;
   /** Opens anew what has the file's name now; left out, the identity is that of the descriptor alone. */
   reopen?: (() => Promise<FileHandle>) | undefined;
-  /** What the file was when it was opened. Nothing has been read in it since, when the first report is asked for. */
+  /** stat(2) of the file when it was opened. The caller must not read the file before the first report. */
   opened?: BigIntStats;
-  /** Gives what has the file's name now without opening it, which does on local file systems. */
+  /** stat(2) of the file's name without opening it; sufficient on local file systems. */
   statByName?: (() => Promise<BigIntStats>) | undefined;
 }
 
@@ -39,24 +39,24 @@ const NANOSECONDS = 1_000_000_000n;
 const LONGEST_WAIT_MS = 6000;
 
 /**
- * @returns reports the identity at each call.
- * @throws the report: DiskliftError `SourceChanged` when another file has the name, or it is being written to; `SourceReadError`
+ * @returns a function that reports the identity at each call. It throws DiskliftError `SourceChanged` when another file has the name or
+ * the file is being written to, and `SourceReadError`
  */
 export function createFileIdentity(file: IdentifiedFile): () => Promise<SourceIdentity> {
   const { name, fileSystem } = file;
-  /** True when stat(2) answers with the current time, or with other wrong times. Then the times are no part of the identity. */
+  /** True when stat(2) returns the current time, or other wrong times. Then the identity excludes the times. */
   let timesAreUnsteady = false;
   let isFirst = true;
 
   function mustWait(stat: BigIntStats, waitedMs: number): boolean {
-    // The server's clock may be behind this machine's: no time then shows that a write was just now.
+    // The server's clock may be behind this machine's, so no timestamp shows that a write has just happened.
     const isUnknown = isFirst && waitedMs === 0 && !fileSystem.isLocal && fileSystem.timesShowWrites;
     return isUnknown || wasJustWritten(stat);
   }
 
-  /** Waits until later writes show in the times. A tick that was waited for is enough, whatever the clocks of servers say. */
+  /** Waits until a later write would change the times. One tick of waiting is enough, even if the server's clock differs. */
   async function settledStat(): Promise<BigIntStats> {
-    // A local file has just been opened by its name: a change since then shows at the next report.
+    // A local file was opened by its name a moment ago; the next report shows a change since then.
     let stat = isFirst && fileSystem.isLocal && file.opened !== undefined ? file.opened : await statNow(file);
     for (let waitedMs = 0; !timesAreUnsteady && mustWait(stat, waitedMs); ) {
       if (waitedMs >= LONGEST_WAIT_MS)
@@ -89,14 +89,14 @@ function wasJustWritten(stat: BigIntStats): boolean {
   return Date.now() - Number(stat.ctimeMs) < tickOf(stat);
 }
 
-/** The file's times, once it is known that the name still leads to the file. */
+/** stat(2) of the file, after checking that the name still leads to it. */
 async function statNow(file: IdentifiedFile): Promise<BigIntStats> {
   const { handle, name, libc, reopen, opened, statByName, fileSystem } = file;
-  // This kernel makes every change of a local file, so there is no server to ask.
+  // Every change of a local file goes through this kernel, so no server has to be asked.
   if (fileSystem.isLocal && opened !== undefined && statByName !== undefined) return requireSameFile(opened, await statByName(), name);
   const own = await freshStat(handle, name, libc);
   if (reopen === undefined) return own;
-  // A network file system asks its server when a file is opened, and may answer from its cache in between.
+  // A network file system queries its server when a file is opened, and may answer from its cache in between.
   const reopened = await reopen();
   try {
     return requireSameFile(own, await freshStat(reopened, name, libc), name);

@@ -1,6 +1,6 @@
-/** One text for one file, whatever its names. */
+/** A key that is equal for all names of one file. */
 
-/** Of stat(2): device and inode. Two open files with one key are the same file. */
+/** Device and inode of stat(2). Two open files with one key are the same file. */
 export function fileKey({ dev, ino }: { dev: bigint; ino: bigint }): string {
   return `${dev}:${ino}`;
 }

@@ -17,19 +17,19 @@ export function isDiskFormat(name: string): name is DiskFormat {
 /** One file of an image, opened by us. */
 export interface ImageFile {
   handle: FileHandle;
-  /** What it was when it was opened, before anything was read in it. */
+  /** stat(2) of the file when it was opened, before any read. */
   opened: BigIntStats;
   /** For messages. */
   name: string;
   libc: Libc | undefined;
   /** Opens anew what has the file's name now, for who wants to know whether that is still the same file. */
   reopen(): Promise<FileHandle>;
-  /** Gives what has the file's name now without opening it. Left out, the file has to be opened for that. */
+  /** stat(2) of the file's name without opening it. When left out, the file must be opened again for that. */
   statByName?(): Promise<BigIntStats>;
   format: DiskFormat;
-  /** The size of the disk as this file states it. Whoever serves the disk must give as much. Left out of raw files. */
+  /** The size of the disk as this file states it; the served disk must have this size. Left out for raw files. */
   diskSizeBytes?: number;
-  /** Of a VHD: how its disk lies in the file. */
+  /** Location of the disk in a VHD. */
   vpc?: VpcDisk;
   /** What qcow2 reads where it has nothing of its own; left out where that is zeros. */
   backing?: ImageFile;
@@ -42,7 +42,7 @@ export interface ImageFile {
 /** A stretch of a disk. 'flat': its bytes, as they are, from `offsetBytes` on; 'sparse': a VMDK of its own that refers to nothing. */
 export type VmdkExtent = PlainExtent | { kind: 'sparse'; file: ImageFile; sizeBytes: number };
 
-/** One that is read without any table. */
+/** An extent that is read without any table. */
 export type PlainExtent = { kind: 'zero'; sizeBytes: number } | { kind: 'flat'; file: ImageFile; offsetBytes: number; sizeBytes: number };
 
 export interface ImageTree extends AsyncDisposable {

@@ -1,4 +1,4 @@
-/** The files of a volume whose paths fit a pattern. */
+/** Finds the files of a volume whose paths match a pattern. */
 
 import fs from 'node:fs/promises';
 import path from 'node:path';
@@ -10,9 +10,9 @@ export function isPattern(relativePath: string): boolean {
 }
 
 /**
- * @param pattern relative to the volume; a `*` stands for any characters of one name but a dot at its beginning, as in a shell
- * @returns paths of regular files beneath the volume, sorted. No link is followed
- * @throws DiskliftError `SourceNotFound` where none fits, `SourcePermissionDenied`, `SourceReadError`
+ * @param pattern relative to the volume; a `*` stands for any characters of one name except a leading dot, as in a shell
+ * @returns sorted paths of regular files beneath the volume; follows no link
+ * @throws DiskliftError `SourceNotFound` where no file matches, `SourcePermissionDenied`, `SourceReadError`
  */
 export async function matchDisks(volumePath: string, pattern: string): Promise<string[]> {
   let directories = [''];

@@ -33,7 +33,7 @@ export function openBeneath(libc: Libc | undefined, place: PathBeneath): Promise
   });
 }
 
-/** What has the path now, whatever it is; it is not opened. @throws DiskliftError as {@link openBeneath}, but for its kind */
+/** stat(2) of the path, whatever its kind; does not open it. @throws DiskliftError as {@link openBeneath}, except for the file's kind */
 export function statBeneath(libc: Libc | undefined, place: PathBeneath): Promise<BigIntStats> {
   return within(place, async (directory, parts) => {
     const [name] = parts;
@@ -43,7 +43,7 @@ export function statBeneath(libc: Libc | undefined, place: PathBeneath): Promise
   });
 }
 
-/** A name in the directory itself leads over nothing but itself, so one call does. */
+/** A name directly in the directory crosses no other component, so one call is enough. */
 async function statEntry(directory: FileHandle, name: string): Promise<BigIntStats> {
   const stat = await fs.lstat(`${pathOfDescriptor(directory)}/${name}`, { bigint: true });
   if (stat.isSymbolicLink()) throw new ResolveError('ELOOP');

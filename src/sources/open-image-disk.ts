@@ -15,8 +15,8 @@ export interface OpenImageOptions extends OpenDiskOptions {
 }
 
 /**
- * Opens the image with all that it refers to. A disk that lies plain in the files of a qcow2 image, of a VHD or of a VMDK is read by us, every other
- * one by QEMU, once it is known to be complete. The source owns the root's handle from now on; where there is none, it is closed.
+ * Opens the image with all files that it refers to, and checks that it is complete. disklift itself reads a disk that lies plain in the
+ * files of a qcow2 image, a VHD or a VMDK; QEMU reads every other disk. The source owns the root's handle; a failure closes it.
  * @throws DiskliftError as {@link openImageFiles}, {@link openPlainQcow2}, {@link requireComplete} and {@link openQemuDisk}
  */
 export async function openImageDisk(root: Omit<ImageRoot, 'libc' | 'onOpen' | 'warn'>, options: OpenImageOptions): Promise<DiskSource> {
@@ -30,7 +30,7 @@ export async function openImageDisk(root: Omit<ImageRoot, 'libc' | 'onOpen' | 'w
 }
 
 async function serveImage(image: ImageFiles, options: OpenImageOptions): Promise<DiskSource> {
-  // The files outlive what reads them, so that another can read them anew.
+  // Disposing the source keeps the files open, so that a second source can read them again.
   const borrowed = { ...image, [Symbol.asyncDispose]: async () => {} };
   let served = await openFormat(borrowed, options);
   const dispose = async () => {
@@ -55,7 +55,7 @@ async function serveImage(image: ImageFiles, options: OpenImageOptions): Promise
 
 const MAY_BE_PLAIN: ReadonlySet<DiskFormat> = new Set(['qcow2', 'vpc', 'vmdk']);
 
-/** By us or by QEMU. The tables of the image are read, and are not read again. */
+/** Opens the disk without QEMU or with it. Reads the image's tables once. */
 async function openFormat(image: ImageFiles, options: OpenImageOptions): Promise<DiskSource> {
   if (MAY_BE_PLAIN.has(image.root.format)) {
     const { openPlainQcow2 } = await import('./qcow2/open-plain-qcow2.ts');

@@ -20,7 +20,7 @@ export interface OpenImageFilesOptions {
   inUse?: InUse | undefined;
   /** What is known of writers otherwise than by locks. */
   writers?: WritersKnown | undefined;
-  /** Takes one line about what is worth knowing but stops nothing. */
+  /** Receives one-line warnings; a warning does not stop the export. */
   warn?: ((message: string) => void) | undefined;
 }
 
@@ -52,7 +52,7 @@ export async function openImageFiles(
       watched.push(opened);
     },
   });
-  // Several are opened at a time; who compares identities needs one order.
+  // The files are opened concurrently, but identities are compared in one order.
   const placeOf = new Map(tree.files.map((file, index) => [file, index]));
   watched.sort((a, b) => (placeOf.get(a.file) ?? 0) - (placeOf.get(b.file) ?? 0));
   return { ...tree, watched };

@@ -31,24 +31,24 @@ export interface ImageRoot extends ChosenFormat {
   volumePath: string;
   /** The image's path beneath it. */
   relativePath: string;
-  /** Opens anew what has the image's name now, where that name may be a link; left out, the path beneath the volume is opened. */
+  /** Opens the file that has the image's name now, where that name may be a link. When left out, the path beneath the volume is opened. */
   reopen?(): Promise<FileHandle>;
   /** Awaited for each file when it is open, and before anything is read of it that says what it refers to. */
   onOpen?(file: ImageFile): Promise<void>;
-  /** Takes one line about what is worth knowing but stops nothing. */
+  /** Receives one-line warnings; a warning does not stop the export. */
   warn?(message: string): void;
-  /** What else may be done about a name that leads out of the volume. */
+  /** More advice for a name that leads out of the volume. */
   adviceOutside?: string;
 }
 
 /** Files that stand behind one another. More are a mistake, or there to keep us busy. */
 const MAX_DEPTH = 64;
-/** Extents that are opened at the same time. */
+/** Number of extents that are opened at the same time. */
 const OPENS_IN_FLIGHT = 8;
 /** A descriptor each, for as long as the disk is open. */
 const MAX_FILE_COUNT = 600;
 
-/** As it was named, and without links on its way. */
+/** The volume's path as given, and with its links resolved. */
 async function namesOf(volumePath: string): Promise<string[]> {
   const named = path.resolve(volumePath);
   return [named, await fs.realpath(named).catch(() => named)];
@@ -170,7 +170,7 @@ async function openBacking(tree: Tree, place: Place, { backing, parentContentId 
   return parent.file;
 }
 
-/** Several at a time; the tree has them in the order of the descriptor all the same. */
+/** Opens several extents at a time; the tree keeps the order of the descriptor. */
 async function openExtents(tree: Tree, place: Place, extents: readonly DescribedExtent[]): Promise<VmdkExtent[]> {
   const countBefore = tree.files.length;
   const opened = await mapConcurrently(extents, OPENS_IN_FLIGHT, (extent, index) =>
@@ -184,7 +184,7 @@ async function openExtents(tree: Tree, place: Place, extents: readonly Described
 
 interface ExtentToOpen {
   extent: DescribedExtent;
-  /** Nothing comes behind it that its size would shift. */
+  /** True for the last extent: its size shifts no other extent. */
   isLast: boolean;
 }
 
@@ -241,12 +241,12 @@ async function open(tree: Tree, from: Place, { what, name, format }: Reference):
 interface Unstated {
   handle: FileHandle;
   relativePath: string;
-  /** As the image has it. */
+  /** The name as the image stores it. */
   name: string;
   image: string;
 }
 
-/** The format of a backing file that the image says nothing of. */
+/** Chooses the format of a backing file where the image states none. */
 async function chooseUnstated({ volume }: Tree, { handle, relativePath, name, image }: Unstated): Promise<ChosenFormat> {
   try {
     return await chooseFormat({ handle, name: path.join(volume.path, relativePath) });

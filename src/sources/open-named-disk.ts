@@ -13,15 +13,15 @@ import type { OpenImageOptions } from './open-image-disk.ts';
 export interface NamedDisk {
   /** Of a regular file or a block device; may be a symbolic link. */
   path: string;
-  /** Left out, the file is read as raw, with a warning where its name or its bytes say otherwise. */
+  /** Raw when left out, with a warning where the file's name or its bytes contradict that. */
   format?: DiskFormat | undefined;
-  /** Files that the image names may lie anywhere beneath this directory; beneath the image's own when left out. */
+  /** Files that the image refers to must lie beneath this directory; beneath the image's own when left out. */
   beneath?: string | undefined;
 }
 
 /**
- * What the image refers to is searched beside the name that is given, as QEMU does it, also where that is a link to a file elsewhere.
- * The image of a block device may refer to nothing.
+ * Resolves the names in an image against the directory of the given path, even if that path is a link to another directory. QEMU does
+ * the same. An image on a block device must not refer to other files.
  * @throws DiskliftError as {@link openHandle} and {@link openImageDisk}; `InvalidRequest` for an image that does not lie beneath `beneath`
  */
 export async function openNamedDisk({ path: name, format, beneath }: NamedDisk, options: OpenImageOptions): Promise<DiskSource> {
@@ -37,7 +37,7 @@ export async function openNamedDisk({ path: name, format, beneath }: NamedDisk, 
   return openImageDisk({ handle, ...place, reopen: () => openPath(name), adviceOutside: ADVICE_OUTSIDE, format, isGuess: false }, options);
 }
 
-/** Says nothing where the file cannot be read: whoever reads it next reports that. */
+/** Gives no warning where the file cannot be read, because the next read reports that. */
 async function warnUnlessRaw(file: { handle: FileHandle; name: string }, { warn }: OpenImageOptions): Promise<void> {
   const doubt = await doubtThatRaw(file).catch(() => undefined);
   if (doubt !== undefined) warn(`${file.name}: ${doubt}`);

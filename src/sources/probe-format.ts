@@ -23,7 +23,7 @@ const MAGICS: readonly Magic[] = [
   magic('vpc', 'conectix'),
 ];
 
-/** As VMware, VirtualBox and editors leave the first line of a VMDK descriptor: after blank lines or a byte order mark, and in any case. */
+/** First line of a VMDK descriptor as VMware, VirtualBox and editors write it: in any case, after blank lines or a byte order mark. */
 const VMDK_DESCRIPTOR = /^(?:\xef\xbb\xbf)?\s*#\s*Disk\s?DescriptorFile/i;
 
 const stands = ({ at, bytes }: Magic, head: Uint8Array) => bytes.equals(head.subarray(at, at + bytes.length));

@@ -1,4 +1,4 @@
-/** What an open file is by now. */
+/** Reads the present attributes of an open file. */
 
 import type { BigIntStats } from 'node:fs';
 import { DiskliftError, errnoOf } from '../common/errors.ts';

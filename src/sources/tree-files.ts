@@ -18,10 +18,10 @@ export interface TreeFile {
   identityNow(): Promise<SourceIdentity>;
 }
 
-/** A VMDK may have hundreds of files, and a look at one is a dozen calls that wait for each other. */
+/** A VMDK may have hundreds of files, and checking one file takes a dozen sequential calls. */
 const LOOKS_IN_FLIGHT = 8;
 
-/** @param fileSystemOf one for all files of an image */
+/** @param fileSystemOf shared by all files of an image */
 export async function lookAtFile(file: ImageFile, fileSystemOf: ReturnType<typeof createFileSystemLookup>): Promise<TreeFile> {
   const stat = file.opened;
   const fileSystem = await fileSystemOf(file.handle);
@@ -47,12 +47,12 @@ export async function identityOfFiles(files: readonly TreeFile[]): Promise<Sourc
   return facts;
 }
 
-/** Whether somebody can write to one of the files without a change of its identity. */
+/** Whether a write to one of the files may leave its identity unchanged. */
 export function missesWrites(files: readonly TreeFile[]): boolean {
   return files.some((each) => each.stat.isBlockDevice() || !each.fileSystem.timesShowWrites);
 }
 
-/** Has the next reads ask the storage, where the cached pages of a file may be older than the file. */
+/** Drops cached pages that may be older than their file, so that the next reads go to the storage. */
 export async function dropStalePages(files: readonly TreeFile[]): Promise<void> {
   for (const { file, stat, fileSystem } of files)
     if (file.libc !== undefined && (stat.isBlockDevice() || fileSystem.cacheGoesStale))

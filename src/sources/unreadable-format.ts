@@ -1,13 +1,13 @@
-/** Files that hold a disk in a way that is not read here: compressed, in an archive, or in another format. Pure. */
+/** Detects files whose disk cannot be read: compressed files, archives, and other formats. Pure. */
 
 interface Unreadable {
   /** For messages. */
   what: string;
-  /** With the dot, in lower case. */
+  /** File name extensions with the dot, in lower case. */
   extensions: readonly string[];
-  /** The file's bytes from `at` on; left out where they say too little. */
+  /** The file's bytes from `at` on; left out where they are ambiguous. */
   magic?: { at: number; bytes: Buffer };
-  /** What to do about it. */
+  /** Advice for the user. */
   advice: string;
 }
 
@@ -16,7 +16,7 @@ const CONVERT = 'convert it first: qemu-img convert -O qcow2';
 
 const magic = (bytes: string, at = 0) => ({ at, bytes: Buffer.from(bytes, 'latin1') });
 
-/** Magics are those of file(1)'s manual and of the formats' specifications. */
+/** The magics come from file(1)'s manual and the formats' specifications. */
 const UNREADABLE: readonly Unreadable[] = [
   { what: 'a gzip file', extensions: ['.gz', '.tgz'], magic: magic('\x1f\x8b\x08'), advice: UNPACK },
   { what: 'an xz file', extensions: ['.xz', '.txz'], magic: magic('\xfd7zXZ\0'), advice: UNPACK },
@@ -46,7 +46,7 @@ export function unreadableByName(extension: string): UnreadableFormat | undefine
   return UNREADABLE.find(({ extensions }) => extensions.includes(wanted));
 }
 
-/** @param head the file's first 512 bytes, or all that it has. A guest may have written them to its raw disk. */
+/** @param head the file's first 512 bytes, or all of a shorter file. On a raw disk the guest may have written them. */
 export function unreadableByBytes(head: Uint8Array): UnreadableFormat | undefined {
   return UNREADABLE.find((each) => each.magic?.bytes.equals(head.subarray(each.magic.at, each.magic.at + each.magic.bytes.length)));
 }

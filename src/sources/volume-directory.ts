@@ -1,4 +1,4 @@
-/** The directory that a volume is mounted at, open while files beneath it are looked up. */
+/** The directory at which a volume is mounted, open while files beneath it are looked up. */
 
 import { constants } from 'node:fs';
 import fs, { type FileHandle } from 'node:fs/promises';
@@ -9,8 +9,8 @@ export interface VolumeDirectory {
   /** For messages. */
   path: string;
   /**
-   * Runs `task` with the directory that has the path now. Tasks at the same time share one descriptor, which is closed when the last one
-   * ends, so a look at hundreds of files opens the directory once.
+   * Runs `task` with the directory that has the path now. Concurrent tasks share one descriptor, and the last one closes it. Checking
+   * hundreds of files therefore opens the directory once.
    * @throws as open(2) does, and as `task` does
    */
   use<T>(task: (directory: FileHandle) => Promise<T>): Promise<T>;

@@ -1,4 +1,4 @@
-/** The disks on a volume: which there are, and which files are left out though they may be disks. */
+/** Finds the disks on a volume, and files that may be disks but are left out. */
 
 import type { Dirent } from 'node:fs';
 import fs from 'node:fs/promises';
@@ -19,13 +19,13 @@ export interface VolumeFiles {
   disks: readonly string[];
   /** One sentence for each file that may be a disk and is not exported: its name, and why. */
   leftOut: readonly string[];
-  /** One sentence for each file that is named like a disk and is none, or that cannot be judged. */
+  /** One sentence for each file that is named like a disk but is none, or that cannot be checked. */
   remarks: readonly string[];
 }
 
 const HOW_TO_EXPORT = 'name it in spec.source.disks to export it';
 
-/** Others are not opened to see what they are. */
+/** Further files are not opened to check their content. */
 const MAX_PROBED_COUNT = 256;
 
 /** The boot signature of a raw disk's first sector (UEFI 2.10, 5.2.1). */
@@ -33,8 +33,8 @@ const BOOT_SIGNATURE = Buffer.from([0x55, 0xaa]);
 const BOOT_SIGNATURE_AT = 510;
 
 /**
- * The disks of a volume, as paths beneath it: disk.img when it is there, as on KubeVirt's volumes, else every file at its
- * root that is named like a disk, but for the parts of a VMDK that is among them and what hypervisors keep beside disks.
+ * Finds the disks of a volume, as paths beneath it: disk.img when it exists, as on KubeVirt's volumes. Otherwise every file at the root
+ * that is named like a disk, except for parts of a VMDK among them and companions that hypervisors keep beside disks.
  * @throws DiskliftError `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`
  */
 export async function findDisks(volumePath: string): Promise<string[]> {
@@ -43,7 +43,8 @@ export async function findDisks(volumePath: string): Promise<string[]> {
 }
 
 /**
- * As {@link findDisks}, and with what is left out: files whose names say nothing are opened to see whether they begin like a disk.
+ * As {@link findDisks}, and also reports files that are left out. Opens files without a known extension to check whether they begin like
+ * a disk.
  * @throws DiskliftError as {@link findDisks}
  */
 export async function lookAtVolume(volumePath: string, libc: Libc | undefined): Promise<VolumeFiles> {

@@ -1,11 +1,11 @@
-/** How long a peer may take to answer when it has the whole image. */
+/** Limit of a peer's answer after the whole image was sent. */
 
 import type { VirtualImage } from '../image/contract.ts';
 
-/** For what does not depend on the size: queues, antivirus scanners, a conversion that has to start. */
+/** Share that does not depend on the size: queues, antivirus scanners, the start of a conversion. */
 const BASE_MS = 3_600_000;
 
-/** A receiver that writes the disk out again, as CDI does with qcow2, is not slower than this. */
+/** Lower bound for a receiver that writes the whole disk again, as CDI does with qcow2. */
 const SLOWEST_WRITE_BYTES_PER_MS = 10_000;
 
 /**

@@ -20,8 +20,8 @@ export interface TransferContext {
   /** What an earlier attempt has saved. Its fingerprint is that of the image; the caller has made sure of it. */
   resume?: ResumeState | undefined;
   /**
-   * Whether an earlier attempt of this disk has sent bytes, or may have: what a peer without resume kept of them may be in the way
-   * of this attempt, and may be the whole image whose confirmation was lost.
+   * Whether an earlier attempt of this disk has sent bytes, or may have. A peer without resume may have kept them: they may block this
+   * attempt, or be the whole image whose confirmation was lost.
    */
   hasSentBefore?: boolean | undefined;
   /**
@@ -45,10 +45,13 @@ export interface Seal {
 }
 
 /**
- * 'digest': the peer named the digest of what it has, and it is ours. 'etag': it gave the object, or each part of it, a tag that is
- * the MD5 that we computed. 'checksum': it named a CRC of each part that is ours. 'readBack': the image, or what nothing else has shown
- * of it, was read back and compared. 'length': nothing but the length was compared. 'status': the peer answered the whole body with
- * success. 'close': it took every byte and the orderly end.
+ * - 'digest': the peer reported the digest of the stored image, and it equals ours.
+ * - 'etag': the tag of the object, or of each part, equals the MD5 that we computed.
+ * - 'checksum': the peer reported a CRC of each part, and it equals ours.
+ * - 'readBack': the image, or its parts without another proof, were read back and compared.
+ * - 'length': only the length was compared.
+ * - 'status': the peer answered the whole body with success.
+ * - 'close': the peer took every byte and the orderly end.
  */
 export type Proof = 'digest' | 'etag' | 'checksum' | 'readBack' | 'length' | 'status' | 'close';
 
@@ -58,7 +61,7 @@ export interface Receipt {
   sizeBytes: number;
   etag?: string;
   sha256?: string;
-  /** What shows that the image arrived, by comparing with what was computed here. */
+  /** The kind of comparison that shows that the image arrived. */
   proof: Proof;
 }
 

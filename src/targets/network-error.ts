@@ -20,7 +20,7 @@ export function networkError(where: string, error: unknown): DiskliftError {
   return new DiskliftError('DestinationUnreachable', `${where}: ${reasonOf(code, message)}`, error);
 }
 
-/** Codes that nobody but Node's authors knows say nothing to a user, so they stand behind words. */
+/** Node's own codes mean nothing to a user, so plain words come first and the code follows. */
 function reasonOf(code: string, message: string): string {
   const known = REASONS[code];
   if (known !== undefined) return known;

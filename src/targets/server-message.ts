@@ -1,20 +1,20 @@
-/** The sentence of a server that refuses: often it alone tells the user what to do. */
+/** Extracts the server's own sentence from a refusal, because often only that sentence helps the user. */
 
 import { redact } from '../common/redact.ts';
 
-/** A longer sentence is cut. */
+/** A longer sentence is truncated. */
 const MAX_SHOWN_CHARACTERS = 200;
 
-/** Shorter texts are parts of ordinary words. */
+/** A shorter secret would match parts of ordinary words. */
 const MIN_SECRET_CHARACTERS = 3;
 
-/** More layers of encoding than that nobody uses. */
+/** More nested encodings than this do not occur in practice. */
 const MAX_DECODINGS = 4;
 
 /**
- * @param text plain text, XML, HTML or JSON, as the server sent it; may be cut at its end
- * @param secrets what must not be shown, should the server repeat it
- * @returns one line of printable text in brackets, to be put behind an error's message; empty where nothing may be shown
+ * @param text plain text, XML, HTML or JSON as the server sent it; may be truncated
+ * @param secrets texts that must not be shown if the server repeats them
+ * @returns one line of printable text in brackets, to append to an error message; empty where nothing may be shown
  */
 export function serverMessage(text: string, secrets: readonly string[]): string {
   if (secrets.some((secret) => repeats(text, secret))) return '';
@@ -26,7 +26,7 @@ export function serverMessage(text: string, secrets: readonly string[]): string 
   return ` (${characters.length > MAX_SHOWN_CHARACTERS ? `${characters.slice(0, MAX_SHOWN_CHARACTERS).join('')}...` : line})`;
 }
 
-/** Whether `text` has `secret` in it, in any usual encoding, or ends with its beginning. */
+/** Whether `text` contains `secret` in any usual encoding, or ends with the beginning of `secret`. */
 function repeats(text: string, secret: string): boolean {
   if (secret.length < MIN_SECRET_CHARACTERS) return false;
   const [shown, hidden] = [decodeFully(text), decodeFully(secret)];
@@ -37,7 +37,7 @@ function repeats(text: string, secret: string): boolean {
   return false;
 }
 
-/** For comparison only: without encodings, tags, spaces (also where a form writes one as a plus sign) and capitals. */
+/** Normalises a text for comparison: removes encodings, tags, spaces (also a form's plus signs) and capitals. */
 function decodeFully(text: string): string {
   let decoded = text;
   for (let round = 0; round < MAX_DECODINGS; round += 1) {
@@ -68,14 +68,14 @@ function characterOf(code: number, otherwise: string): string {
   return code <= 0x10ffff ? String.fromCodePoint(code) : otherwise;
 }
 
-/** Of JSON. */
+/** Decodes the escapes of JSON. */
 function decodeEscapes(text: string): string {
   return text
     .replace(/\\u([0-9a-f]{4})/gi, (_escape, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
     .replace(/\\(["/\\])/g, '$1');
 }
 
-/** Of URLs; runs that are no UTF-8 stay as they are. */
+/** Decodes the percent signs of URLs; runs that are not UTF-8 stay unchanged. */
 function decodePercents(text: string): string {
   return text.replace(/(?:%[0-9a-f]{2})+/gi, (run) => {
     try {

@@ -13,7 +13,10 @@ import type { OpenedFile } from '../read-up-to.ts';
 import { cutShort } from './block-table.ts';
 import type { FileToCheck } from './check-tables.ts';
 
-/** @returns whether it has explicit zero clusters @throws DiskliftError `SourceReadError` for one that was cut short, too; `FormatUnsupported`, `SourceChanged`, `Cancelled` */
+/**
+ * @returns whether the image has explicit zero clusters
+ * @throws DiskliftError `SourceReadError`, also for a truncated image; `FormatUnsupported`, `SourceChanged`, `Cancelled`
+ */
 export async function checkQcow2(
   opened: OpenedFile,
   file: FileToCheck,

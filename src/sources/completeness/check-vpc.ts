@@ -1,4 +1,4 @@
-/** Whether a VHD has its whole disk. */
+/** Checks that a VHD is not truncated. */
 
 import { alignUp } from '../../common/bytes.ts';
 import type { ImageFile } from '../image-tree.ts';
@@ -9,8 +9,8 @@ import { checkTable, type FileToCheck } from './check-tables.ts';
 import { parseVpcBlockTable, VPC_DYNAMIC_HEADER_BYTES, type VpcBlockTable } from './vpc-block-table.ts';
 
 /**
- * @param onEntries called with entries of the table of a dynamic disk, in their order, when their blocks have been found in the file
- * @throws DiskliftError `SourceReadError` for a VHD that was cut short, too; `FormatUnsupported`, `SourceChanged`, `Cancelled`
+ * @param onEntries receives the table entries of a dynamic disk, in order, after their blocks were found within the file
+ * @throws DiskliftError `SourceReadError`, also for a truncated VHD; `FormatUnsupported`, `SourceChanged`, `Cancelled`
  */
 export async function checkVpc(
   image: ImageFile,

@@ -34,9 +34,9 @@ export interface RequireCompleteOptions {
 }
 
 /**
- * Reads all tables of the image, a piece at a time. What is raw cannot be judged: nothing says how long it was.
- * @returns a notice for the user, if there is one
- * @throws DiskliftError `SourceReadError` that names the file, and what lies behind its end; `FormatUnsupported`, `SourceChanged`, `Cancelled`
+ * Reads all tables of the image, a piece at a time. A raw file states no length, so it cannot be checked.
+ * @returns a notice for the user, or undefined
+ * @throws DiskliftError `SourceReadError` that names the file and the data past its end; `FormatUnsupported`, `SourceChanged`, `Cancelled`
  */
 export async function requireComplete(
   { root, files, watched }: ImageFiles,

@@ -1,4 +1,7 @@
-/** Where a dynamic VHD has its disk (Virtual Hard Disk Image Format Specification, "Dynamic Disk Header Format", "Block Allocation Table and Data Blocks"). */
+/**
+ * The block table of a dynamic VHD (Virtual Hard Disk Image Format Specification, "Dynamic Disk Header Format" and "Block Allocation
+ * Table and Data Blocks").
+ */
 
 import { boundedView } from '../../common/bounded-view.ts';
 import { alignUp, isPowerOfTwo } from '../../common/bytes.ts';
@@ -12,14 +15,14 @@ const ENTRY_SIZE_BYTES = 4;
 const UNUSED = 0xffffffff;
 
 export interface VpcBlockTable extends BlockTable {
-  /** A power of two. */
+  /** Bytes of a block, a power of two. */
   blockSizeBytes: number;
-  /** @returns where in the file the bytes of the block begin that the entry at `at` stands for; undefined where it holds nothing */
+  /** @param at the entry's offset in `view` @returns the file offset of the block's bytes; undefined for a block that is not allocated */
   startOf(view: DataView, at: number): number | undefined;
 }
 
 /**
- * Entries behind the end of the disk mean nothing, and the last block may be there only as far as the disk has it.
+ * Entries behind the end of the disk have no meaning. The last block may be truncated at the end of the disk.
  * @param header {@link VPC_DYNAMIC_HEADER_BYTES}
  * @throws DiskliftError `FormatUnsupported`
  */

@@ -1,4 +1,4 @@
-/** Which file system an open file lies on: /proc/self/mountinfo, or else statfs(2). */
+/** Finds the file system of an open file: /proc/self/mountinfo, or else statfs(2). */
 
 import { readFileSync } from 'node:fs';
 import fs from 'node:fs/promises';
@@ -7,11 +7,11 @@ import { type FileSystemTraits, type MountedFileSystem, traitsOf } from './file-
 import { findMount, mountIdOf } from './mount-info.ts';
 
 export interface FileSystem extends FileSystemTraits {
-  /** For messages, as mount(8) shows it: ext4, nfs4, fuse.sshfs. */
+  /** The type as mount(8) shows it, for messages: ext4, nfs4, fuse.sshfs. */
   type: string;
 }
 
-/** f_type of statfs(2) (linux/magic.h). All kinds of FUSE have one number, so FUSE is not in the list. */
+/** f_type of statfs(2) (linux/magic.h). All FUSE file systems share one number, so FUSE is not in the list. */
 const TYPES_BY_MAGIC: ReadonlyMap<number, string> = new Map([
   [0xef53, 'ext4'],
   [0x58465342, 'xfs'],
@@ -26,10 +26,10 @@ type ReadText = (path: string) => string | Promise<string>;
 
 const MOUNT_INFO = '/proc/self/mountinfo';
 
-/** What the kernel says of a descriptor is short and always at hand; a node may have thousands of mounts. */
+/** The text of a descriptor is short and never blocks, so it is read synchronously; mountinfo may list thousands of mounts. */
 const readText: ReadText = (path) => (path === MOUNT_INFO ? fs.readFile(path, 'utf8') : readFileSync(path, 'utf8'));
 
-/** Never throws: what cannot be found out is a kind that is not known. @param read reads files of /proc */
+/** Never throws: a file system that cannot be determined counts as unknown. @param read reads files of /proc */
 export async function fileSystemOf(handle: { fd: number }, read = readText): Promise<FileSystem> {
   return createFileSystemLookup(read)(handle);
 }

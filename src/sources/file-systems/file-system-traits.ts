@@ -1,5 +1,5 @@
 /**
- * Kinds of file systems, and how far the kernel's answers about a file can be trusted while others write to the file. Pure.
+ * Kinds of file systems, and how reliable the kernel's answers about a file are while others write to it. Pure.
  * The sources are the kernel's own code (fs/fuse, fs/nfs, fs/smb, fs/9p, fs/overlayfs) and the runs in docs/compatibility.md.
  */
 
@@ -25,7 +25,7 @@ const LOCAL: FileSystemTraits = { isLocal: true, timesShowWrites: true, locksAre
 /** The servers keep all clients' attributes, pages and locks coherent. */
 const CLUSTER: FileSystemTraits = { ...LOCAL, isLocal: false };
 
-/** Also every kind that is not in the table. */
+/** These traits also apply to every kind that is not in the table. */
 const UNKNOWN: FileSystemTraits = { isLocal: false, timesShowWrites: false, locksAreShared: false, cacheGoesStale: true };
 
 const LOCAL_TYPES = [
@@ -39,41 +39,41 @@ type Options = ReadonlySet<string> | undefined;
 
 const has = (options: Options, ...names: string[]) => names.some((name) => options?.has(name));
 
-/** Without its options a mount may have been made so that its locks stay local. */
+/** Unknown mount options may keep locks local. */
 const withLocksUnless = (traits: FileSystemTraits, options: Options, ...localLocks: string[]): FileSystemTraits => ({
   ...traits,
   locksAreShared: options !== undefined && !has(options, ...localLocks),
 });
 
-/** FUSE file systems are mounted as `fuse.NAME`; the name is the daemon's choice, and can be left out. */
+/** FUSE file systems are mounted as `fuse.NAME`. The daemon chooses the name, and may omit it. */
 const TRAITS: Readonly<Record<string, (options: Options) => FileSystemTraits>> = {
   ...Object.fromEntries(LOCAL_TYPES.map((type) => [type, () => LOCAL])),
-  // Files pass through to the layers, but locks stay at the overlay: a writer at a layer does not see them, nor they the writer.
+  // Reads and writes reach the layers, but locks stay at the overlay: a writer at a layer and a reader of the overlay share no lock.
   overlay: () => ({ ...CLUSTER, locksAreShared: false }),
-  // Version 3 (and 2). Asked whether a write lock could be had, Linux's lock service overlooks read locks, and QEMU has no others.
+  // Versions 2 and 3: for F_GETLK with a write lock, Linux's lock service overlooks read locks, and QEMU uses only read locks.
   nfs: () => ({ ...CLUSTER, locksAreShared: false }),
   nfs4: (options) => withLocksUnless(CLUSTER, options, 'nolock', 'local_lock=all', 'local_lock=posix'),
   ceph: () => CLUSTER,
   lustre: (options) => withLocksUnless(CLUSTER, options, 'localflock'),
   gfs2: (options) => withLocksUnless(CLUSTER, options, 'localflocks', 'lockproto=lock_nolock'),
   ocfs2: (options) => withLocksUnless(CLUSTER, options, 'localflocks'),
-  // A client with an oplock answers from its cache, and a writer on the server itself breaks no oplock. Locks of SMB clients are
-  // visible, unless the mount has nobrl, but locks of programs on the server are not.
+  // A client with an oplock answers from its cache, and a local writer on the server breaks no oplock. Locks of SMB clients are visible
+  // without the mount option nobrl; locks of programs on the server are not.
   cifs: () => UNKNOWN,
   smb3: () => UNKNOWN,
-  // Some servers (QEMU's) confirm every lock and keep none.
+  // Some servers, such as QEMU's, confirm every lock and keep none.
   '9p': (options) => (cachesNothing(options) ? { ...CLUSTER, locksAreShared: false } : UNKNOWN),
   'fuse.juicefs': () => CLUSTER,
   'fuse.glusterfs': () => ({ ...UNKNOWN, locksAreShared: true }),
 };
 
-/** Of 9p. Linux shows the cache by name up to 6.3, and by its bits since then. */
+/** Parses the cache option of 9p: a name up to Linux 6.3, bits since then. */
 function cachesNothing(options: Options): boolean {
   if (options === undefined) return false;
   return [...options].every((option) => !/^(fscache|cache=(?!none$|0+$))/.test(option));
 }
 
-/** A kind that is not known is treated with care: its times are not trusted, its locks are local, its cache can be stale. */
+/** Assumes the worst of an unknown kind: its times miss writes, its locks are local, its cache can be stale. */
 export function traitsOf({ type, options }: MountedFileSystem): FileSystemTraits {
   return Object.hasOwn(TRAITS, type) ? (TRAITS[type]?.(options) ?? UNKNOWN) : UNKNOWN;
 }

@@ -1,8 +1,8 @@
-/** /proc/self/mountinfo as text (proc_pid_mountinfo(5)). Pure. */
+/** Parses the text of /proc/self/mountinfo (proc_pid_mountinfo(5)). Pure. */
 
 import type { MountedFileSystem } from './file-system-traits.ts';
 
-/** Spaces, tabs, newlines and backslashes are written as three octal digits. */
+/** The kernel writes spaces, tabs, newlines and backslashes as three octal digits. */
 const unescaped = (text: string) => text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 
 /**
@@ -22,7 +22,7 @@ export function findMount(mountInfo: string, mountId: string): MountedFileSystem
   return undefined;
 }
 
-/** The mount's ID in the text of /proc/self/fdinfo/FD. */
+/** Reads the mount's ID from the text of /proc/self/fdinfo/FD. */
 export function mountIdOf(fdInfo: string): string | undefined {
   return /^mnt_id:\s*(\d+)$/m.exec(fdInfo)?.[1];
 }

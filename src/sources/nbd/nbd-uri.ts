@@ -27,7 +27,7 @@ export function isNbdUri(text: string): boolean {
  * @throws DiskliftError `InvalidRequest`; the message holds neither a user nor a query
  */
 export function parseNbdUri(text: string): NbdAddress {
-  // URL.parse drops tabs, line ends and outer spaces without a word, and the export's name is taken from the text.
+  // URL.parse silently drops tabs, line ends and outer spaces, which would change the export's name.
   if (/\p{Cc}|^\s|\s$/u.test(text)) throw unusable('it holds a control character or a space at an end; write it percent-encoded');
   const url = URL.parse(text);
   if (url === null) throw unusable('it is no URI');

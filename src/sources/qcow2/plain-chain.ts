@@ -15,8 +15,8 @@ export type ChainLink =
   | { kind: 'qcow2'; file: ImageFile; image: ForeignImage; dataFile: ImageFile };
 
 /**
- * @returns the images that make up the disk of `root`, that first and what is behind it last; undefined where one of them is neither
- * raw, a VHD, a VMDK of flat extents nor a qcow2 image of the plain kind, or no regular file
+ * @returns the images that form the disk, from `root` to its last backing file. Undefined unless each is a regular file and is raw, a
+ * VHD, a VMDK of flat extents or a plain qcow2 image
  * @throws DiskliftError `FormatUnsupported`, `SourceReadError`
  */
 export async function findPlainChain(root: ImageFile): Promise<ChainLink[] | undefined> {
@@ -36,7 +36,7 @@ const LINKS: Readonly<Partial<Record<DiskFormat, (file: ImageFile) => Promise<Ch
   qcow2: qcow2Link,
 };
 
-/** Its extents are regular files: nothing else is opened beneath a volume. */
+/** The extents are regular files, because no other kind is opened beneath a volume. */
 async function vmdkLink(file: ImageFile): Promise<ChainLink | undefined> {
   const { extents } = file;
   return extents?.every((extent) => extent.kind !== 'sparse') ? { kind: 'vmdk', file, extents } : undefined;

@@ -1,4 +1,4 @@
-/** Reading where a disk lies in the files of its image: tables of qcow2 and VHD, extents of a VMDK; one image at a time, never whole tables. */
+/** Reads the mapping of a disk to its files: tables of qcow2 and VHD, extents of a VMDK. Reads one image at a time, never whole tables. */
 
 import type { Semaphore } from '../../common/semaphore.ts';
 import { createGuestMappingBuilder, type GuestMapping } from '../../qcow2/guest-mapping.ts';
@@ -44,7 +44,7 @@ export async function readMapping(root: ImageFile, options: ReadOptions): Promis
   return { mapping, files, ...(chain.length === 1 && hasExplicitZeros ? { notice: EXPLICIT_ZEROS_NOTICE } : {}) };
 }
 
-/** Where the image's own data is. */
+/** The files that hold the image's own data. */
 function dataFilesOf(link: ChainLink): ImageFile[] {
   if (link.kind === 'vmdk') return [...new Set(link.extents.flatMap((extent) => (extent.kind === 'flat' ? [extent.file] : [])))];
   return [link.kind === 'qcow2' ? link.dataFile : link.file];
@@ -73,7 +73,7 @@ async function readFlatVmdk(link: Extract<ChainLink, { kind: 'vmdk' }>, firstNum
 type Qcow2Link = Extract<ChainLink, { kind: 'qcow2' }>;
 
 interface Behind {
-  /** Of the first file that the image's data is in. */
+  /** Number of the first file that holds the image's data. */
   number: number;
   backing: GuestMapping | undefined;
   onExplicitZeros(): void;

@@ -58,7 +58,7 @@ export function createNodeGraph(root: ImageFile, { firstFd, isBlockDevice }: Nod
 
   function formatNode(file: ImageFile): BlockNode {
     const { format, backing, dataFile, extents, vpc } = file;
-    // By its bytes: QEMU before version 10 goes by a VHD's geometry, which is rounded down.
+    // A raw node with a size, because QEMU before version 10 takes a VHD's size from its geometry, which is rounded down.
     if (vpc?.kind === 'fixed') return { driver: 'raw', 'read-only': true, size: vpc.sizeBytes, file: bytesOf(file) };
     const protocol =
       extents === undefined

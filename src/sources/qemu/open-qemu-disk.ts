@@ -96,7 +96,7 @@ async function explain(
   );
 }
 
-/** Of a VHD behind another image nobody sees the size that QEMU serves. */
+/** QEMU does not report the size of a VHD that is a backing file, so a wrong size would stay unnoticed. */
 function requireSizeKnownToQemu({ name, vpc }: ImageFile): void {
   if (vpc?.kind !== 'dynamic' || vpc.isSizeUndisputed) return;
   throw new DiskliftError(
@@ -105,7 +105,7 @@ function requireSizeKnownToQemu({ name, vpc }: ImageFile): void {
   );
 }
 
-/** QEMU has its own idea of how large some disks are. */
+/** QEMU computes the size of some disks in another way. */
 function requireStatedSize({ name, diskSizeBytes, format }: ImageFile, { sizeBytes }: DiskSource): void {
   if (diskSizeBytes === undefined || diskSizeBytes === sizeBytes) return;
   throw new DiskliftError(

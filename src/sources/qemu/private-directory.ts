@@ -18,7 +18,11 @@ export interface PrivateDirectory extends AsyncDisposable {
   path: string;
 }
 
-/** In TMPDIR, or in memory where that cannot be written to or has a path that is too long for a socket. Removed with all that is in it. @throws DiskliftError `SourceReadError` */
+/**
+ * Makes a directory in TMPDIR, or in memory where TMPDIR is not writable or its path is too long for a socket. Disposing removes it with
+ * its content.
+ * @throws DiskliftError `SourceReadError`
+ */
 export async function makePrivateDirectory(): Promise<PrivateDirectory> {
   let errno: string | undefined;
   for (const parent of [os.tmpdir(), SHARED_MEMORY, '/tmp']) {

@@ -4,11 +4,14 @@ import type { DescribedExtent } from './vmdk-extents.ts';
 import type { VpcDisk } from './vpc-footer.ts';
 
 export interface References {
-  /** The size of the disk as the image states it: whole sectors of 512 bytes. Left out where other files tell it: a raw file's length, the extents of a VMDK. */
+  /**
+   * The size of the disk as the image states it, in whole sectors of 512 bytes. Left out where other facts give it: a raw file's length,
+   * the extents of a VMDK.
+   */
   diskSizeBytes?: number;
-  /** Of a VHD. */
+  /** Location of the disk in a VHD. */
   vpc?: VpcDisk;
-  /** What is worth knowing of the file but stops nothing; without its name. */
+  /** Warning about the file, without its name; it does not stop the export. */
   warning?: string;
   /** `format` is what the image says of it. */
   backing?: { name: string; format?: string };

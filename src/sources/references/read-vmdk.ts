@@ -1,4 +1,4 @@
-/** Reads as much of a VMDK as says what it refers to. */
+/** Reads the files that a VMDK refers to. */
 
 import path from 'node:path';
 import { DiskliftError } from '../../common/errors.ts';
@@ -9,11 +9,11 @@ import { MAX_DESCRIPTOR_BYTES, parseVmdkDescriptor, type VmdkDescriptor } from '
 import { parseVmdkExtents, requireOwnExtent } from './vmdk-extents.ts';
 import { parseVmdkSparseHeader, SPARSE_HEADER_BYTES, type VmdkSparseHeader } from './vmdk-sparse-header.ts';
 
-/** Where a tar archive says what it is (POSIX, "ustar Interchange Format"). */
+/** Magic of a tar archive (POSIX, "ustar Interchange Format"). */
 const TAR_MAGIC = 'ustar';
 const TAR_MAGIC_AT = 257;
 
-/** @throws DiskliftError `FormatUnsupported` for what is no VMDK or cannot be read, `SourceReadError` */
+/** @throws DiskliftError `FormatUnsupported` for a file that is no VMDK or an unsupported one, `SourceReadError` */
 export async function readVmdk(file: OpenedFile): Promise<References> {
   const { name } = file;
   const header = parseVmdkSparseHeader(await readUpTo(file, 0, SPARSE_HEADER_BYTES), name);
@@ -34,13 +34,13 @@ async function readDescriptorFile(file: OpenedFile): Promise<References> {
   const bytes = await readUpTo(file, 0, MAX_DESCRIPTOR_BYTES + 1);
   const { extentLines, contentId, parent } = parseVmdkDescriptor(bytes, name);
   if (extentLines.length === 0) throw refusal(name, whyNoVmdk(bytes, name));
-  // One would have to lie behind each extent, which QEMU does not do.
+  // A parent would have to lie behind each extent, and QEMU does not do that.
   if (parent !== undefined)
     throw refusal(name, 'is a VMDK snapshot in several files, which cannot be read; consolidate the snapshots of its VM first');
   return { extents: parseVmdkExtents(extentLines, name), ...(contentId === undefined ? {} : { contentId }) };
 }
 
-/** What it is instead, and what to do. */
+/** Names the kind of the file, and gives advice. */
 function whyNoVmdk(bytes: Buffer, name: string): string {
   if (bytes.toString('latin1', TAR_MAGIC_AT, TAR_MAGIC_AT + TAR_MAGIC.length) === TAR_MAGIC)
     return 'is a tar archive, as an OVA is, and no VMDK; unpack it and name the .vmdk in it';
@@ -51,7 +51,7 @@ function whyNoVmdk(bytes: Buffer, name: string): string {
   return `is a file that a VMDK's descriptor stands for; name ${describedBy(name)}${orAsRaw}`;
 }
 
-/** @returns the file to name instead of a part, as far as the part's name tells */
+/** @returns the file to name instead of a part, as far as the part's name shows it */
 function describedBy(name: string): string {
   const part = vmdkPartOf(name);
   return part === undefined ? 'the file that describes the whole' : path.join(path.dirname(name), part.descriptorName);
@@ -63,7 +63,7 @@ async function embeddedDescriptor(file: OpenedFile, { descriptor }: VmdkSparseHe
   return bytes.length === 0 || bytes[0] === 0 ? undefined : parseVmdkDescriptor(bytes, file.name);
 }
 
-/** For a file that a descriptor names. @returns its header, which states its part of the disk. @throws as {@link readVmdk} */
+/** Reads a file that a descriptor names. @returns its header, which states its part of the disk @throws as {@link readVmdk} */
 export async function readSparseExtentHeader(file: OpenedFile): Promise<VmdkSparseHeader> {
   const header = parseVmdkSparseHeader(await readUpTo(file, 0, SPARSE_HEADER_BYTES), file.name);
   if (header === undefined) throw refusal(file.name, 'not a sparse extent of a VMDK');

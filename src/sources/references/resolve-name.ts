@@ -11,16 +11,16 @@ export interface NamedReference {
   /** For messages: which image, and what it is that it names. */
   image: string;
   what: string;
-  /** Absolute paths that the volume is known by. An absolute name beneath one of them is a name beneath the volume. */
+  /** Absolute paths of the volume. An absolute name beneath one of them counts as a name beneath the volume. */
   volumeNames?: readonly string[];
-  /** What to do about a name that leads out of the volume. */
+  /** Advice for a name that leads out of the volume. */
   repair?: string;
 }
 
 /** What QEMU takes for a protocol: nbd:, http:, json:, file: and many more. */
 const PROTOCOL = /^[^/]*?:/;
 const CONTROL_CHARACTER = /\p{Cc}/u;
-/** Stands for bytes that are no UTF-8: programs disagree which file they name. */
+/** Replaces bytes that are not UTF-8; programs disagree which file such a name means. */
 const REPLACEMENT_CHARACTER = '\ufffd';
 /** NAME_MAX of Linux. */
 const MAX_PART_BYTES = 255;
@@ -28,7 +28,7 @@ const SHOWN_CHARACTERS = 100;
 
 /**
  * A relative name counts from the directory of the image that holds it. `..` may lead out of that directory, but not out of the volume.
- * An absolute name is taken for what it says, so it must lie beneath the volume as this process sees it.
+ * An absolute name is used as it stands, and must lie beneath the volume as this process sees it.
  * @returns names with slashes between them
  * @throws DiskliftError `InvalidRequest`
  */
@@ -47,7 +47,7 @@ export function resolveName({ name, from, image, what, volumeNames = [], repair 
   return resolved;
 }
 
-/** By its text alone: `..` in front of the volume's name could lead elsewhere over a link, so such a name is not beneath it. */
+/** Compares texts only. `..` before the volume's name could lead elsewhere over a link, so such a name does not count as beneath it. */
 function pathBeneath(name: string, volumeNames: readonly string[]): string | undefined {
   const plain = name.replace(/\/+(\.\/+)*/g, '/');
   for (const volume of volumeNames) {

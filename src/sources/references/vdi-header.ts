@@ -1,4 +1,4 @@
-/** Whether a VDI stands alone, and how large its disk is (VirtualBox, VDICore.h). */
+/** Parses a VDI header (VirtualBox, VDICore.h): the size of the disk, and whether the image has a parent. */
 
 import { boundedView } from '../../common/bounded-view.ts';
 import { alignUp } from '../../common/bytes.ts';
@@ -15,7 +15,7 @@ const PARENT_UUID_AT = 0x1b8;
 
 /**
  * @param bytes the file's first {@link VDI_HEADER_BYTES}
- * @returns the size of the disk, rounded up to whole sectors as QEMU does: VBoxManage convertfromraw leaves odd sizes
+ * @returns the size of the disk, rounded up to whole sectors as in QEMU, because VBoxManage convertfromraw writes odd sizes
  * @throws DiskliftError `FormatUnsupported`
  */
 export function parseVdiHeader(bytes: Uint8Array, name: string): { diskSizeBytes: number } {

@@ -78,7 +78,7 @@ export function requireNoVhdxParent(item: Uint8Array, name: string): void {
 
 /**
  * @returns the size of the disk in bytes
- * @throws DiskliftError `FormatUnsupported` for a disk of sectors that QEMU does not read
+ * @throws DiskliftError `FormatUnsupported` for a sector size that QEMU does not support
  */
 export function parseVhdxDiskSize(items: { diskSize: Uint8Array; logicalSectorSize: Uint8Array; name: string }): number {
   const { name } = items;

@@ -5,11 +5,11 @@ import { probeFormat } from '../probe-format.ts';
 import { type ContentId, parseContentId, readsContentIdsAsQemu } from './vmdk-content-id.ts';
 
 export interface VmdkDescriptor {
-  /** Changes when the disk is written to. Left out where the text states none, or more than one. */
+  /** A number that changes when the disk is written to. Left out where the text states none, or more than one. */
   contentId?: ContentId;
-  /** Holds what the disk reads where it has nothing of its own. */
+  /** The image that is read where this one has no data. */
   parent?: { name: string; contentId: ContentId };
-  /** As they stand in the text, without the white space around them. */
+  /** The extent lines of the text, without surrounding white space. */
   extentLines: readonly string[];
   /** Whether anything behind the extents shows that they are all: a text that was cut short looks like one of fewer. */
   hasEnd: boolean;
@@ -20,13 +20,13 @@ export interface VmdkDescriptor {
 /** QEMU reads no more of it. */
 export const MAX_DESCRIPTOR_BYTES = 2 ** 20;
 
-/** Also one that is misspelled, in whatever case: left out, it would take its part of the disk along. All other lines are fields. */
+/** Also matches misspelled extent lines, in any case: an ignored line would lose its part of the disk. All other lines are fields. */
 const EXTENT_LINE = /^(?:RW|RDONLY|NOACCESS)\s|^[A-Za-z_]+\s+\d+\s+[A-Za-z]/i;
 /** The disk database, which comes last, or the comment that announces it. */
 const END = /^(ddb\.|#)/;
 const FIELD = /^([A-Za-z.]+)\s*=\s*(?:"([^"]*)"|(\S*))$/;
 const NO_PARENT = 'ffffffff';
-/** What programs have written in its place: zero, and the same number in decimal. */
+/** Texts that programs write instead: zero, and the same number in decimal. */
 const NO_PARENT_TEXTS: ReadonlySet<string> = new Set([NO_PARENT, '0', '00000000', '4294967295']);
 
 /** The fields that bear on the disk's bytes, in lower case. VMware takes keys in any case. */
@@ -37,8 +37,8 @@ const PARENT_NAME = 'parentfilenamehint';
 type Refuse = (why: string) => DiskliftError;
 
 /**
- * Fields that bear on no byte of the disk may be absent, doubled, or of any value; so may those of the disk database.
- * @param bytes all of it; what is behind a NUL is padding
+ * Fields that do not affect the disk's bytes may be absent, repeated, or have any value. The same holds for the disk database.
+ * @param bytes the whole descriptor; bytes after a NUL are padding
  * @param name of the file, for messages
  * @throws DiskliftError `FormatUnsupported`
  */
@@ -60,7 +60,7 @@ export function parseVmdkDescriptor(bytes: Uint8Array, name: string): VmdkDescri
     const values = fields.get(field.key) ?? new Set();
     fields.set(field.key, values.add(field.value));
   }
-  // A guest's disk is no text, and as long as it likes.
+  // The file may be a guest's disk, which is no text and has any length.
   const isDescriptor = extentLines.length > 0 || probeFormat(bytes) === 'vmdk';
   if (isDescriptor && bytes.length > MAX_DESCRIPTOR_BYTES) throw refuse(`its descriptor is larger than ${MAX_DESCRIPTOR_BYTES} bytes`);
   const contentIds = new Set([...(fields.get(CONTENT_ID) ?? [])].map(parseContentId));
@@ -75,7 +75,7 @@ export function parseVmdkDescriptor(bytes: Uint8Array, name: string): VmdkDescri
   };
 }
 
-/** In whatever encoding: most of it is ASCII, and a name that is used is judged by resolve-name. */
+/** Decodes any encoding: most of the text is ASCII, and resolve-name checks the names that are used. */
 function textOf(bytes: Uint8Array): string {
   const end = bytes.indexOf(0);
   return new TextDecoder('utf-8').decode(end < 0 ? bytes : bytes.subarray(0, end));
@@ -85,7 +85,7 @@ function fieldIn(line: string, refuse: Refuse): { key: string; value: string } |
   const [, name = '', quoted, plain = ''] = (line.startsWith('#') ? null : FIELD.exec(line)) ?? [];
   const key = name.toLowerCase();
   if (key.startsWith('encryption.')) throw refuse('is encrypted');
-  // QEMU takes the word for a parent wherever it stands, VMware only as a field.
+  // QEMU reads the word as a parent anywhere in the text, VMware only as a field.
   if (key !== PARENT_NAME && line.toLowerCase().includes(PARENT_NAME))
     throw refuse('its descriptor has a line with parentFileNameHint that not every program reads alike; correct it, or delete it');
   const value = quoted ?? plain;
@@ -93,7 +93,7 @@ function fieldIn(line: string, refuse: Refuse): { key: string; value: string } |
   return { key, value: key === PARENT_CONTENT_ID ? value.toLowerCase() : value };
 }
 
-/** Programs go by the first value, or by the last: where they differ, the disk would. */
+/** Some programs read the first value, others the last. Different values would give different disks. */
 function onlyValue(fields: ReadonlyMap<string, ReadonlySet<string>>, key: string, refuse: Refuse): string {
   const [first = '', second] = fields.get(key) ?? [];
   if (second === undefined) return first;

@@ -1,4 +1,4 @@
-/** The lines of a VMDK descriptor that say where its disk lies (Virtual Disk Format 5.0, "The Extent Description"). Pure. */
+/** The lines of a VMDK descriptor that locate its disk (Virtual Disk Format 5.0, "The Extent Description"). Pure. */
 
 import { alignUp } from '../../common/bytes.ts';
 import { DiskliftError } from '../../common/errors.ts';
@@ -9,7 +9,7 @@ export type DescribedExtent =
   | { kind: 'zero'; sizeBytes: number }
   | { kind: 'flat' | 'sparse'; name: string; offsetBytes: number; sizeBytes: number };
 
-/** A disk of 1 TiB in pieces of 2 GiB. Each is a descriptor of ours while the disk is open. */
+/** Enough for a disk of 1 TiB in pieces of 2 GiB. Each extent takes a file descriptor while the disk is open. */
 const MAX_EXTENT_COUNT = 512;
 const SECTOR_SIZE_BYTES = 512;
 
@@ -48,8 +48,8 @@ function parseExtent(line: string, refuse: Refuse): DescribedExtent {
 }
 
 /**
- * For a descriptor that lies within the sparse VMDK that it describes. The header alone says how the file is read; the descriptor must
- * not describe another disk. Its access and its name do not matter: the name is often an old one, and the file is open already.
+ * Checks a descriptor inside the sparse VMDK that it describes. The file is read by its header alone, so the descriptor must not describe
+ * another disk. Access and name do not matter: the name is often out of date, and the file is open already.
  * @throws DiskliftError `FormatUnsupported`
  */
 export function requireOwnExtent(lines: readonly string[], header: VmdkSparseHeader, name: string): void {
@@ -67,7 +67,7 @@ export function requireOwnExtent(lines: readonly string[], header: VmdkSparseHea
     );
 }
 
-/** Some programs state the size in the header in whole grains, which is what is read then. */
+/** Some programs round the size in the header up to whole grains; that size is read. */
 export function isSizeOf({ sizeBytes, grainSizeBytes }: VmdkSparseHeader, describedBytes: number): boolean {
   if (sizeBytes === describedBytes) return true;
   return grainSizeBytes > 0 && sizeBytes === alignUp(describedBytes, grainSizeBytes);

@@ -1,33 +1,33 @@
-/** What the footer of a VHD says of its disk (Virtual Hard Disk Image Format Specification, "Hard Disk Footer Format"). Pure. */
+/** Parses the footer of a VHD (Virtual Hard Disk Image Format Specification, "Hard Disk Footer Format"). Pure. */
 
 import { boundedView } from '../../common/bounded-view.ts';
 
 export const VPC_FOOTER_BYTES = 512;
 const COOKIE = Buffer.from('conectix', 'latin1');
 const CHECKSUM_AT = 64;
-/** Whose Current Size every version of QEMU since 2.6 goes by: Hyper-V, QEMU, Disk2vhd, XenServer, XenConverter. */
+/** Creators whose Current Size every QEMU since 2.6 uses: Hyper-V, QEMU, Disk2vhd, XenServer, XenConverter. */
 const CREATORS_BY_SIZE: ReadonlySet<string> = new Set(['win ', 'qem2', 'd2v ', 'tap\0', 'CTXS']);
-/** Of a geometry that stands for everything larger. */
+/** Sectors of the largest geometry, which also stands for all larger disks. */
 const MAX_SECTOR_COUNT = 65_535 * 16 * 255;
 const SECTOR_SIZE_BYTES = 512;
 const FIXED = 2;
 const DYNAMIC = 3;
 const DIFFERENCING = 4;
 
-/** The disk of a VHD. Its size is Current Size: the geometry beside it is rounded down to whole cylinders, or left empty. */
+/** The disk of a VHD. Its size is Current Size, because the geometry is rounded down to whole cylinders or left empty. */
 export type VpcDisk =
   | { kind: 'fixed'; sizeBytes: number }
   | {
       kind: 'dynamic';
       sizeBytes: number;
       headerOffset: number;
-      /** Every version of QEMU reads this size. Before version 10, QEMU takes the geometry's where it does not know the creator. */
+      /** Whether every version of QEMU reads this size. Before version 10, QEMU uses the geometry for creators that are not in its list. */
       isSizeUndisputed: boolean;
     };
 
 export interface ParsedVpc {
   disk: VpcDisk;
-  /** The file does not end with the footer, which a dynamic disk has a copy of in front. */
+  /** True where the file does not end with the footer. A dynamic disk has a copy at its start. */
   isFooterMissing: boolean;
 }
 
@@ -36,7 +36,7 @@ export interface VpcSectors {
   head: Uint8Array;
   /** The file's last sector. Old programs wrote 511 bytes of it. */
   footer: Uint8Array;
-  /** Of the file, for messages. */
+  /** Name of the file, for messages. */
   name: string;
 }
 
@@ -47,8 +47,8 @@ interface Footer {
 }
 
 /**
- * The first sector is the guest's in a fixed disk, so a footer at the end that says otherwise is a contradiction.
- * @throws DiskliftError `FormatUnsupported` for what is no VHD, for a footer that is damaged, and for a VHD with a parent
+ * The first sector of a fixed disk belongs to the guest. First and last sectors that contradict each other are refused.
+ * @throws DiskliftError `FormatUnsupported` for a file that is no VHD, for a damaged footer, and for a VHD with a parent
  */
 export function parseVpc({ head, footer, name }: VpcSectors): ParsedVpc {
   const read = (sector: Uint8Array): Footer | undefined => {
@@ -60,7 +60,7 @@ export function parseVpc({ head, footer, name }: VpcSectors): ParsedVpc {
   const [copied, stated] = [read(head), read(footer)];
   if (copied?.type === DIFFERENCING || stated?.type === DIFFERENCING)
     throw refuse('is a differencing VHD, which cannot be read; merge it with its parent');
-  // A size that was damaged would leave out the end of the disk.
+  // A damaged size would cut off the end of the disk.
   const requireIntact = ({ isIntact }: Footer) => {
     if (!isIntact)
       throw refuse('its VHD footer is damaged: its bytes have another checksum than it states; copy it once more, or repair it');
@@ -79,7 +79,7 @@ export function parseVpc({ head, footer, name }: VpcSectors): ParsedVpc {
   return { disk, isFooterMissing: stated === undefined };
 }
 
-/** Whether a sector begins like a footer. The last sector of a fixed VHD is all that says what the file is: its beginning is the guest's. */
+/** Whether a sector begins like a footer. A fixed VHD has no other mark than its last sector: its start belongs to the guest. */
 export function hasVpcCookie(sector: Uint8Array): boolean {
   return COOKIE.equals(sector.subarray(0, COOKIE.length));
 }
@@ -92,7 +92,7 @@ function isSizeUndisputed(footer: Uint8Array, sizeBytes: number): boolean {
   return CREATORS_BY_SIZE.has(creator) || sectorCount === MAX_SECTOR_COUNT || sectorCount * SECTOR_SIZE_BYTES === sizeBytes;
 }
 
-/** Whether a sector is a footer in which every byte is as it was written. */
+/** Whether a sector is a footer with a correct checksum. */
 export function hasVpcChecksum(sector: Uint8Array): boolean {
   return sector.length === VPC_FOOTER_BYTES && boundedView({ bytes: sector, name: '' }).u32(CHECKSUM_AT) === vpcChecksum(sector);
 }

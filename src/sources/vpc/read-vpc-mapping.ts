@@ -1,4 +1,4 @@
-/** Where the disk of a VHD lies in its file. The bitmaps in front of the blocks matter to disks with a parent only, as QEMU has it. */
+/** Reads the mapping of a VHD's disk to its file. As in QEMU, the bitmaps in front of blocks matter only to disks with a parent. */
 
 import { DiskliftError } from '../../common/errors.ts';
 import { createGuestMappingBuilder, type GuestMapping } from '../../qcow2/guest-mapping.ts';
@@ -12,7 +12,7 @@ import type { VpcDisk } from '../references/vpc-footer.ts';
 /**
  * @param number the mapping's number for the file
  * @returns undefined where the disk lies in too many pieces for a mapping
- * @throws DiskliftError `SourceReadError` for a VHD that was cut short or is damaged, too; `FormatUnsupported`, `SourceChanged`, `Cancelled`
+ * @throws DiskliftError `SourceReadError`, also for a truncated or damaged VHD; `FormatUnsupported`, `SourceChanged`, `Cancelled`
  */
 export async function readVpcMapping(
   image: ImageFile & { vpc: VpcDisk },
@@ -40,7 +40,7 @@ export async function readVpcMapping(
   return builder.rangeCount > MAX_RANGE_COUNT ? undefined : builder.build();
 }
 
-/** A block that lies where the table is, or in front of all blocks, comes from a table that is damaged. */
+/** A block that overlaps the table, or lies in front of all blocks, shows that the table is damaged. */
 function requireNoTable(name: string, table: VpcBlockTable, { offset, length }: { offset: number; length: number }): void {
   const tableEnd = table.offset + table.entryCount * table.entrySizeBytes;
   if (offset >= tableEnd || offset + length <= table.offset) return;

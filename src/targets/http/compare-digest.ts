@@ -28,7 +28,7 @@ export async function compareDigest(answer: Answer, { image, seal, where, signal
   const { algorithm, hex } = theirs;
   const ours = await digestOf(image, { algorithm, seal, signal });
   if (ours === hex) return true;
-  // Where the text did not end nobody can tell whether the digest is that of the text. The bytes are not shown to be right either.
+  // A text that did not end has no digest, so the named digest may be the text's own. It then proves nothing about the image.
   const doubt = answer.textDigests === undefined ? '; its answer did not end, so this may be the digest of the answer' : '';
   throw new DiskliftError('ChecksumMismatch', `${where}: the server has ${NAMES[algorithm]} ${hex}, and ${ours} was sent${doubt}`);
 }
@@ -39,7 +39,7 @@ interface Wanted {
   signal: AbortSignal;
 }
 
-/** @returns the image's digest in hex: the one that is known, or one that is computed by reading the image */
+/** @returns the image's digest in hex: from the seal, or computed by reading the image */
 export async function digestOf(image: VirtualImage, { algorithm, seal, signal }: Wanted): Promise<string> {
   if (algorithm === 'sha256' && seal.sha256 !== undefined) return seal.sha256;
   const hash = createHash(algorithm);

@@ -1,16 +1,16 @@
-/** The collections (folders) above a place, made as WebDAV clients make them (RFC 4918, section 9.3). */
+/** Makes the collections (folders) above a URL as WebDAV clients do (RFC 4918, section 9.3). */
 
 import type { Origin } from './redirect.ts';
 import { type Query, sendQuery } from './send-query.ts';
 
-/** There is something already. Other servers than those of WebDAV answer 405 as well, and make folders by themselves. */
+/** The resource exists already. Servers without WebDAV answer 405 as well, and make folders by themselves. */
 const EXISTS = 405;
 
-/** Its own parent is missing. 409 by the specification; Go's webdav answers 404. */
+/** The collection's own parent is missing: 409 by the specification; Go's webdav answers 404. */
 const NO_PARENT: ReadonlySet<number> = new Set([404, 409]);
 
 /**
- * Asks for the lowest collection first, so that one request does where it exists.
+ * Requests the lowest collection first, so that one request is enough where it exists.
  * @returns undefined, or the refusal of a collection; the upload itself then shows whether it matters
  * @throws DiskliftError `DestinationUnreachable`, `Cancelled`; and as openConnection
  */
@@ -33,7 +33,7 @@ export async function createCollections(query: Omit<Query, 'method'>): Promise<s
   return undefined;
 }
 
-/** From the lowest to the highest; the root is none, because it always exists. */
+/** The collections from the lowest to the highest, without the root, which always exists. */
 function collectionsOf(url: URL): URL[] {
   const parts = url.pathname.split('/').slice(1, -1);
   return parts.map((_, index) => {
@@ -43,7 +43,7 @@ function collectionsOf(url: URL): URL[] {
   });
 }
 
-/** A redirect is how some servers answer for a collection that exists. */
+/** Some servers answer with a redirect for a collection that exists. */
 function isMade(status: number): boolean {
   return (status >= 200 && status < 400 && status !== 207) || status === EXISTS;
 }

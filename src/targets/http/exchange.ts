@@ -10,7 +10,7 @@ import type { Answer } from './answer.ts';
 import { readAnswer } from './read-answer.ts';
 import { readWhatIsLeft } from './read-what-is-left.ts';
 
-/** Of silence before the first probe. */
+/** Silence before the first keep-alive probe. */
 const KEEP_ALIVE_MS = 30_000;
 
 export interface ExchangeOptions {
@@ -55,7 +55,7 @@ export class Exchange {
     request.once('response', (response) => this.hear(response));
     request.on('error', (error) => this.fail(error));
     for (const emitter of [request, socket]) emitter.once('close', () => this.fail(closedError()));
-    // A server may take an hour to answer; a host that is gone is found out earlier.
+    // A server may take an hour to answer; keep-alive detects a lost host earlier.
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
     // Node's own timer, because it alone knows whether a part of what is being written has been taken.
     socket.setTimeout(idleMs, () => this.writer?.reject(this.idleError()));

@@ -53,7 +53,7 @@ export function createHttpTarget(options: HttpTargetOptions): ExportTarget {
   checkHeaders(headers);
   return {
     send: (image, context) => new HttpTransfer({ ...options, origin: { url, headers, tls } }, image, context).run(),
-    // A request that is cut leaves nothing at a server that could be resumed.
+    // An aborted request leaves no upload at the server that could be resumed.
     abandon: async () => {},
   };
 }
@@ -105,10 +105,10 @@ class HttpTransfer {
     return options.createCollections ? createCollections({ ...common, origin, signal: context.signal }) : undefined;
   }
 
-  /** The receipt of an image that the server has, whatever `failure` says. @throws `failure` where it does not, or cannot be asked */
+  /** The receipt of an image that the server has despite `failure`. @throws `failure` where the server lacks it or cannot be asked */
   private async receiptOfFound(failure: DiskliftError, known: Seal): Promise<Receipt> {
     const { options, common, origin, image, context } = this;
-    // What is sent by POST is not found where it was sent.
+    // The image of a POST is not stored at the request's URL.
     if (options.method !== 'PUT') throw failure;
     const { signal } = context;
     const seal = async () => (known.sha256 === undefined ? await abortable(context.seal(), signal) : known);
@@ -125,14 +125,14 @@ class HttpTransfer {
   }
 }
 
-/** A proxy on the way gave up on a server that had the whole image, or what an earlier attempt has sent is in the way. */
+/** Either a proxy timed out although the server had the whole image, or bytes of an earlier attempt block this one. */
 function mayBeThere({ status, wasComplete }: Answer, hasSentBefore: boolean): boolean {
   return (wasComplete && AMBIGUOUS.has(status)) || (hasSentBefore && IN_THE_WAY.has(status));
 }
 
 const AMBIGUOUS: ReadonlySet<number> = new Set([502, 503, 504]);
 const IN_THE_WAY: ReadonlySet<number> = new Set([403, 405, 409, 412, 423]);
-/** Answers where a folder is missing. */
+/** Statuses that servers answer where a folder is missing. */
 const NO_PLACE: ReadonlySet<number> = new Set([403, 404, 405, 409]);
 
 function refusalOf(verdict: Exclude<Verdict, 'arrived'>, where: string): DiskliftError {

@@ -12,10 +12,10 @@ export type Verdict = 'arrived' | 'redirect' | 'expectation failed' | DiskliftEr
 /** May pass: another attempt is worth it (RFC 9110 and, for 425 and 429, RFC 8470 and RFC 6585). */
 const RETRYABLE_STATUS: ReadonlySet<number> = new Set([408, 425, 429]);
 
-/** Servers that took bytes have accepted the request, so these are about storing: Go's webdav answers 405 when its disk is full. */
+/** A server that took bytes had accepted the request, so these are storage failures: Go's webdav answers 405 when its disk is full. */
 const RETRYABLE_BEHIND_BYTES: ReadonlySet<number> = new Set([404, 405, 409]);
 
-/** The status of a success that says nothing of the whole image. */
+/** Success statuses that do not confirm the whole image. */
 const NO_SUCCESS: Readonly<Record<number, string>> = {
   // The server has only promised to look at it later (RFC 9110, section 15.3.3).
   202: 'accepted, but not stored yet',
@@ -46,7 +46,7 @@ export interface Asked {
   /** A text that repeats one of them is not shown. */
   secrets: readonly string[];
   nowMs: number;
-  /** Whether an earlier attempt of this export has sent bytes, which may be there. */
+  /** Whether an earlier attempt of this export has sent bytes that the server may have stored. */
   hasSentBefore: boolean;
 }
 
@@ -68,7 +68,7 @@ function judgeSuccess(answer: Answer, asked: Asked): Verdict {
   return part === undefined ? 'arrived' : refusalOf(answer, asked, part);
 }
 
-/** @param inner the status of the failure that a success has inside, or 0 where it cannot be told */
+/** @param inner the status of a failure inside a success, or 0 where the text states none */
 function refusalOf(answer: Answer, asked: Asked, inner?: number): DiskliftError {
   const { headers, takenBytes } = answer;
   const status = inner ?? answer.status;
@@ -76,7 +76,7 @@ function refusalOf(answer: Answer, asked: Asked, inner?: number): DiskliftError 
   const answered = inner === undefined ? `answered ${status}` : `answered ${answer.status} with ${inner || 'a failure'} inside`;
   const meaning = meaningOf(status, answer, asked);
   const message = `${where}: ${answered}${meaning === undefined ? '' : `: ${meaning}`}${serverMessage(answer.text, asked.secrets)}`;
-  // What an earlier attempt has left may be what cannot be replaced, so the credentials need not be the cause.
+  // A 403 may concern the object of an earlier attempt, which may not be replaced; then the credentials are not the cause.
   if (status === 401 || (status === 403 && !hasSentBefore) || status === 407) return failure('CredentialsInvalid', message);
   const retryable = status === 0 || status >= 500 || RETRYABLE_STATUS.has(status) || (takenBytes > 0 && RETRYABLE_BEHIND_BYTES.has(status));
   return failure('DestinationRejected', message, { retryable, retryAfterMs: parseRetryAfter(headers['retry-after'], nowMs) });
@@ -110,7 +110,7 @@ function movedTo(location: string | undefined, { where, secrets }: Asked): strin
   return `the place has another URL; send the image there${target === undefined ? '' : serverMessage(target, secrets)}`;
 }
 
-/** Only the names: what stands behind them is for programs. */
+/** Only the names of the schemes, without their parameters. */
 function askedSchemes(header: string | undefined): string {
   const schemes = header?.match(/(?:^|,\s*)[A-Za-z][A-Za-z0-9-]*(?=\s|,|$)/g)?.map((scheme) => scheme.replace(/^,\s*/, '')) ?? [];
   if (schemes.length === 0) return '';

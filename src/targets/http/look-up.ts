@@ -1,4 +1,4 @@
-/** An upload whose answer was lost, or was refused because of what an earlier attempt had sent: is the image there? */
+/** Looks up whether the image is stored, after a lost answer or a refusal that an earlier attempt may have caused. */
 
 import { createHash } from 'node:crypto';
 import { DiskliftError } from '../../common/errors.ts';
@@ -10,25 +10,25 @@ import { type Query, sendQuery } from './send-query.ts';
 
 export interface Lookup extends Omit<Query, 'method'> {
   image: VirtualImage;
-  /** Called once what lies there has the image's size. */
+  /** Called when the stored object has the image's size. */
   seal(): Promise<Seal>;
 }
 
-/** What lies at the place. */
+/** Result of the look-up. */
 export type Found =
   | { isImage: true; answer: Answer; seal: Seal }
-  /** `reason` completes the sentence that begins with the failure of the upload. */
+  /** `reason` continues the sentence of the upload's failure. */
   | { isImage: false; reason: string };
 
 /**
- * Reads what is there and compares all of its bytes, by their SHA-256, with the image. Equal size alone would not show which disk it is.
- * @throws DiskliftError `Cancelled`; what reading and sealing the image throws. A server that cannot be asked is no failure
+ * Reads the stored object and compares the SHA-256 of all its bytes with the image's. Equal size alone would not identify the disk.
+ * @throws DiskliftError `Cancelled`; failures of reading and sealing the image. A server that cannot be asked is no failure
  */
 export async function lookUp(lookup: Lookup): Promise<Found> {
   const { image, signal } = lookup;
   const head = await asked(lookup, 'HEAD');
   if (head instanceof DiskliftError) return unknown(head.message);
-  // Servers without HEAD may have GET.
+  // Servers that do not support HEAD may support GET.
   if (head.status !== 200 && head.status !== 405 && head.status !== 501) return missing('HEAD', head);
   const size = head.status === 200 ? sizeOf(head) : undefined;
   if (size !== undefined && size !== image.sizeBytes) return other(size, image);

@@ -15,10 +15,10 @@ export interface RequestFacts {
   sizeBytes: number;
 }
 
-/** Of an answer. Node takes 16 KiB, and would fail an upload that has arrived where a gateway adds more. */
+/** Limit of an answer's headers. With Node's 16 KiB an upload that has arrived would fail where a gateway adds long headers. */
 const MAX_HEADER_BYTES = 65_536;
 
-/** The head that every request to a destination has: who asks whom for what. Its order decides which header wins. */
+/** The head of every request to a destination. Of two equal headers the later one wins. */
 export function openHead(
   { url, headers }: Pick<Origin, 'url' | 'headers'>,
   { method, defaults = {} }: { method: string; defaults?: Readonly<Record<string, string>> },
@@ -43,7 +43,7 @@ export function openHead(
   return request;
 }
 
-/** @returns a request whose body is still to be written; with an expectation, its head is on its way */
+/** @returns a request without its body yet; with an expectation, its head is being sent */
 export function openRequest(
   { origin, method, ifNoneMatch, expectContinue, sizeBytes }: RequestFacts,
   way: OpenedConnection,

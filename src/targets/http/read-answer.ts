@@ -9,26 +9,26 @@ import { DiskliftError } from '../../common/errors.ts';
 import type { Answer } from './answer.ts';
 import { type DigestAlgorithm, namedDigests } from './named-digest.ts';
 
-/** The beginning of a text that is kept. */
+/** Limit of the beginning of a text that is kept. */
 const MAX_KEPT_BYTES = 64 * KIB;
 
-/** For a text of which only the beginning is shown: the status is what counts. */
+/** Limit of a text of which only the beginning is shown, because the status decides. */
 const MAX_SHORT_BYTES = 4 * KIB;
 const MAX_SHORT_MS = 1000;
 
-/** For a text that has to be known whole before the answer can be judged. */
+/** Limit of a text that must be complete before the answer can be judged. */
 const MAX_WHOLE_BYTES = 64 * MIB;
 const MAX_WHOLE_MS = 30_000;
 
 interface Facts {
   clock: Clock;
-  /** Asked once the answer's head is there. */
+  /** Called when the answer's head has arrived. */
   sent(): Pick<Answer, 'wasComplete' | 'takenBytes'>;
 }
 
 /**
- * Never fails: the part of the text that came before the connection broke is all there is.
- * The whole text matters in two cases. A digest in the head may be that of the text, and 207 says in the text how the upload ended.
+ * Never fails: when the connection breaks, the text ends there. The whole text matters in two cases: a digest in the head may be the
+ * text's own, and a 207 reports the upload's outcome in the text.
  */
 export async function readAnswer(response: http.IncomingMessage, { clock, sent: askSent }: Facts): Promise<Answer> {
   const { statusCode: status = 0 } = response;
@@ -71,7 +71,7 @@ class AnswerText {
   }
 
   soFar(): Pick<Answer, 'text' | 'isTextWhole' | 'textDigests'> {
-    // In streaming mode a character that was cut is left out.
+    // In streaming mode the decoder omits a truncated character.
     const text = new TextDecoder().decode(Buffer.concat(this.kept), { stream: true });
     const isTextWhole = this.hasEnded && this.bytes <= MAX_KEPT_BYTES;
     if (!this.hasEnded) return { text, isTextWhole, textDigests: undefined };

@@ -1,4 +1,4 @@
-/** One request without a body, on a connection of its own: to look at what is at a place, or to make a collection. */
+/** Sends one request without a body on its own connection: to look up an object, or to make a collection. */
 
 import type http from 'node:http';
 import { abortable } from '../../common/abortable.ts';
@@ -16,11 +16,11 @@ import { readAnswer } from './read-answer.ts';
 import type { Origin } from './redirect.ts';
 
 export interface QueryLimits {
-  /** Until a connection stands, TLS included. */
+  /** Limit of opening a connection, TLS included. */
   connectMs: number;
-  /** Until the head of the answer is there. */
+  /** Limit of the answer's head. */
   queryMs: number;
-  /** Without a byte coming. */
+  /** Limit of silence between bytes. */
   idleMs: number;
 }
 
@@ -35,8 +35,8 @@ export interface Query {
 }
 
 /**
- * @param take gets the body of a 200 piece by piece; it is not kept. Returns false when it has seen enough
- * @returns the answer; its text is that of a refusal, or empty where `take` got the body
+ * @param take receives the body of a 200 piece by piece, and returns false when it needs no more
+ * @returns the answer; its text is that of a refusal, or empty where `take` received the body
  * @throws DiskliftError `DestinationUnreachable`, `Cancelled`; and as openConnection
  */
 export async function sendQuery(query: Query, take?: (bytes: Buffer) => boolean): Promise<Answer> {
@@ -46,7 +46,7 @@ export async function sendQuery(query: Query, take?: (bytes: Buffer) => boolean)
   const opening = openConnection({ ...origin, access, proxy, signal: connecting.signal });
   try {
     const connection = await withLimit(opening, { limitMs: limits.connectMs, message: `${where}: no connection`, clock, signal });
-    // A cache on the way, or a compressed copy, would not show what the server has.
+    // A cache on the way, or a compressed copy, could differ from the stored bytes.
     const defaults = { 'Accept-Encoding': 'identity', 'Cache-Control': 'no-cache' };
     const request = openHead(origin, { method, defaults }, connection);
     const responding = responseOf(request);
@@ -60,7 +60,7 @@ export async function sendQuery(query: Query, take?: (bytes: Buffer) => boolean)
     throw error instanceof Error && 'code' in error ? networkError(where, error) : error;
   } finally {
     connecting.abort(new DiskliftError('Cancelled', 'done'));
-    // Also a connection that stands since nobody waits for it any more.
+    // This also closes a connection that opens after the caller has stopped waiting.
     opening.then(
       ({ socket }) => socket.destroy(),
       () => {},
@@ -85,7 +85,7 @@ interface Taking extends Query {
   where: string;
 }
 
-/** Reads to the end of the body, or until `take` has seen enough. */
+/** Reads to the end of the body, or until `take` needs no more. */
 async function takeBody(response: http.IncomingMessage, { take, where, clock, limits, signal }: Taking): Promise<void> {
   const pieces = response[Symbol.asyncIterator]() as AsyncIterator<Buffer, undefined>;
   for (;;) {

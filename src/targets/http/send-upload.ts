@@ -25,8 +25,8 @@ export interface UploadLimits {
   /** Without a byte being taken. */
   idleMs: number;
   /**
-   * From the last byte to the answer: a server may have to write everything to its disks first, or convert it.
-   * Left out: as `answerLimitMs` has it.
+   * Limit from the last byte to the answer: a server may have to write the image to its disks first, or convert it. `answerLimitMs` when
+   * left out.
    */
   answerMs?: number | undefined;
 }
@@ -42,13 +42,13 @@ export interface Upload extends Omit<RequestFacts, 'sizeBytes'> {
 
 /** How an upload ended. */
 export interface UploadEnd {
-  /** The answer, or the failure that came in its place when the server had been sent the whole image: the image may be there. */
+  /** The answer, or the failure that replaced it after the whole image was sent. In both cases the server may have the image. */
   answer: Answer | DiskliftError;
-  /** Has what is known when the body got as far as the seal. */
+  /** Filled when the body has reached the seal. */
   seal: Seal;
 }
 
-/** @throws DiskliftError `DestinationUnreachable`; what reading or sealing the image throws; and as openConnection */
+/** @throws DiskliftError `DestinationUnreachable`; failures of reading or sealing the image; and as openConnection */
 export async function sendUpload(upload: Upload): Promise<UploadEnd> {
   const { origin, image, context, clock, limits, access, proxy } = upload;
   const { sizeBytes } = image;
@@ -77,7 +77,7 @@ export async function sendUpload(upload: Upload): Promise<UploadEnd> {
   }
 }
 
-/** @returns the failure in place of an answer where the whole image was sent, unless the transfer was cancelled */
+/** @returns the failure instead of an answer where the whole image was sent, unless the transfer was cancelled */
 async function answerOf(exchange: Exchange, { origin, image, context, clock, limits }: Upload): Promise<UploadEnd['answer']> {
   const where = publicUrl(origin.url);
   const { answerMs: limitMs = answerLimitMs(image) } = limits;

@@ -1,4 +1,4 @@
-/** Where an image is, once a server has taken it. */
+/** Finds the URL of a stored image. */
 
 import type { NetworkAccess } from '../policy/network-access.ts';
 import { serverMessage } from '../server-message.ts';
@@ -7,23 +7,23 @@ import { publicUrl } from './public-url.ts';
 import type { Origin } from './redirect.ts';
 import { secretsOf } from './secrets-of.ts';
 
-/** A longer one is no place that anybody would fetch from. */
+/** A longer Location is ignored. */
 const MAX_LOCATION_CHARACTERS = 4096;
 
 /**
- * A server that answers 201 names in Location the place it has made, which may be beside the one that was asked for (RFC 9110, section 15.3.2).
- * A place where an upload could not have been redirected to is not believed: it is less protected, or denied by the policy.
- * @returns the URL as it may be shown
+ * A 201 names the created resource in Location, which may differ from the request's URL (RFC 9110, section 15.3.2). A Location to which
+ * an upload could not be redirected is ignored: it is less protected, or the policy denies it.
+ * @returns the URL in a form that may be shown
  */
 export function storedAt({ status, headers }: Pick<Answer, 'status' | 'headers'>, origin: Origin, access: NetworkAccess): string {
   const asked = publicUrl(origin.url);
   const { location } = headers;
   if (status !== 201 || location === undefined || location.length > MAX_LOCATION_CHARACTERS) return asked;
-  // Programs read such a URL in two ways.
+  // Parsers read such a URL in different ways.
   if (/[\\\p{Cc}\s]/u.test(location)) return asked;
   const url = URL.canParse(location, origin.url.href) ? new URL(location, origin.url) : undefined;
   if (url === undefined || !['http:', 'https:'].includes(url.protocol)) return asked;
-  // The same place: a server behind a proxy does not know by which name, scheme and port it was reached.
+  // The same resource: a server behind a proxy cannot see the name, scheme and port of the client's URL.
   if (url.pathname === origin.url.pathname) return asked;
   if (origin.url.protocol === 'https:' && url.protocol === 'http:') {
     if (url.hostname !== origin.url.hostname) return asked;
@@ -37,6 +37,6 @@ export function storedAt({ status, headers }: Pick<Answer, 'status' | 'headers'>
   }
   const place = publicUrl(url);
   const secrets = secretsOf(origin).filter((secret) => !asked.includes(secret));
-  // Empty where the place repeats a secret of the request.
+  // `serverMessage` returns an empty text where the URL repeats a secret of the request.
   return serverMessage(place, secrets) === '' ? asked : place;
 }

@@ -45,7 +45,7 @@ interface Way extends Required<Pick<GuardedAgentOptions, 'access'>> {
   proxy: ProxySettings;
 }
 
-/** A method of Node's agents that its types leave out. Called before the head of `request` is written. */
+/** A method of Node's agents that its types omit. Called before the head of `request` is written. */
 interface RequestTaker {
   addRequest(request: http.ClientRequest, options: { host?: string; port?: number | string }): void;
 }
@@ -88,7 +88,7 @@ function addressToProxy(request: http.ClientRequest, url: URL, settings: ProxySe
   try {
     proxy = proxyFor(url, settings);
   } catch {
-    // A setting that is no URL fails the connection, which is opened next.
+    // An invalid proxy URL fails when the connection is opened, directly after this.
   }
   if (proxy === undefined) return;
   request.path = `${url.origin}${request.path}`;

@@ -56,11 +56,11 @@ export async function startTls(socket: net.Socket, { host, material, signal, pro
     // SNI is for names only (RFC 6066, section 3).
     servername: isIP(name) === 0 ? name : '',
     ALPNProtocols: protocols,
-    // NODE_TLS_REJECT_UNAUTHORIZED=0 would turn it off.
+    // Without this, NODE_TLS_REJECT_UNAUTHORIZED=0 would turn verification off.
     rejectUnauthorized: true,
     minVersion: 'TLSv1.2',
     ca,
-    // As curl and Go: a bundle may name an intermediate authority, or the server's own certificate, without the root above it.
+    // As in curl and Go, a bundle may hold an intermediate authority or the server's own certificate without the root.
     ...(ca === undefined ? {} : { allowPartialTrustChain: true }),
     cert,
     key,

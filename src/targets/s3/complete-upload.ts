@@ -45,7 +45,7 @@ export async function completeUpload(transfer: Transfer, { id, parts }: Uploaded
   return { sha256, ...('found' in made ? made.found : await proveObject(transfer, expected, made.answer)) };
 }
 
-/** Another attempt finds the upload missing, and begins a new one. Some names of this error are final elsewhere. */
+/** Retryable, because the next attempt finds the upload missing and begins a new one. Elsewhere some of these error names are final. */
 function goneError(error: DiskliftError): DiskliftError {
   return new DiskliftError('DestinationRejected', `${error.message}: neither the upload nor its object is there`, error, {
     retryable: true,

@@ -15,9 +15,9 @@ import { withRetries } from './with-retries.ts';
 const GRACE_MS = 400;
 
 /**
- * The intent is saved before anything is asked for, and stands until the id takes its place or it is certain that nothing was made:
- * whoever finds it, be it the next attempt, another process or `abandon`, looks for what may have come of it.
- * @returns the id, when it has been saved, and the time of the intent
+ * Saves the intent before the request. The intent stays until the id replaces it, or until it is certain that no upload was made. The next
+ * attempt, another process or `abandon` finds the intent and searches the upload that may exist.
+ * @returns the id, after it was saved, and the time of the intent
  * @throws DiskliftError
  */
 export async function createUpload(transfer: Transfer, { partSizeBytes }: PartPlan): Promise<{ id: string; sinceMs: number }> {

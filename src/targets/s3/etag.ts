@@ -12,7 +12,7 @@ export interface Tagged {
 const MD5_SHAPE = /^"?([0-9a-f]{32})"?$/i;
 const COMPOSITE_SHAPE = /^"?([0-9a-f]{32}-\d+)"?$/i;
 
-/** The tag that Amazon gives an object of parts: the MD5 of their MD5s, and their number. @param md5s in hex, in order */
+/** Amazon's tag of a multipart object: the MD5 of the parts' MD5s, and the number of parts. @param md5s in hex, in order */
 export function compositeEtag(md5s: readonly string[]): string {
   const hash = createHash('md5');
   for (const md5 of md5s) hash.update(md5, 'hex');
@@ -21,9 +21,9 @@ export function compositeEtag(md5s: readonly string[]): string {
 
 /**
  * Compares a server's tag with the one that Amazon would give these bytes.
- * A tag that differs proves nothing by itself: other servers make tags of the same look in ways of their own.
+ * A different tag proves nothing by itself, because other servers compute tags of the same form in other ways.
  * @param expected the MD5 of the bytes, or {@link compositeEtag} of their parts
- * @returns undefined when the tag does not even look like one of that kind
+ * @returns undefined when the tag does not have that form
  */
 export function isTagOf(expected: string, { ETag, ServerSideEncryption, SSECustomerAlgorithm }: Tagged): boolean | undefined {
   const theirs = (expected.includes('-') ? COMPOSITE_SHAPE : MD5_SHAPE).exec(ETag ?? '')?.[1]?.toLowerCase();

@@ -22,7 +22,7 @@ export interface HashPieces {
 }
 
 /**
- * @returns `hash`, with all of `bytes` in it
+ * @returns `hash`, updated with all of `bytes`
  * @throws DiskliftError `Cancelled`, or as {@link Pieces.pieces}
  */
 export async function hashPieces<T extends PieceHash>(hash: T, bytes: Pieces, how: HashPieces): Promise<T> {

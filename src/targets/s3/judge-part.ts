@@ -1,26 +1,26 @@
-/** What an answer about a part shows: whether the server has the bytes that were sent, by comparing with what we computed ourselves. */
+/** Judges an answer about a part: compares the server's tag and checksum with our own, to prove that the server has the bytes sent. */
 
 import { type Checksum, checksumOf, isSameChecksum, kindOf } from './checksum.ts';
 import { isTagOf, type Tagged } from './etag.ts';
 import type { PartBytes } from './part-bytes.ts';
 
-/** 'etag': the server's tag is our MD5 of the bytes. 'checksum': the server named a CRC of the bytes that is ours. */
+/** 'etag': the server's tag equals our MD5 of the bytes. 'checksum': the server's CRC of the bytes equals ours. */
 export type PartProof = 'etag' | 'checksum';
 
 export interface PartVerdict {
   /** In hex, of our bytes. */
   md5: string;
-  /** Absent when nothing in the answer is about these bytes. */
+  /** Absent when the answer has neither a usable tag nor a checksum. */
   proof?: PartProof;
   /**
-   * The tag looks like an MD5 and is another one: either the server has other bytes, or its tags are of another kind. The tags of the
-   * other parts tell which.
+   * The tag has the form of an MD5 but is not ours. Either the server has other bytes, or it computes tags in another way; the tags of the
+   * other parts decide.
    */
   hasOtherTag: boolean;
 }
 
 /**
- * @param ours the checksum that was asked for
+ * @param ours the requested checksum
  * @returns undefined when the server has other bytes
  * @throws DiskliftError `Cancelled`, or as {@link PartBytes.pieces}
  */
@@ -32,7 +32,7 @@ export async function judgePart(
   const md5 = await bytes.md5(signal);
   const isTag = isTagOf(md5, answer);
   let isSame = isSameChecksum(ours, answer);
-  // A checksum that nobody asked for is computed only when nothing else is known.
+  // A checksum that was not requested is computed only when the tag decides nothing.
   if (isTag !== true) isSame ??= isSameChecksum(await checksumOf(kindOf(answer), bytes, signal), answer);
   if (isSame === false) return undefined;
   const verdict = { md5, hasOtherTag: isTag === false };

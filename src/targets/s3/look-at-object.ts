@@ -1,4 +1,4 @@
-/** What the server says lies at the key. */
+/** Asks the server for the object at the key. */
 
 import type { HeadObjectCommandOutput } from '@aws-sdk/client-s3';
 import { isLookRefused, s3ErrorStatus } from './s3-error.ts';
@@ -6,7 +6,7 @@ import { retriesOf, type Transfer } from './transfer.ts';
 import { withRetries } from './with-retries.ts';
 
 /**
- * @returns 'missing', or undefined where the credentials or the server do not allow to look
+ * @returns the object's headers; 'missing'; undefined where the credentials or the server do not allow the request
  * @throws DiskliftError when the server does not answer
  */
 export async function lookAtObject(transfer: Transfer): Promise<HeadObjectCommandOutput | 'missing' | undefined> {

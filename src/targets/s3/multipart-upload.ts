@@ -35,7 +35,7 @@ export async function uploadImage(transfer: Transfer, plan: PartPlan): Promise<A
 }
 
 interface BegunUpload extends Upload {
-  /** When it was asked for, by our clock; left out for an upload of an earlier attempt. */
+  /** Time of the request that created it, by our clock; left out for an upload of an earlier attempt. */
   sinceMs?: number;
 }
 
@@ -52,8 +52,8 @@ async function fillUpload(transfer: Transfer, upload: BegunUpload): Promise<Arri
 }
 
 /**
- * Without TLS nothing protects the answer that names an upload. Where the server does not know the name when parts come, the upload
- * itself may be there under another one: the intent takes its place again, so that the next attempt or the clean-up looks for it.
+ * Without TLS nothing protects the answer that names an upload. If the server rejects the id when parts arrive, the upload may exist under
+ * another id. The intent then replaces the id again, so that the next attempt or the clean-up searches the upload.
  */
 async function sendParts(transfer: Transfer, upload: BegunUpload): ReturnType<typeof uploadParts> {
   const { session, image, context } = transfer;
@@ -69,34 +69,34 @@ async function sendParts(transfer: Transfer, upload: BegunUpload): ReturnType<ty
 
 interface Failed {
   upload: Upload;
-  /** Whether `upload` is of an earlier attempt. */
+  /** Whether an earlier attempt created `upload`. */
   isResumed: boolean;
-  /** Of an upload that begins in this attempt. */
+  /** Plan for an upload that begins in this attempt. */
   plan: PartPlan;
   error: unknown;
 }
 
 /**
- * What may be sent in a second upload, still in this attempt. The next attempt would meet the same upload where the server cannot
- * list parts, and the same refusal where it takes fewer parts than were planned.
+ * Plans a second upload within this attempt. Without it, the next attempt would find the same upload where the server cannot list parts,
+ * and the same refusal where the server takes fewer parts than planned.
  * @returns undefined where a second upload does not help
  */
 async function planAnew(transfer: Transfer, { upload, isResumed, plan, error }: Failed): Promise<PartPlan | undefined> {
   const { session, options, image } = transfer;
   if (isUploadGone(error)) return isResumed ? plan : undefined;
   const maxParts = s3PartLimit(error);
-  // The size that the user has set stands.
+  // A part size that the user has set is not changed.
   if (maxParts === undefined || maxParts >= upload.plan.count || options.partSizeBytes !== undefined) return undefined;
   try {
     await abortUpload({ session, options, uploadId: upload.id, ...retriesOf(transfer) });
   } catch {
-    // The refusal says more than this failure. The upload stays saved.
+    // The refusal is more useful to the user than this failure. The upload stays saved.
     return undefined;
   }
   return planParts({ imageSizeBytes: image.sizeBytes, maxParts, leastPartBytes: session.limits.leastPartBytes });
 }
 
-/** Bytes that a second upload sends again are no news. */
+/** Reports no progress for bytes that a second upload sends again. */
 function withGrowingProgress(transfer: Transfer): Transfer {
   const { context } = transfer;
   let mostBytes = 0;

@@ -12,8 +12,7 @@ export interface PartBytes extends Pieces {
   /** Called when a request that carried them has failed: its connection may still have some of them to send. */
   onFailedTry(): void;
   /**
-   * In hex; computed once. Bytes that are read from the image are hashed whenever they are read, and read once more only where they
-   * never were to their end.
+   * The MD5 in hex, computed once. Every read of the image's bytes hashes them; they are read again only if no read reached their end.
    * @throws as {@link pieces}
    */
   md5(signal: AbortSignal): Promise<string>;
@@ -34,7 +33,7 @@ export function bytesInMemory(bytes: Uint8Array, onFailedTry = () => {}): PartBy
   };
 }
 
-/** Beside the event loop where that can be: MD5 takes more than a millisecond for a MiB. */
+/** Runs outside the event loop where possible, because MD5 takes more than a millisecond for each MiB. */
 async function md5OfMemory(bytes: Uint8Array, signal: AbortSignal): Promise<string> {
   const native = await loadMd5();
   if (native !== undefined) return native(bytes);
@@ -54,7 +53,7 @@ export function bytesOfImage(
   async function* pieces(signal: AbortSignal): AsyncGenerator<Uint8Array> {
     const hash = createHash('md5');
     for await (const chunk of image.stream({ start: offset, end: offset + sizeBytes, signal })) {
-      // The image uses its buffers again, while a connection may not have taken the piece yet.
+      // The image reuses its buffers, while the connection may not have sent the piece yet.
       const piece = Buffer.from(chunk);
       if (md5 === undefined) await updateInPieces(hash, piece, { signal });
       yield piece;

@@ -46,8 +46,8 @@ export interface PayloadBody {
   /** Rejects when the bytes cannot be had; never resolves. */
   broken: Promise<never>;
   /**
-   * To be called when the request has ended, either way: a request that fails leaves its body as it is. Resolves when nothing
-   * reads the image for it any more.
+   * Call this when the request has ended, also after a failure, because a failed request does not close its body. Resolves when no read of
+   * the image for this request is pending.
    */
   end(): Promise<void>;
 }
@@ -83,7 +83,7 @@ export function bodyOf({ bytes, pieceBytes }: Payload, onTake: () => void, signa
   };
 }
 
-/** Unlike `pipeline`, `pipe`, which the SDK calls, leaves a stream open when the connection behind it closes. */
+/** The SDK calls `pipe`, which, unlike `pipeline`, leaves the stream open when the connection closes. */
 function destroyedByItsReader(stream: Readable): Readable {
   const pipe = stream.pipe.bind(stream);
   stream.pipe = (destination, options) => pipe(destination, options).once('close', () => stream.destroy());

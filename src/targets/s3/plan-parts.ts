@@ -30,7 +30,7 @@ export interface PartWishes {
   imageSizeBytes: number;
   /** What the user has asked for. */
   partSizeBytes?: number | undefined;
-  /** How many parts the server takes, where it takes fewer than Amazon S3. */
+  /** Maximum number of parts of a server that takes fewer than Amazon S3. */
   maxParts?: number | undefined;
   /** Of parts that are not the last. */
   leastPartBytes?: number | undefined;

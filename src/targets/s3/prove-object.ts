@@ -1,6 +1,6 @@
 /**
- * Whether an object is the image: what a server says of it is compared with what we computed of the bytes ourselves. Says in the
- * receipt what was compared, and assumes nothing of the rest.
+ * Proves that an object is the image, by comparing the server's tags, checksums, length or bytes with our own. The receipt names the
+ * comparison, and assumes nothing beyond it.
  */
 
 import type { HeadObjectCommandOutput } from '@aws-sdk/client-s3';
@@ -16,21 +16,21 @@ import { withRetries } from './with-retries.ts';
 
 type Found = Omit<Arrival, 'sha256'>;
 
-/** Whether the server may have done what it was asked for, although it has not said so. */
+/** Whether the server may have carried out the request without confirming it. */
 export function isAmbiguous(error: unknown): boolean {
   if (!(error instanceof DiskliftError) || !['DestinationUnreachable', 'DestinationRejected'].includes(error.code)) return false;
   const status = s3ErrorStatus(error);
   return status === undefined || status < 400 || status >= 500;
 }
 
-/** As {@link isAmbiguous}; and refusals of an object that is there already: it may be what an earlier request has made. */
+/** As {@link isAmbiguous}, and also for a refusal because the object exists: an earlier request may have made it. */
 export function mayHaveArrived(error: unknown): boolean {
   return isAmbiguous(error) || [409, 412].includes(s3ErrorStatus(error) ?? 0);
 }
 
 /**
- * Refuses parts that contradict one another: where the tags of some are our MD5s, one that looks like the MD5 of something else is.
- * To be called before an object is made of them.
+ * Refuses parts that contradict one another. Where some tags equal our MD5s, another tag of that form is the MD5 of other bytes. Call this
+ * before the object is made of the parts.
  * @throws DiskliftError `ChecksumMismatch`
  */
 export function assertConsistent(parts: readonly ExpectedPart[], where: string): void {
@@ -42,16 +42,16 @@ export function assertConsistent(parts: readonly ExpectedPart[], where: string):
 /**
  * Judges an object that the server has just confirmed.
  * @param answer to the request that made it
- * @throws DiskliftError `ChecksumMismatch` when the object is something else; another when the server does not answer
+ * @throws DiskliftError `ChecksumMismatch` when the object is not the image; another code when the server does not answer
  */
 export async function proveObject(transfer: Transfer, expected: ExpectedObject, answer: Tagged): Promise<Found> {
   const seen = await withRetries(() => lookAtConfirmed(transfer), retriesOf(transfer));
-  // By now it may be another export's.
+  // Another export may have replaced the object in the meantime.
   const object = seen !== undefined && mayBeImage(transfer, seen) ? seen : undefined;
   return judge(transfer, expected, { answer, object });
 }
 
-/** Some servers show an object a little later than they confirm it. */
+/** Some servers confirm an object a little before they list it. */
 async function lookAtConfirmed(transfer: Transfer): Promise<HeadObjectCommandOutput | undefined> {
   const seen = await lookAtObject(transfer);
   if (seen !== 'missing') return seen;
@@ -60,11 +60,10 @@ async function lookAtConfirmed(transfer: Transfer): Promise<HeadObjectCommandOut
 }
 
 /**
- * Looks for the image that is being sent, and does not believe in what is only like it: another export of the same disk, or of
- * what the disk was yesterday.
- * @param expectedOf is asked only when there is something to compare
- * @returns undefined when it is not there, or cannot be told from others, or when the credentials do not allow to look
- * @throws DiskliftError when there is no answer; `ChecksumMismatch` when this attempt's object has other bytes
+ * Searches the image that is being sent. Rejects a similar object, such as another export of the same disk, or an export of yesterday.
+ * @param expectedOf called only when there is an object to compare
+ * @returns undefined when the object is missing, when it cannot be distinguished, or when the credentials do not allow the request
+ * @throws DiskliftError when the server does not answer; `ChecksumMismatch` when this attempt's object has other bytes
  */
 export async function findArrived(transfer: Transfer, expectedOf: () => Promise<ExpectedObject>): Promise<Found | undefined> {
   const { image, nonce } = transfer;
@@ -84,9 +83,9 @@ function mayBeImage({ image }: Transfer, { Metadata }: HeadObjectCommandOutput):
 }
 
 interface Evidence {
-  /** Has the tag. */
+  /** The answer with the object's tag. */
   answer: Tagged;
-  /** What lies at the key; absent where nobody may look. */
+  /** The object at the key; absent where the credentials do not allow the request. */
   object: HeadObjectCommandOutput | undefined;
 }
 
@@ -105,7 +104,7 @@ async function judge(transfer: Transfer, { tag, parts }: ExpectedObject, { answe
   return { etag, proof: isSame === true ? 'readBack' : sizeBytes === undefined ? 'status' : 'length' };
 }
 
-/** Of parts that have each been proven: enough to see whether the server has put them together in order. */
+/** Samples of proven parts, enough to check that the server joined them in order. */
 function samplesOf(parts: readonly ExpectedPart[]): ExpectedPart[] {
   const last = parts.length - 1;
   return [...new Set([0, last >> 1, last])].flatMap((index) => parts[index] ?? []);

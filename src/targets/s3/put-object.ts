@@ -23,7 +23,7 @@ export async function putImage(transfer: Transfer): Promise<Arrival> {
     const bytes = bytesInMemory(buffer.bytes, () => {
       isUsable = false;
     });
-    // Runs beside the sending.
+    // The hash runs while the body is sent.
     bytes.md5(signal).catch(() => {});
     const arrival = (await findEarlier(transfer, bytes)) ?? (await sendImage(transfer, bytes));
     context.progress(image.sizeBytes);
@@ -56,7 +56,7 @@ async function sendImage(transfer: Transfer, bytes: PartBytes): Promise<Arrival>
 
 interface Put {
   payload: Payload;
-  /** Whether one of the tries may have made the object: then each refusal of a later one is a reason to look. */
+  /** Whether an earlier try may have made the object. Then a refusal of a later try is checked against the stored object. */
   earlier: { isUnclear: boolean };
 }
 

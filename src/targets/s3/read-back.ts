@@ -1,4 +1,4 @@
-/** Reading an object to see whether it is what was sent. */
+/** Reads an object back and compares it with the bytes that were sent. */
 
 import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
@@ -10,7 +10,7 @@ import { withRetries } from './with-retries.ts';
 
 /**
  * Reads these parts of the object, one after the other, and compares their MD5s. Stops at the first one that differs.
- * @returns undefined where the credentials or the server do not allow to read
+ * @returns undefined where the credentials or the server do not allow reading
  * @throws DiskliftError when the server does not answer
  */
 export async function isReadBackSame(transfer: Transfer, parts: readonly ExpectedPart[]): Promise<boolean | undefined> {
@@ -26,7 +26,7 @@ export async function isReadBackSame(transfer: Transfer, parts: readonly Expecte
   return true;
 }
 
-/** @returns undefined when the server answers with another range than it was asked for */
+/** @returns undefined when the server answers with another range than the requested one */
 function md5OfRange({ session, options, context, image }: Transfer, { offset, sizeBytes }: ExpectedPart): Promise<string | undefined> {
   const isWhole = sizeBytes === image.sizeBytes;
   const range = `bytes ${offset}-${offset + sizeBytes - 1}`;

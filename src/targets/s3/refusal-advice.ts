@@ -1,17 +1,17 @@
-/** What the answer of an S3 server says beside the name of its error. Pure. */
+/** Reads the text of an S3 server's error, and derives advice from it. Pure. */
 
 import type { ChecksumKind } from './checksum.ts';
 
-/** The fields of the SDK's errors that are looked at. The SDK keeps those that it does not know. */
+/** The fields of the SDK's errors that are used here. The SDK keeps fields that are not in its model. */
 export interface S3Failure {
   name?: string;
-  /** A text; an object where XML was damaged on the way, so that its message has elements. */
+  /** A text; an object where damaged XML has elements inside the message. */
   message?: unknown;
   Region?: unknown;
   Endpoint?: unknown;
-  /** There where the server's answer is an S3 error. */
+  /** Present where the server's answer is an S3 error. */
   $fault?: unknown;
-  /** There where it is none. */
+  /** Present where the answer is no S3 error. */
   $responseBodyText?: unknown;
   $metadata?: { httpStatusCode?: number };
   $response?: { statusCode?: number; headers?: Readonly<Record<string, string>> };
@@ -20,7 +20,7 @@ export interface S3Failure {
 /** @returns the server's own words; empty when there are none */
 export function textOf({ $fault, $responseBodyText, message }: S3Failure): string {
   if (typeof $responseBodyText === 'string') return $responseBodyText;
-  // The SDK gives an element of XML that has elements in it, or attributes, as an object.
+  // The SDK returns an XML element with child elements or attributes as an object.
   return $fault === undefined || typeof message !== 'string' || message === 'UnknownError' ? '' : message;
 }
 
@@ -36,14 +36,14 @@ export function isAboutSpace(text: string): boolean {
 const PART_NUMBER = /\bpart ?number\b/i;
 const PART_RANGE = /\bbetween 1 and (\d{1,5})\b/i;
 
-/** @returns how many parts the server takes; undefined where `failure` does not say it */
+/** @returns the server's maximum number of parts; undefined where `failure` does not state it */
 export function partLimitOf(failure: S3Failure): number | undefined {
   const text = textOf(failure);
   const limit = PART_NUMBER.test(text) ? Number(PART_RANGE.exec(text)?.[1] ?? 0) : 0;
   return limit > 0 ? limit : undefined;
 }
 
-/** Ceph RGW counts parts at the end only, and calls too many of them an invalid range. */
+/** Ceph RGW counts parts only when the upload is completed, and reports too many of them as an invalid range. */
 function isAboutParts(failure: S3Failure): boolean {
   return failure.name === 'InvalidRange' || (failure.name === 'InvalidArgument' && PART_NUMBER.test(textOf(failure)));
 }
@@ -56,7 +56,7 @@ const EXPECTED_REGION = /\bexpecting '([a-z0-9-]{1,40})'/;
 const REGION = /^[a-z0-9-]{1,40}$/;
 const HOST = /^[a-zA-Z0-9.:-]{1,253}$/;
 
-/** @returns what to change in the request; undefined where nothing is known beyond the name of the error */
+/** @returns the setting to change; undefined where the error gives no more than its name */
 export function adviceOf(failure: S3Failure, status: number | undefined, checksum: ChecksumKind): string | undefined {
   const { name = '', Region, Endpoint, $response } = failure;
   if (isAboutParts(failure)) return 'the server takes fewer parts: set maxParts, or a larger partSize';

@@ -1,4 +1,4 @@
-/** What has become of an earlier attempt's upload. */
+/** Finds the state of an earlier attempt's upload. */
 
 import type { Part as ListedPart } from '@aws-sdk/client-s3';
 import type { ResumeState } from '../contract.ts';
@@ -13,14 +13,14 @@ import { type Arrival, retriesOf, type Transfer } from './transfer.ts';
 
 interface Resumed {
   plan: PartPlan;
-  /** Empty where the server does not list parts: all of them are sent again. Undefined when the upload is gone. */
+  /** Empty where the server does not list parts, so that all parts are sent again. Undefined when the upload is gone. */
   held: ReadonlyMap<number, ListedPart> | undefined;
 }
 
 /**
- * The upload is there; or it was completed, and the answer was lost; or it is gone. Where parts cannot be listed, the object is
- * looked for all the same, because it may have been completed.
- * @throws DiskliftError when there is no answer
+ * Distinguishes three cases: the upload exists; the upload was completed but the answer was lost; the upload is gone. Where parts cannot
+ * be listed, the object is searched as well, because the upload may have been completed.
+ * @throws DiskliftError when the server does not answer
  */
 export async function resumeUpload(transfer: Transfer, resume: ResumeState): Promise<Arrival | Resumed> {
   const { session, options, image, context } = transfer;

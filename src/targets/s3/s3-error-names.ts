@@ -1,11 +1,11 @@
-/** Names of S3's errors and what they mean. "Error responses" in the API reference of Amazon S3; other servers use the same names. */
+/** Names of S3's errors with their meanings ("Error responses" in the API reference of Amazon S3). Other servers use the same names. */
 
 export type Meanings = Readonly<Record<string, string>>;
 
 /** The credentials are wrong or not sufficient. Not retryable. */
 export const REFUSED: Meanings = {
   InvalidAccessKeyId: 'the access key is not known',
-  // Of versitygw.
+  // Error names of versitygw.
   XAdminUserNotFound: 'the access key is not known',
   SignatureDoesNotMatch: 'the secret key does not belong to the access key',
   AccessDenied: 'the credentials do not allow it',
@@ -15,7 +15,7 @@ export const REFUSED: Meanings = {
   TokenRefreshRequired: 'the credentials have expired',
 };
 
-/** Not retryable, though another status might come with them. */
+/** Not retryable, even with a status that is retryable otherwise. */
 export const REJECTED: Meanings = {
   NoSuchBucket: 'there is no such bucket',
   PermanentRedirect: 'the bucket is in another region or at another endpoint',
@@ -27,11 +27,11 @@ export const REJECTED: Meanings = {
   NotImplemented: 'the server does not know this kind of request',
   PreconditionFailed:
     'there is an object at the key already, perhaps from a request of this export whose answer was lost; the server replaces none',
-  // Of Alibaba Cloud OSS.
+  // Error names of Alibaba Cloud OSS.
   SecondLevelDomainForbidden: 'the server wants the bucket in the host name: set forcePathStyle: false',
 };
 
-/** Retryable, though they come as 4xx: the next attempt finds out which parts or upload are gone. */
+/** Retryable in spite of 4xx: the next attempt finds the parts or the upload that are gone. */
 export const PASSING: Meanings = {
   NoSuchUpload: 'the upload is not there any more',
   InvalidPart: 'a part is not there any more',
@@ -47,9 +47,9 @@ export const PASSING: Meanings = {
 const QUOTA = 'the quota is used up';
 const NO_SPACE = 'the server has no space left';
 
-/** Retryable, because old images are removed all the time. Not about the credentials, though most come as 403. */
+/** Retryable, because old images are removed all the time. Most come as 403, but the credentials are not the cause. */
 export const FULL: Meanings = {
-  // Of Ceph RGW, MinIO and OpenStack Swift.
+  // Error names of Ceph RGW, MinIO and OpenStack Swift.
   QuotaExceeded: QUOTA,
   XMinioAdminBucketQuotaExceeded: QUOTA,
   ServiceQuotaExceededException: QUOTA,

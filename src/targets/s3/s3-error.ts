@@ -1,4 +1,4 @@
-/** Errors of S3 as errors of disklift. */
+/** Maps errors of S3 to errors of disklift. */
 
 import { DiskliftError } from '../../common/errors.ts';
 import { parseRetryAfter } from '../../common/retry-after.ts';
@@ -31,8 +31,7 @@ export function s3ErrorStatus(error: unknown): number | undefined {
 }
 
 /**
- * Whether the upload of the request is not there any more: it was aborted, or completed. Servers have several names for that; of
- * S3Proxy it is NoSuchKey.
+ * Whether the request's upload was aborted or completed. Servers use several names for that error; S3Proxy uses NoSuchKey.
  */
 export function isUploadGone(error: unknown): boolean {
   const name = s3ErrorName(error);
@@ -40,8 +39,8 @@ export function isUploadGone(error: unknown): boolean {
 }
 
 /**
- * Whether a request that only looks was refused as such: the credentials do not allow to look, or the server does not know the
- * question. Credentials that are wrong are another matter.
+ * Whether a read-only request was refused as such: the credentials do not allow it, or the server does not support it. False for wrong
+ * credentials.
  */
 export function cannotLook(error: unknown): boolean {
   const name = s3ErrorName(error) ?? '';
@@ -50,12 +49,12 @@ export function cannotLook(error: unknown): boolean {
   return [403, 404, 405, 501].includes(s3ErrorStatus(error) ?? 0);
 }
 
-/** @returns how many parts the server takes, when `error` says it */
+/** @returns the server's maximum number of parts, if `error` states it */
 export function s3PartLimit(error: unknown): number | undefined {
   return error instanceof DiskliftError && error.cause !== undefined ? partLimitOf(error.cause as S3Failure) : undefined;
 }
 
-/** Whether the server has refused to show what was asked for, for good: without the right to it, or without knowing how. */
+/** Whether the server refuses a read-only request permanently: the credentials lack the right, or the server does not support it. */
 export function isLookRefused(error: unknown): boolean {
   return error instanceof DiskliftError && !error.retryable && s3ErrorStatus(error) !== undefined;
 }
@@ -77,15 +76,15 @@ function isConnectTimeout(error: Error): boolean {
 }
 
 export interface RequestFacts {
-  /** The object and the server as they may be shown. */
+  /** The object and the server in a form that may be shown. */
   where: string;
   nowMs: number;
-  /** What must not be shown: servers have been seen to echo what was signed. */
+  /** Secrets that must not be shown; some servers repeat the signed text. */
   secrets: readonly string[];
   checksum: ChecksumKind;
 }
 
-/** @returns one line: the name of S3's error, its meaning, what to do, and the server's own sentence */
+/** @returns one line: the name of S3's error, its meaning, advice, and the server's own sentence */
 export function s3Error(error: unknown, { where, nowMs, secrets, checksum }: RequestFacts): DiskliftError {
   if (error instanceof DiskliftError) return error;
   const failure = error as S3Failure;
@@ -124,7 +123,7 @@ function meaningOf(failure: S3Failure, { status, checksum, isFull }: Judged): st
   return adviceOf(failure, status, checksum) ?? REFUSED[name] ?? REJECTED[name] ?? PASSING[name];
 }
 
-/** The SDK has names of its own for answers that are no S3 errors. */
+/** The SDK invents names for answers that are no S3 errors. */
 function shownName(name: string): string | undefined {
   return /^[A-Za-z][A-Za-z0-9.]{1,63}$/.test(name) && !['Error', 'Unknown', 'UnknownError', 'SyntaxError'].includes(name)
     ? name

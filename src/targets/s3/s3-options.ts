@@ -26,7 +26,7 @@ export interface S3TargetOptions {
   forcePathStyle: boolean;
   /** Planned from the image's size when left out. */
   partSizeBytes?: number | undefined;
-  /** How many parts the server takes; 10,000 when left out, as Amazon S3 does. */
+  /** The server's maximum number of parts; 10,000, as of Amazon S3, when left out. */
   maxParts?: number | undefined;
   /** Parts that are on their way at once. */
   concurrency: number;

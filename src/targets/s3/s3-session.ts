@@ -57,7 +57,7 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
 
   async function connect(): Promise<S3Client> {
     const credentials = options.credentials === undefined ? undefined : await abortable(options.credentials(), signal);
-    // By name: the SDK adds fields of its own to an object of credentials that it was given before.
+    // Copied by name, because the SDK adds fields to a credentials object that it has used.
     const { accessKeyId, secretAccessKey, sessionToken } = credentials ?? {};
     for (const secret of [accessKeyId, secretAccessKey, sessionToken]) if (secret !== undefined) secrets.add(secret);
     const client = new sdk.S3Client({
@@ -95,11 +95,11 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
   let current = connect();
   await current;
 
-  /** Many requests find at once that their credentials have expired. The first one asks for new ones, for all of them. */
+  /** Many requests may find at the same time that their credentials have expired. The first one requests new credentials for all. */
   function renew(): void {
     const [used, renewed] = [current, connect()];
     current = renewed;
-    // With the old ones the next request is refused again, and asks again. A failure that stayed would end every later request.
+    // With the old credentials the next request is refused and renews again. A cached failure would fail every later request.
     renewed.catch(() => {
       if (current === renewed) current = used;
     });
@@ -133,13 +133,13 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
   };
 }
 
-/** Of the credentials that a request was signed with: the access key and the session token. */
+/** The access key and the session token of a signed request. */
 function signedSecrets(headers: Readonly<Record<string, string>>): string[] {
   const accessKeyId = /Credential=([^/,]+)\//.exec(headers.authorization ?? '')?.[1];
   return [accessKeyId, headers['x-amz-security-token']].filter((each) => each !== undefined);
 }
 
-/** Also of a proxy that NO_PROXY keeps out of the way. */
+/** Includes the secrets of a proxy that NO_PROXY bypasses. */
 function secretsOfProxy(endpoint: URL | undefined, settings: ProxySettings = {}): string[] {
   const proxy = proxyFor(endpoint ?? AMAZON, { ...settings, noProxy: '' });
   if (proxy === undefined) return [];

@@ -16,7 +16,7 @@ export interface PartToSend {
   uploadId: string;
   part: Part;
   bytes: PartBytes;
-  /** What the server says it holds of the part from an earlier attempt. */
+  /** The server's list entry for the part of an earlier attempt. */
   listed: ListedPart | undefined;
 }
 
@@ -25,12 +25,12 @@ export interface UploadedPart extends ExpectedPart {
   completed: CompletedPart;
 }
 
-/** Has the server have a part: sends it unless it is there already. @throws DiskliftError `ChecksumMismatch` among others */
+/** Sends a part, unless the server has it already. @throws DiskliftError `ChecksumMismatch` among others */
 export async function uploadPart(transfer: Transfer, toSend: PartToSend): Promise<UploadedPart> {
   return (await heldPart(transfer, toSend)) ?? (await sendPart(transfer, toSend));
 }
 
-/** Sends a part, again by itself where that fails. */
+/** Sends a part, and retries this part alone after a failure. */
 async function sendPart(transfer: Transfer, { uploadId, part, bytes }: PartToSend): Promise<UploadedPart> {
   const { session, options, context } = transfer;
   const about = { Bucket: options.bucket, Key: options.key, UploadId: uploadId, PartNumber: part.number };

@@ -20,7 +20,7 @@ interface Sending<Command> {
 
 /**
  * @returns the answer to the whole body
- * @throws DiskliftError `DestinationRejected` for an answer that came before
+ * @throws DiskliftError `DestinationRejected` for an answer before the end of the body
  */
 export function sendPayload(session: S3Session, payload: Payload, sending: Sending<PutObjectCommand>): Promise<PutObjectCommandOutput>;
 export function sendPayload(session: S3Session, payload: Payload, sending: Sending<UploadPartCommand>): Promise<UploadPartCommandOutput>;
@@ -43,7 +43,7 @@ export async function sendPayload(
       );
       try {
         const received = await Promise.race([client.send(request, http), body.broken]);
-        // Then it cannot be about all of them, and the buffer is still being read.
+        // Such an answer cannot confirm the whole body, and the buffer is still being read.
         if (!body.isTaken())
           throw new DiskliftError('DestinationRejected', `${session.where}: answered before it had all bytes`, undefined, {
             retryable: true,

@@ -16,7 +16,7 @@ export async function putSha256(transfer: Transfer, sha256: string): Promise<voi
     Key: `${options.key}.sha256`,
     Body: body,
     ContentType: 'text/plain',
-    // A bucket with Object Lock takes no object without one.
+    // A bucket with Object Lock refuses an object without a checksum.
     ...(await checksumOf(options.checksum, bytesInMemory(body), signal)),
   };
   await withRetries(

@@ -66,7 +66,7 @@ async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Prom
         isUsable = false;
         hasFailedTry = true;
       });
-      // Runs beside the sending; the part's end waits for it.
+      // The hash runs while the part is sent; the part's end waits for the hash.
       bytes.md5(signal).catch(() => {});
       sent = uploadPart(inPart, { uploadId: id, part, bytes, listed: held.get(part.number) }).then(arrived);
     } catch (error) {

@@ -25,7 +25,7 @@ interface Growing {
   durableBytes: number;
   /** Under way. */
   checkpoint: Promise<void> | undefined;
-  /** Why bytes behind the last checkpoint may not be on the disk: the kernel tells of a failed write only once. */
+  /** Failure after which bytes behind the last checkpoint may not be on the disk; the kernel reports a failed write only once. */
   failure: unknown;
 }
 
@@ -183,7 +183,7 @@ function growingFrom(file: FileHandle, hello: Hello | undefined, sizeBytes: numb
   return { file, hello, digest, writtenBytes: sizeBytes, durableBytes: sizeBytes, checkpoint: undefined, failure: undefined };
 }
 
-/** @returns what `use` returns; where that is undefined, or `use` throws, nobody has the file and it is closed */
+/** @returns the result of `use`; closes the file where that is undefined or `use` throws, because the file then has no owner */
 async function closeUnlessUsed<T extends Growing | undefined>(file: FileHandle, use: () => Promise<T>): Promise<T> {
   let growing: T | undefined;
   try {
@@ -202,7 +202,7 @@ function throwFailure({ failure }: Growing): void {
   if (failure !== undefined) throw failure;
 }
 
-/** A second sync succeeds behind one that has failed, and the bytes can still be read, although they are not on the disk. */
+/** After a failed sync a second one succeeds, and the bytes can still be read although they are not on the disk. */
 async function synced(growing: Growing, sync: () => Promise<void>): Promise<void> {
   throwFailure(growing);
   try {
@@ -225,7 +225,7 @@ async function typed<T>(what: string, operation: () => Promise<T>): Promise<T> {
     return await operation();
   } catch (error) {
     if (error instanceof DiskliftError) throw error;
-    // Node's own errors carry the path in their text, so only their code is passed on.
+    // Node's own errors contain the path in their text, so only their code is reported.
     const errno = errnoOf(error) ?? String((error as NodeJS.ErrnoException).code ?? 'an unknown failure');
     const isFull = FULL.includes(errno);
     throw new DiskliftError('DestinationRejected', `${what}: ${isFull ? `no space left (${errno})` : errno}`, error, { retryable: isFull });

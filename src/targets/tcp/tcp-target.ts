@@ -19,11 +19,11 @@ export interface TcpLimits {
   /** Without a byte being taken. */
   idleMs: number;
   /**
-   * From the last byte to the confirmation, or to the close: a peer may have to write everything to its disks first, or convert it.
-   * Left out: as `answerLimitMs` has it.
+   * Limit from the last byte to the confirmation, or to the close: a peer may have to write the image to its disks first, or convert it.
+   * `answerLimitMs` when left out.
    */
   answerMs?: number | undefined;
-  /** For a receiver to take a discard and to close. */
+  /** Limit for a receiver to accept a discard and to close. */
   discardMs: number;
 }
 
@@ -105,8 +105,8 @@ async function sendAcknowledged(transfer: Transfer): Promise<Receipt> {
 }
 
 /**
- * Has the receiver remove what it holds: without this line it would keep the wrong bytes, or resume behind them at the next attempt.
- * The doubt is the error to report, so a receiver that is gone or keeps the connection open changes nothing.
+ * Asks the receiver to remove its bytes. Without this line it would keep the wrong bytes, or resume behind them at the next attempt. The
+ * caller reports the doubt as the error, so a failure of this request is ignored.
  */
 async function requestDiscard(peer: Peer, limitMs: number): Promise<void> {
   try {
@@ -132,12 +132,12 @@ async function hearEarly({ limits, where, peer }: Transfer): Promise<never> {
   });
 }
 
-/** @returns why what the receiver confirms is not shown to be what was sent */
+/** @returns the reason why the receiver's confirmation does not prove the bytes that were sent */
 function doubtIn(theirs: Confirmation, ours: { sizeBytes: number; sha256: string | undefined }, where: string): DiskliftError | undefined {
   if (theirs.sizeBytes !== ours.sizeBytes)
     return new DiskliftError('ChecksumMismatch', `${where}: the receiver has ${theirs.sizeBytes} bytes of ${ours.sizeBytes}`);
   if (ours.sha256 === undefined || theirs.sha256 === ours.sha256) return undefined;
-  // Another attempt would not teach the receiver to compute one.
+  // Not retryable: the receiver would send no digest at the next attempt either.
   if (theirs.sha256 === undefined) return new DiskliftError('DestinationRejected', `${where}: the receiver confirms without a sha256`);
   return new DiskliftError('ChecksumMismatch', `${where}: the receiver has SHA-256 ${theirs.sha256}, and ${ours.sha256} was sent`);
 }
