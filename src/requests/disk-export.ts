@@ -54,14 +54,14 @@ export interface ExportSource {
 }
 /** One disk on the volume. */
 export interface DiskSelection {
-  /** Path of the disk's file relative to the root of the volume, such as disk.img. No link is followed. Of a volume in Block mode `.`, the device itself. A `*` stands for any characters of one name; every file that fits is a disk, 64 at most. */
+  /** Path of the disk's file relative to the root of the volume, such as disk.img. No link is followed. For a volume in Block mode the path is `.`, the device itself. A `*` stands for any characters of one name; every file that matches is a disk, 64 at most. */
   path: string;
   /** Format of the file; Auto looks at what it begins with. */
   format: 'Auto' | 'Raw' | 'QCOW2' | 'VMDK' | 'VHDX' | 'VDI' | 'VPC';
 }
 /** How the qcow2 images are made. */
 export interface ImageSpec {
-  /** Converted: the disk as a qcow2 image; what is done when left out. Verbatim: the file's own bytes, whatever its format, as incremental backups need it. Files in KubeVirt's backup layout are refused unless the layout is named. */
+  /** Converted: the disk as a qcow2 image; also the behaviour when left out. Verbatim: the file's own bytes in any format; incremental backups need this. Files in KubeVirt's backup layout are refused unless the request names the layout. */
   layout?: 'Converted' | 'Verbatim';
   /** Bytes of a cluster, a power of two from 512 to 2Mi, as a number or with the suffix Ki or Mi. */
   clusterSize: number | string;
@@ -86,11 +86,11 @@ export interface HttpDestination {
   /** The request's method; POST is what the upload proxy of KubeVirt's CDI takes. */
   method: 'PUT' | 'POST';
   headersSecretRef?: SecretReference;
-  /** Whether the server is asked to refuse when there is something at the URL already (If-None-Match). Many servers ignore this and replace it: Go's webdav (rclone), dufs, copyparty and webdav-server do; a unique name ({uid}) protects everywhere. */
+  /** Whether the server is asked to refuse the upload when the URL already has a file (If-None-Match). Many servers ignore this and replace the file: Go's webdav (rclone), dufs, copyparty and webdav-server. A unique name ({uid}) protects at every server. */
   ifNoneMatch: boolean;
-  /** Whether missing folders of the URL's path are made first (MKCOL), as WebDAV clients do. Apache, lighttpd, wsgidav and rclone need it; servers that make folders by themselves do not. */
+  /** Whether disklift first makes missing folders of the URL's path (MKCOL), as WebDAV clients do. Apache, lighttpd, wsgidav and rclone need it; servers that make folders by themselves do not. */
   createCollections: boolean;
-  /** How long the receiver may take to answer once it has the whole image: it may write it out or convert it first. One hour when left out, and 100 seconds more for each GB of the disk. */
+  /** Limit in seconds for the receiver's answer after the whole image was sent, because the receiver may convert the image first. When left out: one hour, and 100 seconds more for each GB of the disk. */
   answerTimeoutSeconds?: number;
   tls?: TlsSpec;
 }
@@ -137,7 +137,7 @@ export interface S3Destination {
   forcePathStyle: boolean;
   /** Bytes of a part, from 5Mi to 5Gi, as a number or with the suffix Ki, Mi or Gi. When left out, 16Mi or as much as it takes for an image to fit into maxParts parts. */
   partSize?: number | string;
-  /** Parts that the server takes for one object, at most. Amazon S3 and most servers take 10000, Scaleway and some installations of Ceph 1000. */
+  /** Maximum number of parts of one object that the server takes. Amazon S3 and most servers take 10000; Scaleway and some installations of Ceph take 1000. */
   maxParts: number;
   /** Parts that are sent at a time, at most; fewer when they are large. */
   concurrency: number;
@@ -155,7 +155,7 @@ export interface TcpDestination {
   port: number;
   /** Acknowledged has the peer confirm length and SHA-256 (disklift receive does) and can go on after an interruption. Raw sends the bytes of the image and nothing else. */
   protocol: 'Raw' | 'Acknowledged';
-  /** How long the receiver may take to answer once it has the whole image: it may write it out or convert it first. One hour when left out, and 100 seconds more for each GB of the disk. */
+  /** Limit in seconds for the receiver's answer after the whole image was sent, because the receiver may convert the image first. When left out: one hour, and 100 seconds more for each GB of the disk. */
   answerTimeoutSeconds?: number;
   tls?: TlsSpec;
 }
@@ -169,7 +169,7 @@ export interface DiskExportStatus {
   message?: string;
   /** Kind of the destination. */
   destination?: 'HTTP' | 'S3' | 'TCP';
-  /** Succeeded: Unknown while the export is active. Finished: True once it has ended, either way. Progressing. SourceReady. DisksLeftOut: True where files of the volume may be disks and are not exported; the message names them. ZerosMayBeLost: True where a qcow2 file was converted that may be an incremental backup; the message says what to do. */
+  /** Succeeded: Unknown while the export is active. Finished: True once it has ended, either way. Progressing. SourceReady. DisksLeftOut: True where files of the volume may be disks and are not exported; the message names them. ZerosMayBeLost: True where a converted qcow2 file may be an incremental backup; the message gives advice. */
   conditions?: Condition[];
   /** When the export was first claimed. */
   startTime?: string;
@@ -248,7 +248,7 @@ export interface DiskStatus {
   etag?: string;
   /** SHA-256 of the image, in hexadecimal digits. */
   sha256?: string;
-  /** What was compared to see that the image arrived. Digest: a digest that the destination named. ETag: the MD5s in its tags. Checksum: the checksum that it named for each part. ReadBack: the image, or what nothing else has shown, was read back. Length: nothing but the length. Status: nothing; the destination answered with success. Close: nothing; the destination took every byte and closed in order. */
+  /** The comparison that shows that the image arrived. Digest: a digest that the destination reported. ETag: the MD5s in the object's tags. Checksum: the checksum that the destination reported for each part. ReadBack: the image, or its parts without another proof, were read back. Length: only the length. Status: no comparison; the destination answered with success. Close: no comparison; the destination took every byte and closed in order. */
   proof?: 'Digest' | 'ETag' | 'Checksum' | 'ReadBack' | 'Length' | 'Status' | 'Close';
   upload?: UploadStatus;
 }
