@@ -142,11 +142,13 @@ s3-servers:
 minio: ## Build MinIO for its tests
 	@test/tools/go-tool.sh minio github.com/minio/minio v0.0.0-20260212201848-7aac2a2c5b7c
 
-# Tests outside of test/cluster do without it, and it takes minutes to build. What a node needs beside, its tests build.
+# Tests outside of test/cluster do without it, and it takes minutes to build: so long a test's hook would not wait for a node's programs.
+NODE_PROGRAMS := etcd kube-apiserver kube-controller-manager kubectl kube-scheduler kubelet kube-proxy coredns pause
 .PHONY: api-server
 api-server:
 	@case '$(or $(ONLY),test)' in test|test/|test/cluster*) \
-	  if [ "$$(id -u)" -eq 0 ]; then test/tools/debian-packages.sh $(NODE); fi && test/tools/kubernetes-binaries.sh > /dev/null;; esac
+	  if [ "$$(id -u)" -eq 0 ]; then test/tools/debian-packages.sh $(NODE); fi && test/tools/kubernetes-binaries.sh > /dev/null && \
+	  if [ "$$(id -u)" -eq 0 ] && [ -z "$$KUBEBUILDER_ASSETS" ]; then test/tools/kubernetes-binaries.sh $(NODE_PROGRAMS) > /dev/null; fi;; esac
 
 .PHONY: help
 help: ## Show this
