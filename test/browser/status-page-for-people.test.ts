@@ -208,7 +208,7 @@ describe('the status page', function () {
     };
     await login('first');
     verdicts.first = 'unknown';
-    // The connection lasts; a question is refused.
+    // The connection stays open; a new request is refused.
     await page.getByRole('searchbox', { name: 'Search exports' }).fill('fedora');
     await page.getByLabel('Bearer token').waitFor();
     await login('second');

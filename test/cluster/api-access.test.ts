@@ -1,4 +1,4 @@
-/** Who a kubeconfig makes of us, as a real API server sees it. */
+/** The user that a kubeconfig configures, as a real API server sees it. */
 
 import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -83,7 +83,7 @@ describe('the user of a kubeconfig', function () {
     assert.equal((await seenBy([withUser({ exec })])).username, 'admin');
   });
 
-  it('is that of the first of two kubeconfigs, as for kubectl', async () => {
+  it('comes from the first of two kubeconfigs, as in kubectl', async () => {
     const first = withUser({ token: server.token }, 'first');
     const second = withUser({ token: 'nobody' }, 'second');
     assert.equal((await seenBy([first, second])).username, 'admin');

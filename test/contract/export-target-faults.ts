@@ -131,7 +131,7 @@ export function itFindsCorruption(test: ContractCase): void {
     });
 }
 
-/** A peer that stores other bytes than it was sent, and answers with success. */
+/** A peer that stores altered bytes, and answers with success. */
 function itFindsSpoiledBytes({ destination, set }: ContractCase): void {
   if (destination.canSpoil !== true) return;
   for (const alteration of Object.keys(ALTERATIONS) as Alteration[])
@@ -139,7 +139,7 @@ function itFindsSpoiledBytes({ destination, set }: ContractCase): void {
       ['the first bytes', 1],
       ['all', 100],
     ] as const)
-      it(`never takes an image for right when the peer ${alteration} of ${which}`, async () => {
+      it(`accepts no wrong image when the peer ${alteration} of ${which}`, async () => {
         await using scene = await set();
         scene.peer.spoil?.(alteration, times);
         const { receipt, failure } = await scene.send();

@@ -39,7 +39,7 @@ function answerOfS3(method: string | undefined, { pathname, searchParams }: URL)
     : `<CompleteMultipartUploadResult>${object}<ETag>"kept-nowhere"</ETag></CompleteMultipartUploadResult>`;
 }
 
-/** As much of an S3 server as an upload asks for, over https. Its keys may only write, so that nobody asks for what it has kept. @param tls PEM */
+/** The part of an S3 server that an upload requires, over https. Its keys may only write, so no request reads objects. @param tls PEM */
 export function startDrainingS3({ certificate, key }: { certificate: string; key: string }): Promise<DrainingSink> {
   const onRequest = (request: IncomingMessage, response: ServerResponse) => {
     const answer = answerOfS3(request.method, new URL(request.url ?? '', 'https://sink'));

@@ -1,4 +1,4 @@
-/** Everything that the engine awaits, faked strictly: each call can be made to hang or to fail by its name and number. */
+/** Strict fakes of all calls that the engine awaits. A test can make each call hang or fail by its name and number. */
 
 import assert from 'node:assert/strict';
 import { type Clock, systemClock } from '../../src/common/clock.ts';
@@ -18,12 +18,12 @@ import { until } from './until.ts';
 const SIZE_BYTES = 4 * 65_536;
 const S3 = { s3: { bucket: 'bucket', key: '{name}' } };
 
-/** `name number`, as `identity 2`: the second call of that name. */
+/** `name number`: `identity 2` is the second call of that name. */
 type Call = string;
 
 export interface Faults {
   hangsAt?: Call | undefined;
-  /** Each of these calls fails with what is given. */
+  /** Each of these calls fails with the given error. */
   fails?: Record<Call, Error>;
   /** Every call of these names fails. */
   failsAlways?: Record<string, Error>;
@@ -40,7 +40,7 @@ export interface EnginePorts {
   /** Names of calls in order. */
   readonly calls: readonly Call[];
   readonly warnings: string[];
-  /** What the watchers of each export were told at the end of each run. */
+  /** Arguments that the watchers of each export received at the end of each run. */
   readonly ends: { key: string; phase: ExportEnd; failure: DiskliftError | undefined }[];
   readonly disks: Map<string, DiskState>;
   /** Resolves when the call that hangs has been made. */
@@ -169,7 +169,7 @@ export function createEnginePorts({ hangsAt, fails = {}, failsAlways = {} }: Fau
           try {
             await at('release');
           } finally {
-            // A claim that cannot be given back runs out.
+            // A claim that cannot be released expires.
             found.isClaimed = false;
             if (requests.has(key)) changed.push(key);
           }

@@ -7,10 +7,10 @@ import os from 'node:os';
 import path from 'node:path';
 import { runCommand } from './run-command.ts';
 
-/** Commands that make one, in a file or of a directory beside it, and mount it at a directory. */
+/** Commands that make a file system, in a file or of a directory beside it, and mount it at a directory. */
 type Kind = (file: string, directory: string) => string[][];
 
-/** Of the disk of those that have one only, which must be there when they are mounted. */
+/** Size of the disk on file systems that serve only one disk; the disk must exist before the mount. */
 export const ONLY_DISK_BYTES = 33 * 1024 * 1024;
 
 /** mkfs.xfs makes none that are smaller. */
@@ -48,14 +48,14 @@ const FILE_SYSTEMS = {
     ['mkdir', `${file}.origin`, `${file}.empty`],
     ['mount', '-t', 'overlay', '-o', `lowerdir=${file}.origin:${file}.empty`, 'overlay', directory],
   ],
-  /** With the server's end of its protocol as its child, in place of ssh. */
+  /** Runs the SFTP server as its child, without ssh. */
   sshfs: (file, directory) => [
     ['mkdir', `${file}.origin`],
     ['sshfs', '-o', 'ro,ssh_command=sh -c /usr/lib/openssh/sftp-server', `server:${file}.origin`, directory],
   ],
   'fuse-overlayfs': (file, directory) => [
     ['mkdir', `${file}.origin`],
-    // What it has not seen when it is mounted it never sees.
+    // The mount never shows a file that did not exist when it was mounted.
     ['truncate', '-s', `${ONLY_DISK_BYTES}`, `${file}.origin/disk.img`],
     ['fuse-overlayfs', '-o', `lowerdir=${file}.origin`, directory],
   ],
@@ -107,7 +107,7 @@ export function useFileSystem(name: FileSystemName): FileSystem {
   });
 
   after(async () => {
-    // Of QEMU the mount is a file, which goes with its daemon.
+    // QEMU mounts a file, and its daemon's end unmounts it.
     if (existsSync(`${fileOf()}.pid`)) await run('sh', '-c', `pid=$(cat '${fileOf()}.pid'); kill $pid; tail --pid=$pid -f /dev/null`);
     else if (mount !== undefined) await run('umount', mount);
     await rm(directory, { recursive: true });

@@ -1,4 +1,4 @@
-/** Proxies that companies run, from Debian's packages, with Debian's rule that tunnels lead to port 443 only. */
+/** Proxies that companies use, from Debian's packages, with Debian's rule that tunnels lead to port 443 only. */
 
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -62,7 +62,7 @@ const tinyproxy: InstalledProxy = {
 
 export const INSTALLED_PROXIES: readonly InstalledProxy[] = [squid, tinyproxy];
 
-/** Fails a suite with CI set, and skips it with one loud line else, where `name` is not installed. Call it in `before`. */
+/** Where `name` is not installed, fails a suite in CI, and otherwise skips it with one loud line. Call it in `before`. */
 export function requireProxy({ name }: InstalledProxy, context: Mocha.Context): void {
   const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
   if (spawnSync(name, ['-v'], { env }).status === 0) return;

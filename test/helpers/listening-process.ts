@@ -21,7 +21,7 @@ interface ServerProgram {
   isReady?(port: number): Promise<boolean>;
 }
 
-/** Debian has some servers with the programs of administrators, which are not on everybody's path. */
+/** Debian installs some servers in sbin directories, which are not in every user's PATH. */
 const PATHS = `${process.env.PATH}:/usr/sbin:/sbin`;
 
 const MAX_START_MS = 30_000;
@@ -29,7 +29,7 @@ const MAX_ROUNDS = 3;
 const MAX_STOP_MS = 2000;
 const KEPT_CHARACTERS = 4000;
 
-/** Another process may take the port that was free a moment ago, so the start is tried some times. */
+/** Another process may take the free port first, so the start is tried several times. */
 export async function startListening(program: ServerProgram): Promise<ListeningProcess> {
   for (let round = 1; ; round += 1) {
     const result = await tryStart(program);
@@ -38,7 +38,7 @@ export async function startListening(program: ServerProgram): Promise<ListeningP
   }
 }
 
-/** @returns what the program has said, where it does not listen */
+/** @returns the program's output, where it does not listen */
 async function tryStart({ command, args, env, cwd, isReady }: ServerProgram): Promise<ListeningProcess | string> {
   const port = await freePort();
   const child = spawn(command, args(port), {

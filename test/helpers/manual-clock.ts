@@ -14,7 +14,7 @@ interface Waiter {
 export interface ManualClock extends Clock {
   /** Moves on, and wakes who waits for any moment until then, in order. */
   advance(delayMs: number): Promise<void>;
-  /** Sets the wall clock, as NTP does, that many milliseconds forward. Durations do not see it. */
+  /** Sets the wall clock forward by that many milliseconds, as NTP does. Durations are not affected. */
   setWallClock(forwardMs: number): void;
   /** Whether somebody waits who has asked for just so long. */
   isAwaited(delayMs: number): boolean;

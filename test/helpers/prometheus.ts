@@ -47,7 +47,7 @@ export interface Prometheus extends AsyncDisposable {
   queryRange(expr: string, range: Range): Promise<Series[]>;
   alerts(): Promise<Alert[]>;
   rules(): Promise<Rule[]>;
-  /** What targets say of the unit of a family of metrics: '' or undefined where they do not. */
+  /** The unit of a family of metrics as targets state it; '' or undefined where they state none. */
   unitOf(family: string): Promise<string | undefined>;
 }
 

@@ -1,4 +1,4 @@
-/** How a server spoils bytes that it has taken. Its tags are of what it has then. */
+/** Alters bytes that a server has taken. The server's tags match the altered bytes. */
 
 export const ALTERATIONS = {
   'flips a bit': (body: Buffer) => {

@@ -19,7 +19,7 @@ export interface S3Answer {
   status: number;
   headers?: http.OutgoingHttpHeaders;
   text?: string;
-  /** In place of text. */
+  /** Body in bytes, instead of text. */
   bytes?: Buffer;
 }
 
@@ -84,7 +84,7 @@ function checksumOf(body: Buffer, headers: http.IncomingHttpHeaders, { rules }: 
   return { 'x-amz-checksum-crc32': value.toString('base64') };
 }
 
-/** A range that is not satisfied whole is not expected of anybody. */
+/** No test requests a range that the object does not have in full. */
 function partOf(object: StoredObject | undefined, range: string | undefined): S3Answer {
   if (object === undefined) return s3Failure(404, 'NoSuchKey');
   const { body, etag } = object;

@@ -1,4 +1,4 @@
-/** The tags that S3 servers give what they have. */
+/** The tags that S3 servers give to parts and objects. */
 
 import { createHash } from 'node:crypto';
 
@@ -8,7 +8,7 @@ interface TaggedPart {
 }
 
 interface TagMaker {
-  /** Of a part, and of an object that came whole. */
+  /** The tag of a part, or of an object that came in one request. */
   ofBytes(body: Buffer): string;
   ofParts(parts: readonly TaggedPart[]): string;
 }
@@ -31,13 +31,13 @@ function chunksOf(body: Buffer): Buffer[] {
   );
 }
 
-/** What real servers do, but for 'other hash', which is what tags of encrypted bytes look like. */
+/** Tags of real servers; 'other hash' imitates the tags of encrypted bytes. */
 export const TAG_MAKERS = {
   amazon: { ofBytes: md5Hex, ofParts: (parts) => composite(bodiesOf(parts)) },
   'upper case': { ofBytes: (body) => md5Hex(body).toUpperCase(), ofParts: (parts) => composite(bodiesOf(parts)).toUpperCase() },
-  /** Keys of the customer's; they do not even look like MD5s. */
+  /** Encryption with the customer's keys: the tags do not have the form of an MD5. */
   opaque: { ofBytes: (body) => `opaque-${md5(body).toString('base64url')}`, ofParts: (parts) => `opaque-${parts.length}` },
-  /** SeaweedFS counts the chunks that it stores a part in. */
+  /** SeaweedFS counts the chunks in which it stores a part. */
   'of chunks': { ofBytes: md5Hex, ofParts: (parts) => composite(parts.flatMap(({ body }) => chunksOf(body))) },
   /** s3gw. */
   constant: { ofBytes: md5Hex, ofParts: (parts) => `${md5().toString('hex')}-${parts.length}` },

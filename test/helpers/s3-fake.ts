@@ -21,11 +21,11 @@ export interface Quirk {
   /** So many requests of the operation are let through first. */
   after?: number;
   /**
-   * An error in place of the operation. 'error in 200' is what Complete does when it has begun to answer; 'lost' does what it was
-   * asked for and cuts the connection, 'cut' cuts it before, 'late' does it a while after, and opens an upload anew that is gone by
-   * then; 'hang' never answers, 'hang after' does what it was asked for before. 'half' is all that is
-   * answered, 'misnamed' with another id of the upload, as by a bit that has flipped on the way. An alteration spoils the bytes that are
-   * stored.
+   * The operation's fault. A status is an error instead of the operation; 'error in 200' imitates Complete after it has begun to answer.
+   * 'lost' carries out the operation and cuts the connection; 'cut' cuts the connection first; 'late' carries out the operation some time
+   * after the cut, and opens an upload again that is gone by then. 'hang' never answers; 'hang after' carries out the operation and never
+   * answers. 'half' sends half of the answer. 'misnamed' answers with another id of the upload, as after a flipped bit. An alteration
+   * alters the stored bytes.
    */
   does:
     | { status: number; code: string; message?: string; headers?: http.OutgoingHttpHeaders }
@@ -49,13 +49,13 @@ export interface S3FakeOptions {
   pageParts?: number;
   /** Parts of one upload. */
   mostParts?: number;
-  /** As Amazon's, when left out. */
+  /** Amazon's tags when left out. */
   tags?: TagKind;
   /** Headers about encryption in the answers to uploads. */
   encryption?: http.OutgoingHttpHeaders;
-  /** Answers with the whole object when it is asked for a range. */
+  /** Answers a request for a range with the whole object. */
   ignoresRanges?: boolean;
-  /** Names the CRC32 of what it has taken, also where nobody has asked. */
+  /** Reports the CRC32 of the received bytes without a request. */
   volunteersCrc32?: boolean;
   /** What the server's clock is ahead of ours. */
   clockAheadMs?: number;

@@ -1,4 +1,4 @@
-/** S3 servers of other people, each with what it does differently. The Makefile installs them; docs/operations.md shows the table. */
+/** Real S3 servers with their differences. The Makefile installs them; docs/operations.md shows the table. */
 
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
@@ -17,11 +17,11 @@ export interface S3Server {
   isOptional?: boolean;
   /** Checksums that it compares with the bytes. */
   checksums: readonly ChecksumKind[];
-  /** What a receipt says of an image in parts. */
+  /** The proof in the receipt of an image in parts. */
   proof: string;
   /** Whether wrong keys are refused. */
   checksKeys: boolean;
-  /** Of a user who may write objects, and neither list nor read. */
+  /** Keys of a user with the right to write objects, but not to list or read them. */
   writeOnlyKeys?: S3Credentials;
   /** @param directory takes the objects */
   start(directory: string): Promise<ListeningProcess>;

@@ -7,7 +7,7 @@ export const SEED = Number(process.env.DISKLIFT_TEST_SEED ?? 20_261_124);
 /** Appended to a test's title. */
 export const SEED_TEXT = `(seed ${SEED})`;
 
-/** @returns a seed of its own for each part of a test: those of neighbours, and of neighbouring seeds, have nothing in common */
+/** @returns a different seed for each part of a test, also different from the seeds of neighbouring parts and runs */
 export function seedOf(part: number): number {
   return createHash('sha256').update(`${SEED}/${part}`).digest().readInt32LE(0);
 }

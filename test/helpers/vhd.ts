@@ -8,9 +8,9 @@ export interface VhdFooter {
   /** Four characters: the creator application. */
   creator?: string;
   type?: 'fixed' | 'dynamic' | 'differencing';
-  /** Of the header of a dynamic disk. */
+  /** Offset of a dynamic disk's header. */
   headerOffset?: number;
-  /** Cylinders, heads, sectors per track; left out, as the specification's appendix has it. */
+  /** Cylinders, heads, sectors per track; computed as in the specification's appendix when left out. */
   geometry?: readonly [number, number, number];
 }
 
@@ -62,9 +62,9 @@ export interface DynamicVhd {
   blockSizeBytes?: number;
   /** Entries of the table; as many as the disk needs when left out. */
   entryCount?: number;
-  /** Left out, the file ends with its footer. */
+  /** True when left out: the file ends with its footer. */
   hasFooter?: boolean;
-  /** Whether the last block is written only as far as the disk has it. */
+  /** Whether the file ends its last block at the end of the disk. */
   cutsLastBlock?: boolean;
 }
 

@@ -1,4 +1,4 @@
-/** WebDAV servers that people run, each with what it does that others do not. docs/operations.md has this as a table. */
+/** Real WebDAV servers with their differences. docs/operations.md shows the table. */
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -10,11 +10,11 @@ import { type ListeningProcess, startListening } from './listening-process.ts';
 export interface WebdavServer {
   name: string;
   isThere(): boolean;
-  /** @param directory becomes the root of what is served */
+  /** @param directory becomes the root that the server serves */
   start(directory: string, options?: { maxFileKib?: number }): Promise<ListeningProcess>;
-  /** What becomes of If-None-Match. */
+  /** The server's treatment of If-None-Match. */
   ifNoneMatch: 'honoured' | 'ignored';
-  /** What becomes of the file that is there when an upload over it is cut. */
+  /** The state of an existing file after an upload over it was cut. */
   onCut: 'kept' | 'truncated';
 }
 
@@ -55,7 +55,7 @@ const apache: WebdavServer = {
   start(directory) {
     for (const each of [directory, `${directory}.conf`]) {
       mkdirSync(each, { recursive: true });
-      // Apache's workers are another user.
+      // Apache's workers run as another user.
       spawnSync('chmod', ['0777', each]);
     }
     spawnSync('chmod', ['0711', path.dirname(directory)]);

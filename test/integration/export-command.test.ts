@@ -67,7 +67,7 @@ describe('disklift export', () => {
     assert.equal(result.stderr, '', 'nothing on standard error where there is no terminal');
   });
 
-  it('sends the disks of a VM that was copied with all its files, and says which file may be a disk that it left out', async () => {
+  it('sends the disks of a VM that was copied with all its files, and names a file that may be a disk and is left out', async () => {
     await using sink = await startHttpSink();
     for (const name of ['a-ctk.vmdk', 'a.vmx', 'a.nvram', 'vmware.log', 'c.img.xz']) await writeFile(temp(`volume/${name}`), name);
     const result = await run(await writeManifests(diskExport('whole', { http: { url: `${sink.url}/{disk}` } })));

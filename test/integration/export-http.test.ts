@@ -85,7 +85,7 @@ describe('export to an HTTP server', () => {
       return { code, stderr: `${stderr}`, stdout: `${stdout}` };
     }
 
-    it('makes the folders of the URL where the request says so', async () => {
+    it('makes the folders of the URL if the request asks for it', async () => {
       await using sink = await startHttpSink();
       const { code, stderr } = await run({ url: `${sink.url}/vms/{disk}.qcow2`, createCollections: true });
       assert.equal(code, 0, stderr);
@@ -95,7 +95,7 @@ describe('export to an HTTP server', () => {
       );
     });
 
-    it('waits for the answer as long as the request says, and looks whether the image is there', async () => {
+    it('waits for the answer as long as the request allows, and then looks the image up', async () => {
       await using sink = await startHttpSink({
         onRequest: (request, response) => {
           if (request.method === 'PUT') return void request.resume();
@@ -109,7 +109,7 @@ describe('export to an HTTP server', () => {
       assert.ok(performance.now() - startMs > 1000);
     });
 
-    it('is there when a proxy on the way had no patience, and the status says by what', async () => {
+    it('is found after a proxy has timed out, and the status names the proof', async () => {
       let stored: Buffer = Buffer.alloc(0);
       await using sink: HttpSink = await startHttpSink({
         onRequest(request, response) {

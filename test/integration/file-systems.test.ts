@@ -98,13 +98,13 @@ describe('a disk', function () {
     });
   });
 
-  /** File systems whose times, locks or cached pages cannot be relied on when somebody else writes to the files beneath. */
+  /** File systems with unreliable times, locks or cached pages while another program writes to the files beneath. */
   for (const name of ['sshfs', 'fuse-overlayfs', 'nbdfuse', 'FUSE export of QEMU'] as const)
     describe(`on ${name}`, () => {
       const { mounted, origin } = useFileSystem(name);
       const start = 5 * MIB;
 
-      it('is streamed as it is, holes and all', async () => {
+      it('is streamed unchanged, with its holes', async () => {
         await createDisk(origin('disk.img'), ONLY_DISK_BYTES, [{ offsetBytes: start, lengthBytes: 9 * MIB, content: 'random' }]);
         await shell(`${diskliftLine(['stream', mounted('disk.img')])} | cat > '${temp('out.qcow2')}'`);
         await assertImageOf(temp('out.qcow2'), origin('disk.img'));
@@ -119,13 +119,13 @@ describe('a disk', function () {
       }
 
       // Early and late: with one of them the image is of two moments.
-      it('is refused when somebody else has written to it, whatever its times say', () => assertRefused([MIB, 30 * MIB]));
+      it('is refused when another program has written to it, even if its times do not show that', () => assertRefused([MIB, 30 * MIB]));
 
-      // The others show no holes: there all is read, and compared at once.
+      // The others show no holes, so all bytes are read and compared at once.
       if (name === 'FUSE export of QEMU')
-        it('is refused when somebody else has written to a hole of it', () => assertRefused([32.5 * MIB]));
+        it('is refused when another program has written to one of its holes', () => assertRefused([32.5 * MIB]));
 
-      it('is not taken for free, because no lock of its writer shows', async () => {
+      it('does not count as free, because the lock of its writer is not visible', async () => {
         await createDisk(origin('disk.img'), ONLY_DISK_BYTES, []);
         await using _writer = await openForWriting(origin('disk.img'));
         const { code, stderr } = await disklift(['stream', '--in-use', 'fail', mounted('disk.img')]);
@@ -138,7 +138,7 @@ describe('a disk', function () {
     const { mounted, origin } = useFileSystem('nbdfuse');
 
     for (const [reader, compress] of Object.entries({ disklift: '', QEMU: '-c' }))
-      it(`is read through tables that are read anew when it is opened again, by ${reader}`, async () => {
+      it(`is read with newly loaded tables when it is opened again, by ${reader}`, async () => {
         const [offset, length] = [8 * MIB, 65_536];
         await createDisk(temp('raw'), 16 * MIB, [{ offsetBytes: MIB, lengthBytes: MIB, content: 'random' }]);
         const image = origin('disk.img');
@@ -163,7 +163,7 @@ describe('a disk', function () {
   describe('on overlayfs', () => {
     const { mounted, origin } = useFileSystem('overlayfs');
 
-    it('is not taken for free, because no lock of a writer to its layer shows', async () => {
+    it('does not count as free, because the lock of a writer to its layer is not visible', async () => {
       await createDisk(origin('disk.img'), ONLY_DISK_BYTES, []);
       await using _writer = await openForWriting(origin('disk.img'));
       const { code, stderr } = await disklift(['stream', '--in-use', 'fail', mounted('disk.img')]);
@@ -171,7 +171,7 @@ describe('a disk', function () {
       assert.match(stderr, /disk\.img: its file system \(overlay\) may not show the locks of other machines/);
     });
 
-    it('is refused when somebody has written to its layer', async () => {
+    it('is refused when another program has written to its layer', async () => {
       await createDisk(origin('disk.img'), ONLY_DISK_BYTES, [data]);
       const { code, stderr } = await streamWhile(origin('disk.img'), mounted('disk.img'));
       assert.equal(code, 1, stderr);
@@ -183,7 +183,7 @@ describe('a disk', function () {
     describe(`on ${name}`, () => {
       const { mounted } = useFileSystem(name);
 
-      it('has the same size at each run where it was allocated and never written, though reading it has cached its zeros', async () => {
+      it('has the same size at each run although a read has cached the zeros of unwritten extents', async () => {
         const disk = mounted('disk.img');
         await shell(`fallocate -l 12M '${disk}'; head -c 1M /dev/urandom | dd of='${disk}' bs=1M seek=3 conv=notrunc,fsync status=none`);
         const measure = () => disklift(['measure', '--zero-detection', 'extents', '--output', 'json', disk]);
@@ -192,7 +192,7 @@ describe('a disk', function () {
         assert.equal((await measure()).stdout.toString(), before.stdout.toString());
       });
 
-      it('is read once: its times and its locks are to be relied on', async () => {
+      it('is read once, because its times and locks are reliable', async () => {
         const disk = await createDisk(mounted('disk.img'), MIB, [{ ...data, lengthBytes: MIB }]);
         const options = { libc: loadLibc(), readLimit: createSemaphore(4), warn: assert.fail, inUse: 'fail' } as const;
         const source = await openDisk(disk, options);

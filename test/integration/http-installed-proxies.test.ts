@@ -1,4 +1,4 @@
-/** Proxies that companies run, between an export and its HTTP server. */
+/** Proxies that companies use, between an export and its HTTP server. */
 
 import assert from 'node:assert/strict';
 import path from 'node:path';
@@ -56,7 +56,7 @@ for (const installed of INSTALLED_PROXIES)
       await assertImageOf(path.join(temp('root'), 'vms/a.qcow2'), disk);
     });
 
-    it('says who refuses a tunnel to a port that the proxy does not allow', async () => {
+    it('names the proxy that refuses a tunnel to a forbidden port', async () => {
       await assert.rejects(send('https://127.0.0.1:4443/a.qcow2'), (error) => {
         assert.ok(error instanceof DiskliftError);
         assert.match(error.message, /the proxy 127\.0\.0\.1:\d+: answered 403 when asked for 127\.0\.0\.1:4443/);

@@ -16,7 +16,7 @@ import {
 const MIB = 1024 * 1024;
 const IMAGE = '/run/out.qcow2';
 
-/** Data, zeros that were written, and holes: 33 MiB, with data in the first and the last cluster. */
+/** A disk of 33 MiB with data, written zeros and holes; the first and the last cluster hold data. */
 const WRITE_DISK = `
 set -e
 rm -f "$disk"
@@ -26,29 +26,29 @@ head -c 1M /dev/zero | dd of="$disk" bs=1M seek=16 conv=notrunc status=none
 head -c 1M /dev/urandom | dd of="$disk" bs=1M seek=32 conv=notrunc status=none
 sync "$disk"`;
 
-/** How `--in-use fail` refuses a disk that a QEMU has open: QEMU's locks are seen, or nobody can tell. */
+/** Refusals of `--in-use fail` for a disk that a QEMU has open: QEMU's locks are visible, or the use is unknown. */
 const REFUSALS = { seen: /disk\.img: is in use by /, unknown: /disk\.img: .*, so nobody can tell whether it is in use;/ };
 
 interface Answers {
-  /** The client can ask for holes, so that disklift reads nothing of them. */
+  /** The client reports holes, so disklift does not read them. */
   holes: boolean;
   /** A QEMU on the server itself, and one at another client. */
   qemuAtServer: keyof typeof REFUSALS;
   qemuAtClient: keyof typeof REFUSALS;
-  /** QEMU refuses to open a disk there, because it cannot lock it, and is told not to try. */
+  /** QEMU refuses to open a disk that it cannot lock, so the test turns its locking off. */
   qemuCannotLock?: true;
 }
 
 const MOUNTS: Record<MountName, Answers> = {
   'nfs-4.2': { holes: true, qemuAtServer: 'seen', qemuAtClient: 'seen' },
   'nfs-4.0': { holes: false, qemuAtServer: 'seen', qemuAtClient: 'seen' },
-  // A server of NFSv3 answers whether a write lock could be had as if it were asked for a read lock, and QEMU holds read locks.
+  // A server of NFSv3 treats a query for a write lock like one for a read lock, and QEMU holds read locks.
   'nfs-3': { holes: false, qemuAtServer: 'unknown', qemuAtClient: 'unknown' },
   'nfs-3-nolock': { holes: false, qemuAtServer: 'unknown', qemuAtClient: 'unknown' },
-  // Samba keeps the locks of its clients to itself.
+  // Samba does not show the locks of its clients to programs on the server.
   smb: { holes: false, qemuAtServer: 'unknown', qemuAtClient: 'seen' },
   'smb-nobrl': { holes: false, qemuAtServer: 'unknown', qemuAtClient: 'unknown' },
-  // diod has no answer to the question who holds a lock.
+  // diod does not support queries for a lock's holder.
   '9p': { holes: false, qemuAtServer: 'unknown', qemuAtClient: 'unknown', qemuCannotLock: true },
 };
 
@@ -94,14 +94,14 @@ describe('a disk on a network file system', function () {
         const write = (at: number) => `printf x | dd of=${file} bs=1 seek=${at} conv=notrunc status=none`;
         const reader = `{ head -c ${4 * MIB}; ${write(MIB)}; ${write(32 * MIB + 700_000)}; cat; } > ${IMAGE}`;
         const { code, stderr } = await guest().run(`${stream(disk)} | ${reader}`);
-        // What the client had cached may hide the write from both readings; then the image holds nothing of the write.
+        // Pages that the client had cached may hide the write from both readings; then the image contains nothing of the write.
         if (isCompared && code === 0) return assertGuestImage(guest(), IMAGE, 'before.img');
         assert.equal(code, 1, stderr);
         assert.match(stderr, /disk\.img: changed while it was read/);
       });
 
       if (mount === 'nfs-4.2')
-        it(`${mount}: keeps a QEMU ${place} from writing while it is streamed, and not a moment longer`, async () => {
+        it(`${mount}: keeps a QEMU ${place} from writing while it is streamed, and no longer`, async () => {
           const reader = `{ head -c ${4 * MIB}; ${tryToWriteLine(file)} >&2; cat; }`;
           const { code, stderr } = await guest().run(`${stream(disk, '--in-use', 'fail')} | ${reader} > ${IMAGE}`);
           assert.deepEqual([code, stderr], [0, '']);

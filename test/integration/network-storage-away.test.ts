@@ -1,4 +1,4 @@
-/** NFS, mounted hard, whose server goes away while a disk is read, and may come back. In a guest of User Mode Linux. */
+/** A hard NFS mount whose server disappears while a disk is read, and may come back. Runs in a guest of User Mode Linux. */
 
 import assert from 'node:assert/strict';
 import path from 'node:path';
@@ -11,13 +11,13 @@ import type { GuestProcess } from '../helpers/uml/uml-guest.ts';
 const SINK = path.join(import.meta.dirname, '..', 'fixtures', 'pausing-sink.py');
 const [STARTED, GO, IMAGE] = ['/run/started', '/run/go', '/run/out.qcow2'];
 
-/** The promise is a second; a busy machine adds to it, and the client of NFS itself waits for longer than this. */
+/** The limit is one second plus the delays of a busy machine. The NFS client itself waits longer than this. */
 const MAX_END_MS = 4000;
 
 describe('an NFS server that goes away', function () {
   this.timeout(120_000);
   const guest = useNetworkMounts(['nfs']);
-  // The other client's network has a cable that can be pulled.
+  // The test can disconnect the other client's network.
   const disk = atOtherClient('nfs-4.2', 'disk.img');
   const volume = path.dirname(disk);
 
@@ -25,10 +25,10 @@ describe('an NFS server that goes away', function () {
   beforeEach(() => guest().output(`rm -f ${STARTED} ${GO} ${IMAGE}; head -c 32M /dev/urandom > ${atServer('disk.img')} && sync`));
   afterEach(() => comeBack());
 
-  /** Pages of the disk are dropped as well: what the client has cached needs no server. */
+  /** Also drops the cached pages of the disk, because reading them needs no server. */
   async function goAway(): Promise<void> {
     await guest().output('ip link set server down; echo 3 > /proc/sys/vm/drop_caches');
-    // Where disklift does not end the test fails, and is not stuck.
+    // If disklift does not end, the server comes back, so that the test fails and does not hang.
     await guest().start('sleep 20 && ip link set server up');
   }
   const comeBack = () => guest().output(`pkill -xf 'sleep 20'; ip link set server up; touch ${GO}; ls ${volume} > /dev/null`);
@@ -65,14 +65,14 @@ describe('an NFS server that goes away', function () {
     return result;
   }
 
-  it('keeps no stream from ending by SIGTERM while the disk is opened', async () => {
+  it('does not keep a stream from ending by SIGTERM while the disk is opened', async () => {
     await goAway();
     const stream = await startStream();
     await guest().output('sleep 4');
     assert.equal((await assertEndsBySignal(stream)).code, 143);
   });
 
-  it('keeps no stream from ending by SIGTERM while the disk is read', async () => {
+  it('does not keep a stream from ending by SIGTERM while the disk is read', async () => {
     const stream = await startStream();
     await untilStarted();
     await goAway();
@@ -82,7 +82,7 @@ describe('an NFS server that goes away', function () {
     assert.match(stderr, /cancelled by SIGTERM/);
   });
 
-  it('keeps no export from ending by SIGTERM', async () => {
+  it('does not keep an export from ending by SIGTERM', async () => {
     const running = await startExport();
     await untilStarted();
     await goAway();
@@ -92,7 +92,7 @@ describe('an NFS server that goes away', function () {
     assert.match(stdout.toString(), /phase: Cancelled/);
   });
 
-  it('keeps no export from ending at its deadline', async () => {
+  it('does not keep an export from ending at its deadline', async () => {
     const running = await startExport({ activeDeadlineSeconds: 12 });
     await untilStarted();
     await goAway();
@@ -102,7 +102,7 @@ describe('an NFS server that goes away', function () {
     assert.match(stderr, /DeadlineExceeded/);
   });
 
-  it('keeps neither a cancelled export of a sidecar nor the sidecar from ending', async () => {
+  it('does not keep a cancelled export of a sidecar, or the sidecar, from ending', async () => {
     const listen = ['--listen-host', '127.0.0.1', '--listen-port', '0', '--allow-destination', '127.0.0.1'];
     await guest().output('mkdir -p /run/requests');
     await writeRequest('/run/requests/e.yaml', {});
@@ -117,7 +117,7 @@ describe('an NFS server that goes away', function () {
     assert.equal((await assertEndsBySignal(sidecar)).code, 0);
   });
 
-  it('delays a stream, and nothing of the image is lost when the network is back', async () => {
+  it('delays a stream, whose image is whole when the network is back', async () => {
     const stream = await startStream();
     await untilStarted();
     await goAway();
@@ -128,7 +128,7 @@ describe('an NFS server that goes away', function () {
     await assertGuestImage(guest(), IMAGE, 'disk.img');
   });
 
-  it('gives no wrong image when it restarts and has forgotten what its clients had locked', async () => {
+  it('gives no wrong image when it restarts and has lost the locks of its clients', async () => {
     const stream = await startStream();
     await untilStarted();
     await guest().output('rpc.nfsd 0; echo 3 > /proc/sys/vm/drop_caches');

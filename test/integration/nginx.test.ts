@@ -65,7 +65,7 @@ describe('nginx as a destination', () => {
     await assertImageOf(nginx.file('private/a.qcow2'), disk);
   });
 
-  it('replaces what is there, whatever If-None-Match says', async () => {
+  it('replaces an existing file in spite of If-None-Match', async () => {
     writeFileSync(nginx.file('disks/a.qcow2'), 'old');
     await targetOf('/disks/a.qcow2', { ifNoneMatch: true }).send(opened.image, transferContext());
     await assertImageOf(nginx.file('disks/a.qcow2'), disk);

@@ -88,7 +88,7 @@ describe('Prometheus', function () {
         const done = ['steady', 'retried'].reduce((sum, name) => sum + (exports.statusOf(name as Name).disk.imageBytes ?? 0), 0);
         const { HTTP: increased = 0, ...others } = by(samples, 'destination');
         assert.deepEqual(others, {});
-        // The attempt of "retried" that failed has sent something too. What increase() adds at both ends is at most a scrape's worth.
+        // The failed attempt of "retried" has sent bytes too. The extrapolation of increase() adds at most one scrape interval.
         assert.ok(increased >= (done + sentBytes) * 0.99 && increased <= (done + sentBytes) * 1.5, `${increased} of ${done + sentBytes}`);
       },
     ],
@@ -223,7 +223,7 @@ describe('Prometheus', function () {
     for (const { expr } of alertRules({ speedup: SPEEDUP })) await exports.prometheus.query(expr);
   });
 
-  it('was given OpenMetrics, which alone tells units', async () => {
+  it('receives OpenMetrics, the only format with units', async () => {
     assert.equal(await exports.prometheus.unitOf('disklift_sent_bytes'), 'bytes');
   });
 

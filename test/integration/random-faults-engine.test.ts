@@ -1,5 +1,5 @@
 /**
- * Whatever fails or hangs around the engine, at random, a request ends, and it ends true: storage, store of requests and destination.
+ * A request ends with a true result although random calls around the engine fail or hang: storage, store of requests, destination.
  * The network has its own storm (random-faults.test.ts).
  */
 
@@ -9,10 +9,10 @@ import { createEnginePorts, untilFinished } from '../helpers/engine-ports.ts';
 import { createRandom, SEED, SEED_TEXT } from '../helpers/seed.ts';
 
 const EXPORTS = 300;
-/** Most of them do nothing but wait. */
+/** Number of concurrent exports; most of them only wait. */
 const AT_ONCE = 30;
 
-/** How each call fails in practice. `release` and `note` never fail, by contract, and are tried all the same. */
+/** Errors of each call in practice. `release` and `note` never fail by contract, but are tested too. */
 const FAILURES: Readonly<Record<string, readonly ErrorCode[]>> = {
   plan: ['SourceNotFound', 'SourceReadError'],
   open: ['SourceReadError', 'SourcePermissionDenied'],
@@ -33,14 +33,14 @@ const FAILURES: Readonly<Record<string, readonly ErrorCode[]>> = {
   note: ['StoreRefused'],
 };
 
-/** A store that hangs at these is waited for as long as it does; test/unit/engine/serve-requests has them end. */
+/** Calls that may hang here. The engine waits for other hanging calls of the store; test/unit/engine/serve-requests covers them. */
 const MAY_HANG = ['plan', 'open', 'identity', 'extents', 'read', 'createTarget', 'send', 'commit', 'guard', 'unguard', 'note', 'dispose'];
 
 describe('random faults around the engine', function () {
   this.timeout(120_000);
 
   async function exportOnce(index: number): Promise<string> {
-    // Far apart, so that neighbouring seeds of the whole run have no export in common.
+    // The factor keeps the seeds far apart, so that runs with neighbouring seeds share no export.
     const random = createRandom(SEED * 100_003 + index);
     const pick = <T>(choices: readonly T[]): T => choices[Math.floor(random() * choices.length)] as T;
     const number = () => 1 + Math.floor(random() * 3);
@@ -68,7 +68,7 @@ describe('random faults around the engine', function () {
         assert.match(disks[0]?.sha256 ?? '', /^[0-9a-f]{64}$/);
       } else assert.ok(phase === 'Failed' || phase === 'Cancelled', phase);
       assert.ok(phase !== 'Cancelled' || hangsAt !== undefined, 'nobody has cancelled it');
-      // A store that hangs behind the final status is waited for until the process ends.
+      // The engine waits for a store that hangs after the final status until the process ends.
       served.stop();
       await served.ended;
       assert.equal(ports.get(key)?.isClaimed, false, 'the claim is held');

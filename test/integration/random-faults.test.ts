@@ -1,7 +1,7 @@
 /**
- * Whatever the network does, an export ends, and it ends true. Two harms are kept from destinations that cannot know of them, and
- * whose receipts say so: a flipped bit where nothing has a checksum (plain HTTP, TCP Raw), and, for TCP Raw, an orderly end by
- * something between, which has swallowed what both kernels had taken already. S3 servers of every kind of tag store some parts altered.
+ * An export ends with a true result under all network faults. Two faults are excluded where a destination cannot detect them and its
+ * receipt states that. One is a flipped bit without any checksum (plain HTTP, TCP Raw). The other, for TCP Raw, is an orderly close by a
+ * middlebox that has lost bytes which both kernels had taken. S3 servers with every kind of tag store some parts altered.
  */
 
 import assert from 'node:assert/strict';
@@ -33,12 +33,12 @@ interface Round {
   destination: Destination;
   random(): number;
   diskPath: string;
-  /** The image of the disk as it was made. */
+  /** The image of the original disk. */
   original: Buffer;
   /** After so many sent bytes the disk is another one. */
   changesAtByte: number | undefined;
   faults: Fault[];
-  /** What the peer does to some of the bytes that it stores. */
+  /** Alteration of some of the bytes that the peer stores. */
   spoils: { alteration: Alteration; times: number } | undefined;
 }
 
@@ -59,8 +59,8 @@ async function imageOf(diskPath: string): Promise<Buffer> {
 }
 
 /**
- * A flipped bit in the answer's digest header, so that there is none, and one in the body: over plain HTTP nobody can tell, and the
- * receipt says that the server's status alone shows that the image has arrived.
+ * One flipped bit destroys the answer's digest header, and another one is in the body. Over plain HTTP this cannot be detected; the receipt
+ * states that only the server's status shows that the image has arrived.
  */
 function hidesCorruption(faults: readonly Fault[]): boolean {
   return (['toServer', 'toClient'] as const).every((way) => faults.some(({ kind, direction }) => kind === 'corrupt' && direction === way));
@@ -129,7 +129,7 @@ describe('random faults', function () {
       // Its last word may have been lost; but nothing that was cut off or mixed may look complete.
       if (image === undefined || spoils !== undefined || faults.some(({ kind }) => kind === 'corrupt')) return;
       const isCut = !destination.knowsLength && image.length < original.length;
-      // An attempt that arrived whole before the disk was changed, and whose confirmation was lost, is no wrong image.
+      // An attempt that arrived whole before the disk changed, and whose confirmation was lost, is not a wrong image.
       assert.ok(isCut || image.equals(expected) || image.equals(original), 'a wrong image looks complete');
     }
   }
@@ -171,7 +171,7 @@ describe('random faults', function () {
       }
     };
     await Promise.all(Array.from({ length: WORKERS }, work));
-    // For `make storm`, which adds them up.
+    // `make storm` sums up these lines.
     if (process.env.DISKLIFT_TEST_STORM !== undefined) console.log(`storm: ${EXPORTS} exports, ${faultCount} faults`);
     assert.ok(ends.Succeeded >= EXPORTS / 4 && ends.Failed > 0, JSON.stringify(ends));
   });

@@ -24,7 +24,7 @@ for (const server of S3_SERVERS)
     let opened: ImageInProcess;
     let expected: Buffer;
     let client: S3Client;
-    /** Sees which requests there are. */
+    /** Records the requests. */
     let proxy: ForwardProxy;
     before(async function () {
       requireS3Server(server, this);
@@ -82,7 +82,7 @@ for (const server of S3_SERVERS)
       assert.ok(!Contents.some(({ Key }) => Key?.includes(key)), 'nothing of the key is left');
     }
 
-    /** An attempt that is cancelled when the first part is there. */
+    /** Runs an attempt that is cancelled when the first part has arrived. */
     async function sendOnePart(key: string, more: S3Sending['options'] = {}): Promise<S3Sent> {
       const cancel = new AbortController();
       const sent = await send(key, {
@@ -118,7 +118,7 @@ for (const server of S3_SERVERS)
 
     const { writeOnlyKeys } = server;
     if (writeOnlyKeys !== undefined)
-      it('goes on with keys that may only write, and so list no parts', async () => {
+      it('continues an upload with keys that may only write and list no parts', async () => {
         const more = { credentials: async () => writeOnlyKeys };
         const first = await sendOnePart('written.qcow2', more);
         const second = await send('written.qcow2', { options: more, context: { resume: resumeOf(first) } });
@@ -127,7 +127,7 @@ for (const server of S3_SERVERS)
         await assertThere('written.qcow2');
       });
 
-    it('leaves nothing of a cancelled export', async () => {
+    it('keeps nothing of a cancelled export', async () => {
       const state = resumeOf(await sendOnePart('cancelled.qcow2'));
       const target = s3Target({ url: url(), options: options('cancelled.qcow2') });
       await target.abandon(state, NEVER);

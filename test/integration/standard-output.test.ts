@@ -1,4 +1,4 @@
-/** Standard output and standard error that cannot be written to: never a success, never an internal error. */
+/** Unwritable standard output and standard error cause neither a success nor an internal error. */
 
 import assert from 'node:assert/strict';
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -21,7 +21,7 @@ describe('standard output that cannot be written to', () => {
     measure = diskliftLine(['measure', '--output', 'json', disk]);
   });
 
-  it('is refused when it is closed, by all commands whose result it takes', async () => {
+  it('is refused when it is closed, by all commands that print their result', async () => {
     const receive = diskliftLine(['receive', '--listen', '127.0.0.1:0', '--output', '-']);
     for (const line of [stream, measure, receive]) {
       const { code, stderr } = await runShell(`${line} >&-`);
@@ -30,11 +30,11 @@ describe('standard output that cannot be written to', () => {
     }
   });
 
-  it('may lead nowhere', async () => {
+  it('may be /dev/null', async () => {
     for (const line of [stream, measure]) assert.equal((await runShell(`${line} > /dev/null`)).code, 0);
   });
 
-  it('fails in one line when it is full, also for a text', async () => {
+  it('fails in one line when it is full, for images and texts', async () => {
     for (const line of [stream, measure]) {
       const { code, stderr } = await runShell(`${line} > /dev/full`);
       assert.equal(code, 1);
@@ -42,16 +42,16 @@ describe('standard output that cannot be written to', () => {
     }
   });
 
-  it('fails without a word when its reader has gone', async () => {
+  it('fails without a message when its reader has gone', async () => {
     const { stdout, stderr } = await runShell(
       `set +o pipefail; { ${measure}; echo $? > '${temp('code')}'; } | true; sleep 0.1; cat '${temp('code')}'`,
     );
-    // What is written before the reader has gone is lost, and no failure.
+    // Output that is written before the reader closes its end is lost without a failure.
     assert.match(stdout.toString(), /^[01]\n$/);
     assert.equal(stderr, '');
   });
 
-  it('fails an export whose status it cannot take', async () => {
+  it('fails an export when it cannot take the status', async () => {
     const manifest = `
 apiVersion: disklift.dev/v1alpha1
 kind: DiskExport
@@ -72,7 +72,7 @@ spec:
     assert.doesNotMatch(stderr, /internal error/);
   });
 
-  it('keeps no image from being written where standard error cannot be written to', async () => {
+  it('lets an image be written although standard error cannot be written to', async () => {
     for (const place of ['2> /dev/full', '2>&-']) {
       const { code } = await runShell(`${stream} --progress json ${place} > '${temp('out.qcow2')}'`);
       assert.equal(code, 0, place);
@@ -84,7 +84,7 @@ spec:
 describe('a TMPDIR with a long path', () => {
   const temp = useTempDir();
 
-  it('keeps no image of another format from being read', async () => {
+  it('does not keep images of other formats from being read', async () => {
     await createDisk(temp('disk.raw'), 2 * MIB, [{ offsetBytes: 0, lengthBytes: MIB, content: 'random' }]);
     assert.equal((await runShell(`qemu-img convert -f raw -O vdi '${temp('disk.raw')}' '${temp('disk.vdi')}'`)).code, 0);
     const line = diskliftLine(['stream', '-f', 'vdi', temp('disk.vdi')]);

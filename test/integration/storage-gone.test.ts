@@ -1,4 +1,4 @@
-/** Storage that goes away in the middle of an export: a FUSE daemon that is killed. */
+/** Storage that disappears during an export: the test kills a FUSE daemon. */
 
 import assert from 'node:assert/strict';
 import { copyFile, writeFile } from 'node:fs/promises';
@@ -26,12 +26,12 @@ describe('storage that goes away during an export', function () {
     return diskExport('e', { http: { url: `${sink.url}/e` } }, { source, backoffLimit });
   }
 
-  /** Of each kind of source that has files open; a mount is good for one test, because its daemon is killed. */
+  /** Formats for each kind of source that keeps files open. Each test needs its own mount, because it kills the daemon. */
   for (const format of ['Raw', 'QCOW2'])
     describe(`with a disk of format ${format}`, () => {
       const { mounted, origin } = useFileSystem('sshfs');
 
-      it('fails with the first error, in as many attempts as are allowed, and with a status', async () => {
+      it('fails with the first error after the allowed attempts, and writes a status', async () => {
         await createDisk(temp('raw'), 48 * MIB, [{ offsetBytes: 0, lengthBytes: 48 * MIB, content: 'random' }]);
         if (format === 'Raw') await copyFile(temp('raw'), origin('disk.img'));
         else assert.equal((await runShell(`qemu-img convert -f raw -O qcow2 '${temp('raw')}' '${origin('disk.img')}'`)).code, 0);
@@ -57,7 +57,7 @@ describe('storage that goes away during an export', function () {
   describe('of a sidecar', () => {
     const { mounted, origin } = useFileSystem('sshfs');
 
-    it('leaves no export that counts as active, and no run more than is allowed', async () => {
+    it('leaves no active export, and makes no more runs than allowed', async () => {
       await createDisk(origin('disk.img'), 48 * MIB, [{ offsetBytes: 0, lengthBytes: 48 * MIB, content: 'random' }]);
       const volume = path.dirname(mounted('disk.img'));
       await using sink = await startHttpSink({

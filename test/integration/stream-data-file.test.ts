@@ -42,7 +42,7 @@ describe('disklift stream with an external data file', () => {
   }
 
   for (const flag of ['-d', '-R'])
-    it(`${flag}: what it makes is read again, by an absolute name beside it or by the name that was given for it`, async () => {
+    it(`${flag}: its output can be read again, by an absolute name beside it or by the given name`, async () => {
       await mkdir(temp('a'));
       const disk = await createDisk(temp('a/disk.img'), 9 * MIB, [{ offsetBytes: 5 * MIB, lengthBytes: 3 * MIB, content: 'random' }]);
       for (const [directory, names] of [
@@ -51,19 +51,19 @@ describe('disklift stream with an external data file', () => {
       ] as const) {
         const made = await runShell(`${diskliftLine(['stream', flag, ...names, disk])} > '${temp('a/meta.qcow2')}'`);
         assert.deepEqual([made.code, made.stderr], [0, '']);
-        // A relative name goes with both files, wherever they go.
+        // A relative name stays valid when both files move together.
         if (directory === 'b') await rename(temp('a'), temp('b'));
         const again = diskliftLine(['stream', '-f', 'qcow2', temp(`${directory}/meta.qcow2`)]);
         const { code, stderr } = await runShell(`cd / && ${again} > '${temp('again.qcow2')}'`);
         assert.deepEqual([code, stderr], [0, '']);
         await assertImageOf(temp('again.qcow2'), temp(`${directory}/disk.img`));
       }
-      // QEMU counts it from its own working directory.
+      // QEMU resolves the name against its own working directory.
       assert.equal((await runCommand('qemu-img', ['check', 'meta.qcow2'], { cwd: temp('b') })).code, 0);
       assert.equal((await runCommand('qemu-img', ['compare', 'meta.qcow2', 'disk.img'], { cwd: temp('b') })).code, 0);
     });
 
-  it('takes a name for a data file only where there is one, and only one that is a path', async () => {
+  it('accepts a name of the data file only with a data file, and only if it is a path', async () => {
     const disk = await createDisk(temp('disk.img'), MIB);
     for (const [flags, message] of [
       [['--data-file-name', 'disk.img'], /--data-file-name needs -d or -R/],

@@ -125,7 +125,7 @@ describe('disklift stream of other formats', function () {
     await assertImageOf(temp('out.qcow2'), temp('images/expected.raw'));
   });
 
-  it('reads the disk of an image that is named by a link from the files beside the link', async () => {
+  it('reads an image that is given by a link with the files beside the link', async () => {
     await mkdir(temp('images/real'));
     await mkdir(temp('images/links'));
     await qemuImg(['convert', '-f', 'raw', '-O', 'qcow2', disk, 'links/base.qcow2']);
@@ -139,7 +139,7 @@ describe('disklift stream of other formats', function () {
     assertRefused(result, /its backing file "base\.qcow2": .*links\/base\.qcow2: no such disk image/);
   });
 
-  it('reads files that lie beneath the directory of --beneath, and no others', async () => {
+  it('reads only files beneath the directory of --beneath', async () => {
     await mkdir(temp('images/bases'));
     await mkdir(temp('images/vm'));
     await qemuImg(['convert', '-f', 'raw', '-O', 'qcow2', disk, 'bases/base.qcow2']);
@@ -161,7 +161,7 @@ describe('disklift stream of other formats', function () {
       assertRefused(await disklift(['stream', '-f', 'qcow2', '--beneath', beneath, temp('images/vm/top.qcow2')]), message);
   });
 
-  it('warns of what is read as raw because nobody has stated its format, and gives the bytes of the file', async () => {
+  it('warns of an image that is read as raw without a stated format, and gives the bytes of the file', async () => {
     for (const [name, options] of [
       ['a.qcow2', ['-O', 'qcow2']],
       ['a.vmdk', ['-O', 'vmdk']],
@@ -187,7 +187,7 @@ describe('disklift stream of other formats', function () {
     }
   });
 
-  it('warns of an image that states a disk of no size, whatever its file holds', async () => {
+  it('warns of an image that states a disk of 0 bytes although its file holds data', async () => {
     await qemuImg(['convert', '-f', 'raw', '-O', 'qcow2', disk, 'image.qcow2']);
     const bytes = await readFile(temp('images/image.qcow2'));
     bytes.writeBigUInt64BE(0n, 24);

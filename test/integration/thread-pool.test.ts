@@ -31,7 +31,7 @@ describe("libuv's thread pool", () => {
         stdio: ['ignore', 'pipe', 'ignore'],
         env: { ...process.env, UV_THREADPOOL_SIZE: undefined, ...env },
       });
-      // The first bytes come after the disk was read, by threads of the pool; libuv starts all of them at the first use.
+      // The first bytes come after threads of the pool have read the disk; libuv starts all threads at the first use.
       await once(child.stdout as Readable, 'readable');
       const threads = poolThreads(child.pid as number);
       child.kill('SIGKILL');

@@ -1,4 +1,4 @@
-/** Files that are sent as they are: deltas, and images of any format. */
+/** Files that are sent unchanged: deltas, and images of any format. */
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -24,7 +24,7 @@ describe('a file as it is', function () {
     assert.equal(code, 0, `${line}: ${stdout}${stderr}`);
   }
 
-  /** What KubeVirt's push mode writes: a delta without a backing name, in which the guest has written zeros over the first 64 KiB. */
+  /** Makes a delta as KubeVirt's push mode does: without a backing name, with zeros that the guest wrote over the first 64 KiB. */
   async function makeDelta(path: string, options = ''): Promise<void> {
     await shell(`qemu-img create -q -f qcow2 ${options} full.qcow2 4M && qemu-io -c 'write -q -P 0xaa 0 2M' full.qcow2`);
     await shell(`qemu-img create -q -f qcow2 ${options} ${path} 4M`);
@@ -63,7 +63,7 @@ describe('a file as it is', function () {
     }
   });
 
-  it('has the length that measure tells, whatever its format', async () => {
+  it('has the length that measure prints, in each format', async () => {
     await createDisk(temp('disk.img'), 8 * MIB, [{ offsetBytes: MIB, lengthBytes: 2 * MIB, content: 'random' }]);
     for (const format of ['qcow2', 'vmdk', 'vhdx', 'vdi', 'vpc', 'raw']) {
       const file = `image.${format}`;
@@ -100,7 +100,7 @@ describe('a file as it is', function () {
       await shell(`cp volume/${BACKUP}/nightly-rootdisk.qcow2 volume/${BACKUP}/nightly-data.qcow2`);
     });
 
-    it('arrives byte for byte, with its length and its SHA-256, from wherever a pattern finds it', async () => {
+    it('arrives byte for byte, with its length and its SHA-256, from each path that matches a pattern', async () => {
       await using sink = await startHttpSink();
       const { code, stderr, status } = await run(sink.url, { image: { layout: 'Verbatim' } });
       assert.equal(code, 0, stderr);
@@ -118,7 +118,7 @@ describe('a file as it is', function () {
       );
     });
 
-    it("is refused in KubeVirt's backup layout until the request says how it is to be sent", async () => {
+    it("is refused in KubeVirt's backup layout until the request names a layout", async () => {
       await using sink = await startHttpSink();
       const { code, stderr, status } = await run(sink.url, {});
       assert.equal(code, 2, stderr);
@@ -127,7 +127,7 @@ describe('a file as it is', function () {
       assert.equal(sink.requests.length, 0);
     });
 
-    it('is converted on demand, and the status says what that may lose', async () => {
+    it('is converted on request, and the status warns of the possible loss', async () => {
       await using sink = await startHttpSink();
       const { code, stderr, status } = await run(sink.url, { image: { layout: 'Converted' } });
       assert.equal(code, 0, stderr);

@@ -38,7 +38,7 @@ describe('WebDAV server as a destination', () => {
     return target.send(digested.image, transferContext({ seal, ...context }));
   }
 
-  /** @returns what it failed with */
+  /** @returns the failure of `sending` */
   async function fails(sending: Promise<Receipt>): Promise<DiskliftError> {
     const error = await sending.then(
       () => assert.fail('no failure'),
@@ -63,7 +63,7 @@ describe('WebDAV server as a destination', () => {
 
       const urlOf = (name: string, port = running.port) => `http://127.0.0.1:${port}/${name}`;
 
-      it('keeps the image as qemu-img confirms, and makes the folders above it where it is asked to', async () => {
+      it('stores the image, as qemu-img confirms, and makes the folders above it on request', async () => {
         const url = urlOf('vms/fedora%20root/a.qcow2');
         const refused = await fails(send(url));
         assert.match(refused.message, /answered 40[49]: .*the folder http:.*\/vms\/fedora%20root\/ may not exist/);
@@ -74,7 +74,7 @@ describe('WebDAV server as a destination', () => {
         await assertImageOf(path.join(root, 'vms/fedora root/a.qcow2'), disk);
       });
 
-      it('has the image when its answer is lost, which is proven by reading it back', async () => {
+      it('has the image when its answer is lost, and reading back proves that', async () => {
         const fault = { kind: 'reset', direction: 'toClient', atByte: CONTINUE_BYTES + 1, connection: 0 } as const;
         await using proxy = await startFaultProxy(running.port, fault);
         const { proof, sizeBytes } = await send(urlOf('a.qcow2', proxy.port));
@@ -106,13 +106,13 @@ describe('WebDAV server as a destination', () => {
         assert.ok(failure.retryable, failure.message);
         const isKept = () => existsSync(file) && readFileSync(file, 'latin1') === 'old';
         assert.equal(isKept() ? 'kept' : 'truncated', server.onCut);
-        // The attempt after it is whole, whatever the first has left.
+        // The next attempt succeeds in spite of the rest of the first one.
         await send(urlOf('a.qcow2'));
         await assertImageOf(file, disk);
       });
     });
 
-  it('may take the image later when its disk is full, though it answers 405', async function () {
+  it('may take the image later when its disk is full although it answers 405', async function () {
     requireWebdavServer(LIMITED_SERVER, this);
     await using running = await LIMITED_SERVER.start(temp('root'), { maxFileKib: 5 * 1024 });
     const failure = await fails(send(`http://127.0.0.1:${running.port}/a.qcow2`));
@@ -123,7 +123,7 @@ describe('WebDAV server as a destination', () => {
     assert.ok(failure.retryable, failure.message);
   });
 
-  it('is where the server has put it, beside the disk that was there', async function () {
+  it('lies at the path that the server chose, beside the existing disk', async function () {
     requireWebdavServer(PLACING_SERVER, this);
     await using running = await PLACING_SERVER.start(temp('root'));
     const url = `http://127.0.0.1:${running.port}/a.qcow2`;

@@ -1,4 +1,4 @@
-/** Random faults with many seeds: storm.ts ROUNDS [FIRST_SEED]. A round is test/integration/random-faults with a seed of its own, printed. */
+/** Random faults with many seeds: storm.ts ROUNDS [FIRST_SEED]. Each round runs test/integration/random-faults with its own seed. */
 
 import { spawnSync } from 'node:child_process';
 import { randomInt } from 'node:crypto';

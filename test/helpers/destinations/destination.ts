@@ -13,7 +13,7 @@ export interface TargetLimits {
   /** Without a byte being taken. */
   idleMs: number;
   answerMs: number;
-  /** For a question about what is there. */
+  /** Limit of a look-up of the stored object. */
   queryMs: number;
 }
 
@@ -32,7 +32,7 @@ export interface Peer extends AsyncDisposable {
   openUploads(): Promise<OpenUpload[]>;
   /** What it was told of the size before a byte of the image came, at the last transfer. Undefined where nothing tells it. */
   announcedBytes(): number | undefined;
-  /** The next `times` requests that bring bytes of an image are stored altered, and no others. Left out where the peer never does that. */
+  /** Stores the bodies of the next `times` requests with image bytes altered, and no others. Left out where the peer cannot do that. */
   spoil?(alteration: Alteration, times: number): void;
   /** From now on it turns everybody away. */
   refuse(): Promise<void>;

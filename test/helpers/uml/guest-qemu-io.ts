@@ -1,10 +1,10 @@
-/** qemu-io in a guest, which takes a disk as a running VM does: its locks are held for as long as it has the disk open. */
+/** qemu-io in a guest uses a disk as a running VM does: it holds the locks while the disk is open. */
 
 import type { UmlGuest } from './uml-guest.ts';
 
 /**
  * Resolves when qemu-io has the disk open for writing; disposing ends it. One at a time.
- * @param locking QEMU's option of this name; without locks QEMU opens what it could not lock
+ * @param locking QEMU's option of this name; with 'off' QEMU opens disks that cannot be locked
  */
 export async function openInGuest(guest: UmlGuest, diskPath: string, locking: 'on' | 'off' = 'on'): Promise<AsyncDisposable> {
   const answer = '/run/qemu-io.out';

@@ -1,6 +1,6 @@
 /**
- * Network file systems in a guest of User Mode Linux: one directory, /run/server, that real servers give to two clients each. The
- * second client has a network, and towards the server a name, of its own.
+ * Network file systems in a guest of User Mode Linux. Real servers export one directory, /run/server, to two clients each. The second
+ * client has its own network, and its own name at the server.
  */
 
 import assert from 'node:assert/strict';
@@ -11,7 +11,7 @@ import { bootUmlGuest, type UmlGuest } from './uml-guest.ts';
 export const MOUNT_NAMES = ['nfs-4.2', 'nfs-4.0', 'nfs-3', 'nfs-3-nolock', 'smb', 'smb-nobrl', '9p'] as const;
 export type MountName = (typeof MOUNT_NAMES)[number];
 
-/** Where the same file lies for the server, for a client and for the other client. */
+/** Paths of the same file at the server, at a client and at the other client. */
 export const atServer = (file: string) => `/run/server/${file}`;
 export const atClient = (mount: MountName, file: string) => `/run/mnt/${mount}/${file}`;
 export const atOtherClient = (mount: MountName, file: string) => `/run/mnt/${mount}-other/${file}`;
@@ -59,8 +59,8 @@ async function problemOfThisMachine(): Promise<string | undefined> {
 }
 
 /**
- * Boots a guest with these mounts before a suite and ends it behind the suite. Where that is not possible the suite is skipped with
- * one loud line, and fails in CI. Call inside `describe`.
+ * Boots a guest with these mounts before a suite and ends it after the suite. Where that is not possible, the suite is skipped with one
+ * loud line, and fails in CI. Call it inside `describe`.
  */
 export function useNetworkMounts(protocols?: readonly (typeof PROTOCOLS)[number][]): () => UmlGuest {
   let guest: UmlGuest | undefined;
@@ -82,10 +82,10 @@ export function useNetworkMounts(protocols?: readonly (typeof PROTOCOLS)[number]
   return () => guest ?? assert.fail('the guest has not been booted');
 }
 
-/** Asserts that an image in the guest is clean and holds what the server's file holds: qemu-img judges within the guest. */
+/** Asserts, with qemu-img in the guest, that an image in the guest is clean and equals the server's file. */
 export async function assertGuestImage(guest: UmlGuest, imagePath: string, file: string): Promise<void> {
   const disk = atServer(file);
-  // `qemu-img compare` takes a shorter disk for the same when the rest is zeros.
+  // `qemu-img compare` accepts a shorter disk as equal when the rest is zeros.
   const sizes = `[ $(qemu-img info '${imagePath}' --output json | grep -om1 '"virtual-size": [0-9]*' | tr -dc 0-9) = $(stat -c %s '${disk}') ]`;
   const judge = `qemu-img check -q -f qcow2 '${imagePath}' && qemu-img compare -f raw -F qcow2 '${disk}' '${imagePath}' && ${sizes}`;
   const { code, stdout, stderr } = await guest.run(judge);

@@ -1,6 +1,6 @@
 /**
- * A guest of User Mode Linux: a real kernel of its own in a process of the host, with file systems that the host's kernel may
- * not have. Debian's kernel boots in about two seconds. Its root is the host's, read-only, so it runs the host's programs and this checkout.
+ * A guest of User Mode Linux: a real kernel in a process of the host, with file systems that the host's kernel may lack. Debian's kernel
+ * boots in about two seconds. The guest's root is the host's, read-only, so the guest runs the host's programs and this checkout.
  */
 
 import assert from 'node:assert/strict';
@@ -15,13 +15,13 @@ import { hasEnded } from '../has-ended.ts';
 import type { CommandResult } from '../run-command.ts';
 
 export interface GuestProcess {
-  /** Of the guest's bash, or of the program when the line begins with `exec`. */
+  /** Process id of the guest's bash, or of the program when the line begins with `exec`. */
   processId: number;
   ended: Promise<CommandResult>;
 }
 
 export interface UmlGuest extends AsyncDisposable {
-  /** Runs a line of bash to its end. Rejects after `limitMs`; the line goes on then. */
+  /** Runs a line of bash to its end. Rejects after `limitMs`, while the line continues. */
   run(line: string, limitMs?: number): Promise<CommandResult>;
   /** The same, for lines that must succeed. @returns what it writes to stdout */
   output(line: string, limitMs?: number): Promise<string>;
@@ -50,7 +50,7 @@ export async function bootUmlGuest(): Promise<UmlGuest> {
   await createEmptyDisk(path.join(directory, 'disk'));
   const child = spawn('linux.uml', kernelArguments(directory, share), {
     stdio: ['pipe', 'pipe', 'pipe'],
-    // The kernel's processes are a group of their own, to be killed as one.
+    // The kernel's processes form a process group, so that one signal ends all of them.
     detached: true,
   });
   const closed = once(child, 'close');

@@ -67,7 +67,7 @@ describe('a URL of http or https', () => {
         const [, authority = ''] = /^[^:/?#]+:\/\/([^/?#]*)/.exec(text) ?? [];
         const endpoint = authority.slice(authority.lastIndexOf('@') + 1).replace(/:(0*80)?$/, '');
         const { url } = reading;
-        // A host of numbers alone is an IPv4 address to both parsers, in another notation.
+        // Both parsers read a host of numbers as an IPv4 address, in different notations.
         if (/^[\d.]+(:|$)/.test(endpoint) || /%/.test(endpoint)) return;
         assert.equal(url.host, endpoint.replace(/:0+(?=\d)/, ':').toLowerCase());
       }),

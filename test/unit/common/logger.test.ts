@@ -11,7 +11,7 @@ function log(format: LoggerOptions['format'], level = 'info') {
   return { lines, logger: createLogger({ level, format, write: (line) => void lines.push(line) }) };
 }
 
-/** A program that logs, and then prints that it lives, with `stderr` as its standard error. */
+/** Runs a program that logs to `stderr` as its standard error, and then prints a sign of life. */
 async function logInto(stderr: number): Promise<string> {
   const source = path.join(import.meta.dirname, '../../../src/common/logger.ts');
   const script = `import { createLogger } from ${JSON.stringify(source)};

@@ -5,7 +5,7 @@ import { mapConcurrently } from '../../../src/common/map-concurrently.ts';
 describe('mapConcurrently', () => {
   const numbers = Array.from({ length: 20 }, (_, index) => index);
 
-  it('returns the results in the order of the items, whatever ends first, and runs no more at a time than it may', async () => {
+  it('returns the results in the order of the items, and keeps to the limit of concurrent tasks', async () => {
     let running = 0;
     let mostRunning = 0;
     const results = await mapConcurrently(numbers, 4, async (item, index) => {
@@ -23,7 +23,7 @@ describe('mapConcurrently', () => {
     assert.deepEqual(await mapConcurrently([], 4, () => assert.fail('nothing is to be done')), []);
   });
 
-  it('fails by the first item that failed, when nothing runs any more, and begins none after a failure', async () => {
+  it('throws the failure of the first failed item when all tasks have ended, and starts no task after a failure', async () => {
     const begun: number[] = [];
     let running = 0;
     const mapped = mapConcurrently(numbers, 4, async (item) => {

@@ -26,7 +26,7 @@ describe('reading pieces', () => {
     for (const { offset, target } of pieces) assert.ok(content.subarray(offset, offset + target.length).equals(target), `at ${offset}`);
   }
 
-  it('reads short neighbours at once, with what lies between', async () => {
+  it('reads short neighbours by one read, with the bytes between them', async () => {
     const pieces = piecesAt(...Array.from({ length: 2000 }, (_, index): [number, number] => [index * 8 * KIB, 4 * KIB]));
     await readPieces(pieces, read);
     assertRead(pieces);
@@ -34,7 +34,7 @@ describe('reading pieces', () => {
     assert.ok(reads.every(([, length]) => length <= MIB));
   });
 
-  it('reads by itself what is long, far away, in front of its predecessor, or overlaps it', async () => {
+  it('reads a piece by itself when it is long, far away, before its predecessor, or overlaps it', async () => {
     const places: [number, number][] = [
       [0, 4 * KIB],
       [4 * KIB, 65 * KIB],
@@ -52,7 +52,7 @@ describe('reading pieces', () => {
     );
   });
 
-  it('fills each target itself, when there is but one, and does nothing without any', async () => {
+  it('reads a single piece into its own target, and does nothing without pieces', async () => {
     const [piece] = piecesAt([5, 7]);
     await readPieces([piece as Piece], async (buffer, offset) => {
       assert.equal(buffer, piece?.target);
@@ -61,7 +61,7 @@ describe('reading pieces', () => {
     await readPieces([], () => assert.fail('nothing is to be read'));
   });
 
-  it('fails as the read does, and begins no other one then', async () => {
+  it('throws the failure of the read, and starts no other read after it', async () => {
     const pieces = piecesAt(...Array.from({ length: 2000 }, (_, index): [number, number] => [index * 8 * KIB, 4 * KIB]));
     let begun = 0;
     await assert.rejects(
@@ -79,7 +79,7 @@ describe('reading pieces', () => {
     assert.ok(begun <= 4);
   });
 
-  it('uses no buffer again that a failed read may still write to', async () => {
+  it('does not reuse a buffer that a failed read may still write to', async () => {
     const places: [number, number][] = [
       [0, KIB],
       [2 * KIB, KIB],

@@ -16,7 +16,7 @@ import { NO_KEEPER } from '../../helpers/no-keeper.ts';
 
 const SIZE_BYTES = 4 * 65_536;
 
-/** As somebody writes one who uses the package: state and methods of a class, which reach their own fields by `this`. */
+/** A source as a user of the package may write it: a class whose methods use `this`. */
 class ClassDisk implements DiskSource {
   readonly name = 'class.img';
   readonly sizeBytes = SIZE_BYTES;
@@ -81,7 +81,7 @@ class ClassContext implements EngineContext {
 }
 
 describe('parts that are objects of a class', () => {
-  it('a source that is counted keeps its methods, and counts what is read', async () => {
+  it('a counted source keeps its methods, and counts the bytes read', async () => {
     const state = { readBytes: 0 };
     const counted = countReads(new ClassDisk(), state);
     const extents: SourceExtent[] = [];
@@ -107,7 +107,7 @@ describe('parts that are objects of a class', () => {
     );
   });
 
-  it('an export of a plan, a source, a target and a context that are such objects arrives', async () => {
+  it('an export arrives whose plan, source, target and context are such objects', async () => {
     const plan = new ClassPlan();
     const { phase, disks } = await runExport({ checksum: 'SHA256', backoffLimit: 0, disks: [plan] }, new ClassContext());
     assert.equal(phase, 'Succeeded', disks[0]?.failure?.message);

@@ -47,7 +47,7 @@ const conditionOf = ({ conditions = [] }: DiskExportStatus, type: string) => {
 };
 
 describe('export status', () => {
-  it('names files that may be disks and are left out, while it runs and when it has succeeded', () => {
+  it('names files that may be disks and are left out, during the run and after success', () => {
     const leftOut = Array.from({ length: 12 }, (_, index) => `${index}.ova is an archive`);
     const shown = `${leftOut.slice(0, 10).join('; ')}; and 2 more`;
     for (const status of [statusOf(undefined, { leftOut }), statusOf([disk(arrived)], { leftOut, end: { phase: 'Succeeded' } })]) {
@@ -157,7 +157,7 @@ describe('a disk s state from its status', () => {
     assert.deepEqual(statusOf([restored], { end: { phase: 'Succeeded' } }), statusOf([disk(arrived)], { end: { phase: 'Succeeded' } }));
   });
 
-  it('claims no proof of what an earlier version has sent, which wrote none down', () => {
+  it('states no proof for a disk that an earlier version sent without recording one', () => {
     const status = statusOf([disk(arrived)]);
     const [first = assert.fail()] = status.disks ?? [];
     const { proof: _, ...older } = first;

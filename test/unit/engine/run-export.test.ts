@@ -119,7 +119,7 @@ describe('engine', () => {
     assert.ok(log.includes('a.img again in 1000 after DestinationUnreachable'));
   });
 
-  it('tells an attempt whether an earlier one has sent bytes, which may be in its way', async () => {
+  it('passes to an attempt whether an earlier one has sent bytes that may block it', async () => {
     const told: (boolean | undefined)[] = [];
     const send: Send = async (image, context, call) => {
       told.push(context.hasSentBefore);

@@ -5,7 +5,7 @@ import { runRequest } from '../../../src/engine/run-request.ts';
 import type { DiskExport } from '../../../src/requests/disk-export.ts';
 import { NEVER } from '../../helpers/image-in-process.ts';
 
-/** Runs a request whose plan fails. @returns the phases that its watcher has been given at the end */
+/** Runs a request whose plan fails. @returns the phases that its watcher received at the end */
 async function endsWith(failure: Error): Promise<string[]> {
   const ends: string[] = [];
   const run = runRequest({
@@ -33,11 +33,11 @@ async function endsWith(failure: Error): Promise<string[]> {
 }
 
 describe('the watchers of a request', () => {
-  it('are given its end once when its plan fails', async () => {
+  it('receive its end once when its plan fails', async () => {
     assert.deepEqual(await endsWith(new DiskliftError('SourceNotFound', 'no disk')), ['Failed']);
   });
 
-  it('are given an end once when a mistake of this program ends the run, so that nothing counts as active', async () => {
+  it('receive an end once when a bug of this program ends the run, so that no export stays active', async () => {
     assert.deepEqual(await endsWith(new TypeError('a mistake')), ['Pending']);
   });
 });

@@ -1,4 +1,4 @@
-/** Whatever the engine awaits may hang or fail: the export ends all the same, its slot is given back, and the process can end. */
+/** Each call that the engine awaits may hang or fail. The export ends in every case, releases its slot, and the process can end. */
 
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -6,12 +6,12 @@ import { DiskliftError, type ErrorCode } from '../../../src/common/errors.ts';
 import { createEnginePorts, type EnginePorts, type Faults, untilFinished } from '../../helpers/engine-ports.ts';
 import { until } from '../../helpers/until.ts';
 
-/** One second, as promised, and as much again for a machine that is busy. */
+/** The promised second, and another one for a busy machine. */
 const LIMIT_MS = 2000;
-/** What a process that is told to end waits for its store. */
+/** Time that a process waits for its store after SIGTERM. */
 const FAREWELL_MS = 4000;
 
-/** Every call for the sake of the disk, in the order in which they are made. */
+/** Every call that concerns the disk, in order. */
 const CALLS_OF_WORK = [
   'plan 1',
   'open 1',
@@ -20,7 +20,7 @@ const CALLS_OF_WORK = [
   ...['createTarget 1', 'send 1', 'guard 1', 'read 2', 'confirm 1', 'commit 1', 'unguard 1'],
 ];
 
-/** Every call of the store around it. */
+/** Every call of the store before and after these. */
 const CALLS_OF_THE_STORE = ['watch 1', 'get 1', 'claim 1', 'get 2', 'writeStatus 1', 'confirm 2', 'release 1'];
 
 async function msUntil(what: string, isSo: () => boolean): Promise<number> {
@@ -49,7 +49,7 @@ async function stopWithin(served: ReturnType<EnginePorts['serve']>, limitMs: num
 describe('serving requests', function () {
   this.timeout(30_000);
 
-  it('makes exactly the calls that these tests have hang and fail', async () => {
+  it('makes exactly the calls that hang and fail in these tests', async () => {
     const { ports, key, served } = start({});
     assert.equal((await untilFinished(ports, key)).phase, 'Succeeded');
     await until('the release', () => ports.get(key)?.isClaimed === false);
@@ -62,7 +62,7 @@ describe('serving requests', function () {
   });
 
   describe('when a call hangs', () => {
-    /** All at once, because each waits for the most part. */
+    /** Runs all cases at the same time, because each case mostly waits. */
     async function each(calls: readonly string[], check: (hangsAt: string) => Promise<void>): Promise<void> {
       await Promise.all(
         calls.map((call) =>
@@ -73,11 +73,11 @@ describe('serving requests', function () {
       );
     }
 
-    it('ends within a second by a cancel, and gives its slot back', () => each(CALLS_OF_WORK, endByCancel));
+    it('ends within a second by a cancel, and releases its slot', () => each(CALLS_OF_WORK, endByCancel));
     it('ends within a second by the deadline', () => each(CALLS_OF_WORK, endByDeadline));
     it('ends within a second by SIGTERM', () => each(CALLS_OF_WORK, endBySignal));
 
-    /** The slot is for the next one, also while a store that hangs keeps the final status from being written. */
+    /** The next export gets the slot even while a hanging store delays the final status. */
     async function endByCancel(hangsAt: string): Promise<void> {
       const { ports, key, served } = start({ hangsAt });
       const next = ports.add('second');
@@ -108,7 +108,7 @@ describe('serving requests', function () {
       assert.equal(ports.ends[0]?.phase, 'Pending', 'another process goes on with it');
     }
 
-    it('ends at the latest four seconds after SIGTERM whichever call of the store it is', () => each(CALLS_OF_THE_STORE, endTheProcess));
+    it('ends four seconds after SIGTERM at the latest, for each call of the store', () => each(CALLS_OF_THE_STORE, endTheProcess));
 
     async function endTheProcess(hangsAt: string): Promise<void> {
       const { ports, served } = start({ hangsAt });
@@ -117,7 +117,7 @@ describe('serving requests', function () {
       await stopWithin(served, isQuestion ? LIMIT_MS : FAREWELL_MS + LIMIT_MS);
     }
 
-    it('succeeds while a disk that has arrived cannot be closed, when the wait for that ends', async () => {
+    it('succeeds although an exported disk cannot be closed, after the limit of that wait', async () => {
       const { ports, key, served } = start({ hangsAt: 'dispose 1' });
       await ports.hangs;
       assert.equal(ports.disks.get(key)?.phase, 'Succeeded');
@@ -126,13 +126,13 @@ describe('serving requests', function () {
       await stopWithin(served, LIMIT_MS);
     });
 
-    it('depends on no event that is not taken', async () => {
+    it('does not wait for an event that is not accepted', async () => {
       const { ports, key, served } = start({ hangsAt: 'note 1' });
       assert.equal((await untilFinished(ports, key)).phase, 'Succeeded');
       await stopWithin(served, LIMIT_MS);
     });
 
-    it('drops what a cancelled export holds open for no longer than until SIGTERM', async () => {
+    it('stops aborting the upload of a cancelled export at SIGTERM', async () => {
       const { ports, key, served } = start({ hangsAt: 'abandon 1', fails: { 'commit 1': unreachable() } });
       await until('the first attempt has failed', () => ports.calls.includes('commit 1'));
       ports.cancel(key);
@@ -142,7 +142,7 @@ describe('serving requests', function () {
       assert.equal(ports.statusOf(key).disks?.[0]?.upload?.id, 'upload', 'the next process drops it');
     });
 
-    it('releases a claim that comes when nobody waits for it any more', async () => {
+    it('releases a claim that arrives after its limit', async () => {
       const late = Promise.withResolvers<void>();
       const releases: string[] = [];
       const { boundStore } = await import('../../../src/engine/bounded-store.ts');
@@ -172,7 +172,7 @@ describe('serving requests', function () {
       ['createTarget 1', 'DestinationUnreachable', 2],
       ['send 1', 'DestinationUnreachable', 2],
       ['commit 1', 'DestinationUnreachable', 2],
-      // The store's, which count only where they come in an attempt and do not pass by themselves.
+      // Failures of the store count only during an attempt, and only if they do not pass by themselves.
       ['guard 1', 'StoreRefused', 2],
       ['guard 1', 'StoreUnavailable', 1],
       ['unguard 1', 'StoreRefused', 1],
@@ -211,7 +211,7 @@ describe('serving requests', function () {
         await stopWithin(served, LIMIT_MS);
       });
 
-    it('backs off from a store that refuses, shows it and counts it as attempts, and fails for it in the end', async () => {
+    it('backs off from a store that refuses, shows and counts the attempts, and fails in the end', async () => {
       const refused = new DiskliftError('StoreRefused', 'patch diskexports vms/first: the API server does not allow it');
       const { ports, key, served } = start({ failsAlways: { guard: refused } });
       await until('the second attempt', () => ports.disks.get(key)?.attempts === 2);
@@ -223,7 +223,7 @@ describe('serving requests', function () {
       await stopWithin(served, LIMIT_MS);
     });
 
-    it('does not begin without a pause what the store refuses before anything has begun, and says why in the status', async () => {
+    it('pauses a request that the store refuses before the first attempt, and gives the reason in the status', async () => {
       const refused = new DiskliftError('StoreRefused', 'patch diskexports vms/left: the API server does not allow it');
       const ports = createEnginePorts({ failsAlways: { guard: refused } });
       const upload = { id: 'upload', partSize: 5_242_880, fingerprint: 'f' };
@@ -244,7 +244,7 @@ describe('serving requests', function () {
       await stopWithin(served, LIMIT_MS);
     });
 
-    it('does not begin without a pause what is lost each time', async () => {
+    it('pauses a request whose claim is lost each time', async () => {
       const lost = new DiskliftError('ExecutorLost', 'the lock cannot be renewed');
       const { ports, served } = start({ failsAlways: { confirm: lost } });
       await sleep(1500);
@@ -253,7 +253,7 @@ describe('serving requests', function () {
       await stopWithin(served, LIMIT_MS);
     });
 
-    it('begins at once with what is cancelled in such a pause, and pauses again when that fails, too', async () => {
+    it('starts a request at once that is cancelled during such a pause, and pauses it again after another failure', async () => {
       const refused = new DiskliftError('StoreRefused', 'no', undefined, { retryAfterMs: 60_000 });
       const { ports, key, served } = start({ failsAlways: { claim: refused } });
       await until('the first claim', () => ports.calls.includes('claim 1'));
@@ -266,7 +266,7 @@ describe('serving requests', function () {
       await stopWithin(served, LIMIT_MS);
     });
 
-    it('waits as long as the store asks for', async () => {
+    it('waits as long as the store requires', async () => {
       const busy = new DiskliftError('StoreUnavailable', 'HTTP 429', undefined, { retryAfterMs: 700 });
       const { ports, key, served } = start({ fails: { 'claim 1': busy } });
       const tookMs = await msUntil('the second claim', () => ports.calls.includes('claim 2'));
@@ -275,7 +275,7 @@ describe('serving requests', function () {
       await stopWithin(served, LIMIT_MS);
     });
 
-    it('tries again to remove a request whose time has come', async () => {
+    it('retries the removal of an expired request', async () => {
       const { ports, key, served } = start(
         { fails: { 'remove 1': new DiskliftError('StoreUnavailable', 'away') } },
         { ttlSecondsAfterFinished: 0 },

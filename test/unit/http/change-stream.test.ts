@@ -1,4 +1,4 @@
-/** Readers of the change stream that stall, as a browser on a laptop that sleeps, and responses that fail. */
+/** Stalled readers of the change stream, such as a browser on a sleeping laptop, and responses that fail. */
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -30,7 +30,7 @@ describe('the change stream', () => {
   });
   afterEach(() => app[Symbol.asyncDispose]());
 
-  /** Asks for changes, and reads no more than the status line. */
+  /** Requests changes, and reads no more than the status line. */
   async function stall(): Promise<net.Socket> {
     const socket = net.connect(app.port, '127.0.0.1');
     socket.on('error', () => {});
@@ -49,7 +49,7 @@ describe('the change stream', () => {
     }
   }
 
-  /** Each export has changed, so that a message of 200 KB is due. */
+  /** Changes each export, so that the next message has 200 KB. */
   function changeAll(): void {
     for (const key of app.board.keys()) app.board.setStatus(key, statusOf('Streaming', { message: 'y'.repeat(2000) }));
   }
@@ -76,7 +76,7 @@ describe('the change stream', () => {
       }
     });
 
-  it('cuts a stalled reader off that has 4 MiB still to take', async () => {
+  it('disconnects a stalled reader with 4 MiB of pending data', async () => {
     const socket = await stall();
     let isClosed = false;
     socket.once('close', () => {
@@ -102,7 +102,7 @@ describe('the server of the sidecar', () => {
     warn: assert.fail,
   };
 
-  it('closes the connection of a response that fails, and lives', async () => {
+  it('closes the connection of a failed response, and keeps running', async () => {
     const health = { liveness: () => ({ problem: undefined, facts: '' }), readiness: async () => undefined };
     const app = createApp({ ...nothing, health });
     const server = http.createServer((request, response) => {
@@ -117,7 +117,7 @@ describe('the server of the sidecar', () => {
     server.closeAllConnections();
   });
 
-  it('lives when a connection cannot be accepted, and says so', async () => {
+  it('keeps running when a connection cannot be accepted, and logs that', async () => {
     const metrics = { scrape: async () => ({ contentType: 'text/plain', text: 'metrics' }) };
     await using app = await startHttpApp({ metrics });
     const servers = (process as unknown as { _getActiveHandles(): unknown[] })._getActiveHandles();

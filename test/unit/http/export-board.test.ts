@@ -62,7 +62,7 @@ describe('an export board', () => {
     assert.equal(board.get('vms/e'), undefined);
   });
 
-  it('says so where the kind of a destination is not known, in place of taking it for TCP', () => {
+  it('reports an unknown kind of destination instead of showing it as TCP', () => {
     const view = describeDestination({ tape: { drive: 0 } } as never);
     assert.deepEqual(view, { kind: 'unknown', address: 'a kind of destination that this version of disklift does not know' });
     assert.throws(

@@ -4,7 +4,7 @@ import { createBlockCache } from '../../../src/image/block-cache.ts';
 const KEPT_BLOCKS = 8;
 
 describe('the block cache', () => {
-  it('gives the buffer of a load that is still being torn down to no other block', async () => {
+  it('does not reuse the buffer of a load that is still ending', async () => {
     const buffers: Uint8Array[] = [];
     const loads: PromiseWithResolvers<void>[] = [];
     const cache = createBlockCache((_block, buffer) => {

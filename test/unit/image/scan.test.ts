@@ -66,14 +66,14 @@ describe('scan', () => {
 
   describe('of a disk in many short pieces', () => {
     const SECTOR = 512;
-    /** Eight sectors of data, eight of holes, by turns; what lies in the data by its number. */
+    /** Eight sectors of data alternate with eight sectors of holes; the number of a piece determines its content. */
     function inPieces(pieceCount: number, holeSectors = 8) {
       const step = (8 + holeSectors) * SECTOR;
       const bytes = Buffer.alloc(pieceCount * step);
       const extents: SourceExtent[] = [];
       for (let piece = 0; piece < pieceCount; piece += 1) {
         const offset = piece * step;
-        // Every third piece is zeros that were written.
+        // Every third piece holds written zeros.
         bytes.fill(piece % 3 === 0 ? 0 : 1, offset, offset + 8 * SECTOR);
         extents.push(
           { offset, length: 8 * SECTOR, kind: 'data' },
@@ -83,7 +83,7 @@ describe('scan', () => {
       return createMemoryDisk(bytes, extents);
     }
 
-    it('reads neighbours at once, and still tells holes from zeros', async () => {
+    it('reads neighbours by one read, and still distinguishes holes from zeros', async () => {
       const disk = inPieces(3000);
       const data: number[] = [];
       const onData = (bytes: Uint8Array, offset: number) => {
@@ -97,14 +97,14 @@ describe('scan', () => {
       assert.equal(data.length, 2 * 2000);
     });
 
-    it('reads no hole that is longer than a call is worth', async () => {
+    it('does not read a hole that takes longer than another call', async () => {
       const disk = inPieces(100, 128);
       const map = await scanDisk({ source: disk.source, clusterSizeBytes: 4096, zeroDetection: 'content', signal: NEVER });
       assert.deepEqual(map.clusters, { total: 1700, data: 66, zero: 34, hole: 1600 });
       assert.equal(disk.readBytes, 100 * 4096);
     });
 
-    it('fails with the error of the read that failed', async () => {
+    it('throws the error of the failed read', async () => {
       const disk = inPieces(3000);
       disk.onRead = (readsBefore) => {
         if (readsBefore === 3) throw new DiskliftError('SourceReadError', 'broken');

@@ -68,7 +68,7 @@ describe('seal', () => {
     await prepared.seal();
   }
 
-  it('holds when attributes alone have changed and the content was compared', async () => {
+  it('stays valid when only attributes have changed and the content was compared', async () => {
     await sealedWhile('always', (path) => link(path, temp('link')));
     await sealedWhile('always', (path) => chmod(path, 0o640));
   });
@@ -82,7 +82,7 @@ describe('seal', () => {
       );
   });
 
-  it('says what to do when attributes alone have changed and nothing was compared', async () => {
+  it('gives advice when only attributes have changed and nothing was compared', async () => {
     await assert.rejects(
       sealedWhile('auto', (path) => chmod(path, 0o640)),
       /changed while it was read \(ctime\); its attributes did, or a write that hides its time; .*--verify always/,

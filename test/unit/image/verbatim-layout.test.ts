@@ -27,7 +27,7 @@ describe('an image that is the file itself', () => {
   }
 
   for (const verify of ['auto', 'always'] as const)
-    it(`gives any bytes as the file has them, also in holes and zeros, with verify ${verify} ${SEED_TEXT}`, async () => {
+    it(`has the file's bytes in any range, also in holes and zeros, with verify ${verify} ${SEED_TEXT}`, async () => {
       const sizeBytes = 5 * MIB + 777;
       const file = await createDisk(temp('file'), sizeBytes, [
         { offsetBytes: 100_000, lengthBytes: MIB, content: 'random' },
@@ -67,7 +67,7 @@ describe('an image that is the file itself', () => {
     await assert.rejects(prepared.seal(), { code: 'SourceChanged' });
   });
 
-  it('is another image than the converted one, and the same again for the same file', async () => {
+  it('has another fingerprint than the converted image, and the same one for the same file', async () => {
     const file = await createDisk(temp('file'), MIB, [{ offsetBytes: 0, lengthBytes: MIB, content: 'random' }]);
     const fingerprints: string[] = [];
     for (const layout of ['Verbatim', 'Verbatim', 'Converted'] as const) {

@@ -11,7 +11,7 @@ describe('a kubeconfig user', () => {
     return temp(file);
   }
 
-  it('has its files beside the kubeconfig', () => {
+  it('resolves its files against the directory of the kubeconfig', () => {
     const file = write([{ name: 'u', user: { tokenFile: 'a/token', exec: { command: 'bin/login' } } }]);
     assert.deepEqual(readKubeconfigUser([file], 'u'), {
       impersonation: {},
@@ -20,13 +20,13 @@ describe('a kubeconfig user', () => {
     });
   });
 
-  it('keeps absolute names, and commands that are looked up on the PATH', () => {
+  it('keeps absolute paths, and commands that are searched in PATH', () => {
     const file = write([{ name: 'u', user: { tokenFile: '/run/token', exec: { command: 'login' } } }]);
     assert.deepEqual(readKubeconfigUser([file], 'u'), { impersonation: {}, tokenFile: '/run/token' });
     assert.deepEqual(readKubeconfigUser([write([{ name: 'u', user: { exec: { command: '/bin/login' } } }])], 'u'), { impersonation: {} });
   });
 
-  it('is described by the first file that has it', () => {
+  it('comes from the first file that has it', () => {
     const files = [
       write(undefined, 'none'),
       write([{ name: 'u', user: { 'as-groups': ['a'] } }], 'one'),
@@ -36,7 +36,7 @@ describe('a kubeconfig user', () => {
     assert.deepEqual(readKubeconfigUser(files, 'v').impersonation, {});
   });
 
-  it('may be empty, or of other kinds than it should be', () => {
+  it('may be empty, or have fields of unexpected types', () => {
     for (const user of [null, undefined, {}, { tokenFile: 7, 'as-groups': 'ops', 'as-uid': 1, exec: null, 'as-user-extra': { a: 'b' } }])
       assert.deepEqual(readKubeconfigUser([write([null, { name: 'u', user }])], 'u'), { impersonation: {} });
   });
@@ -47,7 +47,7 @@ describe('a token file', () => {
   let nowMs = 0;
   const monotonicMs = () => nowMs;
 
-  it('is read again after a minute, and its last token outlives it', async () => {
+  it('is read again after a minute, and its last token stays valid when the file is gone', async () => {
     writeFileSync(temp('token'), 'one\n');
     const read = createTokenFileReader(temp('token'), monotonicMs);
     assert.equal(await read(), 'one');
@@ -61,7 +61,7 @@ describe('a token file', () => {
     assert.equal(await read(), 'two');
   });
 
-  it('that is absent or empty is an error as long as there has been no token', async () => {
+  it('that is absent or empty gives an error before the first token', async () => {
     const read = createTokenFileReader(temp('token'), monotonicMs);
     await assert.rejects(read(), { code: 'ENOENT' });
     writeFileSync(temp('token'), '\n');

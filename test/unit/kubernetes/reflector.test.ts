@@ -275,7 +275,7 @@ describe('the reflector', () => {
     assert.equal(warnings.length, 2);
   });
 
-  it('measures the silence of the API server by a clock that nobody sets', async () => {
+  it('measures the silence of the API server by a monotonic clock', async () => {
     assert.equal(reflector.silenceMs(), undefined);
     run();
     await watch(1);

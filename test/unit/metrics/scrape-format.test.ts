@@ -29,7 +29,7 @@ describe('the format of a scrape', () => {
     ['a client with a quality that is none', 'application/openmetrics-text;q=x', 'prometheus'],
   ];
   for (const [who, accept, format] of rows)
-    it(`${who} is given ${format}`, () => {
+    it(`${who} receives ${format}`, () => {
       assert.equal(scrapeFormatOf(accept), format);
     });
 });

@@ -11,7 +11,7 @@ const MIB = 1024 * 1024;
 const md5Of = (bytes: Uint8Array) => createHash('md5').update(bytes).digest('hex');
 
 describe('MD5 in the thread pool', () => {
-  it('is that of node:crypto, also of a part of a buffer', async () => {
+  it('equals that of node:crypto, also for a part of a buffer', async () => {
     const md5 = (await loadMd5()) ?? assert.fail('this Node exports no MD5, or koffi is not installed');
     const bytes = randomBytes(3 * MIB + 17);
     for (const each of [bytes, bytes.subarray(5, 70), bytes.subarray(0, 0), bytes.subarray(MIB)])

@@ -10,7 +10,7 @@ describe('a bundle of authorities', () => {
     pem = (await createTestAuthority(temp(''))).ca;
   });
 
-  it('may have what people put around certificates', () => {
+  it('may have comments and text around certificates', () => {
     const texts = [
       pem,
       pem.trimEnd(),
@@ -30,7 +30,7 @@ describe('a bundle of authorities', () => {
     ['with two certificates on one line', () => pem.trimEnd() + pem, /^it: each "-----BEGIN CERTIFICATE-----" must begin a line$/],
   ];
   for (const [sentence, text, message] of refused)
-    it(`${sentence} is named, and nothing of it is shown`, () => {
+    it(`${sentence} gives an error that names the entry and shows none of its text`, () => {
       assert.throws(
         () => caBundle(text(), 'it'),
         (error: Error & { code: string }) => {

@@ -158,8 +158,8 @@ describe('directory lock', () => {
     assert.notEqual(await lock.acquire(), undefined);
   });
 
-  it('tells a directory that cannot be written to from one that another process has', async () => {
-    // Nobody may create a file there, also not root.
+  it('distinguishes a directory that cannot be written to from one that another process holds', async () => {
+    // No user can create a file there, not even root.
     const lock = new DirectoryLock('/sys/kernel', systemClock);
     await assert.rejects(lock.acquire(), {
       code: 'StoreRefused',
@@ -181,7 +181,7 @@ describe('directory lock', () => {
     assert.equal(directoryError('/d', mistake), mistake);
   });
 
-  it('is said of the store as long as no process can have it', async () => {
+  it('is reported by the store while no process can hold the lock', async () => {
     writeFileSync(path.join(directory, 'a.yaml'), stringify(changed({ 'metadata.name': 'a' })));
     const warnings: string[] = [];
     const warn = (message: string) => void warnings.push(message);
@@ -189,7 +189,7 @@ describe('directory lock', () => {
     const end = new AbortController();
     const iterator = store.watch(end.signal)[Symbol.asyncIterator]();
     await iterator.next();
-    // In the place of a lock: it can be neither read nor created.
+    // A directory at the lock's path: the lock can be neither read nor created.
     mkdirSync(path.join(directory, '.disklift-1.lock'));
     for (let round = 0; round < 2; round += 1) await assert.rejects(store.claim('default/a'), { code: 'StoreUnavailable' });
     await assert.rejects(store.writeStatus('default/a', {}), { code: 'StoreUnavailable' });

@@ -9,7 +9,7 @@ import { useTempDir } from '../../helpers/temp-dir.ts';
 describe('a file in a directory of manifests', () => {
   const temp = useTempDir();
 
-  it('is never read outside of it, also while a directory on its way is swapped for a link', async () => {
+  it('is never read outside the directory, even while a link replaces a directory of its path', async () => {
     for (const [name, text] of [
       ['manifests/parent', 'inside'],
       ['outside', 'outside'],
@@ -63,7 +63,7 @@ describe('a file in a directory of manifests', () => {
     assert.ok((await fileSignature('/', name)) !== undefined);
   });
 
-  it('is no pipe, and none is opened to find that out', async () => {
+  it('is refused as a pipe without being opened', async () => {
     await runCommand('mkfifo', [temp('pipe')]);
     symlinkSync('pipe', temp('pipe.yaml'));
     await assert.rejects(fileSignature(temp('.'), 'pipe.yaml'), /pipe.yaml: is ignored: it is no file/);

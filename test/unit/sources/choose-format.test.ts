@@ -91,7 +91,7 @@ describe('the format that nobody has stated', () => {
     }
   });
 
-  it('is that of no disk where a file is named like a part of a VMDK: the message names the file of the whole', async () => {
+  it('is refused for a file that is named like a part of a VMDK, and the message names the descriptor', async () => {
     for (const part of ['a-f001.vmdk', 'a-s00001.vmdk', 'a-ctk.vmdk', 'a-000001-sesparse.vmdk', 'a-rdmp.vmdk', 'a-pt.vmdk']) {
       put(part, 'raw');
       const whole = part.includes('000001-s') ? 'a-000001.vmdk' : 'a.vmdk';
@@ -99,14 +99,14 @@ describe('the format that nobody has stated', () => {
     }
   });
 
-  it('is VMDK of a descriptor whose first line is in any case, behind a blank line or a byte order mark', async () => {
+  it('is VMDK for a descriptor whose first line is in any case, after a blank line or a byte order mark', async () => {
     for (const text of ['\n# Disk DescriptorFile\n', '# disk descriptorfile\r\n', '\xef\xbb\xbf#Disk DescriptorFile\n']) {
       put('a.vmdk', text);
       assert.deepEqual(await choose('a.vmdk'), { format: 'vmdk', isGuess: false });
     }
   });
 
-  it('is not told of a whole fixed VHD whose name says nothing', async () => {
+  it('is refused for a whole fixed VHD without an extension', async () => {
     await createImage(temp('disk'), { format: 'vpc', options: ['subformat=fixed'], size: '4M' });
     await assert.rejects(choose('disk'), failsWith('FormatUnsupported', /disk: ends like a VHD, .* state its format, VPC or Raw/));
     // A raw disk may end in the same word.
@@ -116,7 +116,7 @@ describe('the format that nobody has stated', () => {
     assert.deepEqual(await choose('disk'), { format: 'raw', isGuess: false });
   });
 
-  describe('of what is not read here', () => {
+  describe('of an unreadable file', () => {
     const WRITERS: Readonly<Record<string, { script: string; what: RegExp }>> = {
       gz: { script: 'import gzip; out.write(gzip.compress(disk))', what: /a gzip file.*unpack it first/ },
       xz: { script: 'import lzma; out.write(lzma.compress(disk))', what: /an xz file.*unpack it first/ },
@@ -137,7 +137,7 @@ describe('the format that nobody has stated', () => {
     }
 
     for (const [extension, writer] of Object.entries(WRITERS))
-      it(`is none, by the name, by the bytes, and by both: ${extension}`, async () => {
+      it(`is refused by the name, by the bytes, and by both: ${extension}`, async () => {
         await make(extension, writer);
         await assert.rejects(choose(`a.${extension}`), failsWith('FormatUnsupported', /is named like .*, or state the format Raw/));
         await assert.rejects(choose(`a.${extension}`), failsWith('FormatUnsupported', writer.what));

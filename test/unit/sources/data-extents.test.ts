@@ -13,7 +13,7 @@ const PIECES = 2500;
 describe('extents of a file in thousands of short pieces', () => {
   const temp = useTempDir();
 
-  /** 4 KiB of data and 4 KiB of a hole by turns, and 64 MiB of a hole at the end. */
+  /** Reads a file in which 4 KiB of data alternate with holes of 4 KiB, with a hole of 64 MiB at the end. */
   async function look(holes?: WantedHoles): Promise<{ extents: SourceExtent[]; callCount: number }> {
     await using handle = await fs.open(temp('disk.img'), 'w+');
     for (let piece = 0; piece < PIECES; piece += 1) await handle.write(Buffer.alloc(4 * KIB, 1), 0, 4 * KIB, piece * 8 * KIB);
@@ -40,16 +40,16 @@ describe('extents of a file in thousands of short pieces', () => {
     return { extents, callCount };
   }
 
-  it('has every hole for who wants all of them', async () => {
+  it('are reported with every hole to a reader that wants all holes', async () => {
     assert.equal((await look()).extents.length, 2 * PIECES);
   });
 
-  it('is asked about now and then for who finds zeros by itself, and has no data in what counts as a hole', async () => {
+  it('are sampled for a reader that finds zeros by itself, and no hole contains data', async () => {
     const { extents, callCount } = await look('worthwhile');
     assert.ok(callCount < 250, `${callCount} calls`);
     for (const { offset, length, kind } of extents)
       if (kind === 'zeros') assert.ok(length === 4 * KIB || offset >= PIECES * 8 * KIB, `a hole of ${length} bytes at ${offset}`);
-    // Long holes count as such again soon after the short ones are over.
+    // Long holes are reported again soon after the short ones end.
     const trailing = extents.at(-1) ?? assert.fail();
     assert.ok(trailing.kind === 'zeros' && trailing.length >= 48 * MIB);
     assert.ok(extents.some(({ kind, length }) => kind === 'data' && length === 16 * MIB));

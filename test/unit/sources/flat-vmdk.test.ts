@@ -32,7 +32,7 @@ describe('a VMDK of flat extents', () => {
     }
   }
 
-  /** Only a disk that we read ourselves says where in files its bytes are. */
+  /** Only a disk that disklift reads without QEMU reports where its bytes lie in files. */
   async function assertReadByUs(name: string, format: DiskFormat, content: Buffer): Promise<void> {
     await use(name, format, async (disk) => {
       assert.ok(disk.places !== undefined, 'a child of QEMU reads it');
@@ -99,7 +99,7 @@ describe('a VMDK of flat extents', () => {
     });
   });
 
-  it('is refused when one of many extents is not there, by the first that is missing, and leaves no file open', async () => {
+  it('is refused when extents are missing, names the first one, and leaves no file open', async () => {
     const names = Array.from({ length: 200 }, (_, index) => `disk-f${index}`);
     for (const name of names) writeFileSync(temp(name), Buffer.alloc(SECTOR));
     describeExtents(
@@ -113,13 +113,13 @@ describe('a VMDK of flat extents', () => {
     assert.equal(opened(), before);
   });
 
-  it('is refused when nothing behind its extents shows that they are all', async () => {
+  it('is refused when nothing behind its extents shows that the list is complete', async () => {
     writeFileSync(temp('a'), Buffer.alloc(MIB));
     writeFileSync(temp('disk.vmdk'), '# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\nRW 2048 FLAT "a" 0\n');
     await assert.rejects(openAsRequested(temp('disk.vmdk'), 'vmdk'), failsWith('FormatUnsupported', /add the line # End/));
   });
 
-  it('is refused when one of its lines is a misspelled extent, whose part of the disk would be left out', async () => {
+  it('is refused when one of its lines is a misspelled extent, because that part of the disk would be lost', async () => {
     writeFileSync(temp('a'), randomBytes(MIB));
     for (const line of [
       'rw 1024 FLAT "a" 1024',

@@ -23,13 +23,13 @@ describe('a pattern for disks', () => {
     ['r*t.img', ['root.img']],
   ];
   for (const [pattern, paths] of rows)
-    it(`${pattern} stands for the files that fit, and for no link or directory`, async () => {
+    it(`${pattern} matches files, but no link or directory`, async () => {
       assert.ok(isPattern(pattern));
       assert.deepEqual(await matchDisks(temp(''), pattern), paths);
     });
 
   for (const pattern of ['*.vmdk', 'link/*/*.qcow2', 'linked*', 'db01/*.qcow2', 'web/a.b*'])
-    it(`${pattern} that fits nothing is named`, async () => {
+    it(`${pattern} without a match is named in the error`, async () => {
       await assert.rejects(matchDisks(temp(''), pattern), { code: 'SourceNotFound', message: /no file fits/ });
     });
 

@@ -93,7 +93,7 @@ describe('an image with what it refers to', () => {
       await assert.rejects(open('a.qcow2', 'qcow2'), failsWith('FormatUnsupported', /does not name it/));
     });
 
-    it('has absolute names that lie beneath the volume, by whichever path that is known', async () => {
+    it('may have absolute names beneath each path of the volume', async () => {
       mkdirSync(temp('vol/bases'), { recursive: true });
       symlinkSync('vol', temp('link'));
       await createImage(temp('vol/bases/b.raw'), { format: 'raw', size: '4M' });
@@ -117,7 +117,7 @@ describe('an image with what it refers to', () => {
       assert.deepEqual(Object.keys(outlineOf(vmdk.root)), ['vmdk', 'extents']);
     });
 
-    it('is repaired by the command that the message has, when a name leads out of the volume', async () => {
+    it('can be repaired by the command in the message when a name leads out of the volume', async () => {
       mkdirSync(temp('elsewhere'));
       mkdirSync(temp("v o'l"));
       await createImage(temp("v o'l/b, 1.raw"), { format: 'raw', size: '4M' });
@@ -303,7 +303,7 @@ describe('an image with what it refers to', () => {
     });
   });
 
-  it('is refused as a VHDX of sectors that QEMU does not read', async () => {
+  it('is refused as a VHDX with a sector size that QEMU does not support', async () => {
     await createImage(temp('a.vhdx'), { format: 'vhdx', size: '4M' });
     const bytes = readFileSync(temp('a.vhdx'));
     const metadataAt = bytes.indexOf('metadata', 256 * 1024);

@@ -1,4 +1,4 @@
-/** VMDK descriptors as other programs and people leave them, in front of disks that qemu-img has made. */
+/** VMDK descriptors as other programs and people write them, in front of disks that qemu-img made. */
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
@@ -29,7 +29,7 @@ function describeDisk(changes: Changes = {}): string {
   return [head, version, cid, parent, more, 'createType="monolithicSparse"', extent, end, ''].join('\n');
 }
 
-/** All that bears on no byte of the disk. */
+/** Variations that do not affect the disk's bytes. */
 const READ: Readonly<Record<string, string | Buffer>> = {
   'with a content id in decimal': describeDisk({ cid: 'CID=3735928559' }),
   'with a content id behind 0x': describeDisk({ cid: 'CID=0x7e5b80a7' }),
@@ -56,7 +56,7 @@ const READ: Readonly<Record<string, string | Buffer>> = {
   'with line ends of Windows and a blank line in front': `\r\n${describeDisk().replaceAll('\n', '\r\n')}`,
 };
 
-/** What one program reads as one disk and another as another, or as none. */
+/** Descriptors that programs read as different disks, or as no disk. */
 const REFUSED: Readonly<Record<string, readonly [string | Buffer, RegExp]>> = {
   'of a snapshot that names no parent': [
     describeDisk({ parent: 'parentCID=12345678' }),
@@ -147,7 +147,7 @@ describe('the descriptor of a VMDK', () => {
       await assertRefused('disk.vmdk', why);
     });
 
-  it('in a file of its own may be of any version, content id and case of its first line', async () => {
+  it('in a separate file may have any version and content id, and its first line in any case', async () => {
     await createImage(temp('disk.vmdk'), { format: 'vmdk', options: ['subformat=monolithicFlat'], size: '3M' });
     writeFileSync(temp('disk-flat.vmdk'), randomBytes(3 * MIB));
     const text = readFileSync(temp('disk.vmdk'), 'utf8')
@@ -157,7 +157,7 @@ describe('the descriptor of a VMDK', () => {
     await assertReadsAsQemuDoes('disk.vmdk');
   });
 
-  it('in a file of its own names files in UTF-8 and lets them be read', async () => {
+  it('in a separate file may name files in UTF-8', async () => {
     await createImage(temp('disk.vmdk'), { format: 'vmdk', options: ['subformat=monolithicFlat'], size: '3M' });
     const text = readFileSync(temp('disk.vmdk'), 'latin1');
     writeFileSync(temp('disk.vmdk'), text.replace('disk-flat', 'gr\xf6\xdfe-flat'), 'latin1');
@@ -192,7 +192,7 @@ describe('the descriptor of a VMDK', () => {
     );
   });
 
-  describe('is asked for by its name, when another file is given', () => {
+  describe('is named in the error when another file is given', () => {
     for (const [subformat, part] of [
       ['monolithicFlat', 'disk-flat.vmdk'],
       ['twoGbMaxExtentFlat', 'disk-f001.vmdk'],

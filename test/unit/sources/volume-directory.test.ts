@@ -17,7 +17,7 @@ describe('the directory of a volume', () => {
     });
   const inodeOf = async (directory: FileHandle) => (await directory.stat()).ino;
 
-  it('is one descriptor for all who use it at the same time, and none afterwards', async () => {
+  it('is one descriptor for all concurrent users, and closed afterwards', async () => {
     mkdirSync(temp('volume'));
     const volume = createVolumeDirectory(temp('volume'));
     const { promise: held, resolve: release } = Promise.withResolvers<void>();
@@ -33,7 +33,7 @@ describe('the directory of a volume', () => {
     assert.deepEqual(descriptorsOf(temp('volume')), []);
   });
 
-  it('is the one that has the path now, also when there was none before', async () => {
+  it('is the directory that has the path now, even if none existed before', async () => {
     const volume = createVolumeDirectory(temp('volume'));
     await assert.rejects(volume.use(inodeOf), { code: 'ENOENT' });
     mkdirSync(temp('volume'));

@@ -37,7 +37,7 @@ describe('volume', () => {
     });
   });
 
-  describe('what hypervisors keep beside disks', () => {
+  describe('a companion file of a hypervisor', () => {
     const look = () => lookAtVolume(temp(''), loadLibc());
 
     for (const [hypervisor, disks, companions] of [
@@ -62,7 +62,7 @@ describe('volume', () => {
       ['an OVF', ['vm.vmdk'], ['vm.ovf', 'vm.mf', 'vm.cert', 'vm.vmdk.sha256', 'SHA256SUMS.txt', 'a.md5', 'a.asc']],
       ['macOS', ['a.img'], ['._a.img', '._b.vmdk']],
     ] as const)
-      it(`${hypervisor}: is neither exported nor taken for a disk that was left out`, async () => {
+      it(`${hypervisor}: is neither exported nor reported as a left out disk`, async () => {
         touch(...disks, ...companions);
         mkdirSync(temp('lost+found'));
         mkdirSync(temp('vm.vmdk.lck'));
@@ -71,7 +71,7 @@ describe('volume', () => {
         assert.deepEqual(found.leftOut, []);
       });
 
-    it('is told of where it is named like a disk', async () => {
+    it('is reported where it is named like a disk', async () => {
       touch('a.raw', 'vm-ctk.vmdk', 'vm-100-state-x.raw', '._a.raw', 'vm_VARS.qcow2', 'edk2-x86_64-vars.raw');
       const { disks, remarks } = await look();
       assert.deepEqual(disks, ['a.raw']);
@@ -88,7 +88,7 @@ describe('volume', () => {
   describe('a disk that is not exported', () => {
     const look = () => lookAtVolume(temp(''), loadLibc());
 
-    it('is told of beside disk.img', async () => {
+    it('is reported beside disk.img', async () => {
       touch('disk.img', 'other.img', 'data.qcow2', 'notes.txt');
       assert.deepEqual(await look(), {
         disks: ['disk.img'],
@@ -100,7 +100,7 @@ describe('volume', () => {
       });
     });
 
-    it('is told of when only its bytes show what it is: a snapshot of libvirt, a raw disk without an extension', async () => {
+    it('is reported when only its bytes identify it: a snapshot of libvirt, a raw disk without an extension', async () => {
       await createImage(temp('vm.qcow2'), { format: 'qcow2', size: '4M' });
       await createImage(temp('vm.before-update'), { format: 'qcow2', backing: { name: 'vm.qcow2', format: 'qcow2' } });
       await createImage(temp('0b1c'), { format: 'vdi', size: '4M' });
@@ -117,7 +117,7 @@ describe('volume', () => {
       ]);
     });
 
-    it('is told of when it is a checkpoint, compressed, packed, of a format that is not read, or behind a link', async () => {
+    it('is reported when it is a checkpoint, compressed, in an archive, of an unreadable format, or behind a link', async () => {
       touch('vm.vhdx', 'vm_5D2A.avhdx', 'old.avhd', 'b.img.gz', 'c.qcow2.zst', 'd.ova', 'e.qed', 'f.hds');
       symlinkSync('vm.vhdx', temp('g.img'));
       const { disks, leftOut } = await look();
@@ -129,7 +129,7 @@ describe('volume', () => {
       assert.match(leftOut.at(-1) ?? '', /is a checkpoint of Hyper-V, which holds the newest state of a disk; merge it/);
     });
 
-    it('is told of when there is nothing else', async () => {
+    it('is reported when there is no other disk', async () => {
       touch('a.vmdk.gz');
       await assert.rejects(
         look(),
@@ -137,7 +137,7 @@ describe('volume', () => {
       );
     });
 
-    it('cannot hide among thousands of files', async () => {
+    it('is reported among thousands of files', async () => {
       touch('a.img', ...Array.from({ length: 300 }, (_, index) => `file-${1000 + index}`));
       assert.deepEqual((await look()).remarks, ['44 other files were not looked into, from file-1256 on']);
     });

@@ -19,7 +19,7 @@ describe('network error', () => {
     ['EPROTONOSUPPORT', 'the connection failed (EPROTONOSUPPORT)'],
   ];
   for (const [code, reason] of rows)
-    it(`says in words what ${code} means, and can be retried`, () => {
+    it(`describes ${code} in words, and can be retried`, () => {
       const { message, retryable } = failureOf(code);
       assert.deepEqual([message, retryable], [`https://a.example/x: ${reason}`, true]);
     });

@@ -24,13 +24,13 @@ interface Way {
   flags: string[];
   /** What the cut ones are refused with, where that is something else. */
   refusal?: RegExp;
-  /** So much may be missing and the disk is still whole. */
+  /** Bytes that may be missing at the end although the disk is whole. */
   paddingBytes?: number;
 }
 
 const VPC_REFUSAL = /its first and its last sector make no VHD/;
 
-/** The last block of 2 MiB has one sector of the disk, and the footer behind it is a copy. */
+/** The last block of 2 MiB holds one sector of the disk, and the footer behind it is a copy. */
 const VPC_PADDING_BYTES = 2 * MIB;
 
 const WAYS: Way[] = [

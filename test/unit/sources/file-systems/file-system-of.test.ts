@@ -7,7 +7,7 @@ import { useTempDir } from '../../../helpers/temp-dir.ts';
 describe('the file system of an open file', () => {
   const temp = useTempDir();
 
-  it('is the one that findmnt names, also when the file has no name any more', async () => {
+  it('is the one that findmnt names, even after the file was unlinked', async () => {
     for (const place of ['/proc/self/status', '/dev/null', '/sys/kernel/notes', temp('file')]) {
       await using file = await open(place, place === temp('file') ? 'w' : 'r');
       const { stdout } = await runCommand('findmnt', ['-n', '-o', 'FSTYPE', '-T', place]);
@@ -16,13 +16,13 @@ describe('the file system of an open file', () => {
     }
   });
 
-  it('is treated with care when nothing is known of it', async () => {
+  it('gets the most careful traits when it is unknown', async () => {
     const { type, ...traits } = await fileSystemOf({ fd: 1_000_000 });
     assert.equal(type, 'type not known');
     assert.deepEqual(traits, { isLocal: false, timesShowWrites: false, locksAreShared: false, cacheGoesStale: true });
   });
 
-  it('is known by its number where the mount is not visible', async () => {
+  it('is found by its magic number where the mount is not visible', async () => {
     await using file = await open('/dev/shm');
     const { type, isLocal } = await fileSystemOf(file, async () => 'nothing of use');
     assert.deepEqual([type, isLocal], ['tmpfs', true]);

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { type FileSystemTraits, traitsOf } from '../../../../src/sources/file-systems/file-system-traits.ts';
 
-/** One letter for each trait: Local, Times show writes, locks are Shared, cache is Fresh. A dash where it is not so. */
+/** One letter for each trait: Local, Times show writes, locks are Shared, cache is Fresh. A dash where the trait is absent. */
 function letters({ isLocal, timesShowWrites, locksAreShared, cacheGoesStale }: FileSystemTraits): string {
   return [isLocal && 'L', timesShowWrites && 'T', locksAreShared && 'S', !cacheGoesStale && 'F'].map((letter) => letter || '-').join('');
 }
 
-/** Type and options as /proc/self/mountinfo has them. */
+/** Type and options as in /proc/self/mountinfo. */
 const TABLE: [type: string, options: string, expected: string][] = [
   ['ext4', 'rw,errors=remount-ro', 'LTSF'],
   ['xfs', 'rw', 'LTSF'],
@@ -48,7 +48,7 @@ describe('the traits of a file system', () => {
       assert.equal(letters(traitsOf({ type, options: new Set(options.split(',')) })), expected);
     });
 
-  it('are those of the most careful mount when its options are not known', () => {
+  it('are the most careful ones when the mount options are unknown', () => {
     const carefully = { nfs: '-T-F', nfs4: '-T-F', cifs: '----', lustre: '-T-F', '9p': '----', ext4: 'LTSF' };
     for (const [type, expected] of Object.entries(carefully)) assert.equal(letters(traitsOf({ type, options: undefined })), expected, type);
   });

@@ -17,11 +17,11 @@ describe('mountinfo', () => {
     assert.deepEqual(findMount(MOUNT_INFO, '91'), { type: 'tmpfs', options: new Set(['']) });
   });
 
-  it('has nothing of a mount that is not visible here, and nothing of a line that cannot be read', () => {
+  it('has no entry for an invisible mount, and ignores a malformed line', () => {
     for (const id of ['2', '7', '92', '1000']) assert.equal(findMount(MOUNT_INFO, id), undefined, id);
   });
 
-  it('finds the ID of a mount in what the kernel says of a descriptor', () => {
+  it('finds the ID of a mount in the text of fdinfo', () => {
     assert.equal(mountIdOf('pos:\t0\nflags:\t02100000\nmnt_id:\t271\nino:\t5\n'), '271');
     assert.equal(mountIdOf('pos:\t0\nflags:\t02100000\n'), undefined);
   });

@@ -1,4 +1,4 @@
-/** VHDs whose size is no whole number of cylinders, of writers that QEMU before version 10 truncates to them. */
+/** VHDs whose size is no whole number of cylinders, by creators whose disks QEMU before version 10 truncates to whole cylinders. */
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
@@ -16,7 +16,7 @@ const MIB = 2 ** 20;
 /** No whole number of cylinders. */
 const DISK_SIZE_BYTES = 6 * MIB;
 
-/** Azure, VirtualBox, hcsshim, Xen Orchestra, Virtual PC, and some that every QEMU knows. */
+/** Azure, VirtualBox, hcsshim, Xen Orchestra, Virtual PC, and some in the list of every QEMU. */
 const CREATORS = ['wa', 'vbox', 'rust', 'xo  ', 'vpc ', 'pvhd', 'win ', 'qem2', 'tap', 'CTXS'];
 
 describe('a VHD', function () {
@@ -46,18 +46,18 @@ describe('a VHD', function () {
 
   async function assertHolds(file: Buffer, content: Buffer): Promise<void> {
     writeFileSync(temp('a.vhd'), file);
-    // No child of QEMU's can be started.
+    // QEMU cannot be started with this PATH.
     await withPath(temp('nothing'), async () => assert.ok((await read('a.vhd')).equals(content)));
   }
 
   for (const creator of CREATORS)
-    it(`ends where its Current Size says: of ${JSON.stringify(creator)}`, async () => {
+    it(`ends at its Current Size, by creator ${JSON.stringify(creator)}`, async () => {
       const content = makeContent();
       await assertHolds(fixedVhd(content, { creator }), content);
       await assertHolds(dynamicVhd(content, { creator }), content);
     });
 
-  it('holds its disk whatever its geometry is: none, or the largest', async () => {
+  it('keeps its whole disk with an empty geometry and with the largest one', async () => {
     const content = makeContent();
     for (const geometry of [
       [0, 0, 0],
@@ -66,7 +66,7 @@ describe('a VHD', function () {
       await assertHolds(fixedVhd(content, { geometry }), content);
   });
 
-  it('holds its disk whatever its blocks and its table are', async () => {
+  it('keeps its whole disk with unusual blocks and tables', async () => {
     const content = makeContent();
     await assertHolds(dynamicVhd(content, { blockSizeBytes: 512 * 1024 }), content);
     await assertHolds(dynamicVhd(content, { blockSizeBytes: 16 * MIB }), content);
@@ -76,13 +76,13 @@ describe('a VHD', function () {
     await assertHolds(dynamicVhd(empty), empty);
   });
 
-  it('behind a qcow2 image holds its whole disk, too, or is refused', async () => {
+  it('behind a qcow2 image keeps its whole disk, or is refused', async () => {
     const content = makeContent();
     const written = Buffer.from(content).fill(0x61, MIB, 2 * MIB);
     const disputed = dynamicVhd(content);
     for (const file of [fixedVhd(content), dynamicVhd(content, { creator: 'win ' }), disputed]) {
       writeFileSync(temp('base.vhd'), file);
-      // Read by us, and by QEMU, which images with extended L2 entries are left to.
+      // disklift reads the first image itself; QEMU reads images with extended L2 entries.
       for (const options of [['cluster_size=64k'], ['extended_l2=on']]) {
         await createImage(temp('a.qcow2'), { format: 'qcow2', options, size: '6M', backing: { name: 'base.vhd', format: 'vpc' } });
         const { code } = await runCommand('qemu-io', ['-f', 'qcow2', '-c', 'write -P 0x61 1M 1M', temp('a.qcow2')]);
@@ -97,8 +97,8 @@ describe('a VHD', function () {
     }
   });
 
-  it('is refused when QEMU serves another size of it than its footer states', async () => {
-    // Every version of QEMU goes by the geometry of Virtual PC's.
+  it('is refused when QEMU serves another size than its footer states', async () => {
+    // Every version of QEMU uses the geometry for Virtual PC's disks.
     writeFileSync(temp('a.vhd'), dynamicVhd(makeContent(), { creator: 'vpc ' }));
     await assert.rejects(
       openByQemu(temp('a.vhd'), { format: 'vpc' }),
@@ -107,7 +107,7 @@ describe('a VHD', function () {
     assert.deepEqual(await openNames(temp('')), []);
   });
 
-  it('that does not end with its footer is read by the copy in front, with a warning', async () => {
+  it('that does not end with its footer is read by the copy at its start, with a warning', async () => {
     const content = makeContent();
     for (const tail of [Buffer.alloc(0), Buffer.alloc(4096)]) {
       const warnings: string[] = [];
@@ -117,7 +117,7 @@ describe('a VHD', function () {
     }
   });
 
-  it('that holds more in front of its footer than its size says warns of what is left out', async () => {
+  it('that has more bytes before its footer than its size gives a warning', async () => {
     const content = makeContent();
     const warnings: string[] = [];
     writeFileSync(temp('a.vhd'), fixedVhd(content, { diskSizeBytes: 4 * MIB }));

@@ -28,7 +28,7 @@ describe('http target and the folders above an image', () => {
     refuse?(url: string, response: http.ServerResponse): boolean;
   }
 
-  /** A server as RFC 4918 has it. */
+  /** A server that follows RFC 4918. */
   async function send({ existing = [], noParent = 409, refuse = () => false }: Server, options: Partial<HttpTargetOptions> = {}) {
     const collections = new Set(['/', ...existing]);
     const above = (url: string) => url.replace(/[^/]+\/?$/, '');
@@ -71,7 +71,7 @@ describe('http target and the folders above an image', () => {
   const PUT = 'PUT /a/b%20c/x.qcow2';
 
   for (const noParent of [409, 404])
-    it(`makes what is missing, from the top, at a server that answers ${noParent} where a parent is missing`, async () => {
+    it(`makes missing folders, from the top, at a server that answers ${noParent} where a parent is missing`, async () => {
       const { result, asked } = await send({ noParent });
       assert.equal(result, 'status');
       assert.deepEqual(asked, ['MKCOL /a/b%20c/', 'MKCOL /a/', 'MKCOL /a/b%20c/', PUT]);
@@ -82,17 +82,17 @@ describe('http target and the folders above an image', () => {
     assert.deepEqual([result, asked], ['status', ['MKCOL /a/b%20c/', PUT]]);
   });
 
-  it('makes none above a place at the root, and none unless it is told to', async () => {
+  it('makes none for a file at the root, and none without the option', async () => {
     const { asked } = await send({ existing: ['/a/'] }, { createCollections: false });
     assert.deepEqual(asked, [PUT]);
   });
 
-  it('asks with the credentials of the upload', async () => {
+  it('uses the credentials of the upload', async () => {
     const { headers } = await send({}, { headers: { Authorization: 'Bearer t' } });
     assert.deepEqual([...new Set(headers.map(({ authorization }) => authorization))], ['Bearer t']);
   });
 
-  it('sends the image though a folder was refused, and says so where that fails', async () => {
+  it('sends the image although a folder was refused, and mentions the refusal when the upload fails', async () => {
     const refuse: Server['refuse'] = (url, response) => {
       if (!url.endsWith('/')) return false;
       response.writeHead(403).end();
@@ -102,7 +102,7 @@ describe('http target and the folders above an image', () => {
     assert.match(String((await send({ refuse })).result), /answered 409: .*; MKCOL \/a\/b%20c\/ was answered 403$/);
   });
 
-  it('says which folder could not be made when even the highest is refused', async () => {
+  it('names the folder that could not be made when even the highest is refused', async () => {
     const refuse: Server['refuse'] = (url, response) => {
       if (!url.endsWith('/')) return false;
       response.writeHead(409).end();

@@ -16,14 +16,14 @@ const MIB = 1024 * 1024;
 
 type Answering = (response: http.ServerResponse, stored: Buffer | undefined) => void;
 
-/** What the server does with each method; what is left out works. */
+/** The server's reaction to each method; a method that is left out works. */
 interface Server {
   put?: Answering;
   head?: Answering;
   get?: Answering;
-  /** What lies there before. */
+  /** The file that is stored before. */
   stored?: Buffer;
-  /** Whether a PUT is kept. */
+  /** Whether the server stores a PUT. */
   keeps?: boolean;
 }
 
@@ -68,7 +68,7 @@ describe('http target and an answer that was lost', () => {
           () => {},
         );
       },
-      // Refusals come before the body is asked for.
+      // Refusals come instead of 100 Continue.
       ...(keeps ? {} : { onExpect: (_request, response) => (server.put ?? answer(412))(response, stored) }),
     });
     const target = createHttpTarget({
@@ -103,20 +103,20 @@ describe('http target and an answer that was lost', () => {
     ['nothing is answered', hang],
     ['a proxy has no patience', answer(504)],
   ] as const)
-    it(`proves by reading back that the image is there when ${how}`, async () => {
+    it(`proves by reading back that the image is stored when ${how}`, async () => {
       const { result, methods, sink } = await send({ put });
       assert.deepEqual(result, { location: `${sink.url}/x.qcow2`, sizeBytes: expected.length, etag: '"1"', sha256, proof: 'readBack' });
       assert.equal(methods, 'PUT HEAD GET');
     });
 
-  it('reads back where the server has no HEAD, and where no checksum was asked for', async () => {
+  it('reads back without HEAD, and without a requested checksum', async () => {
     const { result } = await send({ put: loseAnswer, head: answer(405) }, { context: { seal: async () => ({}) } });
     assert.ok(!(result instanceof DiskliftError), String(result));
     assert.deepEqual([result.proof, result.sha256], ['readBack', undefined]);
   });
 
   const other = (length: number) => Buffer.alloc(length, 7);
-  it('has failed, and says what is there, when it is not the image', async () => {
+  it('fails, and describes the stored file, when it is not the image', async () => {
     const fails = (stored: Buffer | undefined): Server => ({
       put: loseAnswer,
       head: (response) =>
@@ -133,7 +133,7 @@ describe('http target and an answer that was lost', () => {
     assertFailure(await send(lying), /; \d+ of \d+ bytes are there$/);
   });
 
-  it('has failed, and says so, when the server cannot be asked', async () => {
+  it('fails, and mentions that the server cannot be asked', async () => {
     for (const [head, why] of [
       [answer(403), /HEAD was answered 403$/],
       [hang, /no answer to HEAD \(waited 0 s\)$/],
@@ -155,7 +155,7 @@ describe('http target and an answer that was lost', () => {
       assertFailure(await send({ put: loseAnswer, get }), new RegExp(`could not be looked up: .*(${why.source})`));
   });
 
-  it('asks for the seal before it takes what is there for the image', async () => {
+  it('seals the disk before it accepts the stored file as the image', async () => {
     const broken = new DiskliftError('SourceChanged', 'changed');
     const context = { hasSentBefore: true, seal: () => Promise.reject(broken) };
     const { result } = await send({ stored: expected, keeps: false }, { ifNoneMatch: true, context });
@@ -171,20 +171,20 @@ describe('http target and an answer that was lost', () => {
         assert.deepEqual([result.proof, result.sha256, seals], ['readBack', sha256, 1]);
       });
 
-    it('has failed when something else is there', async () => {
+    it('fails when another file is stored', async () => {
       const sent = await send({ stored: other(17), keeps: false }, { ifNoneMatch: true, context: { hasSentBefore: true } });
       const message = /answered 412: there is something at that place already, perhaps from an earlier attempt of this export; 17 of/;
       assertFailure(sent, message, 'DestinationRejected');
     });
 
-    it('leaves what is there alone in a first attempt, whatever it is', async () => {
+    it('does not accept a stored file in a first attempt', async () => {
       const sent = await send({ stored: expected, keeps: false }, { ifNoneMatch: true });
       assertFailure(sent, /answered 412: there is something at that place already$/, 'DestinationRejected');
       assert.equal(sent.methods, 'PUT');
     });
   });
 
-  it('does not look where an image was sent by POST', async () => {
+  it('does not look up an image that was sent by POST', async () => {
     const sent = await send({ put: loseAnswer }, { method: 'POST' });
     assertFailure(sent, /: the connection was (reset|closed)$/);
     assert.equal(sent.methods, 'POST');

@@ -89,7 +89,7 @@ describe('http target and the destination policy', () => {
     });
 
   for (const url of ['http://127.0.0.1:PORT\\@backup.example/x', 'http://backup.example\\@127.0.0.1:PORT/x'])
-    it(`makes no connection for ${url}, which programs read in two ways`, async () => {
+    it(`makes no connection for ${url}, which parsers read in different ways`, async () => {
       await assert.rejects(send(url, access({ allow: ['127.0.0.1', 'backup.example'] })), { code: 'InvalidRequest', retryable: false });
       assert.equal(connections, 0);
     });

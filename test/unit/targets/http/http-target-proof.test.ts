@@ -29,7 +29,7 @@ describe('http target and what a server says that it has', () => {
   interface Said {
     headers: Record<string, string>;
     text?: string;
-    /** Writes the text, and ends it or not. */
+    /** Writes the text, and may leave it unfinished. */
     answer?(response: http.ServerResponse, text: string): void;
     /** Whether the SHA-256 of the image is known when the answer comes. */
     isHashed?: boolean;
@@ -74,7 +74,7 @@ describe('http target and what a server says that it has', () => {
       [{ Digest: `md5=${md5}` }, 'digest', 2],
       [{ 'Docker-Content-Digest': `sha256:${digest('sha256', 'hex')}` }, 'digest', 1],
       [{ 'x-amz-checksum-sha256': sha256 }, 'digest', 1],
-      // Of an object in parts: a checksum of checksums.
+      // A checksum of checksums, as of an object in parts.
       [{ 'x-amz-checksum-sha256': `${zeros(32)}-3` }, 'status', 1],
       [{ 'x-goog-hash': `crc32c=AAAAAA==,md5=${md5}` }, 'digest', 2],
       [{ 'Content-MD5': digest('md5', 'hex') }, 'digest', 2],
@@ -130,7 +130,7 @@ describe('http target and what a server says that it has', () => {
       assert.equal((await send({ headers: { 'Content-MD5': digest('md5', 'base64') }, text: LONG })).result, 'digest');
     });
 
-    it('waits for the end of a text that may be what the digest is of', async () => {
+    it('waits for the end of a text that the digest may belong to', async () => {
       const answer: Said['answer'] = (response, text) => {
         response.write(text.slice(0, 10));
         setTimeout(() => response.end(text.slice(10)), 1500);
@@ -138,7 +138,7 @@ describe('http target and what a server says that it has', () => {
       assert.equal((await send({ headers: md5Of(LONG), text: LONG, answer })).result, 'status');
     });
 
-    it('takes no text that was cut for the whole', async () => {
+    it('does not accept a truncated text as the whole', async () => {
       const answer: Said['answer'] = (response, text) => {
         response.write(text);
         setTimeout(() => response.destroy(), 100);
@@ -147,7 +147,7 @@ describe('http target and what a server says that it has', () => {
       assert.ok(result instanceof DiskliftError, String(result));
       assert.deepEqual([result.code, result.retryable], ['ChecksumMismatch', true]);
       assert.match(result.message, /its answer did not end/);
-      // The image's own digest needs no text beside it.
+      // The image's own digest is enough without the whole text.
       assert.equal((await send({ headers: { 'Content-MD5': digest('md5', 'base64') }, text: 'a text', answer })).result, 'digest');
     });
   });

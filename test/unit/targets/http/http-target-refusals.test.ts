@@ -139,18 +139,18 @@ describe('http target and the words of a server that refuses', () => {
       assert.ok(!/pw|sig=|nonce|\n/.test(failure.message), failure.message);
     });
 
-  it('believes in a 207 that has successes only', async () => {
+  it('accepts a 207 that has only successes', async () => {
     assert.equal(await send(afterwards(207, {}, '<status>HTTP/1.1 201 Created</status>')), 'status');
   });
 
-  it('says of a 403 behind an earlier attempt that its bytes may be in the way', async () => {
+  it('reports for a 403 after an earlier attempt that its bytes may block the upload', async () => {
     const failure = await send(beforehand(403), {}, true);
     assert.ok(failure instanceof DiskliftError);
     assert.deepEqual([failure.code, failure.retryable], ['DestinationRejected', false]);
     assert.match(failure.message, /or an earlier attempt has left bytes there that must not be replaced/);
   });
 
-  it('says of a 409 to POST behind an earlier attempt that the image may be there', async () => {
+  it('reports for a 409 to POST after an earlier attempt that the image may be stored', async () => {
     const failure = await send(beforehand(409), { method: 'POST' }, true);
     assert.match(String(failure), /answered 409: there is a conflict with what is there, perhaps from an earlier attempt of this export$/);
   });

@@ -1,4 +1,4 @@
-/** Connections against the defaults of the platform, which are below what an export promises. */
+/** Connections replace defaults of the platform that are below the promises of an export. */
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -15,7 +15,7 @@ import { createTestAuthority } from '../../../helpers/test-authority.ts';
 
 const NEVER = new AbortController().signal;
 
-/** A server in a process of its own: stopped, it accepts nothing, and the kernel drops a SYN when its queue is full. */
+/** A server in its own process. While it is stopped it accepts nothing, and the kernel drops a SYN when the queue is full. */
 const SERVER = `
 import socket
 s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -35,10 +35,10 @@ describe('a connection to a destination', function () {
       const [line] = await once(server.stdout, 'data');
       const port = Number(String(line));
       await stopProcess(server.pid ?? assert.fail());
-      // They fill the queue of connections that nobody accepts.
+      // These connections fill the accept queue.
       for (let count = 0; count < 2; count += 1) queued.push(net.connect(port, '127.0.0.1').on('error', () => {}));
       await sleep(100);
-      // Nobody listens at the second address.
+      // No server listens at the second address.
       const found = [
         { address: '127.0.0.1', family: 4 },
         { address: '127.0.0.9', family: 4 },
@@ -57,7 +57,7 @@ describe('a connection to a destination', function () {
     }
   });
 
-  it('judges the certificate whatever NODE_TLS_REJECT_UNAUTHORIZED says', async () => {
+  it('verifies the certificate in spite of NODE_TLS_REJECT_UNAUTHORIZED', async () => {
     const authority = await createTestAuthority(temp(''));
     const { certificate: cert, key } = await authority.issue('server', 'IP:127.0.0.1');
     await using sink = await startHttpSink({ tls: { cert, key } });
@@ -73,11 +73,11 @@ describe('a connection to a destination', function () {
     }
   });
 
-  it('is kept alive by the kernel, so that firewalls do not forget it while a server takes its time', async () => {
+  it('is kept alive by the kernel, so that firewalls do not drop it while a server is busy', async () => {
     await using sink = await startHttpSink();
     const port = Number(new URL(sink.url).port);
     const socket = await connectGuarded({ host: '127.0.0.1', port, access: createNetworkAccess(), signal: NEVER });
-    // proc(5): `tr tm->when`; 02 is the timer of keepalive, and the time left is in hundredths of a second.
+    // proc(5): `tr tm->when`; 02 is the keep-alive timer, and the time left is in hundredths of a second.
     const localPort = (socket.localPort ?? 0).toString(16).toUpperCase().padStart(4, '0');
     const lines = readFileSync('/proc/net/tcp', 'utf8').split('\n');
     socket.destroy();

@@ -10,13 +10,13 @@ const MIB = 1024 * 1024;
 
 const refused = (operation: Quirk['operation'], status = 403, code = 'AccessDenied'): Quirk => ({ operation, does: { status, code } });
 
-describe('s3 target at a server that does not say what it has', () => {
+describe('s3 target at a server that does not list parts', () => {
   const rig = useS3Rig();
 
-  /** An attempt that has sent four parts. */
+  /** Runs an attempt that sends four parts. */
   const sendFour = async (): Promise<ResumeState> => resumeOf(await rig.send({ options: { concurrency: 1 } }, afterParts(4)));
 
-  /** An attempt whose object is there, though nobody has heard of it. */
+  /** Runs an attempt whose object is stored although the answer was lost. */
   async function complete(): Promise<ResumeState> {
     const sent = await rig.send();
     rig.assertArrived(sent);
@@ -41,14 +41,14 @@ describe('s3 target at a server that does not say what it has', () => {
         assert.deepEqual(sent.saved, [undefined]);
       });
 
-      it('finds the object that the upload has become, and sends nothing', async () => {
+      it('finds the object of the completed upload, and sends nothing', async () => {
         const resume = await complete();
         const sent = await rig.send({ context: { resume } }, unlisted);
         rig.assertArrived(sent);
         assert.deepEqual([rig.fake.count('UploadPart'), sent.receipt?.proof, sent.seals], [0, 'etag', 1]);
       });
 
-      it('begins anew in the same attempt when the upload is gone and the object cannot be looked at', async () => {
+      it('begins a new upload in the same attempt when the old one is gone and the object cannot be looked up', async () => {
         const resume = await complete();
         rig.fake.store.objects.clear();
         const sent = await rig.send({ context: { resume } }, unlisted, refused('HeadObject'));
@@ -56,13 +56,13 @@ describe('s3 target at a server that does not say what it has', () => {
         assert.deepEqual(sent.saved.slice(1), [{ ...resume, id: 'upload-2' }, undefined]);
       });
 
-      it('drops an upload all the same', async () => {
+      it('still aborts an upload', async () => {
         await rig.abandon(await sendFour(), [unlisted]);
         assert.equal(rig.fake.store.uploads.size, 0);
       });
     });
 
-  it('does not take wrong credentials for a lack of rights', async () => {
+  it('distinguishes wrong credentials from missing rights', async () => {
     const resume = await sendFour();
     for (const code of ['InvalidAccessKeyId', 'SignatureDoesNotMatch']) {
       const { failure, saved } = await rig.send({ context: { resume } }, refused('ListParts', 403, code));
@@ -87,7 +87,7 @@ describe('s3 target whose upload is gone at its end, by whatever name', () => {
   const rig = useS3Rig();
   const gone = { operation: 'CompleteMultipartUpload', does: { status: 404, code: 'NoSuchKey' } } as const;
 
-  it('finds the object that a request has made whose answer was lost', async () => {
+  it('finds the object of a request whose answer was lost', async () => {
     const sent = await rig.send({}, { operation: 'CompleteMultipartUpload', times: 1, does: 'lost' }, gone);
     rig.assertArrived(sent);
     assert.equal(sent.receipt?.proof, 'etag');
@@ -119,7 +119,7 @@ describe('s3 target at a server that replaces nothing', () => {
     ] as const) {
       const options = partSizeBytes === undefined ? {} : { partSizeBytes };
 
-      it(`knows its own object after a lost answer to ${operation} and ${status}`, async () => {
+      it(`recognises its own object after a lost answer to ${operation} and ${status}`, async () => {
         const sent = await rig.send({ options }, { operation, times: 1, does: 'lost' }, refused(operation, status, code));
         rig.assertArrived(sent);
       });
@@ -157,14 +157,14 @@ describe('s3 target at a server that takes few parts', () => {
     assert.equal(rig.fake.store.objects.get(KEY)?.body.length, sizeBytes);
   });
 
-  it('learns the limit from the refusal, drops the upload and begins one of larger parts', async () => {
+  it('reads the limit from the refusal, aborts the upload and begins one with larger parts', async () => {
     const { failure, sizeBytes, progress } = await sendLarge(2);
     assert.equal(failure, undefined);
     assert.equal(rig.fake.store.objects.get(KEY)?.body.length, sizeBytes);
     assert.deepEqual([rig.fake.count('CreateMultipartUpload'), rig.fake.store.uploads.size, progress.at(-1)], [2, 0, sizeBytes]);
   });
 
-  it('keeps to the size of parts that was asked for, and says what to change', async () => {
+  it('keeps the configured part size, and advises which setting to change', async () => {
     const { failure } = await sendLarge(2, { partSizeBytes: 16 * MIB });
     assert.equal(failure?.retryable, false);
     assert.match(
@@ -174,7 +174,7 @@ describe('s3 target at a server that takes few parts', () => {
     assert.equal(rig.fake.count('CreateMultipartUpload'), 1);
   });
 
-  it('says the refusal when the upload cannot be dropped', async () => {
+  it('reports the refusal when the upload cannot be aborted', async () => {
     const { failure, saved } = await sendLarge(2, {}, [refused('AbortMultipartUpload', 405, 'MethodNotAllowed')]);
     assert.match(failure?.message ?? '', /set maxParts/);
     assert.equal(saved.at(-1)?.id, 'upload-1');

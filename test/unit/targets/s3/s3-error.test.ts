@@ -175,14 +175,14 @@ describe('refusals of S3 that only the server can explain', () => {
       assert.deepEqual([typed.code, typed.retryable, typed.message], [code, retryable, `${WHERE}: ${message}`]);
     });
 
-  it('names the checksum where the server may not know it, and asks for none that is there', () => {
+  it('names the checksum where the server may not support it, and does not request one that is set', () => {
     const unknown = failure('NotImplemented', 501, { text: 'A header you provided implies functionality that is not implemented' });
     assert.match(s3Error(unknown, 'CRC32').message, /leave `checksum` out \(A header you provided/);
     assert.doesNotMatch(s3Error(unknown).message, /`checksum`/);
     assert.doesNotMatch(s3Error(failure('InvalidRequest', 400, { text: LOCKED }), 'CRC32').message, /set `checksum`/);
   });
 
-  it('names no codes of Node alone', () => {
+  it('shows no code of Node without words', () => {
     const coded = (code: string) => s3Error(Object.assign(new Error('x'), { code })).message;
     assert.equal(coded('ERR_STREAM_DESTROYED'), `${WHERE}: the connection was closed`);
     assert.equal(coded('ERR_STREAM_PREMATURE_CLOSE'), `${WHERE}: the connection was closed`);

@@ -38,7 +38,7 @@ for (const proxy of INSTALLED_PROXIES)
       assert.ok(rig.fake.store.objects.get(key)?.body.equals(rig.expected));
     });
 
-    it('has nothing to say when the server is away, but that another attempt may help', async () => {
+    it('fails with a retryable error when the server is unreachable', async () => {
       const { url } = rig.fake;
       await rig.fake[Symbol.asyncDispose]();
       const { failure } = await rig.send({ options: options(), limits: { tries: 1 } });

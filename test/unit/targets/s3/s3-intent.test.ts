@@ -84,7 +84,7 @@ describe('s3 target that may have an upload without a name', () => {
       });
     });
 
-  it('has one under another name where the answer was damaged on its way, and drops it in the next attempt', async () => {
+  it('aborts an upload with another id in the next attempt after a damaged answer', async () => {
     const others = openOthers();
     const sent = await rig.send(quick, { operation: 'CreateMultipartUpload', does: 'misnamed' });
     assert.equal(sent.failure?.retryable, true, sent.failure?.message);
@@ -96,7 +96,7 @@ describe('s3 target that may have an upload without a name', () => {
     assert.deepEqual([open(), saved.at(-1)], [others, undefined]);
   });
 
-  it('drops one under another name when it is abandoned', async () => {
+  it('aborts an upload with another id when it is abandoned', async () => {
     const others = openOthers();
     await rig.abandon(resumeOf(await rig.send(quick, { operation: 'CreateMultipartUpload', does: 'misnamed' })));
     assert.deepEqual(open(), others);

@@ -22,7 +22,7 @@ describe('s3 target that proves what the server has', () => {
     assert.match(failure?.message ?? '', message);
   }
 
-  describe('that stores other bytes than it was sent', () => {
+  describe('that stores altered bytes', () => {
     for (const does of Object.keys(ALTERATIONS) as Alteration[]) {
       for (const partNumber of [1, 3, 6])
         it(`makes no object of part ${partNumber} that the server ${does}, and sends that part alone again`, async () => {
@@ -42,13 +42,13 @@ describe('s3 target that proves what the server has', () => {
         );
       });
 
-      it(`reads the object back when the server ${does} in all there is`, async () => {
+      it(`reads the object back when the server ${does} in the only request`, async () => {
         const sent = await rig.send({ options: WHOLE }, { operation: 'PutObject', does });
         assertMismatch(sent, does === 'shortens' ? /bytes, and \d+ were sent/ : /read back/);
         rig.assertArrived(await rig.send({ options: WHOLE }));
       });
 
-      it(`finds by the checksum that was asked for that the server ${does}, whatever its tags are`, async () => {
+      it(`finds by the requested checksum that the server ${does}, even with opaque tags`, async () => {
         await rig.restart({ tags: 'opaque' });
         const options = { checksum: 'CRC32', concurrency: 1 } as const;
         assertMismatch(await rig.send({ options }, { operation: 'UploadPart', after: 2, times: 1, does }), /the checksum of part 3/);
@@ -58,7 +58,7 @@ describe('s3 target that proves what the server has', () => {
         );
       });
 
-      it(`finds by a checksum that nobody asked for that the server ${does}`, async () => {
+      it(`finds by an unrequested checksum that the server ${does}`, async () => {
         await rig.restart({ tags: 'other hash', volunteersCrc32: true });
         assertMismatch(await rig.send({}, { operation: 'UploadPart', after: 2, times: 1, does }), /the checksum of part/);
       });
@@ -97,7 +97,7 @@ describe('s3 target that proves what the server has', () => {
       ['of the whole', 'etag', 'etag'],
       ['opaque', 'readBack', 'readBack'],
       ['other hash', 'readBack', 'readBack'],
-      // The tag of the object is that of the parts' MD5s, so nothing has to be read.
+      // The tag of the object is made of the parts' MD5s, so no part has to be read.
       ['other hash of parts', 'etag', 'readBack'],
     ];
     for (const [tags, ofParts, ofWhole] of kinds)
@@ -130,7 +130,7 @@ describe('s3 target that proves what the server has', () => {
         assert.deepEqual([rig.fake.count('UploadPart'), second.receipt?.proof], [0, 'readBack']);
       });
 
-    it('does not take another state of the disk for the image, which has the same fingerprint', async () => {
+    it('rejects an object of another state of the disk with the same fingerprint', async () => {
       await rig.restart({ tags: 'other hash' });
       const first = await rig.send();
       const object = rig.fake.store.objects.get(KEY) ?? assert.fail('no object');
@@ -174,14 +174,14 @@ describe('s3 target that proves what the server has', () => {
         }
       });
 
-    it('where a server answers with more than the range that it was asked for', async () => {
+    it('where a server answers with more than the requested range', async () => {
       await rig.restart({ tags: 'opaque', ignoresRanges: true });
       const sent = await rig.send();
       rig.assertArrived(sent);
       assert.equal(sent.receipt?.proof, 'length');
     });
 
-    it('and does not judge what another export has put there meanwhile', async () => {
+    it('and ignores an object that another export has stored in the meantime', async () => {
       const sending = rig.send(
         {},
         { operation: 'HeadObject', times: 1, does: { status: 503, code: 'SlowDown', headers: { 'Retry-After': '1' } } },

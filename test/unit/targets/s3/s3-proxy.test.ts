@@ -27,7 +27,7 @@ describe('s3 target by a proxy', () => {
     assert.equal(new Set(proxy.headers.map(({ host }) => host)).size, 1);
   });
 
-  it('says whose credentials are wrong, and shows none', async () => {
+  it('names the side whose credentials are wrong, and shows no credentials', async () => {
     await using proxy = await startForwardProxy({ credentials: 'user:word' });
     const httpProxy = proxy.url.replace('//', '//user:planted-guess@');
     const { failure } = await rig.send({ options: { endpoint: hidden(), proxy: { httpProxy } } });

@@ -144,7 +144,7 @@ describe('s3 target that goes on', () => {
           sealBytes = readBytes - before;
           return { sha256: digest };
         };
-        // Over http every part is read for its signature first, and that reading hashes it.
+        // Over http every part is read first for its signature, and that read also hashes it.
         const { ca, certificate: cert, key } = await peerCertificate();
         await rig.restart({ tls: { cert, key } });
         const { receipt, failure } = await rig.send(

@@ -20,7 +20,7 @@ describe('s3 target and what a server repeats', () => {
       assert.equal(await said('a sentence', options), 'answered 400 Strange (a sentence)');
     });
 
-  it('shows none with credentials that the SDK has found, or the user of a proxy', async () => {
+  it('shows no message with credentials that the SDK found, or with the user of a proxy', async () => {
     const before = { ...process.env };
     Object.assign(process.env, { AWS_ACCESS_KEY_ID: KEYS.accessKeyId, AWS_SECRET_ACCESS_KEY: 'x', AWS_SESSION_TOKEN: KEYS.sessionToken });
     try {

@@ -316,7 +316,7 @@ describe('s3 target', () => {
       assert.deepEqual([failure?.code, failure?.retryable, asked], ['CredentialsInvalid', false, ['first', 'second']]);
     });
 
-    it('are asked for again when they could not be had, by the next request', async () => {
+    it('are requested again by the next request after a failure', async () => {
       const { asked, credentials } = supply('first', 'second');
       const away = new DiskliftError('DestinationUnreachable', 'the token service does not answer');
       let calls = 0;

@@ -12,7 +12,7 @@ const HELLO = { exportUid: 'u', disk: 'd', sizeBytes: 4, fingerprint: 'f' };
 describe('file output', () => {
   const temp = useTempDir();
 
-  /** The files beneath the test's directory that this process has open. */
+  /** Files beneath the test's directory that this process has open. */
   function openFiles(): string[] {
     const targets = readdirSync('/proc/self/fd').map((fd) => {
       try {
@@ -25,7 +25,7 @@ describe('file output', () => {
   }
 
   it('leaves no descriptor open when the state of a new image cannot be written', async () => {
-    // Stands where the state is drafted.
+    // A directory at the path of the state's draft.
     mkdirSync(path.join(temp('a.qcow2.partial.json.new'), 'occupied'), { recursive: true });
     const output = await createFileOutput({ path: temp('a.qcow2'), force: false });
     await assert.rejects(output.begin(HELLO), (error) => {
@@ -36,7 +36,7 @@ describe('file output', () => {
     assert.deepEqual(openFiles(), []);
   });
 
-  it('leaves no descriptor open when what was kept is no longer as long as its state says', async () => {
+  it('leaves no descriptor open when the kept file is shorter than its state says', async () => {
     const first = await createFileOutput({ path: temp('a.qcow2'), force: false });
     await first.begin(HELLO);
     await first.write(Buffer.from('ab'));
@@ -54,7 +54,7 @@ describe('file output', () => {
     let repair = () => {};
     afterEach(() => repair());
 
-    /** As the kernel tells of a write that has failed: by one sync, and by no later one. */
+    /** Imitates the kernel, which reports a failed write at one sync and at no later one. */
     async function failOnce(call: 'sync' | 'datasync'): Promise<void> {
       const probe = await open(temp(''), 'r');
       const prototype = Object.getPrototypeOf(probe) as FileHandle;
@@ -85,7 +85,7 @@ describe('file output', () => {
       assert.equal(readFileSync(temp('a.qcow2'), 'latin1'), 'abcd');
     }
 
-    it('does not go on behind bytes that were lost at the end', async () => {
+    it('does not resume behind bytes that were lost at the end', async () => {
       const output = await createFileOutput({ path: temp('a.qcow2'), force: false });
       await output.begin(HELLO);
       await output.write(Buffer.from('abcd'));
@@ -95,7 +95,7 @@ describe('file output', () => {
       await assertBeginsAnew();
     });
 
-    it('does not go on behind bytes that were lost at a checkpoint', async () => {
+    it('does not resume behind bytes that were lost at a checkpoint', async () => {
       const large = { ...HELLO, sizeBytes: 33 * MIB };
       const output = await createFileOutput({ path: temp('a.qcow2'), force: false });
       await output.begin(large);

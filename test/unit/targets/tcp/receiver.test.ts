@@ -205,7 +205,7 @@ describe('receiver', () => {
     assert.deepEqual(output.calls, ['begin', 'suspend']);
   });
 
-  it('ends the connection when it fails for a reason of its own', async () => {
+  it('ends the connection after an internal failure', async () => {
     output.begin = () => Promise.reject(new TypeError('a mistake'));
     const sender = (await start())();
     const closed = new Promise((resolve) => sender.socket.once('close', () => resolve('closed')));

@@ -235,7 +235,7 @@ describe('tcp target', () => {
       ['keeps the connection open', () => {}],
       ['resets the connection', resetSocket],
     ] as const)
-      it(`reports the mismatch at once when a receiver that has something else ${how}`, async () => {
+      it(`reports the mismatch at once when a receiver with other bytes ${how}`, async () => {
         const script = receiver({ confirmation: `${JSON.stringify({ size: expected.length, sha256: '00'.repeat(32) })}\n` });
         const verdicts: string[] = [];
         let heard = '';
