@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 # Programs that Debian packages bring, each with its package. Programs that are there are left alone.
 JUDGES := qemu-img:qemu-utils qemu-storage-daemon:qemu-system-common mke2fs:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs bindfs:bindfs sshfs:sshfs /usr/lib/openssh/sftp-server:openssh-sftp-server fuse-overlayfs:fuse-overlayfs nbdfuse:libnbd-bin losetup:mount python3:python3 buildah:buildah openssl:openssl nginx:nginx-light apache2:apache2-bin nc:netcat-openbsd socat:socat nbdkit:nbdkit chromium:chromium promtool:prometheus squid:squid tinyproxy:tinyproxy-bin
-# A guest of User Mode Linux with servers of NFS, SMB and 9p: for root only, and Debian has that kernel for x86 only.
+# A guest of User Mode Linux with servers of NFS, SMB and 9p. It requires root, and Debian has that kernel only for x86.
 GUEST := $(if $(filter x86_64-0,$(shell echo $$(uname -m)-$$(id -u))),linux.uml:user-mode-linux modprobe:kmod ip:iproute2 pgrep:procps rpc.nfsd:nfs-kernel-server mount.nfs:nfs-common smbd:samba mount.cifs:cifs-utils diod:diod)
 # A node with real pods, for tests and to play with: for root only.
 NODE := containerd:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins nft:nftables conntrack:conntrack iptables:iptables ip:iproute2 buildah:buildah
@@ -137,12 +137,12 @@ s3-servers:
 	@test/tools/python-tool.sh moto 5.2.5 flask==3.1.3 flask-cors==6.0.5
 	@test/tools/go-tool.sh gofakes3 github.com/johannesboyne/gofakes3/cmd/gofakes3 v1.2.0
 
-# Takes minutes to build, so nothing else asks for it. Its tests run where it was built.
+# MinIO takes minutes to build, so no other target requires it. Its tests run where it was built.
 .PHONY: minio
 minio: ## Build MinIO for its tests
 	@test/tools/go-tool.sh minio github.com/minio/minio v0.0.0-20260212201848-7aac2a2c5b7c
 
-# Tests outside of test/cluster do without it, and it takes minutes to build: so long a test's hook would not wait for a node's programs.
+# Only test/cluster needs these programs. They take minutes to build, longer than the limit of a test's hook.
 NODE_PROGRAMS := etcd kube-apiserver kube-controller-manager kubectl kube-scheduler kubelet kube-proxy coredns pause
 .PHONY: api-server
 api-server:

@@ -64,7 +64,7 @@ export async function composePlan(request: DiskExport, environment: ExportEnviro
 
 type NamedDisks = NonNullable<DiskExport['spec']['source']['disks']>;
 
-/** The disks that the request names, or else all disks of the volume; then a warning names each file that may be a disk and is left out. */
+/** The disks that the request names, or else all disks of the volume, with a warning for each possible disk that is left out. */
 async function disksOf(
   { disks }: DiskExport['spec']['source'],
   volumePath: string,

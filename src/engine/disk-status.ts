@@ -62,8 +62,8 @@ export function restoreDiskState(fresh: DiskState, status: DiskExportStatus | un
 }
 
 /**
- * An export that finds its disks by itself finds them anew after a restart, and must not succeed without one that it has begun.
- * @param paths of the disks that are there now
+ * After a restart an export without listed disks searches the volume again. It must not succeed without a disk that it had started before.
+ * @param paths of the disks that exist now
  * @throws DiskliftError `SourceNotFound`
  */
 export function requireEarlierDisks(paths: readonly string[], status: DiskExportStatus | undefined): void {

@@ -22,7 +22,7 @@ export interface Quirk {
   after?: number;
   /**
    * The operation's fault. A status is an error instead of the operation; 'error in 200' imitates Complete after it has begun to answer.
-   * 'lost' carries out the operation and cuts the connection; 'cut' cuts the connection first; 'late' carries out the operation some time
+   * 'lost' carries out the operation and cuts the connection; 'cut' cuts the connection first. 'late' carries out the operation some time
    * after the cut, and opens an upload again that is gone by then. 'hang' never answers; 'hang after' carries out the operation and never
    * answers. 'half' sends half of the answer. 'misnamed' answers with another id of the upload, as after a flipped bit. An alteration
    * alters the stored bytes.

@@ -15,7 +15,7 @@ import { useTempDir } from '../helpers/temp-dir.ts';
 const MIB = 1024 * 1024;
 const BACKUP = 'db01/nightly-20261129-020000';
 
-describe('a file as it is', function () {
+describe('a verbatim file', function () {
   this.timeout(60_000);
   const temp = useTempDir();
 

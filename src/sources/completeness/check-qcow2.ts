@@ -35,7 +35,7 @@ export async function checkQcow2(
     await readExactly(target, bytes, offset, signal);
     if (!(await holdsCluster(bytes, image.header))) throw cutShort(name, `its compressed cluster at byte ${offset} goes on`, fileSizeBytes);
   }
-  // An image with a raw data file can have no backing file, so its zero clusters stand for nothing more.
+  // An image with a raw data file cannot have a backing file, so its zero clusters have no special meaning.
   return { hasExplicitZeros: check.hasExplicitZeros && image.header.dataFile?.isRaw !== true };
 }
 

@@ -89,7 +89,7 @@ async function readLayer(
   const builder = createOverlayBuilder({ image, metadata: createMetadataPlaces(image, l2Offsets), dataFile: number, backing });
   for await (const tables of readTables(target, { offsets: l2Offsets, tableSizeBytes: image.header.clusterSizeBytes, signal }))
     for (const { bytes, ...place } of tables) if (!builder.addTable(bytes, place)) return undefined;
-  // An image with a raw data file can have no backing file, so it is no delta.
+  // An image with a raw data file cannot have a backing file, so it is no delta.
   if (builder.hasExplicitZeros && image.header.dataFile?.isRaw !== true) onExplicitZeros();
   return builder.build();
 }

@@ -18,7 +18,7 @@ export interface RequestFacts {
 /** Limit of an answer's headers. With Node's 16 KiB an upload that has arrived would fail where a gateway adds long headers. */
 const MAX_HEADER_BYTES = 65_536;
 
-/** The head of every request to a destination. Of two equal headers the later one wins. */
+/** The head of every request to a destination. The later of two equal headers wins. */
 export function openHead(
   { url, headers }: Pick<Origin, 'url' | 'headers'>,
   { method, defaults = {} }: { method: string; defaults?: Readonly<Record<string, string>> },

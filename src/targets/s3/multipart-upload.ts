@@ -77,8 +77,8 @@ interface Failed {
 }
 
 /**
- * Plans a second upload within this attempt. Without it, the next attempt would find the same upload where the server cannot list parts,
- * and the same refusal where the server takes fewer parts than planned.
+ * Plans a second upload within this attempt. Without it, the next attempt would find the same upload if the server cannot list parts. It
+ * would meet the same refusal if the server takes fewer parts than planned.
  * @returns undefined where a second upload does not help
  */
 async function planAnew(transfer: Transfer, { upload, isResumed, plan, error }: Failed): Promise<PartPlan | undefined> {

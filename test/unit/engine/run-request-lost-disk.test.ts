@@ -1,4 +1,4 @@
-/** An export that is begun again by another process, and whose volume has lost a disk meanwhile. */
+/** An export that another process restarts after the volume has lost a disk. */
 
 import assert from 'node:assert/strict';
 import { systemClock } from '../../../src/common/clock.ts';
@@ -8,7 +8,7 @@ import { NEVER } from '../../helpers/image-in-process.ts';
 
 const ARRIVED: DiskStatus = { path: 'a.qcow2', phase: 'Succeeded', virtualBytes: 1, imageBytes: 1, sentBytes: 1, attempts: 1 };
 
-/** Of a volume on which a.qcow2 alone is left, and has arrived. */
+/** The disks of a volume on which only a.qcow2 is left, which has arrived. */
 async function runAgain(other: DiskStatus): Promise<DiskExportStatus> {
   const end = await runRequest({
     request: {
@@ -45,9 +45,9 @@ async function runAgain(other: DiskStatus): Promise<DiskExportStatus> {
   return end.status;
 }
 
-describe('a request that is run again when a disk of its volume is there no more', () => {
+describe('a request that runs again after a disk of its volume was lost', () => {
   for (const phase of ['Pending', 'Streaming', 'Failed'] as const)
-    it(`fails, and names the disk: one that was ${phase}`, async () => {
+    it(`fails, and names a disk that was ${phase}`, async () => {
       const status = await runAgain({ path: 'b.qcow2', phase, sentBytes: 5, attempts: 1 });
       assert.equal(status.phase, 'Failed');
       assert.match(status.conditions?.find(({ type }) => type === 'Finished')?.message ?? '', /^b\.qcow2: was a disk of this export/);

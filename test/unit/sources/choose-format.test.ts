@@ -16,7 +16,7 @@ const MAGICS = {
   vpc: 'conectix',
 };
 
-describe('the format that nobody has stated', () => {
+describe('a format that is not stated', () => {
   const temp = useTempDir();
 
   async function choose(name: string) {

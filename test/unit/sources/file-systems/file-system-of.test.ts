@@ -30,7 +30,7 @@ describe('the file system of an open file', () => {
     assert.deepEqual((await fileSystemOf(other, async () => assert.fail('no /proc'))).type, 'type 0x9fa0');
   });
 
-  it('is looked up once for all files of a mount, and anew for another mount', async () => {
+  it('is looked up once for all files of a mount, and again for another mount', async () => {
     const readings: string[] = [];
     const lookup = createFileSystemLookup((path) => {
       if (path.endsWith('mountinfo')) readings.push(path);

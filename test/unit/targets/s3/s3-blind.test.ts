@@ -83,7 +83,7 @@ describe('s3 target at a server that does not list parts', () => {
   });
 });
 
-describe('s3 target whose upload is gone at its end, by whatever name', () => {
+describe('s3 target whose upload is gone at its end, with each error name', () => {
   const rig = useS3Rig();
   const gone = { operation: 'CompleteMultipartUpload', does: { status: 404, code: 'NoSuchKey' } } as const;
 
@@ -93,7 +93,7 @@ describe('s3 target whose upload is gone at its end, by whatever name', () => {
     assert.equal(sent.receipt?.proof, 'etag');
   });
 
-  it('may try again, and then begins anew', async () => {
+  it('may try again, and then begins a new upload', async () => {
     const first = await rig.send({}, gone);
     assert.deepEqual([first.failure?.code, first.failure?.retryable], ['DestinationRejected', true]);
     assert.match(first.failure?.message ?? '', /answered 404 NoSuchKey.*: neither the upload nor its object is there$/);
