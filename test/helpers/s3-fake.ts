@@ -33,6 +33,7 @@ export interface Quirk {
     | 'lost'
     | 'cut'
     | 'late'
+    | 'late and altered'
     | 'hang'
     | 'hang after'
     | 'early answer'
@@ -134,13 +135,13 @@ export async function startS3Fake(options: S3FakeOptions = {}): Promise<S3Fake> 
     const alter = typeof does === 'string' && does in ALTERATIONS ? ALTERATIONS[does as Alteration] : undefined;
     const isUpload = operation === 'UploadPart' || operation === 'PutObject';
     const asked = { operation, key, url, body: isUpload && alter !== undefined ? alter(body) : body, headers: request.headers };
-    if (does === 'late') {
+    if (does === 'late' || does === 'late and altered') {
       const uploadId = url.searchParams.get('uploadId') ?? '';
       const upload = store.uploads.get(uploadId);
       request.socket.destroy();
       await sleep(LATE_MS);
       if (upload !== undefined && !store.uploads.has(uploadId)) store.uploads.set(uploadId, { ...upload, parts: new Map() });
-      return void answerTo(asked, store);
+      return void answerTo(does === 'late' ? asked : { ...asked, body: ALTERATIONS['flips a bit'](body) }, store);
     }
     const answer = answerTo(asked, store);
     const object = store.objects.get(key);

@@ -46,12 +46,28 @@ async function sendImage(transfer: Transfer, bytes: PartBytes): Promise<Arrival>
   const payload = await createPayload(bytes, { isSigned: session.isPlain, checksum: options.checksum, signal });
   const earlier = { isUnclear: false };
   const { sha256, ...made } = await withRetries(() => put(transfer, { payload, earlier }), retriesOf(transfer));
+  if (earlier.isUnclear || context.hasSentBefore === true) {
+    const stored = await lateStored(transfer, bytes);
+    if (stored !== undefined) return { ...stored, sha256 };
+  }
   if ('found' in made) return { ...made.found, sha256 };
   const verdict = await judgePart(bytes, made.answer, { ours: payload.checksum, signal });
   if (verdict === undefined)
     throw new DiskliftError('ChecksumMismatch', `${session.where}: the checksum of the object is not that of the bytes sent`);
   const { tag, parts } = await expectedOf(transfer, bytes);
   return { ...(await proveObject(transfer, { tag, parts: parts.map((part) => ({ ...part, ...verdict })) }, made.answer)), sha256 };
+}
+
+/**
+ * A server may carry out a request after the connection was lost, and replace what a later request has stored. Wait for such a late one,
+ * then judge the object that is there, instead of the answer.
+ * @returns undefined where nothing can be seen, or another export has replaced the object
+ * @throws DiskliftError `ChecksumMismatch` when a late request of this attempt has stored other bytes
+ */
+async function lateStored(transfer: Transfer, bytes: PartBytes): ReturnType<typeof findArrived> {
+  const { session, options, context } = transfer;
+  await options.clock.delay(session.limits.lateMs, context.signal);
+  return findArrived(transfer, () => expectedOf(transfer, bytes));
 }
 
 interface Put {

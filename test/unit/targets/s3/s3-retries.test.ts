@@ -176,6 +176,15 @@ describe('s3 target that tries again', () => {
     });
   });
 
+  it('is no success when a PutObject whose connection was lost comes late and stores other bytes', async () => {
+    const options = { partSizeBytes: 8 * MIB };
+    const limits = { backoffMs: 1 };
+    const late: Quirk = { operation: 'PutObject', times: 1, does: 'late and altered' };
+    const { failure } = await rig.send({ options, limits }, late);
+    assert.deepEqual([failure?.code, failure?.retryable], ['ChecksumMismatch', true], failure?.message);
+    rig.assertArrived(await rig.send({ options, context: { hasSentBefore: true } }));
+  });
+
   describe('whose SHA-256 object fails', () => {
     for (const partSizeBytes of [PART_BYTES, 8 * MIB])
       it(`repeats only that, parts of ${partSizeBytes}`, async () => {
