@@ -78,7 +78,10 @@ function refusalOf(answer: Answer, asked: Asked, inner?: number): DiskliftError 
   const message = `${where}: ${answered}${meaning === undefined ? '' : `: ${meaning}`}${serverMessage(answer.text, asked.secrets)}`;
   // A 403 may concern the object of an earlier attempt, which may not be replaced; then the credentials are not the cause.
   if (status === 401 || (status === 403 && !hasSentBefore) || status === 407) return failure('CredentialsInvalid', message);
-  const retryable = status === 0 || status >= 500 || RETRYABLE_STATUS.has(status) || (takenBytes > 0 && RETRYABLE_BEHIND_BYTES.has(status));
+  // A server locks a file while it takes one: a request whose connection was cut may still hold the lock for a moment.
+  const isOwnLock = status === 423 && hasSentBefore;
+  const retryable =
+    status === 0 || status >= 500 || isOwnLock || RETRYABLE_STATUS.has(status) || (takenBytes > 0 && RETRYABLE_BEHIND_BYTES.has(status));
   return failure('DestinationRejected', message, { retryable, retryAfterMs: parseRetryAfter(headers['retry-after'], nowMs) });
 }
 
@@ -94,6 +97,7 @@ function meaningOf(status: number, answer: Answer, asked: Asked): string | undef
   }
   if (status === 404 && takenBytes === 0 && asked.method === 'PUT') return `${meaning}; ${missingFolder(asked.where)}`;
   if (takenBytes > 0 && RETRYABLE_BEHIND_BYTES.has(status)) return 'the server has taken bytes and could not store them; is its disk full?';
+  if (status === 423 && asked.hasSentBefore) return `${meaning}, or still by an earlier attempt of this export`;
   if (status === 403 && asked.hasSentBefore)
     return `${meaning}; or an earlier attempt has left bytes there that must not be replaced: remove them, or let the server replace files`;
   return meaning;
