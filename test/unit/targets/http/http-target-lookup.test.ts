@@ -163,7 +163,7 @@ describe('http target and an answer that was lost', () => {
   });
 
   describe('in an earlier attempt', () => {
-    for (const status of [403, 405, 409, 412])
+    for (const status of [403, 405, 409, 412, 423])
       it(`takes the image that is there for its own behind a ${status}`, async () => {
         const server = { stored: expected, keeps: false, put: answer(status) };
         const { result, seals } = await send(server, { ifNoneMatch: true, context: { hasSentBefore: true } });
@@ -175,6 +175,15 @@ describe('http target and an answer that was lost', () => {
       const sent = await send({ stored: other(17), keeps: false }, { ifNoneMatch: true, context: { hasSentBefore: true } });
       const message = /answered 412: there is something at that place already, perhaps from an earlier attempt of this export; 17 of/;
       assertFailure(sent, message, 'DestinationRejected');
+    });
+
+    it('may try again behind a 423, because its own request may still hold the lock', async () => {
+      const sent = await send({ stored: other(17), keeps: false, put: answer(423) }, { context: { hasSentBefore: true } });
+      assert.ok(sent.result instanceof DiskliftError && sent.result.retryable, String(sent.result));
+      assert.match(
+        sent.result.message,
+        /answered 423: the place is locked by a WebDAV client, or still by an earlier attempt of this export/,
+      );
     });
 
     it('does not accept a stored file in a first attempt', async () => {
