@@ -16,6 +16,17 @@ import { useTempDir } from '../helpers/temp-dir.ts';
 
 const MIB = 1024 * 1024;
 
+/** A sink that kills the daemon of the mount when an image begins to arrive. */
+function startKillingSink(volume: string): Promise<HttpSink> {
+  return startHttpSink({
+    async onRequest(request, response) {
+      await runShell(`kill -9 $(pgrep -f 'sshfs .* ${volume}$')`);
+      request.resume();
+      request.once('error', () => {}).once('end', () => response.writeHead(201).end());
+    },
+  });
+}
+
 describe('storage that goes away during an export', function () {
   this.timeout(60_000);
   const temp = useTempDir();
@@ -36,13 +47,7 @@ describe('storage that goes away during an export', function () {
         if (format === 'Raw') await copyFile(temp('raw'), origin('disk.img'));
         else assert.equal((await runShell(`qemu-img convert -f raw -O qcow2 '${temp('raw')}' '${origin('disk.img')}'`)).code, 0);
         const volume = path.dirname(mounted('disk.img'));
-        await using sink = await startHttpSink({
-          async onRequest(request, response) {
-            await runShell(`kill -9 $(pgrep -f 'sshfs .* ${volume}$')`);
-            request.resume();
-            request.once('error', () => {}).once('end', () => response.writeHead(201).end());
-          },
-        });
+        await using sink = await startKillingSink(volume);
         await writeFile(temp('request.yaml'), stringify(requestOf(sink, 1, format)));
         const { code, stdout, stderr } = await disklift(['export', '-f', temp('request.yaml'), '--volume', `claim=${volume}`]);
         assert.equal(code, 1, stderr);
@@ -60,13 +65,7 @@ describe('storage that goes away during an export', function () {
     it('leaves no active export, and makes no more runs than allowed', async () => {
       await createDisk(origin('disk.img'), 48 * MIB, [{ offsetBytes: 0, lengthBytes: 48 * MIB, content: 'random' }]);
       const volume = path.dirname(mounted('disk.img'));
-      await using sink = await startHttpSink({
-        async onRequest(request, response) {
-          await runShell(`kill -9 $(pgrep -f 'sshfs .* ${volume}$')`);
-          request.resume();
-          request.once('error', () => {}).once('end', () => response.writeHead(201).end());
-        },
-      });
+      await using sink = await startKillingSink(volume);
       await using sidecar = await startSidecar({ requests: temp('requests'), volumes: [`claim=${volume}`], flags: [] });
       await apply(temp('requests'), requestOf(sink, 0, 'Raw'));
       const { phase, attempts } = await waitForStatus(temp('requests'), 'e');

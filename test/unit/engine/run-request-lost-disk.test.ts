@@ -1,28 +1,17 @@
 /** An export that another process restarts after the volume has lost a disk. */
 
 import assert from 'node:assert/strict';
-import { systemClock } from '../../../src/common/clock.ts';
+import type { ExportPlan } from '../../../src/engine/run-export.ts';
 import { runRequest } from '../../../src/engine/run-request.ts';
-import type { DiskExport, DiskExportStatus, DiskStatus } from '../../../src/requests/disk-export.ts';
-import { NEVER } from '../../helpers/image-in-process.ts';
+import type { DiskExportStatus, DiskStatus } from '../../../src/requests/disk-export.ts';
+import { requestRun } from '../../helpers/request-run.ts';
 
 const ARRIVED: DiskStatus = { path: 'a.qcow2', phase: 'Succeeded', virtualBytes: 1, imageBytes: 1, sentBytes: 1, attempts: 1 };
 
 /** The disks of a volume on which only a.qcow2 is left, which has arrived. */
 async function runAgain(other: DiskStatus): Promise<DiskExportStatus> {
-  const end = await runRequest({
-    request: {
-      metadata: { name: 'e', generation: 1 },
-      spec: { destination: { s3: { bucket: 'backups', key: 'k' } } },
-      status: { phase: 'Streaming', disks: [ARRIVED, other] },
-    } as unknown as DiskExport,
-    signal: NEVER,
-    lost: NEVER,
-    stopping: NEVER,
-    clock: systemClock,
-    random: () => 0,
-    warn: () => {},
-    plan: async () => ({
+  const parts = {
+    plan: async (): Promise<ExportPlan> => ({
       checksum: 'None',
       backoffLimit: 0,
       disks: [
@@ -36,12 +25,8 @@ async function runAgain(other: DiskStatus): Promise<DiskExportStatus> {
       ],
     }),
     watchers: [],
-    confirm: async () => {},
-    writeStatus: async () => {},
-    setCleanupPending: async () => {},
-    isGoing: () => false,
-    note: async () => {},
-  });
+  };
+  const end = await runRequest(requestRun(parts, { phase: 'Streaming', disks: [ARRIVED, other] }));
   return end.status;
 }
 
