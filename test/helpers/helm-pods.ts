@@ -62,10 +62,12 @@ export interface RestrictedOptions {
   seLinuxLevel?: string;
   /** Whether it asks the API server; else it has no token. */
   token: boolean;
+  /** Whether it writes to its claims, as a restore does. */
+  writes?: boolean;
 }
 
 /** Asserts everything that Pod Security `restricted` asks for, and more: no token without need, no writable root, volumes read-only. */
-export function assertRestricted(spec: PodSpec, { mode = 'KubeVirt', seLinuxLevel, token }: RestrictedOptions): void {
+export function assertRestricted(spec: PodSpec, { mode = 'KubeVirt', seLinuxLevel, token, writes = false }: RestrictedOptions): void {
   assert.deepEqual(spec.securityContext, {
     runAsNonRoot: true,
     ...(mode === 'KubeVirt' ? QEMU_USER : {}),
@@ -90,6 +92,6 @@ export function assertRestricted(spec: PodSpec, { mode = 'KubeVirt', seLinuxLeve
       continue;
     }
     assert.deepEqual(Object.keys(volume).sort(), ['name', 'persistentVolumeClaim']);
-    assert.equal(volume.persistentVolumeClaim.readOnly, true, `${volume.name} is read-only`);
+    assert.equal(volume.persistentVolumeClaim.readOnly ?? false, !writes, `${volume.name} is ${writes ? 'writable' : 'read-only'}`);
   }
 }

@@ -1,4 +1,4 @@
-/** Real S3 servers with their differences. The Makefile installs them; docs/operations.md shows the table. */
+/** Real S3 servers with their differences. The Makefile installs them; docs/destinations.md shows the table. */
 
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';

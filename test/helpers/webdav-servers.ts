@@ -1,4 +1,4 @@
-/** Real WebDAV servers with their differences. docs/operations.md shows the table. */
+/** Real WebDAV servers with their differences. docs/destinations.md shows the table. */
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';

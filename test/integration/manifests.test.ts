@@ -58,6 +58,15 @@ describe('the plain manifests', function () {
       assertRestricted(pod?.spec ?? assert.fail(), { token: false });
     });
 
+  it('restore-pod-block asks nobody for anything, and writes to the claim that it brings', () => {
+    const manifests = readManifests('restore-pod-block.yaml');
+    const pod = manifests.find(({ kind }) => kind === 'Pod') as Pod;
+    const claim = manifests.find(({ kind }) => kind === 'PersistentVolumeClaim');
+    const [volume] = pod.spec.volumes ?? [];
+    assert.deepEqual(volume?.persistentVolumeClaim, { claimName: claim?.metadata.name });
+    assertRestricted(pod.spec, { token: false, writes: true });
+  });
+
   it('are put together by kustomize', async () => {
     const { code, stdout, stderr } = await tools.kubectl('kustomize', MANIFESTS);
     assert.equal(code, 0, stderr);
