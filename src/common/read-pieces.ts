@@ -33,17 +33,22 @@ interface Group {
 
 /** @param pieces in any order; only those that follow their predecessor closely are read together with it @throws as `read` does */
 export async function readPieces(pieces: Iterable<Piece>, read: Read): Promise<void> {
-  const reads: Promise<void>[] = [];
+  let failure: { cause: unknown } | undefined;
+  const fail = (cause: unknown) => {
+    failure ??= { cause };
+    throw cause;
+  };
+  // The caller may close the file after the first failure, so no further read starts.
+  const readUntilFailure: Read = async (buffer, offset) => {
+    if (failure !== undefined) throw failure.cause;
+    await read(buffer, offset);
+  };
   const groups: Group[] = [];
-  for (const { start, pieces: members } of groupsOf(pieces, groups)) for (const { target } of members) reads.push(read(target, start));
+  const reads: Promise<void>[] = [];
+  for (const { start, pieces: members } of groupsOf(pieces, groups))
+    for (const { target } of members) reads.push(read(target, start).catch(fail));
   const lanes = Array.from({ length: Math.min(LANE_COUNT, groups.length) }, async () => {
-    try {
-      for (let group = groups.pop(); group !== undefined; group = groups.pop()) await readGroup(group, read);
-    } catch (error) {
-      // The caller may close the file after this failure, so no further group is read.
-      groups.length = 0;
-      throw error;
-    }
+    for (let group = groups.pop(); group !== undefined; group = groups.pop()) await readGroup(group, readUntilFailure).catch(fail);
   });
   await Promise.all([...reads, ...lanes]);
 }
@@ -77,8 +82,13 @@ function joins({ start, end, pieces }: Group, { offset, target }: Piece, pieceEn
 
 async function readGroup({ start, end, pieces }: Group, read: Read): Promise<void> {
   const buffer = idleBuffers.pop() ?? allocateIoBuffer(GROUP_BYTES);
-  // A buffer is not used again after its read has failed.
-  await read(buffer.subarray(0, end - start), start);
+  try {
+    await read(buffer.subarray(0, end - start), start);
+  } catch {
+    // An unreadable sector between the pieces concerns no piece. The buffer is not used again, because its read has failed.
+    for (const { offset, target } of pieces) await read(target, offset);
+    return;
+  }
   for (const { offset, target } of pieces) buffer.copy(target, 0, offset - start, offset - start + target.length);
   if (idleBuffers.length < MAX_IDLE_COUNT) idleBuffers.push(buffer);
 }

@@ -28,9 +28,9 @@ export interface ScanQueueOptions extends ContentMapperOptions {
 }
 
 interface Read {
-  buffer: Buffer;
   lengthBytes: number;
-  done: Promise<void>;
+  /** The buffer that holds the bytes. */
+  done: Promise<Buffer>;
 }
 
 /** Adjacent clusters that certainly hold data, or that one read covers. */
@@ -40,35 +40,27 @@ interface Item extends ClusterSpan {
   parts?: ClusterSpan[];
 }
 
+/** Clusters that one read covers. */
+type Joined = ClusterSpan & { parts: ClusterSpan[] };
+
 /** Reading a hole of this length takes no longer than another call. */
 const MAX_GAP_BYTES = 32 * KIB;
 /** A longer span is a read of its own. */
 const MAX_JOINED_BYTES = 64 * KIB;
 
 export function createScanQueue(options: ScanQueueOptions): ScanQueue {
-  const { source, clusterSizeBytes, signal, builder } = options;
+  const { clusterSizeBytes, builder } = options;
   const mapContent = createContentMapper(options);
   const items: Item[] = [];
-  const idleBuffers: Buffer[] = [];
+  const reader = createJoinedReader(options);
   const maxGap = Math.floor(MAX_GAP_BYTES / clusterSizeBytes);
   const maxJoined = Math.floor(MAX_JOINED_BYTES / clusterSizeBytes);
   /** Read that is not started yet, because it may take in the next span. */
-  let joined: (Item & { parts: ClusterSpan[] }) | undefined;
+  let joined: Joined | undefined;
   let readCount = 0;
-
-  function startRead({ firstCluster, clusterCount }: ClusterSpan): Read {
-    const buffer = idleBuffers.pop() ?? allocateIoBuffer(options.readSizeBytes);
-    const offset = firstCluster * clusterSizeBytes;
-    const lengthBytes = Math.min(clusterCount * clusterSizeBytes, source.sizeBytes - offset);
-    const done = source.read(buffer.subarray(0, lengthBytes), offset, signal);
-    // Its turn to be awaited comes later; until then a failure is not unhandled.
-    done.catch(() => {});
-    return { buffer, lengthBytes, done };
-  }
-
   function startJoined(): void {
     if (joined === undefined) return;
-    items.push({ ...joined, read: startRead(joined) });
+    items.push({ ...joined, read: reader.start(joined) });
     readCount += 1;
     joined = undefined;
   }
@@ -96,10 +88,10 @@ export function createScanQueue(options: ScanQueueOptions): ScanQueue {
     flushKnown();
     const item = items[0];
     if (item?.read === undefined) return;
-    await item.read.done;
+    const buffer = await item.read.done;
     const { firstCluster, clusterCount, parts = [{ firstCluster, clusterCount }] } = item;
-    mapContent(item.read.buffer.subarray(0, item.read.lengthBytes), firstCluster, parts);
-    idleBuffers.push(item.read.buffer);
+    mapContent(buffer.subarray(0, item.read.lengthBytes), firstCluster, parts);
+    reader.giveBack(buffer);
     items.shift();
     readCount -= 1;
   }
@@ -126,4 +118,46 @@ export function createScanQueue(options: ScanQueueOptions): ScanQueue {
       flushKnown();
     },
   };
+}
+
+interface JoinedReader {
+  start(joined: Joined): Read;
+  /** Takes the buffer of a read that has succeeded, for a later read. */
+  giveBack(buffer: Buffer): void;
+}
+
+type JoinedReaderOptions = Pick<ScanQueueOptions, 'source' | 'clusterSizeBytes' | 'readSizeBytes' | 'signal'>;
+
+function createJoinedReader({ source, clusterSizeBytes, readSizeBytes, signal }: JoinedReaderOptions): JoinedReader {
+  const idleBuffers: Buffer[] = [];
+  let failure: { cause: unknown } | undefined;
+
+  function start({ firstCluster, clusterCount, parts }: Joined): Read {
+    const offset = firstCluster * clusterSizeBytes;
+    const lengthBytes = Math.min(clusterCount * clusterSizeBytes, source.sizeBytes - offset);
+    const readInto = (buffer: Buffer, span: ClusterSpan) => {
+      const from = (span.firstCluster - firstCluster) * clusterSizeBytes;
+      const to = Math.min(from + span.clusterCount * clusterSizeBytes, lengthBytes);
+      return source.read(buffer.subarray(from, to), offset + from, signal);
+    };
+    /** An unreadable hole between the parts concerns no part. The buffer of the failed read is not used again. */
+    async function readParts(): Promise<Buffer> {
+      const buffer = allocateIoBuffer(readSizeBytes);
+      for (const part of parts) {
+        if (failure !== undefined) throw failure.cause;
+        await readInto(buffer, part);
+      }
+      return buffer;
+    }
+    const buffer = idleBuffers.pop() ?? allocateIoBuffer(readSizeBytes);
+    const whole = readInto(buffer, { firstCluster, clusterCount }).then(() => buffer);
+    const done = parts.length === 1 ? whole : whole.catch(readParts);
+    // Its turn to be awaited comes later; until then a failure is not unhandled.
+    done.catch((cause: unknown) => {
+      failure ??= { cause };
+    });
+    return { lengthBytes, done };
+  }
+
+  return { start, giveBack: (buffer) => void idleBuffers.push(buffer) };
 }

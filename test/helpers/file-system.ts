@@ -65,6 +65,16 @@ const FILE_SYSTEMS = {
     ['sh', '-c', `nbdfuse -r '${directory}/disk.img' --command nbdkit -s file '${file}.origin/disk.img' < /dev/null > /dev/null 2>&1 &`],
     ['timeout', '10', 'sh', '-c', `until test -e '${directory}/disk.img'; do sleep 0.02; done`],
   ],
+  /** Its only disk fails to read the byte whose offset the file `broken` beside it names. */
+  'storage with an unreadable sector': (file, directory) => [
+    ['mkdir', `${file}.origin`],
+    ['truncate', '-s', `${ONLY_DISK_BYTES}`, `${file}.origin/disk.img`],
+    [
+      ...['sh', '-c', 'disk=$1 get_size=$2 pread=$3; nbdfuse -r "$disk" --command nbdkit -s eval "$get_size" "$pread" > /dev/null 2>&1 &'],
+      ...['sh', `${directory}/disk.img`, `get_size=echo ${ONLY_DISK_BYTES}`, `pread=${readUnlessBroken(`${file}.origin`)}`],
+    ],
+    ['timeout', '10', 'sh', '-c', `until test -e '${directory}/disk.img'; do sleep 0.02; done`],
+  ],
   'FUSE export of QEMU': (file, directory) => [
     ['mkdir', `${file}.origin`],
     ['truncate', '-s', `${ONLY_DISK_BYTES}`, `${file}.origin/disk.img`],
@@ -76,6 +86,13 @@ const FILE_SYSTEMS = {
     ],
   ],
 } as const satisfies Record<string, Kind>;
+
+/** A script for nbdkit's eval plugin, which calls it with a handle, a length and an offset. */
+function readUnlessBroken(origin: string): string {
+  const isBroken = `[ $4 -le $broken ] && [ $(( $4 + $3 )) -gt $broken ]`;
+  const read = `dd if='${origin}/disk.img' bs=64K iflag=skip_bytes,count_bytes skip=$4 count=$3 status=none`;
+  return `broken=$(cat '${origin}/broken'); if ${isBroken}; then echo 'EIO the sector is gone' >&2; exit 1; fi; ${read}`;
+}
 
 type FileSystemName = keyof typeof FILE_SYSTEMS;
 

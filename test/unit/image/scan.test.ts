@@ -4,7 +4,7 @@ import { DiskliftError } from '../../../src/common/errors.ts';
 import { scanDisk, type ZeroDetection } from '../../../src/image/scan.ts';
 import type { DiskSource, SourceExtent } from '../../../src/sources/contract.ts';
 import { NEVER, openSource } from '../../helpers/image-in-process.ts';
-import { createMemoryDisk } from '../../helpers/memory-disk.ts';
+import { createMemoryDisk, type MemoryDisk } from '../../helpers/memory-disk.ts';
 import { createDisk, type DiskPart } from '../../helpers/sparse-disk.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 
@@ -104,12 +104,30 @@ describe('scan', () => {
       assert.equal(disk.readBytes, 100 * 4096);
     });
 
-    it('throws the error of the failed read', async () => {
-      const disk = inPieces(3000);
-      disk.onRead = (readsBefore) => {
-        if (readsBefore === 3) throw new DiskliftError('SourceReadError', 'broken');
+    /** The same disk, on which one sector cannot be read. */
+    function withBrokenSector({ source }: MemoryDisk, brokenAt: number): DiskSource {
+      return {
+        ...source,
+        async read(buffer, offset, signal) {
+          await source.read(buffer, offset, signal);
+          if (offset <= brokenAt && brokenAt < offset + buffer.length)
+            throw new DiskliftError('SourceReadError', `cannot read at offset ${offset}`);
+        },
       };
-      await assert.rejects(scanDisk({ source: disk.source, clusterSizeBytes: 4096, zeroDetection: 'content', signal: NEVER }), /broken/);
+    }
+
+    it('succeeds although a hole between the pieces cannot be read', async () => {
+      const disk = inPieces(3000);
+      const scanned = { clusterSizeBytes: 4096, zeroDetection: 'content', signal: NEVER } as const;
+      const map = await scanDisk({ ...scanned, source: withBrokenSector(disk, 1000 * 8192 + 4096) });
+      assert.deepEqual(map.clusters, { total: 6000, data: 2000, zero: 1000, hole: 3000 });
+      assert.deepEqual([...map.ranges(0)], [...(await scanDisk({ ...scanned, source: disk.source })).ranges(0)]);
+    });
+
+    it('throws the error of the piece that cannot be read', async () => {
+      const source = withBrokenSector(inPieces(3000), 1000 * 8192);
+      const failed = scanDisk({ source, clusterSizeBytes: 4096, zeroDetection: 'content', signal: NEVER });
+      await assert.rejects(failed, { message: `cannot read at offset ${1000 * 8192}` });
     });
   });
 
