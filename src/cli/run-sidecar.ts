@@ -57,7 +57,9 @@ export async function runSidecar({ config: file, ...flags }: SidecarFlags, conte
   logger.info({ host: config.listenHost, port: server.port, volumes: [...volumes.keys()], ...source }, 'sidecar runs');
   const refusal = (request: DiskExport) => refusalOf(request, { volumes });
   const single =
-    config.once === '' ? undefined : singleRequest({ store: composed.store, key: `${namespace}/${config.once}`, refusal, onEnd: end });
+    config.once === ''
+      ? undefined
+      : singleRequest({ store: composed.store, key: `${namespace}/${config.once}`, refusal, clock, onEnd: end });
   try {
     const store = createBoardStore(single?.store ?? composed.store, board);
     await serveRequests({ ...serving(composed), store });
@@ -67,7 +69,7 @@ export async function runSidecar({ config: file, ...flags }: SidecarFlags, conte
     logger.info('sidecar ends');
   }
   if (single === undefined) return;
-  throwIfAborted(context.signal);
+  if (!single.hasEnded()) throwIfAborted(context.signal);
   single.requireSuccess();
 }
 

@@ -19,6 +19,8 @@ import { addStreamCommand } from './stream.ts';
 const EXIT_DONE = 0;
 const EXIT_FAILED = 1;
 const EXIT_UNUSABLE_ARGUMENTS = 2;
+/** The podFailurePolicy of a Job ends the Job for this exit code alone, because another pod could not change the outcome. */
+const EXIT_EXPORT_ENDED = 3;
 
 /** Threads of libuv's pool that source reads never take: for writes, native calls and everything else of Node. */
 const RESERVED_THREADS = 4;
@@ -57,7 +59,9 @@ export async function run(argv: readonly string[], threadPoolSize: number): Prom
     await settleWithin(command, { signal: controller.signal, clock: systemClock, graceMs: LEAVE_MS });
     return { exitCode: EXIT_DONE };
   } catch (error) {
-    return { exitCode: report(error), signal: received };
+    const exitCode = report(error);
+    // The outcome of an export says more than a signal that came too late to change it.
+    return exitCode === EXIT_EXPORT_ENDED ? { exitCode } : { exitCode, signal: received };
   } finally {
     for (const signal of STOP_SIGNALS) process.off(signal, onSignal);
   }
@@ -101,5 +105,6 @@ function report(error: unknown): number {
   }
   // A reader that stops early, as head(1) does, is nobody's mistake.
   if (errnoOf(error.cause) !== 'EPIPE') printLine(error.message);
+  if (error.isOutcome) return EXIT_EXPORT_ENDED;
   return error.code === 'InvalidRequest' ? EXIT_UNUSABLE_ARGUMENTS : EXIT_FAILED;
 }

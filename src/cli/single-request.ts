@@ -1,14 +1,18 @@
 /** One request of a store, for a process that runs it and ends. */
 
+import type { Clock } from '../common/clock.ts';
 import { DiskliftError, type ErrorCode } from '../common/errors.ts';
+import { waitingStatusOf } from '../engine/idle-status.ts';
 import type { ServeOptions } from '../engine/serve-requests.ts';
 import type { RequestStore, StoredRequest } from '../requests/contract.ts';
-import type { DiskExportStatus } from '../requests/disk-export.ts';
+import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
 
 export interface SingleRequest {
   /** The same store, in which nothing else is there. */
   store: RequestStore;
-  /** @throws DiskliftError why it has not succeeded */
+  /** Whether the outcome is known, or this process cannot serve the request. */
+  hasEnded(): boolean;
+  /** @throws DiskliftError why it has not succeeded; `isOutcome` where no other process can change that */
   requireSuccess(): void;
 }
 
@@ -17,33 +21,49 @@ export interface SingleRequestOptions {
   key: string;
   /** Here nobody waits until somebody else serves it. */
   refusal: ServeOptions['refusal'];
+  clock: Pick<Clock, 'nowMs'>;
   /** Called when the request has ended, whoever has run it. */
   onEnd(): void;
 }
 
-export function singleRequest({ store, key, refusal, onEnd }: SingleRequestOptions): SingleRequest {
+export function singleRequest({ store, key, refusal, clock, onEnd }: SingleRequestOptions): SingleRequest {
   let wasThere = false;
+  let hasEnded = false;
   let failure: DiskliftError | undefined = new DiskliftError('ExecutorLost', `${key}: has not ended`);
 
   function end(why: DiskliftError | undefined): void {
     failure = why;
+    hasEnded = true;
     onEnd();
   }
 
-  function judge(stored: StoredRequest | undefined): void {
+  async function judge(stored: StoredRequest | undefined): Promise<void> {
     if (stored === undefined) {
-      if (wasThere) end(new DiskliftError('Cancelled', `${key}: was deleted`));
+      if (wasThere) end(new DiskliftError('Cancelled', `${key}: was deleted`, undefined, { isOutcome: true }));
       return;
     }
     wasThere = true;
     if (stored.kind === 'invalid') {
-      end(new DiskliftError('InvalidRequest', `${key}: ${stored.message}`));
+      // A request that another version has begun may be valid there.
+      const isOutcome = stored.status?.startTime === undefined;
+      end(new DiskliftError('InvalidRequest', `${key}: ${stored.message}`, undefined, { isOutcome }));
       return;
     }
     const { request } = stored;
     const reason = refusal(request);
     if (request.status?.completionTime !== undefined) end(failureOf(key, request.status));
-    else if (reason !== undefined) end(new DiskliftError('InvalidRequest', `${key}: ${reason}`));
+    else if (reason !== undefined) {
+      await reportRefusal(request, reason);
+      end(new DiskliftError('InvalidRequest', `${key}: ${reason}`));
+    }
+  }
+
+  /** The user sees the reason at the request, because nobody reads the log of a pod that has ended. */
+  async function reportRefusal(request: DiskExport, message: string): Promise<void> {
+    if (request.status !== undefined) return;
+    await store.note(key, { type: 'Warning', reason: 'VolumeNotServed', message });
+    // The process prints the same message when it ends.
+    await store.writeStatus(key, waitingStatusOf(request, { message, nowMs: clock.nowMs() })).catch(() => {});
   }
 
   return {
@@ -54,7 +74,7 @@ export function singleRequest({ store, key, refusal, onEnd }: SingleRequestOptio
       },
       async get(each) {
         const stored = await store.get(each);
-        judge(stored);
+        await judge(stored);
         return stored;
       },
       claim: (each) => store.claim(each),
@@ -64,6 +84,7 @@ export function singleRequest({ store, key, refusal, onEnd }: SingleRequestOptio
       resolve: (reference) => store.resolve(reference),
       note: (each, event) => store.note(each, event),
     },
+    hasEnded: () => hasEnded,
     requireSuccess() {
       if (failure !== undefined) throw failure;
     },
@@ -73,5 +94,5 @@ export function singleRequest({ store, key, refusal, onEnd }: SingleRequestOptio
 function failureOf(key: string, { phase, conditions = [], message = 'failed' }: DiskExportStatus): DiskliftError | undefined {
   if (phase === 'Succeeded') return undefined;
   const reason = conditions.find(({ type }) => type === 'Succeeded')?.reason ?? 'Failed';
-  return new DiskliftError(reason as ErrorCode, `${key}: ${reason}: ${message}`);
+  return new DiskliftError(reason as ErrorCode, `${key}: ${reason}: ${message}`, undefined, { isOutcome: true });
 }

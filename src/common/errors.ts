@@ -36,6 +36,8 @@ export interface ErrorFacts {
   retryable?: boolean | undefined;
   /** How long the peer has asked to be left alone. */
   retryAfterMs?: number | undefined;
+  /** The export has ended with this failure. Another process that serves it would not run it again. */
+  isOutcome?: boolean | undefined;
 }
 
 /** A failure with a stable `code`; match on that, never on the text. `message` is one line fit for a person. */
@@ -45,12 +47,14 @@ export class DiskliftError extends Error {
   /** Whether the same request may succeed when it is tried again. */
   readonly retryable: boolean;
   readonly retryAfterMs: number | undefined;
+  readonly isOutcome: boolean;
 
-  constructor(code: ErrorCode, message: string, cause?: unknown, { retryable, retryAfterMs }: ErrorFacts = {}) {
+  constructor(code: ErrorCode, message: string, cause?: unknown, { retryable, retryAfterMs, isOutcome = false }: ErrorFacts = {}) {
     super(message, cause === undefined ? undefined : { cause });
     this.code = code;
     this.retryable = retryable ?? RETRYABLE.has(code);
     this.retryAfterMs = retryAfterMs;
+    this.isOutcome = isOutcome;
   }
 }
 

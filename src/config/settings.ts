@@ -38,7 +38,7 @@ export const SETTINGS = {
     absent: "the pod's ServiceAccount, or else as kubectl",
   },
   once: {
-    text: 'Run the DiskExport of this name only, and exit with its result: 0 when it has succeeded, 1 when not, 2 when the request cannot be used.',
+    text: 'Run the DiskExport of this name only, and exit with its result: 0 when it has succeeded, 3 when it has ended without success, 2 when this process cannot serve it. Every other code means that the export has not ended, such as 143 after SIGTERM.',
     default: '',
     value: 'NAME',
     format: 'text',

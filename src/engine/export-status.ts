@@ -87,6 +87,8 @@ function summaryOf(facts: ExportFacts): Summary {
   const storeFailure = end?.failure;
   if (isStoreFailure(storeFailure))
     return { phase: 'Pending', reason: storeFailure.code, message: `will be run again: ${storeFailure.message}` };
+  // No process may be left that could say so later, as when a Job was suspended or deleted.
+  if (end !== undefined) return { phase: 'Pending', reason: 'Unclaimed', message: handoverOf(facts) };
   const disk = disks.find(({ phase }) => !isFinal(phase));
   if (disk === undefined) return { phase: 'Pending', reason: 'Claimed', message: 'looking for the disks' };
   const { phase, failure, path, attempts } = disk;
@@ -99,6 +101,14 @@ function summaryOf(facts: ExportFacts): Summary {
   }
   const doing = { Scanning: 'is scanned', Streaming: 'is sent', Verifying: 'is verified' }[phase as 'Scanning'];
   return { phase, reason: phase === 'Scanning' ? 'Scanning' : 'Streaming', message: `${path}: ${doing} (attempt ${attempts})` };
+}
+
+function handoverOf({ executor: { podName } = {} }: ExportFacts): string {
+  if (podName === undefined) return 'the process that ran this export was stopped; another one that serves the claim goes on with it';
+  return (
+    `the pod ${podName}, which ran this export, was stopped; the next pod that serves the claim goes on with it. A Deployment or a Job ` +
+    'makes one by itself, unless it is suspended, scaled down or deleted'
+  );
 }
 
 function endOf({ disks = [], leftOut = [] }: ExportFacts, { phase, failure }: NonNullable<ExportFacts['end']>): Omit<Summary, 'phase'> {
@@ -118,10 +128,11 @@ type ConditionChange = Parameters<typeof setCondition>[1];
 
 function conditionsOf({ disks = [], leftOut = [], end }: ExportFacts, { phase, reason, message }: Summary): ConditionChange[] {
   const isOver = end !== undefined && end.phase !== 'Pending';
+  const isStopped = isOver || reason === 'Unclaimed';
   return [
     { type: 'Succeeded', status: isOver ? (phase === 'Succeeded' ? 'True' : 'False') : 'Unknown', reason, message },
     { type: 'Finished', status: isOver ? 'True' : 'False', reason, message },
-    { type: 'Progressing', status: isOver ? 'False' : 'True', reason, message },
+    { type: 'Progressing', status: isStopped ? 'False' : 'True', reason, message },
     { type: 'SourceReady', ...sourceReadyOf(disks, isOver) },
     ...noticesOf(disks),
     ...(leftOut.length === 0 ? [] : [{ type: 'DisksLeftOut', status: 'True', reason: 'NotNamed', message: shortened(leftOut) } as const]),

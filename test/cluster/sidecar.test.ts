@@ -183,11 +183,11 @@ describe('disklift sidecar in a cluster', function () {
       assert.equal(sink.requests.length, 1);
     });
 
-    it('exits with 1 and a line that says why when the export fails, and is ended by the signal that ends it', async () => {
+    it('exits with 3 and a line that names the reason when the export has failed; the signal that stops it ends it', async () => {
       await using sink = await startHttpSink({ onExpect: (_request, response) => void response.writeHead(400).end() });
       await namespace.apply(diskExport('bad', { http: { url: `${sink.url}/bad` } }));
       await using sidecar = await namespace.start({ volumes, flags: ['--once', 'bad'] });
-      assert.equal(await sidecar.ended, 1);
+      assert.equal(await sidecar.ended, 3);
       assert.match(sidecar.output(), /disklift: test-\S+\/bad: DestinationRejected: [^\n]+\n$/);
       await using elsewhere = await namespace.start({ volumes: [`other=${temp('volume')}`], flags: ['--once', 'bad2'] });
       await namespace.apply(diskExport('bad2', { http: { url: `${sink.url}/bad` } }));

@@ -47,6 +47,23 @@ const conditionOf = ({ conditions = [] }: DiskExportStatus, type: string) => {
 };
 
 describe('export status', () => {
+  it('says that the pod was stopped and which pod goes on, when the process ends before the export', () => {
+    const failure = new DiskliftError('ExecutorLost', 'the executor was stopped');
+    for (const disks of [undefined, [disk({ ...scanned, phase: 'Pending', failure })]]) {
+      const status = statusOf(disks, { end: { phase: 'Pending', failure }, executor: { podName: 'nightly-x' } });
+      assert.match(status.message ?? '', /^the pod nightly-x, which ran this export, was stopped; the next pod .* unless it is suspended/);
+      assert.deepEqual([status.phase, status.completionTime], ['Pending', undefined]);
+      assert.deepEqual(conditionOf(status, 'Succeeded'), ['Unknown', 'Unclaimed']);
+      assert.deepEqual(conditionOf(status, 'Finished'), ['False', 'Unclaimed']);
+      assert.deepEqual(conditionOf(status, 'Progressing'), ['False', 'Unclaimed']);
+      assert.deepEqual(conditionOf(statusOf(disks, {}, status), 'Progressing')[0], 'True');
+    }
+    assert.match(
+      statusOf(undefined, { end: { phase: 'Pending', failure } }).message ?? '',
+      /^the process that ran this export was stopped/,
+    );
+  });
+
   it('names files that may be disks and are left out, during the run and after success', () => {
     const leftOut = Array.from({ length: 12 }, (_, index) => `${index}.ova is an archive`);
     const shown = `${leftOut.slice(0, 10).join('; ')}; and 2 more`;

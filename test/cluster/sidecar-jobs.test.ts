@@ -1,0 +1,111 @@
+/** A Job of one export on a real node, whose pods are deleted and which is suspended, resumed and deleted. */
+
+import assert from 'node:assert/strict';
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
+import { CHART } from '../helpers/chart.ts';
+import { createKubeVirtDisk } from '../helpers/kubevirt-disk.ts';
+import { assertImageOf } from '../helpers/qemu-img.ts';
+import { boundClaim } from './node/claims.ts';
+import { helm, valuesFlags } from './node/helm.ts';
+import { createNamespace, type Namespace } from './node/namespace.ts';
+import { type HttpReceiver, startHttpReceiver } from './node/receivers.ts';
+import type { NodeCluster } from './node-cluster.ts';
+import { useNodeCluster } from './use-node-cluster.ts';
+
+/** As docs/operations.md has it: true as soon as the Job has any condition. */
+const HAS_ENDED = '--for=jsonpath={.status.conditions[0].status}=True';
+
+describe('a Job of one export', function () {
+  this.timeout(150_000);
+  let cluster: NodeCluster;
+  let namespace: Namespace;
+  let receiver: HttpReceiver;
+  let disk: string;
+
+  before(async function () {
+    cluster = await useNodeCluster(this);
+    namespace = await createNamespace(cluster);
+    receiver = await startHttpReceiver(cluster);
+    const volume = path.join(cluster.directory, namespace.name);
+    mkdirSync(volume);
+    // More than the sockets on the way hold.
+    disk = await createKubeVirtDisk(volume, 20 * 1024 * 1024);
+    await namespace.apply(boundClaim({ namespace: namespace.name, name: 'fedora-root', path: volume, accessMode: 'ReadWriteOnce' }));
+  });
+
+  afterEach(async () => {
+    receiver.letGo();
+    await helm(cluster, namespace, 'uninstall', 'night', '--wait');
+    await namespace.kubectl('delete', 'diskexports', '--all', '--timeout=60s');
+  });
+
+  /** Begins an export that gets no further, and waits until bytes have left. @returns the pod that runs it */
+  async function begin(name: string): Promise<string> {
+    receiver.hold();
+    const destination = { http: { url: `${receiver.url}/${name}.qcow2` } };
+    const source = { persistentVolumeClaim: { claimName: 'fedora-root' } };
+    await namespace.apply([{ apiVersion: 'disklift.dev/v1alpha1', kind: 'DiskExport', metadata: { name }, spec: { source, destination } }]);
+    const volumes = [{ name: 'fedora', claimName: 'fedora-root', once: name }];
+    await helm(cluster, namespace, 'install', 'night', CHART, ...valuesFlags(cluster, { volumes }));
+    await namespace.kubectl('wait', `diskexport/${name}`, '--for=jsonpath={.status.phase}=Streaming', '--timeout=60s');
+    return of(name, '{.status.executor.podName}');
+  }
+
+  const of = (name: string, jsonpath: string) => namespace.kubectl('get', 'diskexport', name, '--output', `jsonpath=${jsonpath}`);
+  const job = async () => (await namespace.kubectl('get', 'jobs', '--selector', 'disklift.dev/volume', '--output', 'name')).trim();
+  const conditionOf = (name: string, type: string) => of(name, `{.status.conditions[?(@.type=="${type}")].status}`);
+
+  async function assertStopped(name: string, pod: string): Promise<void> {
+    await namespace.kubectl('wait', `diskexport/${name}`, '--for=condition=Progressing=False', '--timeout=30s');
+    assert.match(await of(name, '{.status.message}'), new RegExp(`^the pod ${pod}, which ran this export, was stopped; .* deleted$`));
+    assert.deepEqual([await of(name, '{.status.phase}'), await conditionOf(name, 'Finished')], ['Pending', 'False']);
+  }
+
+  it('makes another pod for one that is deleted, and its export arrives', async () => {
+    const pod = await begin('pod-deleted');
+    await namespace.kubectl('delete', 'pod', pod, '--timeout=40s');
+    receiver.letGo();
+    await namespace.kubectl('wait', await job(), HAS_ENDED, '--timeout=90s');
+    await namespace.kubectl('wait', 'diskexport/pod-deleted', '--for=condition=Succeeded', '--timeout=10s');
+    assert.notEqual(await of('pod-deleted', '{.status.executor.podName}'), pod);
+    await assertImageOf(receiver.fileOf('pod-deleted.qcow2'), disk);
+    assert.equal(await namespace.kubectl('get', await job(), '--output', 'jsonpath={.status.failed}'), '1');
+  });
+
+  it('reports at the export that it is suspended, ends a wait for it, and goes on when it is resumed', async () => {
+    const pod = await begin('suspended');
+    const waiting = namespace.kubectl('wait', await job(), HAS_ENDED, '--timeout=60s');
+    await namespace.kubectl('patch', await job(), '--patch', '{"spec": {"suspend": true}}');
+    await waiting;
+    await assertStopped('suspended', pod);
+    receiver.letGo();
+    await namespace.kubectl('patch', await job(), '--patch', '{"spec": {"suspend": false}}');
+    await namespace.kubectl('wait', 'diskexport/suspended', '--for=condition=Succeeded', '--timeout=90s');
+    assert.equal(await conditionOf('suspended', 'Progressing'), 'False');
+    await assertImageOf(receiver.fileOf('suspended.qcow2'), disk);
+  });
+
+  it('reports at the export that it is deleted, and ends a wait for it', async () => {
+    const pod = await begin('job-deleted');
+    const waiting = namespace.attempt('wait', await job(), HAS_ENDED, '--timeout=60s');
+    await namespace.kubectl('delete', await job(), '--timeout=40s');
+    const { code, stderr } = await waiting;
+    assert.equal(code, 1);
+    assert.match(stderr.toString(), /not found|NotFound/);
+    await assertStopped('job-deleted', pod);
+  });
+
+  it('reports at the export that its pod does not have the claim', async () => {
+    const destination = { http: { url: `${receiver.url}/elsewhere.qcow2` } };
+    const source = { persistentVolumeClaim: { claimName: 'windows-root' } };
+    const metadata = { name: 'elsewhere' };
+    await namespace.apply([{ apiVersion: 'disklift.dev/v1alpha1', kind: 'DiskExport', metadata, spec: { source, destination } }]);
+    const volumes = [{ name: 'fedora', claimName: 'fedora-root', once: 'elsewhere' }];
+    await helm(cluster, namespace, 'install', 'night', CHART, ...valuesFlags(cluster, { volumes }));
+    const isTold =
+      '--for=jsonpath={.status.message}=no process serves the claim windows-root; give its place by --volume windows-root=PATH';
+    await namespace.kubectl('wait', 'diskexport/elsewhere', isTold, '--timeout=60s');
+    assert.match(await namespace.kubectl('describe', 'diskexport', 'elsewhere'), /Warning +VolumeNotServed/);
+  });
+});
