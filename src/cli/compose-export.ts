@@ -3,6 +3,7 @@
 import { MIB } from '../common/bytes.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
+import { arrivedAndGone } from '../engine/disk-status.ts';
 import type { DiskPlan } from '../engine/run-disk.ts';
 import type { ExportPlan } from '../engine/run-export.ts';
 import type { Verify } from '../image/prepare-image.ts';
@@ -30,8 +31,8 @@ export interface ExportEnvironment extends TargetEnvironment {
 /** Buffers in flight of the whole process: five parts of 16 MiB, or fewer larger ones. */
 export const BUFFER_BYTES = 80 * MIB;
 
-/** As many as a status can tell of. */
-const MOST_DISKS = 64;
+/** Limit of the status. */
+const MAX_DISKS = 64;
 
 /** Why an export cannot be run here, or undefined when it can. */
 export function refusalOf({ spec }: DiskExport, { volumes }: Pick<ExportEnvironment, 'volumes'>): string | undefined {
@@ -46,13 +47,16 @@ export async function composePlan(request: DiskExport, environment: ExportEnviro
   const volumePath = environment.volumes.get(source.persistentVolumeClaim.claimName);
   if (volumePath === undefined) throw new DiskliftError('SourceNotFound', refusalOf(request, environment) ?? '');
   const { disks, leftOut } = await disksOf(source, volumePath, environment);
-  if (disks.length > MOST_DISKS)
+  const paths = disks.map(({ path }) => path);
+  // The status keeps their receipts, and no other disk may replace what they name.
+  const all = [...paths, ...arrivedAndGone(paths, request.status)];
+  if (all.length > MAX_DISKS)
     throw new DiskliftError(
       'InvalidRequest',
-      `the volume has ${disks.length} disks, and one export takes ${MOST_DISKS} at most: name them in spec.source.disks`,
+      `the export has ${all.length} disks, and one export takes ${MAX_DISKS} at most: name them in spec.source.disks`,
     );
-  for (const { path } of disks) requireLayout(path, request.spec.image.layout);
-  requireDistinct(disks.map(({ path }) => ({ disk: path, destination: destinationOf(request, path) })));
+  for (const path of paths) requireLayout(path, request.spec.image.layout);
+  requireDistinct(all.map((path) => ({ disk: path, destination: destinationOf(request, path) })));
   return {
     checksum,
     backoffLimit,

@@ -18,12 +18,16 @@ const FAREWELL_MS = 500;
 
 /**
  * Refuses to run with standard output closed (`>&-`). Node opens /dev/null in its place for reading and writing, so all output would be
- * lost. `> /dev/null` opens it for writing only, and is allowed.
+ * lost. `> /dev/null` opens it for writing only, and is allowed. Programs that pass /dev/null opened both ways (Python's DEVNULL, Node's
+ * 'ignore') are refused too: the kernel keeps nothing that tells such a descriptor from Node's own.
  * @throws DiskliftError `InvalidRequest`
  */
 export function requireOpenStdout(): void {
   if (fstatSync(STDOUT_FD).rdev !== NULL_DEVICE || !isReadWrite(STDOUT_FD)) return;
-  throw new DiskliftError('InvalidRequest', 'standard output is closed; redirect it to a file or a pipe (or to nothing: > /dev/null)');
+  throw new DiskliftError(
+    'InvalidRequest',
+    'standard output is closed; redirect it to a file or a pipe, or to /dev/null opened for writing only (opened both ways it counts as closed)',
+  );
 }
 
 function isReadWrite(fd: number): boolean {

@@ -61,6 +61,11 @@ export function restoreDiskState(fresh: DiskState, status: DiskExportStatus | un
   return restored;
 }
 
+/** Paths of the disks that have arrived and are no longer on the volume. Their receipts stay in the status. */
+export function arrivedAndGone(paths: readonly string[], status: DiskExportStatus | undefined): string[] {
+  return (status?.disks ?? []).flatMap(({ path, phase }) => (phase === 'Succeeded' && !paths.includes(path) ? [path] : []));
+}
+
 /**
  * After a restart an export without listed disks searches the volume again. It must not succeed without a disk that it had started before.
  * @param paths of the disks that exist now

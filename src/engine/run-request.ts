@@ -9,10 +9,11 @@ import { timestamp } from '../requests/timestamp.ts';
 import { hasLeftovers } from './abandon-leftovers.ts';
 import { FAREWELL_MS } from './bounded-store.ts';
 import type { EngineContext } from './context.ts';
-import { requireEarlierDisks, restoreDiskState } from './disk-status.ts';
+import { arrivedAndGone, requireEarlierDisks, restoreDiskState } from './disk-status.ts';
 import { exportStatusOf } from './export-status.ts';
 import type { DiskState, ExportEnd, ExportObserver, ExportWatcher } from './observer.ts';
 import { patiently } from './patiently.ts';
+import type { DiskPlan } from './run-disk.ts';
 import { type ExportPlan, newDiskState, runExport, startDeadline } from './run-export.ts';
 import { createStatusWriter } from './status-writer.ts';
 
@@ -90,12 +91,12 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
       const plan = await abortable(run.plan(), signal);
       leftOut = plan.leftOut ?? [];
       for (const each of leftOut) tellLeftOut(run, each);
-      requireEarlierDisks(
-        plan.disks.map(({ path }) => path),
-        request.status,
-      );
-      const states = plan.disks.map((disk) => restoreDiskState(newDiskState(disk), request.status));
-      disks = states;
+      const paths = plan.disks.map(({ path }) => path);
+      requireEarlierDisks(paths, request.status);
+      const restore = (disk: Pick<DiskPlan, 'path' | 'qcow2'>) => restoreDiskState(newDiskState(disk), request.status);
+      const states = plan.disks.map(restore);
+      const gone = arrivedAndGone(paths, request.status);
+      disks = [...states, ...plan.disks.slice(0, 1).flatMap(({ qcow2 }) => gone.map((path) => restore({ path, qcow2 })))];
       // The deadline starts here, because it covers the search for disks as well.
       const planned = {
         ...plan,

@@ -1,9 +1,14 @@
 /** Classifies a file on a volume by its name: a disk, a hypervisor's companion of a disk, or a disk that cannot be read. Pure. */
 
+import path from 'node:path';
+import { type UnreadableFormat, unreadableByName } from './unreadable-format.ts';
 import { vmdkPartOf } from './vmdk-part-name.ts';
 
 /** Name that KubeVirt gives the only disk of a volume. */
 export const KUBEVIRT_DISK = 'disk.img';
+
+/** Output of dd(1): a disk where somebody has compressed it. Alone, its bytes decide. */
+const PACKED_DISK = /\.dd$/i;
 
 const DISK = /\.(img|raw|qcow2|vmdk|vhdx|vhd|vdi|vpc)$/i;
 
@@ -30,14 +35,6 @@ const COMPANION = new RegExp(
   'i',
 );
 
-/** Disks in unreadable forms, with a description and advice. */
-const UNREADABLE: readonly (readonly [RegExp, string])[] = [
-  [/\.avhdx?$/i, 'is a checkpoint of Hyper-V, which holds the newest state of a disk; merge it into its parent'],
-  [/\.(ova|zip|7z|tar|tgz)$/i, 'is an archive that may hold disks; unpack it'],
-  [/\.(img|raw|qcow2|vmdk|vhdx?|vdi|dd)\.(gz|xz|zst|bz2|lz4|lzo)$/i, 'is compressed; decompress it'],
-  [/\.(qed|qcow|hds|hdd|vhds)$/i, 'is a disk in a format that is not read; convert it by qemu-img'],
-];
-
 export type FileOnVolume =
   | { kind: 'disk' }
   /** Part of a disk that another file of the volume describes. */
@@ -52,11 +49,19 @@ export type FileOnVolume =
 export function classifyFile(name: string, isThere: (name: string) => boolean): FileOnVolume {
   const part = vmdkPartOf(name);
   if (part !== undefined && isThere(part.descriptorName)) return { kind: 'part' };
-  const unreadable = UNREADABLE.find(([pattern]) => pattern.test(name));
-  if (unreadable !== undefined) return { kind: 'unreadable', why: unreadable[1] };
+  const unreadable = unreadableDisk(name);
+  if (unreadable !== undefined) return { kind: 'unreadable', why: `is ${unreadable.what}, which is not read here; ${unreadable.advice}` };
   if (name === KUBEVIRT_DISK) return { kind: 'disk' };
   const companion = NAMED_LIKE_DISKS.find(([pattern]) => pattern.test(name));
   if (companion !== undefined) return { kind: 'companion', ...(DISK.test(name) ? { what: companion[1] } : {}) };
   if (DISK.test(name)) return { kind: 'disk' };
   return { kind: COMPANION.test(name) ? 'companion' : 'unknown' };
+}
+
+/** @returns undefined for a compressed file whose name does not say that a disk is in it */
+function unreadableDisk(name: string): UnreadableFormat | undefined {
+  const { ext, name: inner } = path.parse(name);
+  const unreadable = unreadableByName(ext);
+  if (unreadable?.holds !== 'file') return unreadable;
+  return DISK.test(inner) || PACKED_DISK.test(inner) || unreadableDisk(inner) !== undefined ? unreadable : undefined;
 }

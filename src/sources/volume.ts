@@ -9,6 +9,7 @@ import { openBeneath } from './open-beneath.ts';
 import { openError } from './open-error.ts';
 import { PROBED_BYTES, probeFormat } from './probe-format.ts';
 import { readUpTo } from './read-up-to.ts';
+import { unreadableByBytes } from './unreadable-format.ts';
 import { createVolumeDirectory } from './volume-directory.ts';
 
 /** The disk of a volume that is a block device: the volume itself. */
@@ -54,7 +55,7 @@ export async function lookAtVolume(volumePath: string, libc: Libc | undefined): 
   for (const name of unknown.slice(0, MAX_PROBED_COUNT)) {
     try {
       const found = await looksLike(volumePath, name, libc);
-      if (found !== undefined) leftOut.push(`${name} looks like ${found}, and is not named like one; ${HOW_TO_EXPORT}`);
+      if (found !== undefined) leftOut.push(`${name} looks like ${found}`);
     } catch (error) {
       if (!(error instanceof DiskliftError)) throw error;
       remarks.push(`it is not known whether ${name} is a disk: ${error.message}`);
@@ -94,13 +95,16 @@ function sortOut(entries: readonly Dirent[], volumePath: string): SortedFiles {
   throw new DiskliftError('SourceNotFound', `${volumePath}: no disk on the volume (disk.img, *.img, *.raw, ...)${others}`);
 }
 
-/** @throws DiskliftError as {@link openBeneath}; `SourceReadError` */
+/** @returns the end of a sentence, with advice @throws DiskliftError as {@link openBeneath}; `SourceReadError` */
 async function looksLike(volumePath: string, relativePath: string, libc: Libc | undefined): Promise<string | undefined> {
   await using handle = await openBeneath(libc, { volume: createVolumeDirectory(volumePath), relativePath });
   const head = await readUpTo({ handle, name: relativePath }, 0, PROBED_BYTES);
+  const unreadable = unreadableByBytes(head);
+  if (unreadable?.holds === 'disk') return `${unreadable.what}, which is not read here; ${unreadable.advice}`;
   const format = probeFormat(head);
-  if (format !== undefined) return `an image of format ${format}`;
-  return BOOT_SIGNATURE.equals(head.subarray(BOOT_SIGNATURE_AT)) ? 'a raw disk' : undefined;
+  const isRaw = BOOT_SIGNATURE.equals(head.subarray(BOOT_SIGNATURE_AT));
+  const readable = format !== undefined ? `an image of format ${format}` : isRaw ? 'a raw disk' : undefined;
+  return readable === undefined ? undefined : `${readable}, and is not named like one; ${HOW_TO_EXPORT}`;
 }
 
 async function entriesOf(volumePath: string): Promise<Dirent[] | 'block device'> {

@@ -42,8 +42,16 @@ describe('a request that runs again after a disk of its volume was lost', () => 
       );
     });
 
-  it('succeeds when the disk has arrived before', async () => {
-    const status = await runAgain({ ...ARRIVED, path: 'b.qcow2' });
+  it('succeeds when the disk has arrived before, and keeps its receipt and its numbers in the status', async () => {
+    const gone: DiskStatus = {
+      ...{ path: 'b.qcow2', format: 'QCOW2', phase: 'Succeeded', virtualBytes: 131_072, imageBytes: 393_216, sentBytes: 393_216 },
+      ...{ attempts: 2, clusters: { total: 2, scanned: 2, skipped: 1, written: 1 } },
+      ...{ location: 's3://backups/b', etag: '"e"', sha256: 'ab'.repeat(32), proof: 'Digest' },
+    };
+    const status = await runAgain(gone);
     assert.equal(status.phase, 'Succeeded');
+    assert.deepEqual(status.disks?.[1], gone);
+    assert.deepEqual([status.disks?.length, status.attempts, status.progress?.sentBytes], [2, 3, 393_217]);
+    assert.match(status.message ?? '', /^2 disks have arrived/);
   });
 });

@@ -155,6 +155,15 @@ describe('a format that is not stated', () => {
       });
   });
 
+  it('is refused for a checkpoint of Hyper-V, with the advice to merge it', async () => {
+    await createImage(temp('a.vhdx'), { format: 'vhdx', size: '4M' });
+    await fs.copyFile(temp('a.vhdx'), temp('a_5D2A.avhdx'));
+    await assert.rejects(
+      choose('a_5D2A.avhdx'),
+      failsWith('FormatUnsupported', /is named like a checkpoint of Hyper-V.*merge it into its parent/),
+    );
+  });
+
   it('is VHD by its end only where the name says so: a raw disk may end in anything', async () => {
     await createImage(temp('a.vhd'), { format: 'vpc', options: ['subformat=fixed'], size: '4M' });
     const bytes = readFileSync(temp('a.vhd'));

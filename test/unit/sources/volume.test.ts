@@ -108,10 +108,12 @@ describe('volume', () => {
       raw.set([0x55, 0xaa], 510);
       writeFileSync(temp('sda.bin'), raw);
       writeFileSync(temp('notes'), 'a text');
+      await createImage(temp('old'), { format: 'qcow', size: '4M' });
       const { disks, leftOut } = await look();
       assert.deepEqual(disks, ['vm.qcow2']);
       assert.deepEqual(leftOut, [
         '0b1c looks like an image of format vdi, and is not named like one; name it in spec.source.disks to export it',
+        'old looks like a qcow image of version 1, which is not read here; convert it first: qemu-img convert -O qcow2',
         'sda.bin looks like a raw disk, and is not named like one; name it in spec.source.disks to export it',
         'vm.before-update looks like an image of format qcow2, and is not named like one; name it in spec.source.disks to export it',
       ]);
@@ -126,14 +128,27 @@ describe('volume', () => {
         leftOut.map((each) => each.split(' ')[0]),
         ['b.img.gz', 'c.qcow2.zst', 'd.ova', 'e.qed', 'f.hds', 'g.img', 'old.avhd', 'vm_5D2A.avhdx'],
       );
-      assert.match(leftOut.at(-1) ?? '', /is a checkpoint of Hyper-V, which holds the newest state of a disk; merge it/);
+      assert.match(
+        leftOut.at(-1) ?? '',
+        /is a checkpoint of Hyper-V, which is not read here; it holds the newest state of a disk; merge it/,
+      );
+    });
+
+    it('is reported for each extension that Auto refuses, and a compressed file only where its name says that a disk is in it', async () => {
+      const archives = ['a.rar', 'a.tbz2', 'a.txz', 'a.tar', 'a.tar.gz', 'a.xva', 'vzdump.vma.zst', 'disk.dd.lzop', 'a.DMG', 'a.e01'];
+      touch('vm.img', ...archives, 'syslog.1.gz', 'access.log.zst', 'a.dd');
+      const { leftOut } = await look();
+      assert.deepEqual(
+        leftOut.map((each) => each.split(' ')[0]),
+        archives.toSorted(),
+      );
     });
 
     it('is reported when there is no other disk', async () => {
       touch('a.vmdk.gz');
       await assert.rejects(
         look(),
-        failsWith('SourceNotFound', /no disk on the volume .*; left out: a\.vmdk\.gz is compressed; decompress it/),
+        failsWith('SourceNotFound', /no disk on the volume .*; left out: a\.vmdk\.gz is a gzip file, which is not read here; unpack it/),
       );
     });
 
