@@ -46,7 +46,7 @@ describe('a Job of one export', function () {
     const destination = { http: { url: `${receiver.url}/${name}.qcow2` } };
     const source = { persistentVolumeClaim: { claimName: 'fedora-root' } };
     await namespace.apply([{ apiVersion: 'disklift.dev/v1alpha1', kind: 'DiskExport', metadata: { name }, spec: { source, destination } }]);
-    const volumes = [{ name: 'fedora', claimName: 'fedora-root', once: name }];
+    const volumes = { fedora: { claimName: 'fedora-root', once: name } };
     await helm(cluster, namespace, 'install', 'night', CHART, ...valuesFlags(cluster, { volumes }));
     await namespace.kubectl('wait', `diskexport/${name}`, '--for=jsonpath={.status.phase}=Streaming', '--timeout=60s');
     return of(name, '{.status.executor.podName}');
@@ -96,12 +96,40 @@ describe('a Job of one export', function () {
     await assertStopped('job-deleted', pod);
   });
 
+  it('is replaced by helm upgrade when its template changes, and the new one continues the export', async () => {
+    const pod = await begin('upgraded');
+    const name = await job();
+    const volumes = { fedora: { claimName: 'fedora-root', once: 'upgraded' } };
+    const upgrade = (values: object) =>
+      helm(cluster, namespace, 'upgrade', 'night', CHART, ...valuesFlags(cluster, { volumes, ...values }));
+    await upgrade({ podAnnotations: { changed: 'while it runs' } });
+    assert.notEqual(await job(), name);
+    await namespace.kubectl('wait', `pod/${pod}`, '--for=delete', '--timeout=60s');
+    receiver.letGo();
+    await namespace.kubectl('wait', 'diskexport/upgraded', '--for=condition=Succeeded', '--timeout=90s');
+    await assertImageOf(receiver.fileOf('upgraded.qcow2'), disk);
+    await namespace.kubectl('wait', await job(), '--for=condition=Complete', '--timeout=30s');
+    await upgrade({ podAnnotations: { changed: 'when it has ended' } });
+    await namespace.kubectl('wait', await job(), '--for=condition=Complete', '--timeout=60s');
+  });
+
+  it('stays as it is when helm upgrade adds a claim to the values of before, and takes it away again', async () => {
+    await begin('reused');
+    const name = await job();
+    const deployments = async () => (await namespace.kubectl('get', 'deployments', '--output', 'name')).trim();
+    const upgrade = (flag: string) => helm(cluster, namespace, 'upgrade', 'night', CHART, '--reuse-values', '--set', flag);
+    await upgrade('volumes.more.claimName=fedora-root');
+    assert.deepEqual([await job(), await deployments()], [name, 'deployment.apps/night-disklift-more']);
+    await upgrade('volumes.more=null');
+    assert.deepEqual([await job(), await deployments()], [name, '']);
+  });
+
   it('reports at the export that its pod does not have the claim', async () => {
     const destination = { http: { url: `${receiver.url}/elsewhere.qcow2` } };
     const source = { persistentVolumeClaim: { claimName: 'windows-root' } };
     const metadata = { name: 'elsewhere' };
     await namespace.apply([{ apiVersion: 'disklift.dev/v1alpha1', kind: 'DiskExport', metadata, spec: { source, destination } }]);
-    const volumes = [{ name: 'fedora', claimName: 'fedora-root', once: 'elsewhere' }];
+    const volumes = { fedora: { claimName: 'fedora-root', once: 'elsewhere' } };
     await helm(cluster, namespace, 'install', 'night', CHART, ...valuesFlags(cluster, { volumes }));
     const isTold =
       '--for=jsonpath={.status.message}=no process serves the claim windows-root; give its place by --volume windows-root=PATH';

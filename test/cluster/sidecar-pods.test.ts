@@ -174,7 +174,7 @@ describe('the sidecar in real pods', function () {
     await helm(cluster, namespace, 'install', 'windows', CHART, ...flags);
     await assertSucceeds('windows-nightly');
     await assertImageOf(receiver.fileOf('windows.qcow2'), disk);
-    await namespace.kubectl('wait', 'job/windows-disklift-windows-nightly', '--for=condition=Complete', '--timeout=30s');
+    await namespace.kubectl('wait', 'job', '--selector', 'disklift.dev/volume=windows', '--for=condition=Complete', '--timeout=30s');
     await helm(cluster, namespace, 'uninstall', 'windows', '--wait');
   });
 
@@ -202,7 +202,7 @@ describe('the sidecar in real pods', function () {
     const flags = valuesFlags(cluster, { volumes: [{ name: 'once', claimName: 'fedora-root', once: 'nowhere' }] });
     await helm(cluster, namespace, 'install', 'once', CHART, ...flags);
     assert.match(await outcomeOf('nowhere'), /^Failed/);
-    await namespace.kubectl('wait', 'job/once-disklift-nowhere', '--for=condition=Failed', '--timeout=30s');
+    await namespace.kubectl('wait', 'job', '--selector', 'disklift.dev/volume=once', '--for=condition=Failed', '--timeout=30s');
     await helm(cluster, namespace, 'uninstall', 'once', '--wait');
   });
 });

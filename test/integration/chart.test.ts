@@ -78,6 +78,28 @@ describe('the chart', function () {
     }
   });
 
+  it('gives a Job another name whenever the Job is another, because a Job cannot be changed', async () => {
+    const nameWith = async (values: object) =>
+      ofKind(await render({ image: IMAGE, volumes: { a: { claimName: 'a', once: 'x' } }, ...values }), 'Job')[0]?.metadata.name;
+    const changed = [
+      { image: { ...IMAGE, tag: '2' } },
+      { podAnnotations: { a: 'b' } },
+      { resources: { limits: { memory: '1Gi' } } },
+      { volumes: { a: { claimName: 'b', once: 'x' } } },
+    ];
+    const names: (string | undefined)[] = [];
+    for (const values of [{}, ...changed]) names.push(await nameWith(values));
+    assert.equal(new Set(names).size, names.length, `${names}`);
+    assert.equal(await nameWith({ dashboard: { enabled: true } }), names[0]);
+  });
+
+  for (const flag of ['volumes.a.claimName=b', 'volumes[0].name=a,volumes[0].claimName=b'])
+    it(`takes --set ${flag}, without a warning`, async () => {
+      const { code, stdout, stderr } = await tools.helm('template', 'x', CHART, '--set', `image.repository=x,${flag}`);
+      assert.deepEqual([code, stderr.toString()], [0, '']);
+      assert.deepEqual(podOf(parseManifests(stdout.toString())).containers[0]?.args, ['sidecar', '--volume', 'b=/disks']);
+    });
+
   describe('helm template', () => {
     const accepted: [title: string, values: object, check: (manifests: Manifest[]) => void][] = [
       [
@@ -166,7 +188,7 @@ describe('the chart', function () {
           assert.deepEqual(deploymentsOf(manifests), []);
           const [job, ...others] = ofKind<Workload>(manifests, 'Job');
           assert.deepEqual(others, []);
-          assert.equal(job?.metadata.name, 'nightly-disklift-fedora-nightly');
+          assert.match(job?.metadata.name ?? '', /^nightly-disklift-fedora-nightly-[0-9a-f]{8}$/);
           const { restartPolicy, containers } = job?.spec.template.spec ?? assert.fail();
           assert.equal(restartPolicy, 'Never');
           assert.deepEqual(containers[0]?.args, ['sidecar', '--volume', 'fedora-root=/disks', '--once', 'fedora-nightly']);
@@ -176,7 +198,26 @@ describe('the chart', function () {
       [
         'cuts the name of a Job to what a label holds',
         { image: IMAGE, volumes: [{ ...FEDORA, once: `${'a'.repeat(45)}.${'b'.repeat(60)}` }] },
-        (manifests) => assert.equal(ofKind(manifests, 'Job')[0]?.metadata.name, `nightly-disklift-${'a'.repeat(45)}`),
+        (manifests) => {
+          const name = ofKind(manifests, 'Job')[0]?.metadata.name ?? '';
+          assert.match(name, /^nightly-disklift-a{37}-[0-9a-f]{8}$/);
+          assert.equal(name.length, 63);
+        },
+      ],
+      [
+        'takes the volumes as a map by name, and leaves out one that is null',
+        {
+          image: IMAGE,
+          volumes: { windows: { claimName: 'windows-root', mode: 'Block' }, fedora: { claimName: 'fedora-root' }, gone: null },
+        },
+        (manifests) =>
+          assert.deepEqual(
+            deploymentsOf(manifests).map(({ metadata, spec }) => [metadata.name, spec.template.spec.containers[0]?.args?.[2]]),
+            [
+              ['nightly-disklift-fedora', 'fedora-root=/disks'],
+              ['nightly-disklift-windows', 'windows-root=/dev/vmdisk'],
+            ],
+          ),
       ],
       [
         'hands settings over as the environment, and what is said of the environment behind them',

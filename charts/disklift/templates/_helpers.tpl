@@ -11,9 +11,29 @@
 {{- .Values.serviceAccount.name | default (include "disklift.fullname" .) -}}
 {{- end -}}
 
-{{/* The Job of a volume with once. Takes root and volume. */}}
+{{/* The volumes as a JSON array sorted by name, whether the values are a map by name or a list. */}}
+{{- define "disklift.volumes" -}}
+{{- $volumes := list -}}
+{{- if kindIs "map" .Values.volumes -}}
+{{- range $name, $volume := .Values.volumes -}}
+{{- /* `--set volumes.NAME=null` takes a volume away. */}}
+{{- if $volume -}}
+{{- $volumes = append $volumes (merge (dict "name" $name) $volume) -}}
+{{- end -}}
+{{- end -}}
+{{- else -}}
+{{- $volumes = .Values.volumes -}}
+{{- end -}}
+{{- $volumes | toJson -}}
+{{- end -}}
+
+{{/*
+The Job of a volume with once. Takes root and volume. A Job cannot be changed, so its name has a hash of what it is made from: a changed Job
+is another one, and Helm deletes the old one.
+*/}}
 {{- define "disklift.jobName" -}}
-{{- printf "%s-%s" (include "disklift.fullname" .root) .volume.once | trunc 63 | trimSuffix "-" | trimSuffix "." -}}
+{{- $name := printf "%s-%s" (include "disklift.fullname" .root) .volume.once | trunc 54 | trimSuffix "-" | trimSuffix "." -}}
+{{- printf "%s-%s" $name (include "disklift.jobSpec" . | sha256sum | trunc 8) -}}
 {{- end -}}
 
 {{/* Labels that select all pods of the release. */}}
@@ -70,17 +90,47 @@ disklift.dev/volume: {{ .volume.name | quote }}
 
 {{/* What no schema can say of the values. */}}
 {{- define "disklift.checkVolumes" -}}
-{{- if not .Values.volumes -}}
-{{- fail "volumes is empty: name at least one claim, such as --set volumes[0].name=fedora,volumes[0].claimName=fedora-root" -}}
+{{- $volumes := include "disklift.volumes" . | fromJsonArray -}}
+{{- if not $volumes -}}
+{{- fail "volumes is empty: name at least one claim, such as --set volumes.fedora.claimName=fedora-root" -}}
 {{- end -}}
 {{- if and .Values.http.tokenReview .Values.http.tokenSecretName -}}
 {{- fail "http: tokenReview and tokenSecretName exclude each other" -}}
 {{- end -}}
 {{- $seen := dict -}}
-{{- range .Values.volumes -}}
+{{- range $volumes -}}
 {{- if hasKey $seen .name -}}
 {{- fail (printf "volumes: the name %s is there twice" .name) -}}
 {{- end -}}
 {{- $_ := set $seen .name true -}}
 {{- end -}}
+{{- end -}}
+
+{{/* What the Job of a volume with once does. Takes root and volume. */}}
+{{- define "disklift.jobSpec" -}}
+backoffLimit: 6
+# The export makes its own attempts. The exit code 3 says that it has ended without success, so that another pod would not do better.
+# A pod that ends otherwise, as by `kubectl delete pod`, is replaced.
+podFailurePolicy:
+  rules:
+    - action: Ignore
+      onPodConditions:
+        - type: DisruptionTarget
+          status: "True"
+    - action: FailJob
+      onExitCodes:
+        containerName: disklift
+        operator: In
+        values: [3]
+template:
+  metadata:
+    labels:
+      {{- include "disklift.podLabels" . | nindent 6 }}
+    {{- with .root.Values.podAnnotations }}
+    annotations:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+  spec:
+    restartPolicy: Never
+    {{- include "disklift.podSpec" (merge (dict "args" (list "--once" .volume.once) "probes" false) .) | nindent 4 }}
 {{- end -}}
