@@ -12,6 +12,7 @@ import { expandPlaceholders, expandUrl, placeholderValues } from '../requests/pl
 import { quantityBytes } from '../requests/rules.ts';
 import { caBundle, httpHeaders, s3Credentials, tlsClientCertificate } from '../requests/secret-data.ts';
 import type { ExportTarget } from '../targets/contract.ts';
+import { bareHost } from '../targets/policy/bare-host.ts';
 import type { NetworkAccess } from '../targets/policy/network-access.ts';
 import type { TlsMaterial } from '../targets/tls-material.ts';
 
@@ -40,6 +41,19 @@ export function destinationOf(request: DiskExport, diskPath: string): string {
   if (tcp === undefined) throw new DiskliftError('InvalidRequest', 'spec.destination names no destination');
   // A receiver that acknowledges is told which disk it gets.
   return `${tcp.host}:${tcp.port}${tcp.protocol === 'Acknowledged' ? ` for ${diskPath}` : ''}`;
+}
+
+/** Names the host that an export sends to; a URL that a Secret holds counts as a host of its own. */
+export function destinationHostOf({ metadata, spec }: DiskExport): string {
+  const { http, s3, tcp } = spec.destination;
+  const url = http?.url ?? (s3 === undefined ? undefined : serverOf(s3).href);
+  if (url !== undefined) return URL.canParse(url) ? bareHost(new URL(url).hostname) : url;
+  if (http?.urlSecretRef !== undefined) return `the URL in Secret ${metadata.namespace}/${http.urlSecretRef.name}`;
+  return bareHost(tcp?.host ?? '');
+}
+
+function serverOf({ endpoint, region }: S3Destination): URL {
+  return new URL(endpoint ?? `https://s3.${region}.amazonaws.com`);
 }
 
 /** @throws DiskliftError `InvalidRequest`, `CredentialsInvalid`, `DestinationNotAllowed` */
@@ -94,7 +108,7 @@ async function urlOf({ url, urlSecretRef }: HttpDestination, { request, diskPath
 async function composeS3(spec: S3Destination, { request, diskPath, environment, credentials }: DiskDestination): Promise<ExportTarget> {
   const { createS3Target } = await import('../targets/s3/s3-target.ts');
   const { endpoint, region, bucket, forcePathStyle, partSize, maxParts, concurrency, checksum, sha256Object, credentialsSecretRef } = spec;
-  const server = endpointOf(new URL(endpoint ?? `https://s3.${region}.amazonaws.com`));
+  const server = endpointOf(serverOf(spec));
   if (credentialsSecretRef === undefined && !environment.allowAmbientCredentials)
     throw new DiskliftError(
       'CredentialsInvalid',

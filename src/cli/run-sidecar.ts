@@ -19,6 +19,7 @@ import { createDestinationPolicy } from '../targets/policy/destination-policy.ts
 import { createNetworkAccess } from '../targets/policy/network-access.ts';
 import { BUFFER_BYTES, composeLeftovers, composePlan, refusalOf } from './compose-export.ts';
 import { composeStore } from './compose-store.ts';
+import { destinationHostOf } from './compose-target.ts';
 import type { ComposedStore } from './composed-store.ts';
 import type { CommandContext } from './context.ts';
 import { listen } from './listen.ts';
@@ -115,7 +116,9 @@ function composeServing({
       signal,
       warn,
       executor,
+      hostOf: destinationHostOf,
       maxConcurrentExports: config.maxConcurrentExports,
+      maxConcurrentExportsPerHost: config.maxConcurrentExportsPerHost || undefined,
       refusal: (request) => refusalOf(request, environment),
       plan: (request) =>
         composePlan(request, { ...environment, context: { ...context, warn: (message) => warn(message, keyOf(request)) } }),

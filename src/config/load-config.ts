@@ -44,7 +44,7 @@ export function loadConfig({ file, flags, environment = process.env }: ConfigInp
 function formatOf({ format }: Setting): unknown {
   if (format === 'list') return LIST;
   if (format === 'switch') return Boolean;
-  if (format === 'seconds') return 'nat';
+  if (format === 'seconds' || format === 'natural') return 'nat';
   if (format === 'count') return COUNT;
   return format === 'text' ? String : format;
 }

@@ -10,7 +10,7 @@ export interface Setting<T = unknown> {
   /** What the value is: for the flag's help and the table. */
   value: string;
   /** A format of convict, or the values that are allowed. */
-  format: 'count' | 'seconds' | 'port' | 'list' | 'switch' | 'text' | readonly string[];
+  format: 'count' | 'natural' | 'seconds' | 'port' | 'list' | 'switch' | 'text' | readonly string[];
   /** Of an empty default: what it means. */
   absent?: string;
 }
@@ -78,6 +78,12 @@ export const SETTINGS = {
     default: 2,
     value: 'N',
     format: 'count',
+  },
+  maxConcurrentExportsPerHost: {
+    text: 'Those of them that may send to one host. 0: all of them, but all but one while exports to that host fail.',
+    default: 0,
+    value: 'N',
+    format: 'natural',
   },
   allowDestination: {
     text: 'Host name (*.example for all beneath), address or CIDR that the default denials do not hold for. Repeatable.',

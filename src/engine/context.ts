@@ -1,8 +1,8 @@
 /** What an export is given by whoever has it run. */
 
 import type { Clock } from '../common/clock.ts';
+import type { Slot } from './export-slots.ts';
 import type { ExportObserver } from './observer.ts';
-import type { Place } from './places.ts';
 
 /** Whoever keeps the request: a way to make sure of the claim, and one to have the states survive this process. */
 export interface ExportKeeper {
@@ -18,8 +18,8 @@ export interface EngineContext {
   /** Aborted when the process must end; then the next process cleans up. Left out where no process follows. */
   stopping?: AbortSignal | undefined;
   keeper: ExportKeeper;
-  /** Among the exports that run at a time, held; left out where there is no such limit. */
-  place?: Place | undefined;
+  /** Held. Left out where the number of exports that run at a time has no limit. */
+  slot?: Slot | undefined;
   clock: Clock;
   /** Gives numbers from 0 up to, and not with, 1. */
   random(): number;

@@ -93,7 +93,15 @@ function summaryOf(facts: ExportFacts): Summary {
   if (disk === undefined) return { phase: 'Pending', reason: 'Claimed', message: 'looking for the disks' };
   const { phase, failure, path, attempts } = disk;
   if (phase === 'Pending') {
-    if (disk.isQueued) return { phase, reason: 'Claimed', message: `${path}: is not in use any more, and waits for its turn` };
+    if (disk.isQueued)
+      return {
+        phase,
+        reason: 'Claimed',
+        message:
+          failure === undefined
+            ? `${path}: is not in use any more, and waits for its turn`
+            : `${path}: waits for its turn, to make another attempt: ${failure.message}`,
+      };
     if (failure === undefined) return { phase, reason: 'Claimed', message: `${path}: about to begin` };
     if (failure.code === 'SourceInUse' || failure.code === 'InUseUnknown')
       return { phase, reason: failure.code, message: `${path}: waits until nobody writes to it: ${failure.message}` };

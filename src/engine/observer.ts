@@ -38,7 +38,7 @@ export interface DiskState {
   receipt?: Receipt;
   /** Of the last attempt that failed, or that the disk is in use and waited for. */
   failure?: DiskliftError | undefined;
-  /** It was in use and is free now, and waits for the export's place among those that run. */
+  /** The wait for the disk, or for the next attempt, is over, and the export waits for a slot. */
   isQueued?: boolean;
 }
 

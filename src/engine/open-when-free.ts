@@ -7,7 +7,7 @@ import type { DiskSource } from '../sources/contract.ts';
 import type { EngineContext } from './context.ts';
 import type { DiskState } from './observer.ts';
 import type { Phase } from './phases.ts';
-import type { Place } from './places.ts';
+import { waitForSlot } from './wait-for-slot.ts';
 
 /** How often a disk in use is looked at: a few system calls. */
 const POLL_MS = 2000;
@@ -18,21 +18,20 @@ export interface Opening {
   /** With the attempt counted that the disk is opened for. */
   state: DiskState;
   enter(phase: Phase): void;
-  context: Pick<EngineContext, 'signal' | 'clock' | 'observer' | 'place'>;
+  context: Pick<EngineContext, 'signal' | 'clock' | 'observer' | 'slot'>;
 }
 
 /**
  * Leaves the disk Scanning. While it is in use it is Pending, with that as its failure and without the attempt; and so it stays when
  * the wait is cancelled.
  *
- * A VM may run for weeks, so the export's place among those that run is given back for that time, and taken again before anything is
- * done with the disk. The export has kept its turn: it came before all that have come meanwhile, its deadline runs, and the disk is free
- * now, maybe not for long. Nobody starves of that, because one whose disk is in use again gives the place back at once.
- * @throws what `openSource` throws, with the place held; DiskliftError what the signal was aborted with, maybe without
+ * While the disk is in use the export gives its slot back, because a VM can run for weeks. When the disk is free it takes a slot again,
+ * ahead of exports that were queued later. Other exports do not starve, because the slot is given back at once when the disk is in use again.
+ * @throws what `openSource` throws, with the slot held; DiskliftError the reason of the signal's abort, maybe without the slot
  */
 export async function openWhenFree(opening: Opening): Promise<DiskSource> {
   const { state, enter, context } = opening;
-  const { signal, observer, place } = context;
+  const { signal, observer, slot } = context;
   enter('Scanning');
   let opened = await open(opening);
   if (!(opened instanceof DiskliftError)) return opened;
@@ -43,9 +42,11 @@ export async function openWhenFree(opening: Opening): Promise<DiskSource> {
   observer.onWait?.(state, opened);
   try {
     while (opened instanceof DiskliftError) {
-      place?.leave();
+      slot?.pause();
       await untilFree(opening);
-      if (place !== undefined) await queue(opening, place, failure);
+      // That the disk is in use is not true any more.
+      state.failure = failure;
+      await waitForSlot(opening);
       opened = await open(opening);
       if (!(opened instanceof DiskliftError)) break;
       // Somebody was faster.
@@ -62,18 +63,6 @@ export async function openWhenFree(opening: Opening): Promise<DiskSource> {
   return opened;
 }
 
-/** @param failure of the attempt before: that the disk is in use is not true any more */
-async function queue({ state, enter, context }: Opening, place: Place, failure: DiskliftError | undefined): Promise<void> {
-  state.failure = failure;
-  state.isQueued = true;
-  enter('Pending');
-  try {
-    await place.enter(context.signal);
-  } finally {
-    state.isQueued = false;
-  }
-}
-
 async function untilFree(opening: Opening): Promise<void> {
   const { state, context } = opening;
   for (;;) {
@@ -84,7 +73,7 @@ async function untilFree(opening: Opening): Promise<void> {
   }
 }
 
-/** @returns why the disk has to be waited for. It is closed again, so that nobody is kept from it by an export that waits for its turn. */
+/** @returns why the disk has to be waited for. It is closed again, so that nobody is kept from it by an export that waits for a slot. */
 async function look(opening: Opening): Promise<DiskliftError | undefined> {
   const { signal } = opening.context;
   try {

@@ -2,7 +2,7 @@
 
 import { abortable, cancelledError, throwIfAborted } from '../common/abortable.ts';
 import { type Backoff, backoffDelayMs } from '../common/backoff.ts';
-import { DiskliftError } from '../common/errors.ts';
+import { DiskliftError, type ErrorCode } from '../common/errors.ts';
 import { settleWithin } from '../common/settle-within.ts';
 import { type DigestedImage, digestImage } from '../image/digest.ts';
 import { type ImageOptions, type PreparedImage, prepareImage } from '../image/prepare-image.ts';
@@ -14,6 +14,7 @@ import { countReads } from './count-reads.ts';
 import type { DiskState } from './observer.ts';
 import { openWhenFree } from './open-when-free.ts';
 import { type Phase, step } from './phases.ts';
+import { waitForSlot } from './wait-for-slot.ts';
 
 export interface DiskPlan extends ImageOptions {
   /** Relative to the volume; names the disk in the status. */
@@ -33,6 +34,12 @@ export interface DiskRules {
 }
 
 const BACKOFF: Backoff = { baseMs: 2000, capMs: 300_000 };
+
+/** An export gives its slot back in a longer wait. In a shorter one the next export would hardly begin. */
+const MAX_SLOT_WAIT_MS = 5000;
+
+/** Failures after which exports to other hosts keep a slot of their own. */
+const DESTINATION_FAILURES: ReadonlySet<ErrorCode> = new Set(['DestinationUnreachable', 'DestinationRejected']);
 
 /** Time for a target to close its connections after the export's signal is aborted. */
 const SEND_GRACE_MS = 500;
@@ -77,6 +84,7 @@ class DiskRun {
       for (;;) {
         const attemptsBefore = state.attempts;
         const failure = await this.attempt();
+        this.judgeHost(failure);
         if (failure === undefined) return this.enter('Succeeded');
         state.failure = failure;
         if (failure.code === 'ExecutorLost') {
@@ -93,6 +101,12 @@ class DiskRun {
     } finally {
       await this.forgetScan();
     }
+  }
+
+  private judgeHost(failure: DiskliftError | undefined): void {
+    const { slot } = this.context;
+    if (failure === undefined) slot?.setHostFailing(false);
+    else if (failure.retryable && DESTINATION_FAILURES.has(failure.code)) slot?.setHostFailing(true);
   }
 
   private enter(phase: Phase): void {
@@ -209,20 +223,28 @@ class DiskRun {
     return sha256 === undefined ? {} : { sha256 };
   }
 
-  /**
-   * Keeps the export's place among those that run: the disk is scanned and locked, and the destination may hold an upload open. All that would
-   * stay so for as long as another export takes.
-   */
+  /** In a long wait another export may have the slot. The destination keeps the upload, and the disk stays open where there is room for it. */
   private async backOff(failure: DiskliftError): Promise<void> {
     const { state, context } = this;
     const { retryAfterMs } = failure;
     const delayMs = backoffDelayMs(BACKOFF, { failedAttempts: state.attempts, retryAfterMs }, context.random);
     this.enter('Pending');
     context.observer.onRetry?.(state, failure, delayMs);
-    // An abort ends the wait; the next attempt finds it.
-    await context.clock.delay(delayMs, context.signal).catch((error: unknown) => {
+    const isLong = delayMs > MAX_SLOT_WAIT_MS;
+    try {
+      if (isLong) await this.pause();
+      await context.clock.delay(delayMs, context.signal);
+      if (isLong) await waitForSlot({ state, context, enter: (phase) => this.enter(phase) });
+    } catch (error) {
+      // An abort ends the wait; the next attempt finds it.
       if (!(error instanceof DiskliftError)) throw error;
-    });
+    }
+  }
+
+  private async pause(): Promise<void> {
+    const { slot } = this.context;
+    if (this.kept === undefined) slot?.pause();
+    else if (slot?.pauseOpen() === false) await this.forgetScan();
   }
 
   private async end(failure: DiskliftError): Promise<void> {

@@ -44,8 +44,8 @@ export async function runExport(plan: ExportPlan, context: EngineContext): Promi
 
 /** The context may be a class instance: its methods are called, never copied. */
 function withSignal(context: EngineContext, signal: AbortSignal): EngineContext {
-  const { stopping, keeper, place, clock, observer } = context;
-  return { signal, stopping, keeper, place, clock, observer, random: () => context.random(), warn: (message) => context.warn(message) };
+  const { stopping, keeper, slot, clock, observer } = context;
+  return { signal, stopping, keeper, slot, clock, observer, random: () => context.random(), warn: (message) => context.warn(message) };
 }
 
 /** A disk of which nothing has been done. */

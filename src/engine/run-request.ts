@@ -17,7 +17,7 @@ import type { DiskPlan } from './run-disk.ts';
 import { type ExportPlan, newDiskState, runExport, startDeadline } from './run-export.ts';
 import { createStatusWriter } from './status-writer.ts';
 
-export interface RequestRun extends Pick<EngineContext, 'signal' | 'clock' | 'random' | 'warn' | 'place'> {
+export interface RequestRun extends Pick<EngineContext, 'signal' | 'clock' | 'random' | 'warn' | 'slot'> {
   /** With the status that somebody else may have left. */
   request: DiskExport;
   executor?: DiskExportStatus['executor'] | undefined;
@@ -123,7 +123,7 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
   try {
     const ended = await runPlanned();
     // The remaining steps need no disk.
-    run.place?.leave();
+    run.slot?.release();
     const isPending = ended.phase === 'Pending';
     const last = startLastCalls(run, isPending ? FAREWELL_MS : LAST_WORD_MS);
     try {

@@ -8,11 +8,11 @@ import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
 import { abandonLeftovers, hasLeftovers, withoutUploads } from './abandon-leftovers.ts';
 import { type BoundedStore, boundStore } from './bounded-store.ts';
 import type { EngineContext } from './context.ts';
+import { createExportSlots, type ExportSlots, type Slot } from './export-slots.ts';
 import { invalidStatusOf, isEdited, isFinished, waitingStatusOf } from './idle-status.ts';
 import { createKeyedTimers, type KeyedTimers } from './keyed-timers.ts';
 import type { ExportWatcher } from './observer.ts';
 import { Pauses } from './pauses.ts';
-import { createPlaces, type Places } from './places.ts';
 import type { ExportPlan } from './run-export.ts';
 import { runRequest } from './run-request.ts';
 
@@ -26,7 +26,11 @@ export interface ServeOptions extends Pick<EngineContext, 'signal' | 'clock' | '
   planLeftovers(request: DiskExport): Promise<ExportPlan>;
   watch(request: DiskExport): readonly ExportWatcher[];
   executor?: DiskExportStatus['executor'] | undefined;
+  /** Names the destination's host; exports to one host are counted together. */
+  hostOf(request: DiskExport): string;
   maxConcurrentExports: number;
+  /** Of exports to one host. No limit of its own when left out. */
+  maxConcurrentExportsPerHost?: number | undefined;
   /** How long who serves the volume of a deleted request has to drop what it holds open, before anybody does. Default a minute. */
   orphanMs?: number;
   /** How long who serves the volume of a new request has to begin, before it is said that nobody does. Default two minutes. */
@@ -58,8 +62,7 @@ export function serveRequests(options: ServeOptions): Promise<void> {
 class RequestServer {
   private readonly options: ServeOptions;
   private readonly store: BoundedStore;
-  /** Of exports that run at a time. */
-  private readonly places: Places;
+  private readonly slots: ExportSlots;
   private readonly active = new Map<string, Active>();
   private readonly pauses: Pauses;
   /** Aborted when the process is to end: exports stop where they are. */
@@ -71,7 +74,7 @@ class RequestServer {
   constructor(options: ServeOptions) {
     this.options = options;
     this.store = boundStore(options.store, { ...options, stopping: this.stop.signal });
-    this.places = createPlaces(options.maxConcurrentExports);
+    this.slots = createExportSlots({ total: options.maxConcurrentExports, perHost: options.maxConcurrentExportsPerHost });
     const { clock, random } = options;
     this.pauses = new Pauses({ clock, random, signal: this.stop.signal, onOver: (key) => void this.handleSafely(key) });
     const timers = { clock: options.clock, signal: this.stop.signal };
@@ -185,14 +188,13 @@ class RequestServer {
   private async runOne(key: string, request: DiskExport, cancelled: AbortSignal): Promise<boolean> {
     const { store } = this;
     const { clock } = this.options;
-    const place = this.places.takeTurn();
+    const slot = this.slots.reserve(this.options.hostOf(request));
     let claim: Claim | undefined;
     try {
       // A request that is cancelled meanwhile needs none.
-      const entered = place.enter(AbortSignal.any([cancelled, this.stop.signal])).catch(() => {});
-      // The last to come waits when anybody does.
-      if (this.places.isWanted()) await this.tellQueued(key, request);
-      await entered;
+      const acquired = slot.acquire(AbortSignal.any([cancelled, this.stop.signal])).catch(() => {});
+      await this.tellQueued(key, request, slot);
+      await acquired;
       if (this.stop.signal.aborted) return false;
       claim = await store.claim(key);
       if (claim === undefined) return false;
@@ -206,7 +208,7 @@ class RequestServer {
         request: stored.request,
         signal,
         lost,
-        place,
+        slot,
         stopping: this.stop.signal,
         plan: () => this.options.plan(stored.request),
         watchers: this.options.watch(stored.request),
@@ -227,17 +229,21 @@ class RequestServer {
       this.pauses.forget(key);
       return true;
     } finally {
-      place.leave();
+      slot.release();
       await claim?.release();
     }
   }
 
   /** As long as it waits for its turn nobody has claimed it, but somebody will. */
-  private async tellQueued(key: string, request: DiskExport): Promise<void> {
+  private async tellQueued(key: string, request: DiskExport, slot: Slot): Promise<void> {
     const { store } = this;
-    const { clock, maxConcurrentExports } = this.options;
-    if (request.status !== undefined) return;
-    const message = `waits for its turn: ${maxConcurrentExports} exports run at a time`;
+    const { clock, maxConcurrentExports, hostOf } = this.options;
+    const wait = slot.waitsFor();
+    if (wait === undefined || request.status !== undefined) return;
+    const message =
+      wait === 'host'
+        ? `waits for its turn: other exports to ${hostOf(request)} run, and no more may at a time`
+        : `waits for its turn: ${maxConcurrentExports} exports run at a time`;
     await store.writeStatus(key, waitingStatusOf(request, { message, nowMs: clock.nowMs() }));
   }
 

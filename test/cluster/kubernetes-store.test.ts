@@ -76,6 +76,7 @@ describe('the API server as a request store', function () {
         signal: started.signal,
         clock: systemClock,
         random: Math.random,
+        hostOf: () => 'host',
         maxConcurrentExports: 2,
         orphanMs: WAIT_MS,
         unservedMs: WAIT_MS,

@@ -232,6 +232,7 @@ export function createEnginePorts({ hangsAt, fails = {}, failsAlways = {} }: Fau
         signal: stop.signal,
         clock,
         random: () => 0.1,
+        hostOf: () => 'host',
         maxConcurrentExports,
         refusal: () => undefined,
         plan,

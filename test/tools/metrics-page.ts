@@ -20,7 +20,7 @@ export function metricsPage(): string {
     '- `exports_total`, `export_duration_seconds` and `retries_total` have a series for every label value that can be told beforehand,',
     '  with 0, so that the first failure shows as an increase.',
     '- The series of an export stay for `seriesRetentionSeconds` when it has ended; of exports that have ended, those of the last',
-    '  1000 disks at most. Series with labels of an export are bounded by that, by `maxConcurrentExports` and by how many wait for disks in use.',
+    '  1000 disks at most. Series with labels of an export are bounded by that, by `maxConcurrentExports` and by how many wait.',
     '- `result` is `Succeeded`, `Failed` or `Cancelled`; `reason` is one of docs/operations.md; `destination` is `HTTP`, `S3` or `TCP`.',
     "- What the process takes is there, too, under Prometheus' usual names: `process_*` and `nodejs_*`, of which",
     '  `nodejs_eventloop_lag_p99_seconds` tells whether it keeps up.',

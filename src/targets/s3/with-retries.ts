@@ -6,10 +6,10 @@ import { DiskliftError } from '../../common/errors.ts';
 import { isUploadGone, s3ErrorName } from './s3-error.ts';
 import type { S3Limits, S3TargetOptions } from './s3-options.ts';
 
-const LONGEST_BACKOFF_MS = 20_000;
+const MAX_BACKOFF_MS = 20_000;
 
-/** A server that wants more is left to the next attempt, which others see coming. */
-const LONGEST_WAIT_MS = 30_000;
+/** A server that wants more is left to the next attempt: in that wait the export gives its slot back. */
+const MAX_WAIT_MS = 5000;
 
 export interface Retries extends Pick<S3TargetOptions, 'clock' | 'random'> {
   limits: S3Limits;
@@ -26,8 +26,8 @@ export async function withRetries<T>(task: () => Promise<T>, { clock, random = M
       throwIfAborted(signal);
       if (!isWorthIt(error) || failedAttempts >= limits.tries) throw error;
       const { retryAfterMs } = error;
-      if ((retryAfterMs ?? 0) > LONGEST_WAIT_MS) throw error;
-      const backoff = { baseMs: limits.backoffMs, capMs: LONGEST_BACKOFF_MS };
+      if ((retryAfterMs ?? 0) > MAX_WAIT_MS) throw error;
+      const backoff = { baseMs: limits.backoffMs, capMs: MAX_BACKOFF_MS };
       await clock.delay(backoffDelayMs(backoff, { failedAttempts, retryAfterMs }, random), signal);
     }
   }

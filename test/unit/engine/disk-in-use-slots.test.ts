@@ -1,10 +1,10 @@
-/** An export that waits for a disk in use gives its place back, and takes one again before it goes on. */
+/** An export that waits for a disk in use gives its slot back, and takes one again before it goes on. */
 
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { DiskliftError, type ErrorCode } from '../../../src/common/errors.ts';
+import { createExportSlots, type ExportSlots } from '../../../src/engine/export-slots.ts';
 import type { DiskState } from '../../../src/engine/observer.ts';
-import { createPlaces, type Places } from '../../../src/engine/places.ts';
 import { type ExportPlan, type ExportResult, runExport } from '../../../src/engine/run-export.ts';
 import { DEFAULT_OPTIONS, openSource } from '../../helpers/image-in-process.ts';
 import { createManualClock, type ManualClock } from '../../helpers/manual-clock.ts';
@@ -22,10 +22,10 @@ interface Run {
   states: Map<string, DiskState>;
 }
 
-describe('engine with a disk in use and few places', () => {
+describe('engine with a disk in use and few slots', () => {
   const temp = useTempDir();
   let clock: ManualClock;
-  let places: Places;
+  let slots: ExportSlots;
   /** Names of disks. */
   let inUse: Set<string>;
   let failing: Set<string>;
@@ -35,7 +35,7 @@ describe('engine with a disk in use and few places', () => {
   let held: Map<string, PromiseWithResolvers<void>>;
   beforeEach(async () => {
     clock = createManualClock();
-    places = createPlaces(1);
+    slots = createExportSlots({ total: 1 });
     [inUse, failing, open, sent, held] = [new Set(), new Set(), [], [], new Map()];
     await createDisk(temp('a.img'), MIB, [{ offsetBytes: 0, lengthBytes: MIB / 2, content: 'random' }]);
   });
@@ -69,11 +69,11 @@ describe('engine with a disk in use and few places', () => {
     };
   }
 
-  /** An export in a place, as the server of requests runs it. */
+  /** An export in a slot, as the server of requests runs it. */
   function run(names: readonly string[], rules: Partial<ExportPlan> = {}): Run {
-    const [cancel, states, place] = [new AbortController(), new Map<string, DiskState>(), places.takeTurn()];
-    const runInPlace = async () => {
-      await place.enter(cancel.signal);
+    const [cancel, states, slot] = [new AbortController(), new Map<string, DiskState>(), slots.reserve('host')];
+    const runInSlot = async () => {
+      await slot.acquire(cancel.signal);
       try {
         return await runExport(
           { checksum: 'None', backoffLimit: 0, ...rules, disks: names.map(diskOf) },
@@ -81,17 +81,17 @@ describe('engine with a disk in use and few places', () => {
             signal: cancel.signal,
             keeper: NO_KEEPER,
             clock,
-            place,
+            slot,
             random: () => 0,
             warn: assert.fail,
             observer: { onChange: (state) => states.set(state.path, state) },
           },
         );
       } finally {
-        place.leave();
+        slot.release();
       }
     };
-    return { done: runInPlace(), cancel, states };
+    return { done: runInSlot(), cancel, states };
   }
 
   function hold(name: string): () => void {
@@ -116,16 +116,16 @@ describe('engine with a disk in use and few places', () => {
     return { first, second, goOn };
   }
 
-  /** Whether the only place is free. */
+  /** Whether the only slot is free. */
   async function assertFree(): Promise<void> {
-    const place = places.takeTurn();
+    const slot = slots.reserve('another host');
     let isIn = false;
-    void place.enter(AbortSignal.timeout(1000)).then(() => {
+    void slot.acquire(AbortSignal.timeout(1000)).then(() => {
       isIn = true;
     });
     await nextTurn();
     assert.ok(isIn);
-    place.leave();
+    slot.release();
   }
 
   const endOf = ({ phase, failure, disks }: ExportResult) => [phase, failure?.code, disks[0]?.attempts];
@@ -158,7 +158,7 @@ describe('engine with a disk in use and few places', () => {
     await assertFree();
   });
 
-  it('waits again, without its place, when the disk has come into use meanwhile', async () => {
+  it('waits again, without its slot, when the disk has come into use meanwhile', async () => {
     const { first, second, goOn } = await queue();
     const later = run(['later']);
     inUse.add('waits');
@@ -192,7 +192,7 @@ describe('engine with a disk in use and few places', () => {
     await assertFree();
   });
 
-  it('has its place again when the disk turns out to be unreadable, for the disks behind it', async () => {
+  it('has its slot again when the disk turns out to be unreadable, for the disks behind it', async () => {
     inUse.add('a');
     const first = run(['a', 'b']);
     await clock.untilWaiting(POLL_MS);
@@ -219,7 +219,7 @@ describe('engine with a disk in use and few places', () => {
     ['Cancelled', 'Cancelled'],
     ['ExecutorLost', 'Pending'],
   ] as const satisfies [ErrorCode, string][])
-    it(`ends with ${code} while it waits for its turn, and takes no place`, async () => {
+    it(`ends with ${code} while it waits for its turn, and takes no slot`, async () => {
       const { first, second, goOn } = await queue();
       first.cancel.abort(new DiskliftError(code, 'enough'));
       assert.deepEqual(endOf(await first.done), [phase, code, 0]);
