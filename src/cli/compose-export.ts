@@ -3,6 +3,7 @@
 import { MIB } from '../common/bytes.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
+import { truncated } from '../common/printable.ts';
 import { arrivedAndGone } from '../engine/disk-status.ts';
 import type { DiskPlan } from '../engine/run-disk.ts';
 import type { ExportPlan } from '../engine/run-export.ts';
@@ -31,8 +32,9 @@ export interface ExportEnvironment extends TargetEnvironment {
 /** Buffers in flight of the whole process: five parts of 16 MiB, or fewer larger ones. */
 export const BUFFER_BYTES = 80 * MIB;
 
-/** Limit of the status. */
+/** Limits of the status. */
 const MAX_DISKS = 64;
+const MAX_PATH_CHARACTERS = 1024;
 
 /** Why an export cannot be run here, or undefined when it can. */
 export function refusalOf({ spec }: DiskExport, { volumes }: Pick<ExportEnvironment, 'volumes'>): string | undefined {
@@ -55,7 +57,10 @@ export async function composePlan(request: DiskExport, environment: ExportEnviro
       'InvalidRequest',
       `the export has ${all.length} disks, and one export takes ${MAX_DISKS} at most: name them in spec.source.disks`,
     );
-  for (const path of paths) requireLayout(path, request.spec.image.layout);
+  for (const path of paths) {
+    requireRecordable(path);
+    requireLayout(path, request.spec.image.layout);
+  }
   requireDistinct(all.map((path) => ({ disk: path, destination: destinationOf(request, path) })));
   return {
     checksum,
@@ -86,6 +91,15 @@ async function expanded(disks: NamedDisks, volumePath: string): Promise<NamedDis
   for (const disk of disks.filter(({ path }) => isPattern(path)))
     for (const path of await matchDisks(volumePath, disk.path)) if (!named.has(path)) named.set(path, { ...disk, path });
   return [...named.values()];
+}
+
+/** @throws DiskliftError `InvalidRequest` for a path that the status cannot name, as a pattern may find one */
+function requireRecordable(path: string): void {
+  if ([...path].length > MAX_PATH_CHARACTERS)
+    throw new DiskliftError(
+      'InvalidRequest',
+      `${truncated(path, 100)}: the path has more than ${MAX_PATH_CHARACTERS} characters; move the disk to a shorter one`,
+    );
 }
 
 /** @throws DiskliftError `InvalidRequest` for a file that may be a delta, unless the request names the layout */

@@ -1,17 +1,11 @@
 /** A line of the log as people read it. */
 
+import { printable } from './printable.ts';
+
 export type LogFields = Readonly<Record<string, unknown>>;
 
 /** Those that say what a line is about stand in front of its message; the others behind it. */
 const IN_FRONT = new Set(['level', 'time', 'msg', 'namespace', 'export', 'disk', 'attempt', 'uid']);
-
-/** What a terminal would act upon, as it is written in JSON. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
-
-function printable(text: string): string {
-  return text.replace(CONTROL, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
-}
 
 /** @returns one line, whatever is in the fields */
 export function logLineForPeople(fields: LogFields): string {

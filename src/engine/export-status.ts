@@ -4,6 +4,7 @@ import { formatBytes } from '../common/bytes.ts';
 import { DiskliftError, isStoreFailure } from '../common/errors.ts';
 import { setCondition } from '../requests/conditions.ts';
 import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
+import { fitStatus } from '../requests/fit-status.ts';
 import { timestamp } from '../requests/timestamp.ts';
 import { diskStatusOf } from './disk-status.ts';
 import type { DiskState, ExportEnd } from './observer.ts';
@@ -33,7 +34,7 @@ export function exportStatusOf(facts: ExportFacts, previous: DiskExportStatus | 
   const isOver = end !== undefined && end.phase !== 'Pending';
   let { conditions = [] } = previous ?? {};
   for (const condition of conditionsOf(facts, summary)) conditions = setCondition(conditions, condition, { observedGeneration, nowMs });
-  return {
+  return fitStatus({
     ...(observedGeneration === undefined ? {} : { observedGeneration }),
     phase: summary.phase,
     message: summary.message,
@@ -43,7 +44,7 @@ export function exportStatusOf(facts: ExportFacts, previous: DiskExportStatus | 
     ...(isOver ? { completionTime: previous?.completionTime ?? timestamp(nowMs) } : {}),
     ...(executor === undefined ? {} : { executor }),
     ...(disks === undefined ? kept(previous) : diskFacts(disks, summary.phase)),
-  };
+  });
 }
 
 type DiskFacts = Pick<DiskExportStatus, 'attempts' | 'progress' | 'disks'>;
@@ -128,7 +129,7 @@ function endOf({ disks = [], leftOut = [] }: ExportFacts, { phase, failure }: No
     };
   }
   const failed = disks.filter((disk) => disk.phase !== 'Succeeded').map(({ path }) => path);
-  const which = disks.length > 1 && failed.length > 0 ? ` (not arrived: ${failed.join(', ')})` : '';
+  const which = disks.length > 1 && failed.length > 0 ? ` (not arrived: ${shortened(failed, ', ')})` : '';
   return { reason: failure?.code ?? phase, message: `${failure?.message ?? phase}${which}` };
 }
 
@@ -154,10 +155,10 @@ function noticesOf(disks: readonly DiskState[]): ConditionChange[] {
     : [{ type: 'ZerosMayBeLost', status: 'True', reason: 'ExplicitZeroClusters', message: shortened(notices) }];
 }
 
-/** The first sentences and the count of the others, because a volume may hold thousands of files. */
-function shortened(sentences: readonly string[]): string {
-  const shown = sentences.slice(0, MAX_SHOWN_COUNT).join('; ');
-  return sentences.length > MAX_SHOWN_COUNT ? `${shown}; and ${sentences.length - MAX_SHOWN_COUNT} more` : shown;
+/** The first texts and the count of the others, because a volume may hold thousands of files. */
+function shortened(texts: readonly string[], separator: ', ' | '; ' = '; '): string {
+  const shown = texts.slice(0, MAX_SHOWN_COUNT).join(separator);
+  return texts.length > MAX_SHOWN_COUNT ? `${shown}${separator}and ${texts.length - MAX_SHOWN_COUNT} more` : shown;
 }
 
 /** Failures that say something of the source. */

@@ -3,6 +3,7 @@
 import { setCondition } from '../requests/conditions.ts';
 import type { StoredRequest } from '../requests/contract.ts';
 import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
+import { fitStatus } from '../requests/fit-status.ts';
 import { timestamp } from '../requests/timestamp.ts';
 import { destinationKind } from './export-status.ts';
 
@@ -15,7 +16,7 @@ interface Idle {
 export function waitingStatusOf(request: DiskExport, { message, nowMs }: Idle): DiskExportStatus {
   const { generation: observedGeneration } = request.metadata;
   const waiting = { reason: 'Unclaimed', message };
-  return {
+  return fitStatus({
     ...(observedGeneration === undefined ? {} : { observedGeneration }),
     phase: 'Pending',
     message,
@@ -25,7 +26,7 @@ export function waitingStatusOf(request: DiskExport, { message, nowMs }: Idle): 
       { type: 'Finished', status: 'False', ...waiting },
       { observedGeneration, nowMs },
     ),
-  };
+  });
 }
 
 /** It cannot be done as it stands. @returns undefined when the status says so already, or tells of an export that has been */
@@ -34,7 +35,7 @@ export function invalidStatusOf(
   nowMs: number,
 ): DiskExportStatus | undefined {
   const isOfAnExport = status?.startTime !== undefined;
-  if (isOfAnExport || status?.message === message) return undefined;
+  if (isOfAnExport || status?.message === fitStatus({ message }).message) return undefined;
   let { conditions = [] } = status ?? {};
   const invalid = { reason: 'InvalidRequest', message };
   for (const [type, state] of [
@@ -43,7 +44,7 @@ export function invalidStatusOf(
     ['Progressing', 'False'],
   ] as const)
     conditions = setCondition(conditions, { type, status: state, ...invalid }, { nowMs });
-  return { phase: 'Failed', message, conditions, completionTime: timestamp(nowMs) };
+  return fitStatus({ phase: 'Failed', message, conditions, completionTime: timestamp(nowMs) });
 }
 
 /** Whether a request was edited after its last status, which changes nothing of what became of it. */

@@ -42,6 +42,8 @@ export interface RequestEnd {
   failure?: DiskliftError | undefined;
   /** The final status. It was not written when another process owns the export. */
   status: DiskExportStatus;
+  /** Why an export that has ended here is not so in the store. */
+  unrecorded?: DiskliftError | undefined;
 }
 
 type Ended = Pick<RequestEnd, 'phase' | 'failure'>;
@@ -132,12 +134,14 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
       for (const watcher of run.watchers) watcher.end(end.phase, end.failure);
       if (end.failure === LOST) return { ...end, status: status as DiskExportStatus };
       noteEnd(run, end);
-      await writer.flush(last.signal).catch((error: unknown) => {
+      const unrecorded = await writer.flush(last.signal).catch((error: unknown) => {
         if (!(error instanceof DiskliftError)) throw error;
         run.warn(error.message);
+        return error;
       });
-      if (!isPending && (run.isGoing() || !hasLeftovers({ status }))) await abortable(run.setCleanupPending(false), last.signal);
-      return { ...end, status: status as DiskExportStatus };
+      const isDone = unrecorded === undefined && !hasLeftovers({ status });
+      if (!isPending && (run.isGoing() || isDone)) await abortable(run.setCleanupPending(false), last.signal);
+      return { ...end, status: status as DiskExportStatus, ...(unrecorded === undefined || isPending ? {} : { unrecorded }) };
     } finally {
       last.stop();
     }

@@ -1,12 +1,12 @@
 /** Runs the requests of a store as they come: a few at a time, first come, first served, for as long as the process lives. */
 
-import { abortable, throwIfAborted } from '../common/abortable.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { statusOfGeneration } from '../requests/conditions.ts';
 import type { Claim, RequestStore } from '../requests/contract.ts';
 import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
-import { abandonLeftovers, hasLeftovers, withoutUploads } from './abandon-leftovers.ts';
+import { hasLeftovers } from './abandon-leftovers.ts';
 import { type BoundedStore, boundStore } from './bounded-store.ts';
+import { cleanUpRequest } from './clean-up-request.ts';
 import type { EngineContext } from './context.ts';
 import { createExportSlots, type ExportSlots, type Slot } from './export-slots.ts';
 import { invalidStatusOf, isEdited, isFinished, waitingStatusOf } from './idle-status.ts';
@@ -15,6 +15,7 @@ import type { ExportWatcher } from './observer.ts';
 import { Pauses } from './pauses.ts';
 import type { ExportPlan } from './run-export.ts';
 import { runRequest } from './run-request.ts';
+import { UnrecordedEnds } from './unrecorded-ends.ts';
 
 export interface ServeOptions extends Pick<EngineContext, 'signal' | 'clock' | 'random'> {
   store: RequestStore;
@@ -65,6 +66,7 @@ class RequestServer {
   private readonly slots: ExportSlots;
   private readonly active = new Map<string, Active>();
   private readonly pauses: Pauses;
+  private readonly unrecorded: UnrecordedEnds;
   /** Aborted when the process is to end: exports stop where they are. */
   private readonly stop = new AbortController();
   private readonly expiring: KeyedTimers;
@@ -74,6 +76,7 @@ class RequestServer {
   constructor(options: ServeOptions) {
     this.options = options;
     this.store = boundStore(options.store, { ...options, stopping: this.stop.signal });
+    this.unrecorded = new UnrecordedEnds({ store: this.store, warn: options.warn });
     this.slots = createExportSlots({ total: options.maxConcurrentExports, perHost: options.maxConcurrentExportsPerHost });
     const { clock, random } = options;
     this.pauses = new Pauses({ clock, random, signal: this.stop.signal, onOver: (key) => void this.handleSafely(key) });
@@ -118,8 +121,11 @@ class RequestServer {
     const { clock, refusal } = this.options;
     const stored = await store.get(key);
     const active = this.active.get(key);
-    if (stored === undefined) this.pauses.forget(key);
-    if (stored === undefined) return active?.cancel.abort(new DiskliftError('Cancelled', 'the request was deleted'));
+    if (stored === undefined) {
+      this.pauses.forget(key);
+      this.unrecorded.forget(key);
+      return active?.cancel.abort(new DiskliftError('Cancelled', 'the request was deleted'));
+    }
     if (stored.kind === 'invalid') {
       if (active !== undefined || this.pauses.isPaused(key, false)) return;
       const status = invalidStatusOf(stored, clock.nowMs());
@@ -200,10 +206,11 @@ class RequestServer {
       if (claim === undefined) return false;
       const stored = await store.get(key);
       if (stored?.kind !== 'request' || isFinished(stored.request)) return true;
+      if (!stored.deleting && (await this.unrecorded.record(key, stored.request.metadata.uid))) return true;
       const held = claim;
       const { lost } = held;
       const signal = AbortSignal.any([cancelled, this.stop.signal, lost]);
-      const { phase, failure } = await runRequest({
+      const { phase, failure, status, unrecorded } = await runRequest({
         ...this.options,
         request: stored.request,
         signal,
@@ -221,9 +228,10 @@ class RequestServer {
         clock,
       });
       if (this.stop.signal.aborted) return false;
-      if (phase === 'Pending') {
+      if (unrecorded !== undefined) this.unrecorded.add(key, { uid: stored.request.metadata.uid, status });
+      if (phase === 'Pending' || unrecorded !== undefined) {
         // The retry waits, because the same failure may come again at once.
-        this.retryLater(key, failure);
+        this.retryLater(key, unrecorded ?? failure);
         return false;
       }
       this.pauses.forget(key);
@@ -247,36 +255,10 @@ class RequestServer {
     await store.writeStatus(key, waitingStatusOf(request, { message, nowMs: clock.nowMs() }));
   }
 
-  /** Drops what an earlier process has left open at the destination of a request that has ended, or is being deleted. */
   private async cleanUp(key: string): Promise<boolean> {
-    const { store } = this;
-    const { clock, planLeftovers, warn } = this.options;
-    const stopping = this.stop.signal;
-    const claim = await store.claim(key);
-    if (claim === undefined) return false;
-    try {
-      const stored = await store.get(key);
-      if (stored?.kind !== 'request') return true;
-      const { request, deleting } = stored;
-      if (!deleting && !isFinished(request)) return true;
-      const keeper = { confirm: () => claim.confirm(), save: async () => {} };
-      const context = { clock, keeper, observer: {}, stopping };
-      try {
-        if (hasLeftovers(request)) await abandonLeftovers(request, await abortable(planLeftovers(request), stopping), context);
-      } catch (error) {
-        throwIfAborted(stopping);
-        await claim.confirm();
-        if (!deleting || !(error instanceof DiskliftError)) throw error;
-        // A destination that is dead does not keep a request from going away.
-        warn(`an upload is left at the destination: ${error.message}`, key);
-      }
-      if (hasLeftovers(request)) await store.writeStatus(key, withoutUploads(request));
-      await store.setCleanupPending(key, false);
-      this.pauses.forget(key);
-      return true;
-    } finally {
-      await claim.release();
-    }
+    const isDone = await cleanUpRequest(key, { ...this.options, store: this.store, stopping: this.stop.signal });
+    if (isDone) this.pauses.forget(key);
+    return isDone;
   }
 
   /** Removes a finished request when its time has come. */

@@ -4,6 +4,7 @@ import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import type { DiskExportStatus } from '../requests/disk-export.ts';
 import { patiently } from './patiently.ts';
+import { createAcceptedWriter } from './write-accepted.ts';
 
 /** Often enough for people who watch, seldom enough for an API server with hundreds of exports. */
 const PERIOD_MS = 2000;
@@ -21,9 +22,10 @@ export interface StatusWriter {
   /** Something has changed. It will be written within {@link PERIOD_MS}. */
   touch(): void;
   /**
-   * Writes the present status, and tries again until it is written.
+   * Writes the present status, and tries again until it is written. Where the store refuses the full status for good, briefer ones follow.
    * @param patienceMs time in which a failing store is asked again; no limit when left out
-   * @throws DiskliftError `ExecutorLost` at once; the store's last failure; the signal's reason when it is aborted first
+   * @throws DiskliftError `ExecutorLost`, and the refusal of the briefest status, at once; the store's last failure; the signal's reason
+   * when it is aborted first
    */
   flush(signal: AbortSignal, patienceMs?: number): Promise<void>;
   /** Writes no more by itself. */
@@ -35,6 +37,7 @@ export function createStatusWriter({ build, write, clock, random, warn }: Status
   let lastText: string | undefined;
   let lastMs = Number.NEGATIVE_INFINITY;
   let isWaiting = false;
+  const accepted = createAcceptedWriter(write, warn);
   /** One write at a time, in order. */
   let writing: Promise<void> = Promise.resolve();
 
@@ -46,7 +49,7 @@ export function createStatusWriter({ build, write, clock, random, warn }: Status
         const text = JSON.stringify(status);
         if (text === lastText) return;
         lastMs = clock.monotonicMs();
-        await write(status);
+        await accepted.write(status);
         lastText = text;
       });
     writing = next;
@@ -68,12 +71,13 @@ export function createStatusWriter({ build, write, clock, random, warn }: Status
 
   return {
     touch() {
-      if (!isWaiting && !stopped.signal.aborted) void writeSoon();
+      // A store that refuses every status is asked again at the next flush, not every two seconds.
+      if (!isWaiting && !accepted.isRefused && !stopped.signal.aborted) void writeSoon();
     },
     flush: (signal, patienceMs) =>
       patiently(() => writeNow(), {
         ...{ clock, random, signal, patienceMs },
-        isToBeRetried: (error) => !(error instanceof DiskliftError && error.code === 'ExecutorLost'),
+        isToBeRetried: (error) => !(error instanceof DiskliftError) || error.retryable,
         onFailure: (error) => warn(`the status cannot be written, and will be tried again: ${textOf(error)}`),
       }),
     stop: () => stopped.abort(new DiskliftError('Cancelled', 'stopped')),

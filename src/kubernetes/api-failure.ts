@@ -84,10 +84,16 @@ const TITLES: Readonly<Record<ApiFailure['kind'], string>> = {
   Unavailable: 'the API server does not answer as it should',
 };
 
-/** A refusal is retryable too: an administrator may correct the Role, webhook or quota while the export waits. */
+/**
+ * A refusal is retryable too: an administrator may correct the Role, webhook or quota while the export waits. An object that is invalid
+ * stays so.
+ */
 function failed(cause: Cause, message: string, retryAfterMs?: number): DiskliftError {
   const isAway = cause.kind === 'Unavailable' || cause.kind === 'Throttled';
-  return new DiskliftError(isAway ? 'StoreUnavailable' : 'StoreRefused', message, cause, { retryAfterMs });
+  return new DiskliftError(isAway ? 'StoreUnavailable' : 'StoreRefused', message, cause, {
+    retryable: cause.kind !== 'Invalid',
+    retryAfterMs,
+  });
 }
 
 function isCause(cause: unknown): cause is Cause {

@@ -4,6 +4,7 @@ import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import type { Claim, RequestEvent, RequestStore, StoredRequest } from '../requests/contract.ts';
 import type { DiskExportStatus } from '../requests/disk-export.ts';
+import { fitStatus } from '../requests/fit-status.ts';
 import { timestamp } from '../requests/timestamp.ts';
 import { isApiFailure } from './api-failure.ts';
 import type { ExportObject, KubeApi, MergePatch, Reflector } from './contract.ts';
@@ -143,7 +144,7 @@ class ApiServerStore implements KubernetesStore {
       // Who ran it to its end stays in its status.
       if (isFinished(current)) return undefined;
       const startTime = statusOf(current)?.startTime ?? timestamp(clock.nowMs());
-      const status = { startTime, executor: { podName: null, podUID: null, nodeName: null, ...executor } };
+      const status = { startTime, executor: { podName: null, podUID: null, nodeName: null, ...fitStatus({ executor }).executor } };
       return { patch: { status }, subresource: 'status' };
     });
   }

@@ -82,9 +82,13 @@ export class RequestRecords {
     }
   }
 
-  /** @param metadata of the request that the status is about */
+  /**
+   * @param metadata of the request that the status is about
+   * @throws DiskliftError `StoreRefused`, not retryable, for a status that the schema does not accept: it could not be read back
+   */
   async writeStatus(metadata: { name: string; namespace: string; uid?: string }, status: DiskExportStatus): Promise<void> {
     const { name, namespace, uid } = metadata;
+    requireConforming(status);
     const document = { apiVersion: 'disklift.dev/v1alpha1', kind: 'DiskExport', metadata: { name, namespace, uid }, status };
     // Through JSON, which leaves out what is undefined.
     const text = stringify(JSON.parse(JSON.stringify(document)), { lineWidth: 0 });
@@ -172,6 +176,16 @@ export class RequestRecords {
       if (error instanceof DiskliftError) return undefined;
       throw error;
     }
+  }
+}
+
+function requireConforming(status: DiskExportStatus): void {
+  try {
+    // Through JSON, as it is written.
+    validateStatus(JSON.parse(JSON.stringify(status)));
+  } catch (error) {
+    if (!(error instanceof DiskliftError)) throw error;
+    throw new DiskliftError('StoreRefused', `the schema does not accept the status: ${error.message}`, error, { retryable: false });
   }
 }
 

@@ -135,6 +135,19 @@ export function itIsARequestStore(start: () => Promise<RequestStoreScene>): void
     assert.equal(requestOf(await watched.store.get(key)).status?.phase, 'Succeeded');
   });
 
+  it('refuses a status for good that the schema does not accept, and keeps the one before', async () => {
+    const watched = watch();
+    const key = await put(watched, 'a');
+    const claim = await watched.store.claim(key);
+    await watched.store.writeStatus(key, STREAMING);
+    await assert.rejects(watched.store.writeStatus(key, { ...STREAMING, message: 'x'.repeat(40_000) }), {
+      code: 'StoreRefused',
+      retryable: false,
+    });
+    assert.equal((await scene.statusOf('a'))?.message, STREAMING.message);
+    await claim?.release();
+  });
+
   it('keeps a request that is deleted while something is open for it, until that is dropped', async () => {
     const watched = watch();
     const key = await put(watched, 'a');

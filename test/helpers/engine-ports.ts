@@ -27,6 +27,8 @@ export interface Faults {
   fails?: Record<Call, Error>;
   /** Every call of these names fails. */
   failsAlways?: Record<string, Error>;
+  /** The store refuses such a status for good, as an API server does whose schema or policy does not accept it. */
+  refusesStatus?: (status: DiskExportStatus) => boolean;
 }
 
 interface Stored {
@@ -53,7 +55,7 @@ export interface EnginePorts {
   serve(options?: { maxConcurrentExports?: number; clock?: Clock }): { ended: Promise<void>; stop(): void };
 }
 
-export function createEnginePorts({ hangsAt, fails = {}, failsAlways = {} }: Faults = {}): EnginePorts {
+export function createEnginePorts({ hangsAt, fails = {}, failsAlways = {}, refusesStatus = () => false }: Faults = {}): EnginePorts {
   const counts = new Map<string, number>();
   const calls: Call[] = [];
   const reached = Promise.withResolvers<void>();
@@ -179,6 +181,7 @@ export function createEnginePorts({ hangsAt, fails = {}, failsAlways = {} }: Fau
     },
     async writeStatus(key, status) {
       await at('writeStatus');
+      if (refusesStatus(status)) throw new DiskliftError('StoreRefused', 'is invalid: too long', undefined, { retryable: false });
       stored(key).request.status = validateStatus(JSON.parse(JSON.stringify(status)));
     },
     async setCleanupPending(key, isPending) {

@@ -3,8 +3,10 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type HttpSink, startHttpSink } from '../helpers/http-sink.ts';
+import { createLongPaths } from '../helpers/long-paths.ts';
 import { credentialsSecret, diskExport } from '../helpers/manifest.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';
 import { apply, type Sidecar, type SidecarOptions, startSidecar, statusOf, waitForStatus } from '../helpers/sidecar.ts';
@@ -69,6 +71,31 @@ describe('disklift sidecar', function () {
       [200, 200, 404],
     );
     assert.equal(await sidecar.stop(), 0);
+  });
+
+  it('records the end of 64 disks with long paths, and runs them once', async () => {
+    const paths = await createLongPaths(temp('volume'));
+    const source = { persistentVolumeClaim: { claimName: 'claim' }, disks: paths.map((path) => ({ path })) };
+    await using sink = await startHttpSink({ onExpect: (_request, response) => void response.writeHead(403).end() });
+    await using _sidecar = await start();
+    await apply(requests, diskExport('long', { http: { url: `${sink.url}/{disk}` } }, { source, backoffLimit: 0 }));
+    const { phase, message, disks } = await waitForStatus(requests, 'long');
+    assert.deepEqual([phase, disks?.length], ['Failed', 64]);
+    assert.match(message ?? '', /and 54 more\)$/);
+    await sleep(3000);
+    assert.equal(sink.requests.length, 64);
+  });
+
+  it('refuses a disk whose path is too long for the status', async () => {
+    const file = ['volume', ...['a', 'b', 'c', 'd', 'e'].map((character) => character.repeat(240))].join('/');
+    await mkdir(path.dirname(temp(file)), { recursive: true });
+    await writeFile(temp(file), '');
+    await using _sidecar = await start();
+    const source = { persistentVolumeClaim: { claimName: 'claim' }, disks: [{ path: '*/*/*/*/*' }] };
+    await apply(requests, diskExport('too-long', { http: { url: 'http://127.0.0.1:9/x' } }, { source }));
+    const { phase, message } = await waitForStatus(requests, 'too-long');
+    assert.equal(phase, 'Failed');
+    assert.match(message ?? '', /^a+…: the path has more than 1024 characters; move the disk to a shorter one$/);
   });
 
   it('runs no more at a time than it is told to, first come, first served', async () => {

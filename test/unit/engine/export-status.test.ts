@@ -8,6 +8,7 @@ import type { DiskExport, DiskExportStatus } from '../../../src/requests/disk-ex
 import { DEFAULT_OPTIONS } from '../../helpers/image-in-process.ts';
 
 const CLUSTER = 65_536;
+const SHA256 = 'ab'.repeat(32);
 const START_MS = Date.UTC(2026, 10, 24, 12);
 
 const request = {
@@ -34,7 +35,7 @@ const arrived: Partial<DiskState> = {
   ...scanned,
   phase: 'Succeeded',
   sentBytes: 45 * CLUSTER,
-  receipt: { location: 's3://backups/a', sizeBytes: 45 * CLUSTER, etag: '"e"', sha256: 'ab', proof: 'etag' },
+  receipt: { location: 's3://backups/a', sizeBytes: 45 * CLUSTER, etag: '"e"', sha256: SHA256, proof: 'etag' },
 };
 
 function statusOf(disks: DiskState[] | undefined, more: Partial<ExportFacts> = {}, previous?: DiskExportStatus): DiskExportStatus {
@@ -122,7 +123,7 @@ describe('export status', () => {
   it('tells what arrived, where and with what proof', () => {
     const status = statusOf([disk(arrived)], { end: { phase: 'Succeeded' } });
     const { location, etag, sha256, proof, sentBytes, imageBytes, reason } = status.disks?.[0] ?? assert.fail();
-    assert.deepEqual([location, etag, sha256, proof, sentBytes, reason], ['s3://backups/a', '"e"', 'ab', 'ETag', imageBytes, undefined]);
+    assert.deepEqual([location, etag, sha256, proof, sentBytes, reason], ['s3://backups/a', '"e"', SHA256, 'ETag', imageBytes, undefined]);
     assert.deepEqual(conditionOf(status, 'Succeeded'), ['True', 'Completed']);
     assert.deepEqual(conditionOf(status, 'Finished'), ['True', 'Completed']);
     assert.deepEqual(conditionOf(status, 'Progressing'), ['False', 'Completed']);

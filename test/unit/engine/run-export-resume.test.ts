@@ -78,6 +78,17 @@ describe('engine, with a destination that holds transfers open', () => {
     throw away();
   };
 
+  it('drops an upload whose id is too long for the status, and fails', async () => {
+    const id = 'x'.repeat(2049);
+    const { phase, failure } = await run(async (_image, { saveResume }) => {
+      await saveResume({ id, partSizeBytes: MIB, fingerprint: 'f' });
+      return assert.fail('nothing is sent to it');
+    });
+    assert.deepEqual([phase, failure?.code], ['Failed', 'DestinationRejected']);
+    assert.match(failure?.message ?? '', /an id of 2049 characters; from 1 to 2048 can be recorded/);
+    assert.deepEqual(log.slice(0, 3), ['send all', 'confirm', `abandon ${id}`]);
+  });
+
   it('goes on with it at the next attempt; it was saved before anything was put into it', async () => {
     const { phase, disks } = await run(async (image, context, call) => {
       if (call === 1) return openAndFail(image, context, call);

@@ -244,6 +244,75 @@ describe('serving requests', function () {
       await stopWithin(served, LIMIT_MS);
     });
 
+    it('ends an export with a brief status, and with its receipt, where the store refuses the full one', async () => {
+      const { ports, key, served } = start({ refusesStatus: ({ progress }) => progress !== undefined });
+      const { phase, completionTime, disks, conditions } = await untilFinished(ports, key);
+      assert.deepEqual([phase, disks?.[0]?.location, disks?.[0]?.phase], ['Succeeded', 'memory', 'Succeeded']);
+      assert.ok(completionTime !== undefined && /^[0-9a-f]{64}$/.test(disks?.[0]?.sha256 ?? ''));
+      assert.deepEqual(
+        conditions?.map(({ type, status }) => `${type} ${status}`),
+        ['Succeeded True', 'Finished True', 'Progressing False'],
+      );
+      assert.equal(ports.warnings.filter((warning) => warning.includes('a briefer one is written')).length, 1);
+      await until('the release', () => ports.get(key)?.isClaimed === false);
+      assert.equal(ports.get(key)?.isGuarded, false);
+      await stopWithin(served, LIMIT_MS);
+    });
+
+    it('ends an export without its receipts where the store accepts nothing else', async () => {
+      const { ports, key, served } = start({
+        refusesStatus: ({ disks = [] }) => disks.some(({ location }) => location !== undefined),
+      });
+      const { phase, disks } = await untilFinished(ports, key);
+      assert.deepEqual([phase, disks], ['Succeeded', undefined]);
+      await stopWithin(served, LIMIT_MS);
+    });
+
+    it('sends an image once whose end the store refuses to record, and gives the slot to the next export', async () => {
+      let isStrict = true;
+      const { ports, key, served } = start({ refusesStatus: ({ completionTime }) => isStrict && completionTime !== undefined });
+      await until(
+        'two writes after the end',
+        () => ports.ends.length > 0 && ports.calls.filter((call) => call.startsWith('claim')).length > 2,
+      );
+      const next = ports.add('second');
+      await until('the end of the next', () => ports.ends.some((end) => end.key === next));
+      assert.deepEqual(
+        ports.calls.filter((call) => call.startsWith('commit')),
+        ['commit 1', 'commit 2'],
+      );
+      isStrict = false;
+      for (const each of [key, next]) assert.equal((await untilFinished(ports, each)).phase, 'Succeeded');
+      await until('the release', () => ports.get(key)?.isClaimed === false);
+      assert.equal(ports.get(key)?.isGuarded, false);
+      assert.deepEqual(
+        ports.ends.map((end) => [end.key, end.phase]),
+        [
+          [key, 'Succeeded'],
+          [next, 'Succeeded'],
+        ],
+      );
+      await stopWithin(served, LIMIT_MS);
+    });
+
+    it('sends nothing, and asks seldom, where the store refuses every status', async () => {
+      const { ports, served } = start({ refusesStatus: () => true });
+      await sleep(1500);
+      const count = (name: string) => ports.calls.filter((call) => call.startsWith(name)).length;
+      assert.ok(count('claim') >= 2 && count('claim') <= 6, `${count('claim')} claims`);
+      assert.ok(count('writeStatus') <= 6 * count('claim'), `${count('writeStatus')} writes`);
+      assert.equal(count('plan'), 0);
+      await stopWithin(served, LIMIT_MS);
+    });
+
+    it('drops an upload that the store refuses to record', async () => {
+      const { ports, key, served } = start({ refusesStatus: ({ disks = [] }) => disks.some(({ upload }) => upload !== undefined) });
+      const { phase, conditions } = await untilFinished(ports, key);
+      assert.deepEqual([phase, conditions?.find(({ type }) => type === 'Succeeded')?.reason], ['Failed', 'StoreRefused']);
+      assert.ok(ports.calls.includes('abandon 1') && !ports.calls.includes('commit 1'));
+      await stopWithin(served, LIMIT_MS);
+    });
+
     it('pauses a request whose claim is lost each time', async () => {
       const lost = new DiskliftError('ExecutorLost', 'the lock cannot be renewed');
       const { ports, served } = start({ failsAlways: { confirm: lost } });

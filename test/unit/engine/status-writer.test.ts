@@ -10,19 +10,26 @@ describe('status writer', () => {
   let clock: TestClock;
   let now: DiskExportStatus;
   let written: string[];
+  let writes: number;
   let failures: number;
+  let refuses: (status: DiskExportStatus) => boolean;
   let writer: StatusWriter;
   let warnings: string[];
   beforeEach(() => {
     clock = createTestClock();
     now = { message: 'first' };
     written = [];
+    writes = 0;
     failures = 0;
+    refuses = () => false;
     warnings = [];
     writer = createStatusWriter({
       build: () => now,
-      async write({ message = '' }) {
+      async write(status) {
+        const { message = '' } = status;
         await nextTurn();
+        writes += 1;
+        if (refuses(status)) throw new DiskliftError('StoreRefused', 'is invalid', undefined, { retryable: false });
         if (failures-- > 0) throw new Error('the store is away');
         written.push(message);
       },
@@ -69,6 +76,36 @@ describe('status writer', () => {
     setImmediate(() => stop.abort(new DiskliftError('ExecutorLost', 'SIGTERM')));
     await assert.rejects(writer.flush(stop.signal), (error) => error instanceof DiskliftError && error.code === 'ExecutorLost');
     assert.deepEqual(written, []);
+  });
+
+  it('writes a briefer status in place of one that is refused for good, and only such from then on', async () => {
+    refuses = ({ progress }) => progress !== undefined;
+    const progress = { percent: 0, virtualBytes: 0, imageBytes: 0, sentBytes: 0, skippedBytes: 0, written: '0' };
+    now = { message: 'first', progress };
+    await writer.flush(NEVER);
+    now = { message: 'second', progress };
+    await writer.flush(NEVER);
+    assert.deepEqual([written, writes], [['first', 'second'], 3]);
+    assert.equal(warnings.length, 1);
+  });
+
+  it('throws the refusal of the briefest status at once, and is silent until the next flush', async () => {
+    refuses = () => true;
+    await assert.rejects(writer.flush(NEVER), { code: 'StoreRefused' });
+    assert.equal(writes, 3);
+    now = { message: 'later' };
+    for (let turn = 0; turn < 5; turn += 1) {
+      writer.touch();
+      await settle();
+    }
+    assert.equal(writes, 3);
+    refuses = () => false;
+    await writer.flush(NEVER);
+    assert.deepEqual(written, ['later']);
+    writer.touch();
+    now = { message: 'last' };
+    await settle();
+    assert.deepEqual(written, ['later', 'last']);
   });
 
   it('never lets an older status follow a newer one', async () => {

@@ -1,0 +1,155 @@
+/** Statuses that a real API server could refuse: the export ends, its end is there to be read, and nothing is sent twice. */
+
+import assert from 'node:assert/strict';
+import { mkdir } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import fc from 'fast-check';
+import { statusesByLength } from '../../src/engine/brief-status.ts';
+import { exportStatusOf } from '../../src/engine/export-status.ts';
+import { statusPatch } from '../../src/kubernetes/status-patch.ts';
+import type { DiskExportStatus } from '../../src/requests/disk-export.ts';
+import { extremeExports } from '../helpers/extreme-exports.ts';
+import { freePort } from '../helpers/free-port.ts';
+import { startHttpSink } from '../helpers/http-sink.ts';
+import { createLongPaths } from '../helpers/long-paths.ts';
+import { diskExport } from '../helpers/manifest.ts';
+import { SEED, SEED_TEXT } from '../helpers/seed.ts';
+import { createDisk } from '../helpers/sparse-disk.ts';
+import { useTempDir } from '../helpers/temp-dir.ts';
+import { until } from '../helpers/until.ts';
+import { type ApiServer, startApiServer } from './api-server.ts';
+import { createNamespace, type Namespace } from './cluster-sidecar.ts';
+import { installCrd } from './install-crd.ts';
+import { requireBinaries } from './kubernetes-binaries.ts';
+
+const MERGE = 'application/merge-patch+json';
+
+describe('the status of an export on an API server', function () {
+  this.timeout(120_000);
+  const temp = useTempDir();
+  let api: ApiServer;
+  let namespace: Namespace;
+  let volumes: string[];
+
+  before(async function () {
+    api = await startApiServer(requireBinaries(this));
+    await installCrd(api);
+  });
+
+  after(() => api?.stop());
+
+  beforeEach(async () => {
+    namespace = await createNamespace(api);
+    await mkdir(temp('volume'));
+    volumes = [`claim=${temp('volume')}`];
+  });
+
+  it('of 64 disks with long paths is accepted when none has arrived, and when all have', async () => {
+    const paths = await createLongPaths(temp('volume'));
+    const source = { persistentVolumeClaim: { claimName: 'claim' }, disks: paths.map((path) => ({ path })) };
+    await using sink = await startHttpSink();
+    await using sidecar = await namespace.start({ volumes });
+    const nobody = `http://127.0.0.1:${await freePort()}/{disk}`;
+    await namespace.apply(diskExport('failing', { http: { url: nobody } }, { source, backoffLimit: 0 }));
+    await namespace.apply(diskExport('arriving', { http: { url: `${sink.url}/{disk}` } }, { source }));
+    const failing = await namespace.finished('failing');
+    assert.deepEqual([failing.phase, failing.disks?.length], ['Failed', 64]);
+    assert.match(failing.message ?? '', /and 54 more\)$/);
+    const arriving = await namespace.finished('arriving');
+    assert.equal(arriving.phase, 'Succeeded', arriving.message);
+    assert.equal(arriving.disks?.filter(({ location, sha256 }) => location !== undefined && sha256 !== undefined).length, 64);
+    assert.ok(!/status is refused|cannot be written/.test(sidecar.output()));
+    assert.equal(sink.requests.length, 64);
+  });
+
+  it(`is accepted whatever disks, destinations and pods say, in every form ${SEED_TEXT}`, async () => {
+    const { metadata } = await namespace.apply(diskExport('extreme', { http: { url: 'http://sink.example/x' } }));
+    await fc.assert(
+      fc.asyncProperty(extremeExports({ isPatient: true }), async (facts) => {
+        for (const status of statusesByLength(exportStatusOf(facts, undefined))) {
+          const place = `diskexports/${metadata.name}/status?fieldValidation=Strict`;
+          const body = { status: statusPatch(status) };
+          const answer = await namespace.request(place, { method: 'PATCH', body, contentType: MERGE });
+          assert.equal(answer.status, 200, JSON.stringify(answer.body).slice(0, 2000));
+        }
+      }),
+      { seed: SEED, numRuns: 20 },
+    );
+  });
+
+  describe('where a policy of the cluster refuses it', () => {
+    const PLACE = '/apis/admissionregistration.k8s.io/v1';
+
+    /** @param expression CEL that a status must fulfil */
+    async function refuseUnless(expression: string): Promise<void> {
+      const name = namespace.name;
+      const policy = {
+        metadata: { name },
+        spec: {
+          matchConstraints: {
+            namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': name } },
+            resourceRules: [{ apiGroups: ['disklift.dev'], apiVersions: ['*'], operations: ['UPDATE'], resources: ['diskexports/status'] }],
+          },
+          validations: [{ expression, message: 'our policy' }],
+        },
+      };
+      const binding = { metadata: { name }, spec: { policyName: name, validationActions: ['Deny'] } };
+      for (const [kind, body] of [
+        ['validatingadmissionpolicies', policy],
+        ['validatingadmissionpolicybindings', binding],
+      ] as const)
+        assert.equal((await api.request(`${PLACE}/${kind}`, { method: 'POST', body })).status, 201);
+      const { metadata } = await namespace.apply(diskExport('probe', { http: { url: 'http://sink.example/x' } }));
+      const refused: DiskExportStatus = {
+        completionTime: '2026-01-01T00:00:00Z',
+        progress: { percent: 0, virtualBytes: 0, imageBytes: 0, sentBytes: 0, skippedBytes: 0, written: '0' },
+      };
+      // The API server takes a moment to enforce it.
+      await until('the policy', async () => {
+        const patch = { method: 'PATCH', body: { status: refused }, contentType: MERGE } as const;
+        return (await namespace.request(`diskexports/${metadata.name}/status`, patch)).status === 422;
+      });
+      await namespace.remove('probe');
+      await namespace.until('probe', (object) => object === undefined);
+    }
+
+    async function dropPolicy(): Promise<void> {
+      for (const kind of ['validatingadmissionpolicybindings', 'validatingadmissionpolicies'])
+        await api.request(`${PLACE}/${kind}/${namespace.name}`, { method: 'DELETE' });
+    }
+
+    it('ends with a brief one that has the receipt', async () => {
+      await createDisk(temp('volume/disk.img'), 1024 * 1024, []);
+      await refuseUnless('!has(object.status.progress)');
+      await using sink = await startHttpSink();
+      await using sidecar = await namespace.start({ volumes });
+      await namespace.apply(diskExport('brief', { http: { url: `${sink.url}/{name}` } }));
+      const { phase, disks, conditions } = await namespace.finished('brief');
+      assert.deepEqual([phase, disks?.[0]?.path, disks?.[0]?.location], ['Succeeded', 'disk.img', `${sink.url}/brief`]);
+      assert.match(disks?.[0]?.sha256 ?? '', /^[0-9a-f]{64}$/);
+      assert.equal(conditions?.find(({ type }) => type === 'Finished')?.status, 'True');
+      assert.match(sidecar.output(), /a briefer one is written in its place: .*our policy/);
+      await dropPolicy();
+    });
+
+    it('sends the image once, and tells its end when the policy is gone', async () => {
+      await createDisk(temp('volume/disk.img'), 1024 * 1024, []);
+      await refuseUnless('!has(object.status.completionTime)');
+      await using sink = await startHttpSink();
+      await using sidecar = await namespace.start({ volumes, flags: ['--max-concurrent-exports', '1'] });
+      await namespace.apply(diskExport('first', { http: { url: `${sink.url}/{name}` } }));
+      await until('its image', () => sink.complete.has('/first'));
+      await namespace.apply(diskExport('second', { http: { url: `${sink.url}/{name}` } }));
+      await until('the next image, although the first keeps being refused', () => sink.complete.has('/second'));
+      await sleep(3000);
+      await dropPolicy();
+      for (const name of ['first', 'second']) assert.equal((await namespace.finished(name)).phase, 'Succeeded');
+      assert.deepEqual(
+        sink.requests.map(({ url }) => url),
+        ['/first', '/second'],
+      );
+      assert.equal(await sidecar.stop(), 0);
+      assert.deepEqual(await namespace.leases(), []);
+    });
+  });
+});
