@@ -6,7 +6,7 @@ import { DiskliftError } from '../common/errors.ts';
 import type { ProxyEnvironment } from '../config/proxy-environment.ts';
 import { type Endpoint, endpointOf } from '../requests/allowed-hosts.ts';
 import type { RequestStore } from '../requests/contract.ts';
-import { type CredentialReader, createCredentialReader } from '../requests/credentials.ts';
+import { type CredentialReader, createCredentialReader, type DestinationUrl } from '../requests/credentials.ts';
 import type { CaBundleReference, DiskExport, HttpDestination, S3Destination, TcpDestination, TlsSpec } from '../requests/disk-export.ts';
 import { expandPlaceholders, expandUrl, placeholderValues } from '../requests/placeholders.ts';
 import { quantityBytes } from '../requests/rules.ts';
@@ -79,10 +79,11 @@ async function composeHttp(spec: HttpDestination, disk: DiskDestination): Promis
   const { createHttpTarget } = await import('../targets/http/http-target.ts');
   const { credentials, environment } = disk;
   const { method, ifNoneMatch, createCollections, headersSecretRef } = spec;
-  const url = await urlOf(spec, disk);
+  const { text: url, secretName } = await urlOf(spec, disk);
   const endpoint = endpointOf(new URL(url));
   return createHttpTarget({
     url,
+    secretName,
     method,
     ifNoneMatch,
     createCollections,
@@ -99,10 +100,11 @@ function answerLimitOf({ answerTimeoutSeconds }: Pick<HttpDestination, 'answerTi
   return answerTimeoutSeconds === undefined ? {} : { answerMs: answerTimeoutSeconds * 1000 };
 }
 
-async function urlOf({ url, urlSecretRef }: HttpDestination, { request, diskPath, credentials }: DiskDestination): Promise<string> {
-  const template = url ?? (urlSecretRef === undefined ? undefined : await credentials.readSecretUrl(urlSecretRef));
+async function urlOf({ url, urlSecretRef }: HttpDestination, { request, diskPath, credentials }: DiskDestination): Promise<DestinationUrl> {
+  const inRequest = url === undefined ? undefined : { text: url };
+  const template = inRequest ?? (urlSecretRef === undefined ? undefined : await credentials.readSecretUrl(urlSecretRef));
   if (template === undefined) throw new DiskliftError('InvalidRequest', 'spec.destination.http names no URL');
-  return expandUrl(template, placeholderValues(request, diskPath));
+  return { ...template, text: expandUrl(template.text, placeholderValues(request, diskPath)) };
 }
 
 async function composeS3(spec: S3Destination, { request, diskPath, environment, credentials }: DiskDestination): Promise<ExportTarget> {

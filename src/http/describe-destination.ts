@@ -14,7 +14,7 @@ type Destination = DiskExport['spec']['destination'];
 const DESCRIBE: { [Key in keyof Required<Destination>]: (spec: NonNullable<Destination[Key]>) => DestinationView } = {
   http: ({ url, urlSecretRef }) => ({
     kind: 'HTTP',
-    address: url === undefined ? `in Secret ${urlSecretRef?.name ?? ''}` : publicAddress(url),
+    address: url === undefined ? `the URL in Secret ${urlSecretRef?.name ?? ''}` : publicAddress(url),
   }),
   s3: ({ bucket, key, endpoint }) => ({ kind: 'S3', address: `s3://${bucket}/${key} at ${publicAddress(endpoint)}` }),
   tcp: ({ host, port }) => ({ kind: 'TCP', address: `${host}:${port}` }),

@@ -11,13 +11,20 @@ import { type EntryData, entryText } from './secret-data.ts';
 const LABEL = 'disklift.dev/credentials';
 const ALLOWED_HOSTS = 'disklift.dev/allowed-hosts';
 
+/** A destination's URL, which may hold placeholders. */
+export interface DestinationUrl {
+  text: string;
+  /** The Secret that holds it: nothing of the URL but its host may be shown then. */
+  secretName?: string;
+}
+
 /** All methods throw DiskliftError `CredentialsInvalid`, with a message that names the object and nothing of what it holds. */
 export interface CredentialReader {
   /** @param endpoint whom it will be shown to; the annotation disklift.dev/allowed-hosts must allow that, where there is one */
   readSecret(reference: SecretReference, endpoint: Endpoint): Promise<EntryData>;
   readSecretKey(reference: SecretKeyReference, endpoint: Endpoint): Promise<string>;
-  /** A URL of http or https, which must lead to where its own Secret allows. It may hold placeholders. */
-  readSecretUrl(reference: SecretKeyReference): Promise<string>;
+  /** A URL of http or https, which must lead to where its own Secret allows. */
+  readSecretUrl(reference: SecretKeyReference): Promise<DestinationUrl>;
   /** ConfigMaps are no secrets, and need no label. */
   readConfigMapKey(reference: SecretKeyReference): Promise<string>;
 }
@@ -75,7 +82,7 @@ export function createCredentialReader({ resolve, namespace, mayCome }: Credenti
       const reading = readHttpUrl(url);
       if ('problem' in reading) throw invalid(`${what}: the URL in its entry ${key} ${reading.problem}`);
       requireAllowed(secret, { name, endpoint: endpointOf(reading.url), whom: 'the host in its own URL' });
-      return url;
+      return { text: url, secretName: name };
     },
     async readConfigMapKey({ name, key }) {
       const configMap = await existing('ConfigMap', name);

@@ -242,7 +242,7 @@ export interface DiskStatus {
   /** Attempts begun. */
   attempts?: number;
   clusters?: ClusterCounts;
-  /** Where the image is, once it has arrived. Holds no secret. */
+  /** Where the image is, once it has arrived. Holds no secret: of a URL from a Secret only the host, with the name of the Secret. */
   location?: string;
   /** Entity tag that the destination gave it. */
   etag?: string;

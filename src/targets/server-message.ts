@@ -17,13 +17,18 @@ const MAX_DECODINGS = 4;
  * @returns one line of printable text in brackets, to append to an error message; empty where nothing may be shown
  */
 export function serverMessage(text: string, secrets: readonly string[]): string {
-  if (secrets.some((secret) => repeats(text, secret))) return '';
+  if (repeatsSecret(text, secrets)) return '';
   const line = redact(decodeEntities(withoutTags(text, ' ')))
     .replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S}]+/gu, ' ')
     .trim();
   if (line === '') return '';
   const characters = [...line];
   return ` (${characters.length > MAX_SHOWN_CHARACTERS ? `${characters.slice(0, MAX_SHOWN_CHARACTERS).join('')}...` : line})`;
+}
+
+/** Whether a text of the server contains one of `secrets` in any usual encoding. */
+export function repeatsSecret(text: string, secrets: readonly string[]): boolean {
+  return secrets.some((secret) => repeats(text, secret));
 }
 
 /** Whether `text` contains `secret` in any usual encoding, or ends with the beginning of `secret`. */

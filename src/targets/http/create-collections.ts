@@ -1,6 +1,6 @@
 /** Makes the collections (folders) above a URL as WebDAV clients do (RFC 4918, section 9.3). */
 
-import type { Origin } from './redirect.ts';
+import type { Origin } from './origin.ts';
 import { type Query, sendQuery } from './send-query.ts';
 
 /** The resource exists already. Servers without WebDAV answer 405 as well, and make folders by themselves. */
@@ -22,13 +22,13 @@ export async function createCollections(query: Omit<Query, 'method'>): Promise<s
   for (; lowest < collections.length; lowest += 1) {
     const status = await make(collections[lowest] as URL);
     if (isMade(status)) break;
-    if (!NO_PARENT.has(status)) return refusal(collections[lowest] as URL, status);
+    if (!NO_PARENT.has(status)) return refusal(withUrl(query.origin, collections[lowest] as URL), status);
     refused = status;
   }
-  if (lowest === collections.length && refused !== undefined) return refusal(collections.at(-1) as URL, refused);
+  if (lowest === collections.length && refused !== undefined) return refusal(withUrl(query.origin, collections.at(-1) as URL), refused);
   for (const url of collections.slice(0, lowest).reverse()) {
     const status = await make(url);
-    if (!isMade(status)) return refusal(url, status);
+    if (!isMade(status)) return refusal(withUrl(query.origin, url), status);
   }
   return undefined;
 }
@@ -52,6 +52,6 @@ function withUrl(origin: Origin, url: URL): Origin {
   return { ...origin, url };
 }
 
-function refusal(url: URL, status: number): string {
-  return `MKCOL ${url.pathname} was answered ${status}`;
+function refusal({ url, secretName }: Origin, status: number): string {
+  return `MKCOL ${secretName === undefined ? url.pathname : 'in its path'} was answered ${status}`;
 }

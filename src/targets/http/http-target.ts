@@ -8,14 +8,16 @@ import type { VirtualImage } from '../../image/contract.ts';
 import type { ExportTarget, Receipt, Seal, TransferContext } from '../contract.ts';
 import type { NetworkAccess } from '../policy/network-access.ts';
 import type { ProxySettings } from '../policy/proxy-route.ts';
+import { repeatsSecret } from '../server-message.ts';
 import type { TlsMaterial } from '../tls-material.ts';
 import type { Answer } from './answer.ts';
 import { compareDigest } from './compare-digest.ts';
 import { createCollections } from './create-collections.ts';
 import { judgeAnswer, type Verdict } from './judge-answer.ts';
 import { lookUp } from './look-up.ts';
+import type { Origin } from './origin.ts';
 import { publicUrl } from './public-url.ts';
-import { followRedirect, type Origin } from './redirect.ts';
+import { followRedirect } from './redirect.ts';
 import { checkHeaders } from './request-headers.ts';
 import { secretsOf } from './secrets-of.ts';
 import type { QueryLimits } from './send-query.ts';
@@ -25,6 +27,8 @@ import { storedAt } from './stored-at.ts';
 export interface HttpTargetOptions {
   /** http or https. May hold secrets in its user and its query. */
   url: string;
+  /** Name of the Secret that holds the URL: nothing of the URL but its host is shown then. */
+  secretName?: string | undefined;
   method: 'PUT' | 'POST';
   /** Sent to the URL's own origin only. */
   headers?: Readonly<Record<string, string>>;
@@ -49,10 +53,10 @@ export function createHttpTarget(options: HttpTargetOptions): ExportTarget {
   const reading = readHttpUrl(options.url);
   if ('problem' in reading) throw new DiskliftError('InvalidRequest', `the destination's URL ${reading.problem}`);
   const { url } = reading;
-  const { headers = {}, tls = {} } = options;
+  const { secretName, headers = {}, tls = {} } = options;
   checkHeaders(headers);
   return {
-    send: (image, context) => new HttpTransfer({ ...options, origin: { url, headers, tls } }, image, context).run(),
+    send: (image, context) => new HttpTransfer({ ...options, origin: { url, secretName, headers, tls } }, image, context).run(),
     // An aborted request leaves no upload at the server that could be resumed.
     abandon: async () => {},
   };
@@ -85,15 +89,14 @@ class HttpTransfer {
       const { origin } = this;
       const { answer, seal } = await sendUpload({ ...common, method, ifNoneMatch, origin, expectContinue, image, context });
       if (answer instanceof DiskliftError) return await this.receiptOfFound(answer, seal);
-      const where = publicUrl(origin.url);
-      const verdict = judgeAnswer(answer, { method, where, secrets: secretsOf(origin), nowMs: clock.nowMs(), hasSentBefore });
+      const verdict = judgeAnswer(answer, { method, origin, nowMs: clock.nowMs(), hasSentBefore });
       if (verdict === 'arrived') return await this.receiptOf(answer, seal);
       if (verdict === 'expectation failed' && expectContinue) expectContinue = false;
       else if (verdict === 'redirect' && redirects < MAX_REDIRECTS) {
         this.origin = followRedirect(origin, answer.headers.location);
         redirects += 1;
       } else {
-        const refusal = refusalOf(verdict, where);
+        const refusal = refusalOf(verdict, publicUrl(origin));
         if (mayBeThere(answer, hasSentBefore)) return await this.receiptOfFound(refusal, seal);
         throw notMade !== undefined && NO_PLACE.has(answer.status) ? withReason(refusal, notMade) : refusal;
       }
@@ -113,15 +116,16 @@ class HttpTransfer {
     const { signal } = context;
     const seal = async () => (known.sha256 === undefined ? await abortable(context.seal(), signal) : known);
     const found = await lookUp({ ...common, origin, image, signal, seal });
-    if (found.isImage) return { ...receipt(publicUrl(origin.url), { image, seal: found.seal, answer: found.answer }), proof: 'readBack' };
+    if (found.isImage)
+      return { ...receipt(publicUrl(origin), { origin, image, seal: found.seal, answer: found.answer }), proof: 'readBack' };
     throw withReason(failure, found.reason);
   }
 
   /** @throws as compareDigest */
   private async receiptOf(answer: Answer, seal: Seal): Promise<Receipt> {
     const { origin, image, context, options } = this;
-    const isProven = await compareDigest(answer, { image, seal, where: publicUrl(origin.url), signal: context.signal });
-    return { ...receipt(storedAt(answer, origin, options.access), { image, seal, answer }), proof: isProven ? 'digest' : 'status' };
+    const isProven = await compareDigest(answer, { image, seal, where: publicUrl(origin), signal: context.signal });
+    return { ...receipt(storedAt(answer, origin, options.access), { origin, image, seal, answer }), proof: isProven ? 'digest' : 'status' };
   }
 }
 
@@ -145,13 +149,20 @@ function withReason({ code, message, cause, retryable, retryAfterMs }: DiskliftE
   return new DiskliftError(code, `${message}; ${reason}`, cause, { retryable, retryAfterMs });
 }
 
-function receipt(location: string, { image, seal, answer }: { image: VirtualImage; seal: Seal; answer: Answer }): Omit<Receipt, 'proof'> {
+interface Received {
+  origin: Origin;
+  image: VirtualImage;
+  seal: Seal;
+  answer: Answer;
+}
+
+function receipt(location: string, { origin, image, seal, answer }: Received): Omit<Receipt, 'proof'> {
   const { etag } = answer.headers;
   const { sha256 } = seal;
   return {
     location,
     sizeBytes: image.sizeBytes,
-    ...(etag === undefined ? {} : { etag }),
+    ...(etag === undefined || repeatsSecret(etag, secretsOf(origin)) ? {} : { etag }),
     ...(sha256 === undefined ? {} : { sha256 }),
   };
 }

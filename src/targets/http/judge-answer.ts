@@ -2,10 +2,12 @@
 
 import { DiskliftError, type ErrorCode } from '../../common/errors.ts';
 import { parseRetryAfter } from '../../common/retry-after.ts';
-import { serverMessage } from '../server-message.ts';
+import { repeatsSecret, serverMessage } from '../server-message.ts';
 import type { Answer } from './answer.ts';
 import { failedPart } from './multi-status.ts';
-import { publicUrl } from './public-url.ts';
+import type { Origin } from './origin.ts';
+import { publicFolder, publicUrl } from './public-url.ts';
+import { secretsOf } from './secrets-of.ts';
 
 export type Verdict = 'arrived' | 'redirect' | 'expectation failed' | DiskliftError;
 
@@ -41,10 +43,7 @@ const MEANINGS: Readonly<Record<number, string>> = {
 
 export interface Asked {
   method: 'PUT' | 'POST';
-  /** The URL as it may be shown. */
-  where: string;
-  /** A text that repeats one of them is not shown. */
-  secrets: readonly string[];
+  origin: Origin;
   nowMs: number;
   /** Whether an earlier attempt of this export has sent bytes that the server may have stored. */
   hasSentBefore: boolean;
@@ -59,7 +58,7 @@ export function judgeAnswer(answer: Answer, asked: Asked): Verdict {
 
 function judgeSuccess(answer: Answer, asked: Asked): Verdict {
   const { status, wasComplete } = answer;
-  const { where } = asked;
+  const where = publicUrl(asked.origin);
   if (!wasComplete)
     return failure('DestinationRejected', `${where}: answered ${status} before it had the whole image`, { retryable: true });
   const what = NO_SUCCESS[status];
@@ -72,10 +71,11 @@ function judgeSuccess(answer: Answer, asked: Asked): Verdict {
 function refusalOf(answer: Answer, asked: Asked, inner?: number): DiskliftError {
   const { headers, takenBytes } = answer;
   const status = inner ?? answer.status;
-  const { where, nowMs, hasSentBefore } = asked;
+  const { origin, nowMs, hasSentBefore } = asked;
   const answered = inner === undefined ? `answered ${status}` : `answered ${answer.status} with ${inner || 'a failure'} inside`;
   const meaning = meaningOf(status, answer, asked);
-  const message = `${where}: ${answered}${meaning === undefined ? '' : `: ${meaning}`}${serverMessage(answer.text, asked.secrets)}`;
+  const said = serverMessage(answer.text, secretsOf(origin));
+  const message = `${publicUrl(origin)}: ${answered}${meaning === undefined ? '' : `: ${meaning}`}${said}`;
   // A 403 may concern the object of an earlier attempt, which may not be replaced; then the credentials are not the cause.
   if (status === 401 || (status === 403 && !hasSentBefore) || status === 407) return failure('CredentialsInvalid', message);
   // A server locks a file while it takes one: a request whose connection was cut may still hold the lock for a moment.
@@ -88,14 +88,14 @@ function refusalOf(answer: Answer, asked: Asked, inner?: number): DiskliftError 
 function meaningOf(status: number, answer: Answer, asked: Asked): string | undefined {
   const { headers, takenBytes } = answer;
   const meaning = MEANINGS[status];
-  if (status >= 300 && status < 400) return movedTo(headers.location, asked);
-  if (status === 401) return `${meaning}${askedSchemes(headers['www-authenticate'])}`;
-  if (status === 405 && takenBytes === 0) return `${meaning}${allowedMethods(headers.allow)}`;
+  if (status >= 300 && status < 400) return movedTo(headers.location, asked.origin);
+  if (status === 401) return `${meaning}${withoutSecrets(askedSchemes(headers['www-authenticate']), asked.origin)}`;
+  if (status === 405 && takenBytes === 0) return `${meaning}${withoutSecrets(allowedMethods(headers.allow), asked.origin)}`;
   if (status === 409 || status === 412) {
-    const folder = status === 409 && asked.method === 'PUT' ? `${missingFolder(asked.where)}, or ` : '';
+    const folder = status === 409 && asked.method === 'PUT' ? `${missingFolder(asked.origin)}, or ` : '';
     return `${folder}${meaning}${asked.hasSentBefore ? ', perhaps from an earlier attempt of this export' : ''}`;
   }
-  if (status === 404 && takenBytes === 0 && asked.method === 'PUT') return `${meaning}; ${missingFolder(asked.where)}`;
+  if (status === 404 && takenBytes === 0 && asked.method === 'PUT') return `${meaning}; ${missingFolder(asked.origin)}`;
   if (takenBytes > 0 && RETRYABLE_BEHIND_BYTES.has(status)) return 'the server has taken bytes and could not store them; is its disk full?';
   if (status === 423 && asked.hasSentBefore) return `${meaning}, or still by an earlier attempt of this export`;
   if (status === 403 && asked.hasSentBefore)
@@ -104,14 +104,19 @@ function meaningOf(status: number, answer: Answer, asked: Asked): string | undef
 }
 
 /** WebDAV (RFC 4918, section 9.7.1): a PUT beneath a collection that does not exist is a conflict. */
-function missingFolder(where: string): string {
-  const folder = where.slice(0, where.lastIndexOf('/') + 1);
-  return `the folder ${folder} may not exist (create it, or set createCollections)`;
+function missingFolder(origin: Origin): string {
+  return `the folder ${publicFolder(origin)} may not exist (create it, or set createCollections)`;
 }
 
-function movedTo(location: string | undefined, { where, secrets }: Asked): string {
-  const target = location !== undefined && URL.canParse(location, where) ? publicUrl(new URL(location, where)) : undefined;
-  return `the place has another URL; send the image there${target === undefined ? '' : serverMessage(target, secrets)}`;
+function movedTo(location: string | undefined, origin: Origin): string {
+  const url = location !== undefined && URL.canParse(location, origin.url.href) ? new URL(location, origin.url) : undefined;
+  const target = url === undefined ? '' : withoutSecrets(serverMessage(publicUrl({ ...origin, url }), []), origin);
+  return `the place has another URL; send the image there${target}`;
+}
+
+/** @returns an empty text where `text`, which the server has chosen, repeats a secret of the request */
+function withoutSecrets(text: string, origin: Origin): string {
+  return repeatsSecret(text, secretsOf(origin)) ? '' : text;
 }
 
 /** Only the names of the schemes, without their parameters. */

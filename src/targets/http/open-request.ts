@@ -4,7 +4,7 @@ import type http from 'node:http';
 import { nodeHttp } from '../../common/builtin.ts';
 import { basicCredentials } from '../policy/basic-credentials.ts';
 import type { OpenedConnection } from '../policy/open-connection.ts';
-import type { Origin } from './redirect.ts';
+import type { Origin } from './origin.ts';
 
 export interface RequestFacts {
   origin: Origin;

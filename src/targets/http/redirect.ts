@@ -1,23 +1,15 @@
 /** Where an upload goes when the server sends it elsewhere (307 and 308, which keep method and body). */
 
 import { DiskliftError } from '../../common/errors.ts';
-import type { TlsMaterial } from '../tls-material.ts';
+import type { Origin } from './origin.ts';
 import { publicUrl } from './public-url.ts';
-
-/** What one request is made of. Everything in `headers` and `tls` may be secret. */
-export interface Origin {
-  url: URL;
-  /** The caller's headers. */
-  headers: Readonly<Record<string, string>>;
-  tls: TlsMaterial;
-}
 
 /**
  * To another origin goes nothing that the first was trusted with: no header, no user of the URL, no client certificate.
  * @throws DiskliftError `DestinationRejected` for a place that makes no sense, or that is less protected
  */
 export function followRedirect(from: Origin, location: string | undefined): Origin {
-  const where = publicUrl(from.url);
+  const where = publicUrl(from);
   if (location === undefined || !URL.canParse(location, from.url.href))
     throw new DiskliftError('DestinationRejected', `${where}: redirects to nowhere`);
   if (/[\\\p{Cc}\s]/u.test(location))
@@ -29,11 +21,11 @@ export function followRedirect(from: Origin, location: string | undefined): Orig
   if (url.protocol !== 'https:' && url.protocol !== 'http:')
     throw new DiskliftError('DestinationRejected', `${where}: redirects to ${url.protocol}`);
   if (from.url.protocol === 'https:' && url.protocol === 'http:')
-    throw new DiskliftError('DestinationRejected', `${where}: redirects from https to http, ${publicUrl(url)}`);
+    throw new DiskliftError('DestinationRejected', `${where}: redirects from https to http, ${publicUrl({ ...from, url })}`);
   if (url.origin === from.url.origin) {
     if (url.username === '') [url.username, url.password] = [from.url.username, from.url.password];
     return { ...from, url };
   }
   const { ca } = from.tls;
-  return { url, headers: {}, tls: { ca } };
+  return { url, secretName: from.secretName, headers: {}, tls: { ca } };
 }

@@ -11,9 +11,9 @@ import type { ProxySettings } from '../policy/proxy-route.ts';
 import { withLimit } from '../with-limit.ts';
 import type { Answer } from './answer.ts';
 import { openHead } from './open-request.ts';
+import type { Origin } from './origin.ts';
 import { publicUrl } from './public-url.ts';
 import { readAnswer } from './read-answer.ts';
-import type { Origin } from './redirect.ts';
 
 export interface QueryLimits {
   /** Limit of opening a connection, TLS included. */
@@ -41,7 +41,7 @@ export interface Query {
  */
 export async function sendQuery(query: Query, take?: (bytes: Buffer) => boolean): Promise<Answer> {
   const { origin, method, access, proxy, clock, limits, signal } = query;
-  const where = publicUrl(origin.url);
+  const where = publicUrl(origin);
   const connecting = new AbortController();
   const opening = openConnection({ ...origin, access, proxy, signal: connecting.signal });
   try {

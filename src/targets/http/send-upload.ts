@@ -53,7 +53,7 @@ export async function sendUpload(upload: Upload): Promise<UploadEnd> {
   const { origin, image, context, clock, limits, access, proxy } = upload;
   const { sizeBytes } = image;
   const { signal } = context;
-  const where = publicUrl(origin.url);
+  const where = publicUrl(origin);
   const connecting = new AbortController();
   const opening = openConnection({ ...origin, access, proxy, signal: connecting.signal });
   let exchange: Exchange | undefined;
@@ -79,7 +79,7 @@ export async function sendUpload(upload: Upload): Promise<UploadEnd> {
 
 /** @returns the failure instead of an answer where the whole image was sent, unless the transfer was cancelled */
 async function answerOf(exchange: Exchange, { origin, image, context, clock, limits }: Upload): Promise<UploadEnd['answer']> {
-  const where = publicUrl(origin.url);
+  const where = publicUrl(origin);
   const { answerMs: limitMs = answerLimitMs(image) } = limits;
   try {
     return await withLimit(exchange.answered, { limitMs, message: `${where}: no answer`, clock, signal: context.signal });

@@ -3,8 +3,8 @@
 import type { NetworkAccess } from '../policy/network-access.ts';
 import { serverMessage } from '../server-message.ts';
 import type { Answer } from './answer.ts';
+import type { Origin } from './origin.ts';
 import { publicUrl } from './public-url.ts';
-import type { Origin } from './redirect.ts';
 import { secretsOf } from './secrets-of.ts';
 
 /** A longer Location is ignored. */
@@ -16,7 +16,9 @@ const MAX_LOCATION_CHARACTERS = 4096;
  * @returns the URL in a form that may be shown
  */
 export function storedAt({ status, headers }: Pick<Answer, 'status' | 'headers'>, origin: Origin, access: NetworkAccess): string {
-  const asked = publicUrl(origin.url);
+  const asked = publicUrl(origin);
+  // The server derives Location from the URL that it was sent.
+  if (origin.secretName !== undefined) return asked;
   const { location } = headers;
   if (status !== 201 || location === undefined || location.length > MAX_LOCATION_CHARACTERS) return asked;
   // Parsers read such a URL in different ways.
@@ -35,7 +37,7 @@ export function storedAt({ status, headers }: Pick<Answer, 'status' | 'headers'>
   } catch {
     return asked;
   }
-  const place = publicUrl(url);
+  const place = publicUrl({ url });
   const secrets = secretsOf(origin).filter((secret) => !asked.includes(secret));
   // `serverMessage` returns an empty text where the URL repeats a secret of the request.
   return serverMessage(place, secrets) === '' ? asked : place;

@@ -76,7 +76,7 @@ describe('an export board', () => {
     board.set('vms/a', storedRequest('a', undefined, secrets));
     board.set('vms/b', storedRequest('b', undefined, { http: { urlSecretRef: { name: 'address', key: 'url' } } }));
     assert.equal(board.get('vms/a')?.destination?.address, 'https://x.example/a');
-    assert.equal(board.get('vms/b')?.destination?.address, 'in Secret address');
+    assert.equal(board.get('vms/b')?.destination?.address, 'the URL in Secret address');
   });
 
   it('tells of a running export by the second: phase, rate, what is left, and how far on the disk', () => {

@@ -86,7 +86,10 @@ describe('credentials', () => {
     });
     const annotations = { 'disklift.dev/allowed-hosts': 'h.example:8443' };
     const reader = readerOf('Secret', { labels: LABELS, annotations, data });
-    assert.equal(await reader.readSecretUrl({ name: 'it', key: 'url' }), 'https://u:s3cret@h.example:8443/{disk}?s3cret=1');
+    assert.deepEqual(await reader.readSecretUrl({ name: 'it', key: 'url' }), {
+      text: 'https://u:s3cret@h.example:8443/{disk}?s3cret=1',
+      secretName: 'it',
+    });
     for (const key of ['none', 'host', 'ftp']) await assert.rejects(reader.readSecretUrl({ name: 'it', key }), refusal('vms/it', key));
   });
 

@@ -1,0 +1,13 @@
+/** Where an upload goes, with what only that server may see. */
+
+import type { TlsMaterial } from '../tls-material.ts';
+
+/** What one request is made of. Everything in `headers` and `tls` may be secret. */
+export interface Origin {
+  url: URL;
+  /** Name of the Secret that holds the URL: then nothing of the URL but its host may be shown, nor of where the server redirects it. */
+  secretName?: string | undefined;
+  /** The caller's headers. */
+  headers: Readonly<Record<string, string>>;
+  tls: TlsMaterial;
+}
