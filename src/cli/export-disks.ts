@@ -24,7 +24,7 @@ export interface ExportFlags {
 }
 
 export async function exportDisks(flags: ExportFlags, context: CommandContext): Promise<void> {
-  const { request, resolve } = await abortable(readRequestFile(flags.file, context.warn), context.signal);
+  const { request, resolve } = await abortable(readRequestFile(flags.file, context.warn, systemClock.nowMs()), context.signal);
   const environment = {
     context,
     volumes: parseVolumes(flags.volume),

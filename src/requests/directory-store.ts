@@ -8,7 +8,7 @@ import { createDirectoryWake } from './directory-wake.ts';
 import type { DiskExport, DiskExportStatus } from './disk-export.ts';
 import { ManifestFiles, type ManifestFilesOptions } from './manifest-files.ts';
 import { RequestRecords } from './request-records.ts';
-import { reviseRequest } from './revise-request.ts';
+import { Revisions } from './revisions.ts';
 
 export interface DirectoryStoreOptions extends Pick<ManifestFilesOptions, 'directory' | 'clock' | 'warn'> {
   /** How often the directory is looked at where the system does not tell of changes. Default 1 s. */
@@ -38,6 +38,7 @@ class DirectoryStore implements DirectoryRequestStore {
   private readonly options: Required<DirectoryStoreOptions>;
   private readonly files: ManifestFiles;
   private readonly records: RequestRecords;
+  private readonly revisions: Revisions;
   private readonly lock: DirectoryLock;
   /** What this process works on, each with the signal of the lock that it was claimed under. */
   private readonly claims = new Map<string, AbortSignal>();
@@ -56,6 +57,7 @@ class DirectoryStore implements DirectoryRequestStore {
     this.options = options;
     this.files = new ManifestFiles(options);
     this.records = new RequestRecords(options.directory);
+    this.revisions = new Revisions({ accepted: (key) => this.records.get(key)?.request, clock: options.clock });
     this.lock = new DirectoryLock(options.directory, options.clock);
   }
 
@@ -114,6 +116,7 @@ class DirectoryStore implements DirectoryRequestStore {
     const record = this.records.get(key);
     const isDone = record === undefined ? this.files.get(key) === undefined : record.deleting && !record.cleanupPending;
     if (!isDone || this.claims.has(key)) return;
+    this.revisions.forget(key);
     if ((await this.acquireIfPossible()) === undefined) return;
     try {
       await this.records.drop(key);
@@ -138,7 +141,7 @@ class DirectoryStore implements DirectoryRequestStore {
     }
     const entry = this.files.get(key);
     if (entry === undefined) return undefined;
-    const { request, problem } = reviseRequest(record?.request, entry.manifest.value);
+    const { request, problem } = this.revisions.of(key, entry.manifest.value);
     if (problem !== undefined && record !== undefined) this.tell(`${entry.fileName}: ${problem}`);
     const found = await this.records.readStatus(key);
     if (request === undefined) return { kind: 'invalid', message: `${entry.fileName}: ${problem}`, status: found?.status };
@@ -182,7 +185,7 @@ class DirectoryStore implements DirectoryRequestStore {
       if (record !== undefined) await this.records.writeStatus(record.request.metadata, status);
       return;
     }
-    const { request } = reviseRequest(record?.request, value);
+    const { request } = this.revisions.of(key, value);
     if (request !== undefined) await this.records.keep(key, { request, cleanupPending: record?.cleanupPending ?? false, deleting: false });
     const [namespace = '', name = ''] = key.split('/');
     await this.records.writeStatus(request?.metadata ?? { namespace, name }, status);
@@ -190,14 +193,11 @@ class DirectoryStore implements DirectoryRequestStore {
 
   async setCleanupPending(key: string, cleanupPending: boolean): Promise<void> {
     await this.mayWrite(key);
-    const record = this.records.get(key) ?? { request: this.acceptable(key), deleting: false };
+    const value = this.files.get(key)?.manifest.value;
+    const request = value === undefined ? undefined : this.revisions.of(key, value).request;
+    const record = this.records.get(key) ?? { request, deleting: false };
     if (record.request !== undefined) await this.records.keep(key, { ...record, request: record.request, cleanupPending });
     await this.dropIfDone(key);
-  }
-
-  private acceptable(key: string): DiskExport | undefined {
-    const value = this.files.get(key)?.manifest.value;
-    return value === undefined ? undefined : reviseRequest(undefined, value).request;
   }
 
   async remove(key: string): Promise<void> {

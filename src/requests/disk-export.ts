@@ -12,6 +12,8 @@ export interface ObjectMetadata {
   name: string;
   namespace: string;
   uid: string;
+  /** The API server writes it; for a request of a file, the time at which it was accepted. */
+  creationTimestamp?: string;
   /** Grows with each change of the spec. */
   generation?: number;
   labels?: {
@@ -80,7 +82,7 @@ export interface DestinationSpec {
 }
 /** An HTTP or HTTPS server that takes each image as the body of one request. */
 export interface HttpDestination {
-  /** Where an image is sent to. {namespace}, {name}, {uid}, {claim} and {disk} (the disk's file name without its extension) are replaced in the path. Whoever may read the DiskExport can read it: a URL with a password or a signature belongs in a Secret. */
+  /** Where an image is sent to. {namespace}, {name}, {uid}, {claim}, {date} and {timestamp} (the creation of the DiskExport in UTC, such as 2026-11-30 and 20261130T014201Z) and {disk} (the disk's file name without its extension) are replaced in the path. Whoever may read the DiskExport can read it: a URL with a password or a signature belongs in a Secret. */
   url?: string;
   urlSecretRef?: SecretKeyReference;
   /** The request's method; POST is what the upload proxy of KubeVirt's CDI takes. */
@@ -130,7 +132,7 @@ export interface S3Destination {
   region: string;
   /** Name of the bucket; it must exist. */
   bucket: string;
-  /** Key of the object. {namespace}, {name}, {uid}, {claim} and {disk} (the disk's file name without its extension) are replaced. */
+  /** Key of the object. {namespace}, {name}, {uid}, {claim}, {date} and {timestamp} (the creation of the DiskExport in UTC, such as 2026-11-30 and 20261130T014201Z) and {disk} (the disk's file name without its extension) are replaced. */
   key: string;
   credentialsSecretRef?: SecretReference;
   /** Whether the bucket's name goes into the path of the URL instead of the host's name. */

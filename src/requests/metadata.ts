@@ -43,7 +43,10 @@ const CHECKS: Readonly<Record<string, Check>> = {
 
 /** What is wrong with metadata in which nothing has been filled in yet. */
 export function* metadataBreaches(metadata: Readonly<Record<string, unknown>>): Generator<Breach> {
-  if (metadata.name === undefined) yield { field: 'metadata.name', message: 'is required' };
+  if (metadata.name === undefined) {
+    const advice = metadata.generateName === undefined ? '' : '; only the API server (kubectl create) and disklift export generate names';
+    yield { field: 'metadata.name', message: `is required${advice}` };
+  }
   for (const [name, value] of Object.entries(metadata)) {
     const check = Object.hasOwn(CHECKS, name) ? CHECKS[name] : undefined;
     if (check === undefined && !OTHERS.has(name)) yield { field: `metadata.${name}`, message: 'is no known field' };

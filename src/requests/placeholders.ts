@@ -4,20 +4,34 @@ import path from 'node:path';
 import { DiskliftError } from '../common/errors.ts';
 import { readHttpUrl } from '../common/http-url.ts';
 import type { DiskExport } from './disk-export.ts';
+import { timestamp } from './timestamp.ts';
 
 export interface PlaceholderValues {
   namespace: string;
   name: string;
   uid: string;
   claim: string;
+  /** When the DiskExport was created, in UTC: 2026-11-30. The same in every attempt and after a restart. */
+  date?: string;
+  /** The same moment: 20261130T014201Z. */
+  timestamp?: string;
   /** The disk's file name without its extension; `disk` for a volume in Block mode. */
   disk: string;
 }
 
 /** @param diskPath relative to the volume */
 export function placeholderValues({ metadata, spec }: Pick<DiskExport, 'metadata' | 'spec'>, diskPath: string): PlaceholderValues {
-  const { namespace, name, uid } = metadata;
-  return { namespace, name, uid, claim: spec.source.persistentVolumeClaim.claimName, disk: diskName(diskPath) };
+  const { namespace, name, uid, creationTimestamp } = metadata;
+  const claim = spec.source.persistentVolumeClaim.claimName;
+  return { namespace, name, uid, claim, ...creationOf(creationTimestamp), disk: diskName(diskPath) };
+}
+
+/** A request that an earlier version recorded has no such time, and cannot use it either. */
+function creationOf(creationTimestamp: string | undefined): Pick<PlaceholderValues, 'date' | 'timestamp'> {
+  const createdMs = Date.parse(creationTimestamp ?? '');
+  if (Number.isNaN(createdMs)) return {};
+  const created = timestamp(createdMs);
+  return { date: created.slice(0, created.indexOf('T')), timestamp: created.replaceAll(/[-:]/g, '') };
 }
 
 function diskName(diskPath: string): string {
@@ -35,9 +49,13 @@ function diskName(diskPath: string): string {
  */
 export function expandPlaceholders(template: string, values: PlaceholderValues): string {
   return template.replace(/\{([^{}]*)\}|[{}]/g, (_, name: string | undefined) => {
-    if (name === undefined || !Object.hasOwn(values, name))
-      throw new DiskliftError('InvalidRequest', 'the destination has braces other than {namespace}, {name}, {uid}, {claim} and {disk}');
-    return encode(values[name as keyof PlaceholderValues]);
+    const value = name !== undefined && Object.hasOwn(values, name) ? values[name as keyof PlaceholderValues] : undefined;
+    if (value === undefined)
+      throw new DiskliftError(
+        'InvalidRequest',
+        'the destination has braces other than {namespace}, {name}, {uid}, {claim}, {date}, {timestamp} and {disk}',
+      );
+    return encode(value);
   });
 }
 

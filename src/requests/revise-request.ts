@@ -17,8 +17,9 @@ export interface Revision {
  * always be cancelled.
  * @param accepted undefined for a manifest that is new
  * @param value the manifest as it is now
+ * @param creationTimestamp of a request that is new
  */
-export function reviseRequest(accepted: DiskExport | undefined, value: unknown): Revision {
+export function reviseRequest(accepted: DiskExport | undefined, value: unknown, creationTimestamp: string): Revision {
   let request: DiskExport;
   try {
     request = validateDiskExport(value);
@@ -26,7 +27,7 @@ export function reviseRequest(accepted: DiskExport | undefined, value: unknown):
     if (!(error instanceof DiskliftError)) throw error;
     return { request: accepted, problem: accepted === undefined ? error.message : `${error.message}; the edit is ignored` };
   }
-  if (accepted === undefined) return { request: { ...request, metadata: { ...request.metadata, generation: 1 } } };
+  if (accepted === undefined) return { request: { ...request, metadata: { ...request.metadata, creationTimestamp, generation: 1 } } };
   try {
     if (request.metadata.uid !== accepted.metadata.uid) throw new DiskliftError('InvalidRequest', 'metadata.uid: cannot be changed');
     validateUpdate(accepted, request);

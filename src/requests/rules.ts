@@ -25,10 +25,10 @@ const WHOLE_VOLUME = '.';
 const CONTROL_CHARACTER = /\p{Cc}/u;
 const HTTP_URL = /^https?:\/\/([A-Za-z0-9._{}-]+|[[][0-9A-Fa-f:.]+[\]])(:[0-9]{1,5})?([/?][!-"$-[\]-~]*)?$/;
 const BRACES_OUTSIDE_OF_PATH = /^https?:\/\/[^/?]*[{}]|[?].*[{}]/;
-const KNOWN_PLACEHOLDERS = /^([^{}]|[{](namespace|name|uid|claim|disk)[}])*$/;
+const KNOWN_PLACEHOLDERS = /^([^{}]|[{](namespace|name|uid|claim|date|timestamp|disk)[}])*$/;
 const ENDPOINT = /^https?:\/\/([A-Za-z0-9._-]+|[[][0-9A-Fa-f:.]+[\]])(:[0-9]{1,5})?(\/[A-Za-z0-9._~/-]*)?$/;
 
-const OTHER_BRACES = 'may have no other braces than {namespace}, {name}, {uid}, {claim} and {disk}';
+const OTHER_BRACES = 'may have no other braces than {namespace}, {name}, {uid}, {claim}, {date}, {timestamp} and {disk}';
 const CONTROL_CHARACTERS = 'must not hold control characters';
 const HTTPS_ONLY = 'is for https only';
 

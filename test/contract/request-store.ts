@@ -120,6 +120,22 @@ export function itIsARequestStore(start: () => Promise<RequestStoreScene>): void
     await again.release();
   });
 
+  it('has one time of creation, before and after the first status and in another process', async () => {
+    const watched = watch();
+    const key = await put(watched, 'a');
+    const { creationTimestamp } = requestOf(await watched.store.get(key)).metadata;
+    assert.ok(Math.abs(Date.parse(creationTimestamp ?? '') - Date.now()) < 60_000, creationTimestamp);
+    await new Promise((resolve) => setTimeout(resolve, 1100));
+    const claim = await watched.store.claim(key);
+    assert.equal(requestOf(await watched.store.get(key)).metadata.creationTimestamp, creationTimestamp);
+    await watched.store.writeStatus(key, STREAMING);
+    assert.equal(requestOf(await watched.store.get(key)).metadata.creationTimestamp, creationTimestamp);
+    await claim?.release();
+    const next = watch();
+    await until('the key', () => next.seen.has(key));
+    assert.equal(requestOf(await next.store.get(key)).metadata.creationTimestamp, creationTimestamp);
+  });
+
   it('has the status as it was last written, and no field of one before', async () => {
     const watched = watch();
     const key = await put(watched, 'a');

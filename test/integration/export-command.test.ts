@@ -67,6 +67,24 @@ describe('disklift export', () => {
     assert.equal(result.stderr, '', 'nothing on standard error where there is no terminal');
   });
 
+  it('makes a name from generateName, and fills in the time at which it was started', async () => {
+    await using sink = await startHttpSink();
+    const { metadata, ...manifest } = diskExport('', { http: { url: `${sink.url}/{name}/{date}/{timestamp}/{disk}` } });
+    const startMs = Date.now() - 1000;
+    // A manifest that kubectl has printed has the time of another object.
+    const creation = { generateName: 'nightly-', name: undefined, creationTimestamp: '2001-01-01T00:00:00Z' };
+    const result = await run(await writeManifests({ ...manifest, metadata: { ...metadata, ...creation } }));
+    assert.equal(result.code, 0, result.stderr);
+    for (const location of statusIn(result).disks?.map((disk) => disk.location) ?? assert.fail()) {
+      const [, suffix, date, timestamp] = /nightly-(.+)\/(.+)\/(.+)\//.exec(location ?? '') ?? assert.fail(location);
+      const [, ...fields] = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(timestamp ?? '') ?? assert.fail(timestamp);
+      const [year = 0, month = 0, ...others] = fields.map(Number);
+      const timeMs = Date.UTC(year, month - 1, ...(others as [number, number, number, number]));
+      assert.ok(timeMs >= startMs && timeMs <= Date.now(), timestamp);
+      assert.deepEqual([suffix, date?.replaceAll('-', '')], [timestamp?.toLowerCase(), timestamp?.slice(0, 8)]);
+    }
+  });
+
   it('sends the disks of a VM that was copied with all its files, and names a file that may be a disk and is left out', async () => {
     await using sink = await startHttpSink();
     for (const name of ['a-ctk.vmdk', 'a.vmx', 'a.nvram', 'vmware.log', 'c.img.xz']) await writeFile(temp(`volume/${name}`), name);

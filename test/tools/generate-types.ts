@@ -80,6 +80,11 @@ const METADATA = {
     name: { type: 'string' },
     namespace: { type: 'string' },
     uid: { type: 'string' },
+    creationTimestamp: {
+      type: 'string',
+      format: 'date-time',
+      description: 'The API server writes it; for a request of a file, the time at which it was accepted.',
+    },
     generation: { type: 'integer', description: 'Grows with each change of the spec.' },
     labels: { type: 'object', additionalProperties: { type: 'string' } },
     annotations: { type: 'object', additionalProperties: { type: 'string' } },

@@ -18,6 +18,18 @@ describe('placeholders', () => {
     assert.equal(url, 'https://h:1/vms/fedora/u-1/fedora-root/root.qcow2?a=b');
   });
 
+  it('stand for the creation of the request in UTC, whatever its time zone', () => {
+    for (const [creationTimestamp, text] of [
+      ['2026-11-30T01:42:01Z', '2026-11-30/20261130T014201Z'],
+      ['2026-11-30T01:42:01+02:00', '2026-11-29/20261129T234201Z'],
+      ['2026-11-30T23:59:59.999Z', '2026-11-30/20261130T235959Z'],
+    ] as const) {
+      const request = validateDiskExport(changed({ 'metadata.creationTimestamp': creationTimestamp }));
+      assert.equal(expandPlaceholders('{date}/{timestamp}', placeholderValues(request, 'disk.img')), text);
+    }
+    assert.throws(() => expandPlaceholders('{date}', valuesOf('disk.img')), INVALID);
+  });
+
   for (const [diskPath, disk] of [
     ['disk.img', 'disk'],
     ['disk', 'disk'],
