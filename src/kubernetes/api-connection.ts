@@ -2,10 +2,11 @@
 
 import { HttpMethod, IsomorphicFetchHttpLibrary, RequestContext, type ResponseContext } from '@kubernetes/client-node';
 import { throwIfAborted } from '../common/abortable.ts';
+import { KIB, MIB } from '../common/bytes.ts';
 import type { Clock } from '../common/clock.ts';
 import { withinLimit } from '../common/within-limit.ts';
 import type { ApiAccess } from './api-access.ts';
-import { refusedError, unansweredError, unusableError } from './api-failure.ts';
+import { refusedError, tooLargeError, unansweredError, unusableError } from './api-failure.ts';
 import type { ApiRequestFacts, CallOptions } from './contract.ts';
 
 export interface ApiRequest extends ApiRequestFacts {
@@ -18,7 +19,15 @@ export interface ApiRequest extends ApiRequestFacts {
   /** Sent as JSON. */
   body?: unknown;
   contentType?: string;
+  /** Limit of the answer's body; {@link MAX_OBJECT_BYTES} when left out. */
+  maxBytes?: number;
 }
+
+/** Limit of an answer that is one object. The API server stores 1.5 MiB of each at most, and JSON may take twice as much or more. */
+const MAX_OBJECT_BYTES = 8 * MIB;
+
+/** Limit of the text of a refusal. */
+const MAX_REFUSAL_BYTES = 256 * KIB;
 
 export interface ApiConnectionOptions {
   access: ApiAccess;
@@ -59,7 +68,10 @@ export function createApiConnection({ access, clock, userAgent, onRequest }: Api
   async function succeed(what: string, response: ResponseContext): Promise<ResponseContext> {
     const { httpStatusCode: status, headers, body } = response;
     if (status >= 200 && status < 300) return response;
-    throw refusedError({ what, status, body: await body.text(), retryAfter: headers['retry-after'] }, clock.nowMs());
+    throw refusedError(
+      { what, status, body: await readText(what, body, MAX_REFUSAL_BYTES), retryAfter: headers['retry-after'] },
+      clock.nowMs(),
+    );
   }
 
   /** Aborts what `task` has begun when it is late, or has failed. */
@@ -82,7 +94,11 @@ export function createApiConnection({ access, clock, userAgent, onRequest }: Api
   return {
     async call(request, options = {}) {
       const what = describe(request);
-      const text = await limited(what, options, async (signal) => (await succeed(what, await send(request, signal))).body.text());
+      const { maxBytes = MAX_OBJECT_BYTES } = request;
+      const text = await limited(what, options, async (signal) => {
+        const { body } = await succeed(what, await send(request, signal));
+        return readText(what, body, maxBytes);
+      });
       try {
         return JSON.parse(text);
       } catch {
@@ -97,6 +113,18 @@ export function createApiConnection({ access, clock, userAgent, onRequest }: Api
       return stream;
     },
   };
+}
+
+/** @throws DiskliftError of a failure `TooLarge`; the caller then ends the request. */
+async function readText(what: string, body: ResponseContext['body'], maxBytes: number): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let sizeBytes = 0;
+  for await (const chunk of body.stream() ?? []) {
+    sizeBytes += chunk.length;
+    if (sizeBytes > maxBytes) throw tooLargeError(what, maxBytes);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
 }
 
 export function describe({ verb, resource, target }: ApiRequest): string {

@@ -1,5 +1,6 @@
 /** What went wrong at the API server, in one place for all calls. */
 
+import { formatBytes } from '../common/bytes.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { parseRetryAfter } from '../common/retry-after.ts';
 import type { ApiFailure } from './contract.ts';
@@ -61,6 +62,11 @@ export function statusError(what: string, status: unknown): DiskliftError {
   return refusedError({ what, status: typeof code === 'number' ? code : 500, body: JSON.stringify(status) }, 0);
 }
 
+/** The error of an answer that is longer than what was asked for can be. */
+export function tooLargeError(what: string, maxBytes: number): DiskliftError {
+  return failed({ kind: 'TooLarge' }, `${what}: ${TITLES.TooLarge}: more than ${formatBytes(maxBytes)}`);
+}
+
 /** The error of a request that was not answered, or not to the end. */
 export function unansweredError(what: string, error: unknown): DiskliftError {
   if (error instanceof DiskliftError) return error;
@@ -81,6 +87,7 @@ const TITLES: Readonly<Record<ApiFailure['kind'], string>> = {
   Forbidden: 'the API server does not allow it',
   Invalid: 'the API server does not accept it',
   Throttled: 'the API server asks for fewer requests',
+  TooLarge: 'its answer is too large',
   Unavailable: 'the API server does not answer as it should',
 };
 

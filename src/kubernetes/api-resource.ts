@@ -1,5 +1,6 @@
 /** The calls that one kind of object takes, and their paths. "API Concepts" in the Kubernetes documentation. */
 
+import { MIB } from '../common/bytes.ts';
 import type { ApiConnection, ApiRequest } from './api-connection.ts';
 import { describe } from './api-connection.ts';
 import { isApiFailure, unusableError } from './api-failure.ts';
@@ -13,8 +14,11 @@ export interface ResourceKind {
   plural: string;
 }
 
-/** Enough for most namespaces at once, and not too much for a page of large objects. */
+/** Enough for most namespaces at once. A page that is too large is requested again with half as many objects. */
 const PAGE_SIZE = 500;
+
+/** Limit of a page of several objects. */
+const MAX_PAGE_BYTES = 32 * MIB;
 
 type Rest = Omit<ApiRequest, 'resource' | 'path' | 'target'> & { resource?: string };
 
@@ -51,9 +55,18 @@ export function createApiResource<T extends KubeObject>(connection: ApiConnectio
     async list(namespace, { labelSelector, ...options } = {}) {
       const items: T[] = [];
       let next: string | undefined;
+      let limit = PAGE_SIZE;
       for (;;) {
-        const request = ofNamespace(namespace, { verb: 'list', method: 'GET', query: { limit: PAGE_SIZE, continue: next, labelSelector } });
-        const answer = await connection.call(request, options);
+        const query = { limit, continue: next, labelSelector };
+        const request = ofNamespace(namespace, { verb: 'list', method: 'GET', query, maxBytes: MAX_PAGE_BYTES });
+        let answer: unknown;
+        try {
+          answer = await connection.call(request, options);
+        } catch (error) {
+          if (!isApiFailure(error, 'TooLarge') || limit === 1) throw error;
+          limit = Math.ceil(limit / 2);
+          continue;
+        }
         if (!isPage(answer)) throw unusableError(describe(request), 'its answer is not a list');
         items.push(...(answer.items as T[]));
         const { resourceVersion, continue: rest } = answer.metadata;

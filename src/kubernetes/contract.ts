@@ -226,7 +226,17 @@ export interface ApiFailure {
    * Expired: what it was to begin with is not kept any more (410). Throttled: 429. Unavailable: 5xx, or no answer at all;
    * then what was asked for may have been done.
    */
-  kind: 'NotFound' | 'AlreadyExists' | 'Conflict' | 'Expired' | 'Unauthorized' | 'Forbidden' | 'Invalid' | 'Throttled' | 'Unavailable';
+  kind:
+    | 'NotFound'
+    | 'AlreadyExists'
+    | 'Conflict'
+    | 'Expired'
+    | 'Unauthorized'
+    | 'Forbidden'
+    | 'Invalid'
+    | 'Throttled'
+    | 'TooLarge'
+    | 'Unavailable';
   /** Of the answer, if there was one. */
   status?: number | undefined;
 }

@@ -24,7 +24,7 @@ const BACKOFF: Backoff = { baseMs: 1000, capMs: 15_000 };
 const AWAY_STATUSES: ReadonlySet<number | undefined> = new Set([undefined, 429, 502, 503, 504]);
 
 /** Failures that the next attempt would meet again. */
-const FINAL_KINDS: ReadonlySet<ApiFailure['kind']> = new Set(['Forbidden', 'Invalid', 'NotFound', 'AlreadyExists']);
+const FINAL_KINDS: ReadonlySet<ApiFailure['kind']> = new Set(['Forbidden', 'Invalid', 'NotFound', 'AlreadyExists', 'TooLarge']);
 
 /**
  * An API server that is away is waited for: an attempt that failed for it would be one less for what an attempt is there for. It throws DiskliftError `CredentialsInvalid`, retryable where the API server may have another answer later; no message tells

@@ -9,6 +9,7 @@ import { writeFileSync } from 'node:fs';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type ApiAccess, createApiAccess } from '../../src/kubernetes/api-access.ts';
+import { drip, flood } from './endless-answer.ts';
 
 const COLLECTION = '/apis/disklift.dev/v1alpha1/namespaces/vms/diskexports';
 
@@ -21,6 +22,10 @@ export interface Fault {
   cut?: boolean;
   /** Nothing is said at all. */
   hang?: boolean;
+  /** 100 MiB are sent as the body. Called with the count of bytes. */
+  flood?: (sentBytes: number) => void;
+  /** The body comes a byte at a time for ever. */
+  drip?: boolean;
 }
 
 interface FakeWatch {
@@ -131,11 +136,13 @@ export async function startFakeApiServer(): Promise<FakeApiServer> {
     for (const watch of fake.watches) watch.send(type, object);
   }
 
-  function reply(response: ServerResponse, { status = 200, headers = {}, body = {}, cut, hang }: Fault): void {
+  function reply(response: ServerResponse, { status = 200, headers = {}, body = {}, cut, hang, ...endless }: Fault): void {
     if (cut) response.socket?.destroy();
     if (cut || hang) return;
     response.writeHead(status, { 'content-type': 'application/json', ...headers });
-    response.end(typeof body === 'string' ? body : JSON.stringify(body));
+    if (endless.flood !== undefined) flood(response, endless.flood);
+    else if (endless.drip) drip(response);
+    else response.end(typeof body === 'string' ? body : JSON.stringify(body));
   }
 
   /** @returns what is still to be said */
@@ -154,10 +161,11 @@ export async function startFakeApiServer(): Promise<FakeApiServer> {
 
   function list(query: URLSearchParams): Fault {
     const [from = 0, since = version] = (query.get('continue') ?? '').split('@').filter(Boolean).map(Number);
-    if (query.get('limit') !== '500') return { status: 400, body: { message: 'no limit' } };
+    const limit = Number(query.get('limit') ?? Number.NaN);
+    if (!(limit >= 1 && limit <= 500)) return { status: 400, body: { message: 'no limit' } };
     if (since < oldest) return { status: 410, body: { reason: 'Expired', message: 'the continue token is too old' } };
     const all = [...fake.strays, ...objects.values()];
-    const to = from + fake.pageSize;
+    const to = from + Math.min(limit, fake.pageSize);
     const next = to < all.length ? `${to}@${since}` : undefined;
     return { body: { metadata: { resourceVersion: String(since), continue: next }, items: all.slice(from, to) } };
   }

@@ -8,6 +8,7 @@ import http from 'node:http';
 import https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { drip, flood, floodInterim } from './endless-answer.ts';
 import { ALTERATIONS, type Alteration } from './s3-fake-alter.ts';
 import { answerTo, type Operation, type S3Answer, s3Failure } from './s3-fake-operations.ts';
 import { refusalOf } from './s3-fake-request.ts';
@@ -24,7 +25,8 @@ export interface Quirk {
    * The operation's fault. A status is an error instead of the operation; 'error in 200' imitates Complete after it has begun to answer.
    * 'lost' carries out the operation and cuts the connection; 'cut' cuts the connection first. 'late' carries out the operation some time
    * after the cut, and opens an upload again that is gone by then. 'hang' never answers; 'hang after' carries out the operation and never
-   * answers. 'half' sends half of the answer. 'misnamed' answers with another id of the upload, as after a flipped bit. An alteration
+   * answers. 'half' sends half of the answer. 'flood' sends 100 MiB more behind it, 'flood refusal' as many with a 500, 'drip' a byte now and then
+   * for ever; 'interim answers' sends nothing else. 'endless pages' says that a page is never the last. 'misnamed' answers with another id of the upload, as after a flipped bit. An alteration
    * alters the stored bytes.
    */
   does:
@@ -40,6 +42,12 @@ export interface Quirk {
     | 'half'
     | 'half and cut'
     | 'misnamed'
+    | 'flood'
+    | 'flood refusal'
+    | 'drip'
+    | 'half and drip'
+    | 'endless pages'
+    | 'interim answers'
     | Alteration;
 }
 
@@ -79,6 +87,8 @@ export interface S3Fake extends AsyncDisposable {
   requests: S3Request[];
   quirks: Quirk[];
   connectionCount(): number;
+  /** The bytes of the longest flood so far. */
+  floodBytes(): number;
   count(operation: Operation): number;
 }
 
@@ -93,6 +103,10 @@ export async function startS3Fake(options: S3FakeOptions = {}): Promise<S3Fake> 
   const quirks: Quirk[] = [];
   const store = new S3FakeStore(options);
   let connections = 0;
+  let floodBytes = 0;
+  const countFlood = (sentBytes: number) => {
+    floodBytes = Math.max(floodBytes, sentBytes);
+  };
 
   function quirkFor(operation: Operation): Quirk['does'] | undefined {
     for (const quirk of quirks) {
@@ -122,6 +136,8 @@ export async function startS3Fake(options: S3FakeOptions = {}): Promise<S3Fake> 
     // Cut off: nothing has happened.
     if (body === undefined) return;
     if (does === 'hang') return;
+    if (does === 'interim answers') return floodInterim(request.socket);
+    if (does === 'flood refusal') return flood(response.writeHead(500), countFlood);
     const send = ({ status, headers, text = '', bytes = Buffer.from(text) }: S3Answer) => {
       const facts = { Date: new Date(store.nowMs()).toUTCString(), 'Content-Length': bytes.length };
       response.writeHead(status, { ...facts, ...headers }).end(request.method === 'HEAD' ? '' : bytes);
@@ -146,9 +162,20 @@ export async function startS3Fake(options: S3FakeOptions = {}): Promise<S3Fake> 
     const answer = answerTo(asked, store);
     const object = store.objects.get(key);
     if (operation === 'CompleteMultipartUpload' && alter !== undefined && object !== undefined) object.body = alter(object.body);
+    if (does === 'endless pages') {
+      const next = Number(url.searchParams.get('part-number-marker') ?? 0) + 1;
+      const page = `<IsTruncated>true</IsTruncated><NextPartNumberMarker>${next}</NextPartNumberMarker>`;
+      return send({ ...answer, text: (answer.text ?? '').replace('<IsTruncated>false</IsTruncated>', page) });
+    }
     if (does === 'misnamed') return send({ ...answer, text: (answer.text ?? '').replace('>upload-', '>uploae-') });
     if (does === 'lost') return void request.socket.destroy();
     if (does === 'hang after') return;
+    if (does === 'flood' || does === 'drip' || does === 'half and drip') {
+      const { bytes = Buffer.from(answer.text ?? '') } = answer;
+      response.writeHead(answer.status, answer.headers);
+      response.write(bytes.subarray(0, does === 'half and drip' ? bytes.length >> 1 : bytes.length));
+      return does === 'flood' ? flood(response, countFlood) : drip(response);
+    }
     if (does === 'half' || does === 'half and cut') {
       const { bytes = Buffer.from(answer.text ?? '') } = answer;
       response.writeHead(answer.status, { ...answer.headers, 'Content-Length': bytes.length });
@@ -174,6 +201,7 @@ export async function startS3Fake(options: S3FakeOptions = {}): Promise<S3Fake> 
     requests,
     quirks,
     connectionCount: () => connections,
+    floodBytes: () => floodBytes,
     count: (operation) => requests.filter((request) => request.operation === operation).length,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();

@@ -115,8 +115,8 @@ function feed(bytes: Buffer, random: Random, structured: boolean): number {
     },
   });
   for (const [index, offset] of READ_OFFSETS.entries())
-    outstanding.add({ kind: 'read', offset, length: READ_BYTES, target: new Uint8Array(READ_BYTES) }, settlement(index));
-  if (structured) outstanding.add({ kind: 'status', offset: 0, length: 1024, context: CONTEXT }, settlement(READ_OFFSETS.length));
+    outstanding.add({ kind: 'read', offset, length: READ_BYTES, target: new Uint8Array(READ_BYTES) }, settlement(index), 0);
+  if (structured) outstanding.add({ kind: 'status', offset: 0, length: 1024, context: CONTEXT }, settlement(READ_OFFSETS.length), 0);
   const parser = new ReplyParser({ structured, rangeOf: (cookie) => outstanding.rangeOf(cookie) });
   try {
     for (let at = 0; at < bytes.length; ) {

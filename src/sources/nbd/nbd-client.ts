@@ -22,6 +22,8 @@ export interface NbdClientOptions {
   clock: Clock;
   /** How long a server may be silent that owes an answer. */
   silenceMs: number;
+  /** Limit of the answer to one request in all, however steadily its bytes come. */
+  answerMs: number;
 }
 
 export class NbdClient {
@@ -94,8 +96,9 @@ export class NbdClient {
   }
 
   private send(request: ReadRequest | StatusRequest, settlement: Parameters<OutstandingRequests['add']>[1]): void {
-    if (this.outstanding.count === 0) this.heardMs = this.options.clock.monotonicMs();
-    const cookie = this.outstanding.add(request, settlement);
+    const nowMs = this.options.clock.monotonicMs();
+    if (this.outstanding.count === 0) this.heardMs = nowMs;
+    const cookie = this.outstanding.add(request, settlement, nowMs);
     this.wire.write(encodeRequest(request.kind === 'read' ? Command.read : Command.blockStatus, cookie, request));
     void this.watch();
   }
@@ -104,16 +107,21 @@ export class NbdClient {
   private async watch(): Promise<void> {
     if (this.isWatched) return;
     this.isWatched = true;
-    const { clock, silenceMs } = this.options;
+    const { clock, silenceMs, answerMs } = this.options;
     try {
       let leftMs = silenceMs;
-      while (this.outstanding.count > 0) {
+      for (let oldestMs = this.outstanding.oldestMs; oldestMs !== undefined; oldestMs = this.outstanding.oldestMs) {
         const isSure = leftMs <= 0;
-        leftMs = this.heardMs + silenceMs - clock.monotonicMs();
+        const silentInMs = this.heardMs + silenceMs - clock.monotonicMs();
+        const lateInMs = oldestMs + answerMs - clock.monotonicMs();
+        leftMs = Math.min(silentInMs, lateInMs);
         if (leftMs > 0) await clock.delay(leftMs, this.closing.signal);
         // This process may have stood still itself: then what has come meanwhile is heard now.
         else if (!isSure) await nextTurn();
-        else this.wire.break(new DiskliftError('SourceReadError', `no answer within ${silenceMs / 1000} s`));
+        else {
+          const what = silentInMs <= lateInMs ? `no answer within ${silenceMs / 1000} s` : `no whole answer within ${answerMs / 1000} s`;
+          this.wire.break(new DiskliftError('SourceReadError', what));
+        }
       }
     } catch {
       // Closed; nobody waits any more.

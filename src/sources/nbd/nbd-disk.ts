@@ -16,6 +16,8 @@ export interface NbdLimits {
   connectMs: number;
   /** How long it may be silent while it owes an answer: storage behind it may be slow to come back. */
   silenceMs: number;
+  /** Limit of one answer in all, which is at most 32 MiB, however steadily its bytes come. */
+  answerMs: number;
 }
 
 export interface OpenNbdDiskOptions {
@@ -30,7 +32,7 @@ export interface OpenNbdDiskOptions {
 /** Of one read, where the server takes less at once than a read asks for. */
 const PIECES_IN_FLIGHT = 4;
 
-const DEFAULT_LIMITS: NbdLimits = { connectMs: 10_000, silenceMs: 60_000 };
+const DEFAULT_LIMITS: NbdLimits = { connectMs: 10_000, silenceMs: 60_000, answerMs: 600_000 };
 
 /**
  * Connects to a server and opens one of its disks.
@@ -38,11 +40,11 @@ const DEFAULT_LIMITS: NbdLimits = { connectMs: 10_000, silenceMs: 60_000 };
  */
 export async function openNbdDisk(address: NbdAddress, options: OpenNbdDiskOptions): Promise<DiskSource> {
   const { clock, signal, name = nbdDiskName(address) } = options;
-  const { connectMs, silenceMs } = { ...DEFAULT_LIMITS, ...options.limits };
+  const { connectMs, silenceMs, answerMs } = { ...DEFAULT_LIMITS, ...options.limits };
   const agreed = await shakeHands(address, { name, clock, signal, connectMs });
   const { agreement } = agreed;
   const { sizeBytes, allocationContext: context } = agreement;
-  const client = new NbdClient(agreed, { name, clock, silenceMs });
+  const client = new NbdClient(agreed, { name, clock, silenceMs, answerMs });
   return {
     name,
     sizeBytes,

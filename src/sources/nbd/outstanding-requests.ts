@@ -34,6 +34,7 @@ interface Entry {
   covered: CoveredRanges;
   descriptors?: Buffer;
   failure?: { offset: number; cause: DiskliftError };
+  askedMs: number;
 }
 
 export class OutstandingRequests {
@@ -44,10 +45,15 @@ export class OutstandingRequests {
     return this.entries.size;
   }
 
-  /** @returns the cookie by which the server's answer names the request */
-  add(request: ReadRequest | StatusRequest, settlement: Settlement): bigint {
+  /** When the oldest outstanding request was sent; undefined when none is outstanding. */
+  get oldestMs(): number | undefined {
+    return this.entries.values().next().value?.askedMs;
+  }
+
+  /** @param askedMs when the request is sent @returns the cookie by which the server's answer names the request */
+  add(request: ReadRequest | StatusRequest, settlement: Settlement, askedMs: number): bigint {
     this.lastCookie += 1n;
-    this.entries.set(this.lastCookie, { request, settlement, covered: new CoveredRanges(request.length) });
+    this.entries.set(this.lastCookie, { request, settlement, covered: new CoveredRanges(request.length), askedMs });
     return this.lastCookie;
   }
 

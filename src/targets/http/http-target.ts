@@ -14,13 +14,12 @@ import type { Answer } from './answer.ts';
 import { compareDigest } from './compare-digest.ts';
 import { createCollections } from './create-collections.ts';
 import { judgeAnswer, type Verdict } from './judge-answer.ts';
-import { lookUp } from './look-up.ts';
+import { type LookupLimits, lookUp } from './look-up.ts';
 import type { Origin } from './origin.ts';
 import { publicUrl } from './public-url.ts';
 import { followRedirect } from './redirect.ts';
 import { checkHeaders } from './request-headers.ts';
 import { secretsOf } from './secrets-of.ts';
-import type { QueryLimits } from './send-query.ts';
 import { sendUpload, type UploadLimits } from './send-upload.ts';
 import { storedAt } from './stored-at.ts';
 
@@ -41,10 +40,10 @@ export interface HttpTargetOptions {
   access: NetworkAccess;
   proxy?: ProxySettings | undefined;
   clock: Clock;
-  limits?: Partial<UploadLimits & QueryLimits>;
+  limits?: Partial<UploadLimits & LookupLimits>;
 }
 
-const LIMITS: UploadLimits & QueryLimits = { connectMs: 30_000, continueMs: 1500, idleMs: 120_000, queryMs: 10_000 };
+const LIMITS: UploadLimits & LookupLimits = { connectMs: 30_000, continueMs: 1500, idleMs: 120_000, queryMs: 10_000 };
 
 const MAX_REDIRECTS = 5;
 
@@ -66,7 +65,7 @@ class HttpTransfer {
   private readonly options: HttpTargetOptions & { origin: Origin };
   private readonly image: VirtualImage;
   private readonly context: TransferContext;
-  private readonly common: { access: NetworkAccess; proxy: ProxySettings; clock: Clock; limits: UploadLimits & QueryLimits };
+  private readonly common: { access: NetworkAccess; proxy: ProxySettings; clock: Clock; limits: UploadLimits & LookupLimits };
   private origin: Origin;
 
   constructor(options: HttpTargetOptions & { origin: Origin }, image: VirtualImage, context: TransferContext) {

@@ -3,13 +3,20 @@
 import { createHash } from 'node:crypto';
 import { DiskliftError } from '../../common/errors.ts';
 import type { VirtualImage } from '../../image/contract.ts';
+import { readBackLimitMs } from '../answer-limit.ts';
 import type { Seal } from '../contract.ts';
 import type { Answer } from './answer.ts';
 import { digestOf } from './compare-digest.ts';
-import { type Query, sendQuery } from './send-query.ts';
+import { type Query, type QueryLimits, sendQuery, type WantedBody } from './send-query.ts';
 
-export interface Lookup extends Omit<Query, 'method'> {
+export interface LookupLimits extends QueryLimits {
+  /** Limit of reading the stored bytes, in all; `readBackLimitMs` when left out. */
+  readBackMs?: number | undefined;
+}
+
+export interface Lookup extends Omit<Query, 'method' | 'limits'> {
   image: VirtualImage;
+  limits: LookupLimits;
   /** Called when the stored object has the image's size. */
   seal(): Promise<Seal>;
 }
@@ -36,11 +43,12 @@ export async function lookUp(lookup: Lookup): Promise<Found> {
   const ours = await digestOf(image, { algorithm: 'sha256', seal, signal });
   const hash = createHash('sha256');
   let sizeBytes = 0;
-  const body = await asked(lookup, 'GET', (bytes) => {
+  const take = (bytes: Buffer) => {
     hash.update(bytes);
     sizeBytes += bytes.length;
     return sizeBytes <= image.sizeBytes;
-  });
+  };
+  const body = await asked(lookup, 'GET', { take, limitMs: lookup.limits.readBackMs ?? readBackLimitMs(image.sizeBytes) });
   if (body instanceof DiskliftError) return unknown(body.message);
   if (body.status !== 200) return missing('GET', body);
   if (sizeBytes !== image.sizeBytes) return other(sizeBytes, image);
@@ -48,9 +56,9 @@ export async function lookUp(lookup: Lookup): Promise<Found> {
 }
 
 /** @returns the failure where the server cannot be asked */
-async function asked(lookup: Lookup, method: 'HEAD' | 'GET', take?: (bytes: Buffer) => boolean): Promise<Answer | DiskliftError> {
+async function asked(lookup: Lookup, method: 'HEAD' | 'GET', wanted?: WantedBody): Promise<Answer | DiskliftError> {
   try {
-    return await sendQuery({ ...lookup, method }, take);
+    return await sendQuery({ ...lookup, method }, wanted);
   } catch (error) {
     if (lookup.signal.aborted || !(error instanceof DiskliftError)) throw error;
     return error;

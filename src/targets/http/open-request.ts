@@ -2,9 +2,11 @@
 
 import type http from 'node:http';
 import { nodeHttp } from '../../common/builtin.ts';
+import { limitInterimAnswers } from '../interim-answers.ts';
 import { basicCredentials } from '../policy/basic-credentials.ts';
 import type { OpenedConnection } from '../policy/open-connection.ts';
 import type { Origin } from './origin.ts';
+import { publicUrl } from './public-url.ts';
 
 export interface RequestFacts {
   origin: Origin;
@@ -20,10 +22,11 @@ const MAX_HEADER_BYTES = 65_536;
 
 /** The head of every request to a destination. The later of two equal headers wins. */
 export function openHead(
-  { url, headers }: Pick<Origin, 'url' | 'headers'>,
+  origin: Pick<Origin, 'url' | 'headers' | 'secretName'>,
   { method, defaults = {} }: { method: string; defaults?: Readonly<Record<string, string>> },
   way: OpenedConnection,
 ): http.ClientRequest {
+  const { url, headers } = origin;
   const request = nodeHttp().request({
     method,
     path: `${way.proxy === undefined ? '' : url.origin}${url.pathname}${url.search}`,
@@ -31,6 +34,7 @@ export function openHead(
     setHost: false,
     maxHeaderSize: MAX_HEADER_BYTES,
   });
+  limitInterimAnswers(request, publicUrl(origin));
   const set = (name: string, value: string | undefined) => {
     if (value !== undefined) request.setHeader(name, value);
   };

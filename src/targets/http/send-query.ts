@@ -24,6 +24,14 @@ export interface QueryLimits {
   idleMs: number;
 }
 
+/** The body of a 200. */
+export interface WantedBody {
+  /** Receives the body piece by piece, and returns false when it needs no more. */
+  take(bytes: Buffer): boolean;
+  /** Limit of the whole body, however steadily its bytes come. */
+  limitMs: number;
+}
+
 export interface Query {
   origin: Origin;
   method: 'HEAD' | 'GET' | 'MKCOL';
@@ -35,11 +43,10 @@ export interface Query {
 }
 
 /**
- * @param take receives the body of a 200 piece by piece, and returns false when it needs no more
- * @returns the answer; its text is that of a refusal, or empty where `take` received the body
+ * @returns the answer; its text is that of a refusal, or empty where `wanted` received the body
  * @throws DiskliftError `DestinationUnreachable`, `Cancelled`; and as openConnection
  */
-export async function sendQuery(query: Query, take?: (bytes: Buffer) => boolean): Promise<Answer> {
+export async function sendQuery(query: Query, wanted?: WantedBody): Promise<Answer> {
   const { origin, method, access, proxy, clock, limits, signal } = query;
   const where = publicUrl(origin);
   const connecting = new AbortController();
@@ -52,9 +59,9 @@ export async function sendQuery(query: Query, take?: (bytes: Buffer) => boolean)
     const responding = responseOf(request);
     request.end();
     const response = await withLimit(responding, { limitMs: limits.queryMs, message: `${where}: no answer to ${method}`, clock, signal });
-    if (take === undefined || response.statusCode !== 200)
+    if (wanted === undefined || response.statusCode !== 200)
       return await abortable(readAnswer(response, { clock, sent: nothingSent }), signal);
-    await takeBody(response, { ...query, take, where });
+    await takeBody(response, wanted, { ...query, where });
     return { status: 200, headers: headersOf(response), text: '', isTextWhole: false, textDigests: undefined, ...nothingSent() };
   } catch (error) {
     throw error instanceof Error && 'code' in error ? networkError(where, error) : error;
@@ -80,19 +87,21 @@ function responseOf(request: http.ClientRequest): Promise<http.IncomingMessage> 
   });
 }
 
-interface Taking extends Query {
-  take(bytes: Buffer): boolean;
-  where: string;
-}
-
 /** Reads to the end of the body, or until `take` needs no more. */
-async function takeBody(response: http.IncomingMessage, { take, where, clock, limits, signal }: Taking): Promise<void> {
-  const pieces = response[Symbol.asyncIterator]() as AsyncIterator<Buffer, undefined>;
-  for (;;) {
-    const message = `${where}: sends no more bytes`;
-    const next = await withLimit(pieces.next(), { limitMs: limits.idleMs, message, clock, signal });
-    if (next.done === true || !take(next.value)) return;
-  }
+async function takeBody(
+  response: http.IncomingMessage,
+  { take, limitMs }: WantedBody,
+  { where, clock, limits, signal }: Query & { where: string },
+): Promise<void> {
+  const readAll = async () => {
+    const pieces = response[Symbol.asyncIterator]() as AsyncIterator<Buffer, undefined>;
+    for (;;) {
+      const message = `${where}: sends no more bytes`;
+      const next = await withLimit(pieces.next(), { limitMs: limits.idleMs, message, clock, signal });
+      if (next.done === true || !take(next.value)) return;
+    }
+  };
+  await withLimit(readAll(), { limitMs, message: `${where}: its answer does not end`, clock, signal });
 }
 
 function headersOf({ headers }: http.IncomingMessage): Answer['headers'] {

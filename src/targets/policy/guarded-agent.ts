@@ -6,6 +6,7 @@ import type { Socket } from 'node:net';
 import { cancelledError } from '../../common/abortable.ts';
 import { nodeHttp, nodeHttps } from '../../common/builtin.ts';
 import { DiskliftError } from '../../common/errors.ts';
+import { limitInterimAnswers } from '../interim-answers.ts';
 import type { TlsMaterial } from '../tls-material.ts';
 import { basicCredentials } from './basic-credentials.ts';
 import type { NetworkAccess } from './network-access.ts';
@@ -68,7 +69,9 @@ function guard<T extends http.Agent>(agent: T, { protocol, ...way }: Way): T {
   const taker = agent as unknown as RequestTaker;
   const addRequest = taker.addRequest.bind(taker);
   taker.addRequest = (request, options) => {
-    if (protocol === 'http:') addressToProxy(request, urlOf(protocol, options.host, options.port), way.proxy);
+    const url = urlOf(protocol, options.host, options.port);
+    limitInterimAnswers(request, url.host);
+    if (protocol === 'http:') addressToProxy(request, url, way.proxy);
     addRequest(request, options);
   };
   agent.destroy = () => {

@@ -1,6 +1,7 @@
 /** The uploads that a server holds open for a key. */
 
 import type { MultipartUpload } from '@aws-sdk/client-s3';
+import { MAX_UPLOADS_PAGE_BYTES } from './limit-answers.ts';
 import type { S3TargetOptions } from './s3-options.ts';
 import type { S3Session } from './s3-session.ts';
 import { type Retries, withRetries } from './with-retries.ts';
@@ -38,7 +39,7 @@ export async function listUploads({ session, options, ...retries }: UploadListin
           );
           return client.send(command, http);
         },
-        { signal },
+        { signal, maxAnswerBytes: MAX_UPLOADS_PAGE_BYTES },
       ),
     retries,
   );

@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { DiskliftError } from '../../common/errors.ts';
+import { readBackLimitMs } from '../answer-limit.ts';
 import type { ExpectedPart } from './expected-object.ts';
 import { isLookRefused } from './s3-error.ts';
 import { retriesOf, type Transfer } from './transfer.ts';
@@ -26,7 +27,7 @@ export async function isReadBackSame(transfer: Transfer, parts: readonly Expecte
   return true;
 }
 
-/** @returns undefined when the server answers with another range than the requested one */
+/** @returns 'longer' for more bytes than requested; undefined when the server answers with another range than the requested one */
 function md5OfRange({ session, options, context, image }: Transfer, { offset, sizeBytes }: ExpectedPart): Promise<string | undefined> {
   const isWhole = sizeBytes === image.sizeBytes;
   const range = `bytes ${offset}-${offset + sizeBytes - 1}`;
@@ -40,9 +41,12 @@ function md5OfRange({ session, options, context, image }: Transfer, { offset, si
       try {
         if (!isWhole && ContentRange?.startsWith(`${range}/`) !== true) return undefined;
         const hash = createHash('md5');
-        for await (const chunk of body) {
+        let leftBytes = sizeBytes;
+        for await (const chunk of body as AsyncIterable<Buffer>) {
           onMove();
-          hash.update(chunk as Buffer);
+          leftBytes -= chunk.length;
+          if (leftBytes < 0) return 'longer';
+          hash.update(chunk);
         }
         return hash.digest('hex');
       } finally {
@@ -50,6 +54,7 @@ function md5OfRange({ session, options, context, image }: Transfer, { offset, si
         body.destroy();
       }
     },
-    { signal: context.signal },
+    // The loop counts the bytes itself.
+    { signal: context.signal, limitMs: session.limits.readBackMs ?? readBackLimitMs(sizeBytes), maxAnswerBytes: Number.POSITIVE_INFINITY },
   );
 }

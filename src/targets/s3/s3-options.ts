@@ -54,6 +54,8 @@ export interface S3Limits {
   silentMs: number;
   /** For the answer to the request that makes the object of its parts: a server may have to copy all of them. */
   answerMs: number;
+  /** Limit of reading a part of the object back, in all; `readBackLimitMs` when left out. */
+  readBackMs?: number;
   /** How often a request is made before the attempt fails. */
   tries: number;
   /** The most that the wait before the second try can take. */

@@ -7,6 +7,7 @@ import { readHttpUrl } from '../../common/http-url.ts';
 import { basicCredentials, userOf } from '../policy/basic-credentials.ts';
 import { createGuardedAgents } from '../policy/guarded-agent.ts';
 import { type ProxySettings, proxyFor } from '../policy/proxy-route.ts';
+import { type AnswerLimit, limitAnswers } from './limit-answers.ts';
 import { areCredentialsExpired, s3Error } from './s3-error.ts';
 import { S3_LIMITS, type S3Limits, type S3TargetOptions } from './s3-options.ts';
 
@@ -15,8 +16,8 @@ type Sdk = typeof import('@aws-sdk/client-s3');
 /** What a request is made with. */
 interface Exchange {
   client: S3Client;
-  /** For `send`: ends the request when it has taken too long, or is not wanted any more. */
-  http: { abortSignal: AbortSignal };
+  /** For `send`: ends the request when it has taken too long or is not wanted any more, and bounds its answer. */
+  http: { abortSignal: AbortSignal } & AnswerLimit;
   /** To be called whenever bytes have moved. */
   onMove(): void;
 }
@@ -25,6 +26,10 @@ interface RequestOptions {
   signal: AbortSignal;
   /** How long nothing may move; {@link S3Limits.silentMs} when left out. */
   silentMs?: number;
+  /** Limit of the whole request, however steadily bytes move. None when left out: then `silentMs` counts from the last byte of the body. */
+  limitMs?: number;
+  /** Limit of the answer's body where the default is too small. */
+  maxAnswerBytes?: number;
   /** Called whenever the request has failed, also when it is made once more then. */
   onFailed?: (() => void) | undefined;
 }
@@ -73,10 +78,13 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
       responseChecksumValidation: 'WHEN_REQUIRED',
       // Each request would wait for 6 s where a server never says 100.
       expectContinueHeader: false,
-      requestHandler: new NodeHttpHandler({
-        ...createGuardedAgents({ access: options.access, tls: options.tls, proxy: options.proxy, keepAlive: true }),
-        connectionTimeout: limits.connectMs,
-      }),
+      requestHandler: limitAnswers(
+        new NodeHttpHandler({
+          ...createGuardedAgents({ access: options.access, tls: options.tls, proxy: options.proxy, keepAlive: true }),
+          connectionTimeout: limits.connectMs,
+        }),
+        where,
+      ),
     });
     // Credentials that the SDK found by itself.
     client.middlewareStack.add(
@@ -156,24 +164,30 @@ interface Silence extends RequestOptions, Pick<S3TargetOptions, 'clock'> {
   where: string;
 }
 
-/** Ends `make` when nothing has moved for too long, and leaves it behind when `signal` is aborted. */
+/** Ends `make` when nothing has moved for too long or the answer is too long, and leaves it behind when `signal` is aborted. */
 async function withinSilence<T>(
   make: (exchange: Omit<Exchange, 'client'>) => Promise<T>,
-  { signal, silentMs, onFailed, where, clock }: Silence,
+  { signal, silentMs, limitMs = Number.POSITIVE_INFINITY, maxAnswerBytes, onFailed, where, clock }: Silence,
 ): Promise<T> {
   const failed = new AbortController();
   const settled = new AbortController();
-  let movedMs = clock.monotonicMs();
+  const excess = Promise.withResolvers<never>();
+  const startMs = clock.monotonicMs();
+  let movedMs = startMs;
   const onMove = () => {
     movedMs = clock.monotonicMs();
   };
   async function silence(): Promise<never> {
-    for (let leftMs = silentMs; leftMs > 0; leftMs = movedMs + silentMs - clock.monotonicMs()) await clock.delay(leftMs, settled.signal);
-    throw new DiskliftError('DestinationUnreachable', `${where}: no answer (waited ${Math.round(silentMs / 1000)} s)`);
+    const leftMs = () => Math.min(movedMs + silentMs, startMs + limitMs) - clock.monotonicMs();
+    while (leftMs() > 0) await clock.delay(leftMs(), settled.signal);
+    const isSilent = clock.monotonicMs() - movedMs >= silentMs;
+    const [what, waitedMs] = isSilent ? ['no answer', silentMs] : ['the answer does not end', limitMs];
+    throw new DiskliftError('DestinationUnreachable', `${where}: ${what} (waited ${Math.round(waitedMs / 1000)} s)`);
   }
   try {
-    const answer = make({ http: { abortSignal: AbortSignal.any([signal, failed.signal]) }, onMove });
-    return await abortable(Promise.race([answer, silence()]), signal);
+    const abortSignal = AbortSignal.any([signal, failed.signal]);
+    const answer = make({ http: { abortSignal, maxAnswerBytes, onExcess: excess.reject }, onMove });
+    return await abortable(Promise.race([excess.promise, answer, silence()]), signal);
   } catch (error) {
     failed.abort(error);
     onFailed?.();

@@ -10,6 +10,7 @@ import { createManualClock, type ManualClock } from '../../helpers/manual-clock.
 import { useTempDir } from '../../helpers/temp-dir.ts';
 import { until } from '../../helpers/until.ts';
 
+const MIB = 1024 * 1024;
 const FEDORA = { namespace: 'vms', name: 'fedora' };
 
 describe('the client of the API server', () => {
@@ -97,6 +98,56 @@ describe('the client of the API server', () => {
     );
     assert.equal(resourceVersion, '105');
     assert.deepEqual(fake.requests, ['list', 'list continue', 'list continue']);
+  });
+
+  it('lists fewer objects at a time where a page is too large', async () => {
+    const names = ['a', 'b', 'c', 'd', 'e', 'f'];
+    for (const name of names) fake.put(name, { text: 'x'.repeat(7 * MIB) });
+    const { items } = await api.exports.list('vms');
+    assert.deepEqual(
+      items.map(({ metadata }) => metadata.name),
+      names,
+    );
+    // 500, 250, 125, 63, 32, 16 and 8 objects are too many.
+    assert.deepEqual(fake.requests, [...Array(8).fill('list'), 'list continue']);
+  });
+
+  it('fails when one object of a list is larger than a page may be', async () => {
+    fake.put('a', { text: 'x'.repeat(33 * MIB) });
+    const { message } = await failureOf(api.exports.list('vms'));
+    assert.equal(message, 'list diskexports of vms: its answer is too large: more than 32 MiB');
+  });
+
+  for (const status of [200, 500])
+    it(`fails when a Secret is answered with 100 MiB and status ${status}, and reads no more of it`, async () => {
+      let sentBytes = 0;
+      fake.other = () => ({
+        status,
+        flood: (count) => {
+          sentBytes = count;
+        },
+      });
+      const error = await failureOf(api.secrets.get(FEDORA));
+      assert.deepEqual(apiFailureOf(error), { kind: 'TooLarge', status: undefined });
+      assert.equal(error.message, `get secrets vms/fedora: its answer is too large: more than ${status === 200 ? '8 MiB' : '256 KiB'}`);
+      assert.ok(sentBytes < 32 * MIB, `${sentBytes}`);
+    });
+
+  it('fails within its limit when an answer comes a byte at a time', async () => {
+    fake.other = () => ({ drip: true });
+    const failed = failureOf(api.secrets.get(FEDORA));
+    await until('the request has come', () => fake.requests.length > 0);
+    await clock.advance(15_000);
+    assert.match((await failed).message, /no answer in 15 s$/);
+  });
+
+  it('fails when an event of a watch has more than 8 MiB', async () => {
+    const signal = new AbortController().signal;
+    const next = api.exports.watch('vms', { resourceVersion: '100', timeoutSeconds: 60, signal })[Symbol.asyncIterator]().next();
+    const failed = failureOf(next);
+    await until('the watch is open', () => fake.watches.length > 0);
+    fake.watches[0]?.write('x'.repeat(9 * MIB));
+    assert.match((await failed).message, /it sends a line without an end$/);
   });
 
   it('has no object, and removes none, where there is none', async () => {

@@ -138,6 +138,22 @@ describe('an NBD disk', () => {
     await source.dispose();
   });
 
+  it('does not wait for ever for an answer that comes a byte at a time', async () => {
+    const answer: NbdFakeOptions['answer'] = (request, socket) => {
+      const bytes = dataChunk(request.offset, bytesOf(request), { cookie: request.cookie, flags: DONE });
+      let at = 0;
+      const timer = setInterval(() => socket.write(bytes.subarray(at, ++at)), 10);
+      socket.on('close', () => clearInterval(timer));
+      return undefined;
+    };
+    await using fake = await startNbdFake(temp('nbd.sock'), { sizeBytes: SIZE_BYTES, answer });
+    const source = await openNbd(fake, { silenceMs: 60_000, answerMs: 300 });
+    const startMs = performance.now();
+    await assert.rejects(source.read(Buffer.alloc(LENGTH), OFFSET, NEVER), failedAt(OFFSET, /no whole answer within 0.3 s$/));
+    assert.ok(performance.now() - startMs < 5000);
+    await source.dispose();
+  });
+
   it('does not wait for ever for a server that does not shake hands', async () => {
     await using fake = await startNbdFake(temp('nbd.sock'), { sizeBytes: SIZE_BYTES });
     await assert.rejects(openNbdDisk(fake, { clock: createTestClock(), signal: NEVER }), {

@@ -6,6 +6,7 @@ import { DiskliftError } from '../../../../src/common/errors.ts';
 import type { TransferContext } from '../../../../src/targets/contract.ts';
 import { createHttpTarget, type HttpTargetOptions } from '../../../../src/targets/http/http-target.ts';
 import { createNetworkAccess } from '../../../../src/targets/policy/network-access.ts';
+import { drip, flood, floodInterim } from '../../../helpers/endless-answer.ts';
 import { type HttpSink, startHttpSink } from '../../../helpers/http-sink.ts';
 import { type ImageInProcess, NEVER, openImage } from '../../../helpers/image-in-process.ts';
 import { createDisk } from '../../../helpers/sparse-disk.ts';
@@ -14,7 +15,7 @@ import { transferContext } from '../../../helpers/transfer-context.ts';
 
 const MIB = 1024 * 1024;
 
-type Answering = (response: http.ServerResponse, stored: Buffer | undefined) => void;
+type Answering = (response: http.ServerResponse, stored: Buffer | undefined) => unknown;
 
 /** The server's reaction to each method; a method that is left out works. */
 interface Server {
@@ -114,6 +115,39 @@ describe('http target and an answer that was lost', () => {
     assert.ok(!(result instanceof DiskliftError), String(result));
     assert.deepEqual([result.proof, result.sha256], ['readBack', undefined]);
   });
+
+  it('gives up an image that is read back a byte at a time, within the limit of all of it', async () => {
+    const limits = { queryMs: 300, idleMs: 60_000, answerMs: 300, readBackMs: 500 };
+    const { result, tookMs } = await send({ put: loseAnswer, get: (response) => drip(response) }, { limits });
+    assert.ok(result instanceof DiskliftError);
+    assert.match(result.message, /; the image may be there, which could not be looked up: .*: its answer does not end \(waited 1 s\)$/);
+    assert.ok(tookMs < 5000, `${tookMs} ms`);
+  });
+
+  it('reads no more of a stored file than the image has', async () => {
+    let sentBytes = 0;
+    const count = (bytes: number) => {
+      sentBytes = bytes;
+    };
+    assertFailure(
+      await send({ put: loseAnswer, head: answer(405), get: (response) => flood(response, count) }),
+      /; more than the image's \d+ bytes are there$/,
+    );
+    assert.ok(sentBytes < 32 * MIB, `${sentBytes}`);
+  });
+
+  for (const when of ['before the body', 'after the body'] as const)
+    it(`fails when interim answers come without an end, ${when}`, async () => {
+      const server: Server = {
+        keeps: when === 'after the body',
+        put: (response) => response.socket !== null && floodInterim(response.socket),
+      };
+      const { result, methods } = await send(server, { limits: { queryMs: 300, idleMs: 300, answerMs: 60_000, continueMs: 60_000 } });
+      // The server may have stored the body, which is looked up.
+      if (when === 'after the body') return assert.ok(!(result instanceof DiskliftError) && methods === 'PUT HEAD GET', String(result));
+      assert.ok(result instanceof DiskliftError);
+      assert.match(result.message, /: sent more than 10000 interim answers \(1xx\) to one request, and no final one$/);
+    });
 
   const other = (length: number) => Buffer.alloc(length, 7);
   it('fails, and describes the stored file, when it is not the image', async () => {
