@@ -1,6 +1,7 @@
 /** The DiskExports of a namespace as the store of a sidecar: all that asks the API server, wired together. */
 
 import { randomUUID } from 'node:crypto';
+import dns from 'node:dns/promises';
 import os from 'node:os';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
@@ -8,6 +9,7 @@ import { startTimeLimitAfter } from '../common/time-limit.ts';
 import { defaultKubeconfigs } from '../config/default-kubeconfigs.ts';
 import type { Config } from '../config/load-config.ts';
 import { createApiAccess } from '../kubernetes/api-access.ts';
+import { findApiServerHosts } from '../kubernetes/api-server-hosts.ts';
 import { createKubeApi } from '../kubernetes/kube-api.ts';
 import { createEventPoster } from '../kubernetes/kubernetes-events.ts';
 import { createKubernetesStore, type KubernetesStore } from '../kubernetes/kubernetes-store.ts';
@@ -88,6 +90,7 @@ export function composeCluster(options: ClusterOptions): ComposedStore {
       const isSilent = reflector.problem === undefined && (reflector.silenceMs() ?? 0) > SILENCE_MS;
       return isSilent ? 'nothing has come from the API server for long' : undefined;
     },
+    apiServerHosts: findApiServerHosts({ discovery: api.discovery, server: access.server, resolve: addressesOf, signal, ...shared }),
     authorize: createTokenReviewer({ reviews: api.reviews, namespace, clock, warn }),
     async close() {
       await Promise.all([store.close(), events.settled()]);
@@ -97,6 +100,10 @@ export function composeCluster(options: ClusterOptions): ComposedStore {
       await access.close();
     },
   };
+}
+
+async function addressesOf(name: string): Promise<string[]> {
+  return (await dns.lookup(name, { all: true })).map(({ address }) => address);
 }
 
 async function leaveInTime(options: Omit<NamespaceEndOptions, 'isNeeded'>, store: KubernetesStore): Promise<void> {

@@ -20,6 +20,8 @@ export interface ComposedStore extends Pick<ExportEnvironment, 'findWriter'> {
   illness(): string | undefined;
   /** Who may see what, by the API server's word; undefined without one. */
   authorize?: Authorize;
+  /** Hosts of the API server, which exports must not send to; resolves within about a minute and never fails. Left out: there is none. */
+  apiServerHosts?: Promise<readonly string[]>;
   /** After the last claim is released. */
   close(): Promise<void>;
 }

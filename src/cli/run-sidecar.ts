@@ -5,6 +5,7 @@ import { createBufferPool } from '../common/buffer-pool.ts';
 import { systemClock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { createLogger, type Logger } from '../common/logger.ts';
+import { clusterEnvironment } from '../config/cluster-environment.ts';
 import { type Config, loadConfig } from '../config/load-config.ts';
 import { proxyEnvironment } from '../config/proxy-environment.ts';
 import type { SettingKey } from '../config/settings.ts';
@@ -96,7 +97,16 @@ function composeServing({
   context,
 }: ServingOptions): (composed: ComposedStore) => ServeOptions {
   const { signal } = context;
-  const policy = createDestinationPolicy({ allow: config.allowDestination, deny: config.denyDestination });
+  const policy = createDestinationPolicy({
+    allow: config.allowDestination,
+    deny: config.denyDestination,
+    cluster: {
+      scope: config.destinationScope === 'Cluster' ? 'Cluster' : 'External',
+      networks: config.clusterNetworks,
+      nodeAddresses: config.nodeAddresses,
+      ...clusterEnvironment(),
+    },
+  });
   const shared = { clock: systemClock, random: Math.random };
   const common = {
     ...shared,
@@ -108,8 +118,10 @@ function composeServing({
     proxy: proxyEnvironment(),
     buffers: createBufferPool(BUFFER_BYTES),
   };
-  return ({ store, executor, findWriter }) => {
+  return ({ store, executor, findWriter, apiServerHosts }) => {
     const environment = { ...common, findWriter, resolve: store.resolve };
+    // No export may begin before its policy is complete.
+    const policyIsComplete = apiServerHosts?.then((hosts) => policy.addApiServers(hosts));
     return {
       ...shared,
       store,
@@ -120,9 +132,14 @@ function composeServing({
       maxConcurrentExports: config.maxConcurrentExports,
       maxConcurrentExportsPerHost: config.maxConcurrentExportsPerHost || undefined,
       refusal: (request) => refusalOf(request, environment),
-      plan: (request) =>
-        composePlan(request, { ...environment, context: { ...context, warn: (message) => warn(message, keyOf(request)) } }),
-      planLeftovers: (request) => composeLeftovers(request, environment),
+      plan: async (request) => {
+        await policyIsComplete;
+        return composePlan(request, { ...environment, context: { ...context, warn: (message) => warn(message, keyOf(request)) } });
+      },
+      planLeftovers: async (request) => {
+        await policyIsComplete;
+        return composeLeftovers(request, environment);
+      },
       watch: (request) => [
         logExport(logger, request),
         metrics.begin({ ...request.metadata, destination: destinationKind(request) }),

@@ -99,6 +99,26 @@ export const SETTINGS = {
     format: 'list',
     absent: 'loopback, link-local and metadata addresses are denied anyway',
   },
+  destinationScope: {
+    text: 'Whether exports may send to the cluster that the sidecar runs in. External: Services, their names and clusterNetworks are refused. Cluster: they are allowed. Both refuse the API server, the node and the pod itself, unless allowDestination has them.',
+    default: 'External',
+    value: 'SCOPE',
+    format: ['External', 'Cluster'],
+  },
+  clusterNetworks: {
+    text: 'CIDRs of the Services, pods and nodes, which the scope External refuses. Repeatable.',
+    default: [] as string[],
+    value: 'CIDR',
+    format: 'list',
+    absent: 'the /16 of the Service kubernetes (10.96.0.0/12 where it lies in there); no pods',
+  },
+  nodeAddresses: {
+    text: 'Addresses of the node, which no export may send to, unless allowDestination has them.',
+    default: [] as string[],
+    value: 'ADDRESS',
+    format: 'list',
+    absent: 'not known',
+  },
   allowAmbientCredentials: {
     text: "Whether S3 exports that name no Secret may use the credentials of the sidecar's own environment.",
     default: false,

@@ -207,6 +207,10 @@ export interface KubeApi {
     get(name: string, options?: CallOptions): Promise<NamespaceObject | undefined>;
   };
   reviews: ApiReviews;
+  discovery: {
+    /** `HOST:PORT` at which the API server says that it can be reached. @throws DiskliftError as {@link KubeResource} has it */
+    serverAddresses(options?: CallOptions): Promise<readonly string[]>;
+  };
 }
 
 /** What a release consists of, for whoever stops it. */

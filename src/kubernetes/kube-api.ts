@@ -31,6 +31,14 @@ export function createKubeApi(options: ApiConnectionOptions): KubeApi {
       },
     },
     reviews: createApiReviews(connection),
+    discovery: {
+      async serverAddresses(options) {
+        const request = { verb: 'get', method: 'GET', resource: 'versions', target: 'of the core API', path: '/api' } as const;
+        const { serverAddressByClientCIDRs: found } = (await connection.call(request, options)) as { serverAddressByClientCIDRs?: unknown };
+        const addresses = Array.isArray(found) ? found.map((each: { serverAddress?: unknown } | null) => each?.serverAddress) : [];
+        return addresses.filter((address) => typeof address === 'string');
+      },
+    },
   };
 }
 

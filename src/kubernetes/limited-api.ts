@@ -16,6 +16,7 @@ export function limitApi(api: KubeApi, signal: AbortSignal): KubeApi {
       authenticate: (token, options) => api.reviews.authenticate(token, limited(options, signal)),
       permits: (user, action, options) => api.reviews.permits(user, action, limited(options, signal)),
     },
+    discovery: { serverAddresses: (options) => api.discovery.serverAddresses(limited(options, signal)) },
   };
 }
 

@@ -183,6 +183,8 @@ describe('the sidecar in real pods', function () {
     const [sidecar, own] = [pod?.spec.initContainers?.[0], pod?.spec.containers[0]];
     if (pod === undefined || sidecar === undefined || own === undefined) return assert.fail();
     sidecar.image = IMAGE_NAME;
+    // The receiver runs on the node itself.
+    sidecar.env?.push({ name: 'DISKLIFT_ALLOW_DESTINATION', value: NODE_ADDRESS });
     const idle = "process.once('SIGTERM', () => process.exit()); setInterval(() => {}, 1 << 30);";
     Object.assign(own, { image: IMAGE_NAME, command: ['/nodejs/bin/node', '-e', idle] });
     await namespace.apply([...readManifests('rbac.yaml'), pod]);

@@ -244,7 +244,7 @@ describe('the URL in a Secret', function () {
       ['refused-by-proxy', { url: plant(`http://127.0.0.1:${await freePort()}`) }],
       ['no-tunnel', { url: plant('https://127.0.0.1:9') }],
     ]);
-    const phases = await run(requests, { HTTP_PROXY: refusing.url, HTTPS_PROXY: refusing.url, NO_PROXY: '' });
+    const phases = await run(requests, { http_proxy: refusing.url, https_proxy: refusing.url, no_proxy: '' });
     assert.equal(phases.get('by-proxy'), 'Succeeded');
   });
 

@@ -56,6 +56,10 @@ containers:
         valueFrom:
           fieldRef:
             fieldPath: spec.nodeName
+      - name: DISKLIFT_NODE_ADDRESSES
+        valueFrom:
+          fieldRef:
+            fieldPath: status.hostIPs
       - name: DISKLIFT_CONTAINER_NAME
         value: disklift
       {{- range $key, $value := .root.Values.config }}

@@ -7,6 +7,7 @@ import { isIP } from 'node:net';
 import { DiskliftError } from '../../common/errors.ts';
 import { createAddressSet } from './address-set.ts';
 import { bareHost } from './bare-host.ts';
+import { API_SERVER, type ClusterPlaces, type Denial, denialsOf } from './cluster-places.ts';
 import { embeddedIpv4 } from './embedded-ipv4.ts';
 
 export interface DestinationRules {
@@ -14,6 +15,8 @@ export interface DestinationRules {
   allow: readonly string[];
   /** The same, never to be reached. Stronger than `allow`. */
   deny: readonly string[];
+  /** Left out: no place of a cluster is denied. */
+  cluster?: ClusterPlaces | undefined;
 }
 
 export interface DestinationPolicy {
@@ -24,6 +27,8 @@ export interface DestinationPolicy {
    * @throws DiskliftError `DestinationNotAllowed`
    */
   checkAddress(address: string, host: string): void;
+  /** Denies hosts of the API server that are found out while the process runs, as by default. */
+  addApiServers(hosts: readonly string[]): void;
 }
 
 /** This host, this network and nobody in particular; link-local, which has the metadata services of most clouds. */
@@ -48,11 +53,15 @@ const DENIED_BY_DEFAULT: readonly string[] = [
 ];
 
 /** @throws DiskliftError `InvalidRequest` for an entry that is no name, address or CIDR */
-export function createDestinationPolicy({ allow, deny }: DestinationRules): DestinationPolicy {
-  const [denied, allowed, deniedByDefault] = [deny, allow, DENIED_BY_DEFAULT].map(createMatcher) as [Matcher, Matcher, Matcher];
+export function createDestinationPolicy({ allow, deny, cluster }: DestinationRules): DestinationPolicy {
+  const [denied, allowed] = [deny, allow].map(createMatcher) as [Matcher, Matcher];
+  const byDefault = [{ entries: DENIED_BY_DEFAULT }, ...(cluster === undefined ? [] : denialsOf(cluster))].map(createDenialMatcher);
 
-  function refuse(what: string): never {
-    throw new DiskliftError('DestinationNotAllowed', `${what}: the destination policy does not allow it`);
+  function refuse(what: string, reason?: string): never {
+    throw new DiskliftError(
+      'DestinationNotAllowed',
+      `${what}: the destination policy does not allow it${reason === undefined ? '' : `: ${reason}`}`,
+    );
   }
 
   function checkAddress(address: string, host: string): void {
@@ -60,7 +69,7 @@ export function createDestinationPolicy({ allow, deny }: DestinationRules): Dest
     const what = address === host ? address : `${host} (${address})`;
     if (notations.some(denied.hasAddress)) refuse(what);
     if (allowed.hasName(host) || notations.some(allowed.hasAddress)) return;
-    if (notations.some(deniedByDefault.hasAddress)) refuse(what);
+    for (const { reason, hasAddress } of byDefault) if (notations.some(hasAddress)) refuse(what, reason);
   }
 
   return {
@@ -68,15 +77,27 @@ export function createDestinationPolicy({ allow, deny }: DestinationRules): Dest
       const name = bareHost(host);
       if (isIP(name) !== 0) return checkAddress(name, name);
       if (denied.hasName(name)) refuse(name);
-      if (!allowed.hasName(name) && deniedByDefault.hasName(name)) refuse(name);
+      if (allowed.hasName(name)) return;
+      for (const { reason, hasName } of byDefault) if (hasName(name)) refuse(name, reason);
     },
     checkAddress: (address, host) => checkAddress(bareHost(address), bareHost(host)),
+    addApiServers(hosts) {
+      byDefault.push(createDenialMatcher({ reason: API_SERVER, entries: hosts }));
+    },
   };
 }
 
 interface Matcher {
   hasName(name: string): boolean;
   hasAddress(address: string): boolean;
+}
+
+interface DenialMatcher extends Matcher {
+  reason: string | undefined;
+}
+
+function createDenialMatcher({ reason, entries }: Partial<Denial> & Pick<Denial, 'entries'>): DenialMatcher {
+  return { reason, ...createMatcher(entries) };
 }
 
 const HOST_NAME = /^(\*\.)?[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?(\.[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?)*$/;

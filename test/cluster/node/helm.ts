@@ -6,6 +6,7 @@ import path from 'node:path';
 import { IMAGE_NAME } from '../../helpers/container-image.ts';
 import { helmProgram } from '../../helpers/helm-tools.ts';
 import type { NodeCluster } from '../node-cluster.ts';
+import { NODE_ADDRESS } from './configs.ts';
 import type { Namespace } from './namespace.ts';
 
 const [REPOSITORY, TAG] = IMAGE_NAME.split(':');
@@ -22,7 +23,8 @@ export async function helm(cluster: NodeCluster, { name }: Namespace, ...args: s
 /** @param values of the chart beside the image and a short Lease @returns the flags that hand them over */
 export function valuesFlags(cluster: NodeCluster, values: object): string[] {
   const file = path.join(cluster.directory, 'values.json');
-  const config = { leaseDurationSeconds: LEASE_SECONDS, logLevel: 'debug' };
+  // The receivers of the tests run on the node itself.
+  const config = { leaseDurationSeconds: LEASE_SECONDS, logLevel: 'debug', allowDestination: [NODE_ADDRESS] };
   writeFileSync(file, JSON.stringify({ image: { repository: REPOSITORY, tag: TAG }, config, ...values }));
   return ['--values', file];
 }
