@@ -109,7 +109,8 @@ async function urlOf({ url, urlSecretRef }: HttpDestination, { request, diskPath
 
 async function composeS3(spec: S3Destination, { request, diskPath, environment, credentials }: DiskDestination): Promise<ExportTarget> {
   const { createS3Target } = await import('../targets/s3/s3-target.ts');
-  const { endpoint, region, bucket, forcePathStyle, partSize, maxParts, concurrency, checksum, sha256Object, credentialsSecretRef } = spec;
+  const { endpoint, region, bucket, forcePathStyle, partSize, maxParts, concurrency, checksum, sha256Object, ifNotExists } = spec;
+  const { credentialsSecretRef } = spec;
   const server = endpointOf(serverOf(spec));
   if (credentialsSecretRef === undefined && !environment.allowAmbientCredentials)
     throw new DiskliftError(
@@ -127,6 +128,7 @@ async function composeS3(spec: S3Destination, { request, diskPath, environment, 
     concurrency,
     checksum,
     sha256Object,
+    ifNotExists,
     ...(credentialsSecretRef === undefined
       ? {}
       : { credentials: rememberLast(async () => s3Credentials(await credentials.readSecret(credentialsSecretRef, server))) }),

@@ -145,6 +145,8 @@ export interface S3Destination {
   concurrency: number;
   /** Checksum that is sent with each part for the object store to verify. */
   checksum: 'None' | 'CRC32' | 'CRC32C' | 'CRC64NVME';
+  /** Whether an object that is at the key already is kept (If-None-Match). The export then fails before it sends anything, unless the object has the image's own bytes. Where the server ignores the condition, disklift looks once more before it makes the object. */
+  ifNotExists: boolean;
   /** Whether the image's SHA-256 is written to a second object, whose key ends in .sha256. */
   sha256Object: boolean;
   tls?: TlsSpec;

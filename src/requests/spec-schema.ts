@@ -164,6 +164,7 @@ export const SPEC_SCHEMA: Schema = {
             maxParts: { type: 'integer', minimum: 1, maximum: 10000, default: 10000 },
             concurrency: { type: 'integer', minimum: 1, maximum: 32, default: 4 },
             checksum: { type: 'string', enum: ['None', 'CRC32', 'CRC32C', 'CRC64NVME'], default: 'None' },
+            ifNotExists: { type: 'boolean', default: false },
             sha256Object: { type: 'boolean', default: false },
             tls: {
               type: 'object',

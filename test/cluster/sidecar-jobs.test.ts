@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
-import { CHART } from '../helpers/chart.ts';
+import { CHART, readManifests } from '../helpers/chart.ts';
 import { createKubeVirtDisk } from '../helpers/kubevirt-disk.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';
 import { boundClaim } from './node/claims.ts';
@@ -26,6 +26,8 @@ describe('a Job of one export', function () {
   before(async function () {
     cluster = await useNodeCluster(this);
     namespace = await createNamespace(cluster);
+    await namespace.apply(readManifests('crd.yaml'));
+    await namespace.kubectl('wait', 'crd/diskexports.disklift.dev', '--for=condition=Established', '--timeout=30s');
     receiver = await startHttpReceiver(cluster);
     const volume = path.join(cluster.directory, namespace.name);
     mkdirSync(volume);
@@ -36,7 +38,7 @@ describe('a Job of one export', function () {
 
   afterEach(async () => {
     receiver.letGo();
-    await helm(cluster, namespace, 'uninstall', 'night', '--wait');
+    await helm(cluster, namespace, 'uninstall', 'night', '--wait', '--ignore-not-found');
     await namespace.kubectl('delete', 'diskexports', '--all', '--timeout=60s');
   });
 

@@ -46,6 +46,7 @@ export function s3Target({ url, options, limits }: Omit<S3Sending, 'image'>): Ex
     concurrency: 3,
     checksum: 'None',
     sha256Object: false,
+    ifNotExists: false,
     credentials: async () => ({ accessKeyId: 'AKIA', secretAccessKey: SECRET }),
     access: createNetworkAccess(),
     clock: systemClock,

@@ -40,6 +40,8 @@ export function s3Failure(status: number, code: string, message = `What ${code} 
 
 export function answerTo(asked: Asked, store: S3FakeStore): S3Answer {
   const { operation, key, url, body, headers } = asked;
+  const refusal = refusalOfCondition(asked, store);
+  if (refusal !== undefined) return refusal;
   if (operation === 'PutObject') {
     const etag = store.tagOf(body);
     store.objects.set(key, { body: Buffer.from(body), etag, metadata: metadataOf(headers) });
@@ -75,6 +77,14 @@ export function answerTo(asked: Asked, store: S3FakeStore): S3Answer {
     return { status: 204 };
   }
   return complete(asked, { store, uploadId, upload });
+}
+
+/** "Conditional writes" in Amazon's guide; a Complete that is refused leaves the upload as it is. */
+function refusalOfCondition({ key, headers }: Asked, { objects, rules }: S3FakeStore): S3Answer | undefined {
+  if (headers['if-none-match'] === undefined || rules.ifNoneMatch === 'ignored') return undefined;
+  if (rules.ifNoneMatch === 'refused')
+    return s3Failure(501, 'NotImplemented', 'A header you provided implies functionality that is not implemented');
+  return objects.has(key) ? s3Failure(412, 'PreconditionFailed') : undefined;
 }
 
 function checksumOf(body: Buffer, headers: http.IncomingHttpHeaders, { rules }: S3FakeStore): http.OutgoingHttpHeaders {

@@ -25,6 +25,8 @@ interface StoreRules {
   encryption?: http.OutgoingHttpHeaders;
   volunteersCrc32?: boolean;
   ignoresRanges?: boolean;
+  /** What becomes of If-None-Match; honoured when left out. */
+  ifNoneMatch?: 'honoured' | 'ignored' | 'refused';
 }
 
 export class S3FakeStore {
@@ -44,6 +46,7 @@ export class S3FakeStore {
       encryption: {},
       volunteersCrc32: false,
       ignoresRanges: false,
+      ifNoneMatch: 'honoured',
       ...rules,
     };
   }

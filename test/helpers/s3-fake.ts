@@ -64,6 +64,8 @@ export interface S3FakeOptions {
   encryption?: http.OutgoingHttpHeaders;
   /** Answers a request for a range with the whole object. */
   ignoresRanges?: boolean;
+  /** Default: honoured. */
+  ifNoneMatch?: 'honoured' | 'ignored' | 'refused';
   /** Reports the CRC32 of the received bytes without a request. */
   volunteersCrc32?: boolean;
   /** What the server's clock is ahead of ours. */

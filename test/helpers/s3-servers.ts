@@ -21,6 +21,8 @@ export interface S3Server {
   proof: string;
   /** Whether wrong keys are refused. */
   checksKeys: boolean;
+  /** Requests with If-None-Match that it refuses rather than replace an object. */
+  honoursIfNoneMatch: readonly ('PutObject' | 'CompleteMultipartUpload')[];
   /** Keys of a user with the right to write objects, but not to list or read them. */
   writeOnlyKeys?: S3Credentials;
   /** @param directory takes the objects */
@@ -66,6 +68,7 @@ export const S3_SERVERS: readonly S3Server[] = [
     program: WEED,
     checksums: ALL,
     proof: 'etag',
+    honoursIfNoneMatch: ['PutObject', 'CompleteMultipartUpload'],
     checksKeys: true,
     writeOnlyKeys: WRITE_ONLY_KEYS,
     start: startSeaweedfs,
@@ -75,6 +78,7 @@ export const S3_SERVERS: readonly S3Server[] = [
     program: MOTO,
     checksums: ['CRC32'],
     proof: 'etag',
+    honoursIfNoneMatch: ['PutObject', 'CompleteMultipartUpload'],
     checksKeys: false,
     start: () => startListening({ command: MOTO, args: (port) => ['-H', '127.0.0.1', '-p', `${port}`] }),
   },
@@ -83,6 +87,7 @@ export const S3_SERVERS: readonly S3Server[] = [
     program: RCLONE,
     checksums: [],
     proof: 'etag',
+    honoursIfNoneMatch: [],
     checksKeys: true,
     start: (directory) =>
       startListening({
@@ -100,6 +105,7 @@ export const S3_SERVERS: readonly S3Server[] = [
     program: GOFAKES3,
     checksums: [],
     proof: 'etag',
+    honoursIfNoneMatch: ['PutObject'],
     checksKeys: false,
     start: () =>
       startListening({
@@ -113,6 +119,7 @@ export const S3_SERVERS: readonly S3Server[] = [
     isOptional: true,
     checksums: ALL,
     proof: 'etag',
+    honoursIfNoneMatch: ['PutObject', 'CompleteMultipartUpload'],
     checksKeys: true,
     start: (directory) =>
       startListening({

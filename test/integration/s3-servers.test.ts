@@ -2,7 +2,17 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { CreateBucketCommand, GetObjectCommand, ListMultipartUploadsCommand, ListObjectsCommand, S3Client } from '@aws-sdk/client-s3';
+import {
+  CompleteMultipartUploadCommand,
+  CreateBucketCommand,
+  CreateMultipartUploadCommand,
+  GetObjectCommand,
+  ListMultipartUploadsCommand,
+  ListObjectsCommand,
+  PutObjectCommand,
+  S3Client,
+  UploadPartCommand,
+} from '@aws-sdk/client-s3';
 import { DiskliftError } from '../../src/common/errors.ts';
 import { type ForwardProxy, startForwardProxy } from '../helpers/forward-proxy.ts';
 import { type ImageInProcess, NEVER, openImage } from '../helpers/image-in-process.ts';
@@ -37,7 +47,14 @@ for (const server of S3_SERVERS)
       opened = await openImage(disk);
       expected = Buffer.alloc(opened.image.sizeBytes);
       await opened.image.read(expected, 0, NEVER);
-      client = new S3Client({ endpoint: url(), region: 'us-east-1', forcePathStyle: true, credentials: SERVER_KEYS });
+      client = new S3Client({
+        endpoint: url(),
+        region: 'us-east-1',
+        forcePathStyle: true,
+        credentials: SERVER_KEYS,
+        requestChecksumCalculation: 'WHEN_REQUIRED',
+        responseChecksumValidation: 'WHEN_REQUIRED',
+      });
       await until('the bucket is made', async () => {
         try {
           await client.send(new CreateBucketCommand({ Bucket: BUCKET }));
@@ -126,6 +143,40 @@ for (const server of S3_SERVERS)
         assert.deepEqual(second.saved, [undefined]);
         await assertThere('written.qcow2');
       });
+
+    for (const partSizeBytes of [PART_BYTES, 64 * MIB])
+      it(`keeps an object that is there with ifNotExists, parts of ${partSizeBytes / MIB} MiB`, async () => {
+        const key = `kept/${partSizeBytes}.qcow2`;
+        const { failure } = await send(key, { options: { partSizeBytes, ifNotExists: true } });
+        assert.equal(failure, undefined);
+        await assertThere(key);
+        await client.send(new PutObjectCommand({ Bucket: BUCKET, Key: key, Body: 'the only good copy' }));
+        const { failure: refused } = await send(key, { options: { partSizeBytes, ifNotExists: true } });
+        assert.deepEqual([refused?.code, refused?.retryable], ['DestinationRejected', false], refused?.message);
+        const { Body } = await client.send(new GetObjectCommand({ Bucket: BUCKET, Key: key }));
+        assert.equal(await Body?.transformToString(), 'the only good copy');
+      });
+
+    it(`honours If-None-Match of ${server.honoursIfNoneMatch.join(' and ') || 'no request'}`, async () => {
+      const about = { Bucket: BUCKET, Key: 'condition', IfNoneMatch: '*' };
+      const ways = {
+        PutObject: () => client.send(new PutObjectCommand({ ...about, Body: 'x' })),
+        async CompleteMultipartUpload() {
+          const { UploadId } = await client.send(new CreateMultipartUploadCommand(about));
+          const { ETag } = await client.send(new UploadPartCommand({ ...about, UploadId, PartNumber: 1, Body: 'x' }));
+          const MultipartUpload = { Parts: [{ PartNumber: 1, ETag }] };
+          return client.send(new CompleteMultipartUploadCommand({ ...about, UploadId, MultipartUpload }));
+        },
+      };
+      await ways.PutObject();
+      const refused: string[] = [];
+      for (const [operation, make] of Object.entries(ways))
+        await make().catch((error) => {
+          assert.equal(error.$metadata.httpStatusCode, 412);
+          refused.push(operation);
+        });
+      assert.deepEqual(refused, server.honoursIfNoneMatch);
+    });
 
     it('keeps nothing of a cancelled export', async () => {
       const state = resumeOf(await sendOnePart('cancelled.qcow2'));

@@ -1,7 +1,9 @@
 /** The end of a multipart upload: the request that makes the object, and what became of it when its answer does not tell. */
 
 import { DiskliftError } from '../../common/errors.ts';
+import { abortUpload } from './abort-upload.ts';
 import { compositeEtag } from './etag.ts';
+import { conditionOf, explained, requireAbsent } from './if-not-exists.ts';
 import { assertConsistent, findArrived, mayHaveArrived, proveObject } from './prove-object.ts';
 import { isUploadGone } from './s3-error.ts';
 import type { UploadedPart } from './send-part.ts';
@@ -20,8 +22,14 @@ export async function completeUpload(transfer: Transfer, { id, parts }: Uploaded
   const { signal } = context;
   assertConsistent(parts, session.where);
   const list = parts.map(({ completed }) => completed);
-  const input = { Bucket: options.bucket, Key: options.key, UploadId: id, MultipartUpload: { Parts: list } };
+  const input = { ...conditionOf(transfer), Bucket: options.bucket, Key: options.key, UploadId: id, MultipartUpload: { Parts: list } };
   const expected = { tag: compositeEtag(parts.map(({ md5 }) => md5)), parts };
+  // Hours may have passed since the key was looked at.
+  const present = await requireAbsent(transfer, async () => expected);
+  if (present !== undefined) {
+    await abortUpload({ session, options, uploadId: id, ...retriesOf(transfer) });
+    return { ...present, ...(await context.seal()) };
+  }
   let isUnclear = false;
   const complete = async () => {
     // Before every try, since each one may be the one that makes the object.
@@ -35,9 +43,9 @@ export async function completeUpload(transfer: Transfer, { id, parts }: Uploaded
     } catch (error) {
       // An upload that is not there may be one that an earlier try has completed.
       isUnclear ||= mayHaveArrived(error) || isUploadGone(error);
-      if (signal.aborted || !isUnclear) throw error;
+      if (signal.aborted || !isUnclear) throw explained(transfer, error);
       const found = await findArrived(transfer, async () => expected);
-      if (found === undefined) throw isUploadGone(error) ? goneError(error as DiskliftError) : error;
+      if (found === undefined) throw isUploadGone(error) ? goneError(error as DiskliftError) : explained(transfer, error);
       return { sha256, found };
     }
   };

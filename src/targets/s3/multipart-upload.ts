@@ -6,8 +6,10 @@
 import { abortUpload } from './abort-upload.ts';
 import { completeUpload } from './complete-upload.ts';
 import { createUpload } from './create-upload.ts';
+import { dropNameless } from './drop-nameless.ts';
+import { requireAbsent } from './if-not-exists.ts';
 import { type PartPlan, planParts } from './plan-parts.ts';
-import { resumeUpload } from './resume-upload.ts';
+import { expectedOf, resumeUpload } from './resume-upload.ts';
 import { isUploadGone, s3PartLimit } from './s3-error.ts';
 import { type Arrival, retriesOf, type Transfer } from './transfer.ts';
 import { intendedMs, intentId } from './upload-intent.ts';
@@ -24,6 +26,12 @@ export async function uploadImage(transfer: Transfer, plan: PartPlan): Promise<A
     if (resumed.held !== undefined) upload = { id: resume.id, plan: resumed.plan, held: resumed.held };
   }
   const isResumed = upload !== undefined;
+  const present = await requireAbsent(growing, () => expectedOf((upload ?? { plan }).plan, growing));
+  if (present !== undefined) {
+    if (resume !== undefined) await dropUpload(growing, resume.id);
+    growing.context.progress(growing.image.sizeBytes);
+    return { ...present, ...(await growing.context.seal()) };
+  }
   upload ??= await beginUpload(growing, plan);
   try {
     return await fillUpload(growing, upload);
@@ -32,6 +40,14 @@ export async function uploadImage(transfer: Transfer, plan: PartPlan): Promise<A
     if (next === undefined) throw error;
     return fillUpload(growing, await beginUpload(growing, next));
   }
+}
+
+/** The image is there already, so nothing continues what an earlier attempt has opened. */
+async function dropUpload(transfer: Transfer, id: string): Promise<void> {
+  const { session, options } = transfer;
+  const sinceMs = intendedMs(id);
+  if (sinceMs === undefined) await abortUpload({ session, options, uploadId: id, ...retriesOf(transfer) });
+  else await dropNameless({ session, options, sinceMs, ...retriesOf(transfer) });
 }
 
 interface BegunUpload extends Upload {

@@ -2,6 +2,7 @@
 
 import { DiskliftError } from '../../common/errors.ts';
 import type { ExpectedObject } from './expected-object.ts';
+import { conditionOf, explained, requireAbsent } from './if-not-exists.ts';
 import { judgePart } from './judge-part.ts';
 import { bytesInMemory, type PartBytes } from './part-bytes.ts';
 import { createPayload, type Payload } from './payload.ts';
@@ -35,8 +36,9 @@ export async function putImage(transfer: Transfer): Promise<Arrival> {
 
 /** An attempt before this one may have sent the image, and have failed to put its SHA-256 beside it. */
 async function findEarlier(transfer: Transfer, bytes: PartBytes): Promise<Arrival | undefined> {
-  if (!transfer.options.sha256Object) return undefined;
-  const found = await findArrived(transfer, () => expectedOf(transfer, bytes));
+  const { sha256Object, ifNotExists } = transfer.options;
+  const find = ifNotExists ? requireAbsent : sha256Object ? findArrived : undefined;
+  const found = await find?.(transfer, () => expectedOf(transfer, bytes));
   return found === undefined ? undefined : { ...found, ...(await transfer.context.seal()) };
 }
 
@@ -80,7 +82,7 @@ async function put(transfer: Transfer, { payload, earlier }: Put) {
   const { session, options, context } = transfer;
   const { bucket: Bucket, key: Key } = options;
   const { signal } = context;
-  const about = { Bucket, Key, Metadata: metadataOf(transfer), ContentType: 'application/octet-stream' };
+  const about = { ...conditionOf(transfer), Bucket, Key, Metadata: metadataOf(transfer), ContentType: 'application/octet-stream' };
   // Before every try, since each one may be the one that makes the object.
   const { sha256 } = await context.seal();
   try {
@@ -91,9 +93,9 @@ async function put(transfer: Transfer, { payload, earlier }: Put) {
     return { sha256, answer };
   } catch (error) {
     earlier.isUnclear ||= mayHaveArrived(error);
-    if (signal.aborted || !earlier.isUnclear) throw error;
+    if (signal.aborted || !earlier.isUnclear) throw explained(transfer, error);
     const found = await findArrived(transfer, () => expectedOf(transfer, payload.bytes));
-    if (found === undefined) throw error;
+    if (found === undefined) throw explained(transfer, error);
     return { sha256, found };
   }
 }

@@ -40,8 +40,8 @@ export async function resumeUpload(transfer: Transfer, resume: ResumeState): Pro
   return { ...earlier, ...(await context.seal()) };
 }
 
-/** Reads the image. */
-async function expectedOf(plan: PartPlan, { image, context: { signal } }: Transfer): Promise<ExpectedObject> {
+/** The object that the upload will make. Reads the image. */
+export async function expectedOf(plan: PartPlan, { image, context: { signal } }: Transfer): Promise<ExpectedObject> {
   const parts: ExpectedObject['parts'][number][] = [];
   for (const part of partsOf(plan)) parts.push({ ...part, md5: await bytesOfImage(image, part).md5(signal), hasOtherTag: false });
   return { tag: compositeEtag(parts.map(({ md5 }) => md5)), parts };

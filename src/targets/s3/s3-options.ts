@@ -34,6 +34,8 @@ export interface S3TargetOptions {
   checksum: ChecksumKind;
   /** Whether the image's SHA-256 is put beside it, as `KEY.sha256`. */
   sha256Object: boolean;
+  /** Whether an object of other bytes at the key is kept, and the export fails. */
+  ifNotExists: boolean;
   /** Asked when an attempt begins and when the server says that what it gave has expired. Left out: the SDK's own chain. */
   credentials?: (() => Promise<S3Credentials>) | undefined;
   tls?: TlsMaterial | undefined;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { DiskliftError } from '../../../../src/common/errors.ts';
 import { digestImage } from '../../../../src/image/digest.ts';
@@ -88,6 +88,21 @@ describe('s3 target at versitygw', () => {
     const third = await send({ context: { resume: state } });
     assert.deepEqual([third.receipt?.proof, third.saved], ['etag', [undefined]]);
   });
+
+  for (const partSizeBytes of [5 * MIB, 64 * MIB])
+    it(`keeps an object that is there with ifNotExists, parts of ${partSizeBytes / MIB} MiB`, async () => {
+      const options = { partSizeBytes, ifNotExists: true, key: `kept-${partSizeBytes}` };
+      const sent = await send({ options });
+      assert.equal(sent.failure, undefined);
+      const place = server.objectPath(BUCKET, options.key);
+      await assertImageOf(place, disk);
+      // The image itself counts as arrived.
+      assert.equal((await send({ options })).receipt?.proof, 'etag');
+      await writeFile(place, 'the only good copy');
+      const { failure } = await send({ options });
+      assert.deepEqual([failure?.code, failure?.retryable], ['DestinationRejected', false], failure?.message);
+      assert.equal(await readFile(place, 'utf8'), 'the only good copy');
+    });
 
   it('drops an upload that is abandoned', async () => {
     const { saved } = await send({ context: { seal: () => Promise.reject(new DiskliftError('SourceChanged', 'changed')) } });
