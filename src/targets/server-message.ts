@@ -26,6 +26,10 @@ export function serverMessage(text: string, secrets: readonly string[]): string 
   return ` (${characters.length > MAX_SHOWN_CHARACTERS ? `${characters.slice(0, MAX_SHOWN_CHARACTERS).join('')}...` : line})`;
 }
 
+/** Stands in place of words that the author of a request must not see. */
+export const NOT_SHOWN_IN_CLUSTER = ' (its answer is not shown, because it may come from inside the cluster: see clusterNetworks)';
+export const NOT_SHOWN_BEHIND_REDIRECT = ' (its answer is not shown, because a redirect led there)';
+
 /** Whether a text of the server contains one of `secrets` in any usual encoding. */
 export function repeatsSecret(text: string, secrets: readonly string[]): boolean {
   return secrets.some((secret) => repeats(text, secret));

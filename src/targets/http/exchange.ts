@@ -18,6 +18,8 @@ export interface ExchangeOptions {
   request: http.ClientRequest;
   /** What `request` goes through; its idle time is limited by `idleMs`. */
   socket: Socket;
+  /** Whether the server's words may be shown. */
+  mayQuote: boolean;
   /** The URL as it may be shown. */
   where: string;
   sizeBytes: number;
@@ -115,7 +117,10 @@ export class Exchange {
   private hear(response: http.IncomingMessage): void {
     this.isAnswered = true;
     const sent = () => ({ wasComplete: this.isSent, takenBytes: this.wasContinued || this.isSent ? this.writtenBytes : 0 });
-    readAnswer(response, { clock: this.options.clock, sent }).then(this.answer.resolve, this.answer.reject);
+    readAnswer(response, { clock: this.options.clock, mayQuote: this.options.mayQuote, sent }).then(
+      this.answer.resolve,
+      this.answer.reject,
+    );
     this.writer?.resolve(false);
   }
 

@@ -92,7 +92,7 @@ class HttpTransfer {
       if (verdict === 'arrived') return await this.receiptOf(answer, seal);
       if (verdict === 'expectation failed' && expectContinue) expectContinue = false;
       else if (verdict === 'redirect' && redirects < MAX_REDIRECTS) {
-        this.origin = followRedirect(origin, answer.headers.location);
+        this.origin = followRedirect(origin, answer);
         redirects += 1;
       } else {
         const refusal = refusalOf(verdict, publicUrl(origin));

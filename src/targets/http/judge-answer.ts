@@ -2,7 +2,7 @@
 
 import { DiskliftError, type ErrorCode } from '../../common/errors.ts';
 import { parseRetryAfter } from '../../common/retry-after.ts';
-import { repeatsSecret, serverMessage } from '../server-message.ts';
+import { NOT_SHOWN_BEHIND_REDIRECT, NOT_SHOWN_IN_CLUSTER, repeatsSecret, serverMessage } from '../server-message.ts';
 import type { Answer } from './answer.ts';
 import { failedPart } from './multi-status.ts';
 import type { Origin } from './origin.ts';
@@ -74,7 +74,7 @@ function refusalOf(answer: Answer, asked: Asked, inner?: number): DiskliftError 
   const { origin, nowMs, hasSentBefore } = asked;
   const answered = inner === undefined ? `answered ${status}` : `answered ${answer.status} with ${inner || 'a failure'} inside`;
   const meaning = meaningOf(status, answer, asked);
-  const said = serverMessage(answer.text, secretsOf(origin));
+  const said = quoted(answer, origin);
   const message = `${publicUrl(origin)}: ${answered}${meaning === undefined ? '' : `: ${meaning}`}${said}`;
   // A 403 may concern the object of an earlier attempt, which may not be replaced; then the credentials are not the cause.
   if (status === 401 || (status === 403 && !hasSentBefore) || status === 407) return failure('CredentialsInvalid', message);
@@ -88,9 +88,9 @@ function refusalOf(answer: Answer, asked: Asked, inner?: number): DiskliftError 
 function meaningOf(status: number, answer: Answer, asked: Asked): string | undefined {
   const { headers, takenBytes } = answer;
   const meaning = MEANINGS[status];
-  if (status >= 300 && status < 400) return movedTo(headers.location, asked.origin);
-  if (status === 401) return `${meaning}${withoutSecrets(askedSchemes(headers['www-authenticate']), asked.origin)}`;
-  if (status === 405 && takenBytes === 0) return `${meaning}${withoutSecrets(allowedMethods(headers.allow), asked.origin)}`;
+  if (status >= 300 && status < 400) return movedTo(answer, asked.origin);
+  if (status === 401) return `${meaning}${shownWords(askedSchemes(headers['www-authenticate']), answer, asked.origin)}`;
+  if (status === 405 && takenBytes === 0) return `${meaning}${shownWords(allowedMethods(headers.allow), answer, asked.origin)}`;
   if (status === 409 || status === 412) {
     const folder = status === 409 && asked.method === 'PUT' ? `${missingFolder(asked.origin)}, or ` : '';
     return `${folder}${meaning}${asked.hasSentBefore ? ', perhaps from an earlier attempt of this export' : ''}`;
@@ -108,15 +108,22 @@ function missingFolder(origin: Origin): string {
   return `the folder ${publicFolder(origin)} may not exist (create it, or set createCollections)`;
 }
 
-function movedTo(location: string | undefined, origin: Origin): string {
+function movedTo(answer: Answer, origin: Origin): string {
+  const { location } = answer.headers;
   const url = location !== undefined && URL.canParse(location, origin.url.href) ? new URL(location, origin.url) : undefined;
-  const target = url === undefined ? '' : withoutSecrets(serverMessage(publicUrl({ ...origin, url }), []), origin);
+  const target = url === undefined ? '' : shownWords(serverMessage(publicUrl({ ...origin, url }), []), answer, origin);
   return `the place has another URL; send the image there${target}`;
 }
 
-/** @returns an empty text where `text`, which the server has chosen, repeats a secret of the request */
-function withoutSecrets(text: string, origin: Origin): string {
-  return repeatsSecret(text, secretsOf(origin)) ? '' : text;
+/** The server's own text in brackets, or why it is not shown. */
+function quoted({ text, mayQuote }: Answer, origin: Origin): string {
+  if (mayQuote || text.trim() === '') return serverMessage(text, secretsOf(origin));
+  return origin.isElsewhere ? NOT_SHOWN_BEHIND_REDIRECT : NOT_SHOWN_IN_CLUSTER;
+}
+
+/** @returns an empty text where `text`, which the server has chosen, must not be shown or repeats a secret of the request */
+function shownWords(text: string, { mayQuote }: Answer, origin: Origin): string {
+  return mayQuote && !repeatsSecret(text, secretsOf(origin)) ? text : '';
 }
 
 /** Only the names of the schemes, without their parameters. */

@@ -20,7 +20,7 @@ const MAX_SHORT_MS = 1000;
 const MAX_WHOLE_BYTES = 64 * MIB;
 const MAX_WHOLE_MS = 30_000;
 
-interface Facts {
+interface Facts extends Pick<Answer, 'mayQuote'> {
   clock: Clock;
   /** Called when the answer's head has arrived. */
   sent(): Pick<Answer, 'wasComplete' | 'takenBytes'>;
@@ -30,7 +30,7 @@ interface Facts {
  * Never fails: when the connection breaks, the text ends there. The whole text matters in two cases: a digest in the head may be the
  * text's own, and a 207 reports the upload's outcome in the text.
  */
-export async function readAnswer(response: http.IncomingMessage, { clock, sent: askSent }: Facts): Promise<Answer> {
+export async function readAnswer(response: http.IncomingMessage, { clock, mayQuote, sent: askSent }: Facts): Promise<Answer> {
   const { statusCode: status = 0 } = response;
   const headers = singleHeaders(response);
   const algorithms = namedDigests(headers).map(({ algorithm }) => algorithm);
@@ -42,7 +42,7 @@ export async function readAnswer(response: http.IncomingMessage, { clock, sent: 
   const stop = new AbortController();
   await Promise.race([text.done, clock.delay(isWanted ? MAX_WHOLE_MS : MAX_SHORT_MS, stop.signal)]);
   stop.abort(new DiskliftError('Cancelled', 'read'));
-  return { status, headers, ...text.soFar(), ...sent };
+  return { status, headers, ...text.soFar(), mayQuote, ...sent };
 }
 
 class AnswerText {

@@ -55,14 +55,15 @@ export async function sendQuery(query: Query, wanted?: WantedBody): Promise<Answ
     const connection = await withLimit(opening, { limitMs: limits.connectMs, message: `${where}: no connection`, clock, signal });
     // A cache on the way, or a compressed copy, could differ from the stored bytes.
     const defaults = { 'Accept-Encoding': 'identity', 'Cache-Control': 'no-cache' };
+    const mayQuote = connection.mayQuote && !origin.isElsewhere;
     const request = openHead(origin, { method, defaults }, connection);
     const responding = responseOf(request);
     request.end();
     const response = await withLimit(responding, { limitMs: limits.queryMs, message: `${where}: no answer to ${method}`, clock, signal });
     if (wanted === undefined || response.statusCode !== 200)
-      return await abortable(readAnswer(response, { clock, sent: nothingSent }), signal);
+      return await abortable(readAnswer(response, { clock, mayQuote, sent: nothingSent }), signal);
     await takeBody(response, wanted, { ...query, where });
-    return { status: 200, headers: headersOf(response), text: '', isTextWhole: false, textDigests: undefined, ...nothingSent() };
+    return { status: 200, headers: headersOf(response), text: '', isTextWhole: false, textDigests: undefined, mayQuote, ...nothingSent() };
   } catch (error) {
     throw error instanceof Error && 'code' in error ? networkError(where, error) : error;
   } finally {

@@ -60,7 +60,9 @@ export async function sendUpload(upload: Upload): Promise<UploadEnd> {
   try {
     const connection = await withLimit(opening, { limitMs: limits.connectMs, message: `${where}: no connection`, clock, signal });
     const request = openRequest({ ...upload, sizeBytes }, connection);
-    exchange = new Exchange({ request, socket: connection.socket, where, sizeBytes, idleMs: limits.idleMs, clock, signal });
+    const { socket } = connection;
+    const mayQuote = connection.mayQuote && !origin.isElsewhere;
+    exchange = new Exchange({ request, socket, mayQuote, where, sizeBytes, idleMs: limits.idleMs, clock, signal });
     if (upload.expectContinue) await leaveToSend(exchange, upload);
     const seal = await sendBody(exchange, upload);
     return { answer: await answerOf(exchange, upload), seal };

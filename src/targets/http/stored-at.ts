@@ -15,10 +15,14 @@ const MAX_LOCATION_CHARACTERS = 4096;
  * an upload could not be redirected is ignored: it is less protected, or the policy denies it.
  * @returns the URL in a form that may be shown
  */
-export function storedAt({ status, headers }: Pick<Answer, 'status' | 'headers'>, origin: Origin, access: NetworkAccess): string {
+export function storedAt(
+  { status, headers, mayQuote }: Pick<Answer, 'status' | 'headers' | 'mayQuote'>,
+  origin: Origin,
+  access: NetworkAccess,
+): string {
   const asked = publicUrl(origin);
   // The server derives Location from the URL that it was sent.
-  if (origin.secretName !== undefined) return asked;
+  if (origin.secretName !== undefined || !mayQuote) return asked;
   const { location } = headers;
   if (status !== 201 || location === undefined || location.length > MAX_LOCATION_CHARACTERS) return asked;
   // Parsers read such a URL in different ways.

@@ -40,6 +40,15 @@ export function denialsOf({ scope, networks, serviceHost, domains = [], nodeAddr
   ];
 }
 
+/** Addresses that a cluster may use for its pods, and that an organisation may use for its servers. */
+const PRIVATE_NETWORKS: readonly string[] = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10', 'fc00::/7'];
+
+/** @returns networks whose servers may be pods or other nodes, as far as this process can know */
+export function doubtfulNetworks({ scope, networks, serviceHost }: ClusterPlaces): readonly string[] {
+  const isOpen = scope === 'Cluster' || networks.length > 0 || serviceHost === undefined;
+  return isOpen ? [] : PRIVATE_NETWORKS;
+}
+
 function apiServerNames(domains: readonly string[]): string[] {
   const names = ['kubernetes.default', 'kubernetes.default.svc'];
   return [...names, ...domains.map((domain) => `kubernetes.default.svc.${domain}`)];

@@ -7,7 +7,7 @@ import { isIP } from 'node:net';
 import { DiskliftError } from '../../common/errors.ts';
 import { createAddressSet } from './address-set.ts';
 import { bareHost } from './bare-host.ts';
-import { API_SERVER, type ClusterPlaces, type Denial, denialsOf } from './cluster-places.ts';
+import { API_SERVER, type ClusterPlaces, type Denial, denialsOf, doubtfulNetworks } from './cluster-places.ts';
 import { embeddedIpv4 } from './embedded-ipv4.ts';
 
 export interface DestinationRules {
@@ -27,6 +27,11 @@ export interface DestinationPolicy {
    * @throws DiskliftError `DestinationNotAllowed`
    */
   checkAddress(address: string, host: string): void;
+  /**
+   * Whether the words of a server at `address` may be shown to the author of a request. False where the server may be in the cluster,
+   * and the operator has not said that requests may reach it: then its words could be news to the author.
+   */
+  mayQuote(address: string, host: string): boolean;
   /** Denies hosts of the API server that are found out while the process runs, as by default. */
   addApiServers(hosts: readonly string[]): void;
 }
@@ -57,6 +62,8 @@ export function createDestinationPolicy({ allow, deny, cluster }: DestinationRul
   const [denied, allowed] = [deny, allow].map(createMatcher) as [Matcher, Matcher];
   const byDefault = [{ entries: DENIED_BY_DEFAULT }, ...(cluster === undefined ? [] : denialsOf(cluster))].map(createDenialMatcher);
 
+  const doubtful = createMatcher(cluster === undefined ? [] : doubtfulNetworks(cluster));
+
   function refuse(what: string, reason?: string): never {
     throw new DiskliftError(
       'DestinationNotAllowed',
@@ -81,6 +88,10 @@ export function createDestinationPolicy({ allow, deny, cluster }: DestinationRul
       for (const { reason, hasName } of byDefault) if (hasName(name)) refuse(name, reason);
     },
     checkAddress: (address, host) => checkAddress(bareHost(address), bareHost(host)),
+    mayQuote(address, host) {
+      const notations = [bareHost(address), ...embeddedIpv4(bareHost(address))];
+      return allowed.hasName(bareHost(host)) || notations.some(allowed.hasAddress) || !notations.some(doubtful.hasAddress);
+    },
     addApiServers(hosts) {
       byDefault.push(createDenialMatcher({ reason: API_SERVER, entries: hosts }));
     },

@@ -18,6 +18,8 @@ export interface GuardedAgentOptions extends Pick<http.AgentOptions, 'keepAlive'
   /** For all connections of `httpsAgent`: a name of the server in it holds whatever the host. */
   tls?: TlsMaterial | undefined;
   proxy?: ProxySettings | undefined;
+  /** Called for each connection whose server's words must not be shown. */
+  onUnquotable?: (() => void) | undefined;
 }
 
 export interface GuardedAgents {
@@ -30,8 +32,8 @@ export interface GuardedAgents {
  * `destroy` ends connections that are being made as well.
  * @returns agents through which requests fail with `DestinationNotAllowed`, emitted as it is, where the policy says so
  */
-export function createGuardedAgents({ access, tls = {}, proxy = {}, ...options }: GuardedAgentOptions): GuardedAgents {
-  const way = { access, tls, proxy };
+export function createGuardedAgents({ access, tls = {}, proxy = {}, onUnquotable, ...options }: GuardedAgentOptions): GuardedAgents {
+  const way = { access, tls, proxy, onUnquotable };
   const { Agent } = nodeHttp();
   const { Agent: SecureAgent } = nodeHttps();
   return {
@@ -44,6 +46,7 @@ interface Way extends Required<Pick<GuardedAgentOptions, 'access'>> {
   protocol: 'http:' | 'https:';
   tls: TlsMaterial;
   proxy: ProxySettings;
+  onUnquotable: (() => void) | undefined;
 }
 
 /** A method of Node's agents that its types omit. Called before the head of `request` is written. */
@@ -51,13 +54,14 @@ interface RequestTaker {
   addRequest(request: http.ClientRequest, options: { host?: string; port?: number | string }): void;
 }
 
-function guard<T extends http.Agent>(agent: T, { protocol, ...way }: Way): T {
+function guard<T extends http.Agent>(agent: T, { protocol, onUnquotable, ...way }: Way): T {
   const destroyed = new AbortController();
   const { signal } = destroyed;
   const destroy = agent.destroy.bind(agent);
   agent.createConnection = ({ host, port }, callback) => {
     openConnection({ ...way, url: urlOf(protocol, host, port), signal }).then(
-      ({ socket }) => {
+      ({ socket, mayQuote }) => {
+        if (!mayQuote) onUnquotable?.();
         // The agent must not take in what it would not destroy any more.
         if (signal.aborted) socket.destroy();
         callback?.(signal.aborted ? cancelledError(signal) : null, socket);

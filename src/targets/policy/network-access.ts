@@ -11,6 +11,8 @@ export interface NetworkAccess {
   lookup: LookupFunction;
   /** To be called once `socket` is connected, before anything is written to it. @throws DiskliftError `DestinationNotAllowed` */
   checkSocket(socket: Socket, host: string): void;
+  /** Whether what the server at `address` says may be shown, as {@link DestinationPolicy} has it. */
+  mayQuote(address: string, host: string): boolean;
 }
 
 /**
@@ -37,5 +39,6 @@ export function createNetworkAccess(policy?: DestinationPolicy, resolve: LookupF
       // Absent for a socket that is closed already: then nothing can be written to it either.
       if (socket.remoteAddress !== undefined) policy?.checkAddress(socket.remoteAddress, host);
     },
+    mayQuote: (address, host) => policy?.mayQuote(address, host) ?? true,
   };
 }

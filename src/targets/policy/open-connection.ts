@@ -21,6 +21,8 @@ export interface OpenedConnection {
   socket: Socket;
   /** Where the connection ends at a proxy, which wants to be told the whole URL (RFC 9112, section 3.2.2). */
   proxy?: URL;
+  /** Whether what the server says may be shown. */
+  mayQuote: boolean;
 }
 
 /** @throws as connectGuarded and connectByProxy */
@@ -40,8 +42,13 @@ export async function openConnection({
     signal: options.signal,
   };
   const proxy = proxyFor(url, settings);
-  if (proxy === undefined) return { socket: await connectGuarded(endpoint) };
+  if (proxy === undefined) {
+    const socket = await connectGuarded(endpoint);
+    return { socket, mayQuote: access.mayQuote(socket.remoteAddress ?? '', url.hostname) };
+  }
   // Proxies make tunnels for https only: squid and tinyproxy refuse CONNECT for the ports of http.
   const socket = await connectByProxy({ ...endpoint, proxy, tunnel: isSecure });
-  return isSecure ? { socket } : { socket, proxy };
+  // Of a name that the proxy resolves, the address is not known here.
+  const mayQuote = access.mayQuote(url.hostname, url.hostname);
+  return isSecure ? { socket, mayQuote } : { socket, proxy, mayQuote };
 }

@@ -3,7 +3,7 @@
 import { DiskliftError } from '../../common/errors.ts';
 import { parseRetryAfter } from '../../common/retry-after.ts';
 import { networkError } from '../network-error.ts';
-import { serverMessage } from '../server-message.ts';
+import { NOT_SHOWN_IN_CLUSTER, serverMessage } from '../server-message.ts';
 import type { ChecksumKind } from './checksum.ts';
 import { adviceOf, isAboutSpace, partLimitOf, type S3Failure, textOf } from './refusal-advice.ts';
 import { FULL, PASSING, REFUSED, REJECTED } from './s3-error-names.ts';
@@ -81,11 +81,13 @@ export interface RequestFacts {
   nowMs: number;
   /** Secrets that must not be shown; some servers repeat the signed text. */
   secrets: readonly string[];
+  /** Whether the server's words may be shown. */
+  mayQuote: boolean;
   checksum: ChecksumKind;
 }
 
 /** @returns one line: the name of S3's error, its meaning, advice, and the server's own sentence */
-export function s3Error(error: unknown, { where, nowMs, secrets, checksum }: RequestFacts): DiskliftError {
+export function s3Error(error: unknown, { where, nowMs, secrets, mayQuote, checksum }: RequestFacts): DiskliftError {
   if (error instanceof DiskliftError) return error;
   const failure = error as S3Failure;
   const { name = '', $response } = failure;
@@ -95,8 +97,9 @@ export function s3Error(error: unknown, { where, nowMs, secrets, checksum }: Req
   const text = textOf(failure);
   const isFull = name in FULL || (status !== undefined && status >= 400 && isAboutSpace(text));
   const meaning = meaningOf(failure, { status, checksum, isFull });
-  const answered = [status === undefined ? undefined : `answered ${status}`, shownName(name)].filter((text) => text !== undefined);
-  const said = text === name ? '' : serverMessage(text, secrets);
+  const shown = mayQuote || isKnown(name) ? shownName(name) : undefined;
+  const answered = [status === undefined ? undefined : `answered ${status}`, shown].filter((text) => text !== undefined);
+  const said = text === name || text === '' ? '' : mayQuote ? serverMessage(text, secrets) : NOT_SHOWN_IN_CLUSTER;
   const message = `${where}: ${answered.join(' ')}${meaning === undefined ? '' : `: ${meaning}`}${said}`;
   if (
     !isFull &&
@@ -121,6 +124,10 @@ function meaningOf(failure: S3Failure, { status, checksum, isFull }: Judged): st
   if (status === 407) return 'the credentials for the proxy are missing or wrong';
   if (isFull) return FULL[name] ?? 'the server has no space left for it';
   return adviceOf(failure, status, checksum) ?? REFUSED[name] ?? REJECTED[name] ?? PASSING[name];
+}
+
+function isKnown(name: string): boolean {
+  return [FULL, REFUSED, REJECTED, PASSING].some((names) => name in names) || EXPIRED.has(name);
 }
 
 /** The SDK invents names for answers that are no S3 errors. */

@@ -59,6 +59,10 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
   const [sdk, { NodeHttpHandler }] = await Promise.all([import('@aws-sdk/client-s3'), import('@smithy/node-http-handler')]);
   const clients: S3Client[] = [];
   const secrets = new Set(secretsOfProxy(endpoint, options.proxy));
+  let mayQuote = true;
+  const onUnquotable = () => {
+    mayQuote = false;
+  };
 
   async function connect(): Promise<S3Client> {
     const credentials = options.credentials === undefined ? undefined : await abortable(options.credentials(), signal);
@@ -80,7 +84,7 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
       expectContinueHeader: false,
       requestHandler: limitAnswers(
         new NodeHttpHandler({
-          ...createGuardedAgents({ access: options.access, tls: options.tls, proxy: options.proxy, keepAlive: true }),
+          ...createGuardedAgents({ access: options.access, tls: options.tls, proxy: options.proxy, keepAlive: true, onUnquotable }),
           connectionTimeout: limits.connectMs,
         }),
         where,
@@ -98,7 +102,8 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
     return client;
   }
 
-  const failureOf = (error: unknown) => s3Error(error, { where, nowMs: clock.nowMs(), secrets: [...secrets], checksum: options.checksum });
+  const failureOf = (error: unknown) =>
+    s3Error(error, { where, nowMs: clock.nowMs(), secrets: [...secrets], mayQuote, checksum: options.checksum });
 
   let current = connect();
   await current;

@@ -1,6 +1,7 @@
 /** The lines of the Acknowledged protocol: JSON objects, docs/decisions/0009-tcp-protocol.md. Fields that are not known are ignored. */
 
 import { DiskliftError } from '../../common/errors.ts';
+import { NOT_SHOWN_IN_CLUSTER } from '../server-message.ts';
 
 const PROTOCOL = 'disklift/1';
 
@@ -33,6 +34,13 @@ export interface Hello {
 export interface Confirmation {
   sizeBytes: number;
   sha256?: string;
+}
+
+/** A receiver as it may be shown. */
+export interface ShownPeer {
+  where: string;
+  /** Whether the receiver's words may be shown. */
+  mayQuote: boolean;
 }
 
 export function helloLine({ exportUid, disk, sizeBytes, fingerprint }: Hello): string {
@@ -74,29 +82,32 @@ export function parseHello(line: string): Hello {
 }
 
 /** @throws DiskliftError `DestinationRejected`: the receiver refuses, or makes no sense */
-export function parseOffset(line: string, sizeBytes: number, where: string): number {
-  const { offset } = replyOf(line, where);
+export function parseOffset(line: string, sizeBytes: number, peer: ShownPeer): number {
+  const { where } = peer;
+  const { offset } = replyOf(line, peer);
   if (!isCount(offset) || offset > sizeBytes)
-    throw refusal(`${where}: the receiver claims to hold ${hintOf(JSON.stringify(offset) ?? 'nothing')} of ${sizeBytes} bytes`);
+    throw refusal(`${where}: the receiver claims to hold ${quoted(JSON.stringify(offset) ?? 'nothing', peer)} of ${sizeBytes} bytes`);
   return offset;
 }
 
 /** @throws DiskliftError `DestinationRejected`: the receiver refuses, or makes no sense */
-export function parseConfirmation(line: string, where: string): Confirmation {
-  const { size, sha256 } = replyOf(line, where);
+export function parseConfirmation(line: string, peer: ShownPeer): Confirmation {
+  const { where } = peer;
+  const { size, sha256 } = replyOf(line, peer);
   if (!isCount(size)) throw refusal(`${where}: the receiver confirms without a size`);
   if (sha256 === undefined) return { sizeBytes: size };
   if (typeof sha256 !== 'string' || !/^[0-9a-f]{64}$/i.test(sha256)) throw refusal(`${where}: the receiver's sha256 is none`);
   return { sizeBytes: size, sha256: sha256.toLowerCase() };
 }
 
-function replyOf(line: string, where: string): Record<string, unknown> {
+function replyOf(line: string, peer: ShownPeer): Record<string, unknown> {
+  const { where } = peer;
   const reply = objectOf(line);
-  if (reply === undefined) throw refusal(`${where}: the receiver's answer is not a JSON object (${hintOf(line)})`);
+  if (reply === undefined) throw refusal(`${where}: the receiver's answer is not a JSON object (${quoted(line, peer)})`);
   const { error, retryable } = reply;
   if (error !== undefined)
     throw refusal(
-      `${where}: the receiver refuses: ${hintOf(typeof error === 'string' ? error : JSON.stringify(error))}`,
+      `${where}: the receiver refuses: ${quoted(typeof error === 'string' ? error : JSON.stringify(error), peer)}`,
       retryable === true,
     );
   return reply;
@@ -124,6 +135,10 @@ function lineOf(message: Record<string, unknown>): string {
 }
 
 /** One line of printable text. */
+function quoted(text: string, { mayQuote }: ShownPeer): string {
+  return mayQuote ? hintOf(text) : NOT_SHOWN_IN_CLUSTER.trim();
+}
+
 function hintOf(text: string): string {
   const line = text.replace(/[^\x20-\x7e]+/g, ' ').trim();
   return line.length > LONGEST_HINT ? `${line.slice(0, LONGEST_HINT)}...` : line;

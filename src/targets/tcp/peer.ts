@@ -10,7 +10,7 @@ import type { NetworkAccess } from '../policy/network-access.ts';
 import type { TlsMaterial } from '../tls-material.ts';
 import { withLimit } from '../with-limit.ts';
 import { breakConnection } from './break-connection.ts';
-import { LONGEST_LINE_BYTES } from './messages.ts';
+import { LONGEST_LINE_BYTES, type ShownPeer } from './messages.ts';
 
 const NEWLINE = 0x0a;
 
@@ -70,8 +70,9 @@ export function locationOf({ host, port }: { host: string; port: number }): stri
   return `tcp://${net.isIPv6(host) ? `[${host}]` : host}:${port}`;
 }
 
-export class Peer {
-  private readonly where: string;
+export class Peer implements ShownPeer {
+  readonly where: string;
+  readonly mayQuote: boolean;
   private readonly raw: net.Socket;
   private readonly socket: net.Socket;
   private readonly options: PeerOptions;
@@ -83,6 +84,7 @@ export class Peer {
 
   constructor(where: string, { raw, socket }: Sockets, options: PeerOptions) {
     this.where = where;
+    this.mayQuote = options.access.mayQuote(socket.remoteAddress ?? '', options.host);
     this.raw = raw;
     this.socket = socket;
     this.options = options;

@@ -91,12 +91,12 @@ async function sendAcknowledged(transfer: Transfer): Promise<Receipt> {
   const { exportUid, disk } = options;
   const { sizeBytes, fingerprint } = image;
   await peer.write(helloLine({ exportUid, disk, sizeBytes, fingerprint }), limits.helloMs);
-  const offset = parseOffset(await peer.readLine(limits.helloMs, 'answer to the hello'), sizeBytes, where);
+  const offset = parseOffset(await peer.readLine(limits.helloMs, 'answer to the hello'), sizeBytes, peer);
   const { seal, tail } = await sendFrom(offset, transfer);
   if (tail.length > 0 && !(await peer.write(tail, limits.idleMs))) return hearEarly(transfer);
   context.progress(sizeBytes);
   const line = await peer.readLine((limits.answerMs ?? answerLimitMs(image)) + rereadAllowanceMs(offset), 'confirmation');
-  const doubt = doubtIn(parseConfirmation(line, where), { sizeBytes, sha256: seal.sha256 }, where);
+  const doubt = doubtIn(parseConfirmation(line, peer), { sizeBytes, sha256: seal.sha256 }, where);
   if (doubt !== undefined) {
     await requestDiscard(peer, limits.discardMs);
     throw doubt;
@@ -126,7 +126,7 @@ async function sendFrom(startBytes: number, transfer: Transfer): Promise<Sealed>
 
 /** What a receiver says before it has everything is why it does not want it. */
 async function hearEarly({ limits, where, peer }: Transfer): Promise<never> {
-  parseConfirmation(await peer.readLine(limits.helloMs, 'taking the image'), where);
+  parseConfirmation(await peer.readLine(limits.helloMs, 'taking the image'), peer);
   throw new DiskliftError('DestinationRejected', `${where}: the receiver confirmed before it had the whole image`, undefined, {
     retryable: true,
   });

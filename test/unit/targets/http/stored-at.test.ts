@@ -34,6 +34,6 @@ describe('place of a stored image', () => {
         headers: { Authorization: 'Bearer s3cr3t+w', 'X-Kind': 'x.qcow2' },
         tls: {},
       };
-      assert.equal(storedAt({ status, headers: { location } }, origin, ACCESS), place);
+      assert.equal(storedAt({ status, headers: { location }, mayQuote: true }, origin, ACCESS), place);
     });
 });

@@ -28,7 +28,7 @@ function page(status: number, text: string): Error {
 }
 
 const s3Error = (error: unknown, checksum: ChecksumKind = 'None') =>
-  errorOf(error, { where: WHERE, nowMs: 0, secrets: [SECRET], checksum });
+  errorOf(error, { where: WHERE, nowMs: 0, secrets: [SECRET], mayQuote: true, checksum });
 
 describe('errors of S3', () => {
   const meanings: [error: Error, code: ErrorCode, retryable: boolean, message: string][] = [
