@@ -17,6 +17,8 @@ import type { TagKind } from './s3-fake-tags.ts';
 
 export interface Quirk {
   operation: Operation;
+  /** Only requests for the part of this number. */
+  part?: number;
   /** How many requests of the operation it happens to; all, when left out. */
   times?: number;
   /** So many requests of the operation are let through first. */
@@ -24,10 +26,10 @@ export interface Quirk {
   /**
    * The operation's fault. A status is an error instead of the operation; 'error in 200' imitates Complete after it has begun to answer.
    * 'lost' carries out the operation and cuts the connection; 'cut' cuts the connection first. 'late' carries out the operation some time
-   * after the cut, and opens an upload again that is gone by then. 'hang' never answers; 'hang after' carries out the operation and never
-   * answers. 'half' sends half of the answer. 'flood' sends 100 MiB more behind it, 'flood refusal' as many with a 500, 'drip' a byte now and then
-   * for ever; 'interim answers' sends nothing else. 'endless pages' says that a page is never the last. 'misnamed' answers with another id of the upload, as after a flipped bit. An alteration
-   * alters the stored bytes.
+   * after the cut, and opens an upload again that is gone by then; a PutObject comes behind the next one. 'hang' never answers; 'hang after'
+   * carries out the operation and never answers. 'half' sends half of the answer. 'flood' sends 100 MiB more behind it, 'flood refusal' as
+   * many with a 500, 'drip' a byte now and then for ever; 'interim answers' sends nothing else. 'endless pages' says that a page is never
+   * the last. 'misnamed' answers with another id of the upload, as after a flipped bit. An alteration alters the stored bytes.
    */
   does:
     | { status: number; code: string; message?: string; headers?: http.OutgoingHttpHeaders }
@@ -97,6 +99,8 @@ export interface S3Fake extends AsyncDisposable {
 /** What a quirk that is late waits for. */
 export const LATE_MS = 100;
 
+const MAX_WAITS = 1000;
+
 /** Knows one bucket. */
 export const BUCKET = 'images';
 
@@ -110,9 +114,9 @@ export async function startS3Fake(options: S3FakeOptions = {}): Promise<S3Fake> 
     floodBytes = Math.max(floodBytes, sentBytes);
   };
 
-  function quirkFor(operation: Operation): Quirk['does'] | undefined {
+  function quirkFor(operation: Operation, part: number | undefined): Quirk['does'] | undefined {
     for (const quirk of quirks) {
-      if (quirk.operation !== operation) continue;
+      if (quirk.operation !== operation || (quirk.part ?? part) !== part) continue;
       if ((quirk.after ?? 0) > 0) {
         quirk.after = (quirk.after ?? 0) - 1;
         continue;
@@ -131,7 +135,7 @@ export async function startS3Fake(options: S3FakeOptions = {}): Promise<S3Fake> 
     const key = decodeURIComponent(rest.join('/'));
     const partNumber = url.searchParams.has('partNumber') ? Number(url.searchParams.get('partNumber')) : undefined;
     requests.push({ operation, key, partNumber, headers: request.headers });
-    const does = quirkFor(operation);
+    const does = quirkFor(operation, partNumber);
     if (does === 'cut') return void request.socket.destroy();
     if (does === 'early answer') return void request.socket.write('HTTP/1.1 200 OK\r\nETag: "early"\r\nContent-Length: 0\r\n\r\n');
     const body = await bodyOf(request);
@@ -156,7 +160,10 @@ export async function startS3Fake(options: S3FakeOptions = {}): Promise<S3Fake> 
     if (does === 'late' || does === 'late and altered') {
       const uploadId = url.searchParams.get('uploadId') ?? '';
       const upload = store.uploads.get(uploadId);
+      const stored = store.objects.get(key);
       request.socket.destroy();
+      if (operation === 'PutObject')
+        for (let wait = 0; wait < MAX_WAITS && store.objects.get(key) === stored; wait += 1) await sleep(LATE_MS / 10);
       await sleep(LATE_MS);
       if (upload !== undefined && !store.uploads.has(uploadId)) store.uploads.set(uploadId, { ...upload, parts: new Map() });
       return void answerTo(does === 'late' ? asked : { ...asked, body: ALTERATIONS['flips a bit'](body) }, store);

@@ -58,7 +58,7 @@ export interface S3Limits {
   answerMs: number;
   /** Limit of reading a part of the object back, in all; `readBackLimitMs` when left out. */
   readBackMs?: number;
-  /** How often a request is made before the attempt fails. */
+  /** How often a request is made in a row before the attempt fails; a part counts anew when another part arrives in between. */
   tries: number;
   /** The most that the wait before the second try can take. */
   backoffMs: number;

@@ -18,6 +18,8 @@ export interface PartToSend {
   bytes: PartBytes;
   /** The server's list entry for the part of an earlier attempt. */
   listed: ListedPart | undefined;
+  /** Counts the parts of this attempt that have arrived; left out where no other part is on its way. */
+  arrivedParts?: () => number;
 }
 
 /** A part that the server has taken. */
@@ -31,14 +33,14 @@ export async function uploadPart(transfer: Transfer, toSend: PartToSend): Promis
 }
 
 /** Sends a part, and retries this part alone after a failure. */
-async function sendPart(transfer: Transfer, { uploadId, part, bytes }: PartToSend): Promise<UploadedPart> {
+async function sendPart(transfer: Transfer, { uploadId, part, bytes, arrivedParts }: PartToSend): Promise<UploadedPart> {
   const { session, options, context } = transfer;
   const about = { Bucket: options.bucket, Key: options.key, UploadId: uploadId, PartNumber: part.number };
   const { signal } = context;
   const payload = await createPayload(bytes, { isSigned: session.isPlain, checksum: options.checksum, signal });
   const answer = await withRetries(
     () => sendPayload(session, payload, { signal, command: (body) => new session.sdk.UploadPartCommand({ ...body, ...about }) }),
-    retriesOf(transfer),
+    { ...retriesOf(transfer), ...(arrivedParts && { successes: arrivedParts }) },
   );
   if (answer.ETag === undefined)
     throw new DiskliftError('DestinationRejected', `${session.where}: answered without the tag of part ${part.number}`);

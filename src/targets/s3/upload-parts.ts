@@ -42,13 +42,15 @@ async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Prom
   const places = createBudget(options.concurrency);
   const parts: UploadedPart[] = [];
   const sending: Promise<void>[] = [];
-  let sentBytes = 0;
+  let [sentBytes, arrivedCount] = [0, 0];
+  const arrivedParts = () => arrivedCount;
   let hasFailedTry = false;
   let failure: { error: unknown } | undefined;
 
   function arrived(part: UploadedPart): void {
     parts[part.number - 1] = part;
     sentBytes += part.sizeBytes;
+    arrivedCount += 1;
     context.progress(sentBytes);
   }
 
@@ -68,7 +70,7 @@ async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Prom
       });
       // The hash runs while the part is sent; the part's end waits for the hash.
       bytes.md5(signal).catch(() => {});
-      sent = uploadPart(inPart, { uploadId: id, part, bytes, listed: held.get(part.number) }).then(arrived);
+      sent = uploadPart(inPart, { uploadId: id, part, bytes, listed: held.get(part.number), arrivedParts }).then(arrived);
     } catch (error) {
       sent = Promise.reject(error);
     }

@@ -11,20 +11,35 @@ const MAX_BACKOFF_MS = 20_000;
 /** A server that wants more is left to the next attempt: in that wait the export gives its slot back. */
 const MAX_WAIT_MS = 5000;
 
+/** Bound for a request that alone fails, while others of the same attempt succeed: as a multiple of {@link S3Limits.tries}. */
+const MAX_ROUNDS = 4;
+
 export interface Retries extends Pick<S3TargetOptions, 'clock' | 'random'> {
   limits: S3Limits;
   signal: AbortSignal;
+  /**
+   * Counts the requests beside this one that have succeeded. A success between two failures shows that the server is there, and the tries
+   * are counted anew: some proxies cut a share of all large requests.
+   */
+  successes?: () => number;
 }
 
 /** @throws what `task` has thrown when it is not worth another try, or was the last one */
-export async function withRetries<T>(task: () => Promise<T>, { clock, random = Math.random, limits, signal }: Retries): Promise<T> {
+export async function withRetries<T>(
+  task: () => Promise<T>,
+  { clock, random = Math.random, limits, signal, successes = () => 0 }: Retries,
+): Promise<T> {
+  let failuresInARow = 0;
+  let seenSuccesses = successes();
   for (let failedAttempts = 1; ; failedAttempts += 1) {
     throwIfAborted(signal);
     try {
       return await task();
     } catch (error) {
       throwIfAborted(signal);
-      if (!isWorthIt(error) || failedAttempts >= limits.tries) throw error;
+      failuresInARow = successes() > seenSuccesses ? 1 : failuresInARow + 1;
+      seenSuccesses = successes();
+      if (!isWorthIt(error) || failuresInARow >= limits.tries || failedAttempts >= limits.tries * MAX_ROUNDS) throw error;
       const { retryAfterMs } = error;
       if ((retryAfterMs ?? 0) > MAX_WAIT_MS) throw error;
       const backoff = { baseMs: limits.backoffMs, capMs: MAX_BACKOFF_MS };

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type Clock, systemClock } from '../../../../src/common/clock.ts';
 import { DiskliftError } from '../../../../src/common/errors.ts';
 import { digestImage } from '../../../../src/image/digest.ts';
 import { NEVER, openImage } from '../../../helpers/image-in-process.ts';
@@ -29,9 +30,42 @@ describe('s3 target that tries again', () => {
     });
 
     it('is sent again when the server is silent', async () => {
-      const sent = await rig.send({ limits: { silentMs: 200 } }, { operation: 'UploadPart', after: 2, times: 1, does: 'hang' });
+      const sent = await rig.send({ limits: { silentMs: 1000 } }, { operation: 'UploadPart', after: 2, times: 1, does: 'hang' });
       rig.assertArrived(sent);
       assert.equal(rig.fake.count('UploadPart'), rig.count() + 1);
+    });
+
+    /** Waits before another try until another part has arrived, as long as there are others. */
+    function sendAmongOthers(quirk: Pick<Quirk, 'times'>) {
+      let arrivedParts = 0;
+      let wake = () => {};
+      const clock: Clock = {
+        ...systemClock,
+        delay(delayMs, signal) {
+          if (delayMs > 0 || arrivedParts >= rig.count() - 1) return systemClock.delay(delayMs, signal);
+          return new Promise<void>((resolve) => {
+            wake = resolve;
+          });
+        },
+      };
+      const progress = () => {
+        arrivedParts += 1;
+        wake();
+      };
+      const sending = { options: { concurrency: 2, clock, random: () => 0 }, limits: { tries: 2 }, context: { progress } };
+      return rig.send(sending, { operation: 'UploadPart', part: 2, does: 'cut', ...quirk });
+    }
+
+    it('is sent again more often as long as other parts arrive', async () => {
+      rig.assertArrived(await sendAmongOthers({ times: 4 }));
+      assert.equal(rig.fake.count('UploadPart'), rig.count() + 4);
+    });
+
+    it('ends the attempt when no other part arrives any more', async () => {
+      const { failure } = await sendAmongOthers({});
+      assert.deepEqual([failure?.code, failure?.retryable], ['DestinationUnreachable', true]);
+      assert.equal(rig.fake.store.uploads.get('upload-1')?.parts.size, rig.count() - 1);
+      assert.ok(rig.fake.count('UploadPart') > rig.count() - 1 + 2, 'it had more tries than those in a row');
     });
 
     it('ends the attempt in the end, and its upload stays', async () => {
