@@ -8,6 +8,7 @@ import { createSemaphore } from '../common/semaphore.ts';
 import { settleWithin } from '../common/settle-within.ts';
 import { loadLibc } from '../native/libc.ts';
 import type { CommandContext } from './context.ts';
+import { addCreateCommand } from './create.ts';
 import { addExportCommand } from './export.ts';
 import { addMeasureCommand } from './measure.ts';
 import { packageVersion } from './package-version.ts';
@@ -86,6 +87,7 @@ function createProgram(context: CommandContext): Command {
   addMeasureCommand(program, context);
   addReceiveCommand(program, context);
   addExportCommand(program, context);
+  addCreateCommand(program, context);
   addSidecarCommand(program, context);
   addStopSidecarsCommand(program, context);
   return program;

@@ -13,6 +13,7 @@ export interface StopFlags {
   selector: string;
   deployment: string[];
   job: string[];
+  cronjob: string[];
   kubeconfig?: string;
 }
 
@@ -23,12 +24,15 @@ const LIMIT_MS = 45_000;
  * Pods that stay are warned of and no failure: Helm would not go on, and nobody could uninstall a release whose node is lost.
  * @throws DiskliftError `InvalidRequest` when there is no API server, or `Cancelled`
  */
-export async function stopPods({ namespace, selector, deployment, job, kubeconfig }: StopFlags, context: CommandContext): Promise<void> {
+export async function stopPods(
+  { namespace, selector, deployment, job, cronjob, kubeconfig }: StopFlags,
+  context: CommandContext,
+): Promise<void> {
   const { signal, warn } = context;
   const access = createApiAccess({ kubeconfig, defaultKubeconfigs: defaultKubeconfigs(), clock: systemClock });
   const clock = systemClock;
   const api = createWorkloadApi({ access, clock, userAgent: `disklift/${packageVersion()}` });
-  const what = { api, namespace, deployments: deployment, jobs: job, labelSelector: selector };
+  const what = { api, namespace, deployments: deployment, jobs: job, cronJobs: cronjob, labelSelector: selector };
   try {
     const problem = await stopWorkloads({ ...what, limitMs: LIMIT_MS, clock, signal });
     if (problem !== undefined) warn(`not all pods have ended, and DiskExports may keep the finalizer disklift.dev/cleanup: ${problem}`);

@@ -14,6 +14,7 @@ export function addStopSidecarsCommand(program: Command, context: CommandContext
     .requiredOption('--selector <labels>', 'selects their pods, as kubectl takes it')
     .option('--deployment <name>', 'to be scaled to none; repeatable', collect, [])
     .option('--job <name>', 'to be suspended; repeatable', collect, [])
+    .option('--cronjob <name>', 'to be suspended, with the Jobs that it has made; repeatable', collect, [])
     .option('--kubeconfig <file>', "where the API server is; the pod's ServiceAccount, when left out")
     .action(async (flags: StopFlags) => {
       const { stopPods } = await import('./stop-pods.ts');

@@ -216,7 +216,8 @@ export interface KubeApi {
 /** What a release consists of, for whoever stops it. */
 export interface WorkloadApi {
   deployments: Pick<KubeResource<KubeObject>, 'patch'>;
-  jobs: Pick<KubeResource<KubeObject>, 'patch'>;
+  jobs: Pick<KubeResource<KubeObject>, 'patch' | 'list'>;
+  cronJobs: Pick<KubeResource<KubeObject>, 'patch'>;
   pods: Pick<KubeResource<PodObject>, 'list'>;
 }
 

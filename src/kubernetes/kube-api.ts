@@ -48,6 +48,7 @@ export function createWorkloadApi(options: ApiConnectionOptions): WorkloadApi {
   return {
     deployments: createApiResource(connection, { root: '/apis/apps/v1', plural: 'deployments' }),
     jobs: createApiResource(connection, { root: '/apis/batch/v1', plural: 'jobs' }),
+    cronJobs: createApiResource(connection, { root: '/apis/batch/v1', plural: 'cronjobs' }),
     pods: createApiResource(connection, { root: CORE, plural: 'pods' }),
   };
 }

@@ -13,6 +13,8 @@ export interface StopWorkloadsOptions {
   deployments: readonly string[];
   /** Names; suspended. One that is not there, or has ended, is stopped. */
   jobs: readonly string[];
+  /** Names; suspended, with the Jobs that they have made. */
+  cronJobs: readonly string[];
   /** Selects all of their pods, and no other. */
   labelSelector: string;
   /** How long all of it may take; what hinders is tried again until then. */
@@ -41,7 +43,7 @@ export async function stopWorkloads(options: StopWorkloadsOptions): Promise<stri
 
 type Stop = () => Promise<unknown>;
 
-function pendingStops({ api, namespace, deployments, jobs, signal }: StopWorkloadsOptions): Set<Stop> {
+function pendingStops({ api, namespace, deployments, jobs, cronJobs, labelSelector, signal }: StopWorkloadsOptions): Set<Stop> {
   const limits = { signal, limitMs: CALL_LIMIT_MS };
   const scale =
     (name: string): Stop =>
@@ -51,7 +53,21 @@ function pendingStops({ api, namespace, deployments, jobs, signal }: StopWorkloa
     (name: string): Stop =>
     () =>
       api.jobs.patch({ namespace, name }, { patch: { spec: { suspend: true } }, ...limits });
-  return new Set([...deployments.map(scale), ...jobs.map(suspend)]);
+  const suspendCronJob =
+    (name: string): Stop =>
+    () =>
+      api.cronJobs.patch({ namespace, name }, { patch: { spec: { suspend: true } }, ...limits });
+  const suspendMade: Stop = async () => {
+    const { items } = await api.jobs.list(namespace, { labelSelector, ...limits });
+    for (const { metadata } of items) await suspend(metadata.name)();
+  };
+  // In this order: a CronJob that is suspended makes no other Job.
+  return new Set([
+    ...deployments.map(scale),
+    ...jobs.map(suspend),
+    ...cronJobs.map(suspendCronJob),
+    ...(cronJobs.length === 0 ? [] : [suspendMade]),
+  ]);
 }
 
 /** Each of `stops` that succeeds is taken off, so that nothing is asked for twice. */

@@ -4,7 +4,7 @@ import { open } from 'node:fs/promises';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
 import type { RequestStore } from './contract.ts';
 import type { DiskExport } from './disk-export.ts';
-import { type Fields, isFields } from './fields.ts';
+import { isFields } from './fields.ts';
 import { createManifestResolver, readManifests } from './read-manifests.ts';
 import { timestamp } from './timestamp.ts';
 import { validateDiskExport } from './validate.ts';
@@ -24,9 +24,10 @@ const STANDARD_INPUT = '-';
  * @param file a path, or `-` for standard input
  * @param note takes one line about what is ignored
  * @param nowMs when the request counts as created
+ * @param name in place of the manifest's
  * @throws DiskliftError `InvalidRequest`
  */
-export async function readRequestFile(file: string, note: (message: string) => void, nowMs: number): Promise<RequestFile> {
+export async function readRequestFile(file: string, note: (message: string) => void, nowMs: number, name?: string): Promise<RequestFile> {
   const fileName = file === STANDARD_INPUT ? 'standard input' : file;
   const manifests = readManifests(await textOf(file, fileName), { fileName, note });
   const requests = manifests.filter(({ kind }) => kind === 'DiskExport');
@@ -34,17 +35,18 @@ export async function readRequestFile(file: string, note: (message: string) => v
   if (first === undefined) throw new DiskliftError('InvalidRequest', `${fileName}: has no DiskExport`);
   if (requests.length > 1)
     throw new DiskliftError('InvalidRequest', `${fileName}: has more than one DiskExport; export them one by one, or run a sidecar`);
-  return { request: validateDiskExport(created(first.value, nowMs)), resolve: createManifestResolver(manifests) };
+  return { request: validateDiskExport(created(first.value, nowMs, name)), resolve: createManifestResolver(manifests) };
 }
 
 /** As the API server does it; in place of five random characters a generated name ends in the time, so that it can be found again. */
-function created(value: unknown, nowMs: number): unknown {
+function created(value: unknown, nowMs: number, givenName: string | undefined): unknown {
   if (!isFields(value) || !isFields(value.metadata)) return value;
   const { generateName, ...others } = value.metadata;
   const creationTimestamp = timestamp(nowMs);
   const suffix = creationTimestamp.replaceAll(/[-:]/g, '').toLowerCase();
-  const generated: Fields = typeof generateName === 'string' && others.name === undefined ? { name: `${generateName}${suffix}` } : {};
-  return { ...value, metadata: { ...others, ...generated, creationTimestamp } };
+  const generatedName = typeof generateName === 'string' ? `${generateName}${suffix}` : undefined;
+  const name = givenName ?? others.name ?? generatedName;
+  return { ...value, metadata: { ...others, ...(name === undefined ? {} : { name }), creationTimestamp } };
 }
 
 async function textOf(file: string, fileName: string): Promise<string> {

@@ -122,8 +122,40 @@ describe('a Job of one export', function () {
     const upgrade = (flag: string) => helm(cluster, namespace, 'upgrade', 'night', CHART, '--reuse-values', '--set', flag);
     await upgrade('volumes.more.claimName=fedora-root');
     assert.deepEqual([await job(), await deployments()], [name, 'deployment.apps/night-disklift-more']);
-    await upgrade('volumes.more=null');
+    await upgrade('volumes.more.enabled=false');
     assert.deepEqual([await job(), await deployments()], [name, '']);
+  });
+
+  it('of a schedule makes its export, which has its name and goes away with it, as often as it is run', async () => {
+    const destination = { http: { url: `${receiver.url}/{name}.qcow2` } };
+    const schedule = { cron: '0 0 31 2 *', spec: { destination } };
+    const values = { volumes: { fedora: { claimName: 'fedora-root', schedule } } };
+    await helm(cluster, namespace, 'install', 'night', CHART, ...valuesFlags(cluster, values));
+    for (const name of ['first', 'second']) {
+      await namespace.kubectl('create', 'job', name, '--from=cronjob/night-disklift-fedora');
+      await namespace.kubectl('wait', `job/${name}`, HAS_ENDED, '--timeout=90s');
+      await namespace.kubectl('wait', `diskexport/${name}`, '--for=condition=Succeeded', '--timeout=10s');
+      await assertImageOf(receiver.fileOf(`${name}.qcow2`), disk);
+    }
+    await namespace.kubectl('delete', 'job', 'first', '--timeout=40s');
+    await namespace.kubectl('wait', 'diskexport/first', '--for=delete', '--timeout=60s');
+    assert.equal(await of('second', '{.status.phase}'), 'Succeeded');
+  });
+
+  it('of a schedule makes one export, also when its pod is deleted', async () => {
+    receiver.hold();
+    const destination = { http: { url: `${receiver.url}/{name}.qcow2` } };
+    const schedule = { cron: '0 0 31 2 *', spec: { destination } };
+    const values = { volumes: { fedora: { claimName: 'fedora-root', schedule } } };
+    await helm(cluster, namespace, 'install', 'night', CHART, ...valuesFlags(cluster, values));
+    await namespace.kubectl('create', 'job', 'third', '--from=cronjob/night-disklift-fedora');
+    await namespace.kubectl('wait', 'diskexport/third', '--for=create', '--timeout=60s');
+    await namespace.kubectl('wait', 'diskexport/third', '--for=jsonpath={.status.phase}=Streaming', '--timeout=60s');
+    await namespace.kubectl('delete', 'pod', await of('third', '{.status.executor.podName}'), '--timeout=40s');
+    receiver.letGo();
+    await namespace.kubectl('wait', 'job/third', HAS_ENDED, '--timeout=90s');
+    await assertImageOf(receiver.fileOf('third.qcow2'), disk);
+    assert.equal((await namespace.kubectl('get', 'diskexports', '--output', 'name')).trim(), 'diskexport.disklift.dev/third');
   });
 
   it('reports at the export that its pod does not have the claim', async () => {
@@ -133,9 +165,8 @@ describe('a Job of one export', function () {
     await namespace.apply([{ apiVersion: 'disklift.dev/v1alpha1', kind: 'DiskExport', metadata, spec: { source, destination } }]);
     const volumes = { fedora: { claimName: 'fedora-root', once: 'elsewhere' } };
     await helm(cluster, namespace, 'install', 'night', CHART, ...valuesFlags(cluster, { volumes }));
-    const isTold =
-      '--for=jsonpath={.status.message}=no process serves the claim windows-root; give its place by --volume windows-root=PATH';
-    await namespace.kubectl('wait', 'diskexport/elsewhere', isTold, '--timeout=60s');
+    await namespace.kubectl('wait', 'diskexport/elsewhere', '--for=jsonpath={.status.observedGeneration}=1', '--timeout=60s');
+    assert.match(await of('elsewhere', '{.status.message}'), /^no process serves the claim windows-root; /);
     assert.match(await namespace.kubectl('describe', 'diskexport', 'elsewhere'), /Warning +VolumeNotServed/);
   });
 });

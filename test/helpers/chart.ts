@@ -17,11 +17,23 @@ export const WINDOWS = { name: 'windows', claimName: 'windows-root', mode: 'Bloc
 /** As little as it can be told. */
 export const MINIMAL = { image: IMAGE, volumes: [FEDORA] };
 
+const SCHEDULE = {
+  cron: '30 1 * * *',
+  keep: 3,
+  suspend: true,
+  spec: { destination: { http: { url: 'https://backup.example/{date}/{disk}' } } },
+};
+
 /** Values that use all that the chart can make. */
 export const EVERYTHING = {
   image: { ...IMAGE, tag: '1.10', pullPolicy: 'Always' },
   imagePullSecrets: [{ name: 'registry' }],
-  volumes: [FEDORA, WINDOWS, { name: 'data', claimName: 'data', once: 'data-nightly' }],
+  volumes: [
+    FEDORA,
+    WINDOWS,
+    { name: 'data', claimName: 'data', once: 'data-nightly' },
+    { name: 'nights', claimName: 'data', schedule: SCHEDULE },
+  ],
   config: { maxConcurrentExports: 4, allowDestination: ['10.0.0.0/8', '*.example'], allowAmbientCredentials: true, logLevel: 'debug' },
   http: { certificateSecretName: 'disklift-tls', tokenSecretName: 'disklift-token' },
   env: [{ name: 'HTTPS_PROXY', value: 'http://proxy.example:3128' }],

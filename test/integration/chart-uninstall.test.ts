@@ -70,6 +70,18 @@ describe('the hook of the chart that stops the pods', function () {
     ]);
   });
 
+  it('suspends a CronJob and the Jobs that it has made', async () => {
+    const schedule = { cron: '0 1 * * *', spec: { destination: { http: { url: 'http://h/{date}' } } } };
+    const manifests = await render({ image: IMAGE, volumes: { fedora: { claimName: 'fedora-root', schedule } } });
+    const hooks = hooksOf(manifests);
+    assert.deepEqual(rulesOf(hooks), [
+      { apiGroups: ['batch'], resources: ['cronjobs'], resourceNames: ['nightly-disklift-fedora'], verbs: ['patch'] },
+      { apiGroups: ['batch'], resources: ['jobs'], verbs: ['list', 'patch'] },
+      { apiGroups: [''], resources: ['pods'], verbs: ['list'] },
+    ]);
+    assert.deepEqual(jobOf(hooks).spec.template.spec.containers[0]?.args?.slice(-2), ['--cronjob', 'nightly-disklift-fedora']);
+  });
+
   it('runs in a pod that is as restricted as the others, has no volume, and is not among those that it waits for', async () => {
     for (const [values, mode] of [
       [EVERYTHING, 'KubeVirt'],

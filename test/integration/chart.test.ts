@@ -205,10 +205,15 @@ describe('the chart', function () {
         },
       ],
       [
-        'takes the volumes as a map by name, and leaves out one that is null',
+        'takes the volumes as a map by name, and leaves out those that are null or not enabled',
         {
           image: IMAGE,
-          volumes: { windows: { claimName: 'windows-root', mode: 'Block' }, fedora: { claimName: 'fedora-root' }, gone: null },
+          volumes: {
+            windows: { claimName: 'windows-root', mode: 'Block' },
+            fedora: { claimName: 'fedora-root' },
+            gone: null,
+            off: { claimName: 'a', enabled: false },
+          },
         },
         (manifests) =>
           assert.deepEqual(

@@ -12,6 +12,22 @@ import { type HelmTools, helmTools } from '../helpers/helm-tools.ts';
 /** What Helm adds to labels, and the namespace that it fills in. */
 const OF_HELM = ['helm.sh/chart', 'app.kubernetes.io/managed-by', 'app.kubernetes.io/version', 'namespace'];
 
+const NIGHTLY = {
+  cron: '30 1 * * *',
+  timeZone: 'Etc/UTC',
+  spec: {
+    destination: {
+      s3: {
+        endpoint: 'https://s3.example',
+        bucket: 'backups',
+        key: '{namespace}/{claim}/{timestamp}/{disk}.qcow2',
+        ifNotExists: true,
+        credentialsSecretRef: { name: 'backup-keys' },
+      },
+    },
+  },
+};
+
 /** Only Helm needs another name for each version of a Job. */
 const HASH = /(?<=^disklift-fedora-nightly)-[0-9a-f]{8}$/;
 
@@ -29,9 +45,9 @@ describe('the plain manifests', function () {
   });
 
   async function render(volume: object, ...templates: string[]): Promise<unknown> {
-    const values = [`image.repository=${IMAGE.repository}`, ...Object.entries(volume).map(([key, value]) => `volumes[0].${key}=${value}`)];
+    const values = `image.repository=${JSON.stringify(IMAGE.repository)},volumes=${JSON.stringify([volume])}`;
     const flags = templates.flatMap((name) => ['--show-only', `templates/${name}.yaml`]);
-    const { code, stdout, stderr } = await tools.helm('template', 'disklift', CHART, '--set', values.join(), ...flags);
+    const { code, stdout, stderr } = await tools.helm('template', 'disklift', CHART, '--set-json', values, ...flags);
     assert.equal(code, 0, stderr);
     return withoutHelm(parseManifests(stdout.toString()));
   }
@@ -41,12 +57,29 @@ describe('the plain manifests', function () {
     ['deployment', FEDORA, 'deployments'],
     ['deployment-block', WINDOWS, 'deployments'],
     ['job', { ...FEDORA, once: 'fedora-nightly' }, 'jobs'],
+    ['cronjob', { ...FEDORA, schedule: NIGHTLY }, 'schedules'],
   ];
   for (const [name, volume, template] of likeTheChart)
     it(`${name} has the objects that the chart makes`, async () => {
       const manifests = readManifests(`${name}.yaml`).filter(({ kind }) => kind !== 'DiskExport');
       assert.deepEqual(withoutHelm(manifests), await render(volume, template));
     });
+
+  it('cronjob has a request that is valid, and containers that are restricted', () => {
+    const manifests = readManifests('cronjob.yaml');
+    const [config] = manifests.filter(({ kind }) => kind === 'ConfigMap') as (Manifest & { data: Record<string, string> })[];
+    const [request] = parseManifests(config?.data['request.yaml'] ?? '');
+    const { spec } = validateDiskExport({ ...request, metadata: { namespace: 'vms', name: 'of-a-night' } });
+    assert.deepEqual([spec.source.persistentVolumeClaim.claimName, spec.destination.s3?.ifNotExists], ['fedora-root', true]);
+    const [cron] = manifests.filter(({ kind }) => kind === 'CronJob') as (Manifest & { spec: { jobTemplate: Workload } })[];
+    const pod = cron?.spec.jobTemplate.spec.template.spec ?? assert.fail();
+    assert.deepEqual(
+      pod.initContainers?.map(({ args }) => args),
+      [['create', '--file', '/etc/disklift/request/request.yaml']],
+    );
+    const volumes = pod.volumes.filter(({ name }) => name !== 'request');
+    assertRestricted({ ...pod, volumes, containers: [...pod.containers, ...(pod.initContainers ?? [])] }, { token: true });
+  });
 
   it('native-sidecar has the container that the chart makes, which starts first and does not count as ready', () => {
     const [deployment] = readManifests('deployment.yaml') as Workload[];

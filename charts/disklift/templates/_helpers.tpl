@@ -16,13 +16,16 @@
 {{- $volumes := list -}}
 {{- if kindIs "map" .Values.volumes -}}
 {{- range $name, $volume := .Values.volumes -}}
-{{- /* `--set volumes.NAME=null` takes a volume away. */}}
-{{- if $volume -}}
+{{- if and $volume (ne (toString $volume.enabled) "false") -}}
 {{- $volumes = append $volumes (merge (dict "name" $name) $volume) -}}
 {{- end -}}
 {{- end -}}
 {{- else -}}
-{{- $volumes = .Values.volumes -}}
+{{- range .Values.volumes -}}
+{{- if ne (toString .enabled) "false" -}}
+{{- $volumes = append $volumes . -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- $volumes | toJson -}}
 {{- end -}}
@@ -34,6 +37,15 @@ is another one, and Helm deletes the old one.
 {{- define "disklift.jobName" -}}
 {{- $name := printf "%s-%s" (include "disklift.fullname" .root) .volume.once | trunc 54 | trimSuffix "-" | trimSuffix "." -}}
 {{- printf "%s-%s" $name (include "disklift.jobSpec" . | sha256sum | trunc 8) -}}
+{{- end -}}
+
+{{/* What belongs to the schedule of a volume. Takes root and volume. A CronJob leaves 11 characters of 63 for the names of its Jobs. */}}
+{{- define "disklift.scheduleName" -}}
+{{- printf "%s-%s" (include "disklift.fullname" .root) .volume.name | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "disklift.scheduleAccountName" -}}
+{{- .Values.serviceAccount.create | ternary (printf "%s-schedule" (include "disklift.fullname" .)) (include "disklift.serviceAccountName" .) -}}
 {{- end -}}
 
 {{/* Labels that select all pods of the release. */}}
@@ -103,10 +115,13 @@ disklift.dev/volume: {{ .volume.name | quote }}
 {{- fail (printf "volumes: the name %s is there twice" .name) -}}
 {{- end -}}
 {{- $_ := set $seen .name true -}}
+{{- if and .once .schedule -}}
+{{- fail (printf "volumes: %s has both once and schedule" .name) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{/* What the Job of a volume with once does. Takes root and volume. */}}
+{{/* What the Job of a volume with once or schedule does. Takes root and volume. */}}
 {{- define "disklift.jobSpec" -}}
 backoffLimit: 6
 # The export makes its own attempts. The exit code 3 says that it has ended without success, so that another pod would not do better.
@@ -132,5 +147,5 @@ template:
     {{- end }}
   spec:
     restartPolicy: Never
-    {{- include "disklift.podSpec" (merge (dict "args" (list "--once" .volume.once) "probes" false) .) | nindent 4 }}
+    {{- include "disklift.podSpec" (merge (dict "args" (empty .volume.once | ternary list (list "--once" .volume.once)) "probes" false) .) | nindent 4 }}
 {{- end -}}

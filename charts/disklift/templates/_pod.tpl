@@ -25,6 +25,41 @@ securityContext:
   {{- end }}
   seccompProfile:
     type: RuntimeDefault
+{{- $schedule := and .volume .volume.schedule }}
+{{- if $schedule }}
+initContainers:
+  # Makes the DiskExport of the night, by the name of the Job.
+  - name: create
+    image: {{ include "disklift.image" .root | quote }}
+    imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+    args:
+      - create
+      - --file
+      - /etc/disklift/request/request.yaml
+    env:
+      - name: DISKLIFT_JOB
+        valueFrom:
+          fieldRef:
+            fieldPath: metadata.labels['batch.kubernetes.io/job-name']
+      - name: DISKLIFT_JOB_UID
+        valueFrom:
+          fieldRef:
+            fieldPath: metadata.labels['batch.kubernetes.io/controller-uid']
+    {{- with .root.Values.resources }}
+    resources:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    securityContext:
+      allowPrivilegeEscalation: false
+      readOnlyRootFilesystem: true
+      capabilities:
+        drop:
+          - ALL
+    volumeMounts:
+      - name: request
+        mountPath: /etc/disklift/request
+        readOnly: true
+{{- end }}
 containers:
   - name: disklift
     image: {{ include "disklift.image" .root | quote }}
@@ -52,6 +87,12 @@ containers:
         valueFrom:
           fieldRef:
             fieldPath: metadata.uid
+      {{- if $schedule }}
+      - name: DISKLIFT_ONCE
+        valueFrom:
+          fieldRef:
+            fieldPath: metadata.labels['batch.kubernetes.io/job-name']
+      {{- end }}
       - name: DISKLIFT_NODE_NAME
         valueFrom:
           fieldRef:
@@ -150,6 +191,11 @@ volumes:
     persistentVolumeClaim:
       claimName: {{ .volume.claimName | quote }}
       readOnly: true
+  {{- if $schedule }}
+  - name: request
+    configMap:
+      name: {{ include "disklift.scheduleName" . }}
+  {{- end }}
   {{- /* Their default mode lets all read them: they belong to root, and there is no fsGroup. */}}
   {{- with .root.Values.http.certificateSecretName }}
   - name: certificate

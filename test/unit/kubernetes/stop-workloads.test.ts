@@ -16,6 +16,14 @@ function pod(name: string, phase: string): PodObject {
 
 const refusal = (status: number) => refusedError({ what: 'patch', status, body: '' }, 0);
 
+interface Run {
+  looks: (PodObject[] | Error)[];
+  patches?: (Error | undefined)[];
+  cronJobs?: string[];
+  /** Names of the Jobs that the CronJobs have made. */
+  made?: string[];
+}
+
 describe('the workloads of a release', () => {
   let clock: TestClock;
   let stop: AbortController;
@@ -28,7 +36,7 @@ describe('the workloads of a release', () => {
   });
 
   /** Of answers that run out the last is given again. */
-  function run({ looks, patches = [undefined] }: { looks: (PodObject[] | Error)[]; patches?: (Error | undefined)[] }) {
+  function run({ looks, patches = [undefined], cronJobs = [], made = [] }: Run) {
     function answerOf<T>(answers: T[]): T {
       return (answers.length > 1 ? answers.shift() : answers[0]) as T;
     }
@@ -43,7 +51,14 @@ describe('the workloads of a release', () => {
     return stopWorkloads({
       api: {
         deployments: { patch: patch('deployments') },
-        jobs: { patch: patch('jobs') },
+        jobs: {
+          patch: patch('jobs'),
+          async list(namespace, { labelSelector } = {}) {
+            asked.push(`jobs ${namespace} ${labelSelector}`);
+            return { resourceVersion: '1', items: made.map((name) => pod(name, 'Running')) };
+          },
+        },
+        cronJobs: { patch: patch('cronjobs') },
         pods: {
           async list(namespace, { labelSelector } = {}) {
             asked.push(`pods ${namespace} ${labelSelector}`);
@@ -56,6 +71,7 @@ describe('the workloads of a release', () => {
       namespace: 'vms',
       deployments: ['fedora'],
       jobs: ['nightly'],
+      cronJobs,
       labelSelector: 'a=b',
       limitMs: LIMIT_MS,
       clock,
@@ -75,6 +91,12 @@ describe('the workloads of a release', () => {
 
   it('have stopped when only pods are there that have ended', async () => {
     assert.equal(await run({ looks: [[pod('a', 'Succeeded'), pod('b', 'Failed')]] }), undefined);
+  });
+
+  it('are suspended with the Jobs that a CronJob has made, after the CronJob', async () => {
+    assert.equal(await run({ looks: [[]], cronJobs: ['nights'], made: ['nights-1', 'nights-2'] }), undefined);
+    const suspended = ['cronjobs vms/nights', 'jobs vms/nights-1', 'jobs vms/nights-2'].map((what) => `${what} {"spec":{"suspend":true}}`);
+    assert.deepEqual(asked.slice(2), [suspended[0], 'jobs vms a=b', ...suspended.slice(1), 'pods vms a=b']);
   });
 
   it('need not be there', async () => {
