@@ -5,6 +5,10 @@ export interface Backoff {
   baseMs: number;
   /** No wait is longer, but for one that the peer has asked for. */
   capMs: number;
+  /** By which the most that a wait can take grows with each failure. Default 2. */
+  factor?: number;
+  /** Each wait takes at least the most that the wait before it could take. Thus a number of waits covers a known time. */
+  isIncreasing?: boolean;
 }
 
 export interface Failure {
@@ -16,9 +20,24 @@ export interface Failure {
 
 /**
  * @param random gives numbers from 0 up to, and not with, 1
- * @returns milliseconds: anything up to `baseMs` doubled with each failure, and never less than the peer has asked for
+ * @returns milliseconds: anything up to `baseMs` multiplied with each failure, and never less than the peer has asked for
  */
-export function backoffDelayMs({ baseMs, capMs }: Backoff, { failedAttempts, retryAfterMs = 0 }: Failure, random: () => number): number {
-  const ceilingMs = Math.min(capMs, baseMs * 2 ** (failedAttempts - 1));
-  return Math.max(retryAfterMs, Math.floor(random() * ceilingMs));
+export function backoffDelayMs(backoff: Backoff, { failedAttempts, retryAfterMs = 0 }: Failure, random: () => number): number {
+  const [leastMs, mostMs] = [leastDelayMs(backoff, failedAttempts), ceilingMs(backoff, failedAttempts)];
+  return Math.max(retryAfterMs, Math.floor(leastMs + random() * (mostMs - leastMs)));
+}
+
+/** @returns the time that `waits` waits take at least, in milliseconds */
+export function coveredMs(backoff: Backoff, waits: number): number {
+  let sumMs = 0;
+  for (let wait = 1; wait <= waits; wait += 1) sumMs += leastDelayMs(backoff, wait);
+  return sumMs;
+}
+
+function leastDelayMs(backoff: Backoff, failedAttempts: number): number {
+  return backoff.isIncreasing && failedAttempts > 1 ? ceilingMs(backoff, failedAttempts - 1) : 0;
+}
+
+function ceilingMs({ baseMs, capMs, factor = 2 }: Backoff, failedAttempts: number): number {
+  return Math.min(capMs, baseMs * factor ** (failedAttempts - 1));
 }

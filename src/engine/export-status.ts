@@ -41,10 +41,17 @@ export function exportStatusOf(facts: ExportFacts, previous: DiskExportStatus | 
     destination: destinationKind(request),
     conditions,
     startTime: timestamp(startMs),
+    ...nextAttemptOf(facts),
     ...(isOver ? { completionTime: previous?.completionTime ?? timestamp(nowMs) } : {}),
     ...(executor === undefined ? {} : { executor }),
     ...(disks === undefined ? kept(previous) : diskFacts(disks, summary.phase)),
   });
+}
+
+/** In whole seconds, rounded up: no attempt begins before. */
+function nextAttemptOf({ disks = [], end }: ExportFacts): Pick<DiskExportStatus, 'nextAttemptTime'> {
+  const nextAttemptMs = end === undefined ? disks.find((disk) => disk.nextAttemptMs !== undefined)?.nextAttemptMs : undefined;
+  return nextAttemptMs === undefined ? {} : { nextAttemptTime: timestamp(Math.ceil(nextAttemptMs / 1000) * 1000) };
 }
 
 type DiskFacts = Pick<DiskExportStatus, 'attempts' | 'progress' | 'disks'>;

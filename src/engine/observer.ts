@@ -38,6 +38,8 @@ export interface DiskState {
   receipt?: Receipt;
   /** Of the last attempt that failed, or that the disk is in use and waited for. */
   failure?: DiskliftError | undefined;
+  /** There while it waits for its next attempt: milliseconds since the epoch. */
+  nextAttemptMs?: number;
   /** The wait for the disk, or for the next attempt, is over, and the export waits for a slot. */
   isQueued?: boolean;
 }

@@ -1,7 +1,7 @@
 /** One disk of an export, from the scan to the receipt, in as many attempts as it takes and may take. */
 
 import { abortable, cancelledError, throwIfAborted } from '../common/abortable.ts';
-import { type Backoff, backoffDelayMs } from '../common/backoff.ts';
+import { backoffDelayMs } from '../common/backoff.ts';
 import { DiskliftError, type ErrorCode } from '../common/errors.ts';
 import { settleWithin } from '../common/settle-within.ts';
 import { type DigestedImage, digestImage } from '../image/digest.ts';
@@ -9,6 +9,7 @@ import { type ImageOptions, type PreparedImage, prepareImage } from '../image/pr
 import type { DiskSource } from '../sources/contract.ts';
 import type { ExportTarget, ResumeState, Seal } from '../targets/contract.ts';
 import { abandonUpload } from './abandon-upload.ts';
+import { ATTEMPT_BACKOFF } from './attempt-backoff.ts';
 import type { EngineContext } from './context.ts';
 import { countReads } from './count-reads.ts';
 import type { DiskState } from './observer.ts';
@@ -32,8 +33,6 @@ export interface DiskRules {
   /** Attempts that may fail before the disk has failed, beside the first. */
   backoffLimit: number;
 }
-
-const BACKOFF: Backoff = { baseMs: 2000, capMs: 300_000 };
 
 /** An export gives its slot back in a longer wait. In a shorter one the next export would hardly begin. */
 const MAX_SLOT_WAIT_MS = 5000;
@@ -231,17 +230,21 @@ class DiskRun {
   private async backOff(failure: DiskliftError): Promise<void> {
     const { state, context } = this;
     const { retryAfterMs } = failure;
-    const delayMs = backoffDelayMs(BACKOFF, { failedAttempts: state.attempts, retryAfterMs }, context.random);
+    const delayMs = backoffDelayMs(ATTEMPT_BACKOFF, { failedAttempts: state.attempts, retryAfterMs }, context.random);
+    state.nextAttemptMs = context.clock.nowMs() + delayMs;
     this.enter('Pending');
     context.observer.onRetry?.(state, failure, delayMs);
     const isLong = delayMs > MAX_SLOT_WAIT_MS;
     try {
       if (isLong) await this.pause();
       await context.clock.delay(delayMs, context.signal);
+      delete state.nextAttemptMs;
       if (isLong) await waitForSlot({ state, context, enter: (phase) => this.enter(phase) });
     } catch (error) {
       // An abort ends the wait; the next attempt finds it.
       if (!(error instanceof DiskliftError)) throw error;
+    } finally {
+      delete state.nextAttemptMs;
     }
   }
 

@@ -31,7 +31,7 @@ export interface DiskExportSpec {
   destination: DestinationSpec;
   /** Digest of the whole image that is computed as it is sent and recorded in the status. */
   checksum: 'SHA256' | 'None';
-  /** How many attempts may fail, beside the first, before a disk has failed. Attempts that were lost to the executor or to a disk in use do not count. */
+  /** How many attempts may fail, beside the first, before a disk has failed. The waits between the attempts grow from 2 seconds to 10 minutes; 8 of them take from 22 to 32 minutes, enough for the reboot of a receiver, and each further one 10 minutes. Attempts that were lost to the executor or to a disk in use do not count. */
   backoffLimit: number;
   /** Seconds from the first claim after which the export fails; no limit when left out. */
   activeDeadlineSeconds?: number;
@@ -177,6 +177,8 @@ export interface DiskExportStatus {
   conditions?: Condition[];
   /** When the export was first claimed. */
   startTime?: string;
+  /** When the next attempt begins. Only there while the export waits for that, after an attempt that failed. */
+  nextAttemptTime?: string;
   /** When the export ended. */
   completionTime?: string;
   /** Attempts begun, of all disks. */

@@ -266,7 +266,7 @@ export const SPEC_SCHEMA: Schema = {
       additionalProperties: false,
     },
     checksum: { type: 'string', enum: ['SHA256', 'None'], default: 'SHA256' },
-    backoffLimit: { type: 'integer', minimum: 0, maximum: 1000, default: 6 },
+    backoffLimit: { type: 'integer', minimum: 0, maximum: 1000, default: 8 },
     activeDeadlineSeconds: { type: 'integer', minimum: 1, maximum: 2147483647 },
     ttlSecondsAfterFinished: { type: 'integer', minimum: 0, maximum: 2147483647 },
     cancel: { type: 'boolean', default: false },

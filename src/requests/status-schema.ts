@@ -27,6 +27,7 @@ export const STATUS_SCHEMA: Schema = {
       },
     },
     startTime: { type: 'string' },
+    nextAttemptTime: { type: 'string' },
     completionTime: { type: 'string' },
     attempts: { type: 'integer', minimum: 0 },
     executor: {

@@ -62,6 +62,27 @@ describe('the status of an export on an API server', function () {
     assert.equal(sink.requests.length, 64);
   });
 
+  it('tells when the next attempt begins, and not any more when it has begun', async () => {
+    await createDisk(temp('volume/disk.img'), 1024 * 1024, []);
+    let failures = 2;
+    await using sink = await startHttpSink({
+      onExpect: (_request, response) => {
+        failures -= 1;
+        if (failures >= 0) response.writeHead(503, { 'retry-after': '6' }).end();
+        else response.writeContinue();
+      },
+    });
+    await using _sidecar = await namespace.start({ volumes });
+    await namespace.apply(diskExport('again', { http: { url: `${sink.url}/{name}` } }));
+    const waiting = await namespace.until('again', (object) => object?.status?.nextAttemptTime !== undefined);
+    const inMs = Date.parse(waiting?.status?.nextAttemptTime ?? '') - Date.now();
+    assert.ok(inMs > 1000 && inMs <= 7000, `${inMs} ms`);
+    assert.equal(waiting?.status?.phase, 'Pending');
+    await namespace.until('again', (object) => object?.status?.attempts === 3 && object.status.nextAttemptTime === undefined);
+    await namespace.edit('again', { cancel: true });
+    assert.equal((await namespace.finished('again')).nextAttemptTime, undefined);
+  });
+
   it(`is accepted whatever disks, destinations and pods say, in every form ${SEED_TEXT}`, async () => {
     const { metadata } = await namespace.apply(diskExport('extreme', { http: { url: 'http://sink.example/x' } }));
     await fc.assert(

@@ -98,7 +98,7 @@ export function itIsARequestStore(start: () => Promise<RequestStoreScene>): void
     await until('what is there', () => watched.seen.has(keyOf('a')));
     const b = await put(watched, 'b');
     const { spec, status } = requestOf(await watched.store.get(b));
-    assert.deepEqual([spec.backoffLimit, spec.cancel, status], [6, false, undefined]);
+    assert.deepEqual([spec.backoffLimit, spec.cancel, status], [8, false, undefined]);
     await scene.edit(manifest('b', { cancel: true }));
     await until('the change', async () => requestOf(await watched.store.get(b)).spec.cancel);
     await scene.remove('b');

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { backoffDelayMs } from '../../../src/common/backoff.ts';
+import { backoffDelayMs, coveredMs } from '../../../src/common/backoff.ts';
 
 const BACKOFF = { baseMs: 1000, capMs: 60_000 };
 const ALMOST_ONE = 1 - Number.EPSILON;
@@ -24,6 +24,16 @@ describe('backoff', () => {
         backoffDelayMs(BACKOFF, { failedAttempts }, () => 0.5),
         30_000,
       );
+  });
+
+  it('where waits increase, takes at least what the wait before could take, so that waits cover a known time', () => {
+    const backoff = { baseMs: 2000, capMs: 20_000, factor: 3, isIncreasing: true };
+    const delays = (random: number) => [1, 2, 3, 4, 5].map((failedAttempts) => backoffDelayMs(backoff, { failedAttempts }, () => random));
+    assert.deepEqual(delays(0), [0, 2000, 6000, 18_000, 20_000]);
+    assert.deepEqual(delays(ALMOST_ONE), [1999, 5999, 17_999, 19_999, 20_000]);
+    assert.equal(coveredMs(backoff, 5), 46_000);
+    assert.equal(coveredMs(backoff, 0), 0);
+    assert.equal(coveredMs(BACKOFF, 5), 0, 'waits that may all be nothing');
   });
 
   it('waits at least as long as the peer has asked for, even beyond the cap', () => {

@@ -144,6 +144,14 @@ describe('export status', () => {
     assert.deepEqual([status.disks?.[0]?.reason, status.attempts], ['SourceReadError', 8]);
   });
 
+  it('tells when the next attempt begins, only while the export waits for that', () => {
+    const failure = new DiskliftError('DestinationUnreachable', 'away');
+    const waiting = disk({ attempts: 1, failure, nextAttemptMs: START_MS + 61_001 });
+    assert.equal(statusOf([waiting]).nextAttemptTime, '2026-11-24T12:01:02Z');
+    assert.equal(statusOf([waiting], { end: { phase: 'Cancelled' } }).nextAttemptTime, undefined);
+    assert.equal(statusOf([disk({ attempts: 1, failure })], {}, statusOf([waiting])).nextAttemptTime, undefined);
+  });
+
   it('says that a disk which was in use waits for its turn', () => {
     const status = statusOf([disk({ isQueued: true })]);
     assert.deepEqual([status.phase, conditionOf(status, 'Progressing')], ['Pending', ['True', 'Claimed']]);

@@ -115,7 +115,7 @@ describe('engine', () => {
     const send: Send = (image, context, call) => (call < 3 ? Promise.reject(unreachable()) : take(image, context));
     const { phase, disks } = await run({ 'a.img': send });
     assert.deepEqual([phase, disks[0]?.attempts, opened], ['Succeeded', 3, 1]);
-    assert.deepEqual(clock.delaysMs, [1000, 2000]);
+    assert.deepEqual(clock.delaysMs, [1000, 4000]);
     assert.ok(log.includes('a.img again in 1000 after DestinationUnreachable'));
   });
 

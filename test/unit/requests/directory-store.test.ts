@@ -279,7 +279,7 @@ describe('directory store', () => {
       put('0.yaml', manifest('same', { 'spec.backoffLimit': 1 }));
       await until('a warning', () => warnings.length > 0);
       assert.deepEqual(warnings, ['0.yaml: DiskExport vms/same is ignored: a.yaml has it already']);
-      assert.equal(requestOf(await store.get('vms/same')).spec.backoffLimit, 6);
+      assert.equal(requestOf(await store.get('vms/same')).spec.backoffLimit, 8);
     });
 
     it('ignores a request without a name that a file could have', async () => {
@@ -296,7 +296,7 @@ describe('directory store', () => {
       put('a.yaml', manifest('a', { 'spec.backoffLimit': 99, 'metadata.labels': { a: 'b' } }));
       await until('the change', () => first.seen.get('vms/a') === 2);
       const { spec, metadata } = requestOf(await first.store.get('vms/a'));
-      assert.equal(spec.backoffLimit, 6);
+      assert.equal(spec.backoffLimit, 8);
       assert.equal(metadata.generation, 1);
       assert.match(first.warnings.join(), /a\.yaml: spec\.backoffLimit: cannot be changed.*ignored.*another name/);
       await first.stop();
@@ -316,7 +316,7 @@ describe('directory store', () => {
       put('a.yaml', manifest('a', { 'spec.backoffLimit': 99, 'spec.cancel': true, 'spec.ttlSecondsAfterFinished': 60 }));
       await until('the change', () => seen.get('vms/a') === 2);
       const cancelled = requestOf(await store.get('vms/a'));
-      assert.partialDeepStrictEqual(cancelled.spec, { backoffLimit: 6, cancel: true, ttlSecondsAfterFinished: 60 });
+      assert.partialDeepStrictEqual(cancelled.spec, { backoffLimit: 8, cancel: true, ttlSecondsAfterFinished: 60 });
       assert.equal(cancelled.metadata.generation, 2);
       await store.writeStatus('vms/a', status('Cancelled'));
       put('a.yaml', manifest('a'));

@@ -39,7 +39,7 @@ describe('validateDiskExport', () => {
         },
       },
       checksum: 'SHA256',
-      backoffLimit: 6,
+      backoffLimit: 8,
       cancel: false,
     });
     assert.equal(metadata.namespace, 'default');

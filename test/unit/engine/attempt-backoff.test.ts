@@ -1,0 +1,28 @@
+/** The default backoffLimit of the resource, and what its description says of the time that it covers. */
+
+import assert from 'node:assert/strict';
+import { coveredMs } from '../../../src/common/backoff.ts';
+import { ATTEMPT_BACKOFF } from '../../../src/engine/attempt-backoff.ts';
+import { readCrdSchema } from '../../tools/generate-types.ts';
+
+/** As long as the firmware checks, the boot and the start of services of a large server take. */
+const MIN_COVERED_MS = 20 * 60_000;
+
+const crd = readCrdSchema(process.cwd()).properties?.spec?.properties?.backoffLimit ?? assert.fail('has no backoffLimit');
+
+describe('the waits between attempts', () => {
+  const limit = crd.default as number;
+
+  it('cover the reboot of a receiver by default', () => {
+    assert.ok(coveredMs(ATTEMPT_BACKOFF, limit) >= MIN_COVERED_MS, `${coveredMs(ATTEMPT_BACKOFF, limit)} ms`);
+  });
+
+  it('take as long as the description says', () => {
+    const minutes = (ms: number) => Math.floor(ms / 60_000);
+    const leastMs = coveredMs(ATTEMPT_BACKOFF, limit);
+    // Each wait takes at most what the next one takes at least.
+    const mostMs = coveredMs(ATTEMPT_BACKOFF, limit + 1);
+    assert.ok(crd.description?.includes(`${limit} of them take from ${minutes(leastMs)} to ${minutes(mostMs)} minutes`), crd.description);
+    assert.ok(crd.description?.includes(`from ${ATTEMPT_BACKOFF.baseMs / 1000} seconds to ${ATTEMPT_BACKOFF.capMs / 60_000} minutes`));
+  });
+});
