@@ -7,7 +7,7 @@ import { settleWithin } from '../common/settle-within.ts';
 import { type DigestedImage, digestImage } from '../image/digest.ts';
 import { type ImageOptions, type PreparedImage, prepareImage } from '../image/prepare-image.ts';
 import type { DiskSource } from '../sources/contract.ts';
-import type { ExportTarget, ResumeState, Seal } from '../targets/contract.ts';
+import type { ExportTarget, Seal } from '../targets/contract.ts';
 import { abandonUpload } from './abandon-upload.ts';
 import { ATTEMPT_BACKOFF } from './attempt-backoff.ts';
 import type { EngineContext } from './context.ts';
@@ -15,6 +15,7 @@ import { countReads } from './count-reads.ts';
 import type { DiskState } from './observer.ts';
 import { openWhenFree } from './open-when-free.ts';
 import { type Phase, step } from './phases.ts';
+import { requireRecordableUpload } from './recordable-upload.ts';
 import { waitForSlot } from './wait-for-slot.ts';
 
 export interface DiskPlan extends ImageOptions {
@@ -42,9 +43,6 @@ const DESTINATION_FAILURES: ReadonlySet<ErrorCode> = new Set(['DestinationUnreac
 
 /** Time for a target to close its connections after the export's signal is aborted. */
 const SEND_GRACE_MS = 500;
-
-/** Limit of the status. */
-const MAX_UPLOAD_ID_CHARACTERS = 2048;
 
 /** What is kept from one attempt to the next: the scan, and what has been hashed. */
 interface Prepared {
@@ -192,7 +190,7 @@ class DiskRun {
       saveResume: async (upload) => {
         if (!isUnderWay) throw cancelledError(signal);
         state.upload = upload;
-        requireRecordable(plan.path, upload);
+        requireRecordableUpload(plan.path, upload);
         await abortable(keeper.save(), signal);
       },
       progress: (sentBytes) => {
@@ -285,16 +283,6 @@ class DiskRun {
     this.kept = undefined;
     await last?.prepared[Symbol.asyncDispose]();
   }
-}
-
-/** @throws DiskliftError `DestinationRejected`: an upload that the status cannot name could not be dropped after a restart */
-function requireRecordable(path: string, upload: ResumeState | undefined): void {
-  const { length = 0 } = upload?.id ?? '';
-  if (upload !== undefined && (length === 0 || length > MAX_UPLOAD_ID_CHARACTERS))
-    throw new DiskliftError(
-      'DestinationRejected',
-      `${path}: the destination gave the upload an id of ${length} characters; from 1 to ${MAX_UPLOAD_ID_CHARACTERS} can be recorded`,
-    );
 }
 
 function countOf(attempts: number): string {
