@@ -78,7 +78,9 @@ describe('the manifests and the chart on an API server', function () {
     const file = path.join(directory, 'objects.json');
     const items = manifests.filter(({ kind }) => !unknownKinds.includes(kind));
     writeFileSync(file, JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
-    await kubectl('apply', '--namespace', 'vms', '--filename', file, '--validate=strict', ...flags);
+    // `kubectl apply` takes no object without a name.
+    const command = items.some(({ metadata }) => metadata.name === undefined) ? 'create' : 'apply';
+    await kubectl(command, '--namespace', 'vms', '--filename', file, '--validate=strict', ...flags);
   }
 
   const files = readdirSync(MANIFESTS, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.yaml'));

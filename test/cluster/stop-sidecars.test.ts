@@ -12,7 +12,8 @@ import { type AuditedApiServer, startAuditedApiServer } from './audited-api-serv
 import { applyChartAccount } from './chart-account.ts';
 import { createNamespace, type Namespace } from './cluster-sidecar.ts';
 
-const VALUES = { ...MINIMAL, volumes: [FEDORA, { ...WINDOWS, once: 'nightly' }] };
+const SCHEDULE = { cron: '0 1 * * *', spec: { destination: { http: { url: 'http://sink.example/{date}' } } } };
+const VALUES = { ...MINIMAL, volumes: [FEDORA, { ...WINDOWS, once: 'nightly' }, { ...FEDORA, name: 'nights', schedule: SCHEDULE }] };
 
 describe('stop-sidecars', function () {
   this.timeout(60_000);
@@ -33,11 +34,13 @@ describe('stop-sidecars', function () {
   async function applyWorkloads(): Promise<{ args: string[]; deployment: string; job: string }> {
     writeFileSync(temp('values.json'), JSON.stringify(VALUES));
     const rendered = await helmTools().helm('template', 'disklift', CHART, '-n', namespace.name, '--values', temp('values.json'));
-    const workloads = parseManifests(rendered.stdout.toString()).filter(({ kind }) => ['Deployment', 'Job'].includes(kind)) as Workload[];
-    const [deployment, job, hook, ...others] = workloads;
+    const workloads = parseManifests(rendered.stdout.toString()).filter(({ kind }) =>
+      ['Deployment', 'Job', 'CronJob'].includes(kind),
+    ) as Workload[];
+    const [deployment, job, cronJob, hook, ...others] = workloads;
     assert.deepEqual(others, []);
     if (deployment === undefined || job === undefined || hook === undefined || !isOfHook(hook.metadata)) return assert.fail();
-    writeFileSync(temp('workloads.json'), JSON.stringify({ apiVersion: 'v1', kind: 'List', items: [deployment, job] }));
+    writeFileSync(temp('workloads.json'), JSON.stringify({ apiVersion: 'v1', kind: 'List', items: [deployment, job, cronJob] }));
     const { code, stderr } = await api.kubectl('apply', '--filename', temp('workloads.json'));
     assert.equal(code, 0, stderr);
     for (const { metadata, spec } of [deployment, job]) await createPod(metadata.name, spec.template.metadata.labels);
@@ -69,6 +72,7 @@ describe('stop-sidecars', function () {
     await until('it has looked twice', () => looks() > 1);
     assert.equal((await specOf('apps', `deployments/${deployment}`)).replicas, 0);
     assert.equal((await specOf('batch', `jobs/${job}`)).suspend, true);
+    assert.equal((await specOf('batch', 'cronjobs/disklift-nights')).suspend, true);
     await namespace.request(`pods/${deployment}?gracePeriodSeconds=0`, { method: 'DELETE' });
     const before = looks();
     await until('it has looked again', () => looks() > before + 1);

@@ -29,7 +29,7 @@ const NIGHTLY = {
 };
 
 /** Only Helm needs another name for each version of a Job. */
-const HASH = /(?<=^disklift-fedora-nightly)-[0-9a-f]{8}$/;
+const HASH = /(?<=^disklift-fedora-1)-[0-9a-f]{8}$/;
 
 function withoutHelm(manifests: Manifest[]): unknown {
   const without = (key: string, value: unknown) =>
@@ -56,7 +56,7 @@ describe('the plain manifests', function () {
     ['rbac', FEDORA, 'rbac'],
     ['deployment', FEDORA, 'deployments'],
     ['deployment-block', WINDOWS, 'deployments'],
-    ['job', { ...FEDORA, once: 'fedora-nightly' }, 'jobs'],
+    ['job', { ...FEDORA, once: 'fedora-1' }, 'jobs'],
     ['cronjob', { ...FEDORA, schedule: NIGHTLY }, 'schedules'],
   ];
   for (const [name, volume, template] of likeTheChart)
@@ -126,5 +126,6 @@ describe('the plain manifests', function () {
 });
 
 function withNamespace(manifest: Manifest): Manifest {
-  return { ...manifest, metadata: { namespace: 'vms', ...manifest.metadata } };
+  const { generateName, ...metadata } = manifest.metadata as Manifest['metadata'] & { generateName?: string };
+  return { ...manifest, metadata: { namespace: 'vms', ...(generateName && { name: `${generateName}x` }), ...metadata } };
 }
