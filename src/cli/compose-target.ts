@@ -20,6 +20,8 @@ export interface TargetEnvironment {
   resolve: RequestStore['resolve'];
   /** Whether a Secret or a ConfigMap that does not exist may yet come. */
   referencesMayCome: boolean;
+  /** Receives why a Secret cannot be used, where the author of the request must not learn it; left out where the author may. */
+  logRefusal?: ((message: string) => void) | undefined;
   access: NetworkAccess;
   proxy: ProxyEnvironment;
   clock: Clock;
@@ -60,7 +62,7 @@ function serverOf({ endpoint, region }: S3Destination): URL {
 export async function composeTarget(request: DiskExport, diskPath: string, environment: TargetEnvironment): Promise<ExportTarget> {
   const { http, s3, tcp } = request.spec.destination;
   const { namespace } = request.metadata;
-  const credentials = createCredentialReader({ resolve: environment.resolve, namespace, mayCome: environment.referencesMayCome });
+  const credentials = createCredentialReader({ ...environment, namespace, mayCome: environment.referencesMayCome });
   const disk: DiskDestination = { request, diskPath, environment, credentials };
   if (http !== undefined) return composeHttp(http, disk);
   if (s3 !== undefined) return composeS3(s3, disk);
@@ -164,7 +166,7 @@ async function composeTcp(spec: TcpDestination, { request, diskPath, environment
     host,
     port,
     protocol,
-    ...(tls === undefined ? {} : { tls: await tlsOf(tls, { hostname: host, port }, credentials) }),
+    ...(tls === undefined ? {} : { tls: await tlsOf(tls, { hostname: host, port, isEncrypted: true }, credentials) }),
     access: environment.access,
     clock: environment.clock,
     exportUid: request.metadata.uid,

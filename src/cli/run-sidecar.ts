@@ -120,6 +120,10 @@ function composeServing({
   };
   return ({ store, executor, findWriter, apiServerHosts }) => {
     const environment = { ...common, findWriter, resolve: store.resolve };
+    const environmentOf = (request: DiskExport) => {
+      const warnOf = (message: string) => warn(message, keyOf(request));
+      return { ...environment, logRefusal: warnOf, context: { ...context, warn: warnOf } };
+    };
     // No export may begin before its policy is complete.
     const policyIsComplete = apiServerHosts?.then((hosts) => policy.addApiServers(hosts));
     return {
@@ -134,11 +138,11 @@ function composeServing({
       refusal: (request) => refusalOf(request, environment),
       plan: async (request) => {
         await policyIsComplete;
-        return composePlan(request, { ...environment, context: { ...context, warn: (message) => warn(message, keyOf(request)) } });
+        return composePlan(request, environmentOf(request));
       },
       planLeftovers: async (request) => {
         await policyIsComplete;
-        return composeLeftovers(request, environment);
+        return composeLeftovers(request, environmentOf(request));
       },
       watch: (request) => [
         logExport(logger, request),

@@ -35,6 +35,11 @@ interface CredentialSource {
   namespace: string;
   /** Whether what does not exist may yet come, as where people apply a request and then its Secret: then it is worth another try. */
   mayCome: boolean;
+  /**
+   * Receives why a Secret cannot be used. The error then says only that it cannot: a user who may not read Secrets must not learn from
+   * messages which Secrets exist. Left out: the error says why.
+   */
+  logRefusal?: ((message: string) => void) | undefined;
 }
 
 interface Showing {
@@ -45,7 +50,7 @@ interface Showing {
   whom: string;
 }
 
-export function createCredentialReader({ resolve, namespace, mayCome }: CredentialSource): CredentialReader {
+export function createCredentialReader({ resolve, namespace, mayCome, logRefusal }: CredentialSource): CredentialReader {
   async function existing(kind: ObjectReference['kind'], name: string): Promise<ReferencedObject> {
     const object = await resolve({ kind, namespace, name });
     if (object !== undefined) return object;
@@ -54,19 +59,38 @@ export function createCredentialReader({ resolve, namespace, mayCome }: Credenti
 
   async function labelled(name: string): Promise<ReferencedObject> {
     const secret = await existing('Secret', name);
-    if (secret.labels[LABEL] !== 'true')
-      throw invalid(`Secret ${namespace}/${name} has no label ${LABEL}: "true", so exports may not use it`);
-    return secret;
+    if (secret.labels[LABEL] === 'true') return secret;
+    const message = `Secret ${namespace}/${name} has no label ${LABEL}: "true", so exports may not use it`;
+    throw new DiskliftError('CredentialsInvalid', message, undefined, { retryable: mayCome });
+  }
+
+  /** A Secret with the label. Every other Secret, also one that does not exist, gives the same error. */
+  async function usable(name: string): Promise<ReferencedObject> {
+    try {
+      return await labelled(name);
+    } catch (error) {
+      if (logRefusal === undefined || !(error instanceof DiskliftError) || error.code !== 'CredentialsInvalid') throw error;
+      logRefusal(error.message);
+      const why = `it does not exist, has no label ${LABEL}: "true", or disklift may not read it; the log of disklift says which`;
+      throw new DiskliftError('CredentialsInvalid', `Secret ${namespace}/${name} cannot be used: ${why}`, undefined, {
+        retryable: mayCome,
+      });
+    }
   }
 
   function requireAllowed({ annotations }: ReferencedObject, { name, endpoint, whom }: Showing): void {
     const list = annotations[ALLOWED_HOSTS];
-    if (list !== undefined && !isAllowedHost(list, endpoint))
-      throw invalid(`Secret ${namespace}/${name} may not be shown to ${whom}: its annotation ${ALLOWED_HOSTS} does not have it`);
+    if (list === undefined || isAllowedHost(list, endpoint)) return;
+    const isForTls = isAllowedHost(list, { ...endpoint, isEncrypted: true });
+    throw invalid(
+      isForTls
+        ? `Secret ${namespace}/${name} may not be shown to ${whom} without TLS: its annotation ${ALLOWED_HOSTS} needs http:// in front of the host`
+        : `Secret ${namespace}/${name} may not be shown to ${whom}: its annotation ${ALLOWED_HOSTS} does not have it`,
+    );
   }
 
   async function readSecret({ name }: SecretReference, endpoint: Endpoint): Promise<EntryData> {
-    const secret = await labelled(name);
+    const secret = await usable(name);
     requireAllowed(secret, { name, endpoint, whom: endpoint.hostname });
     return secret.data;
   }
@@ -76,7 +100,7 @@ export function createCredentialReader({ resolve, namespace, mayCome }: Credenti
     readSecretKey: async (reference, endpoint) =>
       entryOf(await readSecret(reference, endpoint), { what: `Secret ${namespace}/${reference.name}`, key: reference.key }),
     async readSecretUrl({ name, key }) {
-      const secret = await labelled(name);
+      const secret = await usable(name);
       const what = `Secret ${namespace}/${name}`;
       const url = entryOf(secret.data, { what, key });
       const reading = readHttpUrl(url);

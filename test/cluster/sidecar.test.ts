@@ -113,7 +113,7 @@ describe('disklift sidecar in a cluster', function () {
     await namespace.apply(diskExport('e', { http: { url: sink.url, headersSecretRef: { name: 'none' } } }, { backoffLimit: 0 }));
     const status = await namespace.finished('e');
     assert.deepEqual([status.phase, conditions(status).Succeeded], ['Failed', 'False CredentialsInvalid']);
-    assert.match(status.message ?? '', /Secret test-\S+\/none does not exist/);
+    assert.match(status.message ?? '', /Secret test-\S+\/none cannot be used: it does not exist, has no label/);
   });
 
   it('leaves what is not its own alone, and says when others wait for their turn', async () => {

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
+import { DiskliftError } from '../../../src/common/errors.ts';
 import { endpointOf, isAllowedHost } from '../../../src/requests/allowed-hosts.ts';
-import type { ReferencedObject } from '../../../src/requests/contract.ts';
+import type { ReferencedObject, RequestStore } from '../../../src/requests/contract.ts';
 import { createCredentialReader } from '../../../src/requests/credentials.ts';
 import { httpHeaders, s3Credentials, tlsClientCertificate } from '../../../src/requests/secret-data.ts';
 
-const ENDPOINT = { hostname: 'store.example', port: 443 };
+const ENDPOINT = { hostname: 'store.example', port: 443, isEncrypted: true };
 const LABELS = { 'disklift.dev/credentials': 'true' };
 
 function entries(data: Record<string, string>): Record<string, Buffer> {
@@ -60,7 +61,9 @@ describe('credentials', () => {
     const reader = readerOf('Secret', { labels: {} }, true);
     await assert.rejects(reader.readSecret({ name: 'other' }, ENDPOINT), { code: 'CredentialsInvalid', retryable: true });
     await assert.rejects(reader.readConfigMapKey({ name: 'it', key: 'ca.crt' }), { code: 'CredentialsInvalid', retryable: true });
-    await assert.rejects(reader.readSecret({ name: 'it' }, ENDPOINT), { code: 'CredentialsInvalid', retryable: false });
+    await assert.rejects(reader.readSecret({ name: 'it' }, ENDPOINT), { code: 'CredentialsInvalid', retryable: true });
+    const labelled = readerOf('Secret', { labels: LABELS }, true);
+    await assert.rejects(labelled.readSecretKey({ name: 'it', key: 'token' }, ENDPOINT), { code: 'CredentialsInvalid', retryable: false });
     const final = readerOf('Secret', { labels: LABELS });
     await assert.rejects(final.readSecret({ name: 'other' }, ENDPOINT), { code: 'CredentialsInvalid', retryable: false });
   });
@@ -74,7 +77,61 @@ describe('credentials', () => {
     });
     await assert.rejects(reader.readSecret({ name: 'it' }, ENDPOINT), refusal('store.example'));
     await assert.rejects(reader.readSecretUrl({ name: 'it', key: 'url' }), refusal('vms/it', 'allowed-hosts'));
-    assert.equal(await reader.readSecretKey({ name: 'it', key: 'token' }, { hostname: 'a.store.example', port: 9 }), 's3cret');
+    assert.equal(
+      await reader.readSecretKey({ name: 'it', key: 'token' }, { hostname: 'a.store.example', port: 9, isEncrypted: true }),
+      's3cret',
+    );
+  });
+
+  it('are not shown without TLS to a host that their owner allows, unless the owner says so', async () => {
+    const secret = (list: string) =>
+      readerOf('Secret', { labels: LABELS, annotations: { 'disklift.dev/allowed-hosts': list }, data: entries({ token: 's3cret' }) });
+    const plain = { ...ENDPOINT, isEncrypted: false };
+    await assert.rejects(secret('store.example').readSecret({ name: 'it' }, plain), refusal('without TLS', 'needs http:// in front'));
+    assert.ok(await secret('http://store.example').readSecret({ name: 'it' }, plain));
+  });
+
+  describe('that cannot be used, where messages go to users who may not read Secrets', () => {
+    type Found = Awaited<ReturnType<RequestStore['resolve']>>;
+    const forbidden = new DiskliftError('CredentialsInvalid', 'Secret vms/it cannot be read: forbidden', undefined, { retryable: false });
+    const found: Record<string, () => Promise<Found>> = {
+      'does not exist': async () => undefined,
+      'has no label': async () => ({ labels: {}, annotations: {}, data: entries({ url: 'https://h/', token: 's3cret' }) }),
+      'has no label and other hosts': async () => ({ labels: {}, annotations: { 'disklift.dev/allowed-hosts': 'x' }, data: {} }),
+      'cannot be read': () => Promise.reject(forbidden),
+    };
+
+    async function failuresOf(resolve: () => Promise<Found>) {
+      const logged: string[] = [];
+      const reader = createCredentialReader({ namespace: 'vms', mayCome: true, resolve, logRefusal: (line) => logged.push(line) });
+      const key = { name: 'it', key: 'token' };
+      const reads = [
+        reader.readSecret({ name: 'it' }, ENDPOINT),
+        reader.readSecretKey(key, ENDPOINT),
+        reader.readSecretUrl({ name: 'it', key: 'url' }),
+      ];
+      const failures = (await Promise.allSettled<unknown>(reads)).map((read) => {
+        const { code, message, retryable } = (read as PromiseRejectedResult).reason as DiskliftError;
+        return { code, message, retryable };
+      });
+      return { failures, logged };
+    }
+
+    for (const [what, resolve] of Object.entries(found))
+      it(`give the same error when the Secret ${what}, and the log says which`, async () => {
+        const { failures, logged } = await failuresOf(resolve);
+        const message =
+          'Secret vms/it cannot be used: it does not exist, has no label disklift.dev/credentials: "true", or disklift may not read it; the log of disklift says which';
+        assert.deepEqual(failures, Array(3).fill({ code: 'CredentialsInvalid', message, retryable: true }));
+        assert.equal(logged.length, 3);
+        assert.match(logged[0] ?? '', new RegExp(what.replace(/ and .*/, '')));
+      });
+
+    it('fail as the API server does where it does not answer', async () => {
+      const away = new DiskliftError('StoreUnavailable', 'the API server does not answer');
+      const { failures, logged } = await failuresOf(() => Promise.reject(away));
+      assert.deepEqual([failures[0]?.code, logged], ['StoreUnavailable', []]);
+    });
   });
 
   it('take a URL for what it is, placeholders in its path included', async () => {
@@ -104,8 +161,20 @@ describe('allowed hosts', () => {
   for (const [list, url, isAllowed] of [
     ['a.example', 'https://a.example/', true],
     ['a.example', 'https://A.EXAMPLE./', true],
-    ['b.example,a.example', 'http://a.example/', true],
+    ['b.example,a.example', 'https://a.example/', true],
     ['a.example', 'https://b.a.example/', false],
+    ['a.example', 'http://a.example/', false],
+    ['a.example', 'https://a.example:8443/', true],
+    ['https://a.example', 'https://a.example/', true],
+    ['https://a.example', 'https://a.example:8443/', true],
+    ['https://a.example', 'http://a.example/', false],
+    ['http://a.example', 'http://a.example:8080/', true],
+    ['http://a.example', 'https://a.example/', false],
+    ['http://a.example, a.example', 'https://a.example/', true],
+    ['http://a.example:8080', 'http://a.example:8080/', true],
+    ['http://a.example:8080', 'http://a.example/', false],
+    ['http://*.example', 'http://a.example/', true],
+    ['http://[fd00::1]:9000', 'http://[fd00::1]:9000/', true],
     ['a.example', 'https://a.example.org/', false],
     ['*.example', 'https://a.example/', true],
     ['*.example', 'https://a.b.example/', true],
@@ -115,13 +184,15 @@ describe('allowed hosts', () => {
     ['a.example:443', 'http://a.example/', false],
     ['a.example:8443', 'https://a.example:8443/', true],
     ['a.example:8443', 'https://a.example/', false],
-    ['10.0.0.1', 'http://10.0.0.1/', true],
-    ['[fd00::1]:9000', 'http://[fd00::1]:9000/', true],
-    ['[fd00::1]', 'http://[fd00::2]/', false],
+    ['10.0.0.1', 'https://10.0.0.1/', true],
+    ['[fd00::1]:9000', 'https://[fd00::1]:9000/', true],
+    ['[fd00::1]', 'https://[fd00::2]/', false],
     ['', 'https://a.example/', false],
     ['*', 'https://a.example/', false],
     ['a.example:', 'https://a.example/', false],
-    ['https://a.example', 'https://a.example/', false],
+    ['ftp://a.example', 'https://a.example/', false],
+    ['https://a.example/', 'https://a.example/', false],
+    ['http://https://a.example', 'https://a.example/', false],
   ] as const)
     it(`${isAllowed ? 'have' : 'do not have'} ${url} in "${list}"`, () => {
       assert.equal(isAllowedHost(list, endpointOf(new URL(url))), isAllowed);
