@@ -52,7 +52,9 @@ export async function applyChartAccount(
   return {
     user: `system:serviceaccount:${namespace}:${name}`,
     kubeconfig: place('kubeconfig'),
-    permitted: rules.flatMap(({ resources, verbs }) => resources.flatMap((each) => verbs.map((verb) => `${each} ${verb}`))).sort(),
+    permitted: [
+      ...new Set(rules.flatMap(({ resources, verbs }) => resources.flatMap((each) => verbs.map((verb) => `${each} ${verb}`)))),
+    ].sort(),
     file,
   };
 }

@@ -185,7 +185,7 @@ describe('the permissions of the sidecar', function () {
     assert.equal(await well.ended, 0, well.output());
     await namespace.apply(diskExport('refused', { http: { url: 'http://127.0.0.2:1/' } }));
     await using badly = await start('--once', 'refused');
-    assert.equal(await badly.ended, 1, badly.output());
+    assert.equal(await badly.ended, 3, badly.output());
     assert.deepEqual(
       sink.requests.map(({ url }) => url),
       ['/nightly'],
