@@ -35,6 +35,18 @@ describe('the words of the chart', () => {
     assert.match(notes, /helm --namespace vms uninstall nightly$/m);
   });
 
+  it('the notes say how a scheduled export is run at once', async () => {
+    const values = inTempDir('values.json');
+    const schedule = { cron: '30 1 * * *', spec: { destination: { http: { url: 'https://backup.example/{date}' } } } };
+    writeFileSync(values, JSON.stringify({ image: IMAGE, volumes: { fedora: { claimName: 'fedora-root', schedule } } }));
+    const args = ['install', 'nightly', CHART, '--namespace', 'vms', '--values', values, '--dry-run=client'];
+    const { code, stdout, stderr } = await helmTools().helm(...args);
+    assert.equal(code, 0, stderr);
+    const [, notes = ''] = stdout.toString().split('NOTES:\n');
+    assert.match(notes, /kubectl --namespace vms create job fedora-now --from=cronjob\/nightly-disklift-fedora$/m);
+    assert.doesNotMatch(notes, /kubectl apply -f - <<END/);
+  });
+
   it('the notes say which right a sidecar lacks to judge tokens, only where it needs it', async () => {
     const notesWith = async (...flags: string[]): Promise<string> => {
       const values = inTempDir('values.json');
