@@ -3,12 +3,11 @@
 import { randomUUID } from 'node:crypto';
 import dns from 'node:dns/promises';
 import os from 'node:os';
+import { abortable } from '../common/abortable.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { startTimeLimitAfter } from '../common/time-limit.ts';
-import { defaultKubeconfigs } from '../config/default-kubeconfigs.ts';
 import type { Config } from '../config/load-config.ts';
-import { createApiAccess } from '../kubernetes/api-access.ts';
 import { findApiServerHosts } from '../kubernetes/api-server-hosts.ts';
 import { createKubeApi } from '../kubernetes/kube-api.ts';
 import { createEventPoster } from '../kubernetes/kubernetes-events.ts';
@@ -23,6 +22,7 @@ import { createTokenReviewer } from '../kubernetes/token-reviewer.ts';
 import { createWorkQueue } from '../kubernetes/work-queue.ts';
 import type { ExportEnvironment } from './compose-export.ts';
 import type { ComposedStore } from './composed-store.ts';
+import { openApiAccess } from './open-api-access.ts';
 
 type ClusterConfig = Pick<
   Config,
@@ -43,19 +43,23 @@ const ENDING_MS = 3000;
 /** ...and then it hears nothing more at all. */
 const FAREWELL_MS = 4000;
 
+/** Limit of the last events after SIGTERM: nothing depends on them. */
+const EVENTS_MS = 1200;
+
 /** Nothing has come for so long, and nothing says why: a watch ends in less, and a list follows in ten minutes at most. */
 const SILENCE_MS = 900_000;
 
 /** @throws DiskliftError `InvalidRequest` when there is no API server, or no namespace */
-export function composeCluster(options: ClusterOptions): ComposedStore {
+export async function composeCluster(options: ClusterOptions): Promise<ComposedStore> {
   const { config, clock, version, signal, warn } = options;
   const { kubeconfig, podUid, podName, nodeName, containerName } = config;
-  const access = createApiAccess({ kubeconfig: kubeconfig || undefined, defaultKubeconfigs: defaultKubeconfigs(), clock });
+  const access = await openApiAccess(kubeconfig || undefined, { clock, signal });
   const namespace = config.namespace || access.namespace;
   if (namespace === undefined) throw new DiskliftError('InvalidRequest', 'which namespace is served is not told; use --namespace NAME');
   const expired = new DiskliftError('ExecutorLost', 'the API server does not answer, and the process ends');
   const ending = startTimeLimitAfter(signal, { clock, limitMs: ENDING_MS, expired });
   const farewell = startTimeLimitAfter(signal, { clock, limitMs: FAREWELL_MS, expired });
+  const lastEvents = startTimeLimitAfter(signal, { clock, limitMs: EVENTS_MS, expired });
   const api = limitApi(createKubeApi({ access, clock, userAgent: `disklift/${version}` }), farewell.signal);
   const queue = createWorkQueue(clock, signal);
   const shared = { clock, random: Math.random, warn };
@@ -93,7 +97,8 @@ export function composeCluster(options: ClusterOptions): ComposedStore {
     apiServerHosts: findApiServerHosts({ discovery: api.discovery, server: access.server, resolve: addressesOf, signal, ...shared }),
     authorize: createTokenReviewer({ reviews: api.reviews, namespace, clock, warn }),
     async close() {
-      await Promise.all([store.close(), events.settled()]);
+      await Promise.all([store.close(), abortable(events.settled(), lastEvents.signal).catch(() => {})]);
+      lastEvents.stop();
       ending.stop();
       farewell.stop();
       await running;

@@ -1,7 +1,6 @@
 /** What `disklift export` does. */
 
 import { stringify } from 'yaml';
-import { abortable } from '../common/abortable.ts';
 import { createBufferPool } from '../common/buffer-pool.ts';
 import { systemClock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
@@ -24,7 +23,7 @@ export interface ExportFlags {
 }
 
 export async function exportDisks(flags: ExportFlags, context: CommandContext): Promise<void> {
-  const { request, resolve } = await abortable(readRequestFile(flags.file, context.warn, systemClock.nowMs()), context.signal);
+  const { request, resolve } = await readRequestFile(flags.file, { clock: systemClock, signal: context.signal }, context.warn);
   const environment = {
     context,
     volumes: parseVolumes(flags.volume),

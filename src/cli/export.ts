@@ -2,6 +2,7 @@
 
 import { type Command, Option } from 'commander';
 import type { CommandContext } from './context.ts';
+import { ABANDON_MS, endInTime } from './end-in-time.ts';
 import type { ExportFlags } from './export-disks.ts';
 
 const collect = (value: string, earlier: string[]) => [...earlier, value];
@@ -17,8 +18,14 @@ export function addExportCommand(program: Command, context: CommandContext): voi
         .choices(['auto', 'json', 'none'])
         .default('auto'),
     )
-    .action(async (flags: ExportFlags) => {
-      const { exportDisks } = await import('./export-disks.ts');
-      await exportDisks(flags, context);
-    });
+    .action((flags: ExportFlags) =>
+      endInTime(
+        context,
+        async () => {
+          const { exportDisks } = await import('./export-disks.ts');
+          await exportDisks(flags, context);
+        },
+        ABANDON_MS,
+      ),
+    );
 }

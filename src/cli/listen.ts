@@ -32,7 +32,7 @@ export interface ListenOptions {
 export async function listen(options: ListenOptions): Promise<RunningServer> {
   const { config, volumes, metrics, board, composed, clock, version, warn, signal } = options;
   const tls = tlsFilesOf(config);
-  const authorize = await authorizeOf(config, composed);
+  const authorize = await authorizeOf(options);
   const app = createApp({
     metrics: {
       scrape(format) {
@@ -50,11 +50,10 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
   return startServer(app, { host: config.listenHost, port: config.listenPort, tls, clock, warn });
 }
 
-async function authorizeOf(
-  { listenTokenFile: file, listenTokenReview: isReviewed }: Config,
-  { authorize }: Pick<ComposedStore, 'authorize'>,
-): Promise<Authorize | undefined> {
-  if (!isReviewed) return file === '' ? undefined : authorizeByFile(file);
+async function authorizeOf({ config, composed, clock, signal }: ListenOptions): Promise<Authorize | undefined> {
+  const { listenTokenFile: file, listenTokenReview: isReviewed } = config;
+  const { authorize } = composed;
+  if (!isReviewed) return file === '' ? undefined : authorizeByFile(file, { clock, signal });
   if (file !== '') throw new DiskliftError('InvalidRequest', 'use either --listen-token-file or --listen-token-review');
   if (authorize === undefined)
     throw new DiskliftError('InvalidRequest', '--listen-token-review asks the API server, and with --requests there is none');

@@ -2,6 +2,7 @@
 
 import { type Command, Option } from 'commander';
 import type { CommandContext } from './context.ts';
+import { endInTime } from './end-in-time.ts';
 import { addImageOptions } from './image-options.ts';
 import type { MeasureFlags } from './measure-image.ts';
 
@@ -9,8 +10,10 @@ export function addMeasureCommand(program: Command, context: CommandContext): vo
   addImageOptions(program.command('measure'))
     .description('print the exact size that the image of a disk will have')
     .addOption(new Option('--output <how>', 'human or json').choices(['human', 'json']).default('human'))
-    .action(async (image: string, flags: MeasureFlags) => {
-      const { measureImage } = await import('./measure-image.ts');
-      await measureImage(image, flags, context);
-    });
+    .action((image: string, flags: MeasureFlags) =>
+      endInTime(context, async () => {
+        const { measureImage } = await import('./measure-image.ts');
+        await measureImage(image, flags, context);
+      }),
+    );
 }

@@ -3,7 +3,7 @@
 import { readFile } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
 import tty from 'node:tty';
-import { abortable } from '../common/abortable.ts';
+import { awaitStorage, type StorageWait } from '../common/await-storage.ts';
 import { systemClock } from '../common/clock.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
 import { writeFully } from '../targets/stdout/write-fully.ts';
@@ -31,8 +31,9 @@ const STDOUT = '-';
 export async function receiveImage(flags: ReceiveFlags, context: CommandContext): Promise<void> {
   const { listen: address, protocol, keep, output: file } = flags;
   const { signal, warn } = context;
-  const tls = await abortable(readTls(flags), signal);
-  const output = await abortable(openOutput(flags, context), signal);
+  const wait = { clock: systemClock, signal };
+  const tls = await readTls(flags, wait);
+  const output = await awaitStorage(file, openOutput(flags, context), wait);
   let printed = Promise.resolve();
   await runReceiver({
     address,
@@ -67,20 +68,21 @@ async function openOutput({ output, force, keep }: ReceiveFlags, { libc, signal 
 }
 
 /** @throws DiskliftError `InvalidRequest` */
-async function readTls({ tlsCert, tlsKey, tlsClientCa }: ReceiveFlags): Promise<ServerTls | undefined> {
+async function readTls({ tlsCert, tlsKey, tlsClientCa }: ReceiveFlags, wait: StorageWait): Promise<ServerTls | undefined> {
   if (tlsCert === undefined && tlsKey === undefined && tlsClientCa === undefined) return undefined;
   if (tlsCert === undefined || tlsKey === undefined) throw new DiskliftError('InvalidRequest', 'TLS needs both --tls-cert and --tls-key');
   return {
-    certificate: await readPem(tlsCert),
-    key: await readPem(tlsKey),
-    clientCa: tlsClientCa === undefined ? undefined : await readPem(tlsClientCa),
+    certificate: await readPem(tlsCert, wait),
+    key: await readPem(tlsKey, wait),
+    clientCa: tlsClientCa === undefined ? undefined : await readPem(tlsClientCa, wait),
   };
 }
 
-async function readPem(path: string): Promise<string> {
+async function readPem(path: string, wait: StorageWait): Promise<string> {
   try {
-    return await readFile(path, 'utf8');
+    return await awaitStorage(path, readFile(path, 'utf8'), wait);
   } catch (error) {
+    if (error instanceof DiskliftError) throw error;
     throw new DiskliftError('InvalidRequest', `${path}: cannot be read: ${errnoOf(error)}`, error);
   }
 }

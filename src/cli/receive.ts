@@ -3,6 +3,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { ListenAddress } from '../targets/tcp/listen.ts';
 import type { CommandContext } from './context.ts';
+import { endInTime } from './end-in-time.ts';
 import type { ReceiveFlags } from './receive-image.ts';
 
 export function addReceiveCommand(program: Command, context: CommandContext): void {
@@ -21,10 +22,12 @@ export function addReceiveCommand(program: Command, context: CommandContext): vo
     .option('--tls-client-ca <file>', 'PEM: senders must show a certificate of this authority')
     .option('--force', 'replace a file that is there', false)
     .option('--keep', 'go on after an image has been received', false)
-    .action(async (flags: ReceiveFlags) => {
-      const { receiveImage } = await import('./receive-image.ts');
-      await receiveImage(flags, context);
-    });
+    .action((flags: ReceiveFlags) =>
+      endInTime(context, async () => {
+        const { receiveImage } = await import('./receive-image.ts');
+        await receiveImage(flags, context);
+      }),
+    );
 }
 
 function parseAddress(text: string): ListenAddress {

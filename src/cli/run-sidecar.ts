@@ -1,10 +1,11 @@
 /** What `disklift sidecar` does. */
 
-import { throwIfAborted } from '../common/abortable.ts';
+import { abortable, throwIfAborted } from '../common/abortable.ts';
 import { createBufferPool } from '../common/buffer-pool.ts';
 import { systemClock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { createLogger, type Logger } from '../common/logger.ts';
+import { readAhead } from '../common/read-ahead.ts';
 import { clusterEnvironment } from '../config/cluster-environment.ts';
 import { type Config, loadConfig } from '../config/load-config.ts';
 import { proxyEnvironment } from '../config/proxy-environment.ts';
@@ -34,7 +35,8 @@ export interface SidecarFlags extends Partial<Record<SettingKey, unknown>> {
 
 /** @throws DiskliftError `InvalidRequest` for settings that make no sense; with `once`, why the export has not succeeded */
 export async function runSidecar({ config: file, ...flags }: SidecarFlags, context: CommandContext): Promise<void> {
-  const config = loadConfig({ file, flags });
+  const settings = await readAhead(file === undefined ? [] : [file], { clock: systemClock, signal: context.signal });
+  const config = loadConfig({ file, flags, readText: settings.text });
   const volumes = parseVolumes(config.volume);
   const logger = createLogger({ level: config.logLevel, format: logFormatOf(config) });
   const warn = (message: string, key?: string) => logger.warn(subjectOf(key), message);
@@ -53,7 +55,8 @@ export async function runSidecar({ config: file, ...flags }: SidecarFlags, conte
     throw error;
   };
   const listening = { config, volumes, metrics, board, composed, clock, version, warn, signal: ended.signal };
-  await using server = await listen(listening).catch(giveUp);
+  const starting = listen(listening);
+  const server = await abortable(starting, context.signal).catch(giveUp);
   const { namespace } = composed;
   const source = config.requests === '' ? { namespace } : { requests: config.requests };
   logger.info({ host: config.listenHost, port: server.port, volumes: [...volumes.keys()], ...source }, 'sidecar runs');
@@ -67,7 +70,7 @@ export async function runSidecar({ config: file, ...flags }: SidecarFlags, conte
     await serveRequests({ ...serving(composed), store });
   } finally {
     end();
-    await composed.close();
+    await Promise.all([composed.close(), server[Symbol.asyncDispose]()]);
     logger.info('sidecar ends');
   }
   if (single === undefined) return;

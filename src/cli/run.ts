@@ -2,10 +2,8 @@
 
 import { setMaxListeners } from 'node:events';
 import { Command, CommanderError } from 'commander';
-import { systemClock } from '../common/clock.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
 import { createSemaphore } from '../common/semaphore.ts';
-import { settleWithin } from '../common/settle-within.ts';
 import { loadLibc } from '../native/libc.ts';
 import type { CommandContext } from './context.ts';
 import { addCreateCommand } from './create.ts';
@@ -34,9 +32,6 @@ export interface RunResult {
   signal?: NodeJS.Signals | undefined;
 }
 
-/** Grace period of a command after a signal; then the process ends without it. A sidecar aborts uploads for eight seconds. */
-const LEAVE_MS = 9500;
-
 /** @param threadPoolSize UV_THREADPOOL_SIZE as the process was started with */
 export async function run(argv: readonly string[], threadPoolSize: number): Promise<RunResult> {
   const controller = new AbortController();
@@ -56,8 +51,7 @@ export async function run(argv: readonly string[], threadPoolSize: number): Prom
       signal: controller.signal,
       warn: (message) => printLine(`warning: ${message}`),
     };
-    const command = createProgram(context).parseAsync(argv, { from: 'user' });
-    await settleWithin(command, { signal: controller.signal, clock: systemClock, graceMs: LEAVE_MS });
+    await createProgram(context).parseAsync(argv, { from: 'user' });
     return { exitCode: EXIT_DONE };
   } catch (error) {
     const exitCode = report(error);

@@ -3,6 +3,7 @@
 import { type Command, Option } from 'commander';
 import { flagOf, SETTINGS, type Setting } from '../config/settings.ts';
 import type { CommandContext } from './context.ts';
+import { ABANDON_MS, endInTime } from './end-in-time.ts';
 import type { SidecarFlags } from './run-sidecar.ts';
 
 export function addSidecarCommand(program: Command, context: CommandContext): void {
@@ -11,10 +12,16 @@ export function addSidecarCommand(program: Command, context: CommandContext): vo
     .description('run DiskExport requests as they come; settings: docs/configuration.md')
     .option('--config <file>', 'a file of settings, YAML or JSON; the environment and flags are stronger');
   for (const [key, setting] of Object.entries(SETTINGS as Record<string, Setting>)) command.addOption(optionOf(key, setting));
-  command.action(async (flags: SidecarFlags) => {
-    const { runSidecar } = await import('./run-sidecar.ts');
-    await runSidecar(flags, context);
-  });
+  command.action((flags: SidecarFlags) =>
+    endInTime(
+      context,
+      async () => {
+        const { runSidecar } = await import('./run-sidecar.ts');
+        await runSidecar(flags, context);
+      },
+      ABANDON_MS,
+    ),
+  );
 }
 
 function optionOf(key: string, { text, value, format }: Setting): Option {

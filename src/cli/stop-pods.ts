@@ -1,11 +1,10 @@
 /** What `disklift stop-sidecars` does. */
 
 import { systemClock } from '../common/clock.ts';
-import { defaultKubeconfigs } from '../config/default-kubeconfigs.ts';
-import { createApiAccess } from '../kubernetes/api-access.ts';
 import { createWorkloadApi } from '../kubernetes/kube-api.ts';
 import { stopWorkloads } from '../kubernetes/stop-workloads.ts';
 import type { CommandContext } from './context.ts';
+import { openApiAccess } from './open-api-access.ts';
 import { packageVersion } from './package-version.ts';
 
 export interface StopFlags {
@@ -29,8 +28,8 @@ export async function stopPods(
   context: CommandContext,
 ): Promise<void> {
   const { signal, warn } = context;
-  const access = createApiAccess({ kubeconfig, defaultKubeconfigs: defaultKubeconfigs(), clock: systemClock });
   const clock = systemClock;
+  const access = await openApiAccess(kubeconfig, { clock, signal });
   const api = createWorkloadApi({ access, clock, userAgent: `disklift/${packageVersion()}` });
   const what = { api, namespace, deployments: deployment, jobs: job, cronJobs: cronjob, labelSelector: selector };
   try {

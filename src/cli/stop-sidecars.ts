@@ -2,6 +2,7 @@
 
 import type { Command } from 'commander';
 import type { CommandContext } from './context.ts';
+import { endInTime } from './end-in-time.ts';
 import type { StopFlags } from './stop-pods.ts';
 
 const collect = (each: string, earlier: string[]) => [...earlier, each];
@@ -16,8 +17,10 @@ export function addStopSidecarsCommand(program: Command, context: CommandContext
     .option('--job <name>', 'to be suspended; repeatable', collect, [])
     .option('--cronjob <name>', 'to be suspended, with the Jobs that it has made; repeatable', collect, [])
     .option('--kubeconfig <file>', "where the API server is; the pod's ServiceAccount, when left out")
-    .action(async (flags: StopFlags) => {
-      const { stopPods } = await import('./stop-pods.ts');
-      await stopPods(flags, context);
-    });
+    .action((flags: StopFlags) =>
+      endInTime(context, async () => {
+        const { stopPods } = await import('./stop-pods.ts');
+        await stopPods(flags, context);
+      }),
+    );
 }

@@ -2,6 +2,7 @@
 
 import { type Command, Option } from 'commander';
 import type { CommandContext } from './context.ts';
+import { endInTime } from './end-in-time.ts';
 import { addImageOptions } from './image-options.ts';
 import type { StreamFlags } from './stream-image.ts';
 
@@ -29,8 +30,10 @@ export function addStreamCommand(program: Command, context: CommandContext): voi
         .choices(['auto', 'json', 'none'])
         .default('auto'),
     )
-    .action(async (image: string, flags: StreamFlags) => {
-      const { streamImage } = await import('./stream-image.ts');
-      await streamImage(image, flags, context);
-    });
+    .action((image: string, flags: StreamFlags) =>
+      endInTime(context, async () => {
+        const { streamImage } = await import('./stream-image.ts');
+        await streamImage(image, flags, context);
+      }),
+    );
 }

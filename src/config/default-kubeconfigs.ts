@@ -1,12 +1,10 @@
 /** The kubeconfigs that kubectl reads when none is named. */
 
-import { existsSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 
-/** @returns the files of KUBECONFIG, or else ~/.kube/config; skips missing files, as kubectl does */
+/** @returns the files of KUBECONFIG, or else ~/.kube/config; kubectl skips those that are missing */
 export function defaultKubeconfigs(environment: Readonly<Record<string, string | undefined>> = process.env): string[] {
   const named = (environment.KUBECONFIG ?? '').split(path.delimiter).filter((file) => file !== '');
-  const files = named.length > 0 ? named : [path.join(environment.HOME ?? os.homedir(), '.kube', 'config')];
-  return files.filter((file) => existsSync(file));
+  return named.length > 0 ? named : [path.join(environment.HOME ?? os.homedir(), '.kube', 'config')];
 }

@@ -17,10 +17,12 @@ export interface ConfigInput {
   flags: Readonly<Partial<Record<SettingKey, unknown>>>;
   /** The process's own when left out. */
   environment?: Readonly<Record<string, string | undefined>>;
+  /** Gives the text of `file`; from the disk when left out. */
+  readText?: (file: string) => string;
 }
 
 /** @throws DiskliftError `InvalidRequest` that names the setting */
-export function loadConfig({ file, flags, environment = process.env }: ConfigInput): Config {
+export function loadConfig({ file, flags, environment = process.env, readText = readFile }: ConfigInput): Config {
   const schema = Object.fromEntries(
     Object.entries(SETTINGS as Record<string, Setting>).map(([key, setting]) => [
       key,
@@ -29,7 +31,7 @@ export function loadConfig({ file, flags, environment = process.env }: ConfigInp
   );
   const config = convict(schema as convict.Schema<Config>, { args: [], env: { ...environment } as NodeJS.ProcessEnv });
   try {
-    const inFile = file === undefined ? {} : readSettings(file);
+    const inFile = file === undefined ? {} : readSettings(file, readText);
     // convict lets the environment win over what is loaded; only a file is loaded before, and flags are set last.
     config.load(inFile as Partial<Config>);
     for (const [key, value] of Object.entries(flags)) if (value !== undefined) config.set(key as SettingKey, value as never);
@@ -77,10 +79,12 @@ convict.addFormat({
       : value,
 });
 
-function readSettings(file: string): object {
+const readFile = (file: string) => readFileSync(file, 'utf8');
+
+function readSettings(file: string, readText: (file: string) => string): object {
   let value: unknown;
   try {
-    value = parse(readFileSync(file, 'utf8'));
+    value = parse(readText(file));
   } catch (error) {
     throw new DiskliftError('InvalidRequest', `${file}: ${(error as Error).message.split('\n')[0]}`, error);
   }

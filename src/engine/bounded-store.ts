@@ -19,7 +19,16 @@ export interface BoundedStoreOptions {
 /** Limit of `get` and `claim`. */
 const ANSWER_MS = 60_000;
 
-/** Limit of the last writes after SIGTERM. The process has ten seconds in all. */
+/** Limit of calls after SIGTERM that the next process can make as well. */
+export const QUICK_FAREWELL_MS = 1000;
+
+/** A call that begins when {@link QUICK_FAREWELL_MS} are over gets this long. */
+const LAST_CALL_MS = 400;
+
+/**
+ * Limit after SIGTERM of what the next process cannot make up for: without its final status an export is sent again, and an object
+ * whose finalizer stays cannot be deleted. The process has ten seconds in all.
+ */
 export const FAREWELL_MS = 4000;
 
 export interface BoundedStore extends RequestStore {
@@ -29,12 +38,21 @@ export interface BoundedStore extends RequestStore {
 
 /**
  * - `watch`, `get`, `claim` and `note` end at once when the process must end; `get` and `claim` take a minute at most.
- * - Writes end {@link FAREWELL_MS} after the process must end. Before that they may wait for an API server that does not answer.
+ * - Writes end {@link QUICK_FAREWELL_MS} after the process must end; final statuses, and releases of exports whose clean-up is pending,
+ *   {@link FAREWELL_MS}. Before that they may wait for an API server that does not answer.
  * - A claim that arrives after the limit is released. `release` never fails.
  */
 export function boundStore(store: RequestStore, { clock, stopping, warn }: BoundedStoreOptions): BoundedStore {
   const ended = new DiskliftError('ExecutorLost', 'the process ends, and the store of requests does not answer');
   const farewell = startTimeLimitAfter(stopping, { clock, limitMs: FAREWELL_MS, expired: ended });
+  const quick = startTimeLimitAfter(stopping, { clock, limitMs: QUICK_FAREWELL_MS, expired: ended });
+  /** Requests whose clean-up is pending by what this process has written. */
+  const guarded = new Set<string>();
+
+  function quickly<T>(call: Promise<T>): Promise<T> {
+    if (!quick.signal.aborted) return abortable(call, quick.signal);
+    return withinLimit(call, { limitMs: LAST_CALL_MS, clock, signal: farewell.signal, late: () => ended });
+  }
 
   function answered<T>(call: Promise<T>, what: string): Promise<T> {
     const late = () =>
@@ -48,7 +66,8 @@ export function boundStore(store: RequestStore, { clock, stopping, warn }: Bound
   async function release(key: string, claim: Claim): Promise<void> {
     const late = () => new DiskliftError('StoreUnavailable', `not within ${FAREWELL_MS / 1000} s`);
     try {
-      await withinLimit(claim.release(), { limitMs: FAREWELL_MS, clock, signal: farewell.signal, late });
+      const released = withinLimit(claim.release(), { limitMs: FAREWELL_MS, clock, signal: farewell.signal, late });
+      await (guarded.has(key) ? released : quickly(released));
     } catch (error) {
       warn(`the claim cannot be released, and runs out by itself: ${(error as Error).message}`, key);
     }
@@ -88,12 +107,22 @@ export function boundStore(store: RequestStore, { clock, stopping, warn }: Bound
       const ends = AbortSignal.any([farewell.signal, lost]);
       return { lost, confirm: () => abortable(claim.confirm(), ends), release: () => release(key, claim) };
     },
-    writeStatus: (key, status) => abortable(store.writeStatus(key, status), farewell.signal),
-    setCleanupPending: (key, pending) => abortable(store.setCleanupPending(key, pending), farewell.signal),
-    remove: (key) => abortable(store.remove(key), farewell.signal),
+    writeStatus(key, status) {
+      const written = store.writeStatus(key, status);
+      return status.completionTime === undefined ? quickly(written) : abortable(written, farewell.signal);
+    },
+    async setCleanupPending(key, pending) {
+      if (pending) guarded.add(key);
+      await quickly(store.setCleanupPending(key, pending));
+      if (!pending) guarded.delete(key);
+    },
+    remove: (key) => quickly(store.remove(key)),
     resolve: (reference) => abortable(store.resolve(reference), stopping),
     note: (key, event) => abortable(store.note(key, event), stopping).catch(() => {}),
-    close: () => farewell.stop(),
+    close() {
+      quick.stop();
+      farewell.stop();
+    },
   };
 }
 

@@ -7,7 +7,7 @@ import type { RequestEvent } from '../requests/contract.ts';
 import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
 import { timestamp } from '../requests/timestamp.ts';
 import { hasLeftovers } from './abandon-leftovers.ts';
-import { FAREWELL_MS } from './bounded-store.ts';
+import { FAREWELL_MS, QUICK_FAREWELL_MS } from './bounded-store.ts';
 import type { EngineContext } from './context.ts';
 import { arrivedAndGone, requireEarlierDisks, restoreDiskState } from './disk-status.ts';
 import { exportStatusOf } from './export-status.ts';
@@ -127,7 +127,7 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
     // The remaining steps need no disk.
     run.slot?.release();
     const isPending = ended.phase === 'Pending';
-    const last = startLastCalls(run, isPending ? FAREWELL_MS : LAST_WORD_MS);
+    const last = isPending ? startLastCalls(run, FAREWELL_MS, QUICK_FAREWELL_MS) : startLastCalls(run, LAST_WORD_MS, FAREWELL_MS);
     try {
       end = await confirmed(ended, () => abortable(run.confirm(), last.signal));
       isWatched = false;
@@ -172,11 +172,14 @@ function endedBy(failure: DiskliftError): Ended {
   return { phase: failure.code === 'Cancelled' ? 'Cancelled' : 'Failed', failure };
 }
 
-/** Limit for the calls after the work. A cancelled export makes them as well, because users wait for its final status. */
-function startLastCalls({ clock, lost, stopping }: RequestRun, limitMs: number): TimeLimit {
+/**
+ * Limits for the calls after the work. A cancelled export makes them as well, because users wait for its final status.
+ * @param farewellMs limit from the moment on when the process must end
+ */
+function startLastCalls({ clock, lost, stopping }: RequestRun, limitMs: number, farewellMs: number): TimeLimit {
   const expired = new DiskliftError('ExecutorLost', 'the last status could not be written');
   const limit = startTimeLimit(clock, limitMs, expired);
-  const farewell = startTimeLimitAfter(stopping, { clock, limitMs: FAREWELL_MS, expired });
+  const farewell = startTimeLimitAfter(stopping, { clock, limitMs: farewellMs, expired });
   return {
     signal: AbortSignal.any([limit.signal, farewell.signal, lost]),
     stop() {

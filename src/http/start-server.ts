@@ -5,6 +5,7 @@ import type { RequestListener, Server } from 'node:http';
 import type https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { awaitStorage } from '../common/await-storage.ts';
 import { nodeHttp, nodeHttps } from '../common/builtin.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
@@ -82,7 +83,8 @@ type Reloading = Pick<Listening, 'tls' | 'clock' | 'warn'> & { signal: AbortSign
 
 async function createServer(app: RequestListener, { tls: files, clock, warn, signal }: Reloading): Promise<Server> {
   if (files === undefined) return nodeHttp().createServer(LIMITS, app);
-  const material = await readTlsFiles(files);
+  const names = `${files.certificateFile} and ${files.keyFile}`;
+  const material = await awaitStorage(names, readTlsFiles(files), { clock, signal });
   const server: https.Server = nodeHttps().createServer({ ...LIMITS, ...material, minVersion: 'TLSv1.2' }, app);
   void reloadTlsFiles({ server, files, material, clock, warn, signal });
   return server;

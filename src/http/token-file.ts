@@ -2,18 +2,41 @@
 
 import { createHash, timingSafeEqual } from 'node:crypto';
 import fs from 'node:fs/promises';
+import { awaitStorage, type StorageWait } from '../common/await-storage.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
+import { withinLimit } from '../common/within-limit.ts';
 import type { Authorize } from './require-token.ts';
+
+/** Prometheus waits ten seconds for a scrape. */
+const ANSWER_MS = 4000;
 
 /**
  * The file is read for each request, so a new token counts at once.
  * @throws DiskliftError `InvalidRequest` when there is no token now; later that lets nobody in
  */
-export async function authorizeByFile(file: string): Promise<Authorize> {
-  if ((await readToken(file)) === '') throw new DiskliftError('InvalidRequest', `${file}: is empty; a token is expected`);
+export async function authorizeByFile(file: string, wait: StorageWait): Promise<Authorize> {
+  if ((await awaitStorage(file, readToken(file), wait)) === '')
+    throw new DiskliftError('InvalidRequest', `${file}: is empty; a token is expected`);
+  const readOnce = createSharedRead(() => readToken(file).catch(() => ''));
   return async (token) => {
-    const expected = await readToken(file).catch(() => '');
+    let expected: string;
+    try {
+      expected = await withinLimit(readOnce(), { ...wait, limitMs: ANSWER_MS, late: () => new DiskliftError('InvalidRequest', 'late') });
+    } catch {
+      return 'unavailable';
+    }
     return expected !== '' && timingSafeEqual(digestOf(expected), digestOf(token)) ? 'allowed' : 'unknown';
+  };
+}
+
+/** Dead storage gets one read, however many requests come: each read that hangs keeps a thread of the pool. */
+function createSharedRead(read: () => Promise<string>): () => Promise<string> {
+  let reading: Promise<string> | undefined;
+  return () => {
+    reading ??= read().finally(() => {
+      reading = undefined;
+    });
+    return reading;
   };
 }
 

@@ -1,7 +1,8 @@
 /** Which API server is asked, as whom and over which connections: from a kubeconfig, or from the ServiceAccount of the pod. */
 
-import { accessSync } from 'node:fs';
+import { accessSync, readFileSync } from 'node:fs';
 import type { AgentOptions } from 'node:https';
+import path from 'node:path';
 import { type Cluster, KubeConfig, type RequestContext } from '@kubernetes/client-node';
 import { type Clock, systemClock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
@@ -12,6 +13,8 @@ export interface ApiAccessOptions {
   kubeconfig?: string | undefined;
   /** Existing files. The first file that has an entry wins. */
   defaultKubeconfigs?: readonly string[];
+  /** Gives the text of a kubeconfig; from the disk when left out. */
+  readText?: (file: string) => string;
   clock?: Pick<Clock, 'monotonicMs'>;
 }
 
@@ -47,15 +50,17 @@ export function createApiAccess(options: ApiAccessOptions): ApiAccess {
   };
 }
 
+const readFileText = (file: string) => readFileSync(file, 'utf8');
+
 interface Loaded {
   config: KubeConfig;
   user: KubeconfigUser;
 }
 
-function loadKubeConfig({ kubeconfig, defaultKubeconfigs = [] }: ApiAccessOptions): Loaded {
+function loadKubeConfig({ kubeconfig, defaultKubeconfigs = [], readText = readFileText }: ApiAccessOptions): Loaded {
   try {
-    if (kubeconfig !== undefined) return loadFiles([kubeconfig]);
-    if (!isThere(SERVICE_ACCOUNT_TOKEN)) return loadFiles(defaultKubeconfigs);
+    if (kubeconfig !== undefined) return loadFiles([kubeconfig], readText);
+    if (!isThere(SERVICE_ACCOUNT_TOKEN)) return loadFiles(defaultKubeconfigs, readText);
     const config = new KubeConfig();
     config.loadFromCluster();
     return { config, user: { impersonation: {} } };
@@ -66,10 +71,11 @@ function loadKubeConfig({ kubeconfig, defaultKubeconfigs = [] }: ApiAccessOption
 }
 
 /** Merges as kubectl does: the first file that has an entry wins. client-node's own merge throws on duplicates, or the last wins. */
-function loadFiles(files: readonly string[]): Loaded {
+function loadFiles(files: readonly string[], readText: (file: string) => string): Loaded {
   const configs = files.map((file) => {
     const config = new KubeConfig();
-    config.loadFromFile(file);
+    config.loadFromString(readText(file));
+    config.makePathsAbsolute(path.dirname(file));
     return config;
   });
   const config = new KubeConfig();
@@ -80,7 +86,7 @@ function loadFiles(files: readonly string[]): Loaded {
     currentContext: configs.find(({ currentContext }) => Boolean(currentContext))?.currentContext,
   });
   const current = config.getCurrentUser();
-  const user = current === null ? { impersonation: {} } : readKubeconfigUser(files, current.name);
+  const user = current === null ? { impersonation: {} } : readKubeconfigUser(files, current.name, readText);
   if (user.execCommand !== undefined && current?.exec) current.exec.command = user.execCommand;
   return { config, user };
 }

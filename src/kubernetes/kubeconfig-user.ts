@@ -26,14 +26,16 @@ interface RawUser {
 }
 
 /** @param files existing kubeconfigs, in the order of precedence: all fields come from the first file that has the user */
-export function readKubeconfigUser(files: readonly string[], userName: string): KubeconfigUser {
+export function readKubeconfigUser(files: readonly string[], userName: string, readText = readFileText): KubeconfigUser {
   for (const file of files) {
-    const { users } = (parse(readFileSync(file, 'utf8')) ?? {}) as { users?: unknown };
+    const { users } = (parse(readText(file)) ?? {}) as { users?: unknown };
     const found = (Array.isArray(users) ? users : []).find((each) => each?.name === userName);
     if (found !== undefined) return userOf(found.user ?? {}, path.dirname(path.resolve(file)));
   }
   return { impersonation: {} };
 }
+
+const readFileText = (file: string) => readFileSync(file, 'utf8');
 
 function userOf(user: RawUser, directory: string): KubeconfigUser {
   const { tokenFile } = user;

@@ -1,6 +1,8 @@
 /** One request out of a file, for `disklift export`. */
 
-import { open } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
+import { abortable } from '../common/abortable.ts';
+import { awaitStorage, type StorageWait } from '../common/await-storage.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
 import type { RequestStore } from './contract.ts';
 import type { DiskExport } from './disk-export.ts';
@@ -20,22 +22,27 @@ const LONGEST_FILE_BYTES = 1024 * 1024;
 
 const STANDARD_INPUT = '-';
 
+export interface RequestFileOptions extends StorageWait {
+  /** Takes one line about what is ignored. */
+  note(message: string): void;
+  /** In place of the manifest's. */
+  name?: string | undefined;
+}
+
 /**
+ * The request counts as created now.
  * @param file a path, or `-` for standard input
- * @param note takes one line about what is ignored
- * @param nowMs when the request counts as created
- * @param name in place of the manifest's
- * @throws DiskliftError `InvalidRequest`
+ * @throws DiskliftError `InvalidRequest`; `Cancelled` at once
  */
-export async function readRequestFile(file: string, note: (message: string) => void, nowMs: number, name?: string): Promise<RequestFile> {
+export async function readRequestFile(file: string, { note, name, ...wait }: RequestFileOptions): Promise<RequestFile> {
   const fileName = file === STANDARD_INPUT ? 'standard input' : file;
-  const manifests = readManifests(await textOf(file, fileName), { fileName, note });
+  const manifests = readManifests(await textOf(file, fileName, wait), { fileName, note });
   const requests = manifests.filter(({ kind }) => kind === 'DiskExport');
   const [first] = requests;
   if (first === undefined) throw new DiskliftError('InvalidRequest', `${fileName}: has no DiskExport`);
   if (requests.length > 1)
     throw new DiskliftError('InvalidRequest', `${fileName}: has more than one DiskExport; export them one by one, or run a sidecar`);
-  return { request: validateDiskExport(created(first.value, nowMs, name)), resolve: createManifestResolver(manifests) };
+  return { request: validateDiskExport(created(first.value, wait.clock.nowMs(), name)), resolve: createManifestResolver(manifests) };
 }
 
 /** As the API server does it; in place of five random characters a generated name ends in the time, so that it can be found again. */
@@ -49,20 +56,28 @@ function created(value: unknown, nowMs: number, givenName: string | undefined): 
   return { ...value, metadata: { ...others, ...(name === undefined ? {} : { name }), creationTimestamp } };
 }
 
-async function textOf(file: string, fileName: string): Promise<string> {
+async function textOf(file: string, fileName: string, wait: StorageWait): Promise<string> {
   try {
-    await using handle = await open(file === STANDARD_INPUT ? '/dev/stdin' : file);
-    const chunks: Buffer[] = [];
-    let sizeBytes = 0;
-    for await (const chunk of handle.createReadStream({ autoClose: false })) {
-      chunks.push(chunk as Buffer);
-      sizeBytes += (chunk as Buffer).length;
-      if (sizeBytes > LONGEST_FILE_BYTES)
-        throw new DiskliftError('InvalidRequest', `${fileName}: is larger than 1 MiB, so it is no manifest`);
-    }
-    return Buffer.concat(chunks).toString('utf8');
+    // A pipe's writer may take its time; a file's storage may not.
+    const isFile = file !== STANDARD_INPUT && (await awaitStorage(file, stat(file), wait)).isFile();
+    const reading = readWhole(file === STANDARD_INPUT ? '/dev/stdin' : file, fileName);
+    return await (isFile ? awaitStorage(file, reading, wait) : abortable(reading, wait.signal));
   } catch (error) {
     if (error instanceof DiskliftError) throw error;
     throw new DiskliftError('InvalidRequest', `${fileName}: cannot be read: ${errnoOf(error) ?? String(error)}`, error);
   }
+}
+
+/** @throws DiskliftError `InvalidRequest` for a file that is too large; an error of node:fs */
+async function readWhole(file: string, fileName: string): Promise<string> {
+  await using handle = await open(file);
+  const chunks: Buffer[] = [];
+  let sizeBytes = 0;
+  for await (const chunk of handle.createReadStream({ autoClose: false })) {
+    chunks.push(chunk as Buffer);
+    sizeBytes += (chunk as Buffer).length;
+    if (sizeBytes > LONGEST_FILE_BYTES)
+      throw new DiskliftError('InvalidRequest', `${fileName}: is larger than 1 MiB, so it is no manifest`);
+  }
+  return Buffer.concat(chunks).toString('utf8');
 }

@@ -3,9 +3,11 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tls from 'node:tls';
+import { systemClock } from '../../../src/common/clock.ts';
 import type { Authorize, Verdict } from '../../../src/http/require-token.ts';
 import { authorizeByFile } from '../../../src/http/token-file.ts';
 import { type HttpApp, startHttpApp, statusOf, storedRequest } from '../../helpers/http-app.ts';
+import { NEVER } from '../../helpers/image-in-process.ts';
 import { createManualClock } from '../../helpers/manual-clock.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 import { createTestAuthority } from '../../helpers/test-authority.ts';
@@ -19,6 +21,8 @@ async function sendRaw(port: number, text: string): Promise<string> {
   for await (const chunk of socket) chunks.push(chunk as Buffer);
   return Buffer.concat(chunks).toString();
 }
+
+const WAIT = { clock: systemClock, signal: NEVER };
 
 describe('the app', function () {
   this.timeout(20_000);
@@ -129,7 +133,7 @@ describe('the app', function () {
     const withToken = (token: string) => ({ headers: { Authorization: `Bearer ${token}` } });
     beforeEach(async () => {
       writeFileSync(temp('token'), 'first-token\n');
-      app = await startHttpApp({ authorize: await authorizeByFile(temp('token')) });
+      app = await startHttpApp({ authorize: await authorizeByFile(temp('token'), WAIT) });
     });
     afterEach(() => app[Symbol.asyncDispose]());
 
@@ -153,9 +157,9 @@ describe('the app', function () {
     });
 
     it('is not started without one', async () => {
-      await assert.rejects(authorizeByFile(temp('none')), { code: 'InvalidRequest' });
+      await assert.rejects(authorizeByFile(temp('none'), WAIT), { code: 'InvalidRequest' });
       writeFileSync(temp('token'), ' \n');
-      await assert.rejects(authorizeByFile(temp('token')), { code: 'InvalidRequest' });
+      await assert.rejects(authorizeByFile(temp('token'), WAIT), { code: 'InvalidRequest' });
     });
   });
 
