@@ -1,9 +1,7 @@
 /** Where the parts are wired to one another: a source, its scan, the layout, the virtual image, a target. */
 
-import { systemClock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { type ImageOptions, type PreparedImage, type PrepareOptions, prepareImage } from '../image/prepare-image.ts';
-import type { Libc } from '../native/libc.ts';
 import type { DiskSource } from '../sources/contract.ts';
 import type { InUse } from '../sources/disk-in-use.ts';
 import type { DiskFormat } from '../sources/image-tree.ts';
@@ -16,8 +14,8 @@ import type { CommandContext } from './context.ts';
 export const STDOUT_FD = 1;
 
 /** Standard output as a target. */
-export function composeStdoutTarget(libc: Libc | undefined): ExportTarget {
-  return createStdoutTarget({ fd: STDOUT_FD, libc, clock: systemClock });
+export function composeStdoutTarget({ libc, clock }: Pick<CommandContext, 'libc' | 'clock'>): ExportTarget {
+  return createStdoutTarget({ fd: STDOUT_FD, libc, clock });
 }
 
 export interface DiskRequest extends ImageOptions, Pick<PrepareOptions, 'onOpen' | 'onScanned'> {
@@ -32,18 +30,18 @@ export interface DiskRequest extends ImageOptions, Pick<PrepareOptions, 'onOpen'
 
 /** The virtual image of the disk that the user has named. @throws DiskliftError as {@link prepareImage} */
 export function composeImage({ path, format, beneath, inUse, ...options }: DiskRequest, context: CommandContext): Promise<PreparedImage> {
-  const { signal, warn } = context;
+  const { clock, signal, warn } = context;
   return prepareImage({
     ...options,
     signal,
-    clock: systemClock,
+    clock,
     warn,
     openSource: () => openSource({ path, format, beneath }, { ...context, inUse }),
   });
 }
 
 async function openSource({ path, format, beneath }: NamedDisk, options: CommandContext & Pick<DiskRequest, 'inUse'>): Promise<DiskSource> {
-  if (!isNbdUri(path)) return openNamedDisk({ path, format, beneath }, { ...options, clock: systemClock });
+  if (!isNbdUri(path)) return openNamedDisk({ path, format, beneath }, options);
   const address = parseNbdUri(path);
   if (options.inUse === 'fail' || options.inUse === 'wait')
     throw new DiskliftError(
@@ -52,5 +50,5 @@ async function openSource({ path, format, beneath }: NamedDisk, options: Command
     );
   // Loaded when it is needed: most commands start sooner without it.
   const { openNbdDisk } = await import('../sources/nbd/nbd-disk.ts');
-  return openNbdDisk(address, { clock: systemClock, signal: options.signal });
+  return openNbdDisk(address, options);
 }

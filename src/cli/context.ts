@@ -1,11 +1,13 @@
 /** What every command is given instead of reaching for the process. */
 
+import type { Clock } from '../common/clock.ts';
 import type { Semaphore } from '../common/semaphore.ts';
 import type { Libc } from '../native/libc.ts';
 
 export interface CommandContext {
   libc: Libc | undefined;
   readLimit: Semaphore;
+  clock: Clock;
   /** Aborted by SIGINT, SIGTERM and SIGHUP. */
   signal: AbortSignal;
   /** Writes one line to standard error. */

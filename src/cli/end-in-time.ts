@@ -1,6 +1,5 @@
 /** Ends a command soon after a signal, even while its calls hang. */
 
-import { systemClock } from '../common/clock.ts';
 import { settleWithin } from '../common/settle-within.ts';
 import type { CommandContext } from './context.ts';
 
@@ -11,6 +10,10 @@ const END_MS = 900;
 export const ABANDON_MS = 9500;
 
 /** @param work the command. @param graceMs time that it gets after a signal @throws the failure of `work`; the signal's reason */
-export function endInTime({ signal }: Pick<CommandContext, 'signal'>, work: () => Promise<void>, graceMs = END_MS): Promise<void> {
-  return settleWithin(work(), { signal, clock: systemClock, graceMs });
+export function endInTime(
+  { signal, clock }: Pick<CommandContext, 'signal' | 'clock'>,
+  work: () => Promise<void>,
+  graceMs = END_MS,
+): Promise<void> {
+  return settleWithin(work(), { signal, clock, graceMs });
 }

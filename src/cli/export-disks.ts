@@ -2,7 +2,6 @@
 
 import { stringify } from 'yaml';
 import { createBufferPool } from '../common/buffer-pool.ts';
-import { systemClock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { proxyEnvironment } from '../config/proxy-environment.ts';
 import { runRequest } from '../engine/run-request.ts';
@@ -23,7 +22,7 @@ export interface ExportFlags {
 }
 
 export async function exportDisks(flags: ExportFlags, context: CommandContext): Promise<void> {
-  const { request, resolve } = await readRequestFile(flags.file, { clock: systemClock, signal: context.signal }, context.warn);
+  const { request, resolve } = await readRequestFile(flags.file, context, context.warn);
   const environment = {
     context,
     volumes: parseVolumes(flags.volume),
@@ -35,7 +34,7 @@ export async function exportDisks(flags: ExportFlags, context: CommandContext): 
     allowAmbientCredentials: true,
     proxy: proxyEnvironment(),
     buffers: createBufferPool(BUFFER_BYTES),
-    clock: systemClock,
+    clock: context.clock,
     random: Math.random,
   };
   const progress = await createProgress(flags.progress, process.stderr);
@@ -44,7 +43,6 @@ export async function exportDisks(flags: ExportFlags, context: CommandContext): 
     ({ status } = await runRequest({
       request,
       ...context,
-      clock: systemClock,
       random: Math.random,
       plan: () => composePlan(request, environment),
       watchers: [{ observer: progressObserver(progress, context.warn), end: () => {} }],

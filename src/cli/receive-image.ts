@@ -4,7 +4,6 @@ import { readFile } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
 import tty from 'node:tty';
 import { awaitStorage, type StorageWait } from '../common/await-storage.ts';
-import { systemClock } from '../common/clock.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
 import { writeFully } from '../targets/stdout/write-fully.ts';
 import { createFileOutput } from '../targets/tcp/file-output.ts';
@@ -30,10 +29,9 @@ const STDOUT = '-';
 
 export async function receiveImage(flags: ReceiveFlags, context: CommandContext): Promise<void> {
   const { listen: address, protocol, keep, output: file } = flags;
-  const { signal, warn } = context;
-  const wait = { clock: systemClock, signal };
-  const tls = await readTls(flags, wait);
-  const output = await awaitStorage(file, openOutput(flags, context), wait);
+  const { clock, signal, warn } = context;
+  const tls = await readTls(flags, context);
+  const output = await awaitStorage(file, openOutput(flags, context), context);
   let printed = Promise.resolve();
   await runReceiver({
     address,
@@ -41,7 +39,7 @@ export async function receiveImage(flags: ReceiveFlags, context: CommandContext)
     protocol: protocol === 'raw' ? 'Raw' : 'Acknowledged',
     output,
     keep,
-    clock: systemClock,
+    clock,
     signal,
     warn,
     onListening: (bound) => process.stderr.write(`disklift: listening on ${addressText(bound)}\n`),

@@ -2,7 +2,6 @@
 
 import { abortable, throwIfAborted } from '../common/abortable.ts';
 import { createBufferPool } from '../common/buffer-pool.ts';
-import { systemClock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { createLogger, type Logger } from '../common/logger.ts';
 import { readAhead } from '../common/read-ahead.ts';
@@ -35,7 +34,7 @@ export interface SidecarFlags extends Partial<Record<SettingKey, unknown>> {
 
 /** @throws DiskliftError `InvalidRequest` for settings that make no sense; with `once`, why the export has not succeeded */
 export async function runSidecar({ config: file, ...flags }: SidecarFlags, context: CommandContext): Promise<void> {
-  const settings = await readAhead(file === undefined ? [] : [file], { clock: systemClock, signal: context.signal });
+  const settings = await readAhead(file === undefined ? [] : [file], context);
   const config = loadConfig({ file, flags, readText: settings.text });
   const volumes = parseVolumes(config.volume);
   const logger = createLogger({ level: config.logLevel, format: logFormatOf(config) });
@@ -43,7 +42,7 @@ export async function runSidecar({ config: file, ...flags }: SidecarFlags, conte
   const ended = new AbortController();
   const signal = AbortSignal.any([context.signal, ended.signal]);
   const version = packageVersion();
-  const clock = systemClock;
+  const { clock } = context;
   const metrics = createExportMetrics({ version, clock, retentionMs: config.seriesRetentionSeconds * 1000, ofProcess: true, signal });
   const board = createExportBoard(clock);
   const serving = composeServing({ config, volumes, logger, metrics, board, warn, context: { ...context, signal } });
@@ -110,7 +109,7 @@ function composeServing({
       ...clusterEnvironment(),
     },
   });
-  const shared = { clock: systemClock, random: Math.random };
+  const shared = { clock: context.clock, random: Math.random };
   const common = {
     ...shared,
     context: { ...context, warn },

@@ -2,6 +2,7 @@
 
 import { setMaxListeners } from 'node:events';
 import { Command, CommanderError } from 'commander';
+import { systemClock } from '../common/clock.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
 import { createSemaphore } from '../common/semaphore.ts';
 import { loadLibc } from '../native/libc.ts';
@@ -48,6 +49,7 @@ export async function run(argv: readonly string[], threadPoolSize: number): Prom
     const context: CommandContext = {
       libc: loadLibc(),
       readLimit: createSemaphore(Math.max(1, threadPoolSize - RESERVED_THREADS)),
+      clock: systemClock,
       signal: controller.signal,
       warn: (message) => printLine(`warning: ${message}`),
     };

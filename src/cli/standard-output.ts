@@ -1,7 +1,6 @@
 /** A command's standard output: checks that it is open, and prints texts. */
 
 import { fstatSync, readFileSync } from 'node:fs';
-import { systemClock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { startTimeLimitAfter } from '../common/time-limit.ts';
 import { writeFully } from '../targets/stdout/write-fully.ts';
@@ -41,9 +40,9 @@ function isReadWrite(fd: number): boolean {
 }
 
 /** @throws DiskliftError when the text cannot be written: `DestinationUnreachable` when the reader has gone, else `DestinationRejected` */
-export async function printOutput(text: string, { libc, signal }: Pick<CommandContext, 'libc' | 'signal'>): Promise<void> {
+export async function printOutput(text: string, { libc, clock, signal }: Pick<CommandContext, 'libc' | 'clock' | 'signal'>): Promise<void> {
   const expired = new DiskliftError('Cancelled', 'standard output takes nothing');
-  const limit = startTimeLimitAfter(signal, { clock: systemClock, limitMs: FAREWELL_MS, expired });
+  const limit = startTimeLimitAfter(signal, { clock, limitMs: FAREWELL_MS, expired });
   try {
     await writeFully({ fd: STDOUT_FD, libc, signal: limit.signal }, Buffer.from(text), 0);
   } finally {

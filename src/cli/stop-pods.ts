@@ -1,6 +1,5 @@
 /** What `disklift stop-sidecars` does. */
 
-import { systemClock } from '../common/clock.ts';
 import { createWorkloadApi } from '../kubernetes/kube-api.ts';
 import { stopWorkloads } from '../kubernetes/stop-workloads.ts';
 import type { CommandContext } from './context.ts';
@@ -27,9 +26,8 @@ export async function stopPods(
   { namespace, selector, deployment, job, cronjob, kubeconfig }: StopFlags,
   context: CommandContext,
 ): Promise<void> {
-  const { signal, warn } = context;
-  const clock = systemClock;
-  const access = await openApiAccess(kubeconfig, { clock, signal });
+  const { clock, signal, warn } = context;
+  const access = await openApiAccess(kubeconfig, context);
   const api = createWorkloadApi({ access, clock, userAgent: `disklift/${packageVersion()}` });
   const what = { api, namespace, deployments: deployment, jobs: job, cronJobs: cronjob, labelSelector: selector };
   try {

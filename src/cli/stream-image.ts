@@ -40,7 +40,7 @@ export async function streamImage(image: string, flags: StreamFlags, context: Co
       context,
     );
     progress.begin('stream', prepared.image.sizeBytes);
-    await composeStdoutTarget(context.libc).send(prepared.image, {
+    await composeStdoutTarget(context).send(prepared.image, {
       signal: context.signal,
       saveResume: async () => {},
       progress: (sentBytes) => progress.update(sentBytes),

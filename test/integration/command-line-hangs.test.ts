@@ -1,0 +1,182 @@
+/**
+ * Everything outside that a command waits for may hang or fail. A signal ends the command within a second in every case, and a failure
+ * gives one line with the place. The engine's calls have tests of their own: test/unit/engine/serve-requests.
+ */
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { stringify } from 'yaml';
+import { disklift } from '../helpers/disklift.ts';
+import { diskExport } from '../helpers/manifest.ts';
+import { type SilentPlace, silentFile, silentServer } from '../helpers/silent-places.ts';
+import { useTempDir } from '../helpers/temp-dir.ts';
+
+const BIN = path.join(import.meta.dirname, '..', '..', 'src', 'bin.ts');
+
+/** The promised second, and another one for a busy machine. */
+const LIMIT_MS = 2000;
+
+const SIDECAR = ['sidecar', '--listen-host', '127.0.0.1', '--listen-port', '0'];
+const STOP = ['stop-sidecars', '--namespace', 'n', '--selector', 'a=b', '--deployment', 'd'];
+
+type KubeconfigUser = Record<string, unknown>;
+
+describe('the command line', function () {
+  this.timeout(60_000);
+  const temp = useTempDir();
+
+  beforeEach(() => {
+    mkdirSync(temp('requests'));
+    mkdirSync(temp('volume'));
+    writeFileSync(temp('volume/disk.img'), Buffer.alloc(1_048_576, 7));
+    for (const name of ['good.crt', 'good.key']) writeFileSync(temp(name), '');
+  });
+
+  function kubeconfig(server: string, user: KubeconfigUser = { token: 't' }): string {
+    const config = {
+      clusters: [{ name: 'c', cluster: { server } }],
+      users: [{ name: 'u', user }],
+      contexts: [{ name: 'x', context: { cluster: 'c', user: 'u', namespace: 'n' } }],
+      'current-context': 'x',
+    };
+    writeFileSync(temp('kubeconfig'), JSON.stringify(config));
+    return temp('kubeconfig');
+  }
+
+  function manifest(destination: object): string {
+    writeFileSync(temp('request.yaml'), stringify(diskExport('e', destination, { backoffLimit: 0 })));
+    return temp('request.yaml');
+  }
+
+  const requests = () => ['--requests', temp('requests')];
+  const volume = () => ['--volume', `claim=${temp('volume')}`];
+
+  /** What hangs or fails, where, the arguments that lead there, and the line that tells of the failure. */
+  type Row = [what: string, kind: 'file' | 'server', args: (place: string) => string[], failure: RegExp];
+  const rows: Row[] = [
+    ['measure: the NBD server', 'server', (place) => ['measure', `nbd://${place}`], /^disklift: nbd:\S+: .*refused/],
+    ['stream: the NBD server', 'server', (place) => ['stream', `nbd://${place}`], /^disklift: nbd:\S+: .*refused/],
+    [
+      'receive: the certificate',
+      'file',
+      (place) => ['receive', '--listen', '127.0.0.1:0', '--output', temp('out'), '--tls-cert', place, '--tls-key', temp('good.key')],
+      /^disklift: \S+place: cannot be read: ENOENT\n$/,
+    ],
+    [
+      'receive: the key',
+      'file',
+      (place) => ['receive', '--listen', '127.0.0.1:0', '--output', temp('out'), '--tls-cert', temp('good.crt'), '--tls-key', place],
+      /^disklift: \S+place: cannot be read: ENOENT\n$/,
+    ],
+    ['export: the manifest', 'file', (place) => ['export', '-f', place], /^disklift: \S+place: cannot be read: ENOENT\n$/],
+    [
+      'export: the HTTP server',
+      'server',
+      (place) => ['export', '-f', manifest({ http: { url: `http://${place}/e` } }), ...volume()],
+      /disklift: DestinationUnreachable: .*refused/,
+    ],
+    [
+      'export: the TCP receiver',
+      'server',
+      (place) => {
+        const [host, port] = place.split(':');
+        return ['export', '-f', manifest({ tcp: { host, port: Number(port), protocol: 'Acknowledged' } }), ...volume()];
+      },
+      /disklift: DestinationUnreachable: .*refused/,
+    ],
+    ['sidecar: the settings', 'file', (place) => [...SIDECAR, ...requests(), '--config', place], /^disklift: \S+place: ENOENT/],
+    [
+      'sidecar: the token file',
+      'file',
+      (place) => [...SIDECAR, ...requests(), '--listen-token-file', place],
+      /^disklift: \S+place: the token cannot be read: ENOENT\n$/,
+    ],
+    [
+      'sidecar: the certificate',
+      'file',
+      (place) => [...SIDECAR, ...requests(), '--listen-certificate-file', place, '--listen-key-file', temp('good.key')],
+      /^disklift: \S+place and \S+good\.key cannot be used for HTTPS: ENOENT\n$/,
+    ],
+    [
+      'sidecar: the key',
+      'file',
+      (place) => [...SIDECAR, ...requests(), '--listen-certificate-file', temp('good.crt'), '--listen-key-file', place],
+      /^disklift: \S+good\.crt and \S+place cannot be used for HTTPS: ENOENT\n$/,
+    ],
+    ['sidecar: the kubeconfig', 'file', (place) => [...SIDECAR, '--kubeconfig', place], /^disklift: \S+place cannot be read: ENOENT/],
+    ['stop-sidecars: the kubeconfig', 'file', (place) => [...STOP, '--kubeconfig', place], /^disklift: \S+place cannot be read: ENOENT/],
+  ];
+
+  /** These are waited for, and the reason is shown while the command waits. */
+  const waits: [what: string, kind: Row[1], args: Row[2]][] = [
+    ['sidecar: the API server', 'server', (place) => [...SIDECAR, '--kubeconfig', kubeconfig(`https://${place}`)]],
+    ['stop-sidecars: the API server', 'server', (place) => [...STOP, '--kubeconfig', kubeconfig(`https://${place}`)]],
+    [
+      'sidecar: the token of the kubeconfig',
+      'file',
+      (place) => [...SIDECAR, '--kubeconfig', kubeconfig('https://127.0.0.1:1', { tokenFile: place })],
+    ],
+    [
+      'stop-sidecars: the token of the kubeconfig',
+      'file',
+      (place) => [...STOP, '--kubeconfig', kubeconfig('https://127.0.0.1:1', { tokenFile: place })],
+    ],
+    [
+      'stop-sidecars: the credential plugin',
+      'file',
+      (place) => {
+        const exec = { apiVersion: 'client.authentication.k8s.io/v1', command: 'cat', args: [place] };
+        return [...STOP, '--kubeconfig', kubeconfig('https://127.0.0.1:1', { exec })];
+      },
+    ],
+  ];
+
+  async function msFromSignalToEnd(args: readonly string[], silent: Pick<SilentPlace, 'reached'>, signal: NodeJS.Signals) {
+    const child = spawn(process.execPath, [BIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    let stderr = '';
+    child.stderr.on('data', (bytes: Buffer) => (stderr += bytes));
+    child.stdout.resume();
+    const ended = once(child, 'close');
+    await Promise.race([silent.reached, ended.then(() => assert.fail(`ended before the signal: ${stderr}`))]);
+    const startMs = performance.now();
+    child.kill(signal);
+    const [code, endSignal] = await ended;
+    return { tookMs: performance.now() - startMs, code, endSignal, stderr };
+  }
+
+  describe('ends within a second by a signal while it waits for', () => {
+    const all = [...rows.map(([what, kind, args]) => [what, kind, args] as const), ...waits];
+    for (const [index, [what, kind, args]] of all.entries())
+      it(what, async () => {
+        await using silent = kind === 'file' ? silentFile(temp('place')) : await silentServer();
+        const signal = index % 2 === 0 ? 'SIGTERM' : 'SIGINT';
+        const { tookMs, code, endSignal, stderr } = await msFromSignalToEnd(args(silent.place), silent, signal);
+        assert.ok(tookMs < LIMIT_MS, `${tookMs} ms: ${stderr}`);
+        // A sidecar that runs has done its work when it is stopped.
+        if (code === 0) return assert.equal(what.split(':')[0], 'sidecar');
+        assert.equal(endSignal, signal, stderr);
+        assert.match(stderr, new RegExp(`^disklift: cancelled by ${signal}$`, 'm'));
+        assert.doesNotMatch(stderr, /internal error/);
+      });
+  });
+
+  describe('fails with one line that names the place when it cannot have', () => {
+    for (const [what, kind, args, failure] of rows)
+      it(what, async () => {
+        const { code, stderr } = await disklift(args(kind === 'file' ? temp('place') : '127.0.0.1:1'));
+        assert.ok(code === 1 || code === 2, `${code}: ${stderr}`);
+        assert.match(stderr, failure);
+        assert.equal(
+          stderr
+            .trim()
+            .split('\n')
+            .filter((line) => line.startsWith('disklift: ') && !line.includes('warning')).length,
+          1,
+          stderr,
+        );
+      });
+  });
+});
