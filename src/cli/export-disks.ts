@@ -3,6 +3,7 @@
 import { stringify } from 'yaml';
 import { createBufferPool } from '../common/buffer-pool.ts';
 import { DiskliftError } from '../common/errors.ts';
+import { startTimeLimitAfter, type TimeLimit } from '../common/time-limit.ts';
 import { proxyEnvironment } from '../config/proxy-environment.ts';
 import { runRequest } from '../engine/run-request.ts';
 import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
@@ -38,6 +39,7 @@ export async function exportDisks(flags: ExportFlags, context: CommandContext): 
     random: Math.random,
   };
   const progress = await createProgress(flags.progress, process.stderr);
+  const notice = explainDelay(context);
   let status: DiskExportStatus;
   try {
     ({ status } = await runRequest({
@@ -56,10 +58,23 @@ export async function exportDisks(flags: ExportFlags, context: CommandContext): 
       note: async () => {},
     }));
   } finally {
+    notice.stop();
     progress.stop();
   }
   await printOutput(statusText(request, status), context);
   if (status.phase !== 'Succeeded') throw failureOf(status, context.signal);
+}
+
+/** A cancelled export that still runs after this time aborts its upload. */
+const NOTICE_MS = 1000;
+
+function explainDelay({ signal, clock, warn }: CommandContext): TimeLimit {
+  const expired = new DiskliftError('Cancelled', 'the destination has not aborted the upload yet');
+  const limit = startTimeLimitAfter(signal, { clock, limitMs: NOTICE_MS, expired });
+  const text =
+    'the upload is being aborted, which takes 8 s at most; a second signal ends at once, and the upload stays at the destination';
+  limit.signal.addEventListener('abort', () => warn(text), { once: true });
+  return limit;
 }
 
 function statusText({ apiVersion, kind, metadata }: DiskExport, status: DiskExportStatus): string {

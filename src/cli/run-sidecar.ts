@@ -54,8 +54,7 @@ export async function runSidecar({ config: file, ...flags }: SidecarFlags, conte
     throw error;
   };
   const listening = { config, volumes, metrics, board, composed, clock, version, warn, signal: ended.signal };
-  const starting = listen(listening);
-  const server = await abortable(starting, context.signal).catch(giveUp);
+  const server = await abortable(listen(listening), context.signal).catch(giveUp);
   const { namespace } = composed;
   const source = config.requests === '' ? { namespace } : { requests: config.requests };
   logger.info({ host: config.listenHost, port: server.port, volumes: [...volumes.keys()], ...source }, 'sidecar runs');

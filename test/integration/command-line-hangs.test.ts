@@ -10,9 +10,15 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { stringify } from 'yaml';
 import { disklift } from '../helpers/disklift.ts';
-import { diskExport } from '../helpers/manifest.ts';
+import { credentialsSecret, diskExport } from '../helpers/manifest.ts';
+import { type S3Fake, startS3Fake } from '../helpers/s3-fake.ts';
+import { s3InParts } from '../helpers/s3-in-parts.ts';
 import { type SilentPlace, silentFile, silentServer } from '../helpers/silent-places.ts';
+import { createDisk } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
+import { until } from '../helpers/until.ts';
+
+const MIB = 1024 * 1024;
 
 const BIN = path.join(import.meta.dirname, '..', '..', 'src', 'bin.ts');
 
@@ -134,7 +140,13 @@ describe('the command line', function () {
     ],
   ];
 
-  async function msFromSignalToEnd(args: readonly string[], silent: Pick<SilentPlace, 'reached'>, signal: NodeJS.Signals) {
+  /** @param again resolves when the signal is to be sent once more */
+  async function msFromSignalToEnd(
+    args: readonly string[],
+    silent: Pick<SilentPlace, 'reached'>,
+    signal: NodeJS.Signals,
+    again: () => Promise<void> = () => new Promise(() => {}),
+  ) {
     const child = spawn(process.execPath, [BIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     let stderr = '';
     child.stderr.on('data', (bytes: Buffer) => (stderr += bytes));
@@ -143,6 +155,7 @@ describe('the command line', function () {
     await Promise.race([silent.reached, ended.then(() => assert.fail(`ended before the signal: ${stderr}`))]);
     const startMs = performance.now();
     child.kill(signal);
+    void again().then(() => child.kill(signal));
     const [code, endSignal] = await ended;
     return { tookMs: performance.now() - startMs, code, endSignal, stderr };
   }
@@ -161,6 +174,34 @@ describe('the command line', function () {
         assert.match(stderr, new RegExp(`^disklift: cancelled by ${signal}$`, 'm'));
         assert.doesNotMatch(stderr, /internal error/);
       });
+  });
+
+  describe('that aborts an upload at a destination which does not answer', () => {
+    /** @returns the arguments that lead there */
+    async function prepare(s3: S3Fake): Promise<string[]> {
+      s3.quirks.push({ operation: 'UploadPart', after: 1, does: 'hang' }, { operation: 'AbortMultipartUpload', does: 'hang' });
+      await createDisk(temp('volume/disk.img'), 16 * MIB, [{ offsetBytes: 0, lengthBytes: 16 * MIB, content: 'random' }]);
+      const secret = credentialsSecret('keys', { AWS_ACCESS_KEY_ID: 'access', AWS_SECRET_ACCESS_KEY: 'secret' });
+      const text = [diskExport('e', s3InParts(s3.url, 'e')), secret].map((each) => stringify(each)).join('---\n');
+      writeFileSync(temp('request.yaml'), text);
+      return ['export', '-f', temp('request.yaml'), ...volume()];
+    }
+
+    const uploading = (s3: S3Fake) => ({ reached: until('a part', () => s3.count('UploadPart') > 1) });
+
+    it('says so after a second, and ends after eight', async () => {
+      await using s3 = await startS3Fake();
+      const { tookMs, stderr } = await msFromSignalToEnd(await prepare(s3), uploading(s3), 'SIGTERM');
+      assert.ok(tookMs > 7900 && tookMs < 10_500, `${tookMs} ms`);
+      assert.match(stderr, /^disklift: warning: the upload is being aborted, which takes 8 s at most; a second signal ends at once/m);
+    });
+
+    it('ends at once by a second signal', async () => {
+      await using s3 = await startS3Fake();
+      const aborting = () => until('the abort', () => s3.count('AbortMultipartUpload') > 0);
+      const { tookMs } = await msFromSignalToEnd(await prepare(s3), uploading(s3), 'SIGTERM', aborting);
+      assert.ok(tookMs < LIMIT_MS, `${tookMs} ms`);
+    });
   });
 
   describe('fails with one line that names the place when it cannot have', () => {
