@@ -1,15 +1,12 @@
 /** What `disklift create` does. */
 
-import { abortable } from '../common/abortable.ts';
-import { systemClock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
-import { defaultKubeconfigs } from '../config/default-kubeconfigs.ts';
 import { patiently } from '../engine/patiently.ts';
-import { createApiAccess } from '../kubernetes/api-access.ts';
 import { isApiFailure } from '../kubernetes/api-failure.ts';
 import { createKubeApi } from '../kubernetes/kube-api.ts';
 import { readRequestFile } from '../requests/read-request-file.ts';
 import type { CommandContext } from './context.ts';
+import { openApiAccess } from './open-api-access.ts';
 import { packageVersion } from './package-version.ts';
 import { printOutput } from './standard-output.ts';
 
@@ -29,11 +26,10 @@ const PATIENCE_MS = 120_000;
  * @throws DiskliftError `InvalidRequest`, `StoreUnavailable`, `StoreRefused`, `Cancelled`
  */
 export async function createExport({ file, namespace, job, jobUid, kubeconfig }: CreateFlags, context: CommandContext): Promise<void> {
-  const { signal, warn } = context;
+  const { clock, signal, warn } = context;
   if ((job === undefined) !== (jobUid === undefined)) throw new DiskliftError('InvalidRequest', '--job and --job-uid need each other');
-  const clock = systemClock;
-  const { request } = await abortable(readRequestFile(file, warn, clock.nowMs(), job), signal);
-  const access = createApiAccess({ kubeconfig, defaultKubeconfigs: defaultKubeconfigs(), clock });
+  const { request } = await readRequestFile(file, { clock, signal, note: warn, name: job });
+  const access = await openApiAccess(kubeconfig, context);
   const { namespace: _, ...rest } = request.metadata;
   const api = createKubeApi({ access, clock, userAgent: `disklift/${packageVersion()}` });
   const { labels, annotations } = rest;

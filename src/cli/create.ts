@@ -3,6 +3,7 @@
 import { type Command, Option } from 'commander';
 import type { CommandContext } from './context.ts';
 import type { CreateFlags } from './create-export.ts';
+import { endInTime } from './end-in-time.ts';
 
 export function addCreateCommand(program: Command, context: CommandContext): void {
   program
@@ -17,8 +18,10 @@ export function addCreateCommand(program: Command, context: CommandContext): voi
     )
     .addOption(new Option('--job-uid <uid>', 'UID of that Job').env('DISKLIFT_JOB_UID'))
     .option('--kubeconfig <file>', "where the API server is; the pod's ServiceAccount, when left out")
-    .action(async (flags: CreateFlags) => {
-      const { createExport } = await import('./create-export.ts');
-      await createExport(flags, context);
-    });
+    .action((flags: CreateFlags) =>
+      endInTime(context, async () => {
+        const { createExport } = await import('./create-export.ts');
+        await createExport(flags, context);
+      }),
+    );
 }

@@ -10,6 +10,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { stringify } from 'yaml';
 import { disklift } from '../helpers/disklift.ts';
+import { freePort } from '../helpers/free-port.ts';
 import { credentialsSecret, diskExport } from '../helpers/manifest.ts';
 import { type S3Fake, startS3Fake } from '../helpers/s3-fake.ts';
 import { s3InParts } from '../helpers/s3-in-parts.ts';
@@ -27,6 +28,8 @@ const LIMIT_MS = 2000;
 
 const SIDECAR = ['sidecar', '--listen-host', '127.0.0.1', '--listen-port', '0'];
 const STOP = ['stop-sidecars', '--namespace', 'n', '--selector', 'a=b', '--deployment', 'd'];
+
+const NOWHERE = { http: { url: 'http://127.0.0.1:1/e' } };
 
 type KubeconfigUser = Record<string, unknown>;
 
@@ -92,6 +95,19 @@ describe('the command line', function () {
         return ['export', '-f', manifest({ tcp: { host, port: Number(port), protocol: 'Acknowledged' } }), ...volume()];
       },
       /disklift: DestinationUnreachable: .*refused/,
+    ],
+    ['create: the manifest', 'file', (place) => ['create', '-f', place], /^disklift: \S+place: cannot be read: ENOENT\n$/],
+    [
+      'create: the kubeconfig',
+      'file',
+      (place) => ['create', '-f', manifest(NOWHERE), '--kubeconfig', place],
+      /^disklift: \S+place cannot be read: ENOENT/,
+    ],
+    [
+      'create: the API server',
+      'server',
+      (place) => ['create', '-f', manifest(NOWHERE), '--kubeconfig', kubeconfig(`https://${place}`)],
+      /^disklift: create diskexports n\/e: .*(refused|ECONNREFUSED)/,
     ],
     ['sidecar: the settings', 'file', (place) => [...SIDECAR, ...requests(), '--config', place], /^disklift: \S+place: ENOENT/],
     [
@@ -207,7 +223,7 @@ describe('the command line', function () {
   describe('fails with one line that names the place when it cannot have', () => {
     for (const [what, kind, args, failure] of rows)
       it(what, async () => {
-        const { code, stderr } = await disklift(args(kind === 'file' ? temp('place') : '127.0.0.1:1'));
+        const { code, stderr } = await disklift(args(kind === 'file' ? temp('place') : `127.0.0.1:${await freePort()}`));
         assert.ok(code === 1 || code === 2, `${code}: ${stderr}`);
         assert.match(stderr, failure);
         assert.equal(
