@@ -20,6 +20,7 @@ export type ErrorCode =
   | 'StoreUnavailable'
   | 'StoreRefused'
   | 'ExecutorLost'
+  | 'ExecutorCrashed'
   | 'Cancelled';
 
 const RETRYABLE: ReadonlySet<ErrorCode> = new Set([

@@ -18,7 +18,15 @@ export function statusesByLength(status: DiskExportStatus): readonly DiskExportS
 }
 
 /** What became of the export, its receipts and its open uploads. */
-function briefOf({ phase, message, conditions = [], startTime, completionTime, disks = [] }: DiskExportStatus): DiskExportStatus {
+function briefOf({
+  phase,
+  message,
+  conditions = [],
+  startTime,
+  completionTime,
+  disks = [],
+  unfinishedRuns,
+}: DiskExportStatus): DiskExportStatus {
   return {
     ...(phase === undefined ? {} : { phase }),
     ...(message === undefined ? {} : { message: brief(message) }),
@@ -27,6 +35,7 @@ function briefOf({ phase, message, conditions = [], startTime, completionTime, d
       .map((condition) => ({ ...condition, message: brief(condition.message) })),
     ...(startTime === undefined ? {} : { startTime }),
     ...(completionTime === undefined ? {} : { completionTime }),
+    ...(unfinishedRuns === undefined ? {} : { unfinishedRuns }),
     disks: disks.map(receiptOf),
   };
 }

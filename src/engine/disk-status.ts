@@ -5,6 +5,8 @@ import type { DiskExportStatus, DiskStatus } from '../requests/disk-export.ts';
 import type { Proof } from '../targets/contract.ts';
 import { countClusters, type DiskState, PROOFS, receiptFacts } from './observer.ts';
 import type { Phase } from './phases.ts';
+import type { DiskPlan } from './run-disk.ts';
+import { type ExportPlan, newDiskState } from './run-export.ts';
 
 export function diskStatusOf(disk: DiskState): DiskStatus {
   const { path, phase, format, virtualBytes, imageBytes, sentBytes, attempts, receipt, failure, upload } = disk;
@@ -71,13 +73,25 @@ export function arrivedAndGone(paths: readonly string[], status: DiskExportStatu
  * @param paths of the disks that exist now
  * @throws DiskliftError `SourceNotFound`
  */
-export function requireEarlierDisks(paths: readonly string[], status: DiskExportStatus | undefined): void {
+function requireEarlierDisks(paths: readonly string[], status: DiskExportStatus | undefined): void {
   const lost = status?.disks?.find(({ path, phase }) => phase !== 'Succeeded' && !paths.includes(path));
   if (lost === undefined) return;
   throw new DiskliftError(
     'SourceNotFound',
     `${lost.path}: was a disk of this export before it was begun again, has not arrived, and is there no more; put it back or export the others anew`,
   );
+}
+
+/** @returns the states of the plan's disks, and of disks that have arrived and are gone @throws DiskliftError `SourceNotFound` */
+export function restoreDisks(plan: ExportPlan, status: DiskExportStatus | undefined): Record<'states' | 'gone', DiskState[]> {
+  const paths = plan.disks.map(({ path }) => path);
+  requireEarlierDisks(paths, status);
+  const restore = (disk: Pick<DiskPlan, 'path' | 'qcow2'>) => restoreDiskState(newDiskState(disk), status);
+  const gone = arrivedAndGone(paths, status);
+  return {
+    states: plan.disks.map(restore),
+    gone: plan.disks.slice(0, 1).flatMap(({ qcow2 }) => gone.map((path) => restore({ path, qcow2 }))),
+  };
 }
 
 function arrived(

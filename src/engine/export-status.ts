@@ -21,14 +21,17 @@ export interface ExportFacts {
   /** Milliseconds since the epoch, of the first claim. */
   startMs: number;
   nowMs: number;
-  executor?: DiskExportStatus['executor'];
+  executor?: DiskExportStatus['executor'] | undefined;
+  unfinishedRuns?: DiskExportStatus['unfinishedRuns'];
+  /** There while it waits because processes were lost in its runs. */
+  suspicion?: { message: string; nextAttemptMs: number } | undefined;
 }
 
 const MAX_SHOWN_COUNT = 10;
 
 /** @param previous what stands there now: a condition that stays as it is keeps its time */
 export function exportStatusOf(facts: ExportFacts, previous: DiskExportStatus | undefined): DiskExportStatus {
-  const { request, disks, end, startMs, nowMs, executor } = facts;
+  const { request, disks, end, startMs, nowMs, executor, unfinishedRuns } = facts;
   const { generation: observedGeneration } = request.metadata;
   const summary = summaryOf(facts);
   const isOver = end !== undefined && end.phase !== 'Pending';
@@ -44,14 +47,20 @@ export function exportStatusOf(facts: ExportFacts, previous: DiskExportStatus | 
     ...nextAttemptOf(facts),
     ...(isOver ? { completionTime: previous?.completionTime ?? timestamp(nowMs) } : {}),
     ...(executor === undefined ? {} : { executor }),
+    ...(unfinishedRuns === undefined || hasEndedInOrder(facts) ? {} : { unfinishedRuns }),
     ...(disks === undefined ? kept(previous) : diskFacts(disks, summary.phase)),
   });
 }
 
 /** In whole seconds, rounded up: no attempt begins before. */
-function nextAttemptOf({ disks = [], end }: ExportFacts): Pick<DiskExportStatus, 'nextAttemptTime'> {
-  const nextAttemptMs = end === undefined ? disks.find((disk) => disk.nextAttemptMs !== undefined)?.nextAttemptMs : undefined;
-  return nextAttemptMs === undefined ? {} : { nextAttemptTime: timestamp(Math.ceil(nextAttemptMs / 1000) * 1000) };
+function nextAttemptOf({ disks = [], end, suspicion }: ExportFacts): Pick<DiskExportStatus, 'nextAttemptTime'> {
+  const nextAttemptMs = suspicion?.nextAttemptMs ?? disks.find((disk) => disk.nextAttemptMs !== undefined)?.nextAttemptMs;
+  return end !== undefined || nextAttemptMs === undefined ? {} : { nextAttemptTime: timestamp(Math.ceil(nextAttemptMs / 1000) * 1000) };
+}
+
+/** A run that hands over has, too, but not one that has only waited. */
+function hasEndedInOrder({ end, suspicion }: ExportFacts): boolean {
+  return end !== undefined && (end.phase !== 'Pending' || suspicion === undefined);
 }
 
 type DiskFacts = Pick<DiskExportStatus, 'attempts' | 'progress' | 'disks'>;
@@ -97,6 +106,7 @@ function summaryOf(facts: ExportFacts): Summary {
     return { phase: 'Pending', reason: storeFailure.code, message: `will be run again: ${storeFailure.message}` };
   // No process may be left that could say so later, as when a Job was suspended or deleted.
   if (end !== undefined) return { phase: 'Pending', reason: 'Unclaimed', message: handoverOf(facts) };
+  if (facts.suspicion !== undefined) return { phase: 'Pending', reason: 'ExecutorCrashed', message: facts.suspicion.message };
   const disk = disks.find(({ phase }) => !isFinal(phase));
   if (disk === undefined) return { phase: 'Pending', reason: 'Claimed', message: 'looking for the disks' };
   const { phase, failure, path, attempts } = disk;

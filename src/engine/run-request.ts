@@ -9,15 +9,17 @@ import { timestamp } from '../requests/timestamp.ts';
 import { hasLeftovers } from './abandon-leftovers.ts';
 import { FAREWELL_MS, QUICK_FAREWELL_MS } from './bounded-store.ts';
 import type { EngineContext } from './context.ts';
-import { arrivedAndGone, requireEarlierDisks, restoreDiskState } from './disk-status.ts';
+import { restoreDisks } from './disk-status.ts';
 import { exportStatusOf } from './export-status.ts';
 import type { DiskState, ExportEnd, ExportObserver, ExportWatcher } from './observer.ts';
 import { patiently } from './patiently.ts';
-import type { DiskPlan } from './run-disk.ts';
-import { type ExportPlan, newDiskState, runExport, startDeadline } from './run-export.ts';
+import { type ExportPlan, runExport, startDeadline } from './run-export.ts';
 import { createStatusWriter } from './status-writer.ts';
+import { Suspicion, type SuspicionOptions } from './suspicion.ts';
 
-export interface RequestRun extends Pick<EngineContext, 'signal' | 'clock' | 'random' | 'warn' | 'slot'> {
+export interface RequestRun
+  extends Pick<EngineContext, 'signal' | 'clock' | 'random' | 'warn' | 'slot'>,
+    Pick<SuspicionOptions, 'suspects'> {
   /** With the status that somebody else may have left. */
   request: DiskExport;
   executor?: DiskExportStatus['executor'] | undefined;
@@ -69,11 +71,12 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
   let end: Ended | undefined;
   let isWatched = true;
   let status = request.status;
+  const suspicion = new Suspicion(run);
   const writer = createStatusWriter({
     ...run,
     build() {
       status = exportStatusOf(
-        { request, disks, leftOut, end, startMs, nowMs: clock.nowMs(), ...(run.executor === undefined ? {} : { executor: run.executor }) },
+        { request, disks, leftOut, end, startMs, nowMs: clock.nowMs(), executor: run.executor, ...suspicion.facts() },
         status,
       );
       return status;
@@ -85,20 +88,25 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
   const calls = { ...run, signal };
   const keeper = createKeeper(calls, writer.flush, () => disks ?? []);
 
+  function observe(): void {
+    suspicion.observe(disks ?? []);
+    writer.touch();
+  }
+
   async function runPlanned(): Promise<Ended> {
     try {
+      await suspicion.begin(signal, (message) => {
+        note(run, 'Warning', 'ExecutorCrashed', message);
+        return writer.flush(signal, STORE_PATIENCE_MS);
+      });
       await writer.flush(signal, STORE_PATIENCE_MS);
       // Somebody else's, who could not stay to drop it.
       if (hasLeftovers(request)) await guardCleanup(calls);
       const plan = await abortable(run.plan(), signal);
       leftOut = plan.leftOut ?? [];
       for (const each of leftOut) tellLeftOut(run, each);
-      const paths = plan.disks.map(({ path }) => path);
-      requireEarlierDisks(paths, request.status);
-      const restore = (disk: Pick<DiskPlan, 'path' | 'qcow2'>) => restoreDiskState(newDiskState(disk), request.status);
-      const states = plan.disks.map(restore);
-      const gone = arrivedAndGone(paths, request.status);
-      disks = [...states, ...plan.disks.slice(0, 1).flatMap(({ qcow2 }) => gone.map((path) => restore({ path, qcow2 })))];
+      const { states, gone } = restoreDisks(plan, request.status);
+      disks = [...states, ...gone];
       // The deadline starts here, because it covers the search for disks as well.
       const planned = {
         ...plan,
@@ -109,11 +117,7 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
       return await runExport(planned, {
         ...calls,
         keeper,
-        observer: joinObservers([
-          ...run.watchers.map(({ observer }) => observer),
-          noting(run),
-          { onChange: writer.touch, onProgress: writer.touch },
-        ]),
+        observer: joinObservers([...run.watchers.map(({ observer }) => observer), noting(run), { onChange: observe, onProgress: observe }]),
       });
     } catch (error) {
       if (!(error instanceof DiskliftError)) throw error;
@@ -147,6 +151,7 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
     }
   } finally {
     deadline?.stop();
+    suspicion.end();
     // A bug in this program also ends the run. The next run of the export starts its watchers anew.
     if (isWatched) for (const watcher of run.watchers) watcher.end('Pending');
     writer.stop();

@@ -64,6 +64,8 @@ class RequestServer {
   private readonly options: ServeOptions;
   private readonly store: BoundedStore;
   private readonly slots: ExportSlots;
+  /** Of exports in whose runs processes were lost: one runs at a time. */
+  private readonly suspects = createExportSlots({ total: 1 });
   private readonly active = new Map<string, Active>();
   private readonly pauses: Pauses;
   private readonly unrecorded: UnrecordedEnds;
@@ -216,6 +218,7 @@ class RequestServer {
         signal,
         lost,
         slot,
+        suspects: this.suspects,
         stopping: this.stop.signal,
         plan: () => this.options.plan(stored.request),
         watchers: this.options.watch(stored.request),

@@ -21,6 +21,7 @@ const HINTS: Readonly<Record<ErrorCode, string>> = {
   StoreUnavailable: 'Look at the API server, or at the storage of the directory of requests; it is tried again.',
   StoreRefused: 'Look at the Role, at admission webhooks, or at who may write to the directory of requests; it is tried again.',
   ExecutorLost: 'Another process goes on with it.',
+  ExecutorCrashed: 'Find out why the container ended, such as its memory limit: kubectl describe pod shows its last state.',
   Cancelled: '',
 };
 

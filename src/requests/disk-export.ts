@@ -184,6 +184,7 @@ export interface DiskExportStatus {
   /** Attempts begun, of all disks. */
   attempts?: number;
   executor?: ExecutorStatus;
+  unfinishedRuns?: UnfinishedRunsStatus;
   progress?: ProgressStatus;
   /** Each disk by itself. */
   disks?: DiskStatus[];
@@ -211,6 +212,13 @@ export interface ExecutorStatus {
   podUID?: string;
   /** Name of its node. */
   nodeName?: string;
+}
+/** Runs in a row that began to work on the disks and have not ended in order, with the present one. Absent where there is none. After the third lost run the next one waits first, and each run that is lost then uses up one of backoffLimit. */
+export interface UnfinishedRunsStatus {
+  /** How many they are. */
+  count: number;
+  /** Bytes of the images that the furthest of them has sent. A run that sends more begins the count anew. */
+  sentBytes: number;
 }
 /** How far the export is, over all disks. */
 export interface ProgressStatus {

@@ -39,6 +39,12 @@ export const STATUS_SCHEMA: Schema = {
       },
       additionalProperties: false,
     },
+    unfinishedRuns: {
+      type: 'object',
+      required: ['count', 'sentBytes'],
+      properties: { count: { type: 'integer', minimum: 1 }, sentBytes: { type: 'integer', minimum: 0 } },
+      additionalProperties: false,
+    },
     progress: {
       type: 'object',
       required: ['percent', 'virtualBytes', 'imageBytes', 'sentBytes', 'skippedBytes', 'written'],
