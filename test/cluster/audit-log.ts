@@ -22,17 +22,16 @@ export interface AuditLog extends Disposable {
   requests(): AuditedRequest[];
 }
 
-/** Those that nodes and controllers ask make no difference to anybody here. */
-const POLICY = {
-  apiVersion: 'audit.k8s.io/v1',
-  kind: 'Policy',
-  omitStages: ['RequestReceived'],
-  rules: [
-    { level: 'None', users: ['system:apiserver', 'system:kube-controller-manager'] },
-    { level: 'None', userGroups: ['system:serviceaccounts:kube-system'] },
-    { level: 'Metadata' },
-  ],
-};
+/** Those that controllers ask make no difference to anybody here. */
+const RULES = [
+  { level: 'None', users: ['system:apiserver', 'system:kube-controller-manager'] },
+  { level: 'None', userGroups: ['system:serviceaccounts:kube-system'] },
+];
+const EVERYBODY = [...RULES, { level: 'Metadata' }];
+/** On a node that is the sidecars, and not the kubelet. */
+const ACCOUNTS = [...RULES, { level: 'Metadata', userGroups: ['system:serviceaccounts'] }, { level: 'None' }];
+
+const LOG = 'audit.log';
 
 /** Of audit.k8s.io/v1 Event. */
 interface Line {
@@ -45,23 +44,35 @@ interface Line {
 
 export function createAuditLog(): AuditLog {
   const directory = mkdtempSync(path.join(os.tmpdir(), 'disklift-audit-'));
-  const [policy, log] = [path.join(directory, 'policy.json'), path.join(directory, 'audit.log')];
-  writeFileSync(policy, JSON.stringify(POLICY));
-  writeFileSync(log, '');
   return {
-    flags: [`--audit-policy-file=${policy}`, `--audit-log-path=${log}`, '--audit-log-mode=blocking'],
-    requests() {
-      // A watch is there twice: when it begins and when it ends. The last line may be half written.
-      const lines = readFileSync(log, 'utf8').split('\n').slice(0, -1);
-      const byId = new Map<string, AuditedRequest>();
-      for (const line of lines) {
-        const each = JSON.parse(line) as Line;
-        if (!byId.has(each.auditID)) byId.set(each.auditID, requestOf(each));
-      }
-      return [...byId.values()];
-    },
+    flags: writePolicy(directory, EVERYBODY),
+    requests: () => requestsIn(directory),
     [Symbol.dispose]: () => rmSync(directory, { recursive: true, force: true }),
   };
+}
+
+/** For an API server that another process starts. @returns the flags of kube-apiserver */
+export function auditOfAccounts(directory: string): readonly string[] {
+  return writePolicy(directory, ACCOUNTS);
+}
+
+function writePolicy(directory: string, rules: readonly object[]): readonly string[] {
+  const [policy, log] = [path.join(directory, 'audit-policy.json'), path.join(directory, LOG)];
+  writeFileSync(policy, JSON.stringify({ apiVersion: 'audit.k8s.io/v1', kind: 'Policy', omitStages: ['RequestReceived'], rules }));
+  writeFileSync(log, '');
+  return [`--audit-policy-file=${policy}`, `--audit-log-path=${log}`, '--audit-log-mode=blocking'];
+}
+
+/** @param directory where the log lies */
+function requestsIn(directory: string): AuditedRequest[] {
+  // A watch is there twice: when it begins and when it ends. The last line may be half written.
+  const lines = readFileSync(path.join(directory, LOG), 'utf8').split('\n').slice(0, -1);
+  const byId = new Map<string, AuditedRequest>();
+  for (const line of lines) {
+    const each = JSON.parse(line) as Line;
+    if (!byId.has(each.auditID)) byId.set(each.auditID, requestOf(each));
+  }
+  return [...byId.values()];
 }
 
 function requestOf({ verb, user, objectRef, responseStatus }: Line): AuditedRequest {

@@ -5,15 +5,16 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { hasEnded } from '../helpers/has-ended.ts';
 import { type CommandOptions, type CommandResult, runCommand } from '../helpers/run-command.ts';
+import { createTestAuthority, type TestAuthority } from '../helpers/test-authority.ts';
 import { kubernetesBinaries, usesExistingCluster } from './kubernetes-binaries.ts';
 import { removeCgroups } from './node/cgroups.ts';
-import { NODE_NAME } from './node/configs.ts';
+import { NODE_NAME, RECEIVER_NAMES } from './node/configs.ts';
 import { makeImageArchives } from './node/images.ts';
 
 const NODE = path.join(import.meta.dirname, 'node');
@@ -39,6 +40,8 @@ const DEBIAN_PROGRAMS = [
   'iptables',
   'ip',
   'buildah',
+  'qemu-nbd',
+  'openssl',
   'unshare',
   'nsenter',
   '/usr/lib/cni/bridge',
@@ -59,6 +62,8 @@ export interface NodeCluster extends NodeProcesses {
   kubeconfig: string;
   /** The folder with kubectl. */
   binaries: string;
+  /** An authority that the image on the node trusts. */
+  authority: TestAuthority;
   /** What to put before a command that is to run on the node. */
   enter: readonly [string, ...string[]];
   /** Runs a program on the node, which shares this machine's files. */
@@ -108,7 +113,15 @@ export async function stopNodeCluster({ unsharePid, firstPid, directory }: NodeP
 export async function startNodeCluster({ outlives = false } = {}): Promise<NodeCluster> {
   const binaries = kubernetesBinaries(...PROGRAMS) ?? assert.fail('the programs of a node are there');
   const directory = mkdtempSync(path.join(os.tmpdir(), 'disklift-node-'));
-  const archives = await makeImageArchives(binaries, directory).catch((error: unknown) => {
+  const authorityDirectory = path.join(directory, 'authority');
+  mkdirSync(authorityDirectory);
+  const receivers = Object.entries(RECEIVER_NAMES).map(([name, address]) => `${address} ${name}\n`);
+  writeFileSync(path.join(directory, 'receivers'), receivers.join(''));
+  const prepare = async () => {
+    const authority = await createTestAuthority(authorityDirectory);
+    return { authority, archives: await makeImageArchives(binaries, directory, authority.caFile) };
+  };
+  const { authority, archives } = await prepare().catch((error: unknown) => {
     rmSync(directory, { recursive: true, force: true });
     throw error;
   });
@@ -142,6 +155,7 @@ export async function startNodeCluster({ outlives = false } = {}): Promise<NodeC
     kubeconfig,
     binaries,
     enter,
+    authority,
     run,
     kubectl: (...kubectlArgs) => run(path.join(binaries, 'kubectl'), kubectlArgs),
     stop: () => stopNodeCluster(processes),

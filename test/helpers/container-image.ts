@@ -36,12 +36,18 @@ async function assertToolsInstalled(): Promise<void> {
   }
 }
 
-/** Either stage of the Dockerfile that is meant to be run; the last is the one that a build gives when it is told nothing. */
-export async function buildImage(target?: 'disklift-formats'): Promise<BuiltImage> {
+interface BuildOptions {
+  /** Another stage of the Dockerfile than the last. */
+  target?: 'disklift-formats';
+  /** PEM: an authority that Node in the base image trusts, as in the base images of many companies. */
+  authorityFile?: string;
+}
+
+export async function buildImage({ target, authorityFile }: BuildOptions = {}): Promise<BuiltImage> {
   await assertToolsInstalled();
   const store = await createContainerStore();
   try {
-    await Promise.all([target === undefined ? makeFinalBase(store) : makeFormatsBase(store), makeBuildBase(store)]);
+    await Promise.all([target === undefined ? makeFinalBase(store, authorityFile) : makeFormatsBase(store), makeBuildBase(store)]);
     const bases = [
       '--build-arg',
       `BUILD_IMAGE=${BUILD_BASE}`,

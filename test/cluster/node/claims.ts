@@ -11,24 +11,41 @@ export interface ClaimPlace {
   accessMode?: 'ReadWriteMany' | 'ReadWriteOnce' | 'ReadWriteOncePod';
 }
 
+interface VolumePlace {
+  name: string;
+  path: string;
+  mode: 'Filesystem' | 'Block';
+  accessMode?: 'ReadWriteMany' | 'ReadWriteOnce' | 'ReadWriteOncePod';
+  storageClassName: string;
+  claimRef?: { namespace: string; name: string };
+}
+
+/** A volume that any claim of its class may have, or only the one that it names. */
+export function availableVolume({ name, path, mode, accessMode = 'ReadWriteOnce', storageClassName, claimRef }: VolumePlace): object {
+  const onThisNode = { matchExpressions: [{ key: 'kubernetes.io/hostname', operator: 'In', values: [NODE_NAME] }] };
+  return {
+    apiVersion: 'v1',
+    kind: 'PersistentVolume',
+    metadata: { name },
+    spec: {
+      accessModes: [accessMode],
+      volumeMode: mode,
+      storageClassName,
+      capacity: { storage: '1Gi' },
+      persistentVolumeReclaimPolicy: 'Retain',
+      ...(claimRef === undefined ? {} : { claimRef }),
+      ...(mode === 'Block' ? { local: { path } } : { hostPath: { path, type: 'Directory' } }),
+      nodeAffinity: { required: { nodeSelectorTerms: [onThisNode] } },
+    },
+  };
+}
+
 /** @returns the volume and its claim, to be applied together */
 export function boundClaim({ namespace, name, path, mode = 'Filesystem', accessMode = 'ReadWriteMany' }: ClaimPlace): object[] {
   const common = { accessModes: [accessMode], volumeMode: mode, storageClassName: '' };
-  const onThisNode = { matchExpressions: [{ key: 'kubernetes.io/hostname', operator: 'In', values: [NODE_NAME] }] };
+  const volume = { name: `${namespace}-${name}`, path, mode, accessMode, storageClassName: '', claimRef: { namespace, name } };
   return [
-    {
-      apiVersion: 'v1',
-      kind: 'PersistentVolume',
-      metadata: { name: `${namespace}-${name}` },
-      spec: {
-        ...common,
-        capacity: { storage: '1Gi' },
-        persistentVolumeReclaimPolicy: 'Retain',
-        claimRef: { namespace, name },
-        ...(mode === 'Block' ? { local: { path } } : { hostPath: { path, type: 'Directory' } }),
-        nodeAffinity: { required: { nodeSelectorTerms: [onThisNode] } },
-      },
-    },
+    availableVolume(volume),
     {
       apiVersion: 'v1',
       kind: 'PersistentVolumeClaim',

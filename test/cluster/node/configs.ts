@@ -1,9 +1,26 @@
 /** What the programs of a node are told: where they lie is the node's own (namespaces.sh). */
 
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+
 /** The pods' gateway, at which the node itself is reached. */
 export const NODE_ADDRESS = '10.88.0.1';
 export const NODE_NAME = 'disklift-node';
 export const CONTAINERD_SOCKET = '/run/containerd/containerd.sock';
+/** Names at which the receivers of the examples are reached, each at an address of the node that no pod has. */
+export const RECEIVER_NAMES = {
+  'backup.example': '192.0.2.10',
+  's3.example': '192.0.2.11',
+  // The bucket's name goes in front of the host's.
+  'backups.s3.example': '192.0.2.11',
+} as const;
+
+const { version } = JSON.parse(readFileSync(path.join(import.meta.dirname, '..', '..', '..', 'package.json'), 'utf8')) as {
+  version: string;
+};
+/** The images as manifests/ calls them. */
+export const DISKLIFT_IMAGE = `registry.example/disklift:${version}`;
+export const FORMATS_IMAGE = `registry.example/disklift-formats:${version}`;
 export const PAUSE_IMAGE = 'localhost/pause:test';
 
 /** @param cniDirectory where {@link cniConfig} lies */
@@ -67,7 +84,15 @@ export function kubeletConfig(cgroupRoot: string): object {
 }
 
 export function corefile(kubeconfig: string): string {
-  return `.:53 {
+  const names = Object.entries(RECEIVER_NAMES).map(([name, address]) => `    ${address} ${name}`);
+  return `example.:53 {
+  bind ${NODE_ADDRESS}
+  errors
+  hosts {
+${names.join('\n')}
+  }
+}
+.:53 {
   bind ${NODE_ADDRESS}
   errors
   kubernetes cluster.local {

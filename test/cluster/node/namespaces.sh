@@ -1,6 +1,7 @@
 #!/bin/bash
 # The first process of a node: namespaces.sh DIRECTORY NODE COMMAND..., within unshare --net --mount --pid --uts --ipc --mount-proc.
-# What the node writes to /var/lib and /var/log lies in the directory; /run and the network are its own and end with it.
+# What the node writes to /var/lib and /var/log lies in the directory; /run, /mnt and the network are its own and end with it.
+# DIRECTORY/receivers has lines of an address and a name.
 set -eu
 directory=$1 node=$2
 shift 2
@@ -10,9 +11,12 @@ mount --bind "$directory/lib" /var/lib
 mount --bind "$directory/log" /var/log
 mount -t tmpfs tmpfs /run
 mkdir -p /run/netns /run/lock
+# Volumes are shown beneath it.
+mount -t tmpfs tmpfs /mnt
 
 # Without these the kubelet asks a name server for its own name, for 20 seconds each time.
 printf '127.0.0.1 localhost\n10.88.0.1 %s\n' "$node" > "$directory/hosts"
+cat "$directory/receivers" >> "$directory/hosts"
 mount --bind "$directory/hosts" /etc/hosts
 : > "$directory/resolv.conf"
 resolv_conf=$(readlink -m /etc/resolv.conf)
@@ -27,6 +31,8 @@ ip link add disklift0 type bridge
 ip address add 10.88.0.1/16 dev disklift0
 ip link set disklift0 up
 ip route add default dev disklift0
+# Receivers have addresses that are no pod's.
+while read -r address _; do ip address replace "$address/32" dev lo; done < "$directory/receivers"
 echo 1 > /proc/sys/net/ipv4/ip_forward
 
 # As the first process bash reaps whoever has lost its parent.

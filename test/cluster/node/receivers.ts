@@ -19,25 +19,43 @@ export const TCP_PORT = 9475;
 export const BUCKET = 'backups';
 
 /** Starts a program on the node, which ends with it. What it says lies in the node's directory. */
-function startOnNode({ enter, directory }: NodeCluster, command: string, args: readonly string[]): ChildProcess {
+export function startOnNode({ enter, directory }: NodeCluster, command: string, args: readonly string[]): ChildProcess {
   const log = openSync(path.join(directory, 'receivers.log'), 'a');
-  return spawn(enter[0], [...enter.slice(1), command, ...args], { stdio: ['ignore', log, log] });
+  return spawn(enter[0], [...enter.slice(1), command, ...args], { stdio: ['ignore', log, log], detached: true });
 }
 
-async function answering(cluster: NodeCluster, port: number): Promise<void> {
-  const script = `exec 3<>/dev/tcp/${NODE_ADDRESS}/${port}`;
+export async function answering(cluster: NodeCluster, port: number, host: string = NODE_ADDRESS): Promise<void> {
+  const script = `exec 3<>/dev/tcp/${host}/${port}`;
   for (const endMs = performance.now() + 20_000; performance.now() < endMs; await delay(100))
     if ((await cluster.run('bash', ['-c', script])).code === 0) return;
-  assert.fail(`nobody listens on port ${port}`);
+  assert.fail(`nobody listens at ${host}:${port}: ${readFileSync(path.join(cluster.directory, 'receivers.log'), 'utf8').slice(-1500)}`);
 }
 
 export interface HttpReceiver {
   url: string;
   /** Where what was sent under a name lies. */
   fileOf(name: string): string;
+  /** What it has received so far, in order. */
+  bodies(): ReceivedBody[];
   /** From now on it takes no more of a body than fits on the way. */
   hold(): void;
   letGo(): void;
+}
+
+interface ReceivedBody {
+  name: string;
+  what: 'begin' | 'whole';
+  /** Since 1970. */
+  atMs: number;
+}
+
+function bodiesIn(log: string): ReceivedBody[] {
+  if (!existsSync(log)) return [];
+  const lines = readFileSync(log, 'utf8').split('\n').slice(0, -1);
+  return lines.map((line) => {
+    const [what, atMs, name] = line.split(' ') as [ReceivedBody['what'], string, string];
+    return { what, atMs: Number(atMs), name };
+  });
 }
 
 export async function startHttpReceiver(cluster: NodeCluster): Promise<HttpReceiver> {
@@ -49,6 +67,7 @@ export async function startHttpReceiver(cluster: NodeCluster): Promise<HttpRecei
   return {
     url: `http://${NODE_ADDRESS}:${HTTP_PORT}`,
     fileOf: (name) => path.join(directory, name),
+    bodies: () => bodiesIn(path.join(directory, 'log')),
     hold: () => writeFileSync(hold, ''),
     letGo: () => rmSync(hold, { force: true }),
   };

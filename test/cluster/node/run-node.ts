@@ -5,12 +5,23 @@ import { randomUUID } from 'node:crypto';
 import { copyFileSync, mkdirSync, openSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { IMAGE_NAME } from '../../helpers/container-image.ts';
 import { runCommand } from '../../helpers/run-command.ts';
 import { startApiServer } from '../api-server.ts';
+import { auditOfAccounts } from '../audit-log.ts';
 import { writeKubeconfig } from '../kubeconfig.ts';
 import { type Program, startProgram } from '../program.ts';
 import { makeCgroups } from './cgroups.ts';
-import { CONTAINERD_SOCKET, cniConfig, containerdConfig, corefile, kubeletConfig, NODE_ADDRESS, NODE_NAME } from './configs.ts';
+import {
+  CONTAINERD_SOCKET,
+  cniConfig,
+  containerdConfig,
+  corefile,
+  DISKLIFT_IMAGE,
+  kubeletConfig,
+  NODE_ADDRESS,
+  NODE_NAME,
+} from './configs.ts';
 
 const READY_LIMIT_MS = 60_000;
 
@@ -47,6 +58,8 @@ async function startContainerd(): Promise<void> {
     const { code, stderr } = await ctr('images', 'import', archive);
     assert.equal(code, 0, stderr);
   }
+  const { code, stderr } = await ctr('images', 'tag', IMAGE_NAME, DISKLIFT_IMAGE);
+  assert.equal(code, 0, stderr);
 }
 
 const nodeToken = randomUUID();
@@ -56,6 +69,7 @@ const [api] = await Promise.all([
     // Claims are bound within seconds, not a quarter of a minute.
     controllerManagerFlags: ['--pvclaimbinder-sync-period=2s'],
     advertiseAddress: NODE_ADDRESS,
+    serverFlags: auditOfAccounts(directory),
     users: [`${nodeToken},system:node:${NODE_NAME},node,"system:nodes"`],
   }),
   startContainerd(),

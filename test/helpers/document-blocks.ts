@@ -1,0 +1,62 @@
+/** The fenced blocks of the project's Markdown, by which the commands in it can be run. */
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+
+const ROOT = path.join(import.meta.dirname, '..', '..');
+
+/** Pages with commands, each of which is followed from a node as `make cluster` leaves it. */
+export const PAGES = [
+  'README.md',
+  'CONTRIBUTING.md',
+  'docs/operations.md',
+  'docs/requests.md',
+  'docs/destinations.md',
+  'docs/kubernetes.md',
+];
+
+/** `sh`: commands that run on `make cluster` as they stand. `console`: commands that need something else. */
+const LANGUAGES = ['sh', 'console', 'yaml', 'text'] as const;
+
+export interface Block {
+  language: (typeof LANGUAGES)[number];
+  /** Of its first line. */
+  line: number;
+  text: string;
+}
+
+const FENCE = /^( *)```(\S*)\n(.*?)^\1```$/gms;
+
+export function blocksOf(page: string): Block[] {
+  const markdown = readFileSync(path.join(ROOT, page), 'utf8');
+  return [...markdown.matchAll(FENCE)].map(({ index, 1: indent = '', 2: language = '', 3: body = '' }) => {
+    const line = markdown.slice(0, index).split('\n').length + 1;
+    assert.ok(isLanguage(language), `${page}:${line}: a block is one of ${LANGUAGES.join(', ')}`);
+    return { language, line, text: body.replaceAll(new RegExp(`^${indent}`, 'gm'), '') };
+  });
+}
+
+function isLanguage(language: string): language is Block['language'] {
+  return (LANGUAGES as readonly string[]).includes(language);
+}
+
+/** Commands with their continuations and here-documents, without the comments behind them. */
+export function commandsOf(text: string): string[] {
+  const commands: string[] = [];
+  const lines = text.split('\n').map((line) => line.replace(/(^| +)# .*$/, ''));
+  while (lines.length > 0) {
+    const taken = [lines.shift() as string];
+    while (taken.at(-1)?.endsWith('\\')) taken.push(lines.shift() ?? '');
+    const [, end] = /<<'?(\w+)'?/.exec(taken.join('\n')) ?? [];
+    if (end !== undefined) taken.push(...lines.splice(0, lines.indexOf(end) + 1));
+    if (taken.join('') !== '') commands.push(taken.join('\n'));
+  }
+  return commands;
+}
+
+/** The first line of its first command. */
+export function nameOf(block: Block): string {
+  const [command] = commandsOf(block.text);
+  return command?.split(/ ?\\?\n/)[0] ?? assert.fail(`line ${block.line}: a block has a command`);
+}
