@@ -40,7 +40,10 @@ const MAX_PATH_CHARACTERS = 1024;
 export function refusalOf({ spec }: DiskExport, { volumes }: Pick<ExportEnvironment, 'volumes'>): string | undefined {
   const { claimName } = spec.source.persistentVolumeClaim;
   if (volumes.has(claimName)) return undefined;
-  return `no process serves the claim ${claimName}; give its place by --volume ${claimName}=PATH`;
+  return (
+    `no process serves the claim ${claimName}; add it to the chart's \`volumes\`, or give its place by --volume ${claimName}=PATH. ` +
+    `\`kubectl get pvc ${claimName}\` shows whether there is such a claim`
+  );
 }
 
 /** @throws DiskliftError when there is no such volume or disk, or when two disks would go to the same place */

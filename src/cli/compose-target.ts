@@ -6,7 +6,7 @@ import { DiskliftError } from '../common/errors.ts';
 import type { ProxyEnvironment } from '../config/proxy-environment.ts';
 import { type Endpoint, endpointOf } from '../requests/allowed-hosts.ts';
 import type { RequestStore } from '../requests/contract.ts';
-import { type CredentialReader, createCredentialReader, type DestinationUrl } from '../requests/credentials.ts';
+import { type CredentialReader, createCredentialReader, type DestinationUrl, REFERENCE_CODES } from '../requests/credentials.ts';
 import type { CaBundleReference, DiskExport, HttpDestination, S3Destination, TcpDestination, TlsSpec } from '../requests/disk-export.ts';
 import { expandPlaceholders, expandUrl, placeholderValues } from '../requests/placeholders.ts';
 import { quantityBytes } from '../requests/rules.ts';
@@ -189,7 +189,11 @@ async function tlsOf(spec: TlsSpec | undefined, endpoint: Endpoint, credentials:
 
 async function caOf({ configMap, secret, key }: CaBundleReference, endpoint: Endpoint, credentials: CredentialReader): Promise<string> {
   if (configMap !== undefined)
-    return caBundle(await credentials.readConfigMapKey({ name: configMap, key }), `ConfigMap ${configMap}: its entry ${key}`);
+    return caBundle(
+      await credentials.readConfigMapKey({ name: configMap, key }),
+      `ConfigMap ${configMap}: its entry ${key}`,
+      REFERENCE_CODES.ConfigMap,
+    );
   if (secret !== undefined)
     return caBundle(await credentials.readSecretKey({ name: secret, key }, endpoint), `Secret ${secret}: its entry ${key}`);
   throw new DiskliftError('InvalidRequest', 'caBundleRef names neither a ConfigMap nor a Secret');

@@ -26,8 +26,8 @@ export interface ImageFlags {
 }
 
 function size(text: string): number {
-  const bytes = parseBytes(text);
-  if (bytes === undefined) throw new InvalidArgumentError('It is not a size such as 65536, 64K or 2M.');
+  const bytes = parseBytes(text, 'qemu');
+  if (bytes === undefined) throw new InvalidArgumentError('It is not a size such as 65536, 64K, 64Ki or 2M.');
   return bytes;
 }
 

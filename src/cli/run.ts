@@ -4,6 +4,7 @@ import { setMaxListeners } from 'node:events';
 import { Command, CommanderError } from 'commander';
 import { systemClock } from '../common/clock.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
+import { printable } from '../common/printable.ts';
 import { createSemaphore } from '../common/semaphore.ts';
 import { loadLibc } from '../native/libc.ts';
 import type { CommandContext } from './context.ts';
@@ -90,7 +91,7 @@ function createProgram(context: CommandContext): Command {
 }
 
 function printLine(message: string): void {
-  process.stderr.write(`disklift: ${message}\n`);
+  process.stderr.write(`disklift: ${printable(message)}\n`);
 }
 
 /** @returns the exit code */
@@ -98,7 +99,7 @@ function report(error: unknown): number {
   // Commander has printed what it has to say; help and version end with 0.
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_DONE : EXIT_UNUSABLE_ARGUMENTS;
   if (!(error instanceof DiskliftError)) {
-    printLine(`internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    process.stderr.write(`disklift: internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
     return EXIT_FAILED;
   }
   // A reader that stops early, as head(1) does, is nobody's mistake.

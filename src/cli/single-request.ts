@@ -61,9 +61,9 @@ export function singleRequest({ store, key, refusal, clock, onEnd }: SingleReque
   /** The user sees the reason at the request, because nobody reads the log of a pod that has ended. */
   async function reportRefusal(request: DiskExport, message: string): Promise<void> {
     if (request.status !== undefined) return;
-    await store.note(key, { type: 'Warning', reason: 'VolumeNotServed', message });
+    await store.note(key, { type: 'Warning', reason: 'VolumeNotServed', message, isOnce: true });
     // The process prints the same message when it ends.
-    await store.writeStatus(key, waitingStatusOf(request, { message, nowMs: clock.nowMs() })).catch(() => {});
+    await store.writeStatus(key, waitingStatusOf(request, { reason: 'Unclaimed', message, nowMs: clock.nowMs() })).catch(() => {});
   }
 
   return {

@@ -32,14 +32,25 @@ export function formatBytes(bytes: number): string {
   return `${Number.isInteger(value) ? value : value.toFixed(1)} ${UNITS[unit]}`;
 }
 
-const SUFFIXES: Record<string, number> = { '': 1, k: KIB, m: MIB, g: GIB };
-
 /**
- * Reads `65536`, `64K`, `64Ki`, `64KiB` or `2M` (always powers of 1024, as qemu-img reads them).
- * @returns the size in bytes, or undefined when the text is no such size.
+ * What `K`, `M` and `G` mean: powers of 1024 to qemu-img and so on our command line; powers of 1000 in a quantity of Kubernetes and so in
+ * the resource. `Ki`, `Mi` and `Gi` are powers of 1024 in both.
  */
-export function parseBytes(text: string): number | undefined {
-  const match = /^(\d{1,12})(?:([kmg])(?:ib|b|i)?)?$/i.exec(text);
-  if (match === null) return undefined;
-  return Number(match[1]) * (SUFFIXES[(match[2] ?? '').toLowerCase()] ?? Number.NaN);
+export type SizeStyle = 'qemu' | 'kubernetes';
+
+const SIZES = {
+  // Also 64KiB and 64KB, which QEMU's tools print.
+  qemu: /^(\d{1,12})(?:([kmg])(i?)b?)?$/i,
+  kubernetes: /^(\d{1,12})(?:([KMGk])(i?))?$/,
+} as const satisfies Record<SizeStyle, RegExp>;
+
+const POWERS: Readonly<Record<string, number>> = { k: 1, m: 2, g: 3 };
+
+/** Reads `65536`, `64K` and `64Ki`. @returns the size in bytes, or undefined when the text is no such size */
+export function parseBytes(text: string, style: SizeStyle): number | undefined {
+  const match = SIZES[style].exec(text);
+  if (match === null || (style === 'kubernetes' && match[2] === 'k' && match[3] === 'i')) return undefined;
+  const [, count, unit = '', binary = ''] = match;
+  const base = style === 'qemu' || binary !== '' ? KIB : 1000;
+  return Number(count) * base ** (POWERS[unit.toLowerCase()] ?? 0);
 }

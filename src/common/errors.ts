@@ -15,6 +15,7 @@ export type ErrorCode =
   | 'DestinationRejected'
   | 'DestinationUnreachable'
   | 'CredentialsInvalid'
+  | 'ReferenceInvalid'
   | 'ChecksumMismatch'
   | 'DeadlineExceeded'
   | 'StoreUnavailable'

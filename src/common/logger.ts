@@ -2,6 +2,7 @@
 
 import pino from 'pino';
 import { type LogFields, logLineForPeople } from './log-line.ts';
+import { printable } from './printable.ts';
 import { redactValue } from './redact.ts';
 
 export type Logger = pino.Logger;
@@ -33,7 +34,8 @@ export function createLogger({ level, format, write }: LoggerOptions): Logger {
       // Here everything has come together, from whatever logger it came.
       write(line: string) {
         const fields = redactValue(JSON.parse(line)) as LogFields;
-        writeLine(format === 'json' ? `${JSON.stringify(fields)}\n` : logLineForPeople(fields));
+        // In JSON the same escapes are the characters themselves to a program.
+        writeLine(format === 'json' ? `${printable(JSON.stringify(fields))}\n` : logLineForPeople(fields));
       },
     },
   );

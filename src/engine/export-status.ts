@@ -1,6 +1,7 @@
 /** From how far an export is to the status that people read. Pure. */
 
 import { formatBytes } from '../common/bytes.ts';
+import { formatDuration } from '../common/duration.ts';
 import { DiskliftError, isStoreFailure } from '../common/errors.ts';
 import { setCondition } from '../requests/conditions.ts';
 import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
@@ -45,11 +46,15 @@ export function exportStatusOf(facts: ExportFacts, previous: DiskExportStatus | 
     conditions,
     startTime: timestamp(startMs),
     ...nextAttemptOf(facts),
-    ...(isOver ? { completionTime: previous?.completionTime ?? timestamp(nowMs) } : {}),
+    ...(isOver ? endTimes(startMs, previous?.completionTime ?? timestamp(nowMs)) : {}),
     ...(executor === undefined ? {} : { executor }),
     ...(unfinishedRuns === undefined || hasEndedInOrder(facts) ? {} : { unfinishedRuns }),
     ...(disks === undefined ? kept(previous) : diskFacts(disks, summary.phase)),
   });
+}
+
+function endTimes(startMs: number, completionTime: string): Pick<DiskExportStatus, 'completionTime' | 'duration'> {
+  return { completionTime, duration: formatDuration(Date.parse(completionTime) - startMs) };
 }
 
 /** In whole seconds, rounded up: no attempt begins before. */
@@ -114,13 +119,15 @@ function summaryOf(facts: ExportFacts): Summary {
     if (disk.isQueued)
       return {
         phase,
-        reason: 'Claimed',
+        reason: 'Queued',
         message:
           failure === undefined
             ? `${path}: is not in use any more, and waits for its turn`
             : `${path}: waits for its turn, to make another attempt: ${failure.message}`,
       };
     if (failure === undefined) return { phase, reason: 'Claimed', message: `${path}: about to begin` };
+    // Not the disk's failure: the export is handed over.
+    if (failure.code === 'ExecutorLost') return { phase, reason: 'Unclaimed', message: handoverOf(facts) };
     if (failure.code === 'SourceInUse' || failure.code === 'InUseUnknown')
       return { phase, reason: failure.code, message: `${path}: waits until nobody writes to it: ${failure.message}` };
     return { phase, reason: failure.code, message: `${path}: attempt ${attempts} failed and will be made again: ${failure.message}` };

@@ -8,14 +8,16 @@ import { timestamp } from '../requests/timestamp.ts';
 import { destinationKind } from './export-status.ts';
 
 interface Idle {
+  /** Queued: this process runs it in its turn. Unclaimed: this process cannot. */
+  reason: 'Queued' | 'Unclaimed';
   message: string;
   nowMs: number;
 }
 
 /** Nobody has begun. */
-export function waitingStatusOf(request: DiskExport, { message, nowMs }: Idle): DiskExportStatus {
+export function waitingStatusOf(request: DiskExport, { reason, message, nowMs }: Idle): DiskExportStatus {
   const { generation: observedGeneration } = request.metadata;
-  const waiting = { reason: 'Unclaimed', message };
+  const waiting = { reason, message };
   return fitStatus({
     ...(observedGeneration === undefined ? {} : { observedGeneration }),
     phase: 'Pending',

@@ -9,6 +9,7 @@ import { type ImageOptions, type PreparedImage, prepareImage } from '../image/pr
 import type { DiskSource } from '../sources/contract.ts';
 import type { ExportTarget, Seal } from '../targets/contract.ts';
 import { abandonUpload } from './abandon-upload.ts';
+import { abortedError } from './aborted-error.ts';
 import { ATTEMPT_BACKOFF } from './attempt-backoff.ts';
 import type { EngineContext } from './context.ts';
 import { countReads } from './count-reads.ts';
@@ -40,6 +41,9 @@ const MAX_SLOT_WAIT_MS = 5000;
 
 /** Failures after which exports to other hosts keep a slot of their own. */
 const DESTINATION_FAILURES: ReadonlySet<ErrorCode> = new Set(['DestinationUnreachable', 'DestinationRejected']);
+
+/** An object that the request refers to is gone, or has changed. */
+const REFERENCE_FAILURES: ReadonlySet<ErrorCode> = new Set(['CredentialsInvalid', 'ReferenceInvalid']);
 
 /** Time for a target to close its connections after the export's signal is aborted. */
 const SEND_GRACE_MS = 500;
@@ -125,7 +129,7 @@ class DiskRun {
       return undefined;
     } catch (error) {
       // What a transfer that is torn down reports says nothing of why.
-      if (signal.aborted) return cancelledError(signal);
+      if (signal.aborted) return abortedError(signal, this.state);
       if (!(error instanceof DiskliftError)) throw error;
       return error;
     }
@@ -272,7 +276,7 @@ class DiskRun {
     try {
       await abandonUpload(state, () => plan.createTarget(), context);
     } catch (error) {
-      const isCredential = error instanceof DiskliftError && error.code === 'CredentialsInvalid';
+      const isCredential = error instanceof DiskliftError && REFERENCE_FAILURES.has(error.code);
       if (!isCredential || target === undefined) throw error;
       await abandonUpload(state, async () => target, context);
     }

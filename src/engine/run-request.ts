@@ -122,7 +122,7 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
     } catch (error) {
       if (!(error instanceof DiskliftError)) throw error;
       // After an abort the reason is the signal's; the failure of an abandoned call only follows from it.
-      return endedBy(signal.aborted ? cancelledError(signal) : error);
+      return endedBy(signal.aborted ? abortedBeforeDisks(signal) : error);
     }
   }
 
@@ -156,6 +156,12 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
     if (isWatched) for (const watcher of run.watchers) watcher.end('Pending');
     writer.stop();
   }
+}
+
+function abortedBeforeDisks(signal: AbortSignal): DiskliftError {
+  const reason = cancelledError(signal);
+  if (reason.code !== 'DeadlineExceeded') return reason;
+  return new DiskliftError(reason.code, `${reason.message}: the disks on the volume were still being looked for`, reason);
 }
 
 /** Whoever lost the export says no more about it: somebody else does. */

@@ -156,14 +156,15 @@ class RequestServer {
     const { store } = this;
     const { clock } = this.options;
     if (request.status !== undefined) return;
-    if (!store.tellsUnclaimed) await store.writeStatus(key, waitingStatusOf(request, { message, nowMs: clock.nowMs() }));
+    if (!store.tellsUnclaimed)
+      await store.writeStatus(key, waitingStatusOf(request, { reason: 'Unclaimed', message, nowMs: clock.nowMs() }));
     this.unserved.start(key, this.options.unservedMs ?? UNSERVED_MS, async () => {
       const stored = await store.get(key);
       if (stored?.kind !== 'request') return;
       const { status } = stored.request;
       // Whoever has it wait for its turn says that.
       const isUnserved = store.tellsUnclaimed ? status === undefined : status?.startTime === undefined && !isFinished(stored.request);
-      if (isUnserved) await store.note(key, { type: 'Warning', reason: 'VolumeNotServed', message });
+      if (isUnserved) await store.note(key, { type: 'Warning', reason: 'VolumeNotServed', message, isOnce: true });
     });
   }
 
@@ -255,7 +256,7 @@ class RequestServer {
       wait === 'host'
         ? `waits for its turn: other exports to ${hostOf(request)} run, and no more may at a time`
         : `waits for its turn: ${maxConcurrentExports} exports run at a time`;
-    await store.writeStatus(key, waitingStatusOf(request, { message, nowMs: clock.nowMs() }));
+    await store.writeStatus(key, waitingStatusOf(request, { reason: 'Queued', message, nowMs: clock.nowMs() }));
   }
 
   private async cleanUp(key: string): Promise<boolean> {

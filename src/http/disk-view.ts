@@ -1,5 +1,6 @@
 /** What is told of a disk that is under way in this process. Sizes are bytes. */
 
+import { printable } from '../common/printable.ts';
 import { countClusters, type DiskState, receiptFacts } from '../engine/observer.ts';
 import type { DiskStatus } from '../requests/disk-export.ts';
 import { sentUntilCluster } from './draw-map.ts';
@@ -41,7 +42,7 @@ export function diskViewOf(disk: DiskState, meter: RateMeter): DiskView {
     ...(imageBytes === undefined ? {} : { imageBytes }),
     ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
     ...(receipt === undefined ? {} : receiptFacts(receipt)),
-    ...(failure === undefined || phase === 'Succeeded' ? {} : { reason: failure.code, message: failure.message }),
+    ...(failure === undefined || phase === 'Succeeded' ? {} : { reason: failure.code, message: printable(failure.message) }),
     ...(hint === undefined || phase === 'Succeeded' ? {} : { hint }),
     ...(map === undefined ? {} : { sentUntilCluster: sentUntilCluster(map, written) }),
   };

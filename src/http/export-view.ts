@@ -1,5 +1,6 @@
 /** What /api/v1/exports and the status page tell of one export. Made of the status, and while it runs here of what is known by the second. */
 
+import { printable } from '../common/printable.ts';
 import type { StoredRequest } from '../requests/contract.ts';
 import type { DiskExportStatus } from '../requests/disk-export.ts';
 import { type DestinationView, describeDestination } from './describe-destination.ts';
@@ -59,7 +60,7 @@ export function exportViewOf({ key, stored, status, liveDisks }: ExportFacts): E
   const phase = phaseOf(status, liveDisks === undefined ? [] : disks);
   const sum = (of: (disk: DiskView) => number | undefined) => disks.reduce((total, disk) => total + (of(disk) ?? 0), 0);
   const attempts = sum((disk) => disk.attempts);
-  const message = stored.kind === 'invalid' && status?.startTime === undefined ? stored.message : status?.message;
+  const message = stored.kind === 'invalid' && status?.startTime === undefined ? printable(stored.message) : status?.message;
   const hint = phase === 'Succeeded' ? undefined : hintOf(reason);
   return {
     namespace,

@@ -16,6 +16,7 @@ const HINTS: Readonly<Record<ErrorCode, string>> = {
   DestinationRejected: 'The destination has answered and said no: the message has its words.',
   DestinationUnreachable: 'Look at the address, the network and the certificate of the destination.',
   CredentialsInvalid: 'Look at the Secret: whether it is there, labelled, meant for this host, and still valid.',
+  ReferenceInvalid: 'Look at the ConfigMap: whether it is there, and what its entry holds.',
   ChecksumMismatch: 'What arrived is not what was sent: look at what lies between.',
   DeadlineExceeded: 'Raise activeDeadlineSeconds, or find out what is slow.',
   StoreUnavailable: 'Look at the API server, or at the storage of the directory of requests; it is tried again.',

@@ -2,6 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import type { Clock } from '../common/clock.ts';
+import { printable, truncated } from '../common/printable.ts';
 import type { RequestEvent } from '../requests/contract.ts';
 import { timestamp } from '../requests/timestamp.ts';
 import { isApiFailure } from './api-failure.ts';
@@ -32,8 +33,8 @@ const KIND = 'DiskExport';
 const LIMIT_MS = 5000;
 
 /** The API server takes no longer ones. */
-const LONGEST_MESSAGE = 1024;
-const LONGEST_NAME = 253;
+const MAX_MESSAGE_CHARACTERS = 1024;
+const MAX_NAME_CHARACTERS = 253;
 
 export function createEventPoster(options: EventPosterOptions): EventPoster {
   const posting = new Set<Promise<void>>();
@@ -67,7 +68,7 @@ export function createEventPoster(options: EventPosterOptions): EventPoster {
 async function postOrCount(object: ObjectMeta, event: RequestEvent, { events, clock, instance }: EventPosterOptions): Promise<void> {
   const target = eventName(object, event);
   const now = timestamp(clock.nowMs());
-  const latest = { message: cut(event.message), lastTimestamp: now };
+  const latest = { message: truncated(printable(event.message), MAX_MESSAGE_CHARACTERS), lastTimestamp: now };
   try {
     await events.create(
       { ...eventOf(object, event, instance), metadata: target, ...latest, firstTimestamp: now, count: 1 },
@@ -75,6 +76,7 @@ async function postOrCount(object: ObjectMeta, event: RequestEvent, { events, cl
     );
   } catch (error) {
     if (!isApiFailure(error, 'AlreadyExists')) throw error;
+    if (event.isOnce) return;
     // The answer tells the count, for which a Role would have to allow `get` otherwise.
     const { count = 1 } = await events.patch(target, { patch: latest, limitMs: LIMIT_MS });
     await events.patch(target, { patch: { count: count + 1 }, limitMs: LIMIT_MS });
@@ -99,10 +101,6 @@ function eventOf(
 /** The same for the same object and reason, whichever process asks. */
 function eventName({ namespace, name, uid }: ObjectMeta, { type, reason }: RequestEvent): ObjectName {
   const suffix = `.${createHash('sha256').update(`${uid} ${type} ${reason}`).digest('hex').slice(0, 16)}`;
-  const head = name.slice(0, LONGEST_NAME - suffix.length).replace(/[-.]+$/, '');
+  const head = name.slice(0, MAX_NAME_CHARACTERS - suffix.length).replace(/[-.]+$/, '');
   return { namespace, name: `${head}${suffix}` };
-}
-
-function cut(message: string): string {
-  return message.length > LONGEST_MESSAGE ? `${message.slice(0, LONGEST_MESSAGE - 1)}…` : message;
 }

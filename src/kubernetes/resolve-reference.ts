@@ -4,6 +4,7 @@ import { type Backoff, backoffDelayMs } from '../common/backoff.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import type { ReferencedObject, RequestStore } from '../requests/contract.ts';
+import { REFERENCE_CODES } from '../requests/credentials.ts';
 import { referencedObject } from '../requests/read-manifests.ts';
 import { apiFailureOf } from './api-failure.ts';
 import type { ApiFailure, KubeApi } from './contract.ts';
@@ -27,8 +28,9 @@ const AWAY_STATUSES: ReadonlySet<number | undefined> = new Set([undefined, 429, 
 const FINAL_KINDS: ReadonlySet<ApiFailure['kind']> = new Set(['Forbidden', 'Invalid', 'NotFound', 'AlreadyExists', 'TooLarge']);
 
 /**
- * An API server that is away is waited for: an attempt that failed for it would be one less for what an attempt is there for. It throws DiskliftError `CredentialsInvalid`, retryable where the API server may have another answer later; no message tells
- * anything that an object holds.
+ * Retries while the API server does not answer, so that an outage uses up no attempt of an export. Throws DiskliftError `CredentialsInvalid`,
+ * or `ReferenceInvalid` for a ConfigMap, retryable where the API server may have another answer later. No message tells anything that an
+ * object holds.
  */
 export function createReferenceResolver(options: ReferenceResolverOptions): RequestStore['resolve'] {
   const { api, namespace } = options;
@@ -36,7 +38,7 @@ export function createReferenceResolver(options: ReferenceResolverOptions): Requ
     const { kind, name } = reference;
     const what = `${kind} ${reference.namespace}/${name}`;
     if (reference.namespace !== namespace)
-      throw new DiskliftError('CredentialsInvalid', `${what} is not in the namespace ${namespace}, so exports of this may not use it`);
+      throw new DiskliftError(REFERENCE_CODES[kind], `${what} is not in the namespace ${namespace}, so exports of this may not use it`);
     try {
       const resource = kind === 'Secret' ? api.secrets : api.configMaps;
       const object = await whenAnswered(() => resource.get({ namespace, name }), options);
@@ -46,7 +48,7 @@ export function createReferenceResolver(options: ReferenceResolverOptions): Requ
       if (failure === undefined) throw error;
       const { message, retryAfterMs } = error as DiskliftError;
       const retryable = !FINAL_KINDS.has(failure.kind);
-      throw new DiskliftError('CredentialsInvalid', `${what} cannot be read: ${message}`, error, { retryable, retryAfterMs });
+      throw new DiskliftError(REFERENCE_CODES[kind], `${what} cannot be read: ${message}`, error, { retryable, retryAfterMs });
     }
   };
 }

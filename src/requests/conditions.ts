@@ -23,10 +23,16 @@ export function setCondition(
 ): Condition[] {
   const index = conditions.findIndex((condition) => condition.type === type);
   const old = conditions[index];
-  const lastTransitionTime = old?.status === status ? old.lastTransitionTime : timestamp(nowMs);
+  const sinceTime = old?.status === status ? timeOf(old) : undefined;
+  const lastTransitionTime = sinceTime ?? timestamp(nowMs);
   const generation = observedGeneration === undefined ? {} : { observedGeneration };
   const condition: Condition = { type, status, reason, message, lastTransitionTime, ...generation };
   return index < 0 ? [...conditions, condition] : conditions.with(index, condition);
+}
+
+/** The API server gives a new object a condition without a time; that of earlier versions of the CRD had the epoch. */
+function timeOf({ lastTransitionTime }: Condition): string | undefined {
+  return lastTransitionTime === undefined || Date.parse(lastTransitionTime) === 0 ? undefined : lastTransitionTime;
 }
 
 /** What was found of a request is as true of its next generation, because nothing that matters can be edited. */

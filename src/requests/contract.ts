@@ -39,6 +39,8 @@ export interface RequestEvent {
   /** One word in CamelCase. */
   reason: string;
   message: string;
+  /** What is so once and stays so: it is not counted when another process, or this one, tells it again. */
+  isOnce?: boolean;
 }
 
 /** Keys are `NAMESPACE/NAME`. */

@@ -1,6 +1,6 @@
 /** Secrets and ConfigMaps that a request refers to: read when they are needed, never kept, shown to nobody but the destination. */
 
-import { DiskliftError } from '../common/errors.ts';
+import { DiskliftError, type ErrorCode } from '../common/errors.ts';
 import { readHttpUrl } from '../common/http-url.ts';
 import { type Endpoint, endpointOf, isAllowedHost } from './allowed-hosts.ts';
 import type { ObjectReference, ReferencedObject, RequestStore } from './contract.ts';
@@ -18,7 +18,7 @@ export interface DestinationUrl {
   secretName?: string;
 }
 
-/** All methods throw DiskliftError `CredentialsInvalid`, with a message that names the object and nothing of what it holds. */
+/** All methods throw DiskliftError `CredentialsInvalid`, or `ReferenceInvalid` for a ConfigMap, with a message that names the object and nothing of what it holds. */
 export interface CredentialReader {
   /** @param endpoint whom it will be shown to; the annotation disklift.dev/allowed-hosts must allow that, where there is one */
   readSecret(reference: SecretReference, endpoint: Endpoint): Promise<EntryData>;
@@ -42,6 +42,12 @@ interface CredentialSource {
   logRefusal?: ((message: string) => void) | undefined;
 }
 
+/** A ConfigMap holds no credentials: certificates of an authority as a rule. */
+export const REFERENCE_CODES = { Secret: 'CredentialsInvalid', ConfigMap: 'ReferenceInvalid' } as const satisfies Record<
+  ObjectReference['kind'],
+  ErrorCode
+>;
+
 interface Showing {
   /** Of the Secret. */
   name: string;
@@ -54,7 +60,7 @@ export function createCredentialReader({ resolve, namespace, mayCome, logRefusal
   async function existing(kind: ObjectReference['kind'], name: string): Promise<ReferencedObject> {
     const object = await resolve({ kind, namespace, name });
     if (object !== undefined) return object;
-    throw new DiskliftError('CredentialsInvalid', `${kind} ${namespace}/${name} does not exist`, undefined, { retryable: mayCome });
+    throw new DiskliftError(REFERENCE_CODES[kind], `${kind} ${namespace}/${name} does not exist`, undefined, { retryable: mayCome });
   }
 
   async function labelled(name: string): Promise<ReferencedObject> {
@@ -110,14 +116,14 @@ export function createCredentialReader({ resolve, namespace, mayCome, logRefusal
     },
     async readConfigMapKey({ name, key }) {
       const configMap = await existing('ConfigMap', name);
-      return entryOf(configMap.data, { what: `ConfigMap ${namespace}/${name}`, key });
+      return entryOf(configMap.data, { what: `ConfigMap ${namespace}/${name}`, key, code: REFERENCE_CODES.ConfigMap });
     },
   };
 }
 
-function entryOf(data: EntryData, { what, key }: { what: string; key: string }): string {
+function entryOf(data: EntryData, { what, key, code = 'CredentialsInvalid' }: { what: string; key: string; code?: ErrorCode }): string {
   const text = entryText(data, key);
-  if (text === undefined) throw invalid(`${what} has no entry ${key}, or an empty one`);
+  if (text === undefined) throw new DiskliftError(code, `${what} has no entry ${key}, or an empty one`);
   return text;
 }
 

@@ -65,7 +65,7 @@ export interface DiskSelection {
 export interface ImageSpec {
   /** Converted: the disk as a qcow2 image; also the behaviour when left out. Verbatim: the file's own bytes in any format; incremental backups need this. Files in KubeVirt's backup layout are refused unless the request names the layout. */
   layout?: 'Converted' | 'Verbatim';
-  /** Bytes of a cluster, a power of two from 512 to 2Mi, as a number or with the suffix Ki or Mi. */
+  /** Bytes of a cluster, a power of two from 512 to 2Mi, as a quantity of Kubernetes: 65536 or 64Ki. There 64K is 64000, which is no power of two. */
   clusterSize: number | string;
   /** Version of the qcow2 format; 2 is for readers older than QEMU 1.1. */
   version: 2 | 3;
@@ -137,7 +137,7 @@ export interface S3Destination {
   credentialsSecretRef?: SecretReference;
   /** Whether the bucket's name goes into the path of the URL instead of the host's name. */
   forcePathStyle: boolean;
-  /** Bytes of a part, from 5Mi to 5Gi, as a number or with the suffix Ki, Mi or Gi. When left out, 16Mi or as much as it takes for an image to fit into maxParts parts. */
+  /** Bytes of a part, from 5Mi to 5Gi, as a quantity of Kubernetes: Ki, Mi and Gi are powers of 1024; K, M and G are powers of 1000. When left out, 16Mi or as much as it takes for an image to fit into maxParts parts. */
   partSize?: number | string;
   /** Maximum number of parts of one object that the server takes. Amazon S3 and most servers take 10000; Scaleway and some installations of Ceph take 1000. */
   maxParts: number;
@@ -181,6 +181,8 @@ export interface DiskExportStatus {
   nextAttemptTime?: string;
   /** When the export ended. */
   completionTime?: string;
+  /** From startTime to completionTime in units for people, such as 12m30s, once the export has ended. */
+  duration?: string;
   /** Attempts begun, of all disks. */
   attempts?: number;
   executor?: ExecutorStatus;
@@ -199,8 +201,8 @@ export interface Condition {
   reason: string;
   /** Why, for people. */
   message: string;
-  /** When the status of the condition was last another. */
-  lastTransitionTime: string;
+  /** When the status of the condition was last another. Absent in the condition that the API server gives a new object. */
+  lastTransitionTime?: string;
   /** Generation of the DiskExport that this condition is about. */
   observedGeneration?: number;
 }

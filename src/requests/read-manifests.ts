@@ -1,8 +1,9 @@
 /** Manifests in files: DiskExports, and the Secrets and ConfigMaps that they refer to. */
 
 import { type Document, LineCounter, parseAllDocuments } from 'yaml';
-import { DiskliftError } from '../common/errors.ts';
+import { DiskliftError, type ErrorCode } from '../common/errors.ts';
 import type { ObjectReference, ReferencedObject, RequestStore } from './contract.ts';
+import { REFERENCE_CODES } from './credentials.ts';
 import { type Fields, isFields } from './fields.ts';
 
 /** One object of a file. Nothing has been checked but that it is of one of the kinds. */
@@ -91,28 +92,29 @@ export function isReferredTo({ kind, namespace, name }: Manifest, reference: Obj
   return kind === reference.kind && namespace === reference.namespace && name === reference.name;
 }
 
-/** @throws DiskliftError `CredentialsInvalid`, with a message that names the entry and nothing that it holds */
+/** @throws DiskliftError `CredentialsInvalid` or `ReferenceInvalid`, with a message that names the entry and nothing that it holds */
 export function referencedObject({ kind, namespace, name, value }: Manifest): ReferencedObject {
   const metadata = isFields(value.metadata) ? value.metadata : {};
   const what = `${kind} ${namespace}/${name}`;
+  const code = REFERENCE_CODES[kind === 'ConfigMap' ? kind : 'Secret'];
   const [encoded, plain] = kind === 'Secret' ? [value.data, value.stringData] : [value.binaryData, value.data];
   const data = Object.fromEntries([
-    ...textEntries(encoded, what).map(([key, text]) => [key, decode(text, `${what}: its entry ${key}`)]),
-    ...textEntries(plain, what).map(([key, text]) => [key, Buffer.from(text)]),
+    ...textEntries(encoded, what, code).map(([key, text]) => [key, decode(text, `${what}: its entry ${key}`, code)]),
+    ...textEntries(plain, what, code).map(([key, text]) => [key, Buffer.from(text)]),
   ]) as Record<string, Buffer>;
   return { labels: texts(metadata.labels), annotations: texts(metadata.annotations), data };
 }
 
-function decode(text: string, what: string): Buffer {
+function decode(text: string, what: string, code: ErrorCode): Buffer {
   const compact = text.replace(/\s/g, '');
   const bytes = Buffer.from(compact, 'base64');
-  if (bytes.toString('base64') !== compact) throw new DiskliftError('CredentialsInvalid', `${what} is not base64`);
+  if (bytes.toString('base64') !== compact) throw new DiskliftError(code, `${what} is not base64`);
   return bytes;
 }
 
-function textEntries(value: unknown, what: string): [string, string][] {
+function textEntries(value: unknown, what: string, code: ErrorCode): [string, string][] {
   return Object.entries(isFields(value) ? value : {}).map(([key, text]) => {
-    if (typeof text !== 'string') throw new DiskliftError('CredentialsInvalid', `${what}: its entry ${key} is no text: put it in quotes`);
+    if (typeof text !== 'string') throw new DiskliftError(code, `${what}: its entry ${key} is no text: put it in quotes`);
     return [key, text];
   });
 }

@@ -1,7 +1,8 @@
 /** What no schema can say of a request: the twins of the rules beneath x-kubernetes-validations in manifests/crd.yaml. */
 
 import { isDeepStrictEqual } from 'node:util';
-import type { DiskExportSpec, HttpDestination, S3Destination } from './disk-export.ts';
+import { parseBytes } from '../common/bytes.ts';
+import type { DiskExportSpec, HttpDestination, S3Destination, TlsSpec } from './disk-export.ts';
 
 /** A field that is not as it must be. */
 export interface Breach {
@@ -11,12 +12,9 @@ export interface Breach {
   message: string;
 }
 
-const SUFFIXES: Readonly<Record<string, number>> = { '': 1, Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30 };
-
-/** Bytes of a size as the resource has it: `65536` or `64Ki`. NaN when it is none; the schema lets none of those pass. */
+/** Bytes of a size as the resource has it: `65536`, `64Ki` or `16M`. NaN when it is none; the schema lets none of those pass. */
 export function quantityBytes(quantity: number | string): number {
-  const match = /^(\d+)(Ki|Mi|Gi)?$/.exec(String(quantity));
-  return match === null ? Number.NaN : Number(match[1]) * (SUFFIXES[match[2] ?? ''] ?? Number.NaN);
+  return parseBytes(String(quantity), 'kubernetes') ?? Number.NaN;
 }
 
 /** The device that a volume in Block mode is. */
@@ -48,11 +46,19 @@ function* diskBreaches(disks: NonNullable<DiskExportSpec['source']['disks']>): G
 function* imageBreaches({ clusterSize, version, refcountBits }: DiskExportSpec['image']): Generator<Breach> {
   const bits = Math.log2(quantityBytes(clusterSize));
   if (!Number.isInteger(bits) || bits < 9 || bits > 21)
-    yield { field: 'spec.image.clusterSize', message: 'must be a power of two from 512 to 2Mi' };
+    yield { field: 'spec.image.clusterSize', message: 'must be a power of two from 512 to 2Mi, such as 64Ki (64K is 64000)' };
   if (version === 2 && refcountBits !== 16) yield { field: 'spec.image.refcountBits', message: 'must be 16 in images of version 2' };
 }
 
-function* httpBreaches({ url, tls, method, createCollections }: HttpDestination): Generator<Breach> {
+function* tlsBreaches(tls: TlsSpec | undefined, field: string): Generator<Breach> {
+  const bundle = tls?.caBundleRef;
+  if (bundle !== undefined && (bundle.configMap === undefined) === (bundle.secret === undefined))
+    yield { field: `${field}.caBundleRef`, message: 'exactly one of configMap and secret must be set' };
+}
+
+function* httpBreaches({ url, urlSecretRef, tls, method, createCollections }: HttpDestination): Generator<Breach> {
+  if ((url === undefined) === (urlSecretRef === undefined))
+    yield { field: 'spec.destination.http', message: 'exactly one of url and urlSecretRef must be set' };
   if (createCollections && method !== 'PUT') yield { field: 'spec.destination.http.createCollections', message: 'is for PUT only' };
   if (url === undefined) return;
   const field = 'spec.destination.http.url';
@@ -75,9 +81,13 @@ function* s3Breaches({ endpoint, key, partSize, tls }: S3Destination): Generator
 }
 
 /** What is wrong with a spec that the schema lets pass, one thing after the other. */
-export function* specBreaches({ source, image, destination: { http, s3 } }: DiskExportSpec): Generator<Breach> {
+export function* specBreaches({ source, image, destination }: DiskExportSpec): Generator<Breach> {
+  const { http, s3, tcp } = destination;
   yield* diskBreaches(source.disks ?? []);
   yield* imageBreaches(image);
+  if ([http, s3, tcp].filter((given) => given !== undefined).length !== 1)
+    yield { field: 'spec.destination', message: 'exactly one of http, s3 and tcp must be set' };
+  for (const [name, kind] of Object.entries({ http, s3, tcp })) yield* tlsBreaches(kind?.tls, `spec.destination.${name}.tls`);
   if (http !== undefined) yield* httpBreaches(http);
   if (s3 !== undefined) yield* s3Breaches(s3);
 }

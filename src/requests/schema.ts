@@ -22,7 +22,6 @@ export interface Schema {
   properties?: Readonly<Record<string, Schema>>;
   additionalProperties?: false;
   required?: readonly string[];
-  oneOf?: readonly { required: readonly string[] }[];
 }
 
 export interface SchemaBreach extends Breach {
@@ -80,10 +79,8 @@ function* arrayBreaches(value: unknown[], { items, minItems = 0, maxItems }: Sch
 }
 
 function* objectBreaches(value: Fields, schema: Schema, field: string): Generator<SchemaBreach> {
-  const { properties = {}, additionalProperties, required = [], oneOf } = schema;
+  const { properties = {}, additionalProperties, required = [] } = schema;
   const has = (name: string) => value[name] !== undefined;
-  if (oneOf !== undefined && oneOf.filter((one) => one.required.every(has)).length !== 1)
-    yield { keyword: 'oneOf', field, message: `must have exactly one of ${oneOf.flatMap((one) => one.required).join(', ')}` };
   for (const [name, property] of Object.entries(properties))
     if (!has(name) && property.default !== undefined) value[name] = structuredClone(property.default);
   for (const name of required) if (!has(name)) yield { keyword: 'required', field: `${field}.${name}`, message: 'is required' };

@@ -1,7 +1,7 @@
 /** What the entries of a Secret mean. No message says what one holds. */
 
 import { X509Certificate } from 'node:crypto';
-import { DiskliftError } from '../common/errors.ts';
+import { DiskliftError, type ErrorCode } from '../common/errors.ts';
 
 /** The entries of a Secret or a ConfigMap, decoded. */
 export type EntryData = Readonly<Record<string, Buffer>>;
@@ -63,9 +63,10 @@ const PEM_CERTIFICATE = /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----.*?-----E
 /**
  * Validates a CA bundle in PEM. OpenSSL silently ignores certificates that it cannot parse, and then every server is refused.
  * @param what names the entry, for the message
- * @throws DiskliftError `CredentialsInvalid` where the bundle has no certificate, or one that cannot be parsed
+ * @throws DiskliftError with `code` where the bundle has no certificate, or one that cannot be parsed
  */
-export function caBundle(text: string, what: string): string {
+export function caBundle(text: string, what: string, code: ErrorCode = 'CredentialsInvalid'): string {
+  const invalid = (message: string) => new DiskliftError(code, message);
   const blocks = text.match(PEM_CERTIFICATE) ?? [];
   if (blocks.length === 0) {
     const isTwiceEncoded = Buffer.from(text, 'base64').toString('latin1').includes('-----BEGIN ');

@@ -47,7 +47,7 @@ export const SPEC_SCHEMA: Schema = {
       default: { clusterSize: '64Ki', version: 3, refcountBits: 16, zeroDetection: 'Content' },
       properties: {
         layout: { type: 'string', enum: ['Converted', 'Verbatim'] },
-        clusterSize: { maxLength: 8, pattern: '^[0-9]{1,7}(Ki|Mi)?$', default: '64Ki', type: ['integer', 'string'] },
+        clusterSize: { maxLength: 8, pattern: '^[0-9]{1,7}([kKM]|Ki|Mi)?$', default: '64Ki', type: ['integer', 'string'] },
         version: { type: 'integer', enum: [2, 3], default: 3 },
         refcountBits: { type: 'integer', enum: [1, 2, 4, 8, 16, 32, 64], default: 16 },
         zeroDetection: { type: 'string', enum: ['Content', 'Extents'], default: 'Content' },
@@ -56,11 +56,9 @@ export const SPEC_SCHEMA: Schema = {
     },
     destination: {
       type: 'object',
-      oneOf: [{ required: ['http'] }, { required: ['s3'] }, { required: ['tcp'] }],
       properties: {
         http: {
           type: 'object',
-          oneOf: [{ required: ['url'] }, { required: ['urlSecretRef'] }],
           properties: {
             url: { type: 'string', minLength: 1, maxLength: 4096 },
             urlSecretRef: {
@@ -100,7 +98,6 @@ export const SPEC_SCHEMA: Schema = {
                 caBundleRef: {
                   type: 'object',
                   required: ['key'],
-                  oneOf: [{ required: ['configMap'] }, { required: ['secret'] }],
                   properties: {
                     configMap: {
                       type: 'string',
@@ -160,7 +157,7 @@ export const SPEC_SCHEMA: Schema = {
               additionalProperties: false,
             },
             forcePathStyle: { type: 'boolean', default: false },
-            partSize: { maxLength: 12, pattern: '^[0-9]{1,10}(Ki|Mi|Gi)?$', type: ['integer', 'string'] },
+            partSize: { maxLength: 12, pattern: '^[0-9]{1,10}([kKMG]|Ki|Mi|Gi)?$', type: ['integer', 'string'] },
             maxParts: { type: 'integer', minimum: 1, maximum: 10000, default: 10000 },
             concurrency: { type: 'integer', minimum: 1, maximum: 32, default: 4 },
             checksum: { type: 'string', enum: ['None', 'CRC32', 'CRC32C', 'CRC64NVME'], default: 'None' },
@@ -172,7 +169,6 @@ export const SPEC_SCHEMA: Schema = {
                 caBundleRef: {
                   type: 'object',
                   required: ['key'],
-                  oneOf: [{ required: ['configMap'] }, { required: ['secret'] }],
                   properties: {
                     configMap: {
                       type: 'string',
@@ -224,7 +220,6 @@ export const SPEC_SCHEMA: Schema = {
                 caBundleRef: {
                   type: 'object',
                   required: ['key'],
-                  oneOf: [{ required: ['configMap'] }, { required: ['secret'] }],
                   properties: {
                     configMap: {
                       type: 'string',

@@ -14,7 +14,7 @@ export const STATUS_SCHEMA: Schema = {
       maxItems: 16,
       items: {
         type: 'object',
-        required: ['type', 'status', 'reason', 'message', 'lastTransitionTime'],
+        required: ['type', 'status', 'reason', 'message'],
         properties: {
           type: { type: 'string', minLength: 1, maxLength: 64, pattern: '^[A-Z][A-Za-z]*$' },
           status: { type: 'string', enum: ['True', 'False', 'Unknown'] },
@@ -29,6 +29,7 @@ export const STATUS_SCHEMA: Schema = {
     startTime: { type: 'string' },
     nextAttemptTime: { type: 'string' },
     completionTime: { type: 'string' },
+    duration: { type: 'string', maxLength: 32 },
     attempts: { type: 'integer', minimum: 0 },
     executor: {
       type: 'object',

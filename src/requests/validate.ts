@@ -68,7 +68,7 @@ function fields(value: unknown, field: string): Fields {
 }
 
 /** A mistyped name comes first: it explains what is missing. */
-const BY_PRIORITY = ['additionalProperties', 'type', 'required', 'oneOf'] as const;
+const BY_PRIORITY = ['additionalProperties', 'type', 'required'] as const;
 
 /** @param field for messages */
 function conforming<T>(value: unknown, schema: Schema, field: string): T {

@@ -162,6 +162,14 @@ describe('the API server as a request store', function () {
       await until('the event', async () => (await namespace.events('lonely')).length > 0);
       assert.deepEqual([await namespace.events('lonely'), await namespace.events('begun')], [['VolumeNotServed'], []]);
       assert.equal((await namespace.get('lonely'))?.status?.observedGeneration, undefined);
+      // An edit has every sidecar look again.
+      assert.equal((await namespace.edit('lonely', { ttlSecondsAfterFinished: 60 })).status, 200);
+      await sleep(WAIT_MS * 5);
+      const { body } = await namespace.request('events?fieldSelector=reason=VolumeNotServed');
+      assert.deepEqual(
+        (body.items as { count: number }[]).map(({ count }) => count),
+        [1],
+      );
     });
 
     it('asks the API server ten times or less for an export that takes no time', async () => {

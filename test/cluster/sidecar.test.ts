@@ -69,7 +69,7 @@ describe('disklift sidecar in a cluster', function () {
         SourceReady: 'True Completed',
       });
       assert.ok(
-        status.conditions?.every(({ observedGeneration, lastTransitionTime }) => observedGeneration === 1 && lastTransitionTime > '2'),
+        status.conditions?.every(({ observedGeneration, lastTransitionTime = '' }) => observedGeneration === 1 && lastTransitionTime > '2'),
       );
       assert.equal(status.observedGeneration, 1);
       await assertArrived(sink, `/${name}`);
@@ -114,6 +114,17 @@ describe('disklift sidecar in a cluster', function () {
     const status = await namespace.finished('e');
     assert.deepEqual([status.phase, conditions(status).Succeeded], ['Failed', 'False CredentialsInvalid']);
     assert.match(status.message ?? '', /Secret test-\S+\/none cannot be used: it does not exist, has no label/);
+  });
+
+  it('says which ConfigMap there is not, and that no credential is wrong', async () => {
+    await using sink = await startHttpSink();
+    await using _sidecar = await namespace.start({ volumes });
+    const http = { url: sink.url.replace('http:', 'https:'), tls: { caBundleRef: { configMap: 'none', key: 'ca.crt' } } };
+    await namespace.apply(diskExport('e', { http }, { backoffLimit: 0 }));
+    const status = await namespace.finished('e');
+    assert.deepEqual([status.phase, conditions(status).Succeeded], ['Failed', 'False ReferenceInvalid']);
+    assert.match(status.message ?? '', /ConfigMap test-\S+\/none does not exist/);
+    assert.match(status.duration ?? '', /^\d+s$/);
   });
 
   it('leaves what is not its own alone, and says when others wait for their turn', async () => {

@@ -37,12 +37,8 @@ function example(schema: Schema, random: () => number): unknown {
   }
 }
 
-function exampleObject({ properties = {}, required = [], oneOf = [] }: Schema, random: () => number): Fields {
-  const choice = oneOf[Math.floor(random() * oneOf.length)]?.required ?? [];
-  const others = oneOf.flatMap((one) => one.required);
-  const names = Object.keys(properties).filter(
-    (name) => required.includes(name) || choice.includes(name) || (!others.includes(name) && random() < 0.5),
-  );
+function exampleObject({ properties = {}, required = [] }: Schema, random: () => number): Fields {
+  const names = Object.keys(properties).filter((name) => required.includes(name) || random() < 0.5);
   return Object.fromEntries(names.map((name) => [name, example(properties[name] as Schema, random)]));
 }
 
@@ -60,29 +56,18 @@ function spoil(value: unknown, random: () => number): unknown {
 }
 
 /** What Ajv says, in our words. */
-function inOurWords({ keyword, instancePath, params, schema, message }: ErrorObject): Fields {
+function inOurWords({ keyword, instancePath, params, message }: ErrorObject): Fields {
   const field = `spec${instancePath.replace(/\/(\d+)(?=\/|$)/g, '[$1]').replaceAll('/', '.')}`;
   switch (keyword) {
     case 'additionalProperties':
       return { keyword, field: `${field}.${params.additionalProperty}`, message: 'is no known field' };
     case 'required':
       return { keyword, field: `${field}.${params.missingProperty}`, message: 'is required' };
-    case 'oneOf':
-      return {
-        keyword,
-        field,
-        message: `must have exactly one of ${(schema as { required: string[] }[]).flatMap((one) => one.required).join(', ')}`,
-      };
     case 'enum':
       return { keyword, field, message: `must be one of ${params.allowedValues.join(', ')}` };
     default:
       return { keyword, field, message };
   }
-}
-
-/** What was tried in vain for one of several says nothing by itself, and what is no object has no fields to choose from. */
-function isTelling({ keyword, schemaPath, data }: ErrorObject): boolean {
-  return !schemaPath.includes('/oneOf/') && !(keyword === 'oneOf' && (typeof data !== 'object' || data === null || Array.isArray(data)));
 }
 
 describe('schemaBreaches', () => {
@@ -105,7 +90,7 @@ describe('schemaBreaches', () => {
           for (let left = changes; left > 0; left -= 1) value = spoil(value, random);
           const [ours, theirs] = [structuredClone(value), structuredClone(value)];
           if (validate(theirs)) valid += 1;
-          const errors = (validate.errors ?? []).filter(isTelling);
+          const errors = validate.errors ?? [];
           assert.deepEqual([...schemaBreaches(ours, schema, 'spec')], errors.map(inOurWords));
           assert.deepEqual(ours, theirs);
         }),

@@ -60,8 +60,8 @@ function convert(crdSchema: CrdSchema, adapt: Adapt, known = new Map<CrdSchema, 
   return adapted;
 }
 
-/** Objects are read with the defaults filled in, so what has one is there. That one of several must be there, types do not say. */
-function forTypes({ oneOf: _, minItems: __, maxItems: ___, ...schema }: Schema, { required = [], properties = {} }: CrdSchema): Schema {
+/** Objects are read with the defaults filled in, so what has one is there. */
+function forTypes({ minItems: _, maxItems: __, ...schema }: Schema, { required = [], properties = {} }: CrdSchema): Schema {
   const filledIn = Object.keys(properties).filter((name) => properties[name]?.default !== undefined);
   return { ...schema, required: [...new Set([...required, ...filledIn])] };
 }

@@ -31,7 +31,26 @@ describe('bytes', () => {
     ['1T', undefined],
   ];
   for (const [text, bytes] of sizes) {
-    it(`reads ${JSON.stringify(text)} as ${bytes}`, () => assert.equal(parseBytes(text), bytes));
+    it(`reads ${JSON.stringify(text)} as ${bytes} on the command line`, () => assert.equal(parseBytes(text, 'qemu'), bytes));
+  }
+
+  const quantities: [string, number | undefined][] = [
+    ['65536', 65_536],
+    ['64Ki', 65_536],
+    ['64K', 64_000],
+    ['64k', 64_000],
+    ['16M', 16_000_000],
+    ['16Mi', 16_777_216],
+    ['5G', 5_000_000_000],
+    ['5Gi', 5_368_709_120],
+    ['64ki', undefined],
+    ['16m', undefined],
+    ['64KiB', undefined],
+    ['1e3', undefined],
+    ['', undefined],
+  ];
+  for (const [text, bytes] of quantities) {
+    it(`reads ${JSON.stringify(text)} as ${bytes} in a resource`, () => assert.equal(parseBytes(text, 'kubernetes'), bytes));
   }
 
   it('writes sizes for people', () => {

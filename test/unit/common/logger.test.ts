@@ -69,6 +69,8 @@ describe('the log', () => {
     const json = log('json');
     json.logger.info({ export: hostile }, hostile);
     assert.equal(json.lines[0]?.trim().split('\n').length, 1);
+    assert.ok(!json.lines[0]?.includes('\u202e'));
+    assert.equal(JSON.parse(json.lines[0] ?? '').export, hostile, 'a program reads the text as it is');
   });
 
   it('has no place for what it is not about', () => {

@@ -57,7 +57,7 @@ describe('export status', () => {
       assert.deepEqual(conditionOf(status, 'Succeeded'), ['Unknown', 'Unclaimed']);
       assert.deepEqual(conditionOf(status, 'Finished'), ['False', 'Unclaimed']);
       assert.deepEqual(conditionOf(status, 'Progressing'), ['False', 'Unclaimed']);
-      assert.deepEqual(conditionOf(statusOf(disks, {}, status), 'Progressing')[0], 'True');
+      assert.deepEqual(conditionOf(statusOf(disks === undefined ? disks : [disk(scanned)], {}, status), 'Progressing')[0], 'True');
     }
     assert.match(
       statusOf(undefined, { end: { phase: 'Pending', failure } }).message ?? '',
@@ -144,6 +144,18 @@ describe('export status', () => {
     assert.deepEqual([status.disks?.[0]?.reason, status.attempts], ['SourceReadError', 8]);
   });
 
+  it('tells of an orderly handover, and of no attempt that failed', () => {
+    const failure = new DiskliftError('ExecutorLost', 'the executor was stopped');
+    const status = statusOf([disk({ attempts: 0, failure })]);
+    assert.deepEqual(conditionOf(status, 'Succeeded'), ['Unknown', 'Unclaimed']);
+    assert.match(status.message ?? '', /^the process that ran this export was stopped/);
+  });
+
+  it('tells how long an export took, once it has ended', () => {
+    assert.equal(statusOf([disk(scanned)]).duration, undefined);
+    assert.equal(statusOf([disk(arrived)], { end: { phase: 'Succeeded' }, nowMs: START_MS + 750_000 }).duration, '12m30s');
+  });
+
   it('tells when the next attempt begins, only while the export waits for that', () => {
     const failure = new DiskliftError('DestinationUnreachable', 'away');
     const waiting = disk({ attempts: 1, failure, nextAttemptMs: START_MS + 61_001 });
@@ -154,7 +166,7 @@ describe('export status', () => {
 
   it('says that a disk which was in use waits for its turn', () => {
     const status = statusOf([disk({ isQueued: true })]);
-    assert.deepEqual([status.phase, conditionOf(status, 'Progressing')], ['Pending', ['True', 'Claimed']]);
+    assert.deepEqual([status.phase, conditionOf(status, 'Progressing')], ['Pending', ['True', 'Queued']]);
     assert.match(status.message ?? '', /^a\.img: is not in use any more, and waits for its turn$/);
     assert.deepEqual(conditionOf(status, 'SourceReady'), ['Unknown', 'Scanning']);
   });

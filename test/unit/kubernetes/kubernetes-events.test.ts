@@ -54,6 +54,17 @@ describe('the poster of events', () => {
     assert.notEqual(names[2], name);
   });
 
+  it('tells what is so once without counting it again', async () => {
+    answers.push({ status: 409, body: { reason: 'AlreadyExists' } });
+    await poster.post(OBJECT, { ...RETRYING, isOnce: true });
+    assert.equal(fake.requests.length, 1);
+  });
+
+  it('shows characters that change the direction of text by their numbers', async () => {
+    await poster.post(OBJECT, { ...RETRYING, message: 'a\u202eb' });
+    assert.equal(bodies[0]?.message, 'a\\u202eb');
+  });
+
   it('makes names and messages that the API server takes', async () => {
     const long = { metadata: { ...OBJECT.metadata, name: `${'a'.repeat(235)}.-${'b'.repeat(16)}` } };
     await poster.post(long, { ...RETRYING, message: 'x'.repeat(5000) });

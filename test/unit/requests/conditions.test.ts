@@ -19,6 +19,14 @@ describe('setCondition', () => {
     assert.partialDeepStrictEqual(other, { status: 'True', lastTransitionTime: '2026-01-01T12:01:00Z' });
   });
 
+  it('gives a time to a condition of a new object, which has none, or the epoch by earlier versions of the CRD', () => {
+    const { type, status, reason, message } = SUCCEEDED;
+    for (const old of [{}, { lastTransitionTime: '1970-01-01T00:00:00Z' }]) {
+      const [condition] = setCondition([{ type, status, reason, message, ...old }], SUCCEEDED, { nowMs: FIRST });
+      assert.equal(condition?.lastTransitionTime, '2026-01-01T12:00:00Z');
+    }
+  });
+
   it('leaves the other conditions and what it was given as they are', () => {
     const finished = { type: 'Finished', status: 'False', reason: 'Claimed', message: '' } as const;
     const before = setCondition(setCondition([], finished, { nowMs: FIRST }), SUCCEEDED, { nowMs: FIRST });

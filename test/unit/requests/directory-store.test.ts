@@ -262,7 +262,7 @@ describe('directory store', () => {
       await until('the key', () => seen.has('vms/a'));
       assert.deepEqual(await store.get('vms/a'), {
         kind: 'invalid',
-        message: 'a.yaml: spec.image.clusterSize: must be a power of two from 512 to 2Mi',
+        message: 'a.yaml: spec.image.clusterSize: must be a power of two from 512 to 2Mi, such as 64Ki (64K is 64000)',
         status: undefined,
       });
       await store.writeStatus('vms/a', status('Failed'));

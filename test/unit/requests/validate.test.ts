@@ -6,22 +6,23 @@ import { unreadableStatus, validateDiskExport, validateStatus, validateUpdate } 
 import { changed, REQUESTS, UPDATES } from '../../fixtures/request-table.ts';
 
 /** Asserts that `judge` refuses, in one line that begins with the field. */
-function assertRefused(judge: () => unknown, field: string): void {
+function assertRefused(judge: () => unknown, field: string, words = ''): void {
   assert.throws(judge, ({ code, message }) => {
     assert.equal(code, 'InvalidRequest');
     assert.ok(message.startsWith(`${field}: `) || message.startsWith(`${field}.`), `"${message}" names ${field}`);
+    assert.ok(message.includes(words), message);
     assert.ok(!message.includes('\n') && message.length < 300, `"${message}" is one line`);
     return true;
   });
 }
 
 describe('validateDiskExport', () => {
-  for (const { sentence, change, refused } of REQUESTS)
+  for (const { sentence, change, refused, words = '' } of REQUESTS)
     it(`${refused === undefined ? 'accepts' : 'refuses'} ${sentence}`, () => {
       const request = changed(change);
       const before = structuredClone(request);
       if (refused === undefined) assert.equal(validateDiskExport(request).kind, 'DiskExport');
-      else assertRefused(() => validateDiskExport(request), refused);
+      else assertRefused(() => validateDiskExport(request), refused, words);
       assert.deepEqual(request, before, 'what was given stays as it is');
     });
 
