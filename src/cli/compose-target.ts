@@ -30,6 +30,8 @@ export interface TargetEnvironment {
   buffers: BufferPool;
   /** Whether S3 may use what the environment of the process has. */
   allowAmbientCredentials: boolean;
+  /** The targets' own default when left out. */
+  minRateBytesPerSecond?: number | undefined;
 }
 
 /** Where a disk goes, as text: two disks for which it is the same would overwrite one another. */
@@ -89,13 +91,17 @@ async function composeHttp(spec: HttpDestination, disk: DiskDestination): Promis
     method,
     ifNoneMatch,
     createCollections,
-    limits: answerLimitOf(spec),
+    limits: { ...rateLimitOf(environment), ...answerLimitOf(spec) },
     ...(headersSecretRef === undefined ? {} : { headers: httpHeaders(await credentials.readSecret(headersSecretRef, endpoint)) }),
     tls: await tlsOf(spec.tls, endpoint, credentials),
     clock: environment.clock,
     access: environment.access,
     proxy: environment.proxy,
   });
+}
+
+function rateLimitOf({ minRateBytesPerSecond }: TargetEnvironment): { minRateBytesPerSecond?: number } {
+  return minRateBytesPerSecond === undefined ? {} : { minRateBytesPerSecond };
 }
 
 function answerLimitOf({ answerTimeoutSeconds }: Pick<HttpDestination, 'answerTimeoutSeconds'>): { answerMs?: number } {
@@ -140,6 +146,7 @@ async function composeS3(spec: S3Destination, { request, diskPath, environment, 
     clock: environment.clock,
     random: environment.random,
     buffers: environment.buffers,
+    limits: rateLimitOf(environment),
   });
 }
 
@@ -171,7 +178,7 @@ async function composeTcp(spec: TcpDestination, { request, diskPath, environment
     clock: environment.clock,
     exportUid: request.metadata.uid,
     disk: diskPath,
-    limits: answerLimitOf(spec),
+    limits: { ...rateLimitOf(environment), ...answerLimitOf(spec) },
   });
 }
 

@@ -116,6 +116,7 @@ function composeServing({
     access: createNetworkAccess(policy),
     referencesMayCome: true,
     allowAmbientCredentials: config.allowAmbientCredentials,
+    minRateBytesPerSecond: config.minRateBytesPerSecond,
     proxy: proxyEnvironment(),
     buffers: createBufferPool(BUFFER_BYTES),
   };

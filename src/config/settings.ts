@@ -85,6 +85,12 @@ export const SETTINGS = {
     value: 'N',
     format: 'natural',
   },
+  minRateBytesPerSecond: {
+    text: 'Bytes a second that a destination must take, over two minutes, or the attempt fails. 0: no such limit.',
+    default: 1024,
+    value: 'BYTES',
+    format: 'natural',
+  },
   allowDestination: {
     text: 'Host name (*.example for all beneath), address or CIDR that the default denials do not hold for. Repeatable.',
     default: [] as string[],

@@ -29,7 +29,10 @@ export interface TransferContext {
    * anything is put into it; and with undefined when it holds it no longer. When the promise resolves, the state survives the death of this process.
    */
   saveResume(state: ResumeState | undefined): Promise<void>;
-  /** Called with the number of bytes that need not be sent again in this attempt; never more than the image has. */
+  /**
+   * Called with the number of bytes that have left, or that the peer has. Only grows, and never exceeds the image's size; a part that is sent
+   * again does not take it back.
+   */
   progress(sentBytes: number): void;
   /**
    * To be called when everything has been read and before the image can become complete at the peer.

@@ -12,6 +12,7 @@ export interface EngineRun {
   diskPath: string;
   createTarget(): Promise<ExportTarget>;
   backoffLimit?: number;
+  activeDeadlineSeconds?: number;
   signal?: AbortSignal;
   keeper?: ExportKeeper;
   observer?: ExportObserver;
@@ -23,7 +24,13 @@ export interface EngineRun {
 const withoutWaits = () => -0.5;
 
 /** There is no wait between attempts unless the peer asks for it. */
-export function runEngine({ diskPath, createTarget, backoffLimit = 0, ...context }: EngineRun): Promise<ExportResult> {
+export function runEngine({
+  diskPath,
+  createTarget,
+  backoffLimit = 0,
+  activeDeadlineSeconds,
+  ...context
+}: EngineRun): Promise<ExportResult> {
   const disk = {
     path: 'a.img',
     qcow2: DEFAULT_OPTIONS,
@@ -32,7 +39,7 @@ export function runEngine({ diskPath, createTarget, backoffLimit = 0, ...context
     createTarget,
   };
   return runExport(
-    { checksum: 'SHA256', backoffLimit, disks: [disk] },
+    { checksum: 'SHA256', backoffLimit, activeDeadlineSeconds, disks: [disk] },
     { signal: NEVER, keeper: NO_KEEPER, observer: {}, warn: () => {}, ...context, clock: systemClock, random: withoutWaits },
   );
 }

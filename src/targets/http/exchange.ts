@@ -5,7 +5,8 @@ import type { Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { cancelledError, throwIfAborted } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
-import { DiskliftError } from '../../common/errors.ts';
+import type { PaceWatch } from '../pace-watch.ts';
+import { takenBytes } from '../taken-bytes.ts';
 import type { Answer } from './answer.ts';
 import { readAnswer } from './read-answer.ts';
 import { readWhatIsLeft } from './read-what-is-left.ts';
@@ -16,14 +17,12 @@ const KEEP_ALIVE_MS = 30_000;
 export interface ExchangeOptions {
   /** Not begun, but for its headers. */
   request: http.ClientRequest;
-  /** What `request` goes through; its idle time is limited by `idleMs`. */
+  /** What `request` goes through. */
   socket: Socket;
   /** Whether the server's words may be shown. */
   mayQuote: boolean;
-  /** The URL as it may be shown. */
-  where: string;
   sizeBytes: number;
-  idleMs: number;
+  pace: PaceWatch;
   clock: Clock;
   signal: AbortSignal;
 }
@@ -44,7 +43,7 @@ export class Exchange {
 
   constructor(options: ExchangeOptions) {
     this.options = options;
-    const { request, socket, signal, idleMs } = options;
+    const { request, socket, signal } = options;
     this.answered = this.answer.promise;
     // Whoever waits for it hears of a failure; nobody has to.
     this.answered.catch(() => {});
@@ -59,8 +58,6 @@ export class Exchange {
     for (const emitter of [request, socket]) emitter.once('close', () => this.fail(closedError()));
     // A server may take an hour to answer; keep-alive detects a lost host earlier.
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
-    // Node's own timer, because it alone knows whether a part of what is being written has been taken.
-    socket.setTimeout(idleMs, () => this.writer?.reject(this.idleError()));
     signal.addEventListener('abort', this.onAbort);
     if (socket.destroyed) this.fail(closedError());
   }
@@ -76,27 +73,30 @@ export class Exchange {
 
   /**
    * @returns whether all of `bytes` have been taken; else there is an answer already
-   * @throws DiskliftError when they are not taken for too long or the transfer is cancelled, and errors of the network
+   * @throws DiskliftError when they are taken too slowly or the transfer is cancelled, and errors of the network
    */
   async write(bytes: Uint8Array): Promise<boolean> {
     // An answer that is there already must be heard first: a write to a server that has closed would lose it.
     await nextTurn();
     throwIfAborted(this.options.signal);
     if (this.isAnswered) return false;
-    const { request, socket } = this.options;
+    const { request, socket, pace } = this.options;
     const writer = Promise.withResolvers<boolean>();
     this.writer = writer;
-    request.write(bytes, (error) => {
-      if (!error) {
-        this.writtenBytes += bytes.length;
-        return writer.resolve(true);
-      }
-      readWhatIsLeft(socket);
-      // Does nothing where that was an answer.
-      this.fail(error);
-    });
+    const write = () => {
+      request.write(bytes, (error) => {
+        if (!error) {
+          this.writtenBytes += bytes.length;
+          return writer.resolve(true);
+        }
+        readWhatIsLeft(socket);
+        // Does nothing where that was an answer.
+        this.fail(error);
+      });
+      return writer.promise;
+    };
     try {
-      return await writer.promise;
+      return await pace.during(write, () => takenBytes(socket));
     } finally {
       this.writer = undefined;
     }
@@ -128,11 +128,6 @@ export class Exchange {
     if (this.isAnswered) return;
     this.answer.reject(error);
     this.writer?.reject(error);
-  }
-
-  private idleError(): DiskliftError {
-    const { where, idleMs } = this.options;
-    return new DiskliftError('DestinationUnreachable', `${where}: takes no more bytes (waited ${Math.round(idleMs / 1000)} s)`);
   }
 
   private readonly onAbort = (): void => this.writer?.reject(cancelledError(this.options.signal));

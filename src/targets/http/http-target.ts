@@ -6,6 +6,7 @@ import { DiskliftError } from '../../common/errors.ts';
 import { readHttpUrl } from '../../common/http-url.ts';
 import type { VirtualImage } from '../../image/contract.ts';
 import type { ExportTarget, Receipt, Seal, TransferContext } from '../contract.ts';
+import { DEFAULT_PACE } from '../pace-watch.ts';
 import type { NetworkAccess } from '../policy/network-access.ts';
 import type { ProxySettings } from '../policy/proxy-route.ts';
 import { repeatsSecret } from '../server-message.ts';
@@ -43,7 +44,7 @@ export interface HttpTargetOptions {
   limits?: Partial<UploadLimits & LookupLimits>;
 }
 
-const LIMITS: UploadLimits & LookupLimits = { connectMs: 30_000, continueMs: 1500, idleMs: 120_000, queryMs: 10_000 };
+const LIMITS: UploadLimits & LookupLimits = { ...DEFAULT_PACE, connectMs: 30_000, continueMs: 1500, queryMs: 10_000 };
 
 const MAX_REDIRECTS = 5;
 

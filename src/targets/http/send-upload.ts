@@ -7,6 +7,7 @@ import type { VirtualImage } from '../../image/contract.ts';
 import { answerLimitMs } from '../answer-limit.ts';
 import type { Seal, TransferContext } from '../contract.ts';
 import { networkError } from '../network-error.ts';
+import { type PaceLimits, PaceWatch } from '../pace-watch.ts';
 import type { NetworkAccess } from '../policy/network-access.ts';
 import { openConnection } from '../policy/open-connection.ts';
 import type { ProxySettings } from '../policy/proxy-route.ts';
@@ -17,13 +18,11 @@ import { Exchange } from './exchange.ts';
 import { openRequest, type RequestFacts } from './open-request.ts';
 import { publicUrl } from './public-url.ts';
 
-export interface UploadLimits {
+export interface UploadLimits extends PaceLimits {
   /** Until a connection stands, TLS included. */
   connectMs: number;
   /** How long a server may take to say 100; many never do. */
   continueMs: number;
-  /** Without a byte being taken. */
-  idleMs: number;
   /**
    * Limit from the last byte to the answer: a server may have to write the image to its disks first, or convert it. `answerLimitMs` when
    * left out.
@@ -54,6 +53,7 @@ export async function sendUpload(upload: Upload): Promise<UploadEnd> {
   const { sizeBytes } = image;
   const { signal } = context;
   const where = publicUrl(origin);
+  const pace = new PaceWatch({ where, clock, limits });
   const connecting = new AbortController();
   const opening = openConnection({ ...origin, access, proxy, signal: connecting.signal });
   let exchange: Exchange | undefined;
@@ -62,13 +62,14 @@ export async function sendUpload(upload: Upload): Promise<UploadEnd> {
     const request = openRequest({ ...upload, sizeBytes }, connection);
     const { socket } = connection;
     const mayQuote = connection.mayQuote && !origin.isElsewhere;
-    exchange = new Exchange({ request, socket, mayQuote, where, sizeBytes, idleMs: limits.idleMs, clock, signal });
+    exchange = new Exchange({ request, socket, mayQuote, sizeBytes, pace, clock, signal });
     if (upload.expectContinue) await leaveToSend(exchange, upload);
     const seal = await sendBody(exchange, upload);
     return { answer: await answerOf(exchange, upload), seal };
   } catch (error) {
     throw isNetworkError(error) ? networkError(where, error) : error;
   } finally {
+    pace.stop();
     connecting.abort(new DiskliftError('Cancelled', 'done'));
     exchange?.destroy();
     // Also a connection that stands since nobody waits for it any more.

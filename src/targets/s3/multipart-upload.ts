@@ -18,27 +18,26 @@ import { type Upload, uploadParts } from './upload-parts.ts';
 /** @throws DiskliftError */
 export async function uploadImage(transfer: Transfer, plan: PartPlan): Promise<Arrival> {
   const { resume } = transfer.context;
-  const growing = withGrowingProgress(transfer);
   let upload: BegunUpload | undefined;
   if (resume !== undefined && intendedMs(resume.id) === undefined) {
-    const resumed = await resumeUpload(growing, resume);
+    const resumed = await resumeUpload(transfer, resume);
     if ('proof' in resumed) return resumed;
     if (resumed.held !== undefined) upload = { id: resume.id, plan: resumed.plan, held: resumed.held };
   }
   const isResumed = upload !== undefined;
-  const present = await requireAbsent(growing, () => expectedOf((upload ?? { plan }).plan, growing));
+  const present = await requireAbsent(transfer, () => expectedOf((upload ?? { plan }).plan, transfer));
   if (present !== undefined) {
-    if (resume !== undefined) await dropUpload(growing, resume.id);
-    growing.context.progress(growing.image.sizeBytes);
-    return { ...present, ...(await growing.context.seal()) };
+    if (resume !== undefined) await dropUpload(transfer, resume.id);
+    transfer.progress.arrive(transfer.image.sizeBytes);
+    return { ...present, ...(await transfer.context.seal()) };
   }
-  upload ??= await beginUpload(growing, plan);
+  upload ??= await beginUpload(transfer, plan);
   try {
-    return await fillUpload(growing, upload);
+    return await fillUpload(transfer, upload);
   } catch (error) {
-    const next = transfer.context.signal.aborted ? undefined : await planAnew(growing, { upload, isResumed, plan, error });
+    const next = transfer.context.signal.aborted ? undefined : await planAnew(transfer, { upload, isResumed, plan, error });
     if (next === undefined) throw error;
-    return fillUpload(growing, await beginUpload(growing, next));
+    return fillUpload(transfer, await beginUpload(transfer, next));
   }
 }
 
@@ -110,16 +109,4 @@ async function planAnew(transfer: Transfer, { upload, isResumed, plan, error }: 
     return undefined;
   }
   return planParts({ imageSizeBytes: image.sizeBytes, maxParts, leastPartBytes: session.limits.leastPartBytes });
-}
-
-/** Reports no progress for bytes that a second upload sends again. */
-function withGrowingProgress(transfer: Transfer): Transfer {
-  const { context } = transfer;
-  let mostBytes = 0;
-  const progress = (sentBytes: number) => {
-    if (sentBytes <= mostBytes) return;
-    mostBytes = sentBytes;
-    context.progress(sentBytes);
-  };
-  return { ...transfer, context: { ...context, progress } };
 }

@@ -1,8 +1,11 @@
 /** The bytes of one request, with what has to be said about them. Made once, however often they are sent. */
 
 import { Readable } from 'node:stream';
+import { nodeHttp } from '../../common/builtin.ts';
 import { MIB } from '../../common/bytes.ts';
 import { DiskliftError } from '../../common/errors.ts';
+import type { PaceWatch } from '../pace-watch.ts';
+import { BodyConnection } from './body-connection.ts';
 import { type Checksum, type ChecksumKind, checksumOf } from './checksum.ts';
 import { sha256Of } from './hash-pieces.ts';
 import type { PartBytes } from './part-bytes.ts';
@@ -41,8 +44,10 @@ export async function createPayload(bytes: PartBytes, { isSigned, checksum, sign
 
 export interface PayloadBody {
   stream: Readable;
-  /** Whether the connection has all bytes. */
+  /** Whether the request was given all bytes. */
   isTaken(): boolean;
+  /** Bytes that the kernel has taken from the connection. */
+  sentBytes(): number;
   /** Rejects when the bytes cannot be had; never resolves. */
   broken: Promise<never>;
   /**
@@ -52,40 +57,54 @@ export interface PayloadBody {
   end(): Promise<void>;
 }
 
-/** @param onTake called whenever the connection takes some of the bytes */
-export function bodyOf({ bytes, pieceBytes }: Payload, onTake: () => void, signal: AbortSignal): PayloadBody {
-  let takenBytes = 0;
+export interface BodyNeeds {
+  pace: PaceWatch;
+  signal: AbortSignal;
+}
+
+export function bodyOf({ bytes, pieceBytes }: Payload, { pace, signal }: BodyNeeds): PayloadBody {
+  let givenBytes = 0;
+  const connection = new BodyConnection(pace);
   const ended = new AbortController();
   const reading = AbortSignal.any([signal, ended.signal]);
   async function* taken(): AsyncGenerator<Uint8Array> {
-    for await (const read of bytes.pieces(reading))
+    connection.beginReading();
+    for await (const read of bytes.pieces(reading)) {
+      connection.endReading();
       for (let at = 0; at < read.length; at += pieceBytes) {
         const piece = read.subarray(at, at + pieceBytes);
-        onTake();
-        takenBytes += piece.length;
+        givenBytes += piece.length;
         yield piece;
       }
+      connection.beginReading();
+    }
+    connection.endReading();
   }
-  const stream = destroyedByItsReader(Readable.from(taken(), { objectMode: false, highWaterMark: pieceBytes }));
+  const stream = piped(Readable.from(taken(), { objectMode: false, highWaterMark: pieceBytes }), connection);
   const broken = new Promise<never>((_resolve, reject) => stream.once('error', reject));
   // Nobody may be waiting any more.
   broken.catch(() => {});
   const closed = new Promise<void>((resolve) => stream.once('close', resolve));
   return {
     stream,
-    isTaken: () => takenBytes === bytes.sizeBytes,
+    isTaken: () => givenBytes === bytes.sizeBytes,
+    sentBytes: () => Math.min(givenBytes, connection.takenBytes()),
     broken,
     async end() {
       ended.abort(new DiskliftError('Cancelled', 'the request has ended'));
+      connection.end();
       stream.destroy();
       await closed;
     },
   };
 }
 
-/** The SDK calls `pipe`, which, unlike `pipeline`, leaves the stream open when the connection closes. */
-function destroyedByItsReader(stream: Readable): Readable {
+/** The SDK pipes the body to its request. `pipe`, unlike `pipeline`, leaves the stream open when the connection closes. */
+function piped(stream: Readable, connection: BodyConnection): Readable {
   const pipe = stream.pipe.bind(stream);
-  stream.pipe = (destination, options) => pipe(destination, options).once('close', () => stream.destroy());
+  stream.pipe = (destination, options) => {
+    if (destination instanceof nodeHttp().ClientRequest) connection.attach(destination);
+    return pipe(destination, options).once('close', () => stream.destroy());
+  };
   return stream;
 }

@@ -27,7 +27,7 @@ export async function putImage(transfer: Transfer): Promise<Arrival> {
     // The hash runs while the body is sent.
     bytes.md5(signal).catch(() => {});
     const arrival = (await findEarlier(transfer, bytes)) ?? (await sendImage(transfer, bytes));
-    context.progress(image.sizeBytes);
+    transfer.progress.arrive(image.sizeBytes);
     return arrival;
   } finally {
     buffer.giveBack(isUsable && !signal.aborted);
@@ -86,7 +86,7 @@ async function put(transfer: Transfer, { payload, earlier }: Put) {
   // Before every try, since each one may be the one that makes the object.
   const { sha256 } = await context.seal();
   try {
-    const answer = await sendPayload(session, payload, {
+    const answer = await sendPayload(transfer, payload, {
       signal,
       command: (body) => new session.sdk.PutObjectCommand({ ...body, ...about }),
     });

@@ -23,7 +23,7 @@ interface Resumed {
  * @throws DiskliftError when the server does not answer
  */
 export async function resumeUpload(transfer: Transfer, resume: ResumeState): Promise<Arrival | Resumed> {
-  const { session, options, image, context } = transfer;
+  const { session, options, image, context, progress } = transfer;
   const { partSizeBytes } = resume;
   const plan = planParts({ imageSizeBytes: image.sizeBytes, partSizeBytes, leastPartBytes: session.limits.leastPartBytes });
   let held: Resumed['held'];
@@ -36,7 +36,7 @@ export async function resumeUpload(transfer: Transfer, resume: ResumeState): Pro
   }
   const earlier = await findArrived(transfer, () => expectedOf(plan, transfer));
   if (earlier === undefined) return { plan, held };
-  context.progress(image.sizeBytes);
+  progress.arrive(image.sizeBytes);
   return { ...earlier, ...(await context.seal()) };
 }
 

@@ -71,8 +71,8 @@ export function wasNeverSent(error: unknown): boolean {
 }
 
 /** The SDK's own limit for a connection. It calls resets so too, but those have a code. */
-function isConnectTimeout(error: Error): boolean {
-  return error.name === 'TimeoutError' && (error as NodeJS.ErrnoException).code === undefined;
+export function isConnectTimeout(error: unknown): boolean {
+  return error instanceof Error && error.name === 'TimeoutError' && (error as NodeJS.ErrnoException).code === undefined;
 }
 
 export interface RequestFacts {
@@ -92,7 +92,7 @@ export function s3Error(error: unknown, { where, nowMs, secrets, mayQuote, check
   const failure = error as S3Failure;
   const { name = '', $response } = failure;
   const status = s3ErrorStatus(error);
-  if (isConnectTimeout(error as Error)) return new DiskliftError('DestinationUnreachable', `${where}: the connection timed out`, error);
+  if (isConnectTimeout(error)) return new DiskliftError('DestinationUnreachable', `${where}: the connection timed out`, error);
   if (status === undefined && !(name in REFUSED)) return networkError(where, error);
   const text = textOf(failure);
   const isFull = name in FULL || (status !== undefined && status >= 400 && isAboutSpace(text));

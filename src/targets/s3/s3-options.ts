@@ -3,6 +3,7 @@
 import type { BufferPool } from '../../common/buffer-pool.ts';
 import { MIB } from '../../common/bytes.ts';
 import type { Clock } from '../../common/clock.ts';
+import { DEFAULT_PACE, type PaceLimits } from '../pace-watch.ts';
 import type { NetworkAccess } from '../policy/network-access.ts';
 import type { ProxySettings } from '../policy/proxy-route.ts';
 import type { TlsMaterial } from '../tls-material.ts';
@@ -49,10 +50,10 @@ export interface S3TargetOptions {
   limits?: Partial<S3Limits> | undefined;
 }
 
-export interface S3Limits {
+export interface S3Limits extends Omit<PaceLimits, 'idleMs'> {
   /** Until a connection stands, TLS included. */
   connectMs: number;
-  /** Without a byte being taken or an answer. */
+  /** Limit of a time in which the server neither takes a byte nor answers. */
   silentMs: number;
   /** For the answer to the request that makes the object of its parts: a server may have to copy all of them. */
   answerMs: number;
@@ -72,7 +73,9 @@ export interface S3Limits {
 
 export const S3_LIMITS: S3Limits = {
   connectMs: 30_000,
-  silentMs: 120_000,
+  silentMs: DEFAULT_PACE.idleMs,
+  minRateBytesPerSecond: DEFAULT_PACE.minRateBytesPerSecond,
+  rateWindowMs: DEFAULT_PACE.rateWindowMs,
   answerMs: 600_000,
   tries: 4,
   backoffMs: 1000,

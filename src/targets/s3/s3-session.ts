@@ -7,19 +7,16 @@ import { readHttpUrl } from '../../common/http-url.ts';
 import { basicCredentials, userOf } from '../policy/basic-credentials.ts';
 import { createGuardedAgents } from '../policy/guarded-agent.ts';
 import { type ProxySettings, proxyFor } from '../policy/proxy-route.ts';
-import { type AnswerLimit, limitAnswers } from './limit-answers.ts';
+import { limitAnswers } from './limit-answers.ts';
 import { areCredentialsExpired, s3Error } from './s3-error.ts';
 import { S3_LIMITS, type S3Limits, type S3TargetOptions } from './s3-options.ts';
+import { Activity, type Watched, withinSilence } from './within-silence.ts';
 
 type Sdk = typeof import('@aws-sdk/client-s3');
 
 /** What a request is made with. */
-interface Exchange {
+interface Exchange extends Watched {
   client: S3Client;
-  /** For `send`: ends the request when it has taken too long or is not wanted any more, and bounds its answer. */
-  http: { abortSignal: AbortSignal } & AnswerLimit;
-  /** To be called whenever bytes have moved. */
-  onMove(): void;
 }
 
 interface RequestOptions {
@@ -58,6 +55,7 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
   // A tenth of a second to load, which other commands do not need to spend.
   const [sdk, { NodeHttpHandler }] = await Promise.all([import('@aws-sdk/client-s3'), import('@smithy/node-http-handler')]);
   const clients: S3Client[] = [];
+  const activity = new Activity();
   const secrets = new Set(secretsOfProxy(endpoint, options.proxy));
   let mayQuote = true;
   const onUnquotable = () => {
@@ -119,7 +117,7 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
   }
 
   const once = <T>(client: S3Client, make: (exchange: Exchange) => Promise<T>, how: RequestOptions) =>
-    withinSilence((exchange) => make({ client, ...exchange }), { silentMs: limits.silentMs, ...how, where, clock });
+    withinSilence((watched) => make({ client, ...watched }), { silentMs: limits.silentMs, ...how, where, clock, activity });
 
   return {
     sdk,
@@ -163,44 +161,6 @@ const AMAZON = new URL('https://s3.amazonaws.com');
 
 /** The SDK would write to the terminal: nothing that the errors do not tell. */
 const SILENT = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
-
-interface Silence extends RequestOptions, Pick<S3TargetOptions, 'clock'> {
-  silentMs: number;
-  where: string;
-}
-
-/** Ends `make` when nothing has moved for too long or the answer is too long, and leaves it behind when `signal` is aborted. */
-async function withinSilence<T>(
-  make: (exchange: Omit<Exchange, 'client'>) => Promise<T>,
-  { signal, silentMs, limitMs = Number.POSITIVE_INFINITY, maxAnswerBytes, onFailed, where, clock }: Silence,
-): Promise<T> {
-  const failed = new AbortController();
-  const settled = new AbortController();
-  const excess = Promise.withResolvers<never>();
-  const startMs = clock.monotonicMs();
-  let movedMs = startMs;
-  const onMove = () => {
-    movedMs = clock.monotonicMs();
-  };
-  async function silence(): Promise<never> {
-    const leftMs = () => Math.min(movedMs + silentMs, startMs + limitMs) - clock.monotonicMs();
-    while (leftMs() > 0) await clock.delay(leftMs(), settled.signal);
-    const isSilent = clock.monotonicMs() - movedMs >= silentMs;
-    const [what, waitedMs] = isSilent ? ['no answer', silentMs] : ['the answer does not end', limitMs];
-    throw new DiskliftError('DestinationUnreachable', `${where}: ${what} (waited ${Math.round(waitedMs / 1000)} s)`);
-  }
-  try {
-    const abortSignal = AbortSignal.any([signal, failed.signal]);
-    const answer = make({ http: { abortSignal, maxAnswerBytes, onExcess: excess.reject }, onMove });
-    return await abortable(Promise.race([excess.promise, answer, silence()]), signal);
-  } catch (error) {
-    failed.abort(error);
-    onFailed?.();
-    throw error;
-  } finally {
-    settled.abort(new DiskliftError('Cancelled', 'settled'));
-  }
-}
 
 function endpointOf(text: string | undefined): URL | undefined {
   if (text === undefined) return undefined;

@@ -1,6 +1,7 @@
 /** Amazon S3, and servers that speak as it does. */
 
 import type { ExportTarget } from '../contract.ts';
+import { PaceWatch } from '../pace-watch.ts';
 import { abortUpload } from './abort-upload.ts';
 import { dropNameless } from './drop-nameless.ts';
 import { uploadImage } from './multipart-upload.ts';
@@ -11,6 +12,7 @@ import { openS3Session } from './s3-session.ts';
 import { putSha256 } from './sha256-object.ts';
 import { createNonce, type Transfer } from './transfer.ts';
 import { intendedMs } from './upload-intent.ts';
+import { UploadProgress } from './upload-progress.ts';
 
 export function createS3Target(options: S3TargetOptions): ExportTarget {
   const { bucket, key, partSizeBytes, maxParts, clock, random = Math.random } = options;
@@ -18,10 +20,14 @@ export function createS3Target(options: S3TargetOptions): ExportTarget {
   return {
     async send(image, context) {
       const session = await openS3Session(options, context.signal);
+      const progress = new UploadProgress((sentBytes) => context.progress(sentBytes), image.sizeBytes);
+      const { limits, where } = session;
+      const pace = new PaceWatch({ where, clock, limits: { ...limits, idleMs: limits.silentMs }, onMoved: () => progress.update() });
       try {
-        const plan = planParts({ imageSizeBytes: image.sizeBytes, partSizeBytes, maxParts, leastPartBytes: session.limits.leastPartBytes });
-        const transfer: Transfer = { session, options, image, context, nonce: createNonce(random) };
-        const isWhole = plan.count === 1 && image.sizeBytes <= session.limits.largestBufferBytes && context.resume === undefined;
+        const plan = planParts({ imageSizeBytes: image.sizeBytes, partSizeBytes, maxParts, leastPartBytes: limits.leastPartBytes });
+        const signal = AbortSignal.any([context.signal, pace.signal]);
+        const transfer: Transfer = { session, options, image, context: { ...context, signal }, pace, progress, nonce: createNonce(random) };
+        const isWhole = plan.count === 1 && image.sizeBytes <= limits.largestBufferBytes && context.resume === undefined;
         const { etag, sha256, proof } = await (isWhole ? putImage(transfer) : uploadImage(transfer, plan));
         // Until it is there, an upload that has become an object stays noted: the next attempt finds the object, and sends only this.
         if (options.sha256Object && sha256 !== undefined) await putSha256(transfer, sha256);
@@ -34,6 +40,7 @@ export function createS3Target(options: S3TargetOptions): ExportTarget {
           proof,
         };
       } finally {
+        pace.stop();
         session.close();
       }
     },

@@ -39,7 +39,7 @@ async function sendPart(transfer: Transfer, { uploadId, part, bytes, arrivedPart
   const { signal } = context;
   const payload = await createPayload(bytes, { isSigned: session.isPlain, checksum: options.checksum, signal });
   const answer = await withRetries(
-    () => sendPayload(session, payload, { signal, command: (body) => new session.sdk.UploadPartCommand({ ...body, ...about }) }),
+    () => sendPayload(transfer, payload, { signal, command: (body) => new session.sdk.UploadPartCommand({ ...body, ...about }) }),
     { ...retriesOf(transfer), ...(arrivedParts && { successes: arrivedParts }) },
   );
   if (answer.ETag === undefined)

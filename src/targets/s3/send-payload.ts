@@ -5,13 +5,15 @@ import type { PutObjectCommand, PutObjectCommandOutput, UploadPartCommand, Uploa
 import { DiskliftError } from '../../common/errors.ts';
 import type { Checksum } from './checksum.ts';
 import { bodyOf, type Payload } from './payload.ts';
-import type { S3Session } from './s3-session.ts';
+import type { Transfer } from './transfer.ts';
 
 /** The part of a command's input that the payload decides. */
 interface Body extends Checksum {
   Body: Readable;
   ContentLength: number;
 }
+
+type Sender = Pick<Transfer, 'session' | 'pace' | 'progress'>;
 
 interface Sending<Command> {
   signal: AbortSignal;
@@ -22,16 +24,18 @@ interface Sending<Command> {
  * @returns the answer to the whole body
  * @throws DiskliftError `DestinationRejected` for an answer before the end of the body
  */
-export function sendPayload(session: S3Session, payload: Payload, sending: Sending<PutObjectCommand>): Promise<PutObjectCommandOutput>;
-export function sendPayload(session: S3Session, payload: Payload, sending: Sending<UploadPartCommand>): Promise<UploadPartCommandOutput>;
+export function sendPayload(transfer: Sender, payload: Payload, sending: Sending<PutObjectCommand>): Promise<PutObjectCommandOutput>;
+export function sendPayload(transfer: Sender, payload: Payload, sending: Sending<UploadPartCommand>): Promise<UploadPartCommandOutput>;
 export async function sendPayload(
-  session: S3Session,
+  { session, pace, progress }: Sender,
   payload: Payload,
   { signal, command }: Sending<PutObjectCommand | UploadPartCommand>,
 ): Promise<PutObjectCommandOutput | UploadPartCommandOutput> {
   return session.request(
-    async ({ client, http, onMove }) => {
-      const body = bodyOf(payload, onMove, signal);
+    async ({ client, http, watch }) => {
+      const body = bodyOf(payload, { pace, signal });
+      const endProgress = progress.begin(body.sentBytes);
+      watch(body.sentBytes);
       const request = command({ ...payload.checksum, Body: body.stream, ContentLength: payload.bytes.sizeBytes }) as PutObjectCommand;
       request.middlewareStack.add(
         (next) => (args) => {
@@ -50,6 +54,7 @@ export async function sendPayload(
           });
         return received;
       } finally {
+        endProgress();
         await body.end();
       }
     },

@@ -2,8 +2,10 @@
 
 import type { VirtualImage } from '../../image/contract.ts';
 import type { Proof, TransferContext } from '../contract.ts';
+import type { PaceWatch } from '../pace-watch.ts';
 import type { S3TargetOptions } from './s3-options.ts';
 import type { S3Session } from './s3-session.ts';
+import type { UploadProgress } from './upload-progress.ts';
 import type { Retries } from './with-retries.ts';
 
 export interface Transfer {
@@ -11,6 +13,8 @@ export interface Transfer {
   options: S3TargetOptions;
   image: VirtualImage;
   context: TransferContext;
+  pace: PaceWatch;
+  progress: UploadProgress;
   /** Of this attempt alone; in the metadata of what it makes, it tells that from what others have made of the same disk. */
   nonce: string;
 }

@@ -31,27 +31,27 @@ const STREAM_BYTES = 16 * MIB;
 /** @throws DiskliftError that of the first part that failed; the others are left then */
 export function uploadParts(transfer: Transfer, upload: Upload): Promise<SentParts> {
   const { largestBufferBytes } = transfer.session.limits;
+  transfer.progress.restart();
   return upload.plan.partSizeBytes > largestBufferBytes ? streamParts(transfer, upload) : bufferParts(transfer, upload);
 }
 
 async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Promise<SentParts> {
-  const { options, image, context } = transfer;
+  const { options, image, context, progress } = transfer;
   const stop = new AbortController();
   const signal = AbortSignal.any([context.signal, stop.signal]);
   const inPart: Transfer = { ...transfer, context: { ...context, signal } };
   const places = createBudget(options.concurrency);
   const parts: UploadedPart[] = [];
   const sending: Promise<void>[] = [];
-  let [sentBytes, arrivedCount] = [0, 0];
+  let arrivedCount = 0;
   const arrivedParts = () => arrivedCount;
   let hasFailedTry = false;
   let failure: { error: unknown } | undefined;
 
   function arrived(part: UploadedPart): void {
     parts[part.number - 1] = part;
-    sentBytes += part.sizeBytes;
     arrivedCount += 1;
-    context.progress(sentBytes);
+    progress.arrive(part.sizeBytes);
   }
 
   /** Resolves when the bytes of the part have been read and it is on its way. */
@@ -102,7 +102,7 @@ async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Prom
 
 /** One after the other, and each read while it is sent: parts of huge images are larger than what a process should hold. */
 async function streamParts(transfer: Transfer, { id, plan, held }: Upload): Promise<SentParts> {
-  const { options, image, context } = transfer;
+  const { options, image, context, progress } = transfer;
   const parts: UploadedPart[] = [];
   let hasFailedTry = false;
   for (const part of partsOf(plan)) {
@@ -116,7 +116,7 @@ async function streamParts(transfer: Transfer, { id, plan, held }: Upload): Prom
     } finally {
       release();
     }
-    context.progress(part.offset + part.sizeBytes);
+    progress.arrive(part.sizeBytes);
   }
   return { parts, hasFailedTry };
 }

@@ -5,6 +5,7 @@ import { backoffDelayMs } from '../../common/backoff.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import { isUploadGone, s3ErrorName } from './s3-error.ts';
 import type { S3Limits, S3TargetOptions } from './s3-options.ts';
+import { isServerSilent } from './within-silence.ts';
 
 const MAX_BACKOFF_MS = 20_000;
 
@@ -29,6 +30,7 @@ export async function withRetries<T>(
   task: () => Promise<T>,
   { clock, random = Math.random, limits, signal, successes = () => 0 }: Retries,
 ): Promise<T> {
+  let first: unknown;
   let failuresInARow = 0;
   let seenSuccesses = successes();
   for (let failedAttempts = 1; ; failedAttempts += 1) {
@@ -37,6 +39,9 @@ export async function withRetries<T>(
       return await task();
     } catch (error) {
       throwIfAborted(signal);
+      first ??= error;
+      // The probe after a silence says less than the request that was silent.
+      if (isServerSilent(error)) throw first;
       failuresInARow = successes() > seenSuccesses ? 1 : failuresInARow + 1;
       seenSuccesses = successes();
       if (!isWorthIt(error) || failuresInARow >= limits.tries || failedAttempts >= limits.tries * MAX_ROUNDS) throw error;

@@ -2,11 +2,14 @@
 
 import net from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { abortable } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import { networkError } from '../network-error.ts';
+import type { PaceWatch } from '../pace-watch.ts';
 import { connectGuarded, startTls } from '../policy/guarded-connection.ts';
 import type { NetworkAccess } from '../policy/network-access.ts';
+import { takenBytes } from '../taken-bytes.ts';
 import type { TlsMaterial } from '../tls-material.ts';
 import { withLimit } from '../with-limit.ts';
 import { breakConnection } from './break-connection.ts';
@@ -107,16 +110,30 @@ export class Peer implements ShownPeer {
    * Resolves when the kernel has taken all of `bytes`; with false when the peer has spoken instead.
    * @throws DiskliftError `DestinationUnreachable`, `Cancelled`
    */
-  async write(bytes: Uint8Array | string, limitMs: number): Promise<boolean> {
+  async sendBytes(bytes: Uint8Array, pace: PaceWatch): Promise<boolean> {
+    const send = async () => this.when(await this.write(bytes));
+    return pace.during(
+      () => abortable(send(), this.options.signal),
+      () => takenBytes(this.raw),
+    );
+  }
+
+  /** The same for a line of the protocol. */
+  async sendLine(line: string, limitMs: number): Promise<boolean> {
+    return this.until(await this.write(line), limitMs, 'takes no more bytes');
+  }
+
+  /** @returns true when the kernel has taken all of `bytes`, false when the peer has spoken instead, undefined as long as neither is so */
+  private async write(bytes: Uint8Array | string): Promise<() => boolean | undefined> {
     // What is there already must be heard first: a write to a peer that has closed would lose it.
     await nextTurn();
-    if (this.hasSpoken()) return false;
+    if (this.hasSpoken()) return () => false;
     let isWritten = false;
     this.socket.write(bytes, (error) => {
       isWritten = !error;
       this.change();
     });
-    return this.until(() => (isWritten ? true : this.hasSpoken() ? false : undefined), limitMs, 'takes no more bytes');
+    return () => (isWritten ? true : this.hasSpoken() ? false : undefined);
   }
 
   /** The next line, without its newline. @throws DiskliftError `DestinationUnreachable`, `DestinationRejected` when it is too long */
@@ -183,15 +200,16 @@ export class Peer implements ShownPeer {
   }
 
   private until<T>(ready: () => T | undefined, limitMs: number, what: string): Promise<T> {
-    const wait = async (): Promise<T> => {
-      for (;;) {
-        const value = ready();
-        if (value !== undefined) return value;
-        if (this.failure !== undefined) throw this.failure;
-        await this.changed.promise;
-      }
-    };
     const { clock, signal } = this.options;
-    return withLimit(wait(), { limitMs, message: `${this.where}: ${what}`, clock, signal });
+    return withLimit(this.when(ready), { limitMs, message: `${this.where}: ${what}`, clock, signal });
+  }
+
+  private async when<T>(ready: () => T | undefined): Promise<T> {
+    for (;;) {
+      const value = ready();
+      if (value !== undefined) return value;
+      if (this.failure !== undefined) throw this.failure;
+      await this.changed.promise;
+    }
   }
 }

@@ -5,19 +5,18 @@ import { DiskliftError } from '../../common/errors.ts';
 import type { VirtualImage } from '../../image/contract.ts';
 import { answerLimitMs } from '../answer-limit.ts';
 import type { ExportTarget, Receipt, Seal, TransferContext } from '../contract.ts';
+import { DEFAULT_PACE, type PaceLimits, PaceWatch } from '../pace-watch.ts';
 import type { NetworkAccess } from '../policy/network-access.ts';
 import { type Sealed, sendUpToSeal } from '../send-up-to-seal.ts';
 import type { TlsMaterial } from '../tls-material.ts';
 import { type Confirmation, discardLine, helloLine, parseConfirmation, parseOffset, rereadAllowanceMs } from './messages.ts';
 import { connectPeer, locationOf, type Peer } from './peer.ts';
 
-export interface TcpLimits {
+export interface TcpLimits extends PaceLimits {
   /** Until a connection stands, TLS included. */
   connectMs: number;
   /** From our first line to the receiver's. */
   helloMs: number;
-  /** Without a byte being taken. */
-  idleMs: number;
   /**
    * Limit from the last byte to the confirmation, or to the close: a peer may have to write the image to its disks first, or convert it.
    * `answerLimitMs` when left out.
@@ -42,13 +41,14 @@ export interface TcpTargetOptions {
   limits?: Partial<TcpLimits> | undefined;
 }
 
-const LIMITS: TcpLimits = { connectMs: 30_000, helloMs: 30_000, idleMs: 120_000, discardMs: 1000 };
+const LIMITS: TcpLimits = { ...DEFAULT_PACE, connectMs: 30_000, helloMs: 30_000, discardMs: 1000 };
 
 interface Transfer {
   options: TcpTargetOptions;
   limits: TcpLimits;
   where: string;
   peer: Peer;
+  pace: PaceWatch;
   image: VirtualImage;
   context: TransferContext;
 }
@@ -60,14 +60,17 @@ export function createTcpTarget(options: TcpTargetOptions): ExportTarget {
   return {
     async send(image, context) {
       const peer = await connectPeer({ ...options, signal: context.signal, connectMs: limits.connectMs, speaks: isAcknowledged });
+      const pace = new PaceWatch({ where, clock: options.clock, limits });
       try {
-        const transfer = { options, limits, where, peer, image, context };
+        const transfer = { options, limits, where, peer, pace, image, context };
         const receipt = await (isAcknowledged ? sendAcknowledged(transfer) : sendRaw(transfer));
         peer.close();
         return receipt;
       } catch (error) {
         peer.reset();
         throw error;
+      } finally {
+        pace.stop();
       }
     },
     // What a receiver holds of a cut transfer is its own: it goes on with it, or drops it when another image comes.
@@ -75,8 +78,8 @@ export function createTcpTarget(options: TcpTargetOptions): ExportTarget {
   };
 }
 
-async function sendRaw({ limits, where, peer, image, context }: Transfer): Promise<Receipt> {
-  const write = (bytes: Uint8Array) => peer.write(bytes, limits.idleMs);
+async function sendRaw({ limits, where, peer, pace, image, context }: Transfer): Promise<Receipt> {
+  const write = (bytes: Uint8Array) => peer.sendBytes(bytes, pace);
   const sealed = await sendUpToSeal({ image, context, write });
   if (sealed === undefined || !(await write(sealed.tail)) || peer.hasSpoken())
     throw peer.unreachable('closed its side before it had the whole image');
@@ -87,13 +90,13 @@ async function sendRaw({ limits, where, peer, image, context }: Transfer): Promi
 }
 
 async function sendAcknowledged(transfer: Transfer): Promise<Receipt> {
-  const { options, limits, where, peer, image, context } = transfer;
+  const { options, limits, where, peer, pace, image, context } = transfer;
   const { exportUid, disk } = options;
   const { sizeBytes, fingerprint } = image;
-  await peer.write(helloLine({ exportUid, disk, sizeBytes, fingerprint }), limits.helloMs);
+  await peer.sendLine(helloLine({ exportUid, disk, sizeBytes, fingerprint }), limits.helloMs);
   const offset = parseOffset(await peer.readLine(limits.helloMs, 'answer to the hello'), sizeBytes, peer);
   const { seal, tail } = await sendFrom(offset, transfer);
-  if (tail.length > 0 && !(await peer.write(tail, limits.idleMs))) return hearEarly(transfer);
+  if (tail.length > 0 && !(await peer.sendBytes(tail, pace))) return hearEarly(transfer);
   context.progress(sizeBytes);
   const line = await peer.readLine((limits.answerMs ?? answerLimitMs(image)) + rereadAllowanceMs(offset), 'confirmation');
   const doubt = doubtIn(parseConfirmation(line, peer), { sizeBytes, sha256: seal.sha256 }, where);
@@ -110,7 +113,7 @@ async function sendAcknowledged(transfer: Transfer): Promise<Receipt> {
  */
 async function requestDiscard(peer: Peer, limitMs: number): Promise<void> {
   try {
-    await peer.write(discardLine(), limitMs);
+    await peer.sendLine(discardLine(), limitMs);
     peer.end();
     await peer.ended(limitMs);
   } catch (error) {
@@ -119,8 +122,8 @@ async function requestDiscard(peer: Peer, limitMs: number): Promise<void> {
 }
 
 async function sendFrom(startBytes: number, transfer: Transfer): Promise<Sealed> {
-  const { limits, peer, image, context } = transfer;
-  const write = (bytes: Uint8Array) => peer.write(bytes, limits.idleMs);
+  const { peer, pace, image, context } = transfer;
+  const write = (bytes: Uint8Array) => peer.sendBytes(bytes, pace);
   return (await sendUpToSeal({ image, context, startBytes, write })) ?? hearEarly(transfer);
 }
 
