@@ -93,7 +93,7 @@ export function createDestinationPolicy({ allow, deny, cluster }: DestinationRul
       return allowed.hasName(bareHost(host)) || notations.some(allowed.hasAddress) || !notations.some(doubtful.hasAddress);
     },
     addApiServers(hosts) {
-      byDefault.push(createDenialMatcher({ reason: API_SERVER, entries: hosts }));
+      byDefault.unshift(createDenialMatcher({ reason: API_SERVER, entries: hosts }));
     },
   };
 }
