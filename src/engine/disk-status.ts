@@ -43,10 +43,13 @@ const ACTIVE: ReadonlySet<string | undefined> = new Set(['Scanning', 'Streaming'
  */
 export function restoreDiskState(fresh: DiskState, status: DiskExportStatus | undefined): DiskState {
   const disk = status?.disks?.find(({ path }) => path === fresh.path);
-  if (disk === undefined) return fresh;
-  const { phase, attempts = 0, upload, format, virtualBytes, imageBytes } = disk;
+  // A run that was lost may have sent more than its last status says.
+  const wasLost = status?.unfinishedRuns !== undefined;
+  if (disk === undefined) return wasLost ? { ...fresh, mayHaveSent: true } : fresh;
+  const { phase, attempts = 0, sentBytes = 0, upload, format, virtualBytes, imageBytes } = disk;
   const restored: DiskState = {
     ...fresh,
+    ...(wasLost || attempts > 0 || sentBytes > 0 ? { mayHaveSent: true } : {}),
     attempts: ACTIVE.has(phase) ? Math.max(0, attempts - 1) : attempts,
     ...(upload === undefined ? {} : { upload: { id: upload.id, partSizeBytes: upload.partSize, fingerprint: upload.fingerprint } }),
   };

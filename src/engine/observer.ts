@@ -32,6 +32,8 @@ export interface DiskState {
   map?: PreparedImage['layout']['map'];
   /** In the current attempt. */
   sentBytes: number;
+  /** Whether an earlier process has sent bytes, or may have: the destination may hold an image of this export. */
+  mayHaveSent?: boolean;
   /** What the destination holds open for this disk. */
   upload?: ResumeState | undefined;
   /** There when the disk has arrived. */

@@ -71,7 +71,7 @@ class DiskRun {
   private kept: Prepared | undefined;
   /** Of the last attempt. */
   private target: ExportTarget | undefined;
-  /** Whether an attempt has sent bytes, or may have: the attempts of another process are unknown here. */
+  /** Whether an attempt has sent bytes, or may have, in this process or in an earlier one. */
   private hasSent: boolean;
 
   constructor(plan: DiskPlan, rules: DiskRules, state: DiskState, context: EngineContext) {
@@ -79,7 +79,7 @@ class DiskRun {
     this.rules = rules;
     this.state = state;
     this.context = context;
-    this.hasSent = state.attempts > 0;
+    this.hasSent = state.mayHaveSent === true || state.attempts > 0;
   }
 
   async run(): Promise<void> {

@@ -205,8 +205,17 @@ describe('a disk s state from its status', () => {
   it('does not count the attempt that the process died in, and goes on with its upload', () => {
     const upload = { id: 'x', partSizeBytes: 16_777_216, fingerprint: 'f' };
     const restored = through(disk({ ...scanned, phase: 'Streaming', attempts: 3, sentBytes: 9, upload }));
-    assert.deepEqual(restored, disk({ attempts: 2, upload }));
+    assert.deepEqual(restored, disk({ attempts: 2, upload, mayHaveSent: true }));
     assert.equal(through(disk({ phase: 'Pending', attempts: 3 })).attempts, 3);
+  });
+
+  it('says whether an earlier process may have sent bytes', () => {
+    assert.equal(through(disk({ phase: 'Pending' })).mayHaveSent, undefined);
+    assert.equal(through(disk({ ...scanned, phase: 'Streaming', attempts: 1 })).mayHaveSent, true);
+    // A process that was stopped in order does not count its attempt.
+    assert.equal(through(disk({ ...scanned, phase: 'Pending', sentBytes: 9 })).mayHaveSent, true);
+    // The process was lost before it wrote its disks down.
+    assert.equal(restoreDiskState(fresh, { unfinishedRuns: { count: 1, sentBytes: 0 } }).mayHaveSent, true);
   });
 
   it('keeps a failure', () => {
