@@ -113,6 +113,19 @@ export function alertRules({ speedup = 1 }: RuleOptions): AlertRule[] {
       summary: 'Attempts to export by {{ $labels.destination }} fail again and again: {{ $labels.reason }}.',
       description: '{{ $value | printf "%.0f" }} attempts of the last half hour failed and were made again.',
     }),
+    rule('ClaimOverdue', {
+      // A day's export that takes two hours longer is not overdue. A claim that is served for less time cannot be.
+      expr: [
+        `time() - max by (export_namespace, claim) (max_over_time(${metric('last_success_timestamp_seconds')}[${of(7 * DAY)}])) > ${seconds(26 * HOUR)}`,
+        'and on (export_namespace, claim)',
+        `max by (export_namespace, claim) (max_over_time(${metric('last_success_timestamp_seconds')}[${of(7 * DAY)}] offset ${of(26 * HOUR)})) >= 0`,
+      ].join('\n'),
+      for: of(5 * MINUTE),
+      severity: 'warning',
+      summary: 'The claim {{ $labels.export_namespace }}/{{ $labels.claim }} has had no good export for 26 hours.',
+      description:
+        '{{ if gt $value 1e9 }}No export of it is known to have succeeded.{{ else }}The last one ended {{ $value | humanizeDuration }} ago.{{ end }}',
+    }),
     rule('WatchStale', {
       expr: `time() - ${metric('watch_last_success_timestamp_seconds')} > ${seconds(5 * MINUTE)}`,
       for: of(2 * MINUTE),

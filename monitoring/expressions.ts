@@ -8,7 +8,8 @@ type Declaration = (typeof METRICS)[keyof typeof METRICS];
 export type MetricName = Declaration['name'];
 
 const SIDECAR_MATCHERS = 'job=~"$job", instance=~"$instance"';
-const EXPORT_MATCHERS = `${SIDECAR_MATCHERS}, export_namespace=~"$namespace", export=~"$export"`;
+/** By labels: the matcher of a metric that has the label. */
+const EXPORT_MATCHERS = { export_namespace: 'export_namespace=~"$namespace"', export: 'export=~"$export"' } as const;
 
 function declarationOf(name: MetricName): Declaration {
   return Object.values(METRICS).find((declaration) => declaration.name === name) as Declaration;
@@ -21,7 +22,8 @@ export function metric(name: MetricName): string {
 
 /** The metric of what the dashboard's variables choose. @param more further matchers */
 export function chosen(name: MetricName, more?: string): string {
-  const isOfExports = (declarationOf(name).labels as readonly string[]).includes('export_namespace');
-  const matchers = [isOfExports ? EXPORT_MATCHERS : SIDECAR_MATCHERS, ...(more === undefined ? [] : [more])];
+  const labels: readonly string[] = declarationOf(name).labels;
+  const ofExports = Object.entries(EXPORT_MATCHERS).flatMap(([label, matcher]) => (labels.includes(label) ? [matcher] : []));
+  const matchers = [SIDECAR_MATCHERS, ...ofExports, ...(more === undefined ? [] : [more])];
   return `${metric(name)}{${matchers.join(', ')}}`;
 }

@@ -52,10 +52,21 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       },
       {
         kind: 'stat',
+        title: 'Waiting',
+        description: 'Exports that wait for a slot, for a disk in use or for their next attempt, and exports that no process has claimed.',
+        unit: 'short',
+        width: 4,
+        targets: [
+          { expr: `sum(${chosen('exports_pending')})`, legend: 'waiting' },
+          { expr: `max(${chosen('exports_unclaimed')})`, legend: 'unclaimed' },
+        ],
+      },
+      {
+        kind: 'stat',
         title: 'Ended',
         description: 'Exports that have ended in the time shown, by result.',
         unit: 'short',
-        width: 8,
+        width: 4,
         targets: [{ expr: `round(sum by (result) (increase(${chosen('exports_total')}${RANGE})))`, legend: '{{result}}' }],
       },
       {
@@ -92,7 +103,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
         title: 'Running by sidecar',
         description: 'Exports that run or wait for a disk in use, by sidecar. Those that have not begun are not counted.',
         unit: 'short',
-        width: 6,
+        width: 4,
         targets: [{ expr: `sum by (instance) (${chosen('exports_active')})`, legend: '{{instance}}' }],
       },
       {
@@ -100,7 +111,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
         title: 'Ended by destination and result',
         description: 'Exports that have ended, in the interval of each bar.',
         unit: 'short',
-        width: 6,
+        width: 5,
         none: 'none has ended',
         targets: [
           {
@@ -114,7 +125,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
         title: 'Duration',
         description: 'How long the exports took that have ended, waits and attempts that failed among it.',
         unit: 's',
-        width: 6,
+        width: 5,
         targets: [{ expr: `sum by (le) (increase(${chosen('export_duration_seconds')}${RATE}))`, legend: '{{le}}' }],
       },
       {
@@ -122,10 +133,24 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
         title: 'Sent by destination',
         description: 'Bytes of images that were sent in the interval of each bar, also by exports that fit between two scrapes.',
         unit: 'bytes',
-        width: 6,
+        width: 5,
         none: 'nothing was sent',
         targets: [
           { expr: `sum by (destination) (increase(${chosen('destination_sent_bytes_total')}${RATE})) > 0`, legend: '{{destination}}' },
+        ],
+      },
+      {
+        kind: 'timeseries',
+        title: 'Since last good export',
+        description: 'Time since the last good export of each claim has ended. Claims of which none is known are left out.',
+        unit: 's',
+        width: 5,
+        none: 'none is known',
+        targets: [
+          {
+            expr: `time() - (max by (export_namespace, claim) (${chosen('last_success_timestamp_seconds')}) > 0)`,
+            legend: '{{export_namespace}}/{{claim}}',
+          },
         ],
       },
     ],

@@ -3,9 +3,11 @@
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import type { Config } from '../config/load-config.ts';
+import { censusOf } from '../http/census.ts';
 import { createChangeStream } from '../http/change-stream.ts';
 import { createApp } from '../http/create-app.ts';
 import type { ExportBoard } from '../http/export-board.ts';
+import type { ExportView } from '../http/export-view.ts';
 import { createHealth } from '../http/health.ts';
 import type { Authorize } from '../http/require-token.ts';
 import { type RunningServer, startServer } from '../http/start-server.ts';
@@ -37,6 +39,7 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
     metrics: {
       scrape(format) {
         metrics.watchSucceeded(composed.lastSuccessMs() ?? 0);
+        metrics.count(censusOf(viewsOf(board), volumes));
         return metrics.scrape(format);
       },
     },
@@ -48,6 +51,13 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
     warn,
   });
   return startServer(app, { host: config.listenHost, port: config.listenPort, tls, clock, warn });
+}
+
+function* viewsOf(board: ExportBoard): Generator<ExportView> {
+  for (const key of board.keys()) {
+    const view = board.get(key);
+    if (view !== undefined) yield view;
+  }
 }
 
 async function authorizeOf({ config, composed, clock, signal }: ListenOptions): Promise<Authorize | undefined> {

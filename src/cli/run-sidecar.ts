@@ -16,6 +16,7 @@ import { createBoardStore } from '../http/board-store.ts';
 import { createExportBoard, type ExportBoard } from '../http/export-board.ts';
 import { createExportMetrics, type ExportMetrics } from '../metrics/export-metrics.ts';
 import type { DiskExport } from '../requests/disk-export.ts';
+import { placeholderValues } from '../requests/placeholders.ts';
 import { createDestinationPolicy } from '../targets/policy/destination-policy.ts';
 import { createNetworkAccess } from '../targets/policy/network-access.ts';
 import { BUFFER_BYTES, composeLeftovers, composePlan, refusalOf } from './compose-export.ts';
@@ -44,7 +45,7 @@ export async function runSidecar({ config: file, ...flags }: SidecarFlags, conte
   const version = packageVersion();
   const { clock } = context;
   const metrics = createExportMetrics({ version, clock, retentionMs: config.seriesRetentionSeconds * 1000, ofProcess: true, signal });
-  const board = createExportBoard(clock);
+  const board = createExportBoard(clock, placeholdersOf);
   const serving = composeServing({ config, volumes, logger, metrics, board, warn, context: { ...context, signal } });
   const composed = await composeStore({ config, clock, version, signal, warn });
   const end = () => ended.abort(new DiskliftError('ExecutorLost', 'the export has ended'));
@@ -56,6 +57,7 @@ export async function runSidecar({ config: file, ...flags }: SidecarFlags, conte
   const listening = { config, volumes, metrics, board, composed, clock, version, warn, signal: ended.signal };
   const server = await abortable(listen(listening), context.signal).catch(giveUp);
   const { namespace } = composed;
+  if (namespace !== undefined) for (const claim of volumes.keys()) metrics.serves(namespace, claim);
   const source = config.requests === '' ? { namespace } : { requests: config.requests };
   logger.info({ host: config.listenHost, port: server.port, volumes: [...volumes.keys()], ...source }, 'sidecar runs');
   const refusal = (request: DiskExport) => refusalOf(request, { volumes });
@@ -153,6 +155,12 @@ function composeServing({
       ],
     };
   };
+}
+
+/** Without a path, the disk stays a placeholder. */
+function placeholdersOf(request: DiskExport, diskPath?: string): Readonly<Record<string, string | undefined>> {
+  const { disk, ...values } = placeholderValues(request, diskPath ?? '');
+  return diskPath === undefined ? values : { ...values, disk };
 }
 
 function logFormatOf({ logFormat }: Config): 'json' | 'text' {

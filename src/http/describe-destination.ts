@@ -1,12 +1,16 @@
 /** Where an export goes, as it may be shown: without anything that could be a secret. */
 
+import { printable } from '../common/printable.ts';
 import type { DiskExport } from '../requests/disk-export.ts';
 
 export interface DestinationView {
   kind: 'HTTP' | 'S3' | 'TCP' | 'unknown';
-  /** With placeholders as they stand in the request. */
+  /** Without placeholders, but for those whose values are not known. */
   address: string;
 }
+
+/** By the names of the placeholders. */
+export type PlaceholderTexts = Readonly<Record<string, string | undefined>>;
 
 type Destination = DiskExport['spec']['destination'];
 
@@ -20,12 +24,20 @@ const DESCRIBE: { [Key in keyof Required<Destination>]: (spec: NonNullable<Desti
   tcp: ({ host, port }) => ({ kind: 'TCP', address: `${host}:${port}` }),
 };
 
-export function describeDestination(destination: Destination): DestinationView {
+export function describeDestination(destination: Destination, placeholders: PlaceholderTexts = {}): DestinationView {
   for (const [key, describe] of Object.entries(DESCRIBE)) {
     const spec = destination[key as keyof Destination];
-    if (spec !== undefined) return (describe as (spec: object) => DestinationView)(spec);
+    if (spec === undefined) continue;
+    const { kind, address } = (describe as (spec: object) => DestinationView)(spec);
+    return { kind, address: printable(expanded(address, placeholders)) };
   }
   return { kind: 'unknown', address: 'a kind of destination that this version of disklift does not know' };
+}
+
+function expanded(address: string, placeholders: PlaceholderTexts): string {
+  return address.replace(/\{(\w+)\}/g, (whole, name: string) =>
+    Object.hasOwn(placeholders, name) ? (placeholders[name] ?? whole) : whole,
+  );
 }
 
 /** Without user, password, query and fragment. */

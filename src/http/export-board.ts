@@ -4,7 +4,7 @@ import type { Clock } from '../common/clock.ts';
 import type { ExportWatcher } from '../engine/observer.ts';
 import type { StoredRequest } from '../requests/contract.ts';
 import type { DiskExportStatus } from '../requests/disk-export.ts';
-import { type ExportView, exportViewOf } from './export-view.ts';
+import { type ExportView, exportViewOf, type PlaceholderSource } from './export-view.ts';
 import { createLiveExport, type DiskMapView, type LiveExport } from './live-export.ts';
 
 /** Keys are `NAMESPACE/NAME`. */
@@ -38,7 +38,8 @@ interface Entry {
 /** Disks that have ended and whose pictures are kept: 12 KiB each. */
 const MOST_PICTURES = 256;
 
-export function createExportBoard(clock: Pick<Clock, 'monotonicMs'>): ExportBoard {
+/** @param placeholders left out, destinations are shown as the requests have them */
+export function createExportBoard(clock: Pick<Clock, 'monotonicMs'>, placeholders?: PlaceholderSource): ExportBoard {
   const entries = new Map<string, Entry>();
   const listeners = new Set<(key: string) => void>();
   /** The oldest first. */
@@ -106,8 +107,8 @@ export function createExportBoard(clock: Pick<Clock, 'monotonicMs'>): ExportBoar
       const entry = entries.get(key);
       if (entry === undefined) return undefined;
       const { stored, status, live } = entry;
-      if (live !== undefined) return exportViewOf({ key, stored, status, liveDisks: live.disks() });
-      entry.view ??= exportViewOf({ key, stored, status });
+      if (live !== undefined) return exportViewOf({ key, stored, status, liveDisks: live.disks(), placeholders });
+      entry.view ??= exportViewOf({ key, stored, status, placeholders });
       return entry.view;
     },
     mapOf: (key, disk) => entries.get(key)?.live?.mapOf(disk) ?? (entries.has(key) ? pictures.get(pictureKey(key, disk)) : undefined),

@@ -2,8 +2,8 @@
 
 import { printable } from '../common/printable.ts';
 import type { StoredRequest } from '../requests/contract.ts';
-import type { DiskExportStatus } from '../requests/disk-export.ts';
-import { type DestinationView, describeDestination } from './describe-destination.ts';
+import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
+import { type DestinationView, describeDestination, type PlaceholderTexts } from './describe-destination.ts';
 import type { DiskView } from './disk-view.ts';
 import { hintOf } from './reason-hints.ts';
 
@@ -22,6 +22,10 @@ export interface ExportView {
   hint?: string;
   /** Whether this process runs it now. */
   isLive: boolean;
+  /** Whether no process has claimed it. */
+  isUnclaimed: boolean;
+  /** There while it waits for its next attempt. */
+  nextAttemptTime?: string;
   startTime?: string;
   completionTime?: string;
   attempts: number;
@@ -45,7 +49,14 @@ export interface ExportFacts {
   status: DiskExportStatus | undefined;
   /** Of disks that are under way here, instead of what the status tells. */
   liveDisks?: readonly DiskView[] | undefined;
+  placeholders?: PlaceholderSource | undefined;
 }
+
+/** @returns the values of a request's placeholders; without `disk` where `diskPath` is left out */
+export type PlaceholderSource = (request: DiskExport, diskPath?: string) => PlaceholderTexts;
+
+/** What nobody has written about an export that nobody has begun with. */
+const UNCLAIMED = 'No process has claimed this export. A sidecar that serves the claim does so.';
 
 const ENDS: ReadonlySet<string> = new Set(['Succeeded', 'Failed', 'Cancelled']);
 
@@ -53,24 +64,31 @@ export function isOver(phase: string): boolean {
   return ENDS.has(phase);
 }
 
-export function exportViewOf({ key, stored, status, liveDisks }: ExportFacts): ExportView {
+export function exportViewOf({ key, stored, status, liveDisks, placeholders }: ExportFacts): ExportView {
   const [namespace = '', name = ''] = key.split('/');
   const disks = mergeDisks(status, liveDisks);
-  const reason = status?.conditions?.find(({ type }) => type === 'Succeeded')?.reason;
+  const written = status?.conditions?.find(({ type }) => type === 'Succeeded')?.reason;
   const phase = phaseOf(status, liveDisks === undefined ? [] : disks);
+  const isUnclaimed = stored.kind === 'request' && phase === 'Pending' && (written ?? 'Unclaimed') === 'Unclaimed';
+  const reason = isUnclaimed ? 'Unclaimed' : written;
   const sum = (of: (disk: DiskView) => number | undefined) => disks.reduce((total, disk) => total + (of(disk) ?? 0), 0);
   const attempts = sum((disk) => disk.attempts);
-  const message = stored.kind === 'invalid' && status?.startTime === undefined ? printable(stored.message) : status?.message;
+  const message =
+    stored.kind === 'invalid' && status?.startTime === undefined
+      ? printable(stored.message)
+      : (status?.message ?? (isUnclaimed ? UNCLAIMED : undefined));
   const hint = phase === 'Succeeded' ? undefined : hintOf(reason);
   return {
     namespace,
     name,
-    ...(stored.kind === 'invalid' ? {} : specFacts(stored)),
+    ...(stored.kind === 'invalid' ? {} : specFacts(stored, placeholders?.(stored.request, onlyPathOf(disks)))),
     phase,
     ...(reason === undefined ? {} : { reason }),
     ...(message === undefined ? {} : { message }),
     ...(hint === undefined ? {} : { hint }),
     isLive: liveDisks !== undefined,
+    isUnclaimed,
+    ...(phase === 'Pending' && status?.nextAttemptTime !== undefined ? { nextAttemptTime: status.nextAttemptTime } : {}),
     ...timesOf(status),
     attempts,
     retries: sum((disk) => Math.max(0, disk.attempts - 1)),
@@ -84,8 +102,13 @@ export function exportViewOf({ key, stored, status, liveDisks }: ExportFacts): E
   };
 }
 
-function specFacts({ request: { spec } }: Extract<StoredRequest, { kind: 'request' }>) {
-  return { claim: spec.source.persistentVolumeClaim.claimName, destination: describeDestination(spec.destination) };
+/** Several disks go to several places. */
+function onlyPathOf(disks: readonly DiskView[]): string | undefined {
+  return disks.length === 1 ? disks[0]?.path : undefined;
+}
+
+function specFacts({ request: { spec } }: Extract<StoredRequest, { kind: 'request' }>, placeholders: PlaceholderTexts = {}) {
+  return { claim: spec.source.persistentVolumeClaim.claimName, destination: describeDestination(spec.destination, placeholders) };
 }
 
 function timesOf({ startTime, completionTime, executor }: DiskExportStatus = {}) {

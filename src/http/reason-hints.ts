@@ -2,7 +2,10 @@
 
 import type { ErrorCode } from '../common/errors.ts';
 
-const HINTS: Readonly<Record<ErrorCode, string>> = {
+/** Reasons for which nothing has failed. */
+type WaitReason = 'Unclaimed' | 'Queued';
+
+const HINTS: Readonly<Record<ErrorCode | WaitReason, string>> = {
   InvalidRequest: 'The message names the field: put it right in a new request.',
   SourceNotFound: 'Look at which claims this sidecar serves, and at spec.source.disks.',
   SourcePermissionDenied: 'Run as the owner of the disk; with KubeVirt that is user 107.',
@@ -24,6 +27,8 @@ const HINTS: Readonly<Record<ErrorCode, string>> = {
   ExecutorLost: 'Another process goes on with it.',
   ExecutorCrashed: 'Find out why the container ended, such as its memory limit: kubectl describe pod shows its last state.',
   Cancelled: '',
+  Unclaimed: 'Look at whether a sidecar that serves this claim is there and ready.',
+  Queued: 'Other exports have the slots: maxConcurrentExports says how many there are.',
 };
 
 /** @param reason of a condition @returns undefined where there is nothing to say */

@@ -141,6 +141,27 @@ export const METRICS = {
     unit: 'exports',
     labels: [],
   },
+  pending: {
+    type: 'gauge',
+    name: 'exports_pending',
+    help: 'Exports of the claims that this process serves which wait: for a slot, for a disk in use, or for their next attempt.',
+    unit: 'exports',
+    labels: [],
+  },
+  unclaimed: {
+    type: 'gauge',
+    name: 'exports_unclaimed',
+    help: 'Exports that no process has claimed, of any claim. The sidecars of a namespace all see the same ones: take the maximum.',
+    unit: 'exports',
+    labels: [],
+  },
+  lastSuccess: {
+    type: 'gauge',
+    name: 'last_success_timestamp_seconds',
+    help: 'When the last good export of a claim has ended, in seconds since the epoch; 0 where this process knows of none.',
+    unit: 'seconds',
+    labels: ['export_namespace', 'claim'],
+  },
   watchLastSuccess: {
     type: 'gauge',
     name: 'watch_last_success_timestamp_seconds',

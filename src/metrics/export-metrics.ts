@@ -6,6 +6,7 @@ import type { DiskState, ExportWatcher } from '../engine/observer.ts';
 import type { DESTINATIONS } from './catalogue.ts';
 import { createRegistry } from './create-registry.ts';
 import { createDiskSeries, type DiskSeries } from './disk-series.ts';
+import { createLastSuccess } from './last-success.ts';
 import { createRetention } from './retention.ts';
 import { type Scrape, scrapeRegistry } from './scrape.ts';
 import type { ScrapeFormat } from './scrape-format.ts';
@@ -16,12 +17,24 @@ export interface ObservedExport {
   destination: (typeof DESTINATIONS)[number];
 }
 
+/** The exports that there are, whichever process runs them. */
+export interface ExportCensus {
+  /** Of the claims that this process serves. */
+  pending: number;
+  unclaimed: number;
+  /** Of the claims that this process serves. */
+  successes: Iterable<{ namespace: string; claim: string; timeMs: number }>;
+}
+
 export interface ExportMetrics {
   scrape(format: ScrapeFormat): Promise<Scrape>;
   /** An export begins. */
   begin(observed: ObservedExport): ExportWatcher;
   /** When it was last known which requests there are, in milliseconds since the epoch; 0 before it was known at all. */
   watchSucceeded(timeMs: number): void;
+  /** A claim that is served has a time of its last success from the start. */
+  serves(namespace: string, claim: string): void;
+  count(census: ExportCensus): void;
 }
 
 export interface ExportMetricsOptions {
@@ -47,6 +60,7 @@ export function createExportMetrics(options: ExportMetricsOptions): ExportMetric
     for (const name of MISNAMED) registry.removeSingleMetric(name);
   }
   const running = new Set<DiskSeries>();
+  const lastSuccess = createLastSuccess(metrics);
   const ended = createRetention(options);
 
   function begin({ namespace, name, destination }: ObservedExport): ExportWatcher {
@@ -102,5 +116,11 @@ export function createExportMetrics(options: ExportMetricsOptions): ExportMetric
     },
     begin,
     watchSucceeded: (timeMs) => metrics.watchLastSuccess.set(timeMs / 1000),
+    serves: (namespace, claim) => lastSuccess.set({ namespace, claim, timeMs: 0 }),
+    count({ pending, unclaimed, successes }) {
+      metrics.pending.set(pending);
+      metrics.unclaimed.set(unclaimed);
+      for (const success of successes) lastSuccess.set(success);
+    },
   };
 }

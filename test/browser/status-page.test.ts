@@ -10,6 +10,7 @@ import { diskExport } from '../helpers/manifest.ts';
 import { apply, type Sidecar, startSidecar, waitForStatus } from '../helpers/sidecar.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
+import { until } from '../helpers/until.ts';
 
 const MIB = 1024 * 1024;
 const HOSTILE = '"><img src=x onerror=alert(1)>.img';
@@ -117,6 +118,33 @@ describe('the status page of a sidecar', function () {
     await page.getByRole('img', { name: `Map of ${HOSTILE}` }).waitFor();
     await sleep(200);
     assert.equal(await page.locator('#harm, script:not([src]), .exports img').count(), 0);
+    assert.deepEqual(complaints, []);
+  });
+
+  it('says when the next attempt begins and that an export is unclaimed, shows a failure once, and names where it goes', async () => {
+    await using sink = await startHttpSink({
+      onExpect: (_request, response) => void response.writeHead(503, { 'retry-after': '500' }).end(),
+    });
+    await using shown = await openPage(browser(), url);
+    const { page, complaints } = shown;
+    const elsewhere = { source: { persistentVolumeClaim: { claimName: 'elsewhere' } } };
+    await apply(requests, diskExport('again', { http: { url: `${sink.url}/{namespace}/{name}/{disk}` } }));
+    await apply(requests, diskExport('nobodys', { http: { url: `${sink.url}/x` } }, elsewhere));
+    await page.getByText('Unclaimed', { exact: true }).waitFor();
+    const state = page.getByText(/^Retrying in \d+ (min \d+ )?s$/);
+    await state.waitFor();
+    const first = await state.textContent();
+    await until('the next second', async () => (await state.textContent()) !== first);
+    await page.getByText(`HTTP ${sink.url}/vms/again/disk`, { exact: true }).waitFor();
+    const row = page.getByRole('listitem').filter({ has: page.getByRole('button', { name: 'again' }) });
+    if ((await row.locator('.disk').count()) === 0) await page.getByRole('button', { name: 'again' }).click();
+    await row.locator('.disk .failure').getByText('answered 503').waitFor();
+    assert.equal(await row.getByText('answered 503').filter({ visible: true }).count(), 1);
+    await page.getByRole('button', { name: 'nobodys' }).click();
+    await page
+      .getByText(/^no process serves the claim elsewhere; /)
+      .filter({ visible: true })
+      .waitFor();
     assert.deepEqual(complaints, []);
   });
 

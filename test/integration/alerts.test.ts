@@ -132,6 +132,50 @@ const SCENES: Record<string, Scene[]> = {
       at: { '30m': 'silent', '50m': 'silent' },
     },
   ],
+  ClaimOverdue: [
+    {
+      title: 'a claim has had no good export for more than 26 hours',
+      series: { [`disklift_last_success_timestamp_seconds{${SIDECAR},export_namespace="vms",claim="root"}`]: '0x60 3600x2000' },
+      at: {
+        '20h': 'silent',
+        '27h': 'silent',
+        '28h': {
+          labels: 'export_namespace="vms",claim="root"',
+          summary: 'The claim vms/root has had no good export for 26 hours.',
+          description: 'The last one ended 1d 3h 0m 0s ago.',
+        },
+      },
+    },
+    {
+      title: 'a nightly Job has not run any more, and its pod is gone',
+      series: { [`disklift_last_success_timestamp_seconds{${SIDECAR},export_namespace="vms",claim="root"}`]: '_x10 600x5 stale' },
+      at: {
+        '1h': 'silent',
+        '26h': 'silent',
+        '48h': {
+          labels: 'export_namespace="vms",claim="root"',
+          summary: 'The claim vms/root has had no good export for 26 hours.',
+          description: 'The last one ended 1d 23h 50m 0s ago.',
+        },
+      },
+    },
+    {
+      title: 'a sidecar that was restarted knows of none any more, and Prometheus does',
+      series: {
+        [`disklift_last_success_timestamp_seconds{${SIDECAR},export_namespace="vms",claim="root"}`]: '3600x1700 stale',
+        'disklift_last_success_timestamp_seconds{job="vms/disklift",instance="10.0.0.8:9474",export_namespace="vms",claim="root"}':
+          '0x1500 90000x1500',
+      },
+      at: { '26h': 'silent', '40h': 'silent' },
+    },
+    {
+      title: 'a claim is exported every night',
+      series: {
+        [`disklift_last_success_timestamp_seconds{${SIDECAR},export_namespace="vms",claim="root"}`]: '60x1440 86460x1440 172860x1440',
+      },
+      at: { '24h': 'silent', '48h': 'silent', '70h': 'silent' },
+    },
+  ],
   WatchStale: [
     {
       title: 'requests were not looked at for more than five minutes',

@@ -65,6 +65,7 @@ describe('Prometheus', function () {
   /** By the title of a panel: what each of its queries has to give, in order. */
   const EXPECTED: Record<string, ((samples: Sample[]) => void | Promise<void>)[]> = {
     Running: [(samples) => assert.deepEqual(by(samples), { '': 1 })],
+    Waiting: [(samples) => assert.deepEqual(by(samples), { '': 0 }), (samples) => assert.deepEqual(by(samples), { '': 0 })],
     Ended: [(samples) => assert.deepEqual(by(samples, 'result'), { Succeeded: 2, Failed: 1, Cancelled: 0 })],
     'Sent per second': [(samples) => assertGrowth(samples, 'disklift_destination_sent_bytes_total')],
     'Saved by sparseness': [(samples) => assert.deepEqual(by(samples), { '': SKIPPED / CLUSTERS.total })],
@@ -90,6 +91,13 @@ describe('Prometheus', function () {
         assert.deepEqual(others, {});
         // The failed attempt of "retried" has sent bytes too. The extrapolation of increase() adds at most one scrape interval.
         assert.ok(increased >= (done + sentBytes) * 0.99 && increased <= (done + sentBytes) * 1.5, `${increased} of ${done + sentBytes}`);
+      },
+    ],
+    'Since last good export': [
+      (samples) => {
+        const { 'vms/claim': seconds = -1, ...others } = by(samples, 'export_namespace', 'claim');
+        assert.deepEqual(others, {});
+        assert.ok(seconds >= 0 && seconds < rangeSeconds + 60, `${seconds} s`);
       },
     ],
     'Read per second by export': [(samples) => assertGrowth(samples, 'disklift_source_read_bytes_total', 'export')],

@@ -2,7 +2,7 @@
 
 import { decodeMap, drawDiskMap } from './disk-map.js';
 import { element, setHidden, setText } from './dom.js';
-import { formatBytes, formatCount, formatPhase, formatShare } from './format.js';
+import { formatBytes, formatCount, formatPhase, formatShare, printable } from './format.js';
 import { getJson } from './server.js';
 
 const LEGEND = [
@@ -14,7 +14,7 @@ const LEGEND = [
 
 /** @param {{namespace: string, name: string}} owner @param {string} path */
 export function createDiskPanel(owner, path) {
-  const heading = element('h3', { text: path });
+  const heading = element('h3', { text: printable(path) });
   const phase = element('span', { class: 'phase small' });
   const failure = createFailure();
   const facts = element('dl', { class: 'facts' });
@@ -85,7 +85,7 @@ export function createDiskPanel(owner, path) {
 function describe(disk, map, until) {
   const { total = map.totalClusters, skipped = 0, written = 0 } = disk.clusters ?? {};
   const share = formatShare(total - skipped, total);
-  return `Map of ${disk.path}: ${share} of the disk is data, the rest zeros and holes; ${
+  return `Map of ${printable(disk.path)}: ${share} of the disk is data, the rest zeros and holes; ${
     until >= map.totalClusters ? 'all data has been sent' : `${formatShare(written, total - skipped)} of the data has been sent`
   }.`;
 }

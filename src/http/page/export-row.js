@@ -2,7 +2,7 @@
 
 import { createDiskPanel, createFailure } from './disk-panel.js';
 import { element, setChildren, setHidden, setText } from './dom.js';
-import { formatBytes, formatDuration, formatPhase, formatRate, formatTime } from './format.js';
+import { formatBytes, formatDuration, formatRate, formatState, formatTime } from './format.js';
 
 let rowCount = 0;
 
@@ -33,9 +33,10 @@ function createSummary({ name }) {
     root,
     toggle,
     detailsId,
-    update(view) {
+    /** @param {boolean} isOpen whether the details below say why */
+    update(view, isOpen) {
       phase.dataset.phase = view.phase;
-      setText(phase, formatPhase(view.phase));
+      setText(phase, formatState(view, Date.now()));
       setText(where, [view.namespace, view.claim && `claim ${view.claim}`].filter(Boolean).join(' · '));
       updateBar(bar, view);
       setText(amount, amountOf(view));
@@ -43,7 +44,7 @@ function createSummary({ name }) {
       setText(destination, view.destination === undefined ? '' : `${view.destination.kind} ${view.destination.address}`);
       destination.title = view.destination?.address ?? '';
       setText(retries, view.retries === 0 ? '' : view.retries === 1 ? '1 retry' : `${view.retries} retries`);
-      setText(why, whyOf(view));
+      setText(why, isOpen ? '' : whyOf(view));
       setHidden(why, why.textContent === '');
     },
   };
@@ -62,8 +63,8 @@ function createDetails(id) {
     root,
     panels,
     update(view) {
-      // A single disk says the same of itself.
-      const isTold = view.disks.some((disk) => disk.reason === view.reason && disk.message === view.message);
+      // The export's message names the disk, and that disk has the same reason.
+      const isTold = view.disks.some((disk) => disk.reason !== undefined && disk.reason === view.reason);
       failure.update(isTold || !['Failed', 'Cancelled', 'Pending'].includes(view.phase) ? { phase: view.phase } : view);
       const paths = new Set(view.disks.map(({ path }) => path));
       for (const [path, panel] of panels) {
@@ -92,13 +93,14 @@ export function createExportRow(view, onToggle) {
   function open(isOpen) {
     summary.toggle.setAttribute('aria-expanded', String(isOpen));
     setHidden(details.root, !isOpen);
+    summary.update(last, isOpen);
     if (isOpen) details.update(last);
   }
 
   function update(next) {
     last = next;
     root.dataset.phase = next.phase;
-    summary.update(next);
+    summary.update(next, !details.root.hidden);
     if (!details.root.hidden) details.update(next);
   }
 
@@ -113,6 +115,10 @@ export function createExportRow(view, onToggle) {
     update,
     open,
     phase: () => last.phase,
+    /** Once a second: what is left until the next attempt. */
+    tick() {
+      if (last.nextAttemptTime !== undefined) summary.update(last, !details.root.hidden);
+    },
     redraw() {
       for (const panel of details.panels.values()) panel.redraw();
     },

@@ -56,3 +56,19 @@ const PHASES = {
 export function formatPhase(phase) {
   return PHASES[phase] ?? phase;
 }
+
+/** How an export stands, in a word or two of this page; `nowMs` is for the time that is left until the next attempt. */
+export function formatState({ phase, isUnclaimed, nextAttemptTime }, nowMs) {
+  if (isUnclaimed) return 'Unclaimed';
+  if (nextAttemptTime === undefined) return formatPhase(phase);
+  return `Retrying in ${formatDuration(Math.max(0, Math.ceil((Date.parse(nextAttemptTime) - nowMs) / 1000)))}`;
+}
+
+// The characters that src/common/printable.ts replaces.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+/** A name that came from a disk, without characters that change how the rest of the page looks. */
+export function printable(text) {
+  return text.replace(UNPRINTABLE, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}

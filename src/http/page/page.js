@@ -15,7 +15,7 @@ const GROUPS = [
   { name: 'cancelled', text: 'Cancelled', phases: ['Cancelled'] },
 ];
 const PAGE_SIZE = 50;
-const [RELOAD_WAIT_MS, SEARCH_WAIT_MS] = [1000, 250];
+const [RELOAD_WAIT_MS, SEARCH_WAIT_MS, TICK_MS] = [1000, 250, 1000];
 
 const byId = (id) => document.getElementById(id);
 const parameters = new URLSearchParams(location.search);
@@ -198,6 +198,9 @@ function listen() {
     byId('login').close();
     void follow();
   });
+  setInterval(() => {
+    for (const row of rows.values()) row.tick();
+  }, TICK_MS);
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
     for (const row of rows.values()) row.redraw();
   });

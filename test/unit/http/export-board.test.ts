@@ -62,6 +62,36 @@ describe('an export board', () => {
     assert.equal(board.get('vms/e'), undefined);
   });
 
+  it('says of an export that nobody has begun with that no process has claimed it', () => {
+    board.set('vms/e', storedRequest('e', undefined));
+    const view = board.get('vms/e') ?? assert.fail();
+    assert.deepEqual([view.phase, view.isUnclaimed, view.reason], ['Pending', true, 'Unclaimed']);
+    assert.match(view.message ?? '', /^No process has claimed this export\./);
+    assert.match(view.hint ?? '', /sidecar that serves this claim/);
+    board.setStatus('vms/e', statusOf('Scanning', {}));
+    assert.equal(board.get('vms/e')?.isUnclaimed, false);
+  });
+
+  it('tells when the next attempt begins, only while the export waits', () => {
+    const nextAttemptTime = '2026-01-01T00:00:00Z';
+    board.set('vms/e', storedRequest('e', statusOf('Pending', { nextAttemptTime })));
+    assert.equal(board.get('vms/e')?.nextAttemptTime, nextAttemptTime);
+    board.setStatus('vms/e', statusOf('Streaming', { nextAttemptTime }));
+    assert.equal(board.get('vms/e')?.nextAttemptTime, undefined);
+  });
+
+  it('fills in the placeholders of a destination, and that of the disk where there is one', () => {
+    const expanding = createExportBoard({ monotonicMs: () => timeMs }, (_request, disk) => ({
+      name: 'e',
+      ...(disk === undefined ? {} : { disk }),
+    }));
+    const disks = [{ path: 'a' }, { path: 'b' }];
+    expanding.set('vms/e', storedRequest('e', statusOf('Pending', { disks })));
+    assert.equal(expanding.get('vms/e')?.destination?.address, 'https://backup.example/e/{disk}.qcow2');
+    expanding.setStatus('vms/e', statusOf('Pending', { disks: disks.slice(0, 1) }));
+    assert.equal(expanding.get('vms/e')?.destination?.address, 'https://backup.example/e/a.qcow2');
+  });
+
   it('reports an unknown kind of destination instead of showing it as TCP', () => {
     const view = describeDestination({ tape: { drive: 0 } } as never);
     assert.deepEqual(view, { kind: 'unknown', address: 'a kind of destination that this version of disklift does not know' });

@@ -210,6 +210,19 @@ describe('export metrics', () => {
     assert.equal(values.get('disklift_export_duration_seconds_count{destination="S3",result="Cancelled"}'), 0);
   });
 
+  it('tell of exports that wait, and of the last success of each claim, also when its export is gone', async () => {
+    const claim = 'disklift_last_success_timestamp_seconds{export_namespace="vms",claim="root"}';
+    assert.equal((await scrape(metrics)).get('disklift_exports_unclaimed'), 0);
+    metrics.serves('vms', 'root');
+    assert.equal((await scrape(metrics)).get(claim), 0);
+    const successes = [3000, 9000, 6000].map((timeMs) => ({ namespace: 'vms', claim: 'root', timeMs }));
+    metrics.count({ pending: 2, unclaimed: 1, successes });
+    metrics.serves('vms', 'root');
+    metrics.count({ pending: 1, unclaimed: 0, successes: [] });
+    const values = await scrape(metrics);
+    assert.deepEqual([values.get('disklift_exports_pending'), values.get('disklift_exports_unclaimed'), values.get(claim)], [1, 0, 9]);
+  });
+
   it('tell of the process where that is wanted', async () => {
     const ofProcess = createExportMetrics({ version: '1', clock, retentionMs: 1, signal: NEVER, ofProcess: true });
     const values = await scrape(ofProcess);

@@ -97,10 +97,11 @@ describe('the dashboard', () => {
   it('target-job-rule, target-instance-rule: queries keep to the sidecars, and where they can to the exports, that are chosen', () => {
     for (const { panel, expr } of targets)
       for (const { metric, matchers } of selectorsOf(expr)) {
-        const isOfExports = declarationOf(metric).labels.includes('export_namespace');
+        const { labels } = declarationOf(metric);
         const wanted = [
           ...['job=~"$job"', 'instance=~"$instance"'],
-          ...(isOfExports ? ['export_namespace=~"$namespace"', 'export=~"$export"'] : []),
+          ...(labels.includes('export_namespace') ? ['export_namespace=~"$namespace"'] : []),
+          ...(labels.includes('export') ? ['export=~"$export"'] : []),
         ];
         assert.deepEqual(matchers.slice(0, wanted.length), wanted, `${panel.title}: ${metric}`);
       }
