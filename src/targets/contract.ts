@@ -6,7 +6,8 @@ import type { VirtualImage } from '../image/contract.ts';
 export interface ResumeState {
   /**
    * The peer's name for what it holds: the id of a multipart upload. Where the name comes with an answer that may get lost, an intent is
-   * saved before the peer is asked: `creating:` and the time, in milliseconds since 1970. The target alone looks into it.
+   * saved before the peer is asked: `creating:` and the time, in milliseconds since 1970. Where the name may have been damaged on its way,
+   * it follows the intent behind another colon. The target alone looks into it.
    */
   id: string;
   /** Parts are ranges of the image of this length, but for the last. */

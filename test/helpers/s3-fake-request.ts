@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import type http from 'node:http';
 import { crc32 } from 'node:zlib';
+import { isSignedWith } from './s3-fake-signature.ts';
 
 interface Refusal {
   status: number;
@@ -13,15 +14,18 @@ const EMPTY_SHA256 = createHash('sha256').digest('hex');
 
 interface Strictness {
   refuseKey?: (accessKeyId: string) => string | undefined;
+  secret?: string;
   tls?: unknown;
 }
 
 /** @returns undefined for a request that is as it should be */
-export function refusalOf({ headers, method }: http.IncomingMessage, body: Buffer, { refuseKey, tls }: Strictness): Refusal | undefined {
+export function refusalOf(request: http.IncomingMessage, body: Buffer, { refuseKey, secret, tls }: Strictness): Refusal | undefined {
+  const { headers, method } = request;
   const accessKeyId = /^AWS4-HMAC-SHA256 Credential=([^/]+)\//.exec(headers.authorization ?? '')?.[1];
   if (accessKeyId === undefined) return { status: 403, code: 'AccessDenied' };
   const refused = refuseKey?.(accessKeyId);
   if (refused !== undefined) return { status: refused === 'ExpiredToken' ? 400 : 403, code: refused };
+  if (secret !== undefined && !isSignedWith(secret, request)) return { status: 403, code: 'SignatureDoesNotMatch' };
   // What third parties do not know: bodies in signed chunks.
   if (/aws-chunked/.test(headers['content-encoding'] ?? '') || headers['x-amz-decoded-content-length'] !== undefined)
     return { status: 501, code: 'NotImplemented' };

@@ -74,6 +74,8 @@ export interface S3FakeOptions {
   clockAheadMs?: number;
   /** Gives what a request that was signed with this access key is refused with. */
   refuseKey?: (accessKeyId: string) => string | undefined;
+  /** Refuses requests that were not signed with it. */
+  secret?: string;
   tls?: https.ServerOptions;
 }
 

@@ -3,8 +3,9 @@
 import assert from 'node:assert/strict';
 import { DiskliftError } from '../../src/common/errors.ts';
 import type { ResumeState } from '../../src/targets/contract.ts';
+import { readSavedId } from '../../src/targets/s3/upload-intent.ts';
 import { type ImageInProcess, NEVER, openImage } from './image-in-process.ts';
-import { KEY, PART_BYTES, type S3Sending, type S3Sent, s3Target, sendToS3 } from './s3-export.ts';
+import { KEY, PART_BYTES, type S3Sending, type S3Sent, SECRET, s3Target, sendToS3 } from './s3-export.ts';
 import { type Quirk, type S3Fake, type S3FakeOptions, startS3Fake } from './s3-fake.ts';
 import { createDisk } from './sparse-disk.ts';
 import { useTempDir } from './temp-dir.ts';
@@ -31,7 +32,7 @@ class S3Rig {
     this.opened = await openImage(disk);
     this.expected = Buffer.alloc(this.opened.image.sizeBytes);
     await this.opened.image.read(this.expected, 0, NEVER);
-    this.fake = await startS3Fake({ leastPartBytes: 1 });
+    this.fake = await startS3Fake({ leastPartBytes: 1, secret: SECRET });
   }
 
   async stop(): Promise<void> {
@@ -42,7 +43,7 @@ class S3Rig {
   /** Another server in place of the first. */
   async restart(options: S3FakeOptions): Promise<void> {
     await this.fake[Symbol.asyncDispose]();
-    this.fake = await startS3Fake({ leastPartBytes: 1, ...options });
+    this.fake = await startS3Fake({ leastPartBytes: 1, secret: SECRET, ...options });
   }
 
   /** Of parts. */
@@ -111,6 +112,11 @@ export function useS3Rig(): S3Rig {
   return rig;
 }
 
-export function resumeOf({ saved }: S3Sent): ResumeState {
+/** Upload ids that `sent` has saved: 'intent' where the server had not named the upload yet, undefined where nothing was open any more. */
+export function savedIds({ saved }: Pick<S3Sent, 'saved'>): (string | undefined)[] {
+  return saved.map((state) => state && (readSavedId(state.id).uploadId ?? 'intent'));
+}
+
+export function resumeOf({ saved }: Pick<S3Sent, 'saved'>): ResumeState {
   return saved.at(-1) ?? assert.fail('nothing was saved');
 }

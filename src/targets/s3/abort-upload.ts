@@ -22,17 +22,18 @@ const TRIES = 3 * LOOKS;
 /**
  * Parts that were on their way may arrive behind the abort (AWS: "it might be necessary to abort a given multipart upload multiple
  * times"), and open the upload again at some servers, so the server is asked for a while what it has left.
+ * @returns 'unknown' when the server has no upload of that id
  * @throws DiskliftError when the upload may still be there
  */
-export async function abortUpload(aborted: AbortedUpload): Promise<void> {
+export async function abortUpload(aborted: AbortedUpload): Promise<'aborted' | 'unknown'> {
   const { session, options, uploadId, ...retries } = aborted;
   const about = { Bucket: options.bucket, Key: options.key, UploadId: uploadId };
   const { signal } = retries;
   for (let attempt = 1; attempt <= TRIES; attempt += 1) {
     const abort = () =>
       session.request(({ client, http }) => client.send(new session.sdk.AbortMultipartUploadCommand(about), http), { signal });
-    if (await isGone(() => withRetries(abort, retries))) return;
-    if (await staysGone(aborted)) return;
+    if (await isGone(() => withRetries(abort, retries))) return attempt === 1 ? 'unknown' : 'aborted';
+    if (await staysGone(aborted)) return 'aborted';
   }
   throw new DiskliftError('DestinationRejected', `${session.where}: the upload is still there after it was aborted`, undefined, {
     retryable: true,

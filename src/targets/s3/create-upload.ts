@@ -8,7 +8,7 @@ import type { PartPlan } from './plan-parts.ts';
 import { isAmbiguous } from './prove-object.ts';
 import { wasNeverSent } from './s3-error.ts';
 import { metadataOf, retriesOf, type Transfer } from './transfer.ts';
-import { intendedMs, intentId } from './upload-intent.ts';
+import { readSavedId, savedIdOf } from './upload-intent.ts';
 import { withRetries } from './with-retries.ts';
 
 /** For the answer of a request that was on its way when the export was cancelled: without it, nobody could abort the upload. */
@@ -16,24 +16,25 @@ const GRACE_MS = 400;
 
 /**
  * Saves the intent before the request. The intent stays until the id replaces it, or until it is certain that no upload was made. The next
- * attempt, another process or `abandon` finds the intent and searches the upload that may exist.
- * @returns the id, after it was saved, and the time of the intent
+ * attempt, another process or `abandon` finds the intent and searches the upload that may exist. Without TLS nothing protects the answer
+ * that names the upload, so the intent's time stays saved beside the id: the upload may exist under another id.
+ * @returns the id, after it was saved
  * @throws DiskliftError
  */
-export async function createUpload(transfer: Transfer, { partSizeBytes }: PartPlan): Promise<{ id: string; sinceMs: number }> {
+export async function createUpload(transfer: Transfer, { partSizeBytes }: PartPlan): Promise<string> {
   const { session, options, image, context } = transfer;
   const nameless = { session, options, ...retriesOf(transfer) };
   const save = (id: string) => context.saveResume({ id, partSizeBytes, fingerprint: image.fingerprint });
-  const earlierMs = intendedMs(context.resume?.id ?? '');
+  const { sinceMs: earlierMs } = readSavedId(context.resume?.id ?? '');
   if (earlierMs !== undefined) await dropNameless({ ...nameless, sinceMs: earlierMs });
   const sinceMs = options.clock.nowMs();
-  await save(intentId(sinceMs));
+  await save(savedIdOf({ sinceMs }));
   const { id, hasLostOne } = await requestUntilNamed(transfer);
   // As long as the intent stands: where this fails, the next attempt finds all of them.
   if (hasLostOne) await dropNameless({ ...nameless, sinceMs, namedId: id });
-  await save(id);
+  await save(session.isPlain ? savedIdOf({ sinceMs, uploadId: id }) : id);
   throwIfAborted(context.signal);
-  return { id, sinceMs };
+  return id;
 }
 
 async function requestUntilNamed(transfer: Transfer): Promise<{ id: string; hasLostOne: boolean }> {

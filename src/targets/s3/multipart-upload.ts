@@ -6,30 +6,33 @@
 import { abortUpload } from './abort-upload.ts';
 import { completeUpload } from './complete-upload.ts';
 import { createUpload } from './create-upload.ts';
-import { dropNameless } from './drop-nameless.ts';
+import { dropSaved } from './drop-saved.ts';
 import { requireAbsent } from './if-not-exists.ts';
 import { type PartPlan, planParts } from './plan-parts.ts';
 import { expectedOf, resumeUpload } from './resume-upload.ts';
 import { isUploadGone, s3PartLimit } from './s3-error.ts';
 import { type Arrival, retriesOf, type Transfer } from './transfer.ts';
-import { intendedMs, intentId } from './upload-intent.ts';
+import { readSavedId } from './upload-intent.ts';
 import { type Upload, uploadParts } from './upload-parts.ts';
 
 /** @throws DiskliftError */
 export async function uploadImage(transfer: Transfer, plan: PartPlan): Promise<Arrival> {
-  const { resume } = transfer.context;
-  let upload: BegunUpload | undefined;
-  if (resume !== undefined && intendedMs(resume.id) === undefined) {
-    const resumed = await resumeUpload(transfer, resume);
+  const { session, options, context } = transfer;
+  const { resume } = context;
+  let upload: Upload | undefined;
+  const { uploadId } = resume === undefined ? {} : readSavedId(resume.id);
+  if (resume !== undefined && uploadId !== undefined) {
+    const resumed = await resumeUpload(transfer, { ...resume, id: uploadId });
     if ('proof' in resumed) return resumed;
-    if (resumed.held !== undefined) upload = { id: resume.id, plan: resumed.plan, held: resumed.held };
+    if (resumed.held !== undefined) upload = { id: uploadId, plan: resumed.plan, held: resumed.held };
   }
   const isResumed = upload !== undefined;
   const present = await requireAbsent(transfer, () => expectedOf((upload ?? { plan }).plan, transfer));
   if (present !== undefined) {
-    if (resume !== undefined) await dropUpload(transfer, resume.id);
+    // Nothing continues what an earlier attempt has opened.
+    if (resume !== undefined) await dropSaved({ savedId: resume.id, session, options, ...retriesOf(transfer) });
     transfer.progress.arrive(transfer.image.sizeBytes);
-    return { ...present, ...(await transfer.context.seal()) };
+    return { ...present, ...(await context.seal()) };
   }
   upload ??= await beginUpload(transfer, plan);
   try {
@@ -41,45 +44,16 @@ export async function uploadImage(transfer: Transfer, plan: PartPlan): Promise<A
   }
 }
 
-/** The image is there already, so nothing continues what an earlier attempt has opened. */
-async function dropUpload(transfer: Transfer, id: string): Promise<void> {
-  const { session, options } = transfer;
-  const sinceMs = intendedMs(id);
-  if (sinceMs === undefined) await abortUpload({ session, options, uploadId: id, ...retriesOf(transfer) });
-  else await dropNameless({ session, options, sinceMs, ...retriesOf(transfer) });
+async function beginUpload(transfer: Transfer, plan: PartPlan): Promise<Upload> {
+  return { id: await createUpload(transfer, plan), plan, held: new Map() };
 }
 
-interface BegunUpload extends Upload {
-  /** Time of the request that created it, by our clock; left out for an upload of an earlier attempt. */
-  sinceMs?: number;
-}
-
-async function beginUpload(transfer: Transfer, plan: PartPlan): Promise<BegunUpload> {
-  return { ...(await createUpload(transfer, plan)), plan, held: new Map() };
-}
-
-async function fillUpload(transfer: Transfer, upload: BegunUpload): Promise<Arrival> {
+async function fillUpload(transfer: Transfer, upload: Upload): Promise<Arrival> {
   const { session, options, context } = transfer;
-  const { parts, hasFailedTry } = await sendParts(transfer, upload);
+  const { parts, hasFailedTry } = await uploadParts(transfer, upload);
   // A part that arrives behind the end opens the upload again at some servers, and nobody would drop it.
   if (hasFailedTry || context.resume !== undefined) await options.clock.delay(session.limits.lateMs, context.signal);
   return completeUpload(transfer, { id: upload.id, parts });
-}
-
-/**
- * Without TLS nothing protects the answer that names an upload. If the server rejects the id when parts arrive, the upload may exist under
- * another id. The intent then replaces the id again, so that the next attempt or the clean-up searches the upload.
- */
-async function sendParts(transfer: Transfer, upload: BegunUpload): ReturnType<typeof uploadParts> {
-  const { session, image, context } = transfer;
-  const { sinceMs, plan } = upload;
-  try {
-    return await uploadParts(transfer, upload);
-  } catch (error) {
-    if (isUploadGone(error) && sinceMs !== undefined && session.isPlain)
-      await context.saveResume({ id: intentId(sinceMs), partSizeBytes: plan.partSizeBytes, fingerprint: image.fingerprint });
-    throw error;
-  }
 }
 
 interface Failed {

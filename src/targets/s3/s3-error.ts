@@ -17,6 +17,14 @@ export function areCredentialsExpired(error: unknown): boolean {
   return EXPIRED.has((error as S3Failure).name ?? '');
 }
 
+/** Errors that a request gets whose URL, key or signature was changed on its way; wrong credentials get them as well. */
+const UNVERIFIED: ReadonlySet<string> = new Set(['SignatureDoesNotMatch', 'InvalidAccessKeyId', 'XAdminUserNotFound']);
+
+/** Whether, without TLS, the request may have been changed on its way. */
+export function isUnverified(error: unknown): boolean {
+  return UNVERIFIED.has((error as S3Failure).name ?? '');
+}
+
 /** The name of S3's error, or undefined when `error` is none of its answers. */
 export function s3ErrorName(error: unknown): string | undefined {
   const { cause } = error as Error;

@@ -8,7 +8,7 @@ import { basicCredentials, userOf } from '../policy/basic-credentials.ts';
 import { createGuardedAgents } from '../policy/guarded-agent.ts';
 import { type ProxySettings, proxyFor } from '../policy/proxy-route.ts';
 import { limitAnswers } from './limit-answers.ts';
-import { areCredentialsExpired, s3Error } from './s3-error.ts';
+import { areCredentialsExpired, isUnverified, s3Error } from './s3-error.ts';
 import { S3_LIMITS, type S3Limits, type S3TargetOptions } from './s3-options.ts';
 import { Activity, type Watched, withinSilence } from './within-silence.ts';
 
@@ -39,7 +39,8 @@ export interface S3Session {
   /** Whether bytes travel in the clear. */
   readonly isPlain: boolean;
   /**
-   * Makes one request, and once more with new credentials where they had expired.
+   * Makes one request. Makes it once more with new credentials where they had expired, and, without TLS, where the signature does not match:
+   * a changed bit looks like a wrong secret key.
    * @throws DiskliftError
    */
   request<T>(make: (exchange: Exchange) => Promise<T>, how: RequestOptions): Promise<T>;
@@ -119,20 +120,23 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
   const once = <T>(client: S3Client, make: (exchange: Exchange) => Promise<T>, how: RequestOptions) =>
     withinSilence((watched) => make({ client, ...watched }), { silentMs: limits.silentMs, ...how, where, clock, activity });
 
+  const isPlain = endpoint?.protocol === 'http:';
+
   return {
     sdk,
     where,
     limits,
-    isPlain: endpoint?.protocol === 'http:',
+    isPlain,
     async request(make, how) {
       const used = current;
       try {
         return await once(await used, make, how);
       } catch (error) {
-        if (!areCredentialsExpired(error)) throw failureOf(error);
+        if (areCredentialsExpired(error)) {
+          if (current === used) renew();
+        } else if (!(isPlain && isUnverified(error))) throw failureOf(error);
       }
       try {
-        if (current === used) renew();
         return await once(await current, make, how);
       } catch (error) {
         throw failureOf(error);

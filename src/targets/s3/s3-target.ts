@@ -2,8 +2,7 @@
 
 import type { ExportTarget } from '../contract.ts';
 import { PaceWatch } from '../pace-watch.ts';
-import { abortUpload } from './abort-upload.ts';
-import { dropNameless } from './drop-nameless.ts';
+import { dropSaved } from './drop-saved.ts';
 import { uploadImage } from './multipart-upload.ts';
 import { planParts } from './plan-parts.ts';
 import { putImage } from './put-object.ts';
@@ -11,7 +10,6 @@ import type { S3TargetOptions } from './s3-options.ts';
 import { openS3Session } from './s3-session.ts';
 import { putSha256 } from './sha256-object.ts';
 import { createNonce, type Transfer } from './transfer.ts';
-import { intendedMs } from './upload-intent.ts';
 import { UploadProgress } from './upload-progress.ts';
 
 export function createS3Target(options: S3TargetOptions): ExportTarget {
@@ -48,9 +46,7 @@ export function createS3Target(options: S3TargetOptions): ExportTarget {
     async abandon({ id }, signal) {
       const session = await openS3Session(options, signal);
       try {
-        const common = { session, options, signal, clock, random, limits: session.limits };
-        const sinceMs = intendedMs(id);
-        await (sinceMs === undefined ? abortUpload({ ...common, uploadId: id }) : dropNameless({ ...common, sinceMs }));
+        await dropSaved({ savedId: id, session, options, signal, clock, random, limits: session.limits });
       } finally {
         session.close();
       }

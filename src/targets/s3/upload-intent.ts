@@ -1,14 +1,25 @@
-/** What is saved before an upload is asked for: from when on there may be one whose name nobody has heard. */
+/** What is saved of an upload, in the place of its id in the resume state. */
 
-const SHAPE = /^creating:(\d{1,15})$/;
+const SHAPE = /^creating:(\d{1,15})(?::(.+))?$/s;
 
-/** In place of the id of an upload, which no server gives in this shape. @param nowMs epoch, by our clock */
-export function intentId(nowMs: number): string {
-  return `creating:${Math.floor(nowMs)}`;
+export interface SavedUpload {
+  /** As the server has named it; left out as long as no answer has named it. */
+  uploadId?: string;
+  /**
+   * When the upload may have been made, at the earliest; epoch, by our clock. Left out where the id is certain. Since then the server may
+   * hold an upload whose id was lost or damaged on its way.
+   */
+  sinceMs?: number;
 }
 
-/** @returns the time of an intent, or undefined for the id of an upload */
-export function intendedMs(id: string): number | undefined {
-  const text = SHAPE.exec(id)?.[1];
-  return text === undefined ? undefined : Number(text);
+/** No server gives an id that begins like this. */
+export function savedIdOf({ uploadId, sinceMs }: SavedUpload & Pick<Required<SavedUpload>, 'sinceMs'>): string {
+  const intent = `creating:${Math.floor(sinceMs)}`;
+  return uploadId === undefined ? intent : `${intent}:${uploadId}`;
+}
+
+export function readSavedId(id: string): SavedUpload {
+  const [, sinceMs, uploadId] = SHAPE.exec(id) ?? [];
+  if (sinceMs === undefined) return { uploadId: id };
+  return { sinceMs: Number(sinceMs), ...(uploadId === undefined ? {} : { uploadId }) };
 }

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { ListMultipartUploadsCommand, ListPartsCommand, S3Client } from '@aws-sdk/client-s3';
 import { S3_LIMITS } from '../../../src/targets/s3/s3-options.ts';
-import { KEY, s3Target } from '../s3-export.ts';
+import { KEY, SECRET, s3Target } from '../s3-export.ts';
 import { BUCKET, type S3Fake, startS3Fake } from '../s3-fake.ts';
 import type { TagKind } from '../s3-fake-tags.ts';
 import { startVersitygw, VERSITYGW_KEYS, versitygwPath } from '../versitygw.ts';
@@ -29,6 +29,7 @@ async function startFakePeer({ partBytes, tls = false, tags = 'amazon' }: FakeVa
   const fake = await startS3Fake({
     leastPartBytes: 1,
     tags,
+    secret: SECRET,
     refuseKey: () => (refuses ? 'AccessDenied' : undefined),
     ...(identity === undefined ? {} : { tls: { cert: identity.certificate, key: identity.key } }),
   });

@@ -5,7 +5,7 @@ import type { VirtualImage } from '../../../../src/image/contract.ts';
 import type { ResumeState } from '../../../../src/targets/contract.ts';
 import { PART_BYTES, type S3Sent } from '../../../helpers/s3-export.ts';
 import type { Quirk } from '../../../helpers/s3-fake.ts';
-import { afterParts, cancelWhen, useS3Rig } from '../../../helpers/s3-rig.ts';
+import { afterParts, cancelWhen, savedIds, useS3Rig } from '../../../helpers/s3-rig.ts';
 
 const MIB = 1024 * 1024;
 
@@ -53,7 +53,7 @@ describe('s3 target that is stopped', () => {
       };
       const { failure, saved } = await rig.send({ context: { signal: cancel.signal } });
       assert.equal(failure?.message, 'enough');
-      assert.deepEqual([saved[1]?.id, rig.fake.store.uploads.size], ['upload-1', 1]);
+      assert.deepEqual([savedIds({ saved })[1], rig.fake.store.uploads.size], ['upload-1', 1]);
       await rig.abandon(saved[1] as ResumeState);
       assert.equal(rig.fake.store.uploads.size, 0);
     });

@@ -3,9 +3,10 @@
 import assert from 'node:assert/strict';
 import { DiskliftError } from '../../../../src/common/errors.ts';
 import type { ResumeState } from '../../../../src/targets/contract.ts';
+import { readSavedId } from '../../../../src/targets/s3/upload-intent.ts';
 import { KEY, type S3Sent } from '../../../helpers/s3-export.ts';
 import type { Quirk } from '../../../helpers/s3-fake.ts';
-import { cancelWhen, resumeOf, useS3Rig } from '../../../helpers/s3-rig.ts';
+import { cancelWhen, resumeOf, savedIds, useS3Rig } from '../../../helpers/s3-rig.ts';
 
 const INTENT = /^creating:\d{13}$/;
 const HOUR_MS = 3_600_000;
@@ -39,7 +40,10 @@ describe('s3 target that may have an upload without a name', () => {
   it('saves that before it asks for one', async () => {
     const saved: [id: string | undefined, requests: number][] = [];
     const sent = await rig.send({
-      context: { saveResume: async (state) => void saved.push([state?.id, rig.fake.count('CreateMultipartUpload')]) },
+      context: {
+        saveResume: async (state) =>
+          void saved.push([state && (readSavedId(state.id).uploadId ?? state.id), rig.fake.count('CreateMultipartUpload')]),
+      },
     });
     rig.assertArrived(sent);
     assert.match(saved[0]?.[0] ?? '', INTENT);
@@ -84,23 +88,36 @@ describe('s3 target that may have an upload without a name', () => {
       });
     });
 
-  it('aborts an upload with another id in the next attempt after a damaged answer', async () => {
-    const others = openOthers();
-    const sent = await rig.send(quick, { operation: 'CreateMultipartUpload', does: 'misnamed' });
-    assert.equal(sent.failure?.retryable, true, sent.failure?.message);
-    assert.match(resumeOf(sent).id, INTENT);
-    assert.equal(open().length, others.length + 1);
-    const { failure, saved } = await rig.send({ context: { resume: resumeOf(sent) } });
-    assert.equal(failure, undefined);
-    assert.ok(rig.fake.store.objects.get(KEY)?.body.equals(rig.expected));
-    assert.deepEqual([open(), saved.at(-1)], [others, undefined]);
-  });
+  const failures: readonly [name: string, ...Quirk[]][] = [
+    ['because the server does not know the id'],
+    ['because every part is refused', { operation: 'UploadPart', does: { status: 503, code: 'SlowDown' } }],
+    ['because the network cuts every part', { operation: 'UploadPart', does: 'cut' }],
+  ];
+  for (const [reason, ...faults] of failures)
+    describe(`whose id was damaged on its way, and whose attempt fails ${reason}`, () => {
+      async function failDamaged(): Promise<ResumeState> {
+        const { failure, saved } = await rig.send(quick, { operation: 'CreateMultipartUpload', does: 'misnamed' }, ...faults);
+        assert.equal(failure?.retryable, true, failure?.message);
+        assert.deepEqual(savedIds({ saved }), ['intent', 'uploae-4']);
+        return resumeOf({ saved });
+      }
 
-  it('aborts an upload with another id when it is abandoned', async () => {
-    const others = openOthers();
-    await rig.abandon(resumeOf(await rig.send(quick, { operation: 'CreateMultipartUpload', does: 'misnamed' })));
-    assert.deepEqual(open(), others);
-  });
+      it('aborts the upload in the next attempt', async () => {
+        const others = openOthers();
+        const resume = await failDamaged();
+        assert.equal(open().length, others.length + 1);
+        const { failure, saved } = await rig.send({ context: { resume } });
+        assert.equal(failure, undefined);
+        assert.ok(rig.fake.store.objects.get(KEY)?.body.equals(rig.expected));
+        assert.deepEqual([open(), saved.at(-1)], [others, undefined]);
+      });
+
+      it('aborts the upload when the export is abandoned', async () => {
+        const others = openOthers();
+        await rig.abandon(await failDamaged());
+        assert.deepEqual(open(), others);
+      });
+    });
 
   it('finds it although the server is slow to make it', async () => {
     const resume = await loseAll();

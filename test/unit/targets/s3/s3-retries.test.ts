@@ -6,7 +6,7 @@ import { digestImage } from '../../../../src/image/digest.ts';
 import { NEVER, openImage } from '../../../helpers/image-in-process.ts';
 import { KEY, PART_BYTES, type S3Sending } from '../../../helpers/s3-export.ts';
 import { LATE_MS, type Quirk } from '../../../helpers/s3-fake.ts';
-import { resumeOf, useS3Rig } from '../../../helpers/s3-rig.ts';
+import { resumeOf, savedIds, useS3Rig } from '../../../helpers/s3-rig.ts';
 import { createDisk } from '../../../helpers/sparse-disk.ts';
 
 const MIB = 1024 * 1024;
@@ -28,6 +28,20 @@ describe('s3 target that tries again', () => {
       rig.assertArrived(await rig.send({}, { operation: 'UploadPart', after: 1, times: 1, does }));
       assert.equal(rig.fake.count('UploadPart'), rig.count() + 1);
     });
+
+    for (const code of ['SignatureDoesNotMatch', 'InvalidAccessKeyId']) {
+      const does = { status: 403, code };
+
+      it(`is sent again once, because a bit may have been changed on its way: ${code}`, async () => {
+        rig.assertArrived(await rig.send({}, { operation: 'UploadPart', after: 1, times: 1, does }));
+        assert.equal(rig.fake.count('UploadPart'), rig.count() + 1);
+      });
+
+      it(`fails for good the second time: ${code}`, async () => {
+        const { failure } = await rig.send({ options: { concurrency: 1 } }, { operation: 'UploadPart', after: 1, does });
+        assert.deepEqual([failure?.code, failure?.retryable, rig.fake.count('UploadPart')], ['CredentialsInvalid', false, 3]);
+      });
+    }
 
     it('is sent again when the server is silent', async () => {
       const sent = await rig.send({ limits: { silentMs: 1000 } }, { operation: 'UploadPart', after: 2, times: 1, does: 'hang' });
@@ -74,7 +88,7 @@ describe('s3 target that tries again', () => {
         { operation: 'UploadPart', after: 2, does: { status: 500, code: 'InternalError' } },
       );
       assert.deepEqual([failure?.code, failure?.retryable], ['DestinationRejected', true]);
-      assert.deepEqual([saved.at(-1)?.id, rig.fake.store.uploads.size, rig.fake.store.objects.size], ['upload-1', 1, 0]);
+      assert.deepEqual([savedIds({ saved }).at(-1), rig.fake.store.uploads.size, rig.fake.store.objects.size], ['upload-1', 1, 0]);
     });
   });
 
@@ -122,7 +136,7 @@ describe('s3 target that tries again', () => {
       rig.fake.store.uploads.get(used)?.parts.set(1, { body: Buffer.alloc(1), etag: '"x"' });
       const { failure, saved } = await rig.send({}, { operation: 'CreateMultipartUpload', times: 2, does: 'lost' });
       assert.equal(failure, undefined);
-      assert.equal(saved[1]?.id, 'upload-6');
+      assert.equal(savedIds({ saved })[1], 'upload-6');
       assert.deepEqual([...rig.fake.store.uploads.keys()], [otherKey, older, used]);
     });
 

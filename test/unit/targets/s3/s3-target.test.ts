@@ -63,7 +63,7 @@ describe('s3 target', () => {
     });
     const common = { partSizeBytes: PART_BYTES, fingerprint: opened.image.fingerprint };
     assert.match(saved[0]?.id ?? '', /^creating:\d{13}$/);
-    assert.deepEqual(saved, [{ ...common, id: saved[0]?.id }, { ...common, id: 'upload-1' }, undefined]);
+    assert.deepEqual(saved, [{ ...common, id: saved[0]?.id }, { ...common, id: `${saved[0]?.id}:upload-1` }, undefined]);
     assert.deepEqual([progress.length, progress.at(-1), seals], [count(), expected.length, 1]);
     const { metadata = {} } = fake.store.objects.get(KEY) ?? {};
     assert.deepEqual(

@@ -25,13 +25,21 @@ describe('s3 target over TLS', () => {
   }
 
   it('trusts the authority that it was given, and leaves the bytes to TLS', async () => {
-    const { receipt, failure, fake } = await send({ ca: authority.ca });
+    const { receipt, failure, fake, saved } = await send({ ca: authority.ca });
     assert.equal(failure, undefined);
     assert.equal(receipt?.proof, 'etag');
     assert.equal(fake.store.objects.get(KEY)?.body.length, opened.image.sizeBytes);
+    assert.equal(saved[1]?.id, 'upload-1', 'nothing can have changed the id');
     const parts = fake.requests.filter(({ operation }) => operation === 'UploadPart');
     assert.ok(parts.length > 4);
     for (const { headers } of parts) assert.equal(headers['x-amz-content-sha256'], 'UNSIGNED-PAYLOAD');
+  });
+
+  it('takes a refused signature for wrong credentials at once', async () => {
+    const { certificate: cert, key } = await authority.issue('server', 'IP:127.0.0.1');
+    await using fake = await startS3Fake({ secret: 'another', tls: { cert, key } });
+    const { failure } = await sendToS3({ image: opened.image, url: fake.url, options: { tls: { ca: authority.ca } } });
+    assert.deepEqual([failure?.code, fake.requests.length], ['CredentialsInvalid', 1]);
   });
 
   it('trusts nobody else, whatever the server says', async () => {
