@@ -13,6 +13,7 @@ import { createKubeApi } from '../kubernetes/kube-api.ts';
 import { createEventPoster } from '../kubernetes/kubernetes-events.ts';
 import { createKubernetesStore, type KubernetesStore } from '../kubernetes/kubernetes-store.ts';
 import { leaseTimesOf } from '../kubernetes/lease-claim.ts';
+import { createLeaseHolder } from '../kubernetes/lease-holder.ts';
 import { limitApi } from '../kubernetes/limited-api.ts';
 import { type NamespaceEndOptions, untilNamespaceEnds } from '../kubernetes/namespace-end.ts';
 import { findPodWriter } from '../kubernetes/pod-writers.ts';
@@ -65,13 +66,15 @@ export async function composeCluster(options: ClusterOptions): Promise<ComposedS
   const shared = { clock, random: Math.random, warn };
   const reflector = createReflector({ exports: api.exports, namespace, onKey: queue.add, ...shared });
   const instance = podName || os.hostname();
+  const holder = `${instance}_${randomUUID()}`;
   const events = createEventPoster({ events: api.events, instance, clock, warn });
   const executor = { ...(podName && { podName }), ...(podUid && { podUID: podUid }), ...(nodeName && { nodeName }) };
   const store = createKubernetesStore({
     api,
     reflector,
     queue,
-    holder: `${instance}_${randomUUID()}`,
+    holder,
+    self: createLeaseHolder({ holder, instance }),
     executor,
     times: leaseTimesOf(Math.max(3, config.leaseDurationSeconds)),
     stopping: signal,

@@ -144,7 +144,9 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
         return error;
       });
       const isDone = unrecorded === undefined && !hasLeftovers({ status });
-      if (!isPending && (run.isGoing() || isDone)) await abortable(run.setCleanupPending(false), last.signal);
+      // A run that ended before it had its disks has tried to drop nothing: that comes next, once the status says that it has ended.
+      const isTried = disks !== undefined || unrecorded !== undefined;
+      if (!isPending && (isDone || (run.isGoing() && isTried))) await abortable(run.setCleanupPending(false), last.signal);
       return { ...end, status: status as DiskExportStatus, ...(unrecorded === undefined || isPending ? {} : { unrecorded }) };
     } finally {
       last.stop();

@@ -32,7 +32,7 @@ export interface ServeOptions extends Pick<EngineContext, 'signal' | 'clock' | '
   maxConcurrentExports: number;
   /** Of exports to one host. No limit of its own when left out. */
   maxConcurrentExportsPerHost?: number | undefined;
-  /** How long who serves the volume of a deleted request has to drop what it holds open, before anybody does. Default a minute. */
+  /** How long who serves the volume of a deleted request has to drop what it holds open, before anybody does. Default half a minute. */
   orphanMs?: number;
   /** How long who serves the volume of a new request has to begin, before it is said that nobody does. Default two minutes. */
   unservedMs?: number;
@@ -47,8 +47,8 @@ interface Active {
   done: Promise<void>;
 }
 
-/** Nobody who serves the volume has dropped what a deleted request holds open: then anybody does. */
-const ORPHAN_MS = 60_000;
+/** Nobody who serves the volume has dropped what a deleted request holds open: then anybody does. As long as a Lease of a dead process holds. */
+const ORPHAN_MS = 30_000;
 
 /** Whoever serves the volume has had the time to begin. */
 const UNSERVED_MS = 120_000;

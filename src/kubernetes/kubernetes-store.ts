@@ -16,7 +16,7 @@ import { statusPatch } from './status-patch.ts';
 import { createStatusQueue, type StatusQueue } from './status-queue.ts';
 import type { WorkQueue } from './work-queue.ts';
 
-export interface KubernetesStoreOptions extends Pick<LeaseClaimsOptions, 'times' | 'random' | 'ending' | 'holder'> {
+export interface KubernetesStoreOptions extends Pick<LeaseClaimsOptions, 'times' | 'random' | 'ending' | 'holder' | 'self'> {
   api: KubeApi;
   reflector: Pick<Reflector, 'get'>;
   /** Aborted when the process is to end: what is released then must not keep its object from being deleted. */
@@ -86,6 +86,7 @@ class ApiServerStore implements KubernetesStore {
     // What has come under the name of one that is worked on is another request.
     if (object === undefined || (held !== undefined && held.object.metadata.uid !== object.metadata.uid)) return undefined;
     held?.statuses.observe(object.metadata.generation);
+    if (held === undefined && isDeleting(object) && hasFinalizer(object)) await this.sight(key, object);
     const isLeft = this.leaving?.has(object.metadata.uid) ?? false;
     if (isLeft && !hasFinalizer(object)) return undefined;
     const stored = storedRequestOf(object);
@@ -94,6 +95,13 @@ class ApiServerStore implements KubernetesStore {
       return undefined;
     }
     return isLeft && stored?.kind === 'request' ? { ...stored, deleting: true } : stored;
+  }
+
+  /** The time of a dead holder's Lease runs from the deletion on, and not only from the first try to claim the export. */
+  private async sight(key: string, object: ExportObject): Promise<void> {
+    this.refused.set(key, object);
+    // Without an answer the time runs from the next look.
+    await this.leases.sight(leaseTargetOf(object)).catch(() => {});
   }
 
   private forgetWhatIsGone(key: string, object: ExportObject | undefined): void {
@@ -126,11 +134,12 @@ class ApiServerStore implements KubernetesStore {
     return { lost: claim.lost, confirm: () => claim.confirm(), release: () => this.release(key, held) };
   }
 
-  /** As often as its holder shows life; not all at a time. */
+  /** As often as its holder shows life, and as soon as its Lease would have run out; not all at a time. */
   private lookAgain(key: string, object: ExportObject): undefined {
     const { queue, times, random } = this.options;
     this.refused.set(key, object);
-    queue.addAfter(key, times.renewMs * (0.75 + random() / 2));
+    const leftMs = this.leases.leftMs(leaseTargetOf(object)) ?? times.durationMs;
+    queue.addAfter(key, Math.min(times.renewMs * (0.75 + random() / 2), leftMs + times.renewMs * random() * 0.1));
   }
 
   /** Whoever had the Lease before may have done more than is known here, so that the API server has to say what it is now. */

@@ -4,12 +4,15 @@ import type { Claim } from '../requests/contract.ts';
 import { isApiFailure } from './api-failure.ts';
 import type { KubeResource, LeaseObject, ObjectName, OwnerReference } from './contract.ts';
 import { LeaseClaim, type LeaseClaimOptions, microTime } from './lease-claim.ts';
+import type { LeaseHolder } from './lease-holder.ts';
 import { createLeaseSightings } from './lease-sightings.ts';
 
 export interface LeaseClaimsOptions extends LeaseClaimOptions {
   leases: KubeResource<LeaseObject>;
   /** Tells this process from any other that ever is. */
   holder: string;
+  /** Proves that the holder of a Lease is an ended predecessor of this process; left out, every Lease has to run out. */
+  self?: LeaseHolder | undefined;
 }
 
 export interface LeaseTarget extends ObjectName {
@@ -24,12 +27,16 @@ export interface LeaseClaims {
   acquire(target: LeaseTarget): Promise<Claim | undefined>;
   /** Whether another process has it, as far as the API server knows. @throws DiskliftError of the API server */
   isHeldByAnother(target: ObjectName): Promise<boolean>;
+  /** Begins to watch a Lease that may have to be taken over later, so that its time runs. @throws DiskliftError of the API server */
+  sight(target: ObjectName): Promise<void>;
+  /** How long a Lease that was seen holds still, unless its holder shows life; undefined for one that was not seen. */
+  leftMs(target: ObjectName): number | undefined;
   /** The object is gone. */
   forget(target: ObjectName): void;
 }
 
 export function createLeaseClaims(options: LeaseClaimsOptions): LeaseClaims {
-  const { leases, clock, times, holder } = options;
+  const { leases, clock, times, holder, self } = options;
   const durationSeconds = times.durationMs / 1000;
   const sightings = createLeaseSightings(clock, durationSeconds);
 
@@ -42,7 +49,9 @@ export function createLeaseClaims(options: LeaseClaimsOptions): LeaseClaims {
   async function create({ owner, isGoing, ...target }: LeaseTarget): Promise<Claim | 'held'> {
     const askedMs = clock.monotonicMs();
     try {
-      const lease = await leases.create({ metadata: { ...target, ownerReferences: [owner] }, spec: specOf(undefined) });
+      const annotations = await self?.annotations();
+      const metadata = { ...target, ownerReferences: [owner], ...(annotations === undefined ? {} : { annotations }) };
+      const lease = await leases.create({ metadata, spec: specOf(undefined) });
       return new LeaseClaim(options, lease, askedMs);
     } catch (error) {
       if (isApiFailure(error, 'AlreadyExists')) return 'held';
@@ -56,10 +65,12 @@ export function createLeaseClaims(options: LeaseClaimsOptions): LeaseClaims {
     // It was given back this moment; who wants it looks again.
     if (found === undefined) return undefined;
     // Of this process only what it could not give back, because the store asks once at a time.
-    if (found.spec?.holderIdentity !== holder && !sightings.hasRunOut(target, found)) return undefined;
-    const askedMs = clock.monotonicMs();
+    const isFree = found.spec?.holderIdentity === holder || sightings.hasRunOut(target, found) || (await self?.hasEnded(found)) === true;
+    if (!isFree) return undefined;
     try {
-      const lease = await leases.replace({ ...found, spec: specOf(found.spec) });
+      const annotations = { ...found.metadata.annotations, ...(await self?.annotations()) };
+      const askedMs = clock.monotonicMs();
+      const lease = await leases.replace({ ...found, metadata: { ...found.metadata, annotations }, spec: specOf(found.spec) });
       return new LeaseClaim(options, lease, askedMs);
     } catch (error) {
       if (isApiFailure(error, 'Conflict') || isApiFailure(error, 'NotFound')) return undefined;
@@ -78,6 +89,10 @@ export function createLeaseClaims(options: LeaseClaimsOptions): LeaseClaims {
       const { holderIdentity } = (await leases.get(target))?.spec ?? {};
       return holderIdentity !== undefined && holderIdentity !== '' && holderIdentity !== holder;
     },
+    async sight(target) {
+      sightings.hasRunOut(target, await leases.get(target));
+    },
+    leftMs: sightings.leftMs,
     forget: sightings.forget,
   };
 }

@@ -9,7 +9,7 @@ import path from 'node:path';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
 import { directoryError } from './directory-error.ts';
-import { isSameProcess, type ProcessIdentity, readProcess, thisProcess } from './process-identity.ts';
+import { fateOf, type ProcessIdentity, thisProcess } from './process-identity.ts';
 
 /** The holder shows that it lives this often. */
 const RENEW_MS = 5000;
@@ -165,14 +165,13 @@ export class DirectoryLock {
     return error;
   }
 
-  /** By the process itself where it can be seen from here, and else by its having shown no life for long. */
+  /** By proof where there is one, and else by its having shown no life for long. */
   private async isDead(file: string): Promise<boolean> {
     const content = await readContent(file);
     if (content.nonce !== undefined && this.ownNonces.has(content.nonce)) return true;
     this.otherHolder = content.pid === undefined ? 'another process' : `another process (pid ${content.pid})`;
-    const { pidNamespace } = await thisProcess();
-    if (pidNamespace !== '' && content.pidNamespace === pidNamespace && content.pid !== undefined)
-      return !isSameProcess(await readProcess(content.pid), content);
+    const fate = await fateOf(content, await thisProcess());
+    if (fate !== 'unknown') return fate === 'ended';
     const { mtimeMs } = await fs.stat(file);
     const state = `${file} ${content.nonce} ${mtimeMs}`;
     const nowMs = this.clock.monotonicMs();

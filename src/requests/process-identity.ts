@@ -1,29 +1,68 @@
-/** Telling a process from a later one with the same number. Linux has the means; elsewhere nothing is known. */
+/** Identifies a process, and proves that another one has ended. Linux has the means; elsewhere nothing is known, and nothing is proven. */
 
 import fs from 'node:fs/promises';
+import { type ContainerRun, containerRunIn } from './container-run.ts';
 
 export interface ProcessIdentity {
   pid: number;
   /** In clock ticks since the machine was started. */
   startTicks: string;
-  /** Process numbers mean something within one namespace only; empty where that is not known. */
+  /** A pid means something within one namespace only; empty where that is not known. */
   pidNamespace: string;
+  /** Of the kernel: every machine calls its first pid namespace the same. Empty where it is not known. */
+  bootId: string;
+  /** Absent outside of a container that a kubelet has started. */
+  container?: ContainerRun | undefined;
 }
 
-/** @returns undefined for a process that is not there, or has ended and only waits to be collected */
-export async function readProcess(pid: number): Promise<{ startTicks: string } | undefined> {
+export async function thisProcess(): Promise<ProcessIdentity> {
+  const [stat, pidNamespace, bootId, mounts] = await Promise.all([
+    readStat(process.pid),
+    fs.readlink('/proc/self/ns/pid').catch(() => ''),
+    fs.readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => ''),
+    fs.readFile('/proc/self/mountinfo', 'utf8').catch(() => ''),
+  ]);
+  const container = containerRunIn(mounts);
+  return {
+    pid: process.pid,
+    startTicks: stat?.startTicks ?? '',
+    pidNamespace: stat === undefined ? '' : pidNamespace,
+    bootId: bootId.trim(),
+    ...(container === undefined ? {} : { container }),
+  };
+}
+
+/**
+ * What is provable of `other`. In this pid namespace the kernel knows. Otherwise it has when it belonged to an earlier run of this very
+ * container: a kubelet starts a container again only after its last run has ended, and kills every process of that run. Name and UID
+ * of the pod come from the kernel's list of mounts and not from settings, which a copy of the pod would share.
+ */
+export async function fateOf(other: Partial<ProcessIdentity>, own: ProcessIdentity): Promise<'running' | 'ended' | 'unknown'> {
+  const isVisible = own.pidNamespace !== '' && other.pidNamespace === own.pidNamespace && own.bootId !== '' && other.bootId === own.bootId;
+  if (isVisible && other.pid !== undefined && other.startTicks !== undefined)
+    return (await isRunning(other.pid, other.startTicks)) ? 'running' : 'ended';
+  const [theirs, ours] = [other.container, own.container];
+  const isSameContainer = theirs !== undefined && theirs.podUid === ours?.podUid && theirs.name === ours.name;
+  return isSameContainer && theirs.run !== ours.run ? 'ended' : 'unknown';
+}
+
+async function isRunning(pid: number, startTicks: string): Promise<boolean> {
+  const stat = await readStat(pid);
+  if (stat !== undefined) return stat.startTicks === startTicks && !['Z', 'X'].includes(stat.state);
+  // /proc may hide processes of other users (hidepid).
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
+  }
+}
+
+/** @returns undefined for a process that is not there, or is hidden */
+async function readStat(pid: number): Promise<{ state: string; startTicks: string } | undefined> {
   const stat = await fs.readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
   // The second field is a name in brackets and may hold anything; proc(5).
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const [state, startTicks] = [fields[0] ?? '', fields[19]];
-  return startTicks === undefined || ['Z', 'X'].includes(state) ? undefined : { startTicks };
-}
-
-export function isSameProcess(found: { startTicks: string } | undefined, { startTicks }: Partial<ProcessIdentity>): boolean {
-  return found !== undefined && found.startTicks === startTicks;
-}
-
-export async function thisProcess(): Promise<ProcessIdentity> {
-  const [found, pidNamespace] = await Promise.all([readProcess(process.pid), fs.readlink('/proc/self/ns/pid').catch(() => '')]);
-  return { pid: process.pid, startTicks: found?.startTicks ?? '', pidNamespace: found === undefined ? '' : pidNamespace };
+  return startTicks === undefined ? undefined : { state, startTicks };
 }

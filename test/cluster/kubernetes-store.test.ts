@@ -140,6 +140,20 @@ describe('the API server as a request store', function () {
       await until('the upload is dropped', () => abandoned.length > 0);
     });
 
+    it('waits for a dead owner and for whoever serves the volume at the same time, and not for one after the other', async () => {
+      await leaveUpload('orphan');
+      const { metadata } = (await namespace.get('orphan')) ?? assert.fail();
+      const spec = { holderIdentity: 'killed', leaseDurationSeconds: 4, renewTime: '2026-01-01T00:00:00.000000Z' };
+      const lease = { metadata: { name: `disklift-${metadata.uid}` }, spec };
+      assert.equal((await namespace.request('leases', { method: 'POST', body: lease })).status, 201);
+      void serve({ orphanMs: 4000 });
+      const startMs = performance.now();
+      await namespace.remove('orphan');
+      await until('the upload is dropped', () => abandoned.length > 0);
+      const tookMs = performance.now() - startMs;
+      assert.ok(tookMs > 3900 && tookMs < 6000, `${tookMs} ms`);
+    });
+
     it('asks seldom about one that another process has', async () => {
       await namespace.apply(diskExport('theirs', { http: { url: 'http://sink.example/x' } }));
       const { metadata } = (await namespace.get('theirs')) ?? assert.fail();

@@ -26,6 +26,8 @@ const PARTS_BEFORE = 2;
 const EXPORTS = 50;
 /** As the sidecars are told. */
 const LEASE_MS = 4000;
+/** From the start of the process on, its own start included. */
+const RESTART_MS = 5000;
 /** As long as a control plane takes to come back: many times a Lease. */
 const OUTAGE_MS = 60_000;
 
@@ -108,6 +110,60 @@ describe('sidecars that want the same exports', function () {
     assert.equal(s3.count('UploadPart') - before, PARTS - PARTS_BEFORE);
     assert.equal(s3.count('CreateMultipartUpload'), 1);
     await assertArrived();
+  });
+
+  describe('with Leases that hold for a minute', () => {
+    const startLong = (podName: string): Promise<Sidecar> =>
+      namespace.start({ volumes: [`claim=${temp('volume')}`], flags: ['--pod-name', podName, '--lease-duration-seconds', '60'] });
+
+    /** Is killed while it uploads. */
+    async function loseOne(): Promise<void> {
+      s3.quirks.push({ operation: 'UploadPart', after: PARTS_BEFORE, times: 1, does: 'hang' });
+      const sidecar = await startLong('first');
+      await namespace.apply(toS3('long'));
+      await until('some parts', () => s3.count('UploadPart') > PARTS_BEFORE);
+      await sidecar.stop('SIGKILL');
+    }
+
+    it('go on at once after kill -9, because the restarted process proves that its predecessor has ended', async () => {
+      await loseOne();
+      const before = s3.count('UploadPart');
+      const startMs = performance.now();
+      await using _again = await startLong('first');
+      await until('the next part', () => s3.count('UploadPart') > before);
+      const tookMs = performance.now() - startMs;
+      assert.ok(tookMs < RESTART_MS, `${tookMs} ms`);
+      const status = await namespace.finished('long');
+      assert.deepEqual([status.phase, status.attempts], ['Succeeded', 1], status.message);
+      assert.equal(s3.count('UploadPart') - before, PARTS - PARTS_BEFORE);
+      await assertArrived();
+    });
+
+    it('let go at once of an export that was deleted behind a killed process', async () => {
+      await loseOne();
+      await namespace.remove('long');
+      const startMs = performance.now();
+      await using _again = await startLong('first');
+      await namespace.until('long', (there) => there === undefined);
+      const tookMs = performance.now() - startMs;
+      assert.ok(tookMs < RESTART_MS, `${tookMs} ms`);
+      assert.equal(s3.store.uploads.size, 0, 'the upload is dropped');
+    });
+
+    it('do not take over from a process of the same pod that lives', async () => {
+      s3.quirks.push({ operation: 'UploadPart', after: PARTS_BEFORE, times: 1, does: 'hang' });
+      await using first = await startLong('first');
+      await namespace.apply(toS3('long'));
+      await until('some parts', () => s3.count('UploadPart') > PARTS_BEFORE);
+      await stopProcess(first.process.pid as number);
+      const before = s3.requests.length;
+      await using second = await startLong('first');
+      await sleep(RESTART_MS);
+      assert.equal(s3.requests.length, before);
+      assert.ok(!second.log().some(({ msg }) => msg === 'export claimed'));
+      first.process.kill('SIGCONT');
+      await first.stop();
+    });
   });
 
   it('take over from one that stands still; when it goes on, it finds that out and touches nothing', async () => {

@@ -190,7 +190,7 @@ describe('the client of the API server', () => {
     [
       'an object that the schema refuses',
       { status: 422, body: { message: 'spec.holderIdentity: Invalid value' } },
-      { kind: 'Invalid', retryable: true, says: /holderIdentity/ },
+      { kind: 'Invalid', retryable: false, says: /holderIdentity/ },
     ],
     ['a connection that is cut', { cut: true }, { kind: 'Unavailable', retryable: true, says: /other side closed|terminated|reset/ }],
     ['an answer that is not JSON', { status: 200, body: '{"kind":' }, { kind: 'Unavailable', retryable: true, says: /not JSON/ }],

@@ -4,7 +4,9 @@ import { DiskliftError } from '../../../src/common/errors.ts';
 import type { LeaseObject } from '../../../src/kubernetes/contract.ts';
 import { leaseTimesOf } from '../../../src/kubernetes/lease-claim.ts';
 import { createLeaseClaims, type LeaseClaims, type LeaseTarget } from '../../../src/kubernetes/lease-claims.ts';
+import { createLeaseHolder } from '../../../src/kubernetes/lease-holder.ts';
 import type { Claim } from '../../../src/requests/contract.ts';
+import type { ProcessIdentity } from '../../../src/requests/process-identity.ts';
 import { createFakeLeases, type FakeLeases, refused, unanswered } from '../../helpers/fake-leases.ts';
 import { createManualClock, type ManualClock } from '../../helpers/manual-clock.ts';
 
@@ -38,14 +40,15 @@ describe('lease claim', () => {
   });
 
   /** Each has a clock of its own, because a process may stand still while others go on. */
-  function start(holder: string): Process {
+  function start(holder: string, run?: { instance: string; identity: ProcessIdentity }): Process {
     const [clock, ending] = [createManualClock(), new AbortController()];
     let stoodMs = 0;
     const standStill = (delayMs: number) => {
       stoodMs += delayMs;
     };
     const own = { ...clock, monotonicMs: () => clock.monotonicMs() + stoodMs };
-    const options = { leases, clock: own, holder, times: leaseTimesOf(30), random: () => 0.5, ending: ending.signal };
+    const self = run && createLeaseHolder({ holder, instance: run.instance, identify: async () => run.identity });
+    const options = { leases, clock: own, holder, self, times: leaseTimesOf(30), random: () => 0.5, ending: ending.signal };
     const started = { claims: createLeaseClaims(options), clock, ending, standStill };
     processes.push(started);
     return started;
@@ -101,6 +104,57 @@ describe('lease claim', () => {
     await pass(1000, b);
     await (await acquire(b)).confirm();
     assert.partialDeepStrictEqual(lease().spec, { holderIdentity: 'b', leaseTransitions: 1 });
+  });
+
+  describe('that a killed container has left', () => {
+    const runOf = (run: string, { podUid = 'p1', name = 'disklift', instance = 'pod', pidNamespace = run } = {}) => ({
+      instance,
+      identity: { pid: 1, startTicks: '7', pidNamespace, bootId: 'boot', container: { podUid, name, run } },
+    });
+
+    it('is taken over at once by the next run of the same container, and by one of them alone', async () => {
+      await acquire(start('a', runOf('1')));
+      await acquire(start('b', runOf('2')));
+      assert.partialDeepStrictEqual(lease().spec, { holderIdentity: 'b', leaseTransitions: 1 });
+      assert.match(lease().metadata.annotations?.['disklift.dev/holder'] ?? '', /"holder":"b".*"run":"2"/);
+      const claims = await Promise.all(['c', 'd', 'e'].map((holder) => start(holder, runOf('3')).claims.acquire(TARGET)));
+      assert.equal(claims.filter((claim) => claim !== undefined).length, 1);
+    });
+
+    for (const [what, other] of [
+      ['another container of the pod', runOf('2', { name: 'copy' })],
+      ['a pod with the same name and another UID', runOf('2', { podUid: 'p2' })],
+      ['the same run of the container', runOf('1', { pidNamespace: 'inner' })],
+      ['a pod with another name', runOf('2', { instance: 'other' })],
+      ['a process that knows nothing of itself', undefined],
+    ] as const)
+      it(`has to run out for ${what}`, async () => {
+        await acquire(start('a', runOf('1')));
+        const b = start('b', other);
+        assert.equal(await b.claims.acquire(TARGET), undefined);
+        await pass(DURATION_MS, b);
+        await acquire(b);
+      });
+
+    it('has to run out when a process has taken it over that left the note of its predecessor', async () => {
+      const [a, old] = [start('a', runOf('1')), start('old')];
+      await acquire(a);
+      await old.claims.acquire(TARGET);
+      await pass(DURATION_MS, old);
+      await acquire(old);
+      assert.equal(await start('b', runOf('2')).claims.acquire(TARGET), undefined);
+    });
+  });
+
+  it('says how long it holds still', async () => {
+    const [, b] = [await acquire(start('a')), start('b')];
+    assert.equal(b.claims.leftMs(TARGET), undefined);
+    await b.claims.sight(TARGET);
+    await pass(DURATION_MS - 1000, b);
+    assert.equal(b.claims.leftMs(TARGET), 1000);
+    assert.equal(await b.claims.acquire(TARGET), undefined);
+    await pass(1000, b);
+    await acquire(b);
   });
 
   it('counts from when it was first seen, whatever the clock of its holder said', async () => {
