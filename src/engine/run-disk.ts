@@ -11,6 +11,7 @@ import type { ExportTarget, Seal } from '../targets/contract.ts';
 import { abandonUpload } from './abandon-upload.ts';
 import { abortedError } from './aborted-error.ts';
 import { ATTEMPT_BACKOFF } from './attempt-backoff.ts';
+import { checkDestination } from './check-destination.ts';
 import type { EngineContext } from './context.ts';
 import { countReads } from './count-reads.ts';
 import type { DiskState } from './observer.ts';
@@ -137,6 +138,8 @@ class DiskRun {
 
   private async prepare(): Promise<Prepared> {
     const { plan, state, context } = this;
+    // Anew before the image is sent: credentials may have been replaced since.
+    this.target = await checkDestination(() => plan.createTarget(), context);
     // Named one by one, because a spread would lose the methods of a class instance.
     const prepared = await prepareImage({
       layout: plan.layout,

@@ -71,6 +71,13 @@ export interface Receipt {
 
 export interface ExportTarget {
   /**
+   * Called before the scan. Asks for what would refuse the image afterwards: names, policy, certificates, credentials, bucket. Sends no byte of
+   * the image and leaves nothing at the peer. Passes where it is not sure: credentials may permit the upload and nothing else. Left out
+   * where nothing can be known before.
+   * @throws DiskliftError for a failure that `send` would meet as well
+   */
+  check?(signal: AbortSignal): Promise<void>;
+  /**
    * Sends the whole image or throws a DiskliftError; after an error no complete image is at the peer. What it has saved by
    * `saveResume` stays there for the next attempt.
    */

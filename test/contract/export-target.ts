@@ -7,6 +7,7 @@ import type { Destination } from '../helpers/destinations/destination.ts';
 import type { Fault } from '../helpers/fault-proxy.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
+import { itIsChecked } from './export-target-check.ts';
 import { itFindsCorruption, itSurvivesFaults } from './export-target-faults.ts';
 import { itWorksInTheEngine } from './export-target-in-engine.ts';
 import { assertNothingComplete, assertNothingLeft, type ContractCase, PROMPT_MS, type Scene, setScene } from './transfer-scene.ts';
@@ -30,6 +31,7 @@ export function itIsAnExportTarget(destination: Destination): void {
   const set = async () => setScene(destination, await createDisk(temp('a.img'), 32 * MIB, PARTS));
   const test: ContractCase = { destination, set };
   itDelivers(test);
+  itIsChecked(test);
   itFindsCorruption(test);
   if (destination.isVariant === true) return;
   itCanBeStopped(test);

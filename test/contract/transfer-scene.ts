@@ -9,6 +9,7 @@ import { DiskliftError } from '../../src/common/errors.ts';
 import { type DigestedImage, digestImage } from '../../src/image/digest.ts';
 import { type PreparedImage, prepareImage } from '../../src/image/prepare-image.ts';
 import type { ExportTarget, Receipt, ResumeState, Seal, TransferContext } from '../../src/targets/contract.ts';
+import type { NetworkAccess } from '../../src/targets/policy/network-access.ts';
 import { type Destination, type Peer, SHORT_LIMITS, type TargetLimits } from '../helpers/destinations/destination.ts';
 import { type FaultProxy, startFaultProxy } from '../helpers/fault-proxy.ts';
 import { DEFAULT_OPTIONS, NEVER, openSource } from '../helpers/image-in-process.ts';
@@ -30,7 +31,7 @@ export interface Scene extends AsyncDisposable {
   expected(): Promise<Buffer>;
   sha256(): Promise<string>;
   /** A target that sends through the proxy. */
-  createTarget(limits?: Partial<TargetLimits>): ExportTarget;
+  createTarget(limits?: Partial<TargetLimits>, access?: NetworkAccess): ExportTarget;
   /** What the last transfer has asked to keep. */
   readonly saved: ResumeState | undefined;
   /** What the last transfer has told, in order. */
@@ -110,8 +111,8 @@ class TransferScene implements Scene {
     return digestImage(this.prepared.image).sha256(NEVER);
   }
 
-  createTarget(limits: Partial<TargetLimits> = {}): ExportTarget {
-    return this.peer.createTarget(this.proxy.port, { ...SHORT_LIMITS, ...limits });
+  createTarget(limits: Partial<TargetLimits> = {}, access?: NetworkAccess): ExportTarget {
+    return this.peer.createTarget(this.proxy.port, { ...SHORT_LIMITS, ...limits }, access);
   }
 
   async seal(): Promise<Seal> {

@@ -111,6 +111,7 @@ export function createEnginePorts({ hangsAt, fails = {}, failsAlways = {}, refus
   };
 
   const target: ExportTarget = {
+    check: () => at('check'),
     async send(image, { signal, resume, saveResume, progress, seal }) {
       await at('send');
       await saveResume(resume ?? { id: 'upload', partSizeBytes: SIZE_BYTES, fingerprint: image.fingerprint });

@@ -12,6 +12,7 @@ import type { ProxySettings } from '../policy/proxy-route.ts';
 import { repeatsSecret } from '../server-message.ts';
 import type { TlsMaterial } from '../tls-material.ts';
 import type { Answer } from './answer.ts';
+import { checkConnection } from './check-connection.ts';
 import { compareDigest } from './compare-digest.ts';
 import { createCollections } from './create-collections.ts';
 import { judgeAnswer, type Verdict } from './judge-answer.ts';
@@ -56,6 +57,11 @@ export function createHttpTarget(options: HttpTargetOptions): ExportTarget {
   const { secretName, headers = {}, tls = {} } = options;
   checkHeaders(headers);
   return {
+    check: (signal) => {
+      const { access, clock, proxy = {}, limits } = options;
+      const { connectMs } = { ...LIMITS, ...limits };
+      return checkConnection({ where: publicUrl({ url, secretName }), connectMs, url, tls, access, proxy, clock, signal });
+    },
     send: (image, context) => new HttpTransfer({ ...options, origin: { url, secretName, headers, tls } }, image, context).run(),
     // An aborted request leaves no upload at the server that could be resumed.
     abandon: async () => {},

@@ -2,6 +2,7 @@
 
 import type { ExportTarget } from '../contract.ts';
 import { PaceWatch } from '../pace-watch.ts';
+import { checkBucket } from './check-bucket.ts';
 import { dropSaved } from './drop-saved.ts';
 import { uploadImage } from './multipart-upload.ts';
 import { planParts } from './plan-parts.ts';
@@ -16,6 +17,15 @@ export function createS3Target(options: S3TargetOptions): ExportTarget {
   const { bucket, key, partSizeBytes, maxParts, clock, random = Math.random } = options;
 
   return {
+    async check(signal) {
+      const session = await openS3Session(options, signal);
+      try {
+        await checkBucket({ session, options, signal });
+      } finally {
+        session.close();
+      }
+    },
+
     async send(image, context) {
       const session = await openS3Session(options, context.signal);
       const progress = new UploadProgress((sentBytes) => context.progress(sentBytes), image.sizeBytes);

@@ -1,14 +1,17 @@
 /** A TCP peer: bytes and an orderly close (Raw), or a receiver that goes on where it stopped and confirms by digest (Acknowledged). */
 
+import { promisify } from 'node:util';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import type { VirtualImage } from '../../image/contract.ts';
 import { answerLimitMs } from '../answer-limit.ts';
 import type { ExportTarget, Receipt, Seal, TransferContext } from '../contract.ts';
+import { networkError } from '../network-error.ts';
 import { DEFAULT_PACE, type PaceLimits, PaceWatch } from '../pace-watch.ts';
 import type { NetworkAccess } from '../policy/network-access.ts';
 import { type Sealed, sendUpToSeal } from '../send-up-to-seal.ts';
 import type { TlsMaterial } from '../tls-material.ts';
+import { withLimit } from '../with-limit.ts';
 import { type Confirmation, discardLine, helloLine, parseConfirmation, parseOffset, rereadAllowanceMs } from './messages.ts';
 import { connectPeer, locationOf, type Peer } from './peer.ts';
 
@@ -58,6 +61,18 @@ export function createTcpTarget(options: TcpTargetOptions): ExportTarget {
   const where = locationOf(options);
   const isAcknowledged = options.protocol === 'Acknowledged';
   return {
+    /** Makes no connection: a plain receiver such as `nc -l` takes one only. */
+    async check(signal) {
+      const { host, access, clock } = options;
+      try {
+        access.checkHost(host);
+        const looking = promisify(access.lookup)(host, { all: true });
+        await withLimit(looking, { limitMs: limits.connectMs, message: `${where}: the name cannot be resolved`, clock, signal });
+      } catch (error) {
+        throw networkError(where, error);
+      }
+    },
+
     async send(image, context) {
       const peer = await connectPeer({ ...options, signal: context.signal, connectMs: limits.connectMs, speaks: isAcknowledged });
       const pace = new PaceWatch({ where, clock: options.clock, limits });

@@ -2,6 +2,7 @@
 
 import type { ErrorCode } from '../../../src/common/errors.ts';
 import type { ExportTarget, Receipt } from '../../../src/targets/contract.ts';
+import type { NetworkAccess } from '../../../src/targets/policy/network-access.ts';
 import type { Alteration } from '../s3-fake-alter.ts';
 
 /** How patient a target is, in milliseconds. Each takes of it what it knows. */
@@ -37,7 +38,7 @@ export interface Peer extends AsyncDisposable {
   /** From now on it turns everybody away. */
   refuse(): Promise<void>;
   /** @param port of the peer, or of what is between */
-  createTarget(port: number, limits: TargetLimits): ExportTarget;
+  createTarget(port: number, limits: TargetLimits, access?: NetworkAccess): ExportTarget;
 }
 
 export interface Destination {
@@ -56,6 +57,8 @@ export interface Destination {
   canSpoil?: boolean;
   /** Whether the peer can tell an image that was cut off in order from one that is complete. */
   knowsLength: boolean;
+  /** Whether the check before the scan makes a connection, and finds out that the peer refuses. */
+  check: { connects: boolean; findsRefusal: boolean };
   /** Whether everything is read, and sealed, before the first byte leaves. */
   sealsFirst?: boolean;
   /** The same as another one but for what it proves: only that is looked at. */

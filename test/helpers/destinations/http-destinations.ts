@@ -46,12 +46,12 @@ async function startPeer({ tls = false, namesDigest = false }: Variant): Promise
     async refuse() {
       refuses = true;
     },
-    createTarget: (port, limits) =>
+    createTarget: (port, limits, access = createNetworkAccess()) =>
       createHttpTarget({
         url: `${tls ? 'https' : 'http'}://127.0.0.1:${port}${PATH}`,
         method: 'PUT',
         ...(identity === undefined ? {} : { tls: { ca: identity.ca } }),
-        access: createNetworkAccess(),
+        access,
         clock: systemClock,
         limits,
       }),
@@ -60,6 +60,8 @@ async function startPeer({ tls = false, namesDigest = false }: Variant): Promise
 }
 
 const COMMON = {
+  // No request is made that a server could refuse.
+  check: { connects: true, findsRefusal: false },
   proof: 'status',
   refusal: { code: 'CredentialsInvalid', retryable: false, mostBytes: 4096 },
   announcesSize: true,

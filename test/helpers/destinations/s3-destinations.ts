@@ -3,6 +3,7 @@
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { ListMultipartUploadsCommand, ListPartsCommand, S3Client } from '@aws-sdk/client-s3';
+import { createNetworkAccess } from '../../../src/targets/policy/network-access.ts';
 import { S3_LIMITS } from '../../../src/targets/s3/s3-options.ts';
 import { KEY, SECRET, s3Target } from '../s3-export.ts';
 import { BUCKET, type S3Fake, startS3Fake } from '../s3-fake.ts';
@@ -44,10 +45,15 @@ async function startFakePeer({ partBytes, tls = false, tags = 'amazon' }: FakeVa
     async refuse() {
       refuses = true;
     },
-    createTarget: (port, limits) =>
+    createTarget: (port, limits, access = createNetworkAccess()) =>
       s3Target({
         url: `${tls ? 'https' : 'http'}://127.0.0.1:${port}`,
-        options: { partSizeBytes: partBytes, concurrency: CONCURRENCY, ...(identity === undefined ? {} : { tls: { ca: identity.ca } }) },
+        options: {
+          access,
+          partSizeBytes: partBytes,
+          concurrency: CONCURRENCY,
+          ...(identity === undefined ? {} : { tls: { ca: identity.ca } }),
+        },
         limits: { ...limitsOf(limits), leastPartBytes: 1 },
       }),
     [Symbol.asyncDispose]: () => fake[Symbol.asyncDispose](),
@@ -75,10 +81,10 @@ async function startVersityPeer(directory: string): Promise<Peer> {
     async refuse() {
       keys = { ...keys, secretAccessKey: 'another' };
     },
-    createTarget: (port, limits) =>
+    createTarget: (port, limits, access = createNetworkAccess()) =>
       s3Target({
         url: `http://127.0.0.1:${port}`,
-        options: { partSizeBytes: 5 * MIB, concurrency: CONCURRENCY, credentials: async () => keys },
+        options: { access, partSizeBytes: 5 * MIB, concurrency: CONCURRENCY, credentials: async () => keys },
         limits: { ...limitsOf(limits), lateMs: S3_LIMITS.lateMs, leastPartBytes: 5 * MIB },
       }),
     async [Symbol.asyncDispose]() {
@@ -100,6 +106,8 @@ async function openUploadsOf(client: S3Client): Promise<OpenUpload[]> {
 
 const COMMON = {
   proof: 'etag',
+  // The credentials of the fake are refused the object only, which says nothing of an upload.
+  check: { connects: true, findsRefusal: false },
   refusal: { code: 'CredentialsInvalid', retryable: false, mostBytes: 8192 },
   announcesSize: true,
   findsCorruption: true,
@@ -147,6 +155,7 @@ export const S3_DESTINATIONS: readonly Destination[] = [
   {
     ...COMMON,
     name: 'S3 at versitygw',
+    check: { connects: true, findsRefusal: true },
     announcesSize: false,
     resendsBytes: (CONCURRENCY + 1) * 5 * MIB,
     isThere: () => existsSync(versitygwPath()),

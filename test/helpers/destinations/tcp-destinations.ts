@@ -64,13 +64,13 @@ async function startPeer(directory: string, { protocol, tls = false }: Variant):
     async refuse() {
       output.refuses = true;
     },
-    createTarget: (port, limits) =>
+    createTarget: (port, limits, access = createNetworkAccess()) =>
       createTcpTarget({
         host: '127.0.0.1',
         port,
         protocol,
         tls: identity === undefined ? undefined : { ca: identity.ca },
-        access: createNetworkAccess(),
+        access,
         clock: systemClock,
         exportUid: 'uid-1',
         disk: 'a.img',
@@ -84,6 +84,7 @@ async function startPeer(directory: string, { protocol, tls = false }: Variant):
 }
 
 const RAW = {
+  check: { connects: false, findsRefusal: false },
   proof: 'close',
   announcesSize: false,
   // What the receiver had not read when it hung up was in the buffers of both kernels.
@@ -93,6 +94,7 @@ const RAW = {
 } as const;
 
 const ACKNOWLEDGED = {
+  check: { connects: false, findsRefusal: false },
   proof: 'digest',
   refusal: { code: 'DestinationRejected', retryable: false, mostBytes: 4096 },
   announcesSize: true,

@@ -106,6 +106,31 @@ describe('engine', () => {
     );
   });
 
+  it('asks the destination before each scan, and opens no disk where it refuses', async () => {
+    const answers = [unreachable(), undefined, new DiskliftError('DestinationRejected', 'there is no such bucket')];
+    let asked = 0;
+    const createTarget = async (): Promise<ExportTarget> => ({
+      async check() {
+        log.push(`asked with ${opened} disks opened`);
+        const answer = answers[asked];
+        asked += 1;
+        if (answer !== undefined) throw answer;
+      },
+      send: (image, context) => (asked === 2 ? changeAndTake(image, context) : take(image, context)),
+      abandon: async () => {},
+    });
+    const changeAndTake = async (image: VirtualImage, context: TransferContext): Promise<Receipt> => {
+      await appendFile(temp('a.img'), 'more');
+      return take(image, context);
+    };
+    const { phase, failure } = await run({ 'a.img': take }, {}, { createTarget });
+    assert.deepEqual([phase, failure?.message, opened], ['Failed', 'there is no such bucket', 1]);
+    assert.deepEqual(
+      log.filter((line) => line.startsWith('asked')),
+      ['asked with 0 disks opened', 'asked with 0 disks opened', 'asked with 1 disks opened'],
+    );
+  });
+
   it('computes no checksum that nobody wants', async () => {
     const { disks } = await run({ 'a.img': take }, { checksum: 'None' });
     assert.equal(disks[0]?.receipt?.sha256, undefined);

@@ -14,10 +14,11 @@ const FAREWELL_MS = 4000;
 /** Every call that concerns the disk, in order. */
 const CALLS_OF_WORK = [
   'plan 1',
+  ...['createTarget 1', 'check 1'],
   'open 1',
   // Before the scan, between scan and transfer, and in the seal.
   ...['identity 1', 'extents 1', 'read 1', 'identity 2', 'identity 3'],
-  ...['createTarget 1', 'send 1', 'guard 1', 'read 2', 'confirm 1', 'commit 1', 'unguard 1'],
+  ...['createTarget 2', 'send 1', 'guard 1', 'read 2', 'confirm 1', 'commit 1', 'unguard 1'],
 ];
 
 /** Every call of the store before and after these, except {@link CALLS_OF_THE_END}. */
@@ -186,6 +187,8 @@ describe('serving requests', function () {
       ['read 1', 'SourceReadError', 2],
       ['read 2', 'SourceReadError', 2],
       ['createTarget 1', 'DestinationUnreachable', 2],
+      ['check 1', 'DestinationUnreachable', 2],
+      ['createTarget 2', 'DestinationUnreachable', 2],
       ['send 1', 'DestinationUnreachable', 2],
       ['commit 1', 'DestinationUnreachable', 2],
       // Failures of the store count only during an attempt, and only if they do not pass by themselves.
@@ -215,6 +218,7 @@ describe('serving requests', function () {
       ['plan 1', 'SourceNotFound'],
       ['open 1', 'SourcePermissionDenied'],
       ['createTarget 1', 'CredentialsInvalid'],
+      ['check 1', 'CredentialsInvalid'],
       ['send 1', 'DestinationRejected'],
     ];
     for (const [call, code] of final)

@@ -13,7 +13,7 @@ import { createHttpTarget } from '../../../src/targets/http/http-target.ts';
 import { createNetworkAccess, type NetworkAccess } from '../../../src/targets/policy/network-access.ts';
 import { createTcpTarget } from '../../../src/targets/tcp/tcp-target.ts';
 import { runEngine } from '../../helpers/engine-run.ts';
-import { type ImageInProcess, openImage } from '../../helpers/image-in-process.ts';
+import { type ImageInProcess, NEVER, openImage } from '../../helpers/image-in-process.ts';
 import { s3Target } from '../../helpers/s3-export.ts';
 import { createDisk } from '../../helpers/sparse-disk.ts';
 import { transferContext } from '../../helpers/transfer-context.ts';
@@ -237,6 +237,30 @@ describe('limits of destinations', function () {
         assert.match(failure.message, /\(waited 4 s\)|the connection timed out/);
         assertInTime(tookMs, failure);
       });
+
+  for (const [name, create] of Object.entries(TARGETS)) {
+    const checking = async (connectMs: number, signal: AbortSignal) => {
+      const target = create({ ...(await hangAtName()), limits: { ...PATIENT, connectMs } });
+      const startMs = performance.now();
+      const failure = await (target.check ?? assert.fail('there is no check'))(signal).catch((error: DiskliftError) => error);
+      assert.ok(failure instanceof DiskliftError, 'it has passed');
+      return { failure, tookMs: performance.now() - startMs };
+    };
+
+    it(`${name}: connectMs ends the check before the scan when the look-up of the name hangs`, async () => {
+      const { failure, tookMs } = await checking(1000, NEVER);
+      assert.deepEqual([failure.code, failure.retryable], ['DestinationUnreachable', true], failure.message);
+      assert.ok(tookMs > 1000 - BUSY_MS && tookMs < 1100 + BUSY_MS, `${tookMs} ms`);
+    });
+
+    it(`${name}: a cancel ends the check within a second`, async () => {
+      const cancel = new AbortController();
+      setTimeout(() => cancel.abort(new DiskliftError('Cancelled', 'enough')), 300);
+      const { failure, tookMs } = await checking(PATIENT_MS, cancel.signal);
+      assert.equal(failure.code, 'Cancelled');
+      assert.ok(tookMs < 1300, `${tookMs} ms`);
+    });
+  }
 
   for (const name of ['HTTP', 'TCP Raw', 'S3, one PutObject'])
     it(`${name}: the least rate ends a transfer to a peer that trickles`, async () => {
