@@ -1,0 +1,37 @@
+import { mkdir } from 'node:fs/promises';
+import { assertOthersGetThrough } from '../helpers/killed-again.ts';
+import { createDisk } from '../helpers/sparse-disk.ts';
+import { useTempDir } from '../helpers/temp-dir.ts';
+import { type ApiServer, startApiServer } from './api-server.ts';
+import { createNamespace } from './cluster-sidecar.ts';
+import { installCrd } from './install-crd.ts';
+import { requireBinaries } from './kubernetes-binaries.ts';
+
+const MIB = 1024 * 1024;
+
+describe('a sidecar in a cluster that is killed whenever one of its exports sends', function () {
+  this.timeout(180_000);
+  const temp = useTempDir();
+  let api: ApiServer;
+
+  before(async function () {
+    api = await startApiServer(requireBinaries(this));
+    await installCrd(api);
+  });
+
+  after(() => api?.stop());
+
+  it('brings the other exports through, and fails this one after backoffLimit', async () => {
+    const namespace = await createNamespace(api);
+    await namespace.secret('keys', { AWS_ACCESS_KEY_ID: 'access', AWS_SECRET_ACCESS_KEY: 'secret' });
+    await mkdir(temp('volume'));
+    await createDisk(temp('volume/disk.img'), 64 * MIB, [{ offsetBytes: MIB, lengthBytes: 12 * MIB, content: 'random' }]);
+    // With Leases that hold for a minute: each process has to prove that the one before has ended.
+    const flags = ['--max-concurrent-exports', '3', '--pod-name', 'pod', '--lease-duration-seconds', '60'];
+    await assertOthersGetThrough({
+      apply: namespace.apply,
+      statusOf: async (name) => (await namespace.get(name))?.status,
+      start: () => namespace.start({ volumes: [`claim=${temp('volume')}`], flags }),
+    });
+  });
+});
