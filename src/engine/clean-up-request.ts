@@ -38,7 +38,8 @@ export async function cleanUpRequest(key: string, { store, clock, planLeftovers,
       // A destination that is dead does not keep a request from going away.
       warn(`an upload is left at the destination: ${error.message}`, key);
     }
-    if (hasLeftovers(request)) await store.writeStatus(key, withoutUploads(request));
+    // A store that refuses the status must not keep the request, which goes away with it.
+    if (!deleting && hasLeftovers(request)) await store.writeStatus(key, withoutUploads(request));
     await store.setCleanupPending(key, false);
     return true;
   } finally {

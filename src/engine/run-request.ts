@@ -144,8 +144,8 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
         return error;
       });
       const isDone = unrecorded === undefined && !hasLeftovers({ status });
-      // A run that ended before it had its disks has tried to drop nothing: that comes next, once the status says that it has ended.
-      const isTried = disks !== undefined || unrecorded !== undefined;
+      // A run that ended before it had its disks has tried to drop nothing: the clean-up does that next.
+      const isTried = disks !== undefined;
       if (!isPending && (isDone || (run.isGoing() && isTried))) await abortable(run.setCleanupPending(false), last.signal);
       return { ...end, status: status as DiskExportStatus, ...(unrecorded === undefined || isPending ? {} : { unrecorded }) };
     } finally {

@@ -146,7 +146,8 @@ class RequestServer {
         await store.writeStatus(key, statusOfGeneration(request.status ?? {}, request.metadata.generation));
       return this.finish(key, request);
     }
-    if (reason === undefined) return this.start(key, (cancelled) => this.runOne(key, request, cancelled), deleting || request.spec.cancel);
+    if (deleting && reason === undefined) return this.start(key, () => this.cleanUp(key));
+    if (reason === undefined) return this.start(key, (cancelled) => this.runOne(key, request, cancelled), request.spec.cancel);
     if (deleting) return this.orphans.start(key, this.options.orphanMs ?? ORPHAN_MS, () => this.adopt(key));
     await this.tellUnserved(key, request, reason);
   }

@@ -49,6 +49,8 @@ export interface EnginePorts {
   readonly hangs: Promise<void>;
   add(name: string, spec?: Record<string, unknown>, status?: DiskExportStatus): string;
   cancel(key: string): void;
+  /** As `kubectl delete` does for an object with a finalizer. */
+  delete(key: string): void;
   get(key: string): Stored | undefined;
   statusOf(key: string): DiskExportStatus;
   /** Serves requests; `stop` is SIGTERM. */
@@ -189,6 +191,8 @@ export function createEnginePorts({ hangsAt, fails = {}, failsAlways = {}, refus
       await at(isPending ? 'guard' : 'unguard');
       const found = requests.get(key);
       if (found !== undefined) found.isGuarded = isPending;
+      // The API server removes an object that is being deleted with its last finalizer.
+      if (found?.isDeleting && !isPending) requests.delete(key);
     },
     async remove(key) {
       await at('remove');
@@ -225,6 +229,10 @@ export function createEnginePorts({ hangsAt, fails = {}, failsAlways = {}, refus
     },
     cancel(key) {
       stored(key).request.spec.cancel = true;
+      changed.push(key);
+    },
+    delete(key) {
+      stored(key).isDeleting = true;
       changed.push(key);
     },
     get: (key) => requests.get(key),

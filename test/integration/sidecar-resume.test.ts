@@ -12,6 +12,7 @@ import { s3InParts } from '../helpers/s3-in-parts.ts';
 import { apply, type Sidecar, startSidecar, statusOf, waitForStatus } from '../helpers/sidecar.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
+import { until } from '../helpers/until.ts';
 
 const MIB = 1024 * 1024;
 
@@ -104,6 +105,18 @@ describe('a sidecar that ends while it uploads to S3', function () {
     assert.equal((await waitForStatus(requests, 'long')).phase, 'Cancelled');
     await uploadsOpen(0);
     assert.equal(s3.store.objects.size, 0);
+  });
+
+  it('and whose request is deleted before the next one comes: that drops the upload', async () => {
+    await using first = await uploadSomeParts();
+    await first.stop('SIGKILL');
+    await rm(temp('requests/long.yaml'));
+    // The credentials stay.
+    await apply(requests, keys as Manifest);
+    s3.quirks.length = 0;
+    await using _second = await start();
+    await uploadsOpen(0);
+    await until('nothing is kept of the request', () => statusOf(requests, 'long') === undefined);
   });
 
   for (const [how, act] of [

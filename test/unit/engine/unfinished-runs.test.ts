@@ -90,6 +90,18 @@ describe('an export whose process is lost again and again', () => {
     assert.equal(ports.statusOf('vms/guilty').phase, 'Cancelled');
   });
 
+  it('is deleted in the wait: the upload of the lost run is aborted before the object may go away', async () => {
+    const status = lost(10);
+    const upload = { id: 'left', partSize: 65_536, fingerprint: 'f' };
+    const disks = (status.disks ?? []).map((disk) => ({ ...disk, upload }));
+    const ports = serve({}, [['guilty', { backoffLimit: 9 }, { ...status, disks }]]);
+    await clock.untilWaiting(30_000);
+    ports.delete('vms/guilty');
+    await until('its end', () => ports.get('vms/guilty') === undefined);
+    const abandoned = ports.calls.indexOf('abandon 1');
+    assert.ok(abandoned >= 0 && abandoned < ports.calls.indexOf('unguard 1'), ports.calls.join());
+  });
+
   for (const [backoffLimit, losses] of [
     [0, 4],
     [2, 6],
