@@ -96,11 +96,26 @@ describe('the sidecar in real pods', function () {
     await namespace.apply([diskExport('over-http', toHttp('over-http'))]);
     await assertSucceeds('over-http');
     await assertImageOf(receiver.fileOf('over-http.qcow2'), disk);
-    assert.match(await namespace.kubectl('get', 'dx', 'over-http'), /Succeeded +100 +HTTP/);
+    assert.match(await namespace.kubectl('get', 'dx', 'over-http'), /Succeeded +Completed +100 +HTTP/);
     const told = await namespace.kubectl('describe', 'diskexport', 'over-http');
     // Within one second their order is anybody's.
     for (const event of [/Normal +Claimed/, /Normal +Started/, /Normal +Succeeded/]) assert.match(told, event);
     assert.match(await namespace.kubectl('logs', 'deployment/nightly-disklift-fedora'), /over-http/);
+  });
+
+  it('a Deployment refuses the API server and Services by name and by address, and has the addresses of its node', async () => {
+    const places = {
+      name: 'https://kubernetes.default.svc/',
+      address: 'https://10.0.0.1/',
+      search: 'https://kubernetes.default/',
+      service: 'http://a.b.svc/',
+    };
+    await namespace.apply(Object.entries(places).map(([name, url]) => diskExport(`to-${name}`, { http: { url } })));
+    for (const name of ['name', 'address', 'search']) assert.match(await outcomeOf(`to-${name}`), /^Failed .*: it is the API server;/);
+    assert.match(await outcomeOf('to-service'), /^Failed .*: it lies in the cluster;/);
+    const print = 'console.log(process.env.DISKLIFT_NODE_ADDRESSES, process.env.KUBERNETES_SERVICE_HOST)';
+    const shown = await namespace.kubectl('exec', 'deployment/nightly-disklift-fedora', '--', '/nodejs/bin/node', '-e', print);
+    assert.equal(shown.trim(), `${NODE_ADDRESS} 10.0.0.1`);
   });
 
   it('a Deployment exports to S3 with the keys of a Secret', async () => {
