@@ -233,7 +233,8 @@ class RequestServer {
         clock,
       });
       if (this.stop.signal.aborted) return false;
-      if (unrecorded !== undefined) this.unrecorded.add(key, { uid: stored.request.metadata.uid, status });
+      // Whoever took the claim may have replaced the image since, also in part.
+      if (unrecorded !== undefined && !lost.aborted) this.unrecorded.add(key, { uid: stored.request.metadata.uid, status });
       if (phase === 'Pending' || unrecorded !== undefined) {
         // The retry waits, because the same failure may come again at once.
         this.retryLater(key, unrecorded ?? failure);

@@ -36,6 +36,7 @@ interface Stored {
   isDeleting: boolean;
   isGuarded: boolean;
   isClaimed: boolean;
+  loss?: AbortController;
 }
 
 export interface EnginePorts {
@@ -49,6 +50,8 @@ export interface EnginePorts {
   readonly hangs: Promise<void>;
   add(name: string, spec?: Record<string, unknown>, status?: DiskExportStatus): string;
   cancel(key: string): void;
+  /** Another process takes the claim. */
+  lose(key: string): void;
   /** As `kubectl delete` does for an object with a finalizer. */
   delete(key: string): void;
   get(key: string): Stored | undefined;
@@ -167,8 +170,9 @@ export function createEnginePorts({ hangsAt, fails = {}, failsAlways = {}, refus
       const found = stored(key);
       assert.ok(!found.isClaimed, 'one run at a time');
       found.isClaimed = true;
+      found.loss = new AbortController();
       const claim: Claim = {
-        lost: new AbortController().signal,
+        lost: found.loss.signal,
         confirm: () => at('confirm'),
         async release() {
           try {
@@ -231,6 +235,7 @@ export function createEnginePorts({ hangsAt, fails = {}, failsAlways = {}, refus
       stored(key).request.spec.cancel = true;
       changed.push(key);
     },
+    lose: (key) => stored(key).loss?.abort(new DiskliftError('ExecutorLost', 'another process has taken the claim')),
     delete(key) {
       stored(key).isDeleting = true;
       changed.push(key);

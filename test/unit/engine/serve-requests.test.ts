@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DiskliftError, type ErrorCode } from '../../../src/common/errors.ts';
+import type { DiskExportStatus } from '../../../src/requests/disk-export.ts';
 import { createEnginePorts, type EnginePorts, type Faults, untilFinished } from '../../helpers/engine-ports.ts';
 import { until } from '../../helpers/until.ts';
 
@@ -312,6 +313,18 @@ describe('serving requests', function () {
           [next, 'Succeeded'],
         ],
       );
+      await stopWithin(served, LIMIT_MS);
+    });
+
+    it('does not record an end behind a lost claim, because another process may have replaced the image', async () => {
+      const refusesStatus = ({ completionTime }: DiskExportStatus) => {
+        const losesNow = completionTime !== undefined && !ports.calls.includes('claim 2');
+        if (losesNow) ports.lose('vms/first');
+        return losesNow;
+      };
+      const { ports, key, served } = start({ refusesStatus });
+      assert.equal((await untilFinished(ports, key)).phase, 'Succeeded');
+      assert.ok(ports.calls.includes('commit 2'), ports.calls.join());
       await stopWithin(served, LIMIT_MS);
     });
 
