@@ -4,7 +4,7 @@ import { DiskliftError } from '../../common/errors.ts';
 import { abortUpload } from './abort-upload.ts';
 import { compositeEtag } from './etag.ts';
 import { conditionOf, explained, requireAbsent } from './if-not-exists.ts';
-import { assertConsistent, findArrived, mayHaveArrived, proveObject } from './prove-object.ts';
+import { assertConsistent, findArrived, isExistsRefusal, mayHaveArrived, proveObject } from './prove-object.ts';
 import { isUploadGone } from './s3-error.ts';
 import type { UploadedPart } from './send-part.ts';
 import { type Arrival, retriesOf, type Transfer } from './transfer.ts';
@@ -26,8 +26,9 @@ export async function completeUpload(transfer: Transfer, { id, parts }: Uploaded
   const expected = { tag: compositeEtag(parts.map(({ md5 }) => md5)), parts };
   // Hours may have passed since the key was looked at.
   const present = await requireAbsent(transfer, async () => expected);
+  const drop = () => abortUpload({ session, options, uploadId: id, ...retriesOf(transfer) });
   if (present !== undefined) {
-    await abortUpload({ session, options, uploadId: id, ...retriesOf(transfer) });
+    await drop();
     return { ...present, ...(await context.seal()) };
   }
   let isUnclear = false;
@@ -46,6 +47,8 @@ export async function completeUpload(transfer: Transfer, { id, parts }: Uploaded
       if (signal.aborted || !isUnclear) throw explained(transfer, error);
       const found = await findArrived(transfer, async () => expected);
       if (found === undefined) throw isUploadGone(error) ? goneError(error as DiskliftError) : explained(transfer, error);
+      // The same image came to the key by another upload, and a refusal leaves this one open.
+      if (isExistsRefusal(error)) await drop();
       return { sha256, found };
     }
   };

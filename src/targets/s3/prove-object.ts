@@ -25,7 +25,12 @@ export function isAmbiguous(error: unknown): boolean {
 
 /** As {@link isAmbiguous}, and also for a refusal because the object exists: an earlier request may have made it. */
 export function mayHaveArrived(error: unknown): boolean {
-  return isAmbiguous(error) || [409, 412].includes(s3ErrorStatus(error) ?? 0);
+  return isAmbiguous(error) || isExistsRefusal(error);
+}
+
+/** Whether the server refuses because the object exists. */
+export function isExistsRefusal(error: unknown): boolean {
+  return [409, 412].includes(s3ErrorStatus(error) ?? 0);
 }
 
 /**

@@ -120,4 +120,13 @@ describe('s3 target with ifNotExists', () => {
     assert.equal(rig.fake.store.uploads.size, 1);
     rig.assertArrived(await rig.send({ options: options(PART_BYTES), context: { resume } }));
   });
+
+  it('drops its own upload where the server refuses to complete it, because the same image came to the key in the meantime', async () => {
+    const other = await rig.send({ options: { partSizeBytes: PART_BYTES } });
+    assert.equal(other.failure, undefined);
+    // Both looks at the key come before the other object.
+    const before: Quirk = { operation: 'HeadObject', times: 2, does: { status: 404, code: 'NotFound' } };
+    rig.assertArrived(await rig.send({ options: options(PART_BYTES) }, before));
+    assert.equal(rig.fake.count('CompleteMultipartUpload'), 1);
+  });
 });
