@@ -2,7 +2,7 @@
 
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError, type ErrorCode } from '../common/errors.ts';
-import { waitingStatusOf } from '../engine/idle-status.ts';
+import { invalidStatusOf, waitingStatusOf } from '../engine/idle-status.ts';
 import type { ServeOptions } from '../engine/serve-requests.ts';
 import type { RequestStore, StoredRequest } from '../requests/contract.ts';
 import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
@@ -46,6 +46,9 @@ export function singleRequest({ store, key, refusal, clock, onEnd }: SingleReque
     if (stored.kind === 'invalid') {
       // A request that another version has begun may be valid there.
       const isOutcome = stored.status?.startTime === undefined;
+      // No other process follows that could write it.
+      const status = invalidStatusOf(stored, clock.nowMs());
+      if (status !== undefined) await write(status);
       end(new DiskliftError('InvalidRequest', `${key}: ${stored.message}`, undefined, { isOutcome }));
       return;
     }
@@ -62,8 +65,12 @@ export function singleRequest({ store, key, refusal, clock, onEnd }: SingleReque
   async function reportRefusal(request: DiskExport, message: string): Promise<void> {
     if (request.status !== undefined) return;
     await store.note(key, { type: 'Warning', reason: 'VolumeNotServed', message, isOnce: true });
-    // The process prints the same message when it ends.
-    await store.writeStatus(key, waitingStatusOf(request, { reason: 'Unclaimed', message, nowMs: clock.nowMs() })).catch(() => {});
+    await write(waitingStatusOf(request, { reason: 'Unclaimed', message, nowMs: clock.nowMs() }));
+  }
+
+  /** Never fails: the process prints the same message when it ends. */
+  async function write(status: DiskExportStatus): Promise<void> {
+    await store.writeStatus(key, status).catch(() => {});
   }
 
   return {
