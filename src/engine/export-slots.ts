@@ -23,6 +23,8 @@ export interface Slot {
   release(): void;
   /** Whether the last attempt failed because of the destination. Other exports to other hosts then always have a slot left. */
   setHostFailing(isFailing: boolean): void;
+  /** Whether the host fails, and an export to another host waits that could have the slot. */
+  holdsUpOthers(): boolean;
   /** Undefined while it holds a slot, or waits for none. */
   waitsFor(): SlotWait | undefined;
 }
@@ -80,6 +82,10 @@ class Pool {
 
   isFull({ held, isFailing }: Host): boolean {
     return held >= Math.min(this.perHost, isFailing ? Math.max(1, this.total - 1) : this.total);
+  }
+
+  isOtherWaiting(host: Host): boolean {
+    return this.waiting.some((slot) => slot.host !== host && !this.isFull(slot.host));
   }
 
   isWaiting(slot: TurnSlot): boolean {
@@ -191,6 +197,10 @@ class TurnSlot implements Slot {
   setHostFailing(isFailing: boolean): void {
     this.host.isFailing = isFailing;
     this.pool.grantAll();
+  }
+
+  holdsUpOthers(): boolean {
+    return this.host.isFailing && this.pool.isOtherWaiting(this.host);
   }
 
   waitsFor(): SlotWait | undefined {

@@ -231,7 +231,7 @@ class DiskRun {
     return sha256 === undefined ? {} : { sha256 };
   }
 
-  /** In a long wait another export may have the slot. The destination keeps the upload, and the disk stays open where there is room for it. */
+  /** In a long wait, or while the host fails, another export may have the slot. The destination keeps the upload, and the disk stays open where there is room for it. */
   private async backOff(failure: DiskliftError): Promise<void> {
     const { state, context } = this;
     const { retryAfterMs } = failure;
@@ -239,12 +239,12 @@ class DiskRun {
     state.nextAttemptMs = context.clock.nowMs() + delayMs;
     this.enter('Pending');
     context.observer.onRetry?.(state, failure, delayMs);
-    const isLong = delayMs > MAX_SLOT_WAIT_MS;
+    const givesSlotBack = delayMs > MAX_SLOT_WAIT_MS || context.slot?.holdsUpOthers() === true;
     try {
-      if (isLong) await this.pause();
+      if (givesSlotBack) await this.pause();
       await context.clock.delay(delayMs, context.signal);
       delete state.nextAttemptMs;
-      if (isLong) await waitForSlot({ state, context, enter: (phase) => this.enter(phase) });
+      if (givesSlotBack) await waitForSlot({ state, context, enter: (phase) => this.enter(phase) });
     } catch (error) {
       // An abort ends the wait; the next attempt finds it.
       if (!(error instanceof DiskliftError)) throw error;

@@ -130,6 +130,21 @@ describe('engine with few slots and destinations that fail', () => {
     assert.deepEqual(sent, ['waits', 'waits', 'other']);
   });
 
+  it('gives the slot to an export to another host in the shortest wait, and not to one to the same host', async () => {
+    failures.set('waits', [busy(4000), busy(4500)]);
+    const waits = run('waits', 'dead');
+    const same = run('same', 'dead');
+    await clock.untilWaiting(4000);
+    assert.deepEqual(sent, ['waits']);
+    const other = run('other', 'alive');
+    await clock.advance(4000);
+    assert.equal((await other.done).phase, 'Succeeded');
+    assert.deepEqual(sent.slice(0, 3), ['waits', 'waits', 'other']);
+    assert.equal((await same.done).phase, 'Succeeded');
+    await clock.advance(4500);
+    assert.deepEqual([(await waits.done).phase, waits.opened], ['Succeeded', 1]);
+  });
+
   it('waits for a slot behind the export that has it, says so, and goes before those that came later', async () => {
     failures.set('waits', [busy(LONG_MS)]);
     const waits = run('waits');
