@@ -9,6 +9,7 @@ import type { Pod } from '../helpers/helm-pods.ts';
 import { createKubeVirtDisk } from '../helpers/kubevirt-disk.ts';
 import { attachLoopDevice, type LoopDevice } from '../helpers/loop-device.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';
+import { until } from '../helpers/until.ts';
 import { requireVersitygw, VERSITYGW_KEYS } from '../helpers/versitygw.ts';
 import { boundClaim } from './node/claims.ts';
 import { NODE_ADDRESS } from './node/configs.ts';
@@ -156,18 +157,24 @@ describe('the sidecar in real pods', function () {
     await assertImageOf(receiver.fileOf('short-lived.qcow2'), disk);
   });
 
-  it('a Deployment finishes what a container that was killed had begun', async () => {
+  it('a Deployment finishes what a container that was killed had begun, within five seconds of its restart and not after its Lease', async () => {
     receiver.hold();
     await namespace.apply([diskExport('killed', toHttp('killed'))]);
     const pod = await executorOf('killed');
     const id = await namespace.kubectl('get', 'pod', pod, '--output', 'jsonpath={.status.containerStatuses[0].containerID}');
     const ctr = ['--namespace', 'k8s.io', 'tasks', 'kill', '--signal', 'SIGKILL', id.replace('containerd://', '')];
     assert.equal((await cluster.run('ctr', ctr)).code, 0);
+    const begins = () => receiver.bodies().filter(({ name, what }) => name === 'killed.qcow2' && what === 'begin');
+    await until('the second upload begins', () => begins().length > 1);
     receiver.letGo();
     await assertSucceeds('killed');
     await assertImageOf(receiver.fileOf('killed.qcow2'), disk);
-    const restarts = 'jsonpath={.status.containerStatuses[0].restartCount}';
-    assert.equal(await namespace.kubectl('get', 'pod', pod, '--output', restarts), '1');
+    const restarts = 'jsonpath={.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].state.running.startedAt}';
+    const [count, startedAt = ''] = (await namespace.kubectl('get', 'pod', pod, '--output', restarts)).split(' ');
+    assert.equal(count, '1');
+    // The kubelet tells whole seconds.
+    const tookMs = (begins()[1]?.atMs ?? assert.fail()) - Date.parse(startedAt);
+    assert.ok(tookMs < 5000 + 1000, `${tookMs} ms`);
   });
 
   it('a Deployment finishes in another pod what a pod that was deleted had begun', async () => {
