@@ -106,14 +106,16 @@ class Pool {
   giveBack(host: Host): void {
     this.free += 1;
     host.held -= 1;
+    // Exports to other hosts first, also where there is one slot only.
+    if (host.isFailing) this.grantAll(host);
     this.grantAll();
   }
 
-  /** An export whose host is full does not hold up those behind it. */
-  grantAll(): void {
+  /** An export whose host is full does not hold up those behind it. @param passedOver gets no slot */
+  grantAll(passedOver?: Host): void {
     for (const next of [...this.waiting]) {
       if (this.free === 0) return;
-      if (this.isFull(next.host)) continue;
+      if (next.host === passedOver || this.isFull(next.host)) continue;
       this.stopWaiting(next);
       this.free -= 1;
       next.host.held += 1;

@@ -139,6 +139,21 @@ describe('slots', () => {
       assert.equal(log.length, 4);
     });
 
+    it('go to another host first when the host fails, also where there is one slot only', async () => {
+      const [a, b] = askAt('dead', 'a', 'b') as [Slot, Slot];
+      const [c] = askAt('alive', 'c') as [Slot];
+      await nextTurn();
+      assert.equal(a.holdsUpOthers(), false);
+      a.setHostFailing(true);
+      assert.equal(a.holdsUpOthers(), true);
+      a.pause();
+      await nextTurn();
+      assert.deepEqual([log, b.holdsUpOthers()], [['a in', 'c in'], false]);
+      ask('a again', a);
+      await release(c);
+      assert.deepEqual(log, ['a in', 'c in', 'a again in']);
+    });
+
     it('keep one for attempts where there is no other, although the host fails', async () => {
       const [a] = askAt('dead', 'a', 'b') as [Slot];
       a.setHostFailing(true);
