@@ -98,6 +98,7 @@ class RequestServer {
     else signal.addEventListener('abort', onAbort, { once: true });
     for await (const key of this.store.watch(signal)) await this.handleSafely(key);
     await Promise.allSettled([...this.active.values()].map(({ done }) => done));
+    await this.unrecorded.forgetAll();
     this.store.close();
   }
 
@@ -125,8 +126,8 @@ class RequestServer {
     const active = this.active.get(key);
     if (stored === undefined) {
       this.pauses.forget(key);
-      this.unrecorded.forget(key);
-      return active?.cancel.abort(new DiskliftError('Cancelled', 'the request was deleted'));
+      active?.cancel.abort(new DiskliftError('Cancelled', 'the request was deleted'));
+      return this.unrecorded.forget(key);
     }
     if (stored.kind === 'invalid') {
       if (active !== undefined || this.pauses.isPaused(key, false)) return;
@@ -139,6 +140,8 @@ class RequestServer {
     if (deleting) active?.cancel.abort(new DiskliftError('Cancelled', 'the request is being deleted'));
     else if (request.spec.cancel) active?.cancel.abort(new DiskliftError('Cancelled', 'cancelled by spec.cancel'));
     if (active !== undefined || this.pauses.isPaused(key, deleting || request.spec.cancel === true)) return;
+    // What follows needs the claim for itself.
+    if (deleting || isFinished(request)) await this.unrecorded.forget(key);
     const reason = refusal(request);
     if (isFinished(request)) {
       if (deleting || hasLeftovers(request)) return this.start(key, () => this.cleanUp(key));
@@ -206,11 +209,11 @@ class RequestServer {
       await this.tellQueued(key, request, slot);
       await acquired;
       if (this.stop.signal.aborted) return false;
+      if (await this.unrecorded.record(key)) return true;
       claim = await store.claim(key);
       if (claim === undefined) return false;
       const stored = await store.get(key);
       if (stored?.kind !== 'request' || isFinished(stored.request)) return true;
-      if (!stored.deleting && (await this.unrecorded.record(key, stored.request.metadata.uid))) return true;
       const held = claim;
       const { lost } = held;
       const signal = AbortSignal.any([cancelled, this.stop.signal, lost]);
@@ -233,8 +236,10 @@ class RequestServer {
         clock,
       });
       if (this.stop.signal.aborted) return false;
-      // Whoever took the claim may have replaced the image since, also in part.
-      if (unrecorded !== undefined && !lost.aborted) this.unrecorded.add(key, { uid: stored.request.metadata.uid, status });
+      if (unrecorded !== undefined && !lost.aborted) {
+        this.unrecorded.add(key, { uid: stored.request.metadata.uid, status, claim: held });
+        claim = undefined;
+      }
       if (phase === 'Pending' || unrecorded !== undefined) {
         // The retry waits, because the same failure may come again at once.
         this.retryLater(key, unrecorded ?? failure);

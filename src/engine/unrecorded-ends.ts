@@ -1,6 +1,6 @@
 /** Exports that have ended in this process, and that the store has refused to record. */
 
-import type { RequestStore } from '../requests/contract.ts';
+import type { Claim, RequestStore } from '../requests/contract.ts';
 import type { DiskExportStatus } from '../requests/disk-export.ts';
 import { hasLeftovers } from './abandon-leftovers.ts';
 import { createAcceptedWriter } from './write-accepted.ts';
@@ -9,10 +9,12 @@ interface Ended {
   /** Of the request. */
   uid: string;
   status: DiskExportStatus;
+  /** Stays held, because another process that had the export meanwhile could replace the image in part. */
+  claim: Claim;
 }
 
 export interface UnrecordedEndsOptions {
-  store: Pick<RequestStore, 'writeStatus' | 'setCleanupPending'>;
+  store: Pick<RequestStore, 'get' | 'writeStatus' | 'setCleanupPending'>;
   warn(message: string, key: string): void;
 }
 
@@ -29,28 +31,38 @@ export class UnrecordedEnds {
     this.ends.set(key, ended);
   }
 
-  forget(key: string): void {
+  /** Gives the claim back. The next process runs the export again. */
+  async forget(key: string): Promise<void> {
+    const ended = this.ends.get(key);
     this.ends.delete(key);
+    await ended?.claim.release();
+  }
+
+  async forgetAll(): Promise<void> {
+    await Promise.all([...this.ends.keys()].map((key) => this.forget(key)));
   }
 
   /**
-   * Writes the status of an export that has ended here.
-   * @returns false where the request has not ended here
+   * Writes the status of an export that has ended here, unless the claim was lost since. Then the export runs again.
+   * @returns false where no export of this name has ended here, or its end counts no more
    * @throws DiskliftError when the store still refuses
    */
-  async record(key: string, uid: string): Promise<boolean> {
+  async record(key: string): Promise<boolean> {
     const { store, warn } = this.options;
     const ended = this.ends.get(key);
-    if (ended?.uid !== uid) {
-      this.forget(key);
+    if (ended === undefined) return false;
+    const stored = await store.get(key);
+    if (stored?.kind !== 'request' || stored.request.metadata.uid !== ended.uid || ended.claim.lost.aborted) {
+      await this.forget(key);
       return false;
     }
+    await ended.claim.confirm();
     await createAcceptedWriter(
       (status) => store.writeStatus(key, status),
       (message) => warn(message, key),
     ).write(ended.status);
     if (!hasLeftovers(ended)) await store.setCleanupPending(key, false);
-    this.forget(key);
+    await this.forget(key);
     return true;
   }
 }

@@ -289,13 +289,19 @@ describe('serving requests', function () {
       await stopWithin(served, LIMIT_MS);
     });
 
-    it('sends an image once whose end the store refuses to record, and gives the slot to the next export', async () => {
+    it('sends an image once whose end the store refuses to record, keeps its claim, and gives the slot to the next export', async () => {
       let isStrict = true;
-      const { ports, key, served } = start({ refusesStatus: ({ completionTime }) => isStrict && completionTime !== undefined });
-      await until(
-        'two writes after the end',
-        () => ports.ends.length > 0 && ports.calls.filter((call) => call.startsWith('claim')).length > 2,
-      );
+      let refusals = 0;
+      const refusesStatus = ({ completionTime }: DiskExportStatus) => {
+        if (!isStrict || completionTime === undefined) return false;
+        refusals += 1;
+        return true;
+      };
+      const { ports, key, served } = start({ refusesStatus });
+      await until('the end', () => ports.ends.length > 0);
+      const refusalsOfTheEnd = refusals;
+      await until('two more tries to record it', () => refusals > 3 * refusalsOfTheEnd);
+      assert.equal(ports.get(key)?.isClaimed, true);
       const next = ports.add('second');
       await until('the end of the next', () => ports.ends.some((end) => end.key === next));
       assert.deepEqual(
@@ -325,6 +331,32 @@ describe('serving requests', function () {
       const { ports, key, served } = start({ refusesStatus });
       assert.equal((await untilFinished(ports, key)).phase, 'Succeeded');
       assert.ok(ports.calls.includes('commit 2'), ports.calls.join());
+      await stopWithin(served, LIMIT_MS);
+    });
+
+    it('sends again an image whose end waits to be recorded when another process takes the claim', async () => {
+      let isStrict = true;
+      const { ports, key, served } = start({ refusesStatus: ({ completionTime }) => isStrict && completionTime !== undefined });
+      await until('the end', () => ports.ends.length > 0);
+      isStrict = false;
+      ports.lose(key);
+      assert.equal((await untilFinished(ports, key)).phase, 'Succeeded');
+      assert.ok(ports.calls.includes('commit 2'), ports.calls.join());
+      await stopWithin(served, LIMIT_MS);
+    });
+
+    it('gives back the claim of an end that is not recorded when the process stops', async () => {
+      const { ports, key, served } = start({ refusesStatus: ({ completionTime }) => completionTime !== undefined });
+      await until('the end', () => ports.ends.length > 0);
+      await stopWithin(served, LIMIT_MS);
+      assert.equal(ports.get(key)?.isClaimed, false);
+    });
+
+    it('cleans up a deleted request whose end is not recorded', async () => {
+      const { ports, key, served } = start({ refusesStatus: ({ completionTime }) => completionTime !== undefined });
+      await until('the end', () => ports.ends.length > 0);
+      ports.delete(key);
+      await until('the object is gone', () => ports.get(key) === undefined);
       await stopWithin(served, LIMIT_MS);
     });
 
