@@ -64,7 +64,7 @@ function writePolicy(directory: string, rules: readonly object[]): readonly stri
 }
 
 /** @param directory where the log lies */
-function requestsIn(directory: string): AuditedRequest[] {
+export function requestsIn(directory: string): AuditedRequest[] {
   // A watch is there twice: when it begins and when it ends. The last line may be half written.
   const lines = readFileSync(path.join(directory, LOG), 'utf8').split('\n').slice(0, -1);
   const byId = new Map<string, AuditedRequest>();
