@@ -224,7 +224,8 @@ describe('the permissions of the sidecar', function () {
     account = await applyChartAccount(api, namespace.name, { features: { inUse: false } });
     await using loop = await attachLoopDevice(temp('volume/disk.img'));
     await using _sidecar = await namespace.start({ volumes: [`claim=${loop.path}`], flags: ['--kubeconfig', account.kubeconfig] });
-    await namespace.apply(diskExport('block', { http: { url: 'http://127.0.0.1:1/' } }));
+    await using sink = await startHttpSink();
+    await namespace.apply(diskExport('block', { http: { url: `${sink.url}/{name}` } }));
     const { phase, message, conditions = [] } = await namespace.finished('block');
     assert.deepEqual([phase, conditions.find(({ type }) => type === 'Succeeded')?.reason], ['Failed', 'InUseUnknown']);
     assert.match(message ?? '', /its Role does not let this process list the pods/);
