@@ -87,7 +87,7 @@ describe('a disk in use', function () {
       assert.deepEqual([unclaimed.message, unclaimed.startTime], ['waits for its turn: 1 exports run at a time', undefined]);
       await writer.quit();
       const queued = await waitForStatus(temp('requests'), 'e', ({ message }) => message?.includes('waits for its turn') ?? false);
-      assert.deepEqual([queued.phase, queued.attempts, conditionOf(queued, 'Progressing')?.reason], ['Pending', 0, 'Claimed']);
+      assert.deepEqual([queued.phase, queued.attempts, conditionOf(queued, 'Progressing')?.reason], ['Pending', 0, 'Queued']);
       assert.notEqual(conditionOf(queued, 'SourceReady')?.status, 'False');
       assert.ok((await tryToWrite(disk)).isWritten, 'a VM is not kept from its disk meanwhile');
       stalling.goOn();
