@@ -43,6 +43,10 @@ export function showExports(board: ExportBoard): { goOn(share: number): void } {
     ],
     progress: { percent: 33, virtualBytes: 40 * GIB, imageBytes: 9 * GIB, sentBytes: 3 * GIB, skippedBytes: 31 * GIB, written: '3Gi' },
   });
+  const waiting = (reason: string, why: string): Partial<DiskExportStatus> => {
+    const message = `disk.img: waits until nobody writes to it: ${why}`;
+    return { message, conditions: [{ type: 'Succeeded', status: 'Unknown', reason, message, lastTransitionTime: '2026-01-01T00:00:00Z' }] };
+  };
   const arrived: Partial<DiskExportStatus> = {
     completionTime: '2026-01-01T00:03:41Z',
     disks: [
@@ -63,9 +67,7 @@ export function showExports(board: ExportBoard): { goOn(share: number): void } {
     'fedora-nightly': storedRequest('fedora-nightly', undefined, s3),
     'windows-2022-template': storedRequest(
       'windows-2022-template',
-      statusOf('Pending', {
-        message: 'disk.img: waits until nobody writes to it: virt-launcher-windows (pid 4711) has it open for writing',
-      }),
+      statusOf('Pending', waiting('SourceInUse', 'virt-launcher-windows (pid 4711) has it open for writing')),
     ),
     'postgres-archive': storedRequest(
       'postgres-archive',

@@ -5,6 +5,7 @@ import { DiskliftError } from '../../src/common/errors.ts';
 import { createChangeStream } from '../../src/http/change-stream.ts';
 import { createApp } from '../../src/http/create-app.ts';
 import { createExportBoard, type ExportBoard } from '../../src/http/export-board.ts';
+import type { PlaceholderSource } from '../../src/http/export-view.ts';
 import type { Authorize } from '../../src/http/require-token.ts';
 import { type Listening, startServer } from '../../src/http/start-server.ts';
 import type { ExportMetrics } from '../../src/metrics/export-metrics.ts';
@@ -28,17 +29,18 @@ export interface HttpAppOptions {
   /** Of those who read changes. */
   changesClock?: Listening['clock'];
   metrics?: Pick<ExportMetrics, 'scrape'>;
+  placeholders?: PlaceholderSource;
   /** What the probes say. */
   problem?: () => string | undefined;
 }
 
 export async function startHttpApp(options: HttpAppOptions = {}): Promise<HttpApp> {
-  const { authorize, tls, clock = systemClock, changesClock = systemClock, problem = () => undefined } = options;
+  const { authorize, tls, clock = systemClock, changesClock = systemClock, problem = () => undefined, placeholders } = options;
   const { metrics = { scrape: async () => ({ contentType: 'text/plain', text: 'metrics' }) } } = options;
   const ended = new AbortController();
   const warnings: string[] = [];
   const warn = (message: string) => void warnings.push(message);
-  const board = createExportBoard(systemClock);
+  const board = createExportBoard(systemClock, placeholders);
   const changes = createChangeStream({ board, clock: changesClock, warn, signal: ended.signal });
   const health = { liveness: () => ({ problem: problem(), facts: 'facts' }), readiness: async () => problem() };
   const app = createApp({ board, changes, version: '1.2.3', metrics, health, authorize, warn });

@@ -3,12 +3,13 @@
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
+import { placeholderValues } from '../../src/requests/placeholders.ts';
 import { showExports } from '../helpers/exports-on-show.ts';
 import { startHttpApp } from '../helpers/http-app.ts';
 
 const FILE = path.join(import.meta.dirname, '..', '..', 'docs', 'status-page.png');
 
-await using app = await startHttpApp();
+await using app = await startHttpApp({ placeholders: (request, diskPath = 'disk.img') => ({ ...placeholderValues(request, diskPath) }) });
 const { goOn } = showExports(app.board);
 const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: process.getuid?.() === 0 ? ['--no-sandbox'] : [] });
 const page = await browser.newPage({ viewport: { width: 1100, height: 700 } });
