@@ -1,4 +1,4 @@
-/** What `disklift create` does. */
+/** Implements `disklift create`. */
 
 import { DiskliftError } from '../common/errors.ts';
 import { patiently } from '../engine/patiently.ts';

@@ -1,4 +1,4 @@
-/** What the environment of a pod shows of its cluster. */
+/** Facts of the cluster in the environment of a pod. */
 
 import { readFileSync } from 'node:fs';
 import os from 'node:os';

@@ -17,7 +17,7 @@ export function statusesByLength(status: DiskExportStatus): readonly DiskExportS
   return [status, brief, bare];
 }
 
-/** What became of the export, its receipts and its open uploads. */
+/** The outcome of the export, its receipts and its open uploads. */
 function briefOf({
   phase,
   message,

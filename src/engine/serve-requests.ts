@@ -30,7 +30,7 @@ export interface ServeOptions extends Pick<EngineContext, 'signal' | 'clock' | '
   /** Names the destination's host; exports to one host are counted together. */
   hostOf(request: DiskExport): string;
   maxConcurrentExports: number;
-  /** Of exports to one host. No limit of its own when left out. */
+  /** Limit for exports to one host. No limit of its own when left out. */
   maxConcurrentExportsPerHost?: number | undefined;
   /** How long who serves the volume of a deleted request has to drop what it holds open, before anybody does. Default half a minute. */
   orphanMs?: number;
@@ -64,7 +64,7 @@ class RequestServer {
   private readonly options: ServeOptions;
   private readonly store: BoundedStore;
   private readonly slots: ExportSlots;
-  /** Of exports in whose runs processes were lost: one runs at a time. */
+  /** Slots for exports in whose runs processes were lost: one runs at a time. */
   private readonly suspects = createExportSlots({ total: 1 });
   private readonly active = new Map<string, Active>();
   private readonly pauses: Pauses;
@@ -140,7 +140,7 @@ class RequestServer {
     if (deleting) active?.cancel.abort(new DiskliftError('Cancelled', 'the request is being deleted'));
     else if (request.spec.cancel) active?.cancel.abort(new DiskliftError('Cancelled', 'cancelled by spec.cancel'));
     if (active !== undefined || this.pauses.isPaused(key, deleting || request.spec.cancel === true)) return;
-    // What follows needs the claim for itself.
+    // The clean-up takes the claim itself.
     if (deleting || isFinished(request)) await this.unrecorded.forget(key);
     const reason = refusal(request);
     if (isFinished(request)) {

@@ -12,7 +12,7 @@ import { UnfinishedRuns } from './unfinished-runs.ts';
 export interface SuspicionOptions extends Pick<EngineContext, 'slot' | 'clock' | 'random'> {
   /** With the status of the run before. */
   request: DiskExport;
-  /** Of all exports under suspicion, of which one runs at a time: else an export that kills the process would take the same others with it. */
+  /** Slots for all exports under suspicion. One runs at a time, because an export that kills the process would take the others with it. */
   suspects?: ExportSlots | undefined;
 }
 

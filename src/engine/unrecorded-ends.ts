@@ -6,7 +6,7 @@ import { hasLeftovers } from './abandon-leftovers.ts';
 import { createAcceptedWriter } from './write-accepted.ts';
 
 interface Ended {
-  /** Of the request. */
+  /** UID of the request. */
   uid: string;
   status: DiskExportStatus;
   /** Stays held, because another process that had the export meanwhile could replace the image in part. */

@@ -1,4 +1,4 @@
-/** What a Lease says of the process that holds it, so that the next process of the same container need not wait for it to run out. */
+/** Facts in a Lease about the process that holds it. The next process of the same container then need not wait for it to run out. */
 
 import { fateOf, type ProcessIdentity, thisProcess } from '../requests/process-identity.ts';
 import type { LeaseObject } from './contract.ts';
@@ -19,7 +19,7 @@ export interface LeaseHolder {
 }
 
 export interface LeaseHolderOptions {
-  /** Of this process, as its Leases name it. */
+  /** This process, as its Leases name it. */
   holder: string;
   /** Name of its pod. Only a predecessor of that name is looked for. */
   instance: string;

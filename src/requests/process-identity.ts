@@ -9,7 +9,7 @@ export interface ProcessIdentity {
   startTicks: string;
   /** A pid means something within one namespace only; empty where that is not known. */
   pidNamespace: string;
-  /** Of the kernel: every machine calls its first pid namespace the same. Empty where it is not known. */
+  /** Boot id of the kernel: every machine calls its first pid namespace the same. Empty where it is not known. */
   bootId: string;
   /** Absent outside of a container that a kubelet has started. */
   container?: ContainerRun | undefined;

@@ -1,4 +1,4 @@
-/** What the manifests of a directory mean as requests, and when a request was created. */
+/** Requests from the manifests of a directory, and the time at which each was created. */
 
 import type { Clock } from '../common/clock.ts';
 import type { DiskExport } from './disk-export.ts';
