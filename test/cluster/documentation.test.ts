@@ -77,6 +77,8 @@ describe('the commands of the documentation on a real node', function () {
       else symlinkSync(path.join(ROOT, name), path.join(directory, name));
   });
 
+  after(() => playground?.stopReceivers());
+
   /** Runs on the node, where the reader is. */
   function bash(script: string): Promise<CommandResult> {
     const command = ['timeout', `${BLOCK_LIMIT_SECONDS}`, 'bash', '-e', '-o', 'pipefail', '-c', script];

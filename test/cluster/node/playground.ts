@@ -1,6 +1,7 @@
 /** What the documentation's examples use, on a node: a namespace, claims with small disks, and receivers under the names of the examples. */
 
 import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
 import { mkdirSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { helmDirectory } from '../../helpers/helm-tools.ts';
@@ -34,6 +35,8 @@ export interface Playground {
   fileOf(location: string): string;
   /** A script that runs a command on the node as the documentation has it. */
   run: string;
+  /** Later tests look for programs of QEMU that are left, and the node's are children of this process too. */
+  stopReceivers(): void;
 }
 
 export async function preparePlayground(cluster: NodeCluster): Promise<Playground> {
@@ -51,7 +54,7 @@ export async function preparePlayground(cluster: NodeCluster): Promise<Playgroun
   await succeed(cluster, 'mkdir', '-p', MOUNTED_VOLUME);
   await succeed(cluster, 'mount', '--bind', volume, MOUNTED_VOLUME);
   await applyObjects(cluster, { volume, device: device.path, restoredDevice: restoredDevice.path });
-  await startReceivers(cluster, directory, disk);
+  const receivers = await startReceivers(cluster, directory, disk);
   writeFileSync(path.join(bin, 'disklift'), `#!/bin/sh\nexec '${process.execPath}' '${BIN}' "$@"\n`, { mode: 0o755 });
   return {
     namespace: NAMESPACE,
@@ -59,6 +62,9 @@ export async function preparePlayground(cluster: NodeCluster): Promise<Playgroun
     restoredDevice: restoredDevice.path,
     fileOf: (location) => fileOf(directory, location),
     run: writeRunScript(cluster, bin),
+    stopReceivers() {
+      for (const { pid } of receivers) if (pid !== undefined) process.kill(-pid, 'SIGKILL');
+    },
   };
 }
 
@@ -94,20 +100,24 @@ async function applyObjects(cluster: NodeCluster, { volume, device, restoredDevi
   await kubectl('apply', '--filename', file);
 }
 
-async function startReceivers(cluster: NodeCluster, directory: string, disk: string): Promise<void> {
+async function startReceivers(cluster: NodeCluster, directory: string, disk: string): Promise<ChildProcess[]> {
   const names = Object.keys(RECEIVER_NAMES).map((name) => `DNS:${name}`);
   const { certificateFile, keyFile } = await cluster.authority.issue('receivers', names.join());
   const tls = ['--cert', certificateFile, '--key', keyFile];
   const { 'backup.example': backup, 's3.example': s3 } = RECEIVER_NAMES;
   const rclone = (protocol: string, address: string, ...args: string[]) =>
     startOnNode(cluster, RCLONE, ['serve', protocol, '--config', '', '--addr', `${address}:443`, ...tls, ...args]);
-  rclone('webdav', backup, path.join(directory, 'files'));
-  rclone('s3', s3, '--force-path-style=false', '--auth-key', 'KEY-ID,SECRET-KEY', path.join(directory, 'objects'));
   const image = path.join(directory, 'received.qcow2');
   const receive = ['receive', '--listen', `${backup}:9475`, '--output', image, '--keep', '--force'];
-  startOnNode(cluster, process.execPath, [BIN, ...receive, '--tls-cert', certificateFile, '--tls-key', keyFile]);
-  startOnNode(cluster, 'qemu-nbd', ['--read-only', '--persistent', '--shared=4', '--format=raw', `--socket=${NBD_SOCKET}`, disk]);
+  const nbd = ['--read-only', '--persistent', '--shared=4', '--format=raw', `--socket=${NBD_SOCKET}`, disk];
+  const receivers = [
+    rclone('webdav', backup, path.join(directory, 'files')),
+    rclone('s3', s3, '--force-path-style=false', '--auth-key', 'KEY-ID,SECRET-KEY', path.join(directory, 'objects')),
+    startOnNode(cluster, process.execPath, [BIN, ...receive, '--tls-cert', certificateFile, '--tls-key', keyFile]),
+    startOnNode(cluster, 'qemu-nbd', nbd),
+  ];
   await Promise.all([answering(cluster, 443, backup), answering(cluster, 443, s3)]);
+  return receivers;
 }
 
 function fileOf(directory: string, location: string): string {
