@@ -4,6 +4,7 @@ import { HttpMethod, IsomorphicFetchHttpLibrary, RequestContext, type ResponseCo
 import { throwIfAborted } from '../common/abortable.ts';
 import { KIB, MIB } from '../common/bytes.ts';
 import type { Clock } from '../common/clock.ts';
+import { textWithin } from '../common/text-within.ts';
 import { withinLimit } from '../common/within-limit.ts';
 import type { ApiAccess } from './api-access.ts';
 import { refusedError, tooLargeError, unansweredError, unusableError } from './api-failure.ts';
@@ -116,15 +117,8 @@ export function createApiConnection({ access, clock, userAgent, onRequest }: Api
 }
 
 /** @throws DiskliftError of a failure `TooLarge`; the caller then ends the request. */
-async function readText(what: string, body: ResponseContext['body'], maxBytes: number): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let sizeBytes = 0;
-  for await (const chunk of body.stream() ?? []) {
-    sizeBytes += chunk.length;
-    if (sizeBytes > maxBytes) throw tooLargeError(what, maxBytes);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
+function readText(what: string, body: ResponseContext['body'], maxBytes: number): Promise<string> {
+  return textWithin(body.stream() ?? [], maxBytes, () => tooLargeError(what, maxBytes));
 }
 
 export function describe({ verb, resource, target }: ApiRequest): string {

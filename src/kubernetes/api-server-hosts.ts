@@ -4,6 +4,7 @@ import { isIP } from 'node:net';
 import { type Backoff, backoffDelayMs } from '../common/backoff.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
+import { unbracketed } from '../common/unbracketed.ts';
 import { withinLimit } from '../common/within-limit.ts';
 import type { KubeApi } from './contract.ts';
 
@@ -29,7 +30,7 @@ const RESOLVE_LIMIT_MS = 5000;
  * @returns the hosts that could be learnt; never fails and never takes more than about a minute
  */
 export async function findApiServerHosts(options: ApiServerHostsOptions): Promise<readonly string[]> {
-  const host = new URL(options.server).hostname.replace(/^\[(.*)\]$/, '$1');
+  const host = unbracketed(new URL(options.server).hostname);
   const [resolved, advertised] = await Promise.all([
     isIP(host) === 0 ? attempted(options, () => resolvedWithin(host, options)) : [],
     attempted(options, () => options.discovery.serverAddresses({ signal: options.signal })),
@@ -60,5 +61,5 @@ function resolvedWithin(name: string, { resolve, clock, signal }: ApiServerHosts
 
 /** @param address `10.0.0.5:6443` or `[fd00::1]:6443` */
 function hostOf(address: string): string {
-  return (URL.parse(`https://${address}`)?.hostname ?? '').replace(/^\[(.*)\]$/, '$1');
+  return unbracketed(URL.parse(`https://${address}`)?.hostname ?? '');
 }

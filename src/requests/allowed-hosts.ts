@@ -1,5 +1,7 @@
 /** The annotation by which the owner of a Secret says who may be shown it. */
 
+import { unbracketed } from '../common/unbracketed.ts';
+
 /** Where a connection goes to, as the request names it. */
 export interface Endpoint {
   /** A name or an address; IPv6 with or without brackets. */
@@ -16,10 +18,7 @@ export function endpointOf({ hostname, port, protocol }: URL): Endpoint {
 }
 
 function normalized(hostname: string): string {
-  return hostname
-    .toLowerCase()
-    .replace(/^\[(.*)\]$/, '$1')
-    .replace(/\.$/, '');
+  return unbracketed(hostname.toLowerCase()).replace(/\.$/, '');
 }
 
 const ENTRY = /^(?:(?<scheme>https?):\/\/)?(?:\[(?<ipv6>[^\]]+)\]|(?<host>[^:/[\]]+))(?::(?<only>\d+))?$/;

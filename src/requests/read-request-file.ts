@@ -4,6 +4,7 @@ import { open, stat } from 'node:fs/promises';
 import { abortable } from '../common/abortable.ts';
 import { awaitStorage, type StorageWait } from '../common/await-storage.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
+import { textWithin } from '../common/text-within.ts';
 import type { RequestStore } from './contract.ts';
 import type { DiskExport } from './disk-export.ts';
 import { isFields } from './fields.ts';
@@ -71,13 +72,6 @@ async function textOf(file: string, fileName: string, wait: StorageWait): Promis
 /** @throws DiskliftError `InvalidRequest` for a file that is too large; an error of node:fs */
 async function readWhole(file: string, fileName: string): Promise<string> {
   await using handle = await open(file);
-  const chunks: Buffer[] = [];
-  let sizeBytes = 0;
-  for await (const chunk of handle.createReadStream({ autoClose: false })) {
-    chunks.push(chunk as Buffer);
-    sizeBytes += (chunk as Buffer).length;
-    if (sizeBytes > LONGEST_FILE_BYTES)
-      throw new DiskliftError('InvalidRequest', `${fileName}: is larger than 1 MiB, so it is no manifest`);
-  }
-  return Buffer.concat(chunks).toString('utf8');
+  const tooLarge = () => new DiskliftError('InvalidRequest', `${fileName}: is larger than 1 MiB, so it is no manifest`);
+  return await textWithin(handle.createReadStream({ autoClose: false }), LONGEST_FILE_BYTES, tooLarge);
 }

@@ -2,6 +2,7 @@
 
 import net from 'node:net';
 import { DiskliftError } from '../../common/errors.ts';
+import { unbracketed } from '../../common/unbracketed.ts';
 import { LONGEST_STRING_BYTES } from './protocol.ts';
 
 /** Where a server listens. */
@@ -76,7 +77,7 @@ function tcpEndpoint({ hostname, port }: URL, query: ReadonlyMap<string, string>
   if (query.has('socket')) throw unusable('nbd takes a host and no socket; nbd+unix takes a socket');
   if (hostname === '') throw unusable('it has no host');
   if (port === '0') throw unusable('port 0 is none to connect to');
-  const host = decoded(hostname, 'host').replace(/^\[(.*)\]$/, '$1');
+  const host = unbracketed(decoded(hostname, 'host'));
   return { host, port: port === '' ? DEFAULT_PORT : Number(port) };
 }
 

@@ -5,6 +5,7 @@ import type { TLSSocket } from 'node:tls';
 import { cancelledError, throwIfAborted } from '../../common/abortable.ts';
 import { nodeTls } from '../../common/builtin.ts';
 import { CONNECT_OPTIONS } from '../../common/connect-options.ts';
+import { unbracketed } from '../../common/unbracketed.ts';
 import type { TlsMaterial } from '../tls-material.ts';
 import type { NetworkAccess } from './network-access.ts';
 
@@ -67,10 +68,6 @@ export async function startTls(socket: net.Socket, { host, material, signal, pro
   });
   await ready(secure, 'secureConnect', signal);
   return secure;
-}
-
-function unbracketed(host: string): string {
-  return host.replace(/^\[(.*)\]$/, '$1');
 }
 
 /** Waits for `event`. A socket that does not get there is destroyed. */

@@ -5,6 +5,7 @@ import { promisify } from 'node:util';
 import { abortable, cancelledError, throwIfAborted } from '../../common/abortable.ts';
 import { nodeHttp } from '../../common/builtin.ts';
 import { DiskliftError } from '../../common/errors.ts';
+import { unbracketed } from '../../common/unbracketed.ts';
 import { networkError } from '../network-error.ts';
 import { basicCredentials } from './basic-credentials.ts';
 import { connectGuarded, type GuardedConnectionOptions, startTls } from './guarded-connection.ts';
@@ -39,7 +40,7 @@ export async function connectByProxy(options: ProxiedConnectionOptions): Promise
 /** @throws DiskliftError `DestinationNotAllowed` */
 async function checkAddresses(access: NetworkAccess, host: string, signal: AbortSignal): Promise<void> {
   try {
-    await abortable(promisify(access.lookup)(host.replace(/^\[(.*)\]$/, '$1'), { all: true }), signal);
+    await abortable(promisify(access.lookup)(unbracketed(host), { all: true }), signal);
   } catch (error) {
     // Any other failure is one of the resolver here.
     if (error instanceof DiskliftError) throw error;
