@@ -1,18 +1,18 @@
-/** What Prometheus records and alerts about, as data: the rule files are made from it, and tests make faster ones. */
+/** Recording rules and alerts for Prometheus, as data. The rule files are generated from it; tests generate faster ones. */
 
 import { metric } from './expressions.ts';
 
-/** Where a link to the operations page begins; the chart's value `prometheusRule.runbook` takes its place. */
+/** Start of each link to the operations page; the chart's value `prometheusRule.runbook` replaces it. */
 export const RUNBOOK = 'docs/operations.md';
 
 const MINUTE = 60;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-/** Bytes that an export sends per second: its history is what it is compared with. */
+/** Bytes per second that an export sends. An export is compared with the history of this series. */
 const SENT_RATE = 'export:disklift_sent_bytes:rate5m';
 
-/** An hour of sending, at an evaluation a minute. */
+/** One hour of sending, with one evaluation per minute. */
 const ENOUGH_HISTORY_SAMPLES = 60;
 
 export interface RecordingRule {
@@ -23,18 +23,18 @@ export interface RecordingRule {
 export interface AlertRule {
   alert: string;
   expr: string;
-  /** How long it must hold; at once when left out. */
+  /** Time for which the expression must be true; when absent, the alert fires at once. */
   for?: string;
   labels: { severity: 'warning' | 'critical' };
   annotations: { summary: string; description: string; runbook_url: string };
 }
 
 export interface RuleOptions {
-  /** Every duration is divided by it: 60 makes minutes seconds. For tests; 1 when left out. */
+  /** Divisor of every duration, for tests: 60 turns minutes into seconds. Default: 1. */
   speedup?: number;
 }
 
-/** How often the rules are looked at. */
+/** Interval at which Prometheus evaluates the rules. */
 export function ruleInterval({ speedup = 1 }: RuleOptions): string {
   return duration(MINUTE / speedup);
 }
@@ -47,14 +47,14 @@ const UNITS_MS = [
   ['s', 1000],
 ] as const;
 
-/** As Prometheus writes it, in the largest unit that needs no fraction. */
+/** A duration in Prometheus' notation, in the largest unit without a fraction. */
 function duration(seconds: number): string {
   const ms = Math.round(seconds * 1000);
   const [unit, unitMs] = UNITS_MS.find(([, length]) => ms % length === 0) ?? ['ms', 1];
   return `${ms / unitMs}${unit}`;
 }
 
-/** @param name of the alert without its prefix, from which the section of the operations page follows */
+/** @param name of the alert without its prefix; the operations page has a section of that name */
 function runbookOf(name: string): string {
   return `${RUNBOOK}#disklift${name.toLowerCase()}`;
 }
@@ -63,7 +63,7 @@ const EXPORT = '{{ $labels.export_namespace }}/{{ $labels.export }}';
 
 export function recordingRules({ speedup = 1 }: RuleOptions): RecordingRule[] {
   const range = duration((5 * MINUTE) / speedup);
-  // Only while something is sent: a scan and a wait are no slow transfer.
+  // Only while bytes are sent: a scan or a wait is not a slow transfer.
   const expr = `sum by (job, export_namespace, export) (rate(${metric('sent_bytes_total')}[${range}])) > 0`;
   return [{ record: SENT_RATE, expr }];
 }
@@ -84,18 +84,18 @@ export function alertRules({ speedup = 1 }: RuleOptions): AlertRule[] {
 
   return [
     rule('ExportFailed', {
-      // There for as long as the series of an export are kept when it has ended.
+      // The series stays for `seriesRetentionSeconds` after the export's end.
       expr: `${metric('export_end_timestamp_seconds')}{result="Failed"} > 0`,
       severity: 'warning',
       summary: `The export ${EXPORT} has failed: {{ $labels.reason }}.`,
-      description: 'It will not be tried again by itself. Its status says which disk, and what to do.',
+      description: 'disklift does not try it again. The status of the DiskExport names the disk and the remedy.',
     }),
     rule('ExportStalled', {
       expr: `time() - ${metric('export_last_progress_timestamp_seconds')} > ${seconds(10 * MINUTE)}`,
       for: of(MINUTE),
       severity: 'warning',
-      summary: `The export ${EXPORT} stands still.`,
-      description: 'Nothing of its disk {{ $labels.disk }} was scanned or sent for {{ $value | humanizeDuration }}.',
+      summary: `The export ${EXPORT} makes no progress.`,
+      description: 'No byte of its disk {{ $labels.disk }} was scanned or sent for {{ $value | humanizeDuration }}.',
     }),
     rule('ExportSlow', {
       expr: [
@@ -105,16 +105,16 @@ export function alertRules({ speedup = 1 }: RuleOptions): AlertRule[] {
       for: of(15 * MINUTE),
       severity: 'warning',
       summary: `The export ${EXPORT} is slow.`,
-      description: 'It sends {{ $value | humanize1024 }}B/s, less than a quarter of the median of its last week.',
+      description: 'It sends {{ $value | humanize1024 }}B/s, less than a quarter of its median rate in the last week.',
     }),
     rule('RetriesHigh', {
       expr: `sum by (job, destination, reason) (increase(${metric('retries_total')}[${of(30 * MINUTE)}])) > 5`,
       severity: 'warning',
-      summary: 'Attempts to export by {{ $labels.destination }} fail again and again: {{ $labels.reason }}.',
-      description: '{{ $value | printf "%.0f" }} attempts of the last half hour failed and were made again.',
+      summary: 'Exports to {{ $labels.destination }} destinations fail repeatedly: {{ $labels.reason }}.',
+      description: '{{ $value | printf "%.0f" }} attempts failed and were retried in the last half hour.',
     }),
     rule('ClaimOverdue', {
-      // A day's export that takes two hours longer is not overdue. A claim that is served for less time cannot be.
+      // 26 hours: a daily export may take two hours longer than the day before. A claim that was served for less time is not overdue.
       expr: [
         `time() - max by (export_namespace, claim) (max_over_time(${metric('last_success_timestamp_seconds')}[${of(7 * DAY)}])) > ${seconds(26 * HOUR)}`,
         'and on (export_namespace, claim)',
@@ -122,23 +122,23 @@ export function alertRules({ speedup = 1 }: RuleOptions): AlertRule[] {
       ].join('\n'),
       for: of(5 * MINUTE),
       severity: 'warning',
-      summary: 'The claim {{ $labels.export_namespace }}/{{ $labels.claim }} has had no good export for 26 hours.',
+      summary: 'The claim {{ $labels.export_namespace }}/{{ $labels.claim }} has had no successful export for 26 hours.',
       description:
-        '{{ if gt $value 1e9 }}No export of it is known to have succeeded.{{ else }}The last one ended {{ $value | humanizeDuration }} ago.{{ end }}',
+        '{{ if gt $value 1e9 }}No successful export of it is recorded.{{ else }}The last successful export ended {{ $value | humanizeDuration }} ago.{{ end }}',
     }),
     rule('WatchStale', {
       expr: `time() - ${metric('watch_last_success_timestamp_seconds')} > ${seconds(5 * MINUTE)}`,
       for: of(2 * MINUTE),
       severity: 'critical',
-      summary: 'A sidecar does not know which exports are asked for.',
-      description: '{{ $labels.instance }} sees no new requests, and no cancelled ones.',
+      summary: 'A sidecar cannot read its DiskExports.',
+      description: '{{ $labels.instance }} sees no new, cancelled or deleted requests.',
     }),
     rule('TargetDown', {
       expr: 'up{job=~".*disklift.*"} == 0',
       for: of(5 * MINUTE),
       severity: 'critical',
-      summary: 'A sidecar cannot be scraped.',
-      description: '{{ $labels.instance }} gives no metrics: it is down, or cannot be reached from Prometheus.',
+      summary: 'Prometheus cannot scrape a sidecar.',
+      description: '{{ $labels.instance }} returns no metrics: it is down, or Prometheus cannot reach it.',
     }),
   ];
 }

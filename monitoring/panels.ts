@@ -1,15 +1,15 @@
 /**
- * What the dashboard shows, as a table. A counter of one export begins with its first scrape at whatever it has reached by
- * then, which increase() does not see: what an export has done is its counter's highest value.
+ * The panels of the dashboard, as a table. At its first scrape the counter of an export is already above 0, and increase() omits that
+ * part. The panels therefore use the highest value of such a counter.
  */
 
 import { chosen, type MetricName } from './expressions.ts';
 
 interface PanelTarget {
   expr: string;
-  /** Of a table: the title of the column of values. */
+  /** In a table: the title of the column of values. */
   legend: string;
-  /** Of a column, where it is not the panel's. */
+  /** Unit of a table's column, if it differs from the panel's unit. */
   unit?: string;
 }
 
@@ -19,12 +19,12 @@ export interface Panel {
   description: string;
   /** As Grafana names them: https://github.com/grafana/grafana/blob/main/packages/grafana-data/src/valueFormats/categories.ts */
   unit: string;
-  /** Of the 24 columns of the grid. */
+  /** Columns of the grid, which has 24. */
   width: number;
   targets: readonly PanelTarget[];
-  /** Of the values' axis. */
+  /** Maximum of the axis of values. */
   max?: number;
-  /** What is shown where nothing has happened. */
+  /** Text in place of an empty graph or table. */
   none?: string;
 }
 
@@ -35,7 +35,7 @@ const EXPORT = '{{export_namespace}}/{{export}}';
 
 const rate = (name: MetricName, more?: string) => `rate(${chosen(name, more)}${RATE})`;
 
-/** What has been done in the time that the dashboard shows, also by exports whose series are gone. */
+/** The highest value in the time range of the dashboard, which includes exports whose series have ended. */
 const reached = (name: MetricName, more?: string) => `max_over_time(${chosen(name, more)}${RANGE})`;
 
 export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
@@ -45,7 +45,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       {
         kind: 'stat',
         title: 'Running',
-        description: 'Exports that run now, or have begun and wait for a disk in use.',
+        description: 'Exports that run now, or that have begun and wait for a disk in use.',
         unit: 'short',
         width: 4,
         targets: [{ expr: `sum(${chosen('exports_active')})`, legend: 'running' }],
@@ -53,7 +53,8 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       {
         kind: 'stat',
         title: 'Waiting',
-        description: 'Exports that wait for a slot, for a disk in use or for their next attempt, and exports that no process has claimed.',
+        description:
+          'Waiting: exports that wait for a slot, for a disk in use or for their next attempt. Unclaimed: exports that no process has claimed.',
         unit: 'short',
         width: 4,
         targets: [
@@ -64,7 +65,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       {
         kind: 'stat',
         title: 'Ended',
-        description: 'Exports that have ended in the time shown, by result.',
+        description: 'Exports that ended in the time range, by result.',
         unit: 'short',
         width: 4,
         targets: [{ expr: `round(sum by (result) (increase(${chosen('exports_total')}${RANGE})))`, legend: '{{result}}' }],
@@ -72,7 +73,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       {
         kind: 'stat',
         title: 'Sent per second',
-        description: 'Bytes of images that leave for all destinations.',
+        description: 'Bytes of images that all exports send, to all destinations.',
         unit: 'binBps',
         width: 4,
         targets: [{ expr: `sum(${rate('destination_sent_bytes_total')})`, legend: 'sent' }],
@@ -80,7 +81,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       {
         kind: 'stat',
         title: 'Saved by sparseness',
-        description: 'Share of the scanned clusters that were left out of the images, because they lie in holes or hold zeros only.',
+        description: 'Share of the scanned clusters that are not in the images, because they lie in holes or hold only zeros.',
         unit: 'percentunit',
         width: 4,
         targets: [{ expr: `sum(${reached('skipped_clusters_total')}) / sum(${reached('scanned_clusters_total')})`, legend: 'saved' }],
@@ -88,7 +89,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       {
         kind: 'stat',
         title: 'Sidecars',
-        description: 'Sidecars that answer, by version.',
+        description: 'Sidecars that Prometheus can scrape, by version.',
         unit: 'short',
         width: 4,
         targets: [{ expr: `count by (version) (${chosen('build_info')})`, legend: '{{version}}' }],
@@ -101,7 +102,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       {
         kind: 'timeseries',
         title: 'Running by sidecar',
-        description: 'Exports that run or wait for a disk in use, by sidecar. Those that have not begun are not counted.',
+        description: 'Exports that run or wait for a disk in use, by sidecar. Exports that have not begun are not counted.',
         unit: 'short',
         width: 4,
         targets: [{ expr: `sum by (instance) (${chosen('exports_active')})`, legend: '{{instance}}' }],
@@ -109,10 +110,10 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       {
         kind: 'bars',
         title: 'Ended by destination and result',
-        description: 'Exports that have ended, in the interval of each bar.',
+        description: 'Exports that ended in the interval of each bar.',
         unit: 'short',
         width: 5,
-        none: 'none has ended',
+        none: 'no export has ended',
         targets: [
           {
             expr: `round(sum by (destination, result) (increase(${chosen('exports_total')}${RATE}))) > 0`,
@@ -123,7 +124,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       {
         kind: 'heatmap',
         title: 'Duration',
-        description: 'How long the exports took that have ended, waits and attempts that failed among it.',
+        description: 'Durations of exports that ended, including waits and failed attempts.',
         unit: 's',
         width: 5,
         targets: [{ expr: `sum by (le) (increase(${chosen('export_duration_seconds')}${RATE}))`, legend: '{{le}}' }],
@@ -131,7 +132,8 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       {
         kind: 'bars',
         title: 'Sent by destination',
-        description: 'Bytes of images that were sent in the interval of each bar, also by exports that fit between two scrapes.',
+        description:
+          'Bytes of images that were sent in the interval of each bar, including exports that began and ended between two scrapes.',
         unit: 'bytes',
         width: 5,
         none: 'nothing was sent',
@@ -141,11 +143,11 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       },
       {
         kind: 'timeseries',
-        title: 'Since last good export',
-        description: 'Time since the last good export of each claim has ended. Claims of which none is known are left out.',
+        title: 'Since last success',
+        description: 'Time since the last successful export of each claim ended. Claims without a successful export are not shown.',
         unit: 's',
         width: 5,
-        none: 'none is known',
+        none: 'no success yet',
         targets: [
           {
             expr: `time() - (max by (export_namespace, claim) (${chosen('last_success_timestamp_seconds')}) > 0)`,
@@ -161,7 +163,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       {
         kind: 'timeseries',
         title: 'Read per second by export',
-        description: 'Bytes that are read from the disks: by the scan, to be sent, and to be verified.',
+        description: 'Bytes that are read from the disks: for the scan, to send them, and to verify them.',
         unit: 'binBps',
         width: 6,
         targets: [{ expr: `${BY_EXPORT} (${rate('source_read_bytes_total')})`, legend: EXPORT }],
@@ -169,7 +171,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       {
         kind: 'timeseries',
         title: 'Sent per second by export',
-        description: 'Bytes of images that are sent, in all attempts.',
+        description: 'Bytes of images that each export sends, in all attempts.',
         unit: 'binBps',
         width: 6,
         targets: [{ expr: `${BY_EXPORT} (${rate('sent_bytes_total')})`, legend: EXPORT }],
@@ -186,10 +188,10 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       {
         kind: 'timeseries',
         title: 'Since last progress',
-        description: 'Time since bytes of a disk were last scanned or sent, while it is scanned or sent. It grows where one hangs.',
+        description: 'Time since bytes of a disk were last scanned or sent. It grows while the storage or the destination hangs.',
         unit: 's',
         width: 6,
-        none: 'nothing is under way',
+        none: 'no disk is scanned or sent',
         targets: [
           {
             expr: `time() - max by (export_namespace, export, disk) (${chosen('export_last_progress_timestamp_seconds')})`,
@@ -205,7 +207,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       {
         kind: 'table',
         title: 'Clusters by export',
-        description: 'After one attempt, scanned is the sum of holes, zeros and data; more attempts write data again.',
+        description: 'After one attempt, scanned is the sum of holes, zeros and data. Each further attempt writes data again.',
         unit: 'locale',
         width: 16,
         none: 'no exports',
@@ -225,7 +227,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       {
         kind: 'timeseries',
         title: 'Clusters per second',
-        description: 'Clusters that are scanned, and clusters of data that are written, of all exports.',
+        description: 'Clusters that all exports scan, and clusters of data that they write.',
         unit: 'cps',
         width: 8,
         targets: [
@@ -241,10 +243,10 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       {
         kind: 'table',
         title: 'Failed exports',
-        description: 'Exports that have failed in the time shown, when, and the reason that their condition Succeeded has.',
+        description: 'Exports that failed in the time range, the time of the failure, and the reason of the condition Succeeded.',
         unit: 'locale',
         width: 10,
-        none: 'none has failed',
+        none: 'no export has failed',
         targets: [
           {
             expr: `1000 * max by (export_namespace, export, destination, reason) (${reached('export_end_timestamp_seconds', 'result="Failed"')})`,
@@ -256,7 +258,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       {
         kind: 'bars',
         title: 'Retries by reason',
-        description: 'Attempts that failed and were made again, in the interval of each bar.',
+        description: 'Attempts that failed and were retried, in the interval of each bar.',
         unit: 'short',
         width: 7,
         none: 'no retries',
@@ -269,8 +271,8 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       },
       {
         kind: 'timeseries',
-        title: 'Age of what is known of requests',
-        description: 'Time since a sidecar last knew which requests there are. New ones are not seen while it grows.',
+        title: 'Age of the list of requests',
+        description: 'Time since the list of requests in a sidecar was last up to date. While it grows, the sidecar sees no new requests.',
         unit: 's',
         width: 7,
         targets: [{ expr: `time() - max by (instance) (${chosen('watch_last_success_timestamp_seconds')})`, legend: '{{instance}}' }],

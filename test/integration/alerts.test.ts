@@ -42,7 +42,7 @@ const SCENES: Record<string, Scene[]> = {
         '2m': {
           labels: `${SIDECAR},${EXPORT},destination="S3",result="Failed",reason="SourceChanged"`,
           summary: 'The export vms/nightly has failed: SourceChanged.',
-          description: 'It will not be tried again by itself. Its status says which disk, and what to do.',
+          description: 'disklift does not try it again. The status of the DiskExport names the disk and the remedy.',
         },
         '20m': 'silent',
       },
@@ -64,8 +64,8 @@ const SCENES: Record<string, Scene[]> = {
         '12m': 'silent',
         '13m': {
           labels: `${SIDECAR},${EXPORT},disk="a.img"`,
-          summary: 'The export vms/nightly stands still.',
-          description: 'Nothing of its disk a.img was scanned or sent for 12m 0s.',
+          summary: 'The export vms/nightly makes no progress.',
+          description: 'No byte of its disk a.img was scanned or sent for 12m 0s.',
         },
       },
     },
@@ -89,7 +89,7 @@ const SCENES: Record<string, Scene[]> = {
         '105m': {
           labels: `job="vms/disklift",${EXPORT}`,
           summary: 'The export vms/nightly is slow.',
-          description: 'It sends 10MiB/s, less than a quarter of the median of its last week.',
+          description: 'It sends 10MiB/s, less than a quarter of its median rate in the last week.',
         },
       },
     },
@@ -120,8 +120,8 @@ const SCENES: Record<string, Scene[]> = {
         '5m': 'silent',
         '10m': {
           labels: 'job="vms/disklift",destination="HTTP",reason="DestinationUnreachable"',
-          summary: 'Attempts to export by HTTP fail again and again: DestinationUnreachable.',
-          description: '8 attempts of the last half hour failed and were made again.',
+          summary: 'Exports to HTTP destinations fail repeatedly: DestinationUnreachable.',
+          description: '8 attempts failed and were retried in the last half hour.',
         },
         '40m': 'silent',
       },
@@ -141,8 +141,8 @@ const SCENES: Record<string, Scene[]> = {
         '27h': 'silent',
         '28h': {
           labels: 'export_namespace="vms",claim="root"',
-          summary: 'The claim vms/root has had no good export for 26 hours.',
-          description: 'The last one ended 1d 3h 0m 0s ago.',
+          summary: 'The claim vms/root has had no successful export for 26 hours.',
+          description: 'The last successful export ended 1d 3h 0m 0s ago.',
         },
       },
     },
@@ -154,8 +154,8 @@ const SCENES: Record<string, Scene[]> = {
         '26h': 'silent',
         '48h': {
           labels: 'export_namespace="vms",claim="root"',
-          summary: 'The claim vms/root has had no good export for 26 hours.',
-          description: 'The last one ended 1d 23h 50m 0s ago.',
+          summary: 'The claim vms/root has had no successful export for 26 hours.',
+          description: 'The last successful export ended 1d 23h 50m 0s ago.',
         },
       },
     },
@@ -184,8 +184,8 @@ const SCENES: Record<string, Scene[]> = {
         '12m': 'silent',
         '13m': {
           labels: SIDECAR,
-          summary: 'A sidecar does not know which exports are asked for.',
-          description: '10.0.0.7:9474 sees no new requests, and no cancelled ones.',
+          summary: 'A sidecar cannot read its DiskExports.',
+          description: '10.0.0.7:9474 sees no new, cancelled or deleted requests.',
         },
       },
     },
@@ -195,8 +195,8 @@ const SCENES: Record<string, Scene[]> = {
       at: {
         '12m': {
           labels: SIDECAR,
-          summary: 'A sidecar does not know which exports are asked for.',
-          description: '10.0.0.7:9474 sees no new requests, and no cancelled ones.',
+          summary: 'A sidecar cannot read its DiskExports.',
+          description: '10.0.0.7:9474 sees no new, cancelled or deleted requests.',
         },
       },
     },
@@ -214,8 +214,8 @@ const SCENES: Record<string, Scene[]> = {
         '9m': 'silent',
         '10m': {
           labels: SIDECAR,
-          summary: 'A sidecar cannot be scraped.',
-          description: '10.0.0.7:9474 gives no metrics: it is down, or cannot be reached from Prometheus.',
+          summary: 'Prometheus cannot scrape a sidecar.',
+          description: '10.0.0.7:9474 returns no metrics: it is down, or Prometheus cannot reach it.',
         },
       },
     },

@@ -93,7 +93,7 @@ describe('Prometheus', function () {
         assert.ok(increased >= (done + sentBytes) * 0.99 && increased <= (done + sentBytes) * 1.5, `${increased} of ${done + sentBytes}`);
       },
     ],
-    'Since last good export': [
+    'Since last success': [
       (samples) => {
         const { 'vms/claim': seconds = -1, ...others } = by(samples, 'export_namespace', 'claim');
         assert.deepEqual(others, {});
@@ -173,7 +173,7 @@ describe('Prometheus', function () {
       },
     ],
     'Retries by reason': [(samples) => assert.deepEqual(by(samples, 'destination', 'reason'), { 'HTTP/DestinationRejected': 1 })],
-    'Age of what is known of requests': [
+    'Age of the list of requests': [
       (samples) => {
         const { [exports.instance]: ageSeconds = Number.NaN, ...others } = by(samples, 'instance');
         assert.ok(ageSeconds >= 0 && ageSeconds < 10, `${ageSeconds}`);

@@ -20,15 +20,15 @@ export function configurationPage(): string {
   return [
     '# Configuration of the sidecar',
     '',
-    'Made from src/config/settings.ts by `make generate`. What stands later wins: the default, the file that `--config FILE` names',
-    '(YAML or JSON, by the keys below), the environment, flags. Of lists, values in the environment are separated by commas.',
+    'Generated from src/config/settings.ts by `make generate`. A setting comes from a flag; else from the environment; else from the file of',
+    '`--config FILE` (YAML or JSON, with the keys below); else it has its default. In the environment, commas separate the values of a list.',
     '',
     ...markdownTable([
-      ['key', 'flag', 'environment', 'default', 'what it is'],
+      ['key', 'flag', 'environment', 'default', 'meaning'],
       ...Object.entries(SETTINGS as Record<string, Setting>).map(cellsOf),
     ]),
     '',
-    'The proxies of `https_proxy`, `http_proxy` and `no_proxy` (or `HTTPS_PROXY` and `NO_PROXY`) are honoured by HTTP exports.',
+    'HTTP and S3 exports use the proxies of `https_proxy`, `http_proxy` and `no_proxy` (or `HTTPS_PROXY` and `NO_PROXY`).',
     '',
   ].join('\n');
 }
