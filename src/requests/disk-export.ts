@@ -1,6 +1,6 @@
 /** The DiskExport resource with all defaults filled in. Generated from manifests/crd.yaml by `make generate`: change it there. */
 
-/** A request to export the disks on a volume as qcow2 images, and what became of it. */
+/** A request to export the disks on a volume as qcow2 images, and its status. */
 export interface DiskExport {
   apiVersion: 'disklift.dev/v1alpha1';
   kind: 'DiskExport';
@@ -24,57 +24,57 @@ export interface ObjectMetadata {
   };
   [k: string]: unknown;
 }
-/** What is exported, how and to where. Nothing but cancel and ttlSecondsAfterFinished can be changed later. */
+/** The disks to export, the form of their images, and the destination. Only cancel and ttlSecondsAfterFinished can be changed later. */
 export interface DiskExportSpec {
   source: ExportSource;
   image: ImageSpec;
   destination: DestinationSpec;
-  /** Digest of the whole image that is computed as it is sent and recorded in the status. */
+  /** Digest of the whole image, which disklift computes while it sends the image and records in the status. */
   checksum: 'SHA256' | 'None';
-  /** How many attempts may fail, beside the first, before a disk has failed. The waits between the attempts grow from 2 seconds to 10 minutes; 8 of them take from 22 to 32 minutes, enough for the reboot of a receiver, and each further one 10 minutes. Attempts that were lost to the executor or to a disk in use do not count. */
+  /** Number of attempts after the first that may fail before a disk has failed. The waits between attempts grow from 2 seconds to 10 minutes. 8 waits take 22 to 32 minutes in all, enough for the reboot of a receiver; each further wait takes 10 minutes. An attempt does not count if the executor was lost or the disk was in use. */
   backoffLimit: number;
-  /** Seconds from the first claim after which the export fails; no limit when left out. */
+  /** Seconds after the first claim at which an unfinished export fails. When absent, there is no limit. */
   activeDeadlineSeconds?: number;
-  /** Seconds from its end after which the DiskExport is deleted; never when left out. */
+  /** Seconds after its end at which disklift deletes the DiskExport. When absent, it is never deleted. */
   ttlSecondsAfterFinished?: number;
-  /** Whether the export is to be ended. Cannot be taken back. */
+  /** Ends the export. It cannot be set back to false. */
   cancel: boolean;
 }
-/** The volume and which disks on it. */
+/** The volume, and the disks on it that are exported. */
 export interface ExportSource {
   /** The volume. */
   persistentVolumeClaim: {
     /** Name of a PersistentVolumeClaim in the namespace of the DiskExport. */
     claimName: string;
   };
-  /** The disks to export; every disk found on the volume when left out. */
+  /** The disks to export. When absent, disklift exports disk.img, or every disk at the root of the volume if there is no disk.img. */
   disks?: DiskSelection[];
-  /** What to do while another process writes to a disk. Wait until none does, which costs no attempt; Fail at once; or Allow it, where a change of the disk during the export is still an error. */
+  /** What disklift does while another process has a disk open for writing. Wait: the export waits until the disk is free, which uses no attempt. Fail: the export fails. Allow: the export starts; a change of the disk during the export is still an error. */
   inUse: 'Wait' | 'Fail' | 'Allow';
-  /** Whether a hash of every MiB of data is kept from the scan and compared when it is read again. Auto does so for block devices, for file systems whose times do not show every write (most of FUSE, SMB), and where inUse is Allow. */
+  /** Whether disklift keeps a hash of every MiB of data from the scan and compares it when it reads the data again. Auto: for block devices, for file systems whose times do not show every write (most of FUSE, SMB), and with inUse Allow. */
   verify: 'Auto' | 'Always' | 'Never';
 }
 /** One disk on the volume. */
 export interface DiskSelection {
-  /** Path of the disk's file relative to the root of the volume, such as disk.img. No link is followed. For a volume in Block mode the path is `.`, the device itself. A `*` stands for any characters of one name; every file that matches is a disk, 64 at most. */
+  /** Path of the disk's file relative to the root of the volume, such as disk.img. Symbolic links are not followed. For a volume in Block mode the path is `.`, the device itself. A `*` stands for any characters within one name. Every file that matches is exported; at most 64 files may match. */
   path: string;
-  /** Format of the file; Auto looks at what it begins with. */
+  /** Format of the file. Auto decides by the file's name and its bytes together. */
   format: 'Auto' | 'Raw' | 'QCOW2' | 'VMDK' | 'VHDX' | 'VDI' | 'VPC';
 }
-/** How the qcow2 images are made. */
+/** Form of the qcow2 images. */
 export interface ImageSpec {
-  /** Converted: the disk as a qcow2 image; also the behaviour when left out. Verbatim: the file's own bytes in any format; incremental backups need this. Files in KubeVirt's backup layout are refused unless the request names the layout. */
+  /** Converted: the disk as a qcow2 image; this is also the behaviour when absent. Verbatim: the file's own bytes, in any format; incremental backups need this. Files in KubeVirt's backup layout are refused unless the request names a layout. */
   layout?: 'Converted' | 'Verbatim';
-  /** Bytes of a cluster, a power of two from 512 to 2Mi, as a quantity of Kubernetes: 65536 or 64Ki. There 64K is 64000, which is no power of two. */
+  /** Bytes of a cluster: a power of two from 512 to 2Mi, as a Kubernetes quantity such as 65536 or 64Ki. As a quantity, 64K is 64000, which is not a power of two. */
   clusterSize: number | string;
-  /** Version of the qcow2 format; 2 is for readers older than QEMU 1.1. */
+  /** Version of the qcow2 format. Version 2 is for readers older than QEMU 1.1. */
   version: 2 | 3;
-  /** Bits of a reference count. */
+  /** Bits of a reference count in the image. */
   refcountBits: 1 | 2 | 4 | 8 | 16 | 32 | 64;
-  /** Content reads the data and leaves clusters of zeros out of the image. Extents leaves out holes only, which reads the disk once instead of twice. */
+  /** Content: disklift reads the data first, and leaves clusters of zeros out of the image. Extents: it leaves out only holes, and reads the disk once instead of twice. */
   zeroDetection: 'Content' | 'Extents';
 }
-/** Where the images go; exactly one kind of destination. */
+/** Destination of the images. Exactly one kind must be set. */
 export interface DestinationSpec {
   http?: HttpDestination;
   s3?: S3Destination;
@@ -82,17 +82,17 @@ export interface DestinationSpec {
 }
 /** An HTTP or HTTPS server that takes each image as the body of one request. */
 export interface HttpDestination {
-  /** Where an image is sent to. {namespace}, {name}, {uid}, {claim}, {date} and {timestamp} (the creation of the DiskExport in UTC, such as 2026-11-30 and 20261130T014201Z) and {disk} (the disk's file name without its extension) are replaced in the path. Whoever may read the DiskExport can read it: a URL with a password or a signature belongs in a Secret. */
+  /** URL of an image. disklift replaces these placeholders in its path: {namespace}, {name}, {uid}, {claim}; {date} and {timestamp}, the creation of the DiskExport in UTC (2026-11-30, 20261130T014201Z); {disk}, the disk's file name without its extension. Everybody who may read the DiskExport can read the URL: put a URL with a password or a signature into a Secret. */
   url?: string;
   urlSecretRef?: SecretKeyReference;
-  /** The request's method; POST is what the upload proxy of KubeVirt's CDI takes. */
+  /** Method of the request. The upload proxy of KubeVirt's CDI requires POST. */
   method: 'PUT' | 'POST';
   headersSecretRef?: SecretReference;
-  /** Whether the server is asked to refuse the upload when the URL already has a file (If-None-Match). Many servers ignore this and replace the file: Go's webdav (rclone), dufs, copyparty and webdav-server. A unique name ({uid}) protects at every server. */
+  /** Whether the request asks the server to refuse the upload if the URL already has a file (If-None-Match). Many servers ignore this and replace the file: Go's webdav (rclone), dufs, copyparty and webdav-server. A unique name ({uid}) protects the file at every server. */
   ifNoneMatch: boolean;
   /** Whether disklift first makes missing folders of the URL's path (MKCOL), as WebDAV clients do. Apache, lighttpd, wsgidav and rclone need it; servers that make folders by themselves do not. */
   createCollections: boolean;
-  /** Limit in seconds for the receiver's answer after the whole image was sent, because the receiver may convert the image first. When left out: one hour, and 100 seconds more for each GB of the disk. */
+  /** Seconds that the receiver may take to answer after the whole image was sent, because it may convert the image first. When absent: one hour, and 100 seconds more for each GB of the disk. */
   answerTimeoutSeconds?: number;
   tls?: TlsSpec;
 }
@@ -108,14 +108,14 @@ export interface SecretReference {
   /** Name of the object. */
   name: string;
 }
-/** TLS of the connections to the destination. */
+/** TLS settings of the connections to the destination. */
 export interface TlsSpec {
   caBundleRef?: CaBundleReference;
   clientCertificateSecretRef?: SecretReference;
-  /** Name that the server's certificate must have, in place of the host's. */
+  /** Name that the server's certificate must have, instead of the name of the host. */
   serverName?: string;
 }
-/** Certificates (PEM) that are trusted instead of the well-known authorities. */
+/** Certificates (PEM) that disklift trusts instead of the well-known authorities. */
 export interface CaBundleReference {
   /** Name of the object. */
   configMap?: string;
@@ -126,87 +126,87 @@ export interface CaBundleReference {
 }
 /** An object store that speaks the S3 protocol; each image becomes one object. */
 export interface S3Destination {
-  /** URL of the object store; that of Amazon's region when left out. */
+  /** URL of the object store. When absent, the endpoint of Amazon's region. */
   endpoint?: string;
-  /** Region that requests are signed for. */
+  /** Region for which requests are signed. */
   region: string;
-  /** Name of the bucket; it must exist. */
+  /** Name of the bucket, which must exist. */
   bucket: string;
-  /** Key of the object. {namespace}, {name}, {uid}, {claim}, {date} and {timestamp} (the creation of the DiskExport in UTC, such as 2026-11-30 and 20261130T014201Z) and {disk} (the disk's file name without its extension) are replaced. */
+  /** Key of the object. disklift replaces these placeholders: {namespace}, {name}, {uid}, {claim}; {date} and {timestamp}, the creation of the DiskExport in UTC (2026-11-30, 20261130T014201Z); {disk}, the disk's file name without its extension. */
   key: string;
   credentialsSecretRef?: SecretReference;
-  /** Whether the bucket's name goes into the path of the URL instead of the host's name. */
+  /** Whether the name of the bucket is a part of the URL's path instead of its host name. */
   forcePathStyle: boolean;
-  /** Bytes of a part, from 5Mi to 5Gi, as a quantity of Kubernetes: Ki, Mi and Gi are powers of 1024; K, M and G are powers of 1000. When left out, 16Mi or as much as it takes for an image to fit into maxParts parts. */
+  /** Bytes of a part, from 5Mi to 5Gi, as a Kubernetes quantity: Ki, Mi and Gi are powers of 1024; K, M and G are powers of 1000. When absent: 16Mi, or more if the image would not fit into maxParts parts. */
   partSize?: number | string;
-  /** Maximum number of parts of one object that the server takes. Amazon S3 and most servers take 10000; Scaleway and some installations of Ceph take 1000. */
+  /** Maximum number of parts of one object at this server. Amazon S3 and most servers accept 10000; Scaleway and some installations of Ceph accept 1000. */
   maxParts: number;
-  /** Parts that are sent at a time, at most; fewer when they are large. */
+  /** Maximum number of parts that are sent at the same time. Large parts reduce it. */
   concurrency: number;
-  /** Checksum that is sent with each part for the object store to verify. */
+  /** Checksum that disklift sends with each part, so that the object store can verify the part. */
   checksum: 'None' | 'CRC32' | 'CRC32C' | 'CRC64NVME';
-  /** Whether an object that is at the key already is kept (If-None-Match). The export then fails before it sends anything, unless the object has the image's own bytes. Where the server ignores the condition, disklift looks once more before it makes the object. */
+  /** Whether disklift keeps an existing object with this key (If-None-Match). The export then fails before it sends anything, unless the object has the image's own bytes. In case the server ignores the condition, disklift checks the key once more before it creates the object. */
   ifNotExists: boolean;
-  /** Whether the image's SHA-256 is written to a second object, whose key ends in .sha256. */
+  /** Whether disklift writes the image's SHA-256 to a second object, whose key ends in .sha256. */
   sha256Object: boolean;
   tls?: TlsSpec;
 }
-/** A peer that takes each image on a connection of its own. */
+/** A peer that receives each image on a connection of its own. */
 export interface TcpDestination {
   /** Name or IP address of the peer. */
   host: string;
   /** Port of the peer. */
   port: number;
-  /** Acknowledged has the peer confirm length and SHA-256 (disklift receive does) and can go on after an interruption. Raw sends the bytes of the image and nothing else. */
+  /** Acknowledged: the peer, such as disklift receive, confirms length and SHA-256, and an interrupted transfer resumes. Raw: disklift sends the bytes of the image and nothing else. */
   protocol: 'Raw' | 'Acknowledged';
-  /** Limit in seconds for the receiver's answer after the whole image was sent, because the receiver may convert the image first. When left out: one hour, and 100 seconds more for each GB of the disk. */
+  /** Seconds that the receiver may take to answer after the whole image was sent, because it may convert the image first. When absent: one hour, and 100 seconds more for each GB of the disk. */
   answerTimeoutSeconds?: number;
   tls?: TlsSpec;
 }
-/** What became of the export. Conditions are what programs should look at. */
+/** State of the export. Programs should read the conditions. */
 export interface DiskExportStatus {
-  /** Generation of the DiskExport that this status is about. */
+  /** Generation of the DiskExport that this status describes. */
   observedGeneration?: number;
-  /** A summary for people. */
+  /** Summary for people. */
   phase?: 'Pending' | 'Scanning' | 'Streaming' | 'Verifying' | 'Succeeded' | 'Failed' | 'Cancelled';
-  /** What is going on, or why the export has ended as it has. */
+  /** What the export does at present, or why it ended as it did. */
   message?: string;
   /** Kind of the destination. */
   destination?: 'HTTP' | 'S3' | 'TCP';
-  /** Succeeded: Unknown while the export is active. Finished: True once it has ended, either way. Progressing. SourceReady. DisksLeftOut: True where files of the volume may be disks and are not exported; the message names them. ZerosMayBeLost: True where a converted qcow2 file may be an incremental backup; the message gives advice. */
+  /** Succeeded: Unknown while the export is active. Finished: True once it has ended, with or without success. Progressing. SourceReady. DisksLeftOut: True if files on the volume may be disks but are not exported; the message names them. ZerosMayBeLost: True if a converted qcow2 file may be an incremental backup; the message gives advice. */
   conditions?: Condition[];
-  /** When the export was first claimed. */
+  /** Time at which a process first claimed the export. */
   startTime?: string;
-  /** When the next attempt begins. Only there while the export waits for that, after an attempt that failed. */
+  /** Time at which the next attempt begins. Present only while the export waits after a failed attempt. */
   nextAttemptTime?: string;
-  /** When the export ended. */
+  /** Time at which the export ended. */
   completionTime?: string;
-  /** From startTime to completionTime in units for people, such as 12m30s, once the export has ended. */
+  /** Time from startTime to completionTime in units for people, such as 12m30s. Absent until the export has ended. */
   duration?: string;
-  /** Attempts begun, of all disks. */
+  /** Number of attempts that have begun, of all disks. */
   attempts?: number;
   executor?: ExecutorStatus;
   unfinishedRuns?: UnfinishedRunsStatus;
   progress?: ProgressStatus;
-  /** Each disk by itself. */
+  /** State of each disk. */
   disks?: DiskStatus[];
 }
 /** One aspect of the export's state. */
 export interface Condition {
-  /** Name of the aspect. */
+  /** Name of the condition. */
   type: string;
-  /** Whether it is so. */
+  /** Whether the condition holds. */
   status: 'True' | 'False' | 'Unknown';
-  /** Why, in one word for programs. */
+  /** Reason in one word, for programs. */
   reason: string;
-  /** Why, for people. */
+  /** Reason as a sentence, for people. */
   message: string;
-  /** When the status of the condition was last another. Absent in the condition that the API server gives a new object. */
+  /** Time at which the status of the condition last changed. Absent in the condition that the API server sets in a new object. */
   lastTransitionTime?: string;
-  /** Generation of the DiskExport that this condition is about. */
+  /** Generation of the DiskExport that this condition describes. */
   observedGeneration?: number;
 }
-/** The process that runs the export, or ran it last. */
+/** The process that runs the export, or that ran it last. */
 export interface ExecutorStatus {
   /** Name of its pod. */
   podName?: string;
@@ -215,16 +215,16 @@ export interface ExecutorStatus {
   /** Name of its node. */
   nodeName?: string;
 }
-/** Runs in a row that began to work on the disks and have not ended in order, with the present one. Absent where there is none. After the third lost run the next one waits first, and each run that is lost then uses up one of backoffLimit. */
+/** Consecutive runs that began to work on the disks and have not ended in order, including the present run. Absent if there are none. After the third lost run the next run waits before it begins, and each further lost run uses up one attempt of backoffLimit. */
 export interface UnfinishedRunsStatus {
-  /** How many they are. */
+  /** Number of these runs. */
   count: number;
-  /** Bytes of the images that the furthest of them has sent. A run that sends more begins the count anew. */
+  /** Bytes of the images that the most successful of these runs has sent. A run that sends more resets the count. */
   sentBytes: number;
 }
-/** How far the export is, over all disks. */
+/** Progress of the export, over all disks. */
 export interface ProgressStatus {
-  /** Share of the images' bytes that have been sent, in percent, rounded down. */
+  /** Share of the images' bytes that has been sent, in percent, rounded down. */
   percent: number;
   /** Bytes of the disks as a guest sees them. */
   virtualBytes: number;
@@ -232,7 +232,7 @@ export interface ProgressStatus {
   imageBytes: number;
   /** Bytes of the images that have been sent. */
   sentBytes: number;
-  /** Bytes of the disks that need not be sent because they are zeros. */
+  /** Bytes of the disks that are not sent because they are zeros. */
   skippedBytes: number;
   /** sentBytes in units for people, such as 1.3Gi. */
   written: string;
@@ -241,13 +241,13 @@ export interface ProgressStatus {
 export interface DiskStatus {
   /** Path of the disk relative to the volume. */
   path: string;
-  /** Format that the disk has. */
+  /** Format of the disk. */
   format?: string;
-  /** How far this disk is. */
+  /** Phase of this disk. */
   phase?: 'Pending' | 'Scanning' | 'Streaming' | 'Verifying' | 'Succeeded' | 'Failed' | 'Cancelled';
-  /** Why the last attempt failed, in one word for programs. */
+  /** Reason why the last attempt failed, in one word, for programs. */
   reason?: string;
-  /** Why the last attempt failed, for people. */
+  /** Reason why the last attempt failed, as a sentence, for people. */
   message?: string;
   /** Bytes of the disk as a guest sees it. */
   virtualBytes?: number;
@@ -255,12 +255,12 @@ export interface DiskStatus {
   imageBytes?: number;
   /** Bytes of the image that have been sent. */
   sentBytes?: number;
-  /** Attempts begun. */
+  /** Number of attempts that have begun. */
   attempts?: number;
   clusters?: ClusterCounts;
-  /** Where the image is, once it has arrived. Holds no secret: of a URL from a Secret only the host, with the name of the Secret. */
+  /** Place of the image, once it has arrived. It holds no secret: a URL from a Secret is shown by its host and the name of the Secret. */
   location?: string;
-  /** Entity tag that the destination gave it. */
+  /** Entity tag of the image at the destination. */
   etag?: string;
   /** SHA-256 of the image, in hexadecimal digits. */
   sha256?: string;
@@ -268,23 +268,23 @@ export interface DiskStatus {
   proof?: 'Digest' | 'ETag' | 'Checksum' | 'ReadBack' | 'Length' | 'Status' | 'Close';
   upload?: UploadStatus;
 }
-/** What became of the disk's clusters; once all are scanned, scanned is skipped and written together. */
+/** Counts of the disk's clusters. Once the disk has arrived, scanned is the sum of skipped and written. */
 export interface ClusterCounts {
   /** Clusters of the disk. */
   total: number;
-  /** Clusters of which it is known what they hold. */
+  /** Clusters that the scan has classified. */
   scanned: number;
-  /** Clusters that are not in the image because they are zeros. */
+  /** Clusters that are not in the image, because they are zeros. */
   skipped: number;
   /** Clusters whose data has been sent. */
   written: number;
 }
-/** What the destination holds open for this disk, to go on with or to be dropped. */
+/** The open upload of this disk at the destination, which the next attempt resumes or aborts. */
 export interface UploadStatus {
-  /** The destination's name for it. */
+  /** Id of the upload at the destination. */
   id: string;
   /** Bytes of a part. */
   partSize: number;
-  /** Of the image that it belongs to. */
+  /** Fingerprint of the image that is uploaded. */
   fingerprint: string;
 }
