@@ -17,7 +17,7 @@ RUN npm ci --ignore-scripts --omit=peer --no-audit --no-fund
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
 RUN node node_modules/typescript/bin/tsc -p tsconfig.build.json --declaration false \
-  && cp -R src/http/page dist/http/page
+  && cp -R src/server/page dist/server/page
 RUN npm prune --omit=dev --omit=peer --ignore-scripts --no-audit --no-fund
 # koffi comes with its manual, with headers to compile it and with a binary for musl; distroless has glibc.
 # Packages bring their types, and maps of what they were made from; some bring tests, or files that everybody may write to.

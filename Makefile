@@ -101,7 +101,7 @@ bench-tools:
 build: $(INSTALLED) ## Compile src to dist
 	rm -rf dist
 	tsc -p tsconfig.build.json
-	cp -R src/http/page dist/http/page
+	cp -R src/server/page dist/server/page
 	chmod 0755 dist/bin.js
 
 .PHONY: clean

@@ -8,11 +8,34 @@ export type { EngineContext, ExportKeeper } from './engine/context.ts';
 export type { DiskState, ExportObserver, ExportWatcher } from './engine/observer.ts';
 export type { DiskPlan } from './engine/run-disk.ts';
 export { type ExportPlan, type ExportResult, runExport } from './engine/run-export.ts';
+export type { DiskFormat, ImageFile, ImageTree, VmdkExtent } from './formats/image-tree.ts';
+export type { OpenImageOptions } from './formats/open-image-disk.ts';
+export { type NamedDisk, openNamedDisk } from './formats/open-named-disk.ts';
+export { openVolumeDisk, type VolumeDisk } from './formats/open-volume-disk.ts';
+export { findDisks } from './formats/volume.ts';
 export type { PlacedRun, StreamRange, VirtualImage } from './image/contract.ts';
 export { type DigestedImage, digestImage } from './image/digest.ts';
 export { type ScanOptions, scanDisk, type ZeroDetection } from './image/scan.ts';
 export { sealSource } from './image/seal.ts';
 export { createVirtualImage, type VirtualImageInput } from './image/virtual-image.ts';
+export { createExportMetrics, type ExportMetrics, type ExportMetricsOptions, type ObservedExport } from './metrics/export-metrics.ts';
+export { type Libc, loadLibc } from './native/libc.ts';
+export { createDestinationPolicy, type DestinationPolicy, type DestinationRules } from './network/destination-policy.ts';
+export { createGuardedAgents, type GuardedAgentOptions, type GuardedAgents } from './network/guarded-agent.ts';
+export { createNetworkAccess, type NetworkAccess } from './network/network-access.ts';
+export type { ProxySettings } from './network/proxy-route.ts';
+export { parseHeader, type Qcow2Header, qcow2ClusterSize } from './qcow2/read/parse-header.ts';
+export { type AllocationMap, type AllocationMapBuilder, createAllocationMapBuilder } from './qcow2/write/allocation-map.ts';
+export { createLayout, type Layout, type Run } from './qcow2/write/layout.ts';
+export type { ExternalDataFile, Qcow2Options } from './qcow2/write/options.ts';
+export type { DiskExport, DiskExportSpec, DiskExportStatus } from './resource/disk-export.ts';
+export { quantityBytes } from './resource/rules.ts';
+export { validateDiskExport, validateStatus, validateUpdate } from './resource/validate.ts';
+export type { DiskSource, PlacedStretch, SourceExtent, SourceIdentity } from './sources/contract.ts';
+export type { InUse } from './sources/disk-in-use.ts';
+export { type NbdLimits, type OpenNbdDiskOptions, openNbdDisk } from './sources/nbd/nbd-disk.ts';
+export { type NbdAddress, parseNbdUri } from './sources/nbd/nbd-uri.ts';
+export { type OpenDiskOptions, openDisk } from './sources/open-disk.ts';
 export type {
   ApiFailure,
   ApiReviews,
@@ -37,32 +60,9 @@ export type {
   VolumeUse,
   WatchEvent,
   WatchOptions,
-} from './kubernetes/contract.ts';
-export { createExportMetrics, type ExportMetrics, type ExportMetricsOptions, type ObservedExport } from './metrics/export-metrics.ts';
-export { type Libc, loadLibc } from './native/libc.ts';
-export { type AllocationMap, type AllocationMapBuilder, createAllocationMapBuilder } from './qcow2/allocation-map.ts';
-export { createLayout, type Layout, type Run } from './qcow2/layout.ts';
-export type { ExternalDataFile, Qcow2Options } from './qcow2/options.ts';
-export { parseHeader, type Qcow2Header, qcow2ClusterSize } from './qcow2/parse-header.ts';
-export type { DiskExport, DiskExportSpec, DiskExportStatus } from './requests/disk-export.ts';
-export { quantityBytes } from './requests/rules.ts';
-export { validateDiskExport, validateStatus, validateUpdate } from './requests/validate.ts';
-export type { DiskSource, PlacedStretch, SourceExtent, SourceIdentity } from './sources/contract.ts';
-export type { InUse } from './sources/disk-in-use.ts';
-export type { DiskFormat, ImageFile, ImageTree, VmdkExtent } from './sources/image-tree.ts';
-export { type NbdLimits, type OpenNbdDiskOptions, openNbdDisk } from './sources/nbd/nbd-disk.ts';
-export { type NbdAddress, parseNbdUri } from './sources/nbd/nbd-uri.ts';
-export { type OpenDiskOptions, openDisk } from './sources/open-disk.ts';
-export type { OpenImageOptions } from './sources/open-image-disk.ts';
-export { type NamedDisk, openNamedDisk } from './sources/open-named-disk.ts';
-export { openVolumeDisk, type VolumeDisk } from './sources/open-volume-disk.ts';
-export { findDisks } from './sources/volume.ts';
+} from './stores/kubernetes/client/contract.ts';
 export type { ExportTarget, Receipt, ResumeState, Seal, TransferContext } from './targets/contract.ts';
 export { createHttpTarget, type HttpTargetOptions } from './targets/http/http-target.ts';
-export { createDestinationPolicy, type DestinationPolicy, type DestinationRules } from './targets/policy/destination-policy.ts';
-export { createGuardedAgents, type GuardedAgentOptions, type GuardedAgents } from './targets/policy/guarded-agent.ts';
-export { createNetworkAccess, type NetworkAccess } from './targets/policy/network-access.ts';
-export type { ProxySettings } from './targets/policy/proxy-route.ts';
 export type { S3Credentials, S3Limits, S3TargetOptions } from './targets/s3/s3-options.ts';
 export { createS3Target } from './targets/s3/s3-target.ts';
 export { createStdoutTarget } from './targets/stdout/stdout-target.ts';

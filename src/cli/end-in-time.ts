@@ -1,7 +1,7 @@
 /** Ends a command soon after a signal, even while its calls hang. */
 
 import { settleWithin } from '../common/settle-within.ts';
-import type { CommandContext } from './context.ts';
+import type { CommandContext } from '../wiring/context.ts';
 
 /** Commands write their last bytes in this time, and close what they have open. */
 const END_MS = 900;

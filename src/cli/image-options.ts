@@ -4,11 +4,11 @@ import path from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { parseBytes } from '../common/bytes.ts';
 import { DiskliftError } from '../common/errors.ts';
+import { DISK_FORMATS, type DiskFormat } from '../formats/image-tree.ts';
 import type { ImageLayout } from '../image/prepare-image.ts';
 import type { ZeroDetection } from '../image/scan.ts';
 import { DEFAULT_CLUSTER_SIZE_BYTES, DEFAULT_REFCOUNT_BITS } from '../qcow2/constants.ts';
-import type { Qcow2Options } from '../qcow2/options.ts';
-import { DISK_FORMATS, type DiskFormat } from '../sources/image-tree.ts';
+import type { Qcow2Options } from '../qcow2/write/options.ts';
 import { isNbdUri } from '../sources/nbd/nbd-uri.ts';
 
 export interface ImageFlags {

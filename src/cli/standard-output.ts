@@ -4,8 +4,8 @@ import { fstatSync, readFileSync } from 'node:fs';
 import { DiskliftError } from '../common/errors.ts';
 import { startTimeLimitAfter } from '../common/time-limit.ts';
 import { writeFully } from '../targets/stdout/write-fully.ts';
-import { STDOUT_FD } from './compose.ts';
-import type { CommandContext } from './context.ts';
+import type { CommandContext } from '../wiring/context.ts';
+import { STDOUT_FD } from '../wiring/stream.ts';
 
 /** Linux: null(4) is the character device 1:3. */
 const NULL_DEVICE = 0x103;

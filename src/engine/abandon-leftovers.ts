@@ -1,6 +1,6 @@
 /** What an export that has ended still holds open at its destination, because its process died before it could drop it. */
 
-import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
+import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
 import { type AbandonContext, abandonUpload } from './abandon-upload.ts';
 import { restoreDiskState } from './disk-status.ts';
 import { type ExportPlan, newDiskState } from './run-export.ts';

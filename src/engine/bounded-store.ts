@@ -5,7 +5,7 @@ import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { startTimeLimitAfter } from '../common/time-limit.ts';
 import { withinLimit } from '../common/within-limit.ts';
-import type { Claim, RequestStore } from '../requests/contract.ts';
+import type { Claim, RequestStore } from '../stores/contract.ts';
 
 const CLOSE_MS = 800;
 

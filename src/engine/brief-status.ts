@@ -1,7 +1,7 @@
 /** Smaller statuses for a store that refuses the full one, as an API server with another version's CRD does. Pure. */
 
 import { truncated } from '../common/printable.ts';
-import type { DiskExportStatus, DiskStatus } from '../requests/disk-export.ts';
+import type { DiskExportStatus, DiskStatus } from '../resource/disk-export.ts';
 
 const MAX_MESSAGE_CHARACTERS = 200;
 

@@ -3,8 +3,8 @@
 import { abortable, throwIfAborted } from '../common/abortable.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
-import type { RequestStore } from '../requests/contract.ts';
-import type { DiskExport } from '../requests/disk-export.ts';
+import type { DiskExport } from '../resource/disk-export.ts';
+import type { RequestStore } from '../stores/contract.ts';
 import { abandonLeftovers, hasLeftovers, withoutUploads } from './abandon-leftovers.ts';
 import { isFinished } from './idle-status.ts';
 import type { ExportPlan } from './run-export.ts';

@@ -1,7 +1,7 @@
 /** One disk's part of the status: written from its state, and read back by whoever goes on with it. */
 
 import { DiskliftError, type ErrorCode } from '../common/errors.ts';
-import type { DiskExportStatus, DiskStatus } from '../requests/disk-export.ts';
+import type { DiskExportStatus, DiskStatus } from '../resource/disk-export.ts';
 import type { Proof } from '../targets/contract.ts';
 import { countClusters, type DiskState, PROOFS, receiptFacts } from './observer.ts';
 import type { Phase } from './phases.ts';

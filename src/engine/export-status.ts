@@ -3,10 +3,10 @@
 import { formatBytes } from '../common/bytes.ts';
 import { formatDuration } from '../common/duration.ts';
 import { DiskliftError, isStoreFailure } from '../common/errors.ts';
-import { setCondition } from '../requests/conditions.ts';
-import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
-import { fitStatus } from '../requests/fit-status.ts';
-import { timestamp } from '../requests/timestamp.ts';
+import { setCondition } from '../resource/conditions.ts';
+import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
+import { fitStatus } from '../resource/fit-status.ts';
+import { timestamp } from '../resource/timestamp.ts';
 import { diskStatusOf } from './disk-status.ts';
 import type { DiskState, ExportEnd } from './observer.ts';
 import { isFinal, type Phase } from './phases.ts';

@@ -1,10 +1,10 @@
 /** The status of a request that nobody works on. */
 
-import { setCondition } from '../requests/conditions.ts';
-import type { StoredRequest } from '../requests/contract.ts';
-import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
-import { fitStatus } from '../requests/fit-status.ts';
-import { timestamp } from '../requests/timestamp.ts';
+import { setCondition } from '../resource/conditions.ts';
+import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
+import { fitStatus } from '../resource/fit-status.ts';
+import { timestamp } from '../resource/timestamp.ts';
+import type { StoredRequest } from '../stores/contract.ts';
 import { destinationKind } from './export-status.ts';
 
 interface Idle {

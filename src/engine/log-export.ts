@@ -1,7 +1,7 @@
 /** One export in the log: a line an event, none a cluster. */
 
 import type { Logger } from '../common/logger.ts';
-import type { DiskExport } from '../requests/disk-export.ts';
+import type { DiskExport } from '../resource/disk-export.ts';
 import { destinationKind } from './export-status.ts';
 import type { DiskState, ExportWatcher } from './observer.ts';
 

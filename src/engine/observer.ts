@@ -2,7 +2,7 @@
 
 import type { DiskliftError } from '../common/errors.ts';
 import type { PreparedImage } from '../image/prepare-image.ts';
-import type { DiskStatus } from '../requests/disk-export.ts';
+import type { DiskStatus } from '../resource/disk-export.ts';
 import type { Proof, Receipt, ResumeState } from '../targets/contract.ts';
 import type { Phase } from './phases.ts';
 

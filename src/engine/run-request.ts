@@ -3,9 +3,9 @@
 import { abortable, cancelledError, throwIfAborted } from '../common/abortable.ts';
 import { DiskliftError, isStoreFailure } from '../common/errors.ts';
 import { startTimeLimit, startTimeLimitAfter, type TimeLimit } from '../common/time-limit.ts';
-import type { RequestEvent } from '../requests/contract.ts';
-import type { DiskExport, DiskExportStatus } from '../requests/disk-export.ts';
-import { timestamp } from '../requests/timestamp.ts';
+import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
+import { timestamp } from '../resource/timestamp.ts';
+import type { RequestEvent } from '../stores/contract.ts';
 import { hasLeftovers } from './abandon-leftovers.ts';
 import { FAREWELL_MS, QUICK_FAREWELL_MS } from './bounded-store.ts';
 import type { EngineContext } from './context.ts';

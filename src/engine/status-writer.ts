@@ -2,7 +2,7 @@
 
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
-import type { DiskExportStatus } from '../requests/disk-export.ts';
+import type { DiskExportStatus } from '../resource/disk-export.ts';
 import { patiently } from './patiently.ts';
 import { createAcceptedWriter } from './write-accepted.ts';
 

@@ -2,7 +2,7 @@
 
 import { type Backoff, backoffDelayMs } from '../common/backoff.ts';
 import { DiskliftError } from '../common/errors.ts';
-import type { DiskExport } from '../requests/disk-export.ts';
+import type { DiskExport } from '../resource/disk-export.ts';
 import type { EngineContext } from './context.ts';
 import type { ExportSlots, Slot } from './export-slots.ts';
 import type { ExportFacts } from './export-status.ts';

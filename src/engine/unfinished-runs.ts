@@ -1,6 +1,6 @@
 /** Counts the runs of an export in a row that were lost with their process. The count lies in the status, so it survives the process. */
 
-import type { DiskExportStatus } from '../requests/disk-export.ts';
+import type { DiskExportStatus } from '../resource/disk-export.ts';
 import type { DiskState } from './observer.ts';
 import { isFinal } from './phases.ts';
 

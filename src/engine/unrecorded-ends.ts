@@ -1,7 +1,7 @@
 /** Exports that have ended in this process, and that the store has refused to record. */
 
-import type { Claim, RequestStore } from '../requests/contract.ts';
-import type { DiskExportStatus } from '../requests/disk-export.ts';
+import type { DiskExportStatus } from '../resource/disk-export.ts';
+import type { Claim, RequestStore } from '../stores/contract.ts';
 import { hasLeftovers } from './abandon-leftovers.ts';
 import { createAcceptedWriter } from './write-accepted.ts';
 

@@ -1,7 +1,7 @@
 /** Writes a status in the longest form that the store accepts. */
 
 import { DiskliftError } from '../common/errors.ts';
-import type { DiskExportStatus } from '../requests/disk-export.ts';
+import type { DiskExportStatus } from '../resource/disk-export.ts';
 import { statusesByLength } from './brief-status.ts';
 
 export interface AcceptedWriter {

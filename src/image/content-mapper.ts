@@ -1,6 +1,6 @@
 /** Maps bytes that were read: which clusters hold data, and which are zeros. */
 
-import type { AllocationMapBuilder } from '../qcow2/allocation-map.ts';
+import type { AllocationMapBuilder } from '../qcow2/write/allocation-map.ts';
 
 export interface ClusterSpan {
   firstCluster: number;

@@ -1,7 +1,7 @@
 /** A disk as blocks of one MiB, at multiples of it, and what its allocation map says of them. */
 
 import { MIB } from '../common/bytes.ts';
-import { type AllocationMap, bytesOfClusters, type ClusterKind } from '../qcow2/allocation-map.ts';
+import { type AllocationMap, bytesOfClusters, type ClusterKind } from '../qcow2/write/allocation-map.ts';
 
 /** The unit of verifying, whatever the cluster size. */
 export const BLOCK_SIZE_BYTES = MIB;

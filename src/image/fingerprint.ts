@@ -1,6 +1,6 @@
 /** One text that tells two virtual images apart: resuming one transfer with another image would mix their bytes. */
 
-import type { Layout } from '../qcow2/layout.ts';
+import type { Layout } from '../qcow2/write/layout.ts';
 import type { SourceIdentity } from '../sources/contract.ts';
 
 /** Ranges that are hashed at a time. */

@@ -1,6 +1,6 @@
 /** Which stretches of an image lie in files as they are. */
 
-import type { Layout } from '../qcow2/layout.ts';
+import type { Layout } from '../qcow2/write/layout.ts';
 import type { DiskSource } from '../sources/contract.ts';
 import type { PlacedRun } from './contract.ts';
 

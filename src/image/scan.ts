@@ -7,7 +7,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { throwIfAborted } from '../common/abortable.ts';
 import { KIB, MIB } from '../common/bytes.ts';
-import { type AllocationMap, type AllocationMapBuilder, createAllocationMapBuilder } from '../qcow2/allocation-map.ts';
+import { type AllocationMap, type AllocationMapBuilder, createAllocationMapBuilder } from '../qcow2/write/allocation-map.ts';
 import type { DiskSource, SourceExtent } from '../sources/contract.ts';
 import type { ClusterSpan } from './content-mapper.ts';
 import { createScanQueue } from './scan-queue.ts';

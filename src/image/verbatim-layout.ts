@@ -1,8 +1,8 @@
 /** The layout of an image that is the file itself: every byte of the file, at its own offset. */
 
-import { type AllocationMap, fullAllocationMap } from '../qcow2/allocation-map.ts';
-import type { Layout, Run } from '../qcow2/layout.ts';
-import type { Qcow2Options } from '../qcow2/options.ts';
+import { type AllocationMap, fullAllocationMap } from '../qcow2/write/allocation-map.ts';
+import type { Layout, Run } from '../qcow2/write/layout.ts';
+import type { Qcow2Options } from '../qcow2/write/options.ts';
 
 /**
  * @param map of the file's own bytes: holes and zeros are not read again

@@ -7,7 +7,7 @@
 
 import { DiskliftError } from '../common/errors.ts';
 import { allocateIoBuffer } from '../common/io-buffer.ts';
-import type { AllocationMap, ClusterKind } from '../qcow2/allocation-map.ts';
+import type { AllocationMap, ClusterKind } from '../qcow2/write/allocation-map.ts';
 import type { DiskSource } from '../sources/contract.ts';
 import { createBlockCache } from './block-cache.ts';
 import type { BlockHashes } from './block-hashes.ts';

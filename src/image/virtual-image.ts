@@ -3,7 +3,7 @@
 import { MIB } from '../common/bytes.ts';
 import { allocateIoBuffer } from '../common/io-buffer.ts';
 import { type Piece, readPieces } from '../common/read-pieces.ts';
-import type { Layout } from '../qcow2/layout.ts';
+import type { Layout } from '../qcow2/write/layout.ts';
 import type { DiskSource, SourceIdentity } from '../sources/contract.ts';
 import type { StreamRange, VirtualImage } from './contract.ts';
 import { fingerprintOf } from './fingerprint.ts';

@@ -2,12 +2,12 @@
 
 import { formatBytes } from '../common/bytes.ts';
 import { DiskliftError } from '../common/errors.ts';
-import type { AllocationMap } from './allocation-map.ts';
 import { MAX_CLUSTER_SIZE_BYTES, MAX_L1_TABLE_SIZE_BYTES, MAX_REFCOUNT_TABLE_SIZE_BYTES, TABLE_ENTRY_SIZE_BYTES } from './constants.ts';
 import { type Geometry, geometryOf } from './geometry.ts';
-import type { Qcow2Options } from './options.ts';
-import { refcountCounts } from './refcounts.ts';
-import { tablesTouched } from './table-index.ts';
+import { tablesTouched } from './read/table-index.ts';
+import type { AllocationMap } from './write/allocation-map.ts';
+import type { Qcow2Options } from './write/options.ts';
+import { refcountCounts } from './write/refcounts.ts';
 
 function l1TableFits(geometry: Geometry): boolean {
   return geometry.l1EntryCount * TABLE_ENTRY_SIZE_BYTES <= MAX_L1_TABLE_SIZE_BYTES;

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Verdict } from '../../src/http/require-token.ts';
+import type { Verdict } from '../../src/server/require-token.ts';
 import { openPage, useBrowser } from '../helpers/browser.ts';
 import { showExports } from '../helpers/exports-on-show.ts';
 import { type HttpApp, startHttpApp, statusOf, storedRequest } from '../helpers/http-app.ts';

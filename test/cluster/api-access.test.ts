@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { HttpMethod, IsomorphicFetchHttpLibrary, RequestContext } from '@kubernetes/client-node';
 import { parse, stringify } from 'yaml';
-import { createApiAccess } from '../../src/kubernetes/api-access.ts';
+import { createApiAccess } from '../../src/stores/kubernetes/client/api-access.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 import { type ApiServer, startApiServer } from './api-server.ts';
 import { requireBinaries, usesExistingCluster } from './kubernetes-binaries.ts';

@@ -1,8 +1,8 @@
-/** The CRD, judged by a real API server: what it accepts and refuses is what src/requests/validate.ts does. */
+/** The CRD, judged by a real API server: what it accepts and refuses is what src/resource/validate.ts does. */
 
 import assert from 'node:assert/strict';
-import type { DiskExport } from '../../src/requests/disk-export.ts';
-import { validateDiskExport, validateStatus } from '../../src/requests/validate.ts';
+import type { DiskExport } from '../../src/resource/disk-export.ts';
+import { validateDiskExport, validateStatus } from '../../src/resource/validate.ts';
 import { changed, REQUESTS, UPDATES } from '../fixtures/request-table.ts';
 import type { ApiAnswer } from './api-request.ts';
 import { type ApiServer, startApiServer } from './api-server.ts';

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { DiskExport } from '../../src/requests/disk-export.ts';
+import type { DiskExport } from '../../src/resource/disk-export.ts';
 import { type Block, blocksOf, commandsOf, nameOf, PAGES } from '../helpers/document-blocks.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';
 import { type CommandResult, runCommand } from '../helpers/run-command.ts';

@@ -2,11 +2,11 @@
 
 import assert from 'node:assert/strict';
 import { systemClock } from '../../src/common/clock.ts';
-import { type ApiAccess, createApiAccess } from '../../src/kubernetes/api-access.ts';
-import type { ExportObject, KubeApi, Unsaved } from '../../src/kubernetes/contract.ts';
-import { createKubeApi } from '../../src/kubernetes/kube-api.ts';
-import { createEventPoster } from '../../src/kubernetes/kubernetes-events.ts';
-import { createReferenceResolver } from '../../src/kubernetes/resolve-reference.ts';
+import { type ApiAccess, createApiAccess } from '../../src/stores/kubernetes/client/api-access.ts';
+import type { ExportObject, KubeApi, Unsaved } from '../../src/stores/kubernetes/client/contract.ts';
+import { createKubeApi } from '../../src/stores/kubernetes/client/kube-api.ts';
+import { createEventPoster } from '../../src/stores/kubernetes/store/kubernetes-events.ts';
+import { createReferenceResolver } from '../../src/stores/kubernetes/store/resolve-reference.ts';
 import { changed } from '../fixtures/request-table.ts';
 import { type ApiServer, startApiServer } from './api-server.ts';
 import { installCrd } from './install-crd.ts';

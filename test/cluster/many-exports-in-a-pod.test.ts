@@ -6,7 +6,7 @@ import { chmod, chown } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MIB } from '../../src/common/bytes.ts';
-import type { DiskExport } from '../../src/requests/disk-export.ts';
+import type { DiskExport } from '../../src/resource/disk-export.ts';
 import { CHART } from '../helpers/chart.ts';
 import { QEMU_USER } from '../helpers/kubevirt-disk.ts';
 import { diskExport } from '../helpers/manifest.ts';

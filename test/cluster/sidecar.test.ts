@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { mkdir, writeFile } from 'node:fs/promises';
-import type { DiskExportStatus } from '../../src/requests/disk-export.ts';
+import type { DiskExportStatus } from '../../src/resource/disk-export.ts';
 import { type HttpSink, startHttpSink } from '../helpers/http-sink.ts';
 import { diskExport } from '../helpers/manifest.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';

@@ -2,15 +2,15 @@
 
 import { systemClock } from '../../src/common/clock.ts';
 import { DiskliftError } from '../../src/common/errors.ts';
-import { createApiAccess } from '../../src/kubernetes/api-access.ts';
-import type { ApiRequestFacts } from '../../src/kubernetes/contract.ts';
-import { createKubeApi } from '../../src/kubernetes/kube-api.ts';
-import { createEventPoster } from '../../src/kubernetes/kubernetes-events.ts';
-import { createKubernetesStore, type KubernetesStore } from '../../src/kubernetes/kubernetes-store.ts';
-import { leaseTimesOf } from '../../src/kubernetes/lease-claim.ts';
-import { createReflector } from '../../src/kubernetes/reflector.ts';
-import { createReferenceResolver } from '../../src/kubernetes/resolve-reference.ts';
-import { createWorkQueue } from '../../src/kubernetes/work-queue.ts';
+import { createReflector } from '../../src/stores/kubernetes/cache/reflector.ts';
+import { createWorkQueue } from '../../src/stores/kubernetes/cache/work-queue.ts';
+import { createApiAccess } from '../../src/stores/kubernetes/client/api-access.ts';
+import type { ApiRequestFacts } from '../../src/stores/kubernetes/client/contract.ts';
+import { createKubeApi } from '../../src/stores/kubernetes/client/kube-api.ts';
+import { leaseTimesOf } from '../../src/stores/kubernetes/leases/lease-claim.ts';
+import { createEventPoster } from '../../src/stores/kubernetes/store/kubernetes-events.ts';
+import { createKubernetesStore, type KubernetesStore } from '../../src/stores/kubernetes/store/kubernetes-store.ts';
+import { createReferenceResolver } from '../../src/stores/kubernetes/store/resolve-reference.ts';
 import type { ApiServer } from './api-server.ts';
 
 export interface StoreInProcess extends AsyncDisposable {

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { DiskExport } from '../../src/requests/disk-export.ts';
+import type { DiskExport } from '../../src/resource/disk-export.ts';
 import { CHART } from '../helpers/chart.ts';
 import { createKubeVirtDisk } from '../helpers/kubevirt-disk.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';

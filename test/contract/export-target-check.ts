@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { DiskliftError, type ErrorCode } from '../../src/common/errors.ts';
-import { createDestinationPolicy } from '../../src/targets/policy/destination-policy.ts';
-import { createNetworkAccess } from '../../src/targets/policy/network-access.ts';
+import { createDestinationPolicy } from '../../src/network/destination-policy.ts';
+import { createNetworkAccess } from '../../src/network/network-access.ts';
 import { SHORT_LIMITS } from '../helpers/destinations/destination.ts';
 import { freePort } from '../helpers/free-port.ts';
 import { NEVER } from '../helpers/image-in-process.ts';

@@ -3,7 +3,7 @@ import { rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parse, stringify } from 'yaml';
 import { systemClock } from '../../src/common/clock.ts';
-import { createDirectoryStore } from '../../src/requests/directory-store.ts';
+import { createDirectoryStore } from '../../src/stores/directory/directory-store.ts';
 import { credentialsSecret } from '../helpers/manifest.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 import { itIsARequestStore } from './request-store.ts';

@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { DiskliftError } from '../../src/common/errors.ts';
-import type { RequestStore, StoredRequest } from '../../src/requests/contract.ts';
-import type { DiskExport, DiskExportStatus } from '../../src/requests/disk-export.ts';
+import type { DiskExport, DiskExportStatus } from '../../src/resource/disk-export.ts';
+import type { RequestStore, StoredRequest } from '../../src/stores/contract.ts';
 import { diskExport, type Manifest } from '../helpers/manifest.ts';
 import { until } from '../helpers/until.ts';
 

@@ -8,7 +8,7 @@ import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import type { DiskExportStatus } from '../../src/requests/disk-export.ts';
+import type { DiskExportStatus } from '../../src/resource/disk-export.ts';
 import { credentialsSecret, diskExport } from '../helpers/manifest.ts';
 import { apply, type Sidecar, startSidecar, waitForStatus } from '../helpers/sidecar.ts';
 import { buildVolume } from './build-volume.ts';

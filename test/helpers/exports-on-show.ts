@@ -2,9 +2,9 @@
 
 import { DiskliftError } from '../../src/common/errors.ts';
 import type { DiskState } from '../../src/engine/observer.ts';
-import type { ExportBoard } from '../../src/http/export-board.ts';
-import { createAllocationMapBuilder } from '../../src/qcow2/allocation-map.ts';
-import type { DiskExportStatus } from '../../src/requests/disk-export.ts';
+import { createAllocationMapBuilder } from '../../src/qcow2/write/allocation-map.ts';
+import type { DiskExportStatus } from '../../src/resource/disk-export.ts';
+import type { ExportBoard } from '../../src/server/export-board.ts';
 import { statusOf, storedRequest } from './http-app.ts';
 
 const CLUSTER = 65_536;

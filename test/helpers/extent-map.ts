@@ -1,7 +1,7 @@
 /** Random extent maps for property tests. */
 
 import fc from 'fast-check';
-import type { ClusterKind } from '../../src/qcow2/allocation-map.ts';
+import type { ClusterKind } from '../../src/qcow2/write/allocation-map.ts';
 
 /** Ranges of clusters; most maps are short, some have many single clusters. */
 export const clusterRanges: fc.Arbitrary<[ClusterKind, number][]> = fc.array(

@@ -6,7 +6,7 @@ import type { ExportFacts } from '../../src/engine/export-status.ts';
 import type { DiskState } from '../../src/engine/observer.ts';
 import type { Phase } from '../../src/engine/phases.ts';
 import { newDiskState } from '../../src/engine/run-export.ts';
-import type { DiskExport } from '../../src/requests/disk-export.ts';
+import type { DiskExport } from '../../src/resource/disk-export.ts';
 import { DEFAULT_OPTIONS } from './image-in-process.ts';
 
 const MAX_DISKS = 64;

@@ -8,7 +8,7 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type ApiAccess, createApiAccess } from '../../src/kubernetes/api-access.ts';
+import { type ApiAccess, createApiAccess } from '../../src/stores/kubernetes/client/api-access.ts';
 import { drip, flood } from './endless-answer.ts';
 
 const COLLECTION = '/apis/disklift.dev/v1alpha1/namespaces/vms/diskexports';

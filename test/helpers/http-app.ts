@@ -2,16 +2,16 @@
 
 import { systemClock } from '../../src/common/clock.ts';
 import { DiskliftError } from '../../src/common/errors.ts';
-import { createChangeStream } from '../../src/http/change-stream.ts';
-import { createApp } from '../../src/http/create-app.ts';
-import { createExportBoard, type ExportBoard } from '../../src/http/export-board.ts';
-import type { PlaceholderSource } from '../../src/http/export-view.ts';
-import type { Authorize } from '../../src/http/require-token.ts';
-import { type Listening, startServer } from '../../src/http/start-server.ts';
 import type { ExportMetrics } from '../../src/metrics/export-metrics.ts';
-import type { StoredRequest } from '../../src/requests/contract.ts';
-import type { DiskExportStatus } from '../../src/requests/disk-export.ts';
-import { validateDiskExport } from '../../src/requests/validate.ts';
+import type { DiskExportStatus } from '../../src/resource/disk-export.ts';
+import { validateDiskExport } from '../../src/resource/validate.ts';
+import { createChangeStream } from '../../src/server/change-stream.ts';
+import { createApp } from '../../src/server/create-app.ts';
+import { createExportBoard, type ExportBoard } from '../../src/server/export-board.ts';
+import type { PlaceholderSource } from '../../src/server/export-view.ts';
+import type { Authorize } from '../../src/server/require-token.ts';
+import { type Listening, startServer } from '../../src/server/start-server.ts';
+import type { StoredRequest } from '../../src/stores/contract.ts';
 import { diskExport } from './manifest.ts';
 
 export interface HttpApp extends AsyncDisposable {

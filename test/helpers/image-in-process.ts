@@ -7,8 +7,8 @@ import type { VirtualImage } from '../../src/image/contract.ts';
 import { scanDisk, type ZeroDetection } from '../../src/image/scan.ts';
 import { createVirtualImage } from '../../src/image/virtual-image.ts';
 import { loadLibc } from '../../src/native/libc.ts';
-import { createLayout, type Layout } from '../../src/qcow2/layout.ts';
-import type { Qcow2Options } from '../../src/qcow2/options.ts';
+import { createLayout, type Layout } from '../../src/qcow2/write/layout.ts';
+import type { Qcow2Options } from '../../src/qcow2/write/options.ts';
 import type { DiskSource } from '../../src/sources/contract.ts';
 import { openDisk } from '../../src/sources/open-disk.ts';
 

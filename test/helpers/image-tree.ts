@@ -2,9 +2,9 @@
 
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import type { DiskFormat, ImageFile, ImageTree } from '../../src/formats/image-tree.ts';
+import { openImageTree } from '../../src/formats/open-image-tree.ts';
 import { type Libc, loadLibc } from '../../src/native/libc.ts';
-import type { DiskFormat, ImageFile, ImageTree } from '../../src/sources/image-tree.ts';
-import { openImageTree } from '../../src/sources/open-image-tree.ts';
 
 export interface TreeToOpen {
   volumePath: string;

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { DiskExportStatus } from '../../src/requests/disk-export.ts';
+import type { DiskExportStatus } from '../../src/resource/disk-export.ts';
 import { startHttpSink } from './http-sink.ts';
 import { diskExport, type Manifest } from './manifest.ts';
 import { startS3Fake } from './s3-fake.ts';

@@ -4,13 +4,13 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { systemClock } from '../../src/common/clock.ts';
 import { createSemaphore } from '../../src/common/semaphore.ts';
+import type { DiskFormat } from '../../src/formats/image-tree.ts';
+import { openImageDisk } from '../../src/formats/open-image-disk.ts';
+import { type ImageFiles, type OpenImageFilesOptions, openImageFiles } from '../../src/formats/open-image-files.ts';
+import { openPlainQcow2 } from '../../src/formats/qcow2/open-plain-qcow2.ts';
+import { type OpenQemuDiskOptions, openQemuDisk } from '../../src/formats/qemu/open-qemu-disk.ts';
 import { loadLibc } from '../../src/native/libc.ts';
 import type { DiskSource } from '../../src/sources/contract.ts';
-import type { DiskFormat } from '../../src/sources/image-tree.ts';
-import { openImageDisk } from '../../src/sources/open-image-disk.ts';
-import { type ImageFiles, type OpenImageFilesOptions, openImageFiles } from '../../src/sources/open-image-files.ts';
-import { openPlainQcow2 } from '../../src/sources/qcow2/open-plain-qcow2.ts';
-import { type OpenQemuDiskOptions, openQemuDisk } from '../../src/sources/qemu/open-qemu-disk.ts';
 import { NEVER } from './image-in-process.ts';
 
 async function openFiles(imagePath: string, format: DiskFormat, options: Partial<OpenImageFilesOptions>): Promise<ImageFiles> {

@@ -2,7 +2,7 @@
 
 import { systemClock } from '../../src/common/clock.ts';
 import type { RequestRun } from '../../src/engine/run-request.ts';
-import type { DiskExport, DiskExportStatus } from '../../src/requests/disk-export.ts';
+import type { DiskExport, DiskExportStatus } from '../../src/resource/disk-export.ts';
 import { NEVER } from './image-in-process.ts';
 
 /** @param status of an earlier run */

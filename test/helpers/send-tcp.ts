@@ -3,8 +3,8 @@
 import { systemClock } from '../../src/common/clock.ts';
 import { digestImage } from '../../src/image/digest.ts';
 import { prepareImage } from '../../src/image/prepare-image.ts';
+import { createNetworkAccess } from '../../src/network/network-access.ts';
 import type { Receipt, TransferContext } from '../../src/targets/contract.ts';
-import { createNetworkAccess } from '../../src/targets/policy/network-access.ts';
 import { createTcpTarget, type TcpTargetOptions } from '../../src/targets/tcp/tcp-target.ts';
 import { DEFAULT_OPTIONS, NEVER, openSource } from './image-in-process.ts';
 import { transferContext } from './transfer-context.ts';

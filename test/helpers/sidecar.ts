@@ -8,7 +8,7 @@ import { rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parse, stringify } from 'yaml';
-import type { DiskExportStatus } from '../../src/requests/disk-export.ts';
+import type { DiskExportStatus } from '../../src/resource/disk-export.ts';
 import { hasEnded } from './has-ended.ts';
 import type { Manifest } from './manifest.ts';
 

@@ -5,7 +5,7 @@ import type http from 'node:http';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ruleFile } from '../../monitoring/rule-file.ts';
-import type { DiskStatus } from '../../src/requests/disk-export.ts';
+import type { DiskStatus } from '../../src/resource/disk-export.ts';
 import { freePort } from './free-port.ts';
 import { startHttpSink } from './http-sink.ts';
 import { diskExport } from './manifest.ts';

@@ -5,7 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parse } from 'yaml';
 import { SETTINGS } from '../../src/config/settings.ts';
-import { validateDiskExport } from '../../src/requests/validate.ts';
+import { validateDiskExport } from '../../src/resource/validate.ts';
 import { CHART, FEDORA, IMAGE, WINDOWS } from '../helpers/chart.ts';
 import { helmTools } from '../helpers/helm-tools.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';

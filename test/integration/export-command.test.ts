@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parse, stringify } from 'yaml';
-import type { DiskExportStatus, DiskStatus } from '../../src/requests/disk-export.ts';
+import type { DiskExportStatus, DiskStatus } from '../../src/resource/disk-export.ts';
 import { disklift, diskliftLine } from '../helpers/disklift.ts';
 import { type HttpSink, startHttpSink } from '../helpers/http-sink.ts';
 import { credentialsSecret, diskExport } from '../helpers/manifest.ts';

@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
-import type { DiskExport } from '../../src/requests/disk-export.ts';
-import { validateDiskExport } from '../../src/requests/validate.ts';
+import type { DiskExport } from '../../src/resource/disk-export.ts';
+import { validateDiskExport } from '../../src/resource/validate.ts';
 import { CHART, FEDORA, IMAGE, MANIFESTS, parseManifests, readManifests, WINDOWS } from '../helpers/chart.ts';
 import { assertRestricted, type Manifest, type Pod, type Workload } from '../helpers/helm-pods.ts';
 import { type HelmTools, helmTools } from '../helpers/helm-tools.ts';

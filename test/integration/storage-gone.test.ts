@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { copyFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parse, stringify } from 'yaml';
-import type { DiskExportStatus } from '../../src/requests/disk-export.ts';
+import type { DiskExportStatus } from '../../src/resource/disk-export.ts';
 import { disklift } from '../helpers/disklift.ts';
 import { useFileSystem } from '../helpers/file-system.ts';
 import { type HttpSink, startHttpSink } from '../helpers/http-sink.ts';

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { stat } from 'node:fs/promises';
-import type { Qcow2Options } from '../../src/qcow2/options.ts';
+import type { Qcow2Options } from '../../src/qcow2/write/options.ts';
 import { writeImage } from '../helpers/image-in-process.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';
 import { createDisk, type DiskPart } from '../helpers/sparse-disk.ts';

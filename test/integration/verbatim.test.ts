@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { parse, stringify } from 'yaml';
-import type { DiskExportStatus } from '../../src/requests/disk-export.ts';
+import type { DiskExportStatus } from '../../src/resource/disk-export.ts';
 import { disklift, diskliftLine } from '../helpers/disklift.ts';
 import { startHttpSink } from '../helpers/http-sink.ts';
 import { diskExport } from '../helpers/manifest.ts';

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import type { DiskFormat } from '../../src/sources/image-tree.ts';
+import type { DiskFormat } from '../../src/formats/image-tree.ts';
 import { judgeCutImage } from '../helpers/judge-cut-image.ts';
 import { runCommand } from '../helpers/run-command.ts';
 import { createRandom, SEED, SEED_TEXT } from '../helpers/seed.ts';

@@ -5,15 +5,13 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { DiskliftError } from '../../src/common/errors.ts';
-import type { BlockTable } from '../../src/sources/completeness/block-table.ts';
-import { parseVdiBlockMap } from '../../src/sources/completeness/vdi-block-map.ts';
-import { parseVhdxBlockTable } from '../../src/sources/completeness/vhdx-block-table.ts';
-import { isFooterUsed, parseVmdkGrains } from '../../src/sources/completeness/vmdk-grain-tables.ts';
-import { parseVpcBlockTable } from '../../src/sources/completeness/vpc-block-table.ts';
-import { probeFormat } from '../../src/sources/probe-format.ts';
-import { parseQcow2References } from '../../src/sources/references/qcow2-references.ts';
-import { resolveName } from '../../src/sources/references/resolve-name.ts';
-import { parseVdiHeader } from '../../src/sources/references/vdi-header.ts';
+import type { BlockTable } from '../../src/formats/block-table.ts';
+import { probeFormat } from '../../src/formats/probe-format.ts';
+import { parseQcow2References } from '../../src/formats/qcow2/qcow2-references.ts';
+import { resolveName } from '../../src/formats/resolve-name.ts';
+import { parseVdiBlockMap } from '../../src/formats/vdi/vdi-block-map.ts';
+import { parseVdiHeader } from '../../src/formats/vdi/vdi-header.ts';
+import { parseVhdxBlockTable } from '../../src/formats/vhdx/vhdx-block-table.ts';
 import {
   parseVhdxDiskSize,
   parseVhdxMetadata,
@@ -21,11 +19,13 @@ import {
   placeOfVhdxBlockTable,
   placesOfVhdxDiskItems,
   requireNoVhdxParent,
-} from '../../src/sources/references/vhdx-metadata.ts';
-import { parseVmdkDescriptor } from '../../src/sources/references/vmdk-descriptor.ts';
-import { parseVmdkExtents } from '../../src/sources/references/vmdk-extents.ts';
-import { parseVmdkSparseHeader } from '../../src/sources/references/vmdk-sparse-header.ts';
-import { hasVpcChecksum, hasVpcCookie, parseVpc } from '../../src/sources/references/vpc-footer.ts';
+} from '../../src/formats/vhdx/vhdx-metadata.ts';
+import { parseVmdkDescriptor } from '../../src/formats/vmdk/vmdk-descriptor.ts';
+import { parseVmdkExtents } from '../../src/formats/vmdk/vmdk-extents.ts';
+import { isFooterUsed, parseVmdkGrains } from '../../src/formats/vmdk/vmdk-grain-tables.ts';
+import { parseVmdkSparseHeader } from '../../src/formats/vmdk/vmdk-sparse-header.ts';
+import { parseVpcBlockTable } from '../../src/formats/vpc/vpc-block-table.ts';
+import { hasVpcChecksum, hasVpcCookie, parseVpc } from '../../src/formats/vpc/vpc-footer.ts';
 import { createImage } from '../helpers/create-image.ts';
 import { createRandom, SEED, SEED_TEXT } from '../helpers/seed.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { type ClusterKind, createAllocationMapBuilder } from '../../src/qcow2/allocation-map.ts';
-import { createLayout, type Layout } from '../../src/qcow2/layout.ts';
-import type { Qcow2Options } from '../../src/qcow2/options.ts';
+import { type ClusterKind, createAllocationMapBuilder } from '../../src/qcow2/write/allocation-map.ts';
+import { createLayout, type Layout } from '../../src/qcow2/write/layout.ts';
+import type { Qcow2Options } from '../../src/qcow2/write/options.ts';
 import { clusterRanges, refcountWidths } from '../helpers/extent-map.ts';
 import { walkImage } from '../helpers/qcow2-walker.ts';
 import { SEED, SEED_TEXT } from '../helpers/seed.ts';

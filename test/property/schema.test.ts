@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { Ajv, type ErrorObject } from 'ajv';
 import fc from 'fast-check';
-import { type Schema, schemaBreaches } from '../../src/requests/schema.ts';
-import { SPEC_SCHEMA } from '../../src/requests/spec-schema.ts';
-import { STATUS_SCHEMA } from '../../src/requests/status-schema.ts';
+import { type Schema, schemaBreaches } from '../../src/resource/schema.ts';
+import { SPEC_SCHEMA } from '../../src/resource/spec-schema.ts';
+import { STATUS_SCHEMA } from '../../src/resource/status-schema.ts';
 import { createRandom, SEED, SEED_TEXT } from '../helpers/seed.ts';
 
 type Fields = Record<string, unknown>;

@@ -129,9 +129,9 @@ export async function generateTypes(root: string): Promise<Map<string, string>> 
   const crdSchema = readCrdSchema(root);
   const { spec = {}, status = {} } = crdSchema.properties ?? {};
   const files: [string, string][] = [
-    ['src/requests/disk-export.ts', await typesFile(crdSchema)],
-    ['src/requests/spec-schema.ts', schemaFile('the spec', 'SPEC_SCHEMA', spec)],
-    ['src/requests/status-schema.ts', schemaFile('the status', 'STATUS_SCHEMA', status)],
+    ['src/resource/disk-export.ts', await typesFile(crdSchema)],
+    ['src/resource/spec-schema.ts', schemaFile('the spec', 'SPEC_SCHEMA', spec)],
+    ['src/resource/status-schema.ts', schemaFile('the status', 'STATUS_SCHEMA', status)],
   ];
   return new Map(files.map(([file, text]) => [file, format(file, text)]));
 }

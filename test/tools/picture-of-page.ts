@@ -3,7 +3,7 @@
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
-import { placeholderValues } from '../../src/requests/placeholders.ts';
+import { placeholderValues } from '../../src/resource/placeholders.ts';
 import { showExports } from '../helpers/exports-on-show.ts';
 import { startHttpApp } from '../helpers/http-app.ts';
 

@@ -2,8 +2,8 @@
 
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
-import { networkError } from '../network-error.ts';
-import { type OpenConnectionOptions, openConnection } from '../policy/open-connection.ts';
+import { networkError } from '../../network/network-error.ts';
+import { type OpenConnectionOptions, openConnection } from '../../network/open-connection.ts';
 import { withLimit } from '../with-limit.ts';
 
 export interface ConnectionCheck extends OpenConnectionOptions {

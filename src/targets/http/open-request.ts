@@ -2,9 +2,9 @@
 
 import type http from 'node:http';
 import { nodeHttp } from '../../common/builtin.ts';
+import { basicCredentials } from '../../network/basic-credentials.ts';
+import type { OpenedConnection } from '../../network/open-connection.ts';
 import { limitInterimAnswers } from '../interim-answers.ts';
-import { basicCredentials } from '../policy/basic-credentials.ts';
-import type { OpenedConnection } from '../policy/open-connection.ts';
 import type { Origin } from './origin.ts';
 import { publicUrl } from './public-url.ts';
 

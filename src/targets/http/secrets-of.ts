@@ -1,6 +1,6 @@
 /** What must not be shown, should a server repeat it. */
 
-import { basicCredentials, userOf } from '../policy/basic-credentials.ts';
+import { basicCredentials, userOf } from '../../network/basic-credentials.ts';
 import type { Origin } from './origin.ts';
 
 /** Shorter ones are words of any text, and no secrets. */

@@ -2,7 +2,7 @@
 
 import { DiskliftError } from '../../common/errors.ts';
 import { parseRetryAfter } from '../../common/retry-after.ts';
-import { networkError } from '../network-error.ts';
+import { networkError } from '../../network/network-error.ts';
 import { NOT_SHOWN_IN_CLUSTER, serverMessage } from '../server-message.ts';
 import type { ChecksumKind } from './checksum.ts';
 import { adviceOf, isAboutSpace, partLimitOf, type S3Failure, textOf } from './refusal-advice.ts';

@@ -3,10 +3,10 @@
 import type { BufferPool } from '../../common/buffer-pool.ts';
 import { MIB } from '../../common/bytes.ts';
 import type { Clock } from '../../common/clock.ts';
+import type { NetworkAccess } from '../../network/network-access.ts';
+import type { ProxySettings } from '../../network/proxy-route.ts';
+import type { TlsMaterial } from '../../network/tls-material.ts';
 import { DEFAULT_PACE, type PaceLimits } from '../pace-watch.ts';
-import type { NetworkAccess } from '../policy/network-access.ts';
-import type { ProxySettings } from '../policy/proxy-route.ts';
-import type { TlsMaterial } from '../tls-material.ts';
 import type { ChecksumKind } from './checksum.ts';
 import { LEAST_PART_BYTES } from './plan-parts.ts';
 

@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { systemClock } from '../../../src/common/clock.ts';
+import { createNetworkAccess } from '../../../src/network/network-access.ts';
 import { createHttpTarget } from '../../../src/targets/http/http-target.ts';
-import { createNetworkAccess } from '../../../src/targets/policy/network-access.ts';
 import { type HttpSink, type HttpSinkOptions, startHttpSink } from '../http-sink.ts';
 import type { Destination, Peer } from './destination.ts';
 import { peerCertificate } from './peer-certificate.ts';

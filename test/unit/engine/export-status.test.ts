@@ -4,7 +4,7 @@ import { restoreDiskState } from '../../../src/engine/disk-status.ts';
 import { type ExportFacts, exportStatusOf } from '../../../src/engine/export-status.ts';
 import type { DiskState } from '../../../src/engine/observer.ts';
 import { newDiskState } from '../../../src/engine/run-export.ts';
-import type { DiskExport, DiskExportStatus } from '../../../src/requests/disk-export.ts';
+import type { DiskExport, DiskExportStatus } from '../../../src/resource/disk-export.ts';
 import { DEFAULT_OPTIONS } from '../../helpers/image-in-process.ts';
 
 const CLUSTER = 65_536;

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import type { ExportPlan } from '../../../src/engine/run-export.ts';
 import { runRequest } from '../../../src/engine/run-request.ts';
-import type { DiskExportStatus, DiskStatus } from '../../../src/requests/disk-export.ts';
+import type { DiskExportStatus, DiskStatus } from '../../../src/resource/disk-export.ts';
 import { requestRun } from '../../helpers/request-run.ts';
 
 const ARRIVED: DiskStatus = { path: 'a.qcow2', phase: 'Succeeded', virtualBytes: 1, imageBytes: 1, sentBytes: 1, attempts: 1 };

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DiskliftError, type ErrorCode } from '../../../src/common/errors.ts';
-import type { DiskExportStatus } from '../../../src/requests/disk-export.ts';
+import type { DiskExportStatus } from '../../../src/resource/disk-export.ts';
 import { createEnginePorts, type EnginePorts, type Faults, untilFinished } from '../../helpers/engine-ports.ts';
 import { until } from '../../helpers/until.ts';
 

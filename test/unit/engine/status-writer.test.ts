@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { DiskliftError } from '../../../src/common/errors.ts';
 import { createStatusWriter, type StatusWriter } from '../../../src/engine/status-writer.ts';
-import type { DiskExportStatus } from '../../../src/requests/disk-export.ts';
+import type { DiskExportStatus } from '../../../src/resource/disk-export.ts';
 import { NEVER } from '../../helpers/image-in-process.ts';
 import { createTestClock, type TestClock } from '../../helpers/test-clock.ts';
 

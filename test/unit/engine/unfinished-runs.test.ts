@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { DiskState } from '../../../src/engine/observer.ts';
 import { UnfinishedRuns } from '../../../src/engine/unfinished-runs.ts';
-import type { DiskExportStatus } from '../../../src/requests/disk-export.ts';
+import type { DiskExportStatus } from '../../../src/resource/disk-export.ts';
 import { createEnginePorts, type EnginePorts, type Faults, untilFinished } from '../../helpers/engine-ports.ts';
 import { createManualClock, type ManualClock } from '../../helpers/manual-clock.ts';
 import { until } from '../../helpers/until.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { fingerprintOf } from '../../../src/image/fingerprint.ts';
-import { createAllocationMapBuilder } from '../../../src/qcow2/allocation-map.ts';
-import { createLayout } from '../../../src/qcow2/layout.ts';
+import { createAllocationMapBuilder } from '../../../src/qcow2/write/allocation-map.ts';
+import { createLayout } from '../../../src/qcow2/write/layout.ts';
 import { DEFAULT_OPTIONS } from '../../helpers/image-in-process.ts';
 
 const identity = { size: '1', mtime: '2' };

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { placedRuns } from '../../../src/image/placed-runs.ts';
-import { createAllocationMapBuilder } from '../../../src/qcow2/allocation-map.ts';
-import { createLayout } from '../../../src/qcow2/layout.ts';
+import { createAllocationMapBuilder } from '../../../src/qcow2/write/allocation-map.ts';
+import { createLayout } from '../../../src/qcow2/write/layout.ts';
 import type { PlacedStretch } from '../../../src/sources/contract.ts';
 import { DEFAULT_OPTIONS } from '../../helpers/image-in-process.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
+import { createDestinationPolicy } from '../../../../src/network/destination-policy.ts';
+import { createNetworkAccess } from '../../../../src/network/network-access.ts';
 import { storedAt } from '../../../../src/targets/http/stored-at.ts';
-import { createDestinationPolicy } from '../../../../src/targets/policy/destination-policy.ts';
-import { createNetworkAccess } from '../../../../src/targets/policy/network-access.ts';
 
 const ACCESS = createNetworkAccess(createDestinationPolicy({ allow: [], deny: ['denied.example'] }));
 

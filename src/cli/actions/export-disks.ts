@@ -1,0 +1,89 @@
+/** What `disklift export` does. */
+
+import { stringify } from 'yaml';
+import { createBufferPool } from '../../common/buffer-pool.ts';
+import { DiskliftError } from '../../common/errors.ts';
+import { startTimeLimitAfter, type TimeLimit } from '../../common/time-limit.ts';
+import { proxyEnvironment } from '../../config/proxy-environment.ts';
+import { runRequest } from '../../engine/run-request.ts';
+import { createNetworkAccess } from '../../network/network-access.ts';
+import type { DiskExport, DiskExportStatus } from '../../resource/disk-export.ts';
+import { readRequestFile } from '../../stores/directory/read-request-file.ts';
+import type { CommandContext } from '../../wiring/context.ts';
+import { BUFFER_BYTES, composePlan } from '../../wiring/export.ts';
+import { progressObserver } from '../export-progress.ts';
+import { createProgress } from '../progress.ts';
+import { printOutput } from '../standard-output.ts';
+import { parseVolumes } from '../volume-option.ts';
+
+export interface ExportFlags {
+  file: string;
+  volume: string[];
+  progress: 'auto' | 'json' | 'none';
+}
+
+export async function exportDisks(flags: ExportFlags, context: CommandContext): Promise<void> {
+  const { request, resolve } = await readRequestFile(flags.file, { clock: context.clock, signal: context.signal, note: context.warn });
+  const environment = {
+    context,
+    volumes: parseVolumes(flags.volume),
+    resolve,
+    // All there is lies in the file.
+    referencesMayCome: false,
+    // Whoever runs this command has all rights that the command has.
+    access: createNetworkAccess(),
+    allowAmbientCredentials: true,
+    proxy: proxyEnvironment(),
+    buffers: createBufferPool(BUFFER_BYTES),
+    clock: context.clock,
+    random: Math.random,
+  };
+  const progress = await createProgress(flags.progress, process.stderr);
+  const notice = explainDelay(context);
+  let status: DiskExportStatus;
+  try {
+    ({ status } = await runRequest({
+      request,
+      ...context,
+      random: Math.random,
+      plan: () => composePlan(request, environment),
+      watchers: [{ observer: progressObserver(progress, context.warn), end: () => {} }],
+      // No other process can claim this export or resume it, so an interrupt aborts its upload as well.
+      lost: new AbortController().signal,
+      stopping: new AbortController().signal,
+      confirm: async () => {},
+      writeStatus: async () => {},
+      setCleanupPending: async () => {},
+      isGoing: () => false,
+      note: async () => {},
+    }));
+  } finally {
+    notice.stop();
+    progress.stop();
+  }
+  await printOutput(statusText(request, status), context);
+  if (status.phase !== 'Succeeded') throw failureOf(status, context.signal);
+}
+
+/** A cancelled export that still runs after this time aborts its upload. */
+const NOTICE_MS = 1000;
+
+function explainDelay({ signal, clock, warn }: CommandContext): TimeLimit {
+  const expired = new DiskliftError('Cancelled', 'the destination has not aborted the upload yet');
+  const limit = startTimeLimitAfter(signal, { clock, limitMs: NOTICE_MS, expired });
+  const text =
+    'the upload is being aborted, which takes 8 s at most; a second signal ends at once, and the upload stays at the destination';
+  limit.signal.addEventListener('abort', () => warn(text), { once: true });
+  return limit;
+}
+
+function statusText({ apiVersion, kind, metadata }: DiskExport, status: DiskExportStatus): string {
+  const { name, namespace, uid } = metadata;
+  return stringify({ apiVersion, kind, metadata: { name, namespace, uid }, status });
+}
+
+function failureOf({ conditions = [], message = 'failed' }: DiskExportStatus, signal: AbortSignal): DiskliftError {
+  if (signal.reason instanceof DiskliftError) return signal.reason;
+  const reason = conditions.find(({ type }) => type === 'Succeeded')?.reason;
+  return new DiskliftError((reason ?? 'DestinationUnreachable') as DiskliftError['code'], `${reason}: ${message}`);
+}

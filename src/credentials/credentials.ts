@@ -1,0 +1,132 @@
+/** Secrets and ConfigMaps that a request refers to: read when they are needed, never kept, shown to nobody but the destination. */
+
+import { DiskliftError, type ErrorCode } from '../common/errors.ts';
+import { readHttpUrl } from '../common/http-url.ts';
+import type { SecretKeyReference, SecretReference } from '../resource/disk-export.ts';
+import type { ObjectReference, ReferencedObject, RequestStore } from '../stores/contract.ts';
+import { type Endpoint, endpointOf, isAllowedHost } from './allowed-hosts.ts';
+import { type EntryData, entryText } from './secret-data.ts';
+
+/** The owner of a Secret says by it that exports may use it; whoever may create a DiskExport need not be allowed to read Secrets. */
+const LABEL = 'disklift.dev/credentials';
+const ALLOWED_HOSTS = 'disklift.dev/allowed-hosts';
+
+/** A destination's URL, which may hold placeholders. */
+export interface DestinationUrl {
+  text: string;
+  /** The Secret that holds it: nothing of the URL but its host may be shown then. */
+  secretName?: string;
+}
+
+/** All methods throw DiskliftError `CredentialsInvalid`, or `ReferenceInvalid` for a ConfigMap, with a message that names the object and nothing of what it holds. */
+export interface CredentialReader {
+  /** @param endpoint whom it will be shown to; the annotation disklift.dev/allowed-hosts must allow that, where there is one */
+  readSecret(reference: SecretReference, endpoint: Endpoint): Promise<EntryData>;
+  readSecretKey(reference: SecretKeyReference, endpoint: Endpoint): Promise<string>;
+  /** A URL of http or https, which must lead to where its own Secret allows. */
+  readSecretUrl(reference: SecretKeyReference): Promise<DestinationUrl>;
+  /** ConfigMaps are no secrets, and need no label. */
+  readConfigMapKey(reference: SecretKeyReference): Promise<string>;
+}
+
+interface CredentialSource {
+  resolve: RequestStore['resolve'];
+  /** Of the request. */
+  namespace: string;
+  /** Whether what does not exist may yet come, as where people apply a request and then its Secret: then it is worth another try. */
+  mayCome: boolean;
+  /**
+   * Receives why a Secret cannot be used. The error then says only that it cannot: a user who may not read Secrets must not learn from
+   * messages which Secrets exist. Left out: the error says why.
+   */
+  logRefusal?: ((message: string) => void) | undefined;
+}
+
+/** A ConfigMap holds no credentials: certificates of an authority as a rule. */
+export const REFERENCE_CODES = { Secret: 'CredentialsInvalid', ConfigMap: 'ReferenceInvalid' } as const satisfies Record<
+  ObjectReference['kind'],
+  ErrorCode
+>;
+
+interface Showing {
+  /** Of the Secret. */
+  name: string;
+  endpoint: Endpoint;
+  /** The endpoint as a message may name it. */
+  whom: string;
+}
+
+export function createCredentialReader({ resolve, namespace, mayCome, logRefusal }: CredentialSource): CredentialReader {
+  async function existing(kind: ObjectReference['kind'], name: string): Promise<ReferencedObject> {
+    const object = await resolve({ kind, namespace, name });
+    if (object !== undefined) return object;
+    throw new DiskliftError(REFERENCE_CODES[kind], `${kind} ${namespace}/${name} does not exist`, undefined, { retryable: mayCome });
+  }
+
+  async function labelled(name: string): Promise<ReferencedObject> {
+    const secret = await existing('Secret', name);
+    if (secret.labels[LABEL] === 'true') return secret;
+    const message = `Secret ${namespace}/${name} has no label ${LABEL}: "true", so exports may not use it`;
+    throw new DiskliftError('CredentialsInvalid', message, undefined, { retryable: mayCome });
+  }
+
+  /** A Secret with the label. Every other Secret, also one that does not exist, gives the same error. */
+  async function usable(name: string): Promise<ReferencedObject> {
+    try {
+      return await labelled(name);
+    } catch (error) {
+      if (logRefusal === undefined || !(error instanceof DiskliftError) || error.code !== 'CredentialsInvalid') throw error;
+      logRefusal(error.message);
+      const why = `it does not exist, has no label ${LABEL}: "true", or disklift may not read it; the log of disklift says which`;
+      throw new DiskliftError('CredentialsInvalid', `Secret ${namespace}/${name} cannot be used: ${why}`, undefined, {
+        retryable: mayCome,
+      });
+    }
+  }
+
+  function requireAllowed({ annotations }: ReferencedObject, { name, endpoint, whom }: Showing): void {
+    const list = annotations[ALLOWED_HOSTS];
+    if (list === undefined || isAllowedHost(list, endpoint)) return;
+    const isForTls = isAllowedHost(list, { ...endpoint, isEncrypted: true });
+    throw invalid(
+      isForTls
+        ? `Secret ${namespace}/${name} may not be shown to ${whom} without TLS: its annotation ${ALLOWED_HOSTS} needs http:// in front of the host`
+        : `Secret ${namespace}/${name} may not be shown to ${whom}: its annotation ${ALLOWED_HOSTS} does not have it`,
+    );
+  }
+
+  async function readSecret({ name }: SecretReference, endpoint: Endpoint): Promise<EntryData> {
+    const secret = await usable(name);
+    requireAllowed(secret, { name, endpoint, whom: endpoint.hostname });
+    return secret.data;
+  }
+
+  return {
+    readSecret,
+    readSecretKey: async (reference, endpoint) =>
+      entryOf(await readSecret(reference, endpoint), { what: `Secret ${namespace}/${reference.name}`, key: reference.key }),
+    async readSecretUrl({ name, key }) {
+      const secret = await usable(name);
+      const what = `Secret ${namespace}/${name}`;
+      const url = entryOf(secret.data, { what, key });
+      const reading = readHttpUrl(url);
+      if ('problem' in reading) throw invalid(`${what}: the URL in its entry ${key} ${reading.problem}`);
+      requireAllowed(secret, { name, endpoint: endpointOf(reading.url), whom: 'the host in its own URL' });
+      return { text: url, secretName: name };
+    },
+    async readConfigMapKey({ name, key }) {
+      const configMap = await existing('ConfigMap', name);
+      return entryOf(configMap.data, { what: `ConfigMap ${namespace}/${name}`, key, code: REFERENCE_CODES.ConfigMap });
+    },
+  };
+}
+
+function entryOf(data: EntryData, { what, key, code = 'CredentialsInvalid' }: { what: string; key: string; code?: ErrorCode }): string {
+  const text = entryText(data, key);
+  if (text === undefined) throw new DiskliftError(code, `${what} has no entry ${key}, or an empty one`);
+  return text;
+}
+
+function invalid(message: string): DiskliftError {
+  return new DiskliftError('CredentialsInvalid', message);
+}

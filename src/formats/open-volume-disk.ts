@@ -1,0 +1,56 @@
+/** From a disk that a request names to a source. */
+
+import type { FileHandle } from 'node:fs/promises';
+import path from 'node:path';
+import { DiskliftError } from '../common/errors.ts';
+import { closeHandle } from '../sources/close-handle.ts';
+import type { DiskSource } from '../sources/contract.ts';
+import { openBeneath } from '../sources/open-beneath.ts';
+import { openHandle } from '../sources/open-disk.ts';
+import { createVolumeDirectory } from '../sources/volume-directory.ts';
+import { type ChosenFormat, chooseFormat } from './choose-format.ts';
+import { isDiskFormat } from './image-tree.ts';
+import type { OpenImageOptions } from './open-image-disk.ts';
+import { openNamedDisk } from './open-named-disk.ts';
+import { WHOLE_VOLUME } from './volume.ts';
+
+export interface VolumeDisk {
+  /** A directory, or a block device that is the disk. */
+  volumePath: string;
+  /** Relative to the volume, as {@link findDisks} gives it. */
+  path: string;
+  /** Auto, or a format by QEMU's name for it, in whatever case. */
+  format: string;
+}
+
+/** @throws DiskliftError as {@link openDisk}, {@link openBeneath}, {@link chooseFormat} and {@link openImageDisk} */
+export async function openVolumeDisk(disk: VolumeDisk, options: OpenImageOptions): Promise<DiskSource> {
+  const { volumePath, path: relativePath } = disk;
+  const stated = disk.format.toLowerCase();
+  if (relativePath === WHOLE_VOLUME)
+    return openNamedDisk({ path: volumePath, format: stated === 'auto' ? 'raw' : requireFormat(stated) }, options);
+  const volume = createVolumeDirectory(volumePath);
+  const reopen = () => openBeneath(options.libc, { volume, relativePath });
+  const name = path.join(volumePath, relativePath);
+  const handle = await reopen();
+  const { format, isGuess } = await formatOf({ handle, name }, stated);
+  if (format === 'raw') return openHandle(handle, { name, reopen }, options);
+  // Loaded when it is needed: most exports start sooner without it.
+  const { openImageDisk } = await import('./open-image-disk.ts');
+  return openImageDisk({ handle, volumePath, relativePath, format, isGuess }, options);
+}
+
+/** The handle is closed when it throws. */
+async function formatOf(file: { handle: FileHandle; name: string }, stated: string): Promise<ChosenFormat> {
+  try {
+    return stated === 'auto' ? await chooseFormat(file) : { format: requireFormat(stated), isGuess: false };
+  } catch (error) {
+    await closeHandle(file.handle);
+    throw error;
+  }
+}
+
+function requireFormat(name: string): ChosenFormat['format'] {
+  if (isDiskFormat(name)) return name;
+  throw new DiskliftError('InvalidRequest', `the format ${JSON.stringify(name)} is not known`);
+}

@@ -1,0 +1,98 @@
+/** A connection to a place that the destination policy allows: not a byte goes to any other. */
+
+import net, { isIP } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import { cancelledError, throwIfAborted } from '../common/abortable.ts';
+import { nodeTls } from '../common/builtin.ts';
+import { CONNECT_OPTIONS } from '../common/connect-options.ts';
+import { unbracketed } from '../common/unbracketed.ts';
+import type { NetworkAccess } from './network-access.ts';
+import type { TlsMaterial } from './tls-material.ts';
+
+export interface GuardedConnectionOptions {
+  /** A name or an address, as `URL.hostname` has it. */
+  host: string;
+  port: number;
+  /** Left out: no TLS. */
+  tls?: TlsMaterial | undefined;
+  access: NetworkAccess;
+  /** Ends the attempt to connect; afterwards the connection is the caller's. */
+  signal: AbortSignal;
+}
+
+/**
+ * The address is judged once more when it is connected to, and before TLS begins: a client certificate is not shown to anybody
+ * else either.
+ * @returns the connection, ready to be written to
+ * @throws DiskliftError `DestinationNotAllowed`, or what `signal` was aborted with; and errors of the network as Node has them
+ */
+export async function connectGuarded({ host, port, tls: material, access, signal }: GuardedConnectionOptions): Promise<net.Socket> {
+  throwIfAborted(signal);
+  access.checkHost(host);
+  const socket = net.connect({ host: unbracketed(host), port, lookup: access.lookup, ...CONNECT_OPTIONS });
+  await ready(socket, 'connect', signal);
+  try {
+    access.checkSocket(socket, host);
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  }
+  return material === undefined ? socket : startTls(socket, { host, material, signal });
+}
+
+export interface TlsStart {
+  host: string;
+  material: TlsMaterial;
+  signal: AbortSignal;
+  /** Offered to the server (RFC 7301). */
+  protocols?: string[];
+}
+
+export async function startTls(socket: net.Socket, { host, material, signal, protocols = ['http/1.1'] }: TlsStart): Promise<TLSSocket> {
+  const { ca, certificate: cert, key, serverName } = material;
+  const name = serverName ?? unbracketed(host).replace(/\.$/, '');
+  const secure = nodeTls().connect({
+    socket,
+    host: name,
+    // SNI is for names only (RFC 6066, section 3).
+    servername: isIP(name) === 0 ? name : '',
+    ALPNProtocols: protocols,
+    // Without this, NODE_TLS_REJECT_UNAUTHORIZED=0 would turn verification off.
+    rejectUnauthorized: true,
+    minVersion: 'TLSv1.2',
+    ca,
+    // As in curl and Go, a bundle may hold an intermediate authority or the server's own certificate without the root.
+    ...(ca === undefined ? {} : { allowPartialTrustChain: true }),
+    cert,
+    key,
+  });
+  await ready(secure, 'secureConnect', signal);
+  return secure;
+}
+
+/** Waits for `event`. A socket that does not get there is destroyed. */
+function ready(socket: net.Socket, event: 'connect' | 'secureConnect', signal: AbortSignal): Promise<void> {
+  // Stays: until somebody else listens, an error would end the process. Who comes later sees that the socket is closed.
+  socket.on('error', () => {});
+  return new Promise<void>((resolve, reject) => {
+    const settle = () => {
+      signal.removeEventListener('abort', onAbort);
+      socket.off(event, onReady).off('error', onError).off('close', onClose);
+    };
+    const fail = (error: unknown) => {
+      settle();
+      socket.destroy();
+      reject(error);
+    };
+    const onReady = () => {
+      settle();
+      resolve();
+    };
+    const onError = (error: Error) => fail(error);
+    const onClose = () => fail(Object.assign(new Error('closed while connecting'), { code: 'ECONNRESET' }));
+    const onAbort = () => fail(cancelledError(signal));
+    socket.on(event, onReady).on('error', onError).on('close', onClose);
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+  });
+}

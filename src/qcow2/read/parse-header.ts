@@ -1,0 +1,163 @@
+/** The header of an image that somebody else has written, as far as one needs it to read the image (qcow2.rst, "Header"). */
+
+import { type BoundedView, boundedView } from '../../common/bounded-view.ts';
+import {
+  AUTOCLEAR_RAW_EXTERNAL_DATA_BIT,
+  DEFAULT_REFCOUNT_BITS,
+  INCOMPATIBLE_COMPRESSION_TYPE_BIT,
+  INCOMPATIBLE_CORRUPT_BIT,
+  INCOMPATIBLE_DIRTY_BIT,
+  INCOMPATIBLE_EXTENDED_L2_BIT,
+  INCOMPATIBLE_EXTERNAL_DATA_FILE_BIT,
+  MAX_CLUSTER_SIZE_BYTES,
+  MAX_L1_TABLE_SIZE_BYTES,
+  MAX_REFCOUNT_TABLE_SIZE_BYTES,
+  MAX_SNAPSHOT_COUNT,
+  MIN_CLUSTER_SIZE_BYTES,
+  MIN_V3_HEADER_LENGTH,
+  QCOW2_MAGIC,
+  REFCOUNT_BITS,
+  TABLE_ENTRY_SIZE_BYTES,
+  V2_HEADER_LENGTH,
+} from '../constants.ts';
+import { type BackingFileName, parseReferences } from './parse-references.ts';
+
+export interface Qcow2Header {
+  version: 2 | 3;
+  clusterSizeBytes: number;
+  /** Of the guest's disk, as the header has it. QEMU reads whole sectors only: what is behind the last one is not there for it. */
+  sizeBytes: number;
+  encryption: 'none' | 'aes' | 'luks';
+  /** Enough for the whole disk. The tables' offsets are multiples of the cluster size. */
+  l1EntryCount: number;
+  l1TableOffset: number;
+  refcountTableOffset: number;
+  refcountTableClusterCount: number;
+  refcountBits: number;
+  snapshotCount: number;
+  snapshotsOffset: number;
+  /** Refcounts may be wrong, which matters to writers only. */
+  isDirty: boolean;
+  /** Somebody has found the metadata to be wrong. */
+  isCorrupt: boolean;
+  /** L2 entries have 16 bytes, with two bits for each 32nd of a cluster. */
+  hasExtendedL2: boolean;
+  compression: 'deflate' | 'zstd';
+  backingFile?: BackingFileName;
+  /** Without a name only somebody who knows the file can read the image. Raw: the file can be read without the image. */
+  dataFile?: { name?: string; isRaw: boolean };
+}
+
+/** In the order of their numbers. */
+const ENCRYPTIONS: readonly Qcow2Header['encryption'][] = ['none', 'aes', 'luks'];
+const COMPRESSIONS: readonly Qcow2Header['compression'][] = ['deflate', 'zstd'];
+
+const MIN_EXTENDED_L2_CLUSTER_SIZE_BYTES = 16_384;
+const EXTENDED_L2_ENTRY_SIZE_BYTES = 16;
+const COMPRESSION_TYPE_AT = 104;
+const KNOWN_INCOMPATIBLE = (1 << (INCOMPATIBLE_EXTENDED_L2_BIT + 1)) - 1;
+
+/**
+ * @param bytes the beginning of the file, of 24 bytes or more
+ * @param name of the file, for messages
+ * @returns bytes: how much of the file {@link parseHeader} wants to see
+ * @throws DiskliftError `FormatUnsupported`
+ */
+export function qcow2ClusterSize(bytes: Uint8Array, name: string): number {
+  const view = boundedView({ bytes, name });
+  if (view.u32(0) !== QCOW2_MAGIC) throw view.refuse('not a qcow2 image');
+  const version = view.u32(4);
+  if (version !== 2 && version !== 3) throw view.refuse(`qcow2 version ${version} is not known; 2 and 3 are`);
+  const sizeBytes = 2 ** view.u32(20); // cluster_bits
+  if (sizeBytes < MIN_CLUSTER_SIZE_BYTES || sizeBytes > MAX_CLUSTER_SIZE_BYTES)
+    throw view.refuse('its qcow2 header has a cluster size that is not from 512 bytes to 2 MiB');
+  return sizeBytes;
+}
+
+/**
+ * What QEMU refuses to open is refused: what is not known, contradicts itself, or is larger than it may be.
+ * @param bytes the first cluster; of a file that is shorter, all of it
+ * @param name of the file, for messages
+ * @throws DiskliftError `FormatUnsupported`
+ */
+export function parseHeader(bytes: Uint8Array, name: string): Qcow2Header {
+  const clusterSizeBytes = qcow2ClusterSize(bytes, name);
+  const view = boundedView({ bytes: bytes.subarray(0, clusterSizeBytes), name });
+  const encryption = ENCRYPTIONS[view.u32(32)]; // crypt_method
+  if (encryption === undefined) throw view.refuse('is encrypted in a way that is not known');
+  const { headerLength, hasDataFile, hasRawDataFile, ...reading } = parseVersionedFields(view, clusterSizeBytes);
+  const { backingFile, dataFileName } = parseReferences(view, { clusterSizeBytes, headerLength, encryption });
+  if (hasDataFile && hasRawDataFile && backingFile !== undefined)
+    throw view.refuse('has a backing file and a raw data file, which exclude each other');
+  return {
+    clusterSizeBytes,
+    sizeBytes: view.u64(24), // size
+    encryption,
+    ...parseTables(view, clusterSizeBytes, reading.hasExtendedL2),
+    ...reading,
+    ...(backingFile === undefined ? {} : { backingFile }),
+    ...(hasDataFile ? { dataFile: { ...(dataFileName === undefined ? {} : { name: dataFileName }), isRaw: hasRawDataFile } } : {}),
+  };
+}
+
+/** What version 3 has added; of version 2 what goes without saying there. */
+function parseVersionedFields(view: BoundedView, clusterSizeBytes: number) {
+  const version: 2 | 3 = view.u32(4) === 2 ? 2 : 3; // version
+  const headerLength = version === 2 ? V2_HEADER_LENGTH : view.u32(100); // header_length
+  if (headerLength > clusterSizeBytes || (version === 3 && headerLength < MIN_V3_HEADER_LENGTH))
+    throw view.refuse(`its qcow2 header cannot have ${headerLength} bytes`);
+  const incompatible = version === 2 ? 0 : knownFeatures(view);
+  const autoclear = version === 2 ? 0 : view.u32(92); // low half of u64 autoclear_features at 88
+  const has = (bit: number) => (incompatible & (1 << bit)) !== 0;
+  const refcountOrder = version === 2 ? Math.log2(DEFAULT_REFCOUNT_BITS) : view.u32(96); // refcount_order
+  const refcountBits = REFCOUNT_BITS[refcountOrder];
+  if (refcountBits === undefined) throw view.refuse(`has refcounts of 2^${refcountOrder} bits, which qcow2 does not know`);
+  const hasExtendedL2 = has(INCOMPATIBLE_EXTENDED_L2_BIT);
+  if (hasExtendedL2 && clusterSizeBytes < MIN_EXTENDED_L2_CLUSTER_SIZE_BYTES)
+    throw view.refuse('has extended L2 entries, for which its clusters are too small');
+  const compressionType = headerLength > COMPRESSION_TYPE_AT ? view.u8(COMPRESSION_TYPE_AT) : 0; // compression_type
+  const compression = COMPRESSIONS[compressionType];
+  if (compression === undefined || has(INCOMPATIBLE_COMPRESSION_TYPE_BIT) !== (compression !== 'deflate'))
+    throw view.refuse(`has the compression type ${compressionType}, which is not known or not among its features`);
+  return {
+    version,
+    headerLength,
+    refcountBits,
+    hasExtendedL2,
+    compression,
+    isDirty: has(INCOMPATIBLE_DIRTY_BIT),
+    isCorrupt: has(INCOMPATIBLE_CORRUPT_BIT),
+    hasDataFile: has(INCOMPATIBLE_EXTERNAL_DATA_FILE_BIT),
+    hasRawDataFile: (autoclear & (1 << AUTOCLEAR_RAW_EXTERNAL_DATA_BIT)) !== 0,
+  };
+}
+
+/** The incompatible features, as bits. Who does not know one of them cannot read the image. */
+function knownFeatures(view: BoundedView): number {
+  const [high, low] = [view.u32(72), view.u32(76)]; // u64 incompatible_features
+  if (high !== 0 || low > KNOWN_INCOMPATIBLE) throw view.refuse('has features of qcow2 that are not known');
+  return low;
+}
+
+/** Where the tables lie, and whether they could. */
+function parseTables(view: BoundedView, clusterSizeBytes: number, hasExtendedL2: boolean) {
+  const tables = {
+    l1EntryCount: view.u32(36), // l1_size
+    l1TableOffset: view.u64(40), // l1_table_offset
+    refcountTableOffset: view.u64(48), // refcount_table_offset
+    refcountTableClusterCount: view.u32(56), // refcount_table_clusters
+    snapshotCount: view.u32(60), // nb_snapshots
+    snapshotsOffset: view.u64(64), // snapshots_offset
+  };
+  const entriesPerTable = clusterSizeBytes / (hasExtendedL2 ? EXTENDED_L2_ENTRY_SIZE_BYTES : TABLE_ENTRY_SIZE_BYTES);
+  const neededEntryCount = Math.ceil(view.u64(24) / (clusterSizeBytes * entriesPerTable));
+  const l1SizeBytes = tables.l1EntryCount * TABLE_ENTRY_SIZE_BYTES;
+  if (tables.l1EntryCount < neededEntryCount || l1SizeBytes > MAX_L1_TABLE_SIZE_BYTES)
+    throw view.refuse(`its L1 table cannot have ${tables.l1EntryCount} entries; its disk needs ${neededEntryCount}`);
+  if (tables.refcountTableClusterCount === 0 || tables.refcountTableClusterCount * clusterSizeBytes > MAX_REFCOUNT_TABLE_SIZE_BYTES)
+    throw view.refuse(`its refcount table cannot have ${tables.refcountTableClusterCount} clusters`);
+  if (tables.snapshotCount > MAX_SNAPSHOT_COUNT) throw view.refuse(`has ${tables.snapshotCount} snapshots, which are too many`);
+  for (const offset of [tables.l1TableOffset, tables.refcountTableOffset, tables.snapshotsOffset])
+    if (offset % clusterSizeBytes !== 0) throw view.refuse(`has a table at ${offset}, which is not the beginning of a cluster`);
+  return tables;
+}

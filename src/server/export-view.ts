@@ -1,0 +1,163 @@
+/** What /api/v1/exports and the status page tell of one export. Made of the status, and while it runs here of what is known by the second. */
+
+import { printable } from '../common/printable.ts';
+import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
+import type { StoredRequest } from '../stores/contract.ts';
+import { type DestinationView, describeDestination, type PlaceholderTexts } from './describe-destination.ts';
+import type { DiskView } from './disk-view.ts';
+import { hintOf } from './reason-hints.ts';
+
+export type ExportPhase = NonNullable<DiskExportStatus['phase']>;
+
+export interface ExportView {
+  namespace: string;
+  name: string;
+  /** Absent of what is no valid request. */
+  claim?: string;
+  destination?: DestinationView;
+  phase: ExportPhase;
+  reason?: string;
+  message?: string;
+  /** What to do about the reason. */
+  hint?: string;
+  /** Whether this process runs it now. */
+  isLive: boolean;
+  /** Whether no process has claimed it. */
+  isUnclaimed: boolean;
+  /** There while it waits for its next attempt. */
+  nextAttemptTime?: string;
+  startTime?: string;
+  completionTime?: string;
+  attempts: number;
+  /** Attempts beside the first of each disk. */
+  retries: number;
+  percent: number;
+  virtualBytes: number;
+  imageBytes: number;
+  sentBytes: number;
+  skippedBytes: number;
+  bytesPerSecond?: number;
+  etaSeconds?: number;
+  executor?: string;
+  disks: DiskView[];
+}
+
+export interface ExportFacts {
+  key: string;
+  stored: StoredRequest;
+  /** The last that was written. */
+  status: DiskExportStatus | undefined;
+  /** Of disks that are under way here, instead of what the status tells. */
+  liveDisks?: readonly DiskView[] | undefined;
+  placeholders?: PlaceholderSource | undefined;
+}
+
+/** @returns the values of a request's placeholders; without `disk` where `diskPath` is left out */
+export type PlaceholderSource = (request: DiskExport, diskPath?: string) => PlaceholderTexts;
+
+/** What nobody has written about an export that nobody has begun with. */
+const UNCLAIMED = 'No process has claimed this export. A sidecar that serves the claim does so.';
+
+const ENDS: ReadonlySet<string> = new Set(['Succeeded', 'Failed', 'Cancelled']);
+
+export function isOver(phase: string): boolean {
+  return ENDS.has(phase);
+}
+
+export function exportViewOf({ key, stored, status, liveDisks, placeholders }: ExportFacts): ExportView {
+  const [namespace = '', name = ''] = key.split('/');
+  const disks = mergeDisks(status, liveDisks);
+  const written = status?.conditions?.find(({ type }) => type === 'Succeeded')?.reason;
+  const phase = phaseOf(status, liveDisks === undefined ? [] : disks);
+  const isUnclaimed = stored.kind === 'request' && phase === 'Pending' && (written ?? 'Unclaimed') === 'Unclaimed';
+  const reason = isUnclaimed ? 'Unclaimed' : written;
+  const sum = (of: (disk: DiskView) => number | undefined) => disks.reduce((total, disk) => total + (of(disk) ?? 0), 0);
+  const attempts = sum((disk) => disk.attempts);
+  const message =
+    stored.kind === 'invalid' && status?.startTime === undefined
+      ? printable(stored.message)
+      : (status?.message ?? (isUnclaimed ? UNCLAIMED : undefined));
+  const hint = phase === 'Succeeded' ? undefined : hintOf(reason);
+  return {
+    namespace,
+    name,
+    ...(stored.kind === 'invalid' ? {} : specFacts(stored, placeholders?.(stored.request, onlyPathOf(disks)))),
+    phase,
+    ...(reason === undefined ? {} : { reason }),
+    ...(message === undefined ? {} : { message }),
+    ...(hint === undefined ? {} : { hint }),
+    isLive: liveDisks !== undefined,
+    isUnclaimed,
+    ...(phase === 'Pending' && status?.nextAttemptTime !== undefined ? { nextAttemptTime: status.nextAttemptTime } : {}),
+    ...timesOf(status),
+    attempts,
+    retries: sum((disk) => Math.max(0, disk.attempts - 1)),
+    percent: liveDisks === undefined ? (status?.progress?.percent ?? 0) : percentOf(disks),
+    virtualBytes: sum((disk) => disk.virtualBytes),
+    imageBytes: sum((disk) => disk.imageBytes),
+    sentBytes: sum((disk) => disk.sentBytes),
+    skippedBytes: status?.progress?.skippedBytes ?? 0,
+    ...rateOf(disks),
+    disks,
+  };
+}
+
+/** Several disks go to several places. */
+function onlyPathOf(disks: readonly DiskView[]): string | undefined {
+  return disks.length === 1 ? disks[0]?.path : undefined;
+}
+
+function specFacts({ request: { spec } }: Extract<StoredRequest, { kind: 'request' }>, placeholders: PlaceholderTexts = {}) {
+  return { claim: spec.source.persistentVolumeClaim.claimName, destination: describeDestination(spec.destination, placeholders) };
+}
+
+function timesOf({ startTime, completionTime, executor }: DiskExportStatus = {}) {
+  return {
+    ...(startTime === undefined ? {} : { startTime }),
+    ...(completionTime === undefined ? {} : { completionTime }),
+    ...(executor?.podName === undefined ? {} : { executor: executor.podName }),
+  };
+}
+
+function mergeDisks(status: DiskExportStatus | undefined, live: readonly DiskView[] = []): DiskView[] {
+  const known = new Map(live.map((disk) => [disk.path, disk]));
+  const told = (status?.disks ?? []).map((disk): DiskView => {
+    const { phase = 'Pending', sentBytes = 0, attempts = 0, upload: _, format: __, reason, ...facts } = disk;
+    const hint = hintOf(reason);
+    return (
+      known.get(disk.path) ?? {
+        ...facts,
+        phase,
+        sentBytes,
+        attempts,
+        ...(reason === undefined ? {} : { reason }),
+        ...(hint === undefined ? {} : { hint }),
+      }
+    );
+  });
+  const paths = new Set(told.map(({ path }) => path));
+  return [...told, ...live.filter(({ path }) => !paths.has(path))];
+}
+
+/** The status is up to two seconds old; what is under way here is known better. */
+function phaseOf(status: DiskExportStatus | undefined, disks: readonly DiskView[]): ExportPhase {
+  const { phase = 'Pending' } = status ?? {};
+  if (isOver(phase)) return phase;
+  return disks.find((disk) => !isOver(disk.phase))?.phase ?? phase;
+}
+
+/** As the status has it: 100 is for what has arrived. */
+function percentOf(disks: readonly DiskView[]): number {
+  const shares = disks.reduce((sum, { imageBytes, sentBytes }) => sum + (imageBytes ? sentBytes / imageBytes : 0), 0);
+  return disks.length === 0 ? 0 : Math.min(99, Math.floor((100 * shares) / disks.length));
+}
+
+function rateOf(disks: readonly DiskView[]): Pick<ExportView, 'bytesPerSecond' | 'etaSeconds'> {
+  const { bytesPerSecond, phase } = disks.find((disk) => disk.bytesPerSecond !== undefined) ?? {};
+  if (bytesPerSecond === undefined) return {};
+  // How large an image will be is known once its disk has been scanned.
+  const left = disks.map((disk) => (isOver(disk.phase) ? 0 : disk.imageBytes === undefined ? undefined : disk.imageBytes - disk.sentBytes));
+  const isKnown = phase === 'Streaming' && bytesPerSecond > 0 && !left.includes(undefined);
+  const leftBytes = left.reduce<number>((sum, bytes) => sum + (bytes ?? 0), 0);
+  return { bytesPerSecond, ...(isKnown ? { etaSeconds: Math.ceil(leftBytes / bytesPerSecond) } : {}) };
+}

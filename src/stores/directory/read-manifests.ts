@@ -1,0 +1,129 @@
+/** Manifests in files: DiskExports, and the Secrets and ConfigMaps that they refer to. */
+
+import { type Document, LineCounter, parseAllDocuments } from 'yaml';
+import { DiskliftError, type ErrorCode } from '../../common/errors.ts';
+import { REFERENCE_CODES } from '../../credentials/credentials.ts';
+import { type Fields, isFields } from '../../resource/fields.ts';
+import type { ObjectReference, ReferencedObject, RequestStore } from '../contract.ts';
+
+/** One object of a file. Nothing has been checked but that it is of one of the kinds. */
+export interface Manifest {
+  kind: 'DiskExport' | 'Secret' | 'ConfigMap';
+  namespace: string;
+  /** Empty where it has none. */
+  name: string;
+  value: Fields;
+  /** Which document of the file, and then the index in each List around it. */
+  place: readonly number[];
+}
+
+interface ManifestFile {
+  /** For messages. */
+  fileName: string;
+  /** Takes one line about what is ignored. */
+  note(message: string): void;
+}
+
+const KINDS: readonly unknown[] = ['DiskExport', 'Secret', 'ConfigMap'] satisfies Manifest['kind'][];
+
+/**
+ * @param text YAML of any number of documents, or JSON
+ * @throws DiskliftError `InvalidRequest` for what is neither; the message has the line, and nothing of what the file says
+ */
+export function readManifests(text: string, { fileName, note }: ManifestFile): Manifest[] {
+  const manifests: Manifest[] = [];
+  const collect = (value: unknown, place: readonly number[]): void => {
+    const { kind, items, metadata } = isFields(value) ? value : {};
+    if (typeof kind === 'string' && kind.endsWith('List') && Array.isArray(items)) {
+      for (const [index, item] of items.entries()) collect(item, [...place, index]);
+    } else if (isFields(value) && KINDS.includes(kind)) {
+      const { namespace, name } = isFields(metadata) ? metadata : {};
+      manifests.push({ kind: kind as Manifest['kind'], namespace: textOr(namespace, 'default'), name: textOr(name, ''), value, place });
+    } else note(`${fileName}: an object is ignored: it is no DiskExport, Secret or ConfigMap`);
+  };
+  for (const [index, document] of parse(text, fileName).entries()) {
+    const value = toValue(document, fileName);
+    if (value !== null && value !== undefined) collect(value, [index]);
+  }
+  return manifests;
+}
+
+function parse(text: string, fileName: string): Document[] {
+  const lines = new LineCounter();
+  // Errors would be pretty with the lines around them, and those may be of a Secret.
+  const documents = parseAllDocuments(text, { merge: true, prettyErrors: false, logLevel: 'silent', lineCounter: lines });
+  const [error] = [...documents].flatMap((document) => document.errors);
+  if (error === undefined) return [...documents];
+  throw new DiskliftError('InvalidRequest', `${fileName}: line ${lines.linePos(error.pos[0]).line}: is not YAML (${error.code})`);
+}
+
+function toValue(document: Document, fileName: string): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 100 });
+  } catch {
+    // The cause is left out: its text may hold what the file says.
+    throw new DiskliftError('InvalidRequest', `${fileName}: its aliases lead nowhere, or too far`);
+  }
+}
+
+/** @returns the text without the object at `place`; undefined when nothing is left */
+export function withoutManifest(text: string, place: readonly number[]): string | undefined {
+  const documents = [...parseAllDocuments(text)] as Document[];
+  const [index = 0, ...items] = place;
+  const document = documents[index];
+  if (document === undefined) return text;
+  const path = items.flatMap((item) => ['items', item]);
+  if (path.length > 0) document.deleteIn(path);
+  if (path.length === 0 || readManifests(String(document), { fileName: '', note: () => {} }).length === 0) documents.splice(index, 1);
+  const rest = documents.filter((kept) => kept.toJS() !== null);
+  for (const [position, { directives }] of rest.entries()) if (directives !== undefined) directives.docStart = position > 0 || null;
+  return rest.length === 0 ? undefined : rest.map(String).join('');
+}
+
+/** A resolver of what the manifests hold, for requests that come without a cluster. */
+export function createManifestResolver(manifests: readonly Manifest[]): RequestStore['resolve'] {
+  return async (reference) => {
+    const manifest = manifests.find((candidate) => isReferredTo(candidate, reference));
+    return manifest === undefined ? undefined : referencedObject(manifest);
+  };
+}
+
+export function isReferredTo({ kind, namespace, name }: Manifest, reference: ObjectReference): boolean {
+  return kind === reference.kind && namespace === reference.namespace && name === reference.name;
+}
+
+/** @throws DiskliftError `CredentialsInvalid` or `ReferenceInvalid`, with a message that names the entry and nothing that it holds */
+export function referencedObject({ kind, namespace, name, value }: Manifest): ReferencedObject {
+  const metadata = isFields(value.metadata) ? value.metadata : {};
+  const what = `${kind} ${namespace}/${name}`;
+  const code = REFERENCE_CODES[kind === 'ConfigMap' ? kind : 'Secret'];
+  const [encoded, plain] = kind === 'Secret' ? [value.data, value.stringData] : [value.binaryData, value.data];
+  const data = Object.fromEntries([
+    ...textEntries(encoded, what, code).map(([key, text]) => [key, decode(text, `${what}: its entry ${key}`, code)]),
+    ...textEntries(plain, what, code).map(([key, text]) => [key, Buffer.from(text)]),
+  ]) as Record<string, Buffer>;
+  return { labels: texts(metadata.labels), annotations: texts(metadata.annotations), data };
+}
+
+function decode(text: string, what: string, code: ErrorCode): Buffer {
+  const compact = text.replace(/\s/g, '');
+  const bytes = Buffer.from(compact, 'base64');
+  if (bytes.toString('base64') !== compact) throw new DiskliftError(code, `${what} is not base64`);
+  return bytes;
+}
+
+function textEntries(value: unknown, what: string, code: ErrorCode): [string, string][] {
+  return Object.entries(isFields(value) ? value : {}).map(([key, text]) => {
+    if (typeof text !== 'string') throw new DiskliftError(code, `${what}: its entry ${key} is no text: put it in quotes`);
+    return [key, text];
+  });
+}
+
+function texts(value: unknown): Record<string, string> {
+  const entries = Object.entries(isFields(value) ? value : {});
+  return Object.fromEntries(entries.filter((entry): entry is [string, string] => typeof entry[1] === 'string'));
+}
+
+function textOr(value: unknown, otherwise: string): string {
+  return typeof value === 'string' ? value : otherwise;
+}

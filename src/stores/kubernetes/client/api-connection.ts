@@ -1,0 +1,126 @@
+/** One request to the API server: signed, counted, limited in time, and its failure typed. */
+
+import { HttpMethod, IsomorphicFetchHttpLibrary, RequestContext, type ResponseContext } from '@kubernetes/client-node';
+import { throwIfAborted } from '../../../common/abortable.ts';
+import { KIB, MIB } from '../../../common/bytes.ts';
+import type { Clock } from '../../../common/clock.ts';
+import { textWithin } from '../../../common/text-within.ts';
+import { withinLimit } from '../../../common/within-limit.ts';
+import type { ApiAccess } from './api-access.ts';
+import { refusedError, tooLargeError, unansweredError, unusableError } from './api-failure.ts';
+import type { ApiRequestFacts, CallOptions } from './contract.ts';
+
+export interface ApiRequest extends ApiRequestFacts {
+  /** Whom it is about, as a message may name it. */
+  target: string;
+  method: keyof typeof HttpMethod;
+  /** Encoded. */
+  path: string;
+  query?: Readonly<Record<string, string | number | boolean | undefined>>;
+  /** Sent as JSON. */
+  body?: unknown;
+  contentType?: string;
+  /** Limit of the answer's body; {@link MAX_OBJECT_BYTES} when left out. */
+  maxBytes?: number;
+}
+
+/** Limit of an answer that is one object. The API server stores 1.5 MiB of each at most, and JSON may take twice as much or more. */
+const MAX_OBJECT_BYTES = 8 * MIB;
+
+/** Limit of the text of a refusal. */
+const MAX_REFUSAL_BYTES = 256 * KIB;
+
+export interface ApiConnectionOptions {
+  access: ApiAccess;
+  clock: Clock;
+  userAgent: string;
+  /** Called for each request before it is sent. */
+  onRequest?(facts: ApiRequestFacts): void;
+}
+
+export interface ApiConnection {
+  /** The answer's JSON. @throws DiskliftError as {@link KubeResource} has it */
+  call(request: ApiRequest, options?: CallOptions): Promise<unknown>;
+  /** An answer that comes bit by bit, for as long as `signal` lets it; it is limited until it begins. @throws DiskliftError as `call` */
+  open(request: ApiRequest, signal: AbortSignal): Promise<ReadableStream<Uint8Array>>;
+}
+
+const LIMIT_MS = 15_000;
+
+export function createApiConnection({ access, clock, userAgent, onRequest }: ApiConnectionOptions): ApiConnection {
+  const http = new IsomorphicFetchHttpLibrary();
+
+  async function send(request: ApiRequest, signal: AbortSignal): Promise<ResponseContext> {
+    const context = new RequestContext(`${access.server}${request.path}`, HttpMethod[request.method]);
+    for (const [name, value] of Object.entries(request.query ?? {})) if (value !== undefined) context.setQueryParam(name, String(value));
+    context.setHeaderParam('Accept', 'application/json');
+    context.setHeaderParam('User-Agent', userAgent);
+    if (request.body !== undefined) {
+      context.setHeaderParam('Content-Type', request.contentType ?? 'application/json');
+      context.setBody(JSON.stringify(request.body));
+    }
+    await access.authenticate(context);
+    throwIfAborted(signal);
+    context.setSignal(signal);
+    onRequest?.(request);
+    return http.send(context).toPromise();
+  }
+
+  async function succeed(what: string, response: ResponseContext): Promise<ResponseContext> {
+    const { httpStatusCode: status, headers, body } = response;
+    if (status >= 200 && status < 300) return response;
+    throw refusedError(
+      { what, status, body: await readText(what, body, MAX_REFUSAL_BYTES), retryAfter: headers['retry-after'] },
+      clock.nowMs(),
+    );
+  }
+
+  /** Aborts what `task` has begun when it is late, or has failed. */
+  async function limited<T>(what: string, { signal, limitMs = LIMIT_MS }: CallOptions, task: (signal: AbortSignal) => Promise<T>) {
+    const given = signal ?? new AbortController().signal;
+    const ending = new AbortController();
+    const late = () => {
+      access.reconnect();
+      return unusableError(what, `no answer in ${limitMs / 1000} s`);
+    };
+    try {
+      return await withinLimit(task(AbortSignal.any([given, ending.signal])), { limitMs, clock, signal: given, late });
+    } catch (error) {
+      ending.abort();
+      throwIfAborted(given);
+      throw unansweredError(what, error);
+    }
+  }
+
+  return {
+    async call(request, options = {}) {
+      const what = describe(request);
+      const { maxBytes = MAX_OBJECT_BYTES } = request;
+      const text = await limited(what, options, async (signal) => {
+        const { body } = await succeed(what, await send(request, signal));
+        return readText(what, body, maxBytes);
+      });
+      try {
+        return JSON.parse(text);
+      } catch {
+        throw unusableError(what, 'its answer is not JSON');
+      }
+    },
+    async open(request, signal) {
+      const what = describe(request);
+      const { body } = await limited(what, { signal }, async (ended) => succeed(what, await send(request, ended)));
+      const stream = body.stream();
+      if (stream === null) throw unusableError(what, 'its answer is empty');
+      return stream;
+    },
+  };
+}
+
+/** @throws DiskliftError of a failure `TooLarge`; the caller then ends the request. */
+function readText(what: string, body: ResponseContext['body'], maxBytes: number): Promise<string> {
+  return textWithin(body.stream() ?? [], maxBytes, () => tooLargeError(what, maxBytes));
+}
+
+export function describe({ verb, resource, target }: ApiRequest): string {
+  return `${verb} ${resource} ${target}`;
+}

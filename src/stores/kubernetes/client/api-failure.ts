@@ -1,0 +1,130 @@
+/** What went wrong at the API server, in one place for all calls. */
+
+import { formatBytes } from '../../../common/bytes.ts';
+import { DiskliftError } from '../../../common/errors.ts';
+import { parseRetryAfter } from '../../../common/retry-after.ts';
+import type { ApiFailure } from './contract.ts';
+
+interface Cause extends ApiFailure {
+  error?: unknown;
+}
+
+/** What the server says beside its status; of metav1.Status. */
+interface Status {
+  reason?: unknown;
+  message?: unknown;
+}
+
+export interface ApiAnswer {
+  /** What was asked for, as a message may name it: `patch diskexports/status vms/fedora`. */
+  what: string;
+  status: number;
+  /** JSON as a rule, and anything where a proxy has answered. */
+  body: string;
+  retryAfter?: string | undefined;
+}
+
+/** In a message nobody reads more. */
+const LONGEST_TEXT = 400;
+
+const KINDS: Readonly<Record<number, ApiFailure['kind']>> = {
+  401: 'Unauthorized',
+  403: 'Forbidden',
+  404: 'NotFound',
+  408: 'Unavailable',
+  409: 'Conflict',
+  410: 'Expired',
+  429: 'Throttled',
+};
+
+/** What the API server has said; undefined when `error` is not about that. */
+export function apiFailureOf(error: unknown): ApiFailure | undefined {
+  if (!(error instanceof DiskliftError) || !isCause(error.cause)) return undefined;
+  const { kind, status } = error.cause;
+  return { kind, status };
+}
+
+export function isApiFailure(error: unknown, kind: ApiFailure['kind']): boolean {
+  return apiFailureOf(error)?.kind === kind;
+}
+
+/** The error of an answer that is no success. */
+export function refusedError({ what, status, body, retryAfter }: ApiAnswer, nowMs: number): DiskliftError {
+  const { reason, message } = parseStatus(body);
+  const kind = reason === 'AlreadyExists' ? 'AlreadyExists' : (KINDS[status] ?? (status >= 500 ? 'Unavailable' : 'Invalid'));
+  const text = typeof message === 'string' && message !== '' ? message : `HTTP ${status}`;
+  return failed({ kind, status }, `${what}: ${TITLES[kind]}: ${oneLine(text)}`, parseRetryAfter(retryAfter, nowMs));
+}
+
+/** The error of a watch that has told of one. @param status of the event, a metav1.Status as a rule */
+export function statusError(what: string, status: unknown): DiskliftError {
+  const { code } = status as { code?: unknown };
+  return refusedError({ what, status: typeof code === 'number' ? code : 500, body: JSON.stringify(status) }, 0);
+}
+
+/** The error of an answer that is longer than what was asked for can be. */
+export function tooLargeError(what: string, maxBytes: number): DiskliftError {
+  return failed({ kind: 'TooLarge' }, `${what}: ${TITLES.TooLarge}: more than ${formatBytes(maxBytes)}`);
+}
+
+/** The error of a request that was not answered, or not to the end. */
+export function unansweredError(what: string, error: unknown): DiskliftError {
+  if (error instanceof DiskliftError) return error;
+  return failed({ kind: 'Unavailable', error }, `${what}: ${TITLES.Unavailable}: ${oneLine(reasonOf(error))}`);
+}
+
+/** The error of an answer that breaks off, takes too long or makes no sense. */
+export function unusableError(what: string, why: string): DiskliftError {
+  return failed({ kind: 'Unavailable' }, `${what}: ${TITLES.Unavailable}: ${why}`);
+}
+
+const TITLES: Readonly<Record<ApiFailure['kind'], string>> = {
+  NotFound: 'the API server does not have it',
+  AlreadyExists: 'the API server has it already',
+  Conflict: 'it was changed meanwhile',
+  Expired: 'the API server does not know so far back',
+  Unauthorized: 'the API server does not accept the credentials',
+  Forbidden: 'the API server does not allow it',
+  Invalid: 'the API server does not accept it',
+  Throttled: 'the API server asks for fewer requests',
+  TooLarge: 'its answer is too large',
+  Unavailable: 'the API server does not answer as it should',
+};
+
+/**
+ * A refusal is retryable too: an administrator may correct the Role, webhook or quota while the export waits. An object that is invalid
+ * stays so.
+ */
+function failed(cause: Cause, message: string, retryAfterMs?: number): DiskliftError {
+  const isAway = cause.kind === 'Unavailable' || cause.kind === 'Throttled';
+  return new DiskliftError(isAway ? 'StoreUnavailable' : 'StoreRefused', message, cause, {
+    retryable: cause.kind !== 'Invalid',
+    retryAfterMs,
+  });
+}
+
+function isCause(cause: unknown): cause is Cause {
+  return typeof cause === 'object' && cause !== null && (cause as Cause).kind in TITLES;
+}
+
+function parseStatus(body: string): Status {
+  try {
+    const value: unknown = JSON.parse(body);
+    return typeof value === 'object' && value !== null ? value : {};
+  } catch {
+    return {};
+  }
+}
+
+/** fetch says `fetch failed`, and why in the cause. */
+function reasonOf(error: unknown): string {
+  let reason = error;
+  while (reason instanceof Error && reason.cause instanceof Error) reason = reason.cause;
+  if (!(reason instanceof Error)) return String(reason);
+  return reason.message || ((reason as NodeJS.ErrnoException).code ?? reason.name);
+}
+
+function oneLine(text: string): string {
+  const line = text.replace(/\s+/g, ' ').trim();
+  return line.length > LONGEST_TEXT ? `${line.slice(0, LONGEST_TEXT)}…` : line;
+}

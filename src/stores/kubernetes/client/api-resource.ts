@@ -1,0 +1,119 @@
+/** The calls that one kind of object takes, and their paths. "API Concepts" in the Kubernetes documentation. */
+
+import { MIB } from '../../../common/bytes.ts';
+import type { ApiConnection, ApiRequest } from './api-connection.ts';
+import { describe } from './api-connection.ts';
+import { isApiFailure, unusableError } from './api-failure.ts';
+import type { KubeObject, KubeResource, ObjectName } from './contract.ts';
+import { readWatchEvents } from './watch-events.ts';
+
+export interface ResourceKind {
+  /** `/api/v1`, `/apis/GROUP/VERSION` */
+  root: string;
+  /** In lower case: `diskexports`. */
+  plural: string;
+}
+
+/** Enough for most namespaces at once. A page that is too large is requested again with half as many objects. */
+const PAGE_SIZE = 500;
+
+/** Limit of a page of several objects. */
+const MAX_PAGE_BYTES = 32 * MIB;
+
+type Rest = Omit<ApiRequest, 'resource' | 'path' | 'target'> & { resource?: string };
+
+interface Page {
+  metadata: { resourceVersion: string; continue?: string };
+  items: unknown[];
+}
+
+export function createApiResource<T extends KubeObject>(connection: ApiConnection, { root, plural }: ResourceKind): KubeResource<T> {
+  function ofNamespace(namespace: string, rest: Rest): ApiRequest {
+    return { resource: plural, target: `of ${namespace}`, path: `${root}/namespaces/${encodeURIComponent(namespace)}/${plural}`, ...rest };
+  }
+
+  function ofObject({ namespace, name }: ObjectName, rest: Rest & { subresource?: string | undefined }): ApiRequest {
+    const { subresource, ...others } = rest;
+    const [resource, suffix] = subresource === undefined ? [plural, ''] : [`${plural}/${subresource}`, `/${subresource}`];
+    const { path } = ofNamespace(namespace, others);
+    return { resource, target: `${namespace}/${name}`, path: `${path}/${encodeURIComponent(name)}${suffix}`, ...others };
+  }
+
+  async function absentAs<V>(absent: V, call: Promise<unknown>): Promise<unknown> {
+    try {
+      return await call;
+    } catch (error) {
+      if (isApiFailure(error, 'NotFound')) return absent;
+      throw error;
+    }
+  }
+
+  return {
+    get: (target, options) =>
+      absentAs(undefined, connection.call(ofObject(target, { verb: 'get', method: 'GET' }), options)) as Promise<T | undefined>,
+
+    async list(namespace, { labelSelector, ...options } = {}) {
+      const items: T[] = [];
+      let next: string | undefined;
+      let limit = PAGE_SIZE;
+      for (;;) {
+        const query = { limit, continue: next, labelSelector };
+        const request = ofNamespace(namespace, { verb: 'list', method: 'GET', query, maxBytes: MAX_PAGE_BYTES });
+        let answer: unknown;
+        try {
+          answer = await connection.call(request, options);
+        } catch (error) {
+          if (!isApiFailure(error, 'TooLarge') || limit === 1) throw error;
+          limit = Math.ceil(limit / 2);
+          continue;
+        }
+        if (!isPage(answer)) throw unusableError(describe(request), 'its answer is not a list');
+        items.push(...(answer.items as T[]));
+        const { resourceVersion, continue: rest } = answer.metadata;
+        if (rest === undefined || rest === '') return { resourceVersion, items };
+        next = rest;
+      }
+    },
+
+    async *watch(namespace, { resourceVersion, timeoutSeconds, signal, onOpen }) {
+      const query = { watch: true, allowWatchBookmarks: true, resourceVersion, timeoutSeconds };
+      const request = ofNamespace(namespace, { verb: 'watch', method: 'GET', query });
+      const body = await connection.open(request, signal);
+      onOpen?.();
+      yield* readWatchEvents(body, { what: describe(request), signal });
+    },
+
+    create: (object, options) =>
+      connection.call(
+        { ...ofNamespace(object.metadata.namespace, { verb: 'create', method: 'POST', body: object }), target: nameOf(object.metadata) },
+        options,
+      ) as Promise<T>,
+
+    replace: (object, options) =>
+      connection.call(ofObject(object.metadata, { verb: 'update', method: 'PUT', body: object }), options) as Promise<T>,
+
+    patch: (target, { patch, subresource, ...options }) => {
+      const contentType = 'application/merge-patch+json';
+      return connection.call(
+        ofObject(target, { verb: 'patch', method: 'PATCH', body: patch, contentType, subresource }),
+        options,
+      ) as Promise<T>;
+    },
+
+    async remove(target, { uid, resourceVersion, ...options } = {}) {
+      // Of an object with dependents (its Lease) the garbage collector takes care behind it.
+      const body = { apiVersion: 'v1', kind: 'DeleteOptions', propagationPolicy: 'Background', preconditions: { uid, resourceVersion } };
+      const call = connection.call(ofObject(target, { verb: 'delete', method: 'DELETE', body }), options);
+      return (await absentAs(false, call)) !== false;
+    },
+  };
+}
+
+function nameOf({ namespace, name }: ObjectName): string {
+  return `${namespace}/${name}`;
+}
+
+function isPage(answer: unknown): answer is Page {
+  const { metadata, items } = (answer ?? {}) as Partial<Page>;
+  return typeof metadata?.resourceVersion === 'string' && Array.isArray(items);
+}

@@ -1,0 +1,271 @@
+/** The API server, as the rest of this room sees it: objects as they are in JSON, thin calls, and failures that are told apart. */
+
+import type { DiskliftError } from '../../../common/errors.ts';
+
+export interface ObjectMeta {
+  name: string;
+  namespace: string;
+  uid: string;
+  /** A decimal number that grows with each change of the object; export-object compares two of them. Otherwise opaque. */
+  resourceVersion: string;
+  generation?: number;
+  labels?: Record<string, string>;
+  annotations?: Record<string, string>;
+  finalizers?: string[];
+  /** RFC 3339; there when the object is to go away and only finalizers keep it. */
+  deletionTimestamp?: string;
+}
+
+export interface KubeObject {
+  metadata: ObjectMeta;
+}
+
+/** A DiskExport as the API server has it, which nobody has looked into yet. */
+export interface ExportObject extends KubeObject {
+  spec?: unknown;
+  status?: unknown;
+}
+
+export interface LeaseObject extends KubeObject {
+  spec?: {
+    holderIdentity?: string;
+    leaseDurationSeconds?: number;
+    /** RFC 3339 with microseconds, as `renewTime`. */
+    acquireTime?: string;
+    renewTime?: string;
+    leaseTransitions?: number;
+  };
+}
+
+export interface VolumeUse {
+  name: string;
+  persistentVolumeClaim?: { claimName: string; readOnly?: boolean };
+  /** Its claim is named POD-VOLUME. */
+  ephemeral?: object;
+}
+
+export interface ContainerSpec {
+  name: string;
+  restartPolicy?: string;
+  volumeMounts?: { name: string; readOnly?: boolean }[];
+  volumeDevices?: { name: string; devicePath: string }[];
+}
+
+interface ContainerState {
+  name: string;
+  state?: { terminated?: { exitCode: number } };
+}
+
+export interface PodObject extends KubeObject {
+  spec: {
+    /** Of its containers: Always, OnFailure, Never. */
+    restartPolicy?: string;
+    volumes?: VolumeUse[];
+    containers: ContainerSpec[];
+    initContainers?: ContainerSpec[];
+    ephemeralContainers?: ContainerSpec[];
+  };
+  status?: {
+    /** Succeeded and Failed: all containers have ended for good. */
+    phase?: string;
+    containerStatuses?: ContainerState[];
+    initContainerStatuses?: ContainerState[];
+    ephemeralContainerStatuses?: ContainerState[];
+  };
+}
+
+/** A Secret's entries are base64 in `data`. A ConfigMap's are text there, and base64 in `binaryData`. */
+export interface DataObject extends KubeObject {
+  data?: Record<string, string>;
+  binaryData?: Record<string, string>;
+}
+
+/** Of core/v1. */
+export interface EventObject extends KubeObject {
+  involvedObject?: { apiVersion: string; kind: string } & Pick<ObjectMeta, 'name' | 'namespace' | 'uid' | 'resourceVersion'>;
+  type?: string;
+  reason?: string;
+  message?: string;
+  count?: number;
+  /** RFC 3339, as `lastTimestamp`. */
+  firstTimestamp?: string;
+  lastTimestamp?: string;
+  source?: { component: string; host: string };
+  reportingComponent?: string;
+  reportingInstance?: string;
+}
+
+export interface ObjectName {
+  namespace: string;
+  name: string;
+}
+
+export interface CallOptions {
+  signal?: AbortSignal;
+  /** How long the answer may take. Default 15 s. */
+  limitMs?: number;
+}
+
+interface ListOptions extends CallOptions {
+  /** As kubectl takes it; the default is all. */
+  labelSelector?: string;
+}
+
+/** What a merge patch does to objects (RFC 7386): null removes a field, lists are replaced whole. */
+export type MergePatch = Readonly<Record<string, unknown>>;
+
+export interface PatchOptions extends CallOptions {
+  patch: MergePatch;
+  /** The default is the object without its status. */
+  subresource?: 'status' | 'scale';
+}
+
+/** Unlike a call it may take as long as it likes to answer, and is ended by `signal` alone. */
+export interface WatchOptions {
+  resourceVersion: string;
+  /** After which the server ends it. */
+  timeoutSeconds: number;
+  signal: AbortSignal;
+  /** The server has taken it on. */
+  onOpen?(): void;
+}
+
+/** One line of a watch; `object` of an ERROR is a Status, and of a BOOKMARK hardly more than a resourceVersion. */
+export interface WatchEvent {
+  type: string;
+  object: unknown;
+}
+
+export interface ObjectList<T> {
+  /** Of the whole list, for a watch that begins where it ends. */
+  resourceVersion: string;
+  items: T[];
+}
+
+/**
+ * All methods throw DiskliftError with the code `StoreUnavailable` (no answer, 429, 5xx), `StoreRefused` (any other refusal) or
+ * `Cancelled`. {@link apiFailureOf} gives the server's answer. No method retries.
+ */
+export interface KubeResource<T extends KubeObject> {
+  /** Undefined when there is none. */
+  get(target: ObjectName, options?: CallOptions): Promise<T | undefined>;
+  /** In pages of 500. */
+  list(namespace: string, options?: ListOptions): Promise<ObjectList<T>>;
+  /** Ends when the server ends it. The caller judges the events, also those of type ERROR. */
+  watch(namespace: string, options: WatchOptions): AsyncIterable<WatchEvent>;
+  /** @param object with metadata.namespace and metadata.name @throws DiskliftError of a failure `AlreadyExists` */
+  create(object: Unsaved<T>, options?: CallOptions): Promise<T>;
+  /** @throws DiskliftError of a failure `Conflict` when metadata.resourceVersion is not that of the object any more */
+  replace(object: T, options?: CallOptions): Promise<T>;
+  /** With metadata.resourceVersion in the patch it conflicts as `replace` does. */
+  patch(target: ObjectName, options: PatchOptions): Promise<T>;
+  /** @returns whether there was one. @throws DiskliftError of a failure `Conflict` when the one there has another UID or resourceVersion */
+  remove(target: ObjectName, options?: CallOptions & { uid?: string; resourceVersion?: string }): Promise<boolean>;
+}
+
+/** What the server fills in may be missing. */
+export type Unsaved<T extends KubeObject> = Omit<T, 'metadata'> & {
+  metadata: ObjectName & Partial<ObjectMeta> & { ownerReferences?: OwnerReference[] };
+};
+
+export interface OwnerReference {
+  apiVersion: string;
+  kind: string;
+  name: string;
+  uid: string;
+}
+
+/** Of a TokenReview: who has the token, as a SubjectAccessReview wants to be told. */
+export interface ReviewedUser {
+  username: string;
+  uid?: string | undefined;
+  groups?: string[] | undefined;
+  extra?: Record<string, string[]> | undefined;
+}
+
+/** What somebody wants to do, as a SubjectAccessReview has it. A path is a nonResourceURL of RBAC. */
+export type ReviewedAction =
+  | { nonResourceAttributes: { verb: string; path: string } }
+  | { resourceAttributes: { verb: string; group: string; resource: string; namespace: string } };
+
+/** Cluster-wide: they need a ClusterRole such as system:auth-delegator. Failures as of {@link KubeResource}. */
+export interface ApiReviews {
+  /** Undefined when the token is nobody's, or nobody's any more. */
+  authenticate(token: string, options?: CallOptions): Promise<ReviewedUser | undefined>;
+  permits(user: ReviewedUser, action: ReviewedAction, options?: CallOptions): Promise<boolean>;
+}
+
+export interface KubeApi {
+  exports: KubeResource<ExportObject>;
+  leases: KubeResource<LeaseObject>;
+  events: KubeResource<EventObject>;
+  pods: KubeResource<PodObject>;
+  secrets: KubeResource<DataObject>;
+  configMaps: KubeResource<DataObject>;
+  namespaces: {
+    /** Undefined when there is none. @throws DiskliftError as {@link KubeResource} has it */
+    get(name: string, options?: CallOptions): Promise<NamespaceObject | undefined>;
+  };
+  reviews: ApiReviews;
+  discovery: {
+    /** `HOST:PORT` at which the API server says that it can be reached. @throws DiskliftError as {@link KubeResource} has it */
+    serverAddresses(options?: CallOptions): Promise<readonly string[]>;
+  };
+}
+
+/** What a release consists of, for whoever stops it. */
+export interface WorkloadApi {
+  deployments: Pick<KubeResource<KubeObject>, 'patch'>;
+  jobs: Pick<KubeResource<KubeObject>, 'patch' | 'list'>;
+  cronJobs: Pick<KubeResource<KubeObject>, 'patch'>;
+  pods: Pick<KubeResource<PodObject>, 'list'>;
+}
+
+/** Of core/v1, as far as anybody looks. */
+export interface NamespaceObject {
+  metadata: Pick<ObjectMeta, 'name' | 'deletionTimestamp'>;
+}
+
+export interface ApiFailure {
+  /**
+   * Expired: what it was to begin with is not kept any more (410). Throttled: 429. Unavailable: 5xx, or no answer at all;
+   * then what was asked for may have been done.
+   */
+  kind:
+    | 'NotFound'
+    | 'AlreadyExists'
+    | 'Conflict'
+    | 'Expired'
+    | 'Unauthorized'
+    | 'Forbidden'
+    | 'Invalid'
+    | 'Throttled'
+    | 'TooLarge'
+    | 'Unavailable';
+  /** Of the answer, if there was one. */
+  status?: number | undefined;
+}
+
+/** One request, for those who count. */
+export interface ApiRequestFacts {
+  /** As RBAC has it: get, list, watch, create, update, patch, delete. */
+  verb: string;
+  /** As RBAC has it: `diskexports`, `diskexports/status`. */
+  resource: string;
+}
+
+/** The DiskExports of a namespace, as the API server last told. */
+export interface Reflector {
+  /** Undefined when there is none. @param key NAMESPACE/NAME */
+  get(key: string): ExportObject | undefined;
+  /** All of them. */
+  keys(): Iterable<string>;
+  /** When the API server last answered, in milliseconds since 1970; undefined before the first time. */
+  lastSuccessMs(): number | undefined;
+  /** Milliseconds since then, by a monotonic clock. */
+  silenceMs(): number | undefined;
+  /** Whether the first list is complete. */
+  readonly hasSynced: boolean;
+  /** Why nothing comes from the API server at the moment. */
+  readonly problem: DiskliftError | undefined;
+}

@@ -1,0 +1,87 @@
+/** Who may read what a sidecar tells, by tokens of the cluster: TokenReview says whose one is, SubjectAccessReview what they may get. */
+
+import { createHash } from 'node:crypto';
+import type { Clock } from '../../../common/clock.ts';
+import { createSemaphore } from '../../../common/semaphore.ts';
+import { apiFailureOf } from './api-failure.ts';
+import type { ApiReviews, ReviewedAction, ReviewedUser } from './contract.ts';
+import { createRecentAnswers } from './recent-answers.ts';
+
+export interface TokenReviewerOptions {
+  reviews: ApiReviews;
+  /** Whose exports are told of. */
+  namespace: string;
+  clock: Clock;
+  warn(message: string): void;
+}
+
+/** `unknown`: the token is nobody's. `unavailable`: the API server did not say. */
+export type ReviewVerdict = 'allowed' | 'unknown' | 'forbidden' | 'unavailable';
+
+export type ReviewedSubject = 'metrics' | 'exports';
+
+/** So long a token that is withdrawn is still taken; beside it the API server remembers tokens itself, for as long. */
+const KEPT_MS = 10_000;
+/** Wrong tokens, too, are answers: whoever sends many costs memory for no more than these. */
+const MOST_KEPT = 512;
+/** Nor do they get more of the API server's time. */
+const MOST_AT_ONCE = 4;
+/** Of each of the two questions. Prometheus waits ten seconds for both. */
+const LIMIT_MS = 4000;
+/** No token that opens anything has fewer characters; one of a single letter would be found in any text. */
+const SHORTEST_SECRET = 8;
+
+/**
+ * Metrics are for who may get the path /metrics, as those of other programs are, and exports for who may list the DiskExports that they
+ * are. Their path would tell nothing: all that is known to a cluster may get what begins with /api, by system:discovery.
+ */
+function actionsOf(namespace: string): Readonly<Record<ReviewedSubject, ReviewedAction>> {
+  return {
+    metrics: { nonResourceAttributes: { verb: 'get', path: '/metrics' } },
+    exports: { resourceAttributes: { verb: 'list', group: 'disklift.dev', resource: 'diskexports', namespace } },
+  };
+}
+
+/** @returns whether who has `token` may see `subject`; it does not fail, and neither tells of the token nor keeps it */
+export function createTokenReviewer({
+  reviews,
+  namespace,
+  clock,
+  warn,
+}: TokenReviewerOptions): (token: string, subject: ReviewedSubject) => Promise<ReviewVerdict> {
+  const [users, permissions] = [
+    createRecentAnswers<ReviewedUser | undefined>({ clock, keptMs: KEPT_MS, most: MOST_KEPT }),
+    createRecentAnswers<boolean>({ clock, keptMs: KEPT_MS, most: MOST_KEPT }),
+  ];
+  const actions = actionsOf(namespace);
+  const turns = createSemaphore(MOST_AT_ONCE);
+  /** The kind of failure that was told of last; none while all is well. */
+  let told = '';
+
+  /** Once, not for each scrape, and not in the words of whoever sends tokens. */
+  function tell(error: unknown, token: string): void {
+    const kind = apiFailureOf(error)?.kind ?? 'other';
+    if (kind === told) return;
+    told = kind;
+    const { message } = error as Error;
+    // An answer may repeat what it was asked.
+    const text = token.length < SHORTEST_SECRET ? message : message.replaceAll(token, '***');
+    const hint = kind === 'Forbidden' ? '; its ServiceAccount has to be bound to the ClusterRole system:auth-delegator' : '';
+    warn(`whose a token is cannot be told: ${text}${hint}`);
+  }
+
+  return async (token, subject) => {
+    const key = createHash('sha256').update(token).digest('base64');
+    try {
+      const user = await users.get(key, () => turns.run(() => reviews.authenticate(token, { limitMs: LIMIT_MS })));
+      if (user === undefined) return 'unknown';
+      const permits = () => turns.run(() => reviews.permits(user, actions[subject], { limitMs: LIMIT_MS }));
+      const isAllowed = await permissions.get(`${key} ${subject}`, permits);
+      told = '';
+      return isAllowed ? 'allowed' : 'forbidden';
+    } catch (error) {
+      tell(error, token);
+      return 'unavailable';
+    }
+  };
+}

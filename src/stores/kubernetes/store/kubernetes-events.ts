@@ -1,0 +1,106 @@
+/** Events of core/v1, by which `kubectl describe` and `kubectl events` tell what happened to a DiskExport. They never fail it. */
+
+import { createHash } from 'node:crypto';
+import type { Clock } from '../../../common/clock.ts';
+import { printable, truncated } from '../../../common/printable.ts';
+import { timestamp } from '../../../resource/timestamp.ts';
+import type { RequestEvent } from '../../contract.ts';
+import { isApiFailure } from '../client/api-failure.ts';
+import type { EventObject, KubeApi, ObjectMeta, ObjectName } from '../client/contract.ts';
+
+export interface EventPosterOptions {
+  events: Pick<KubeApi['events'], 'create' | 'patch'>;
+  clock: Clock;
+  /** Name of the pod. */
+  instance: string;
+  warn(message: string): void;
+}
+
+export interface EventPoster {
+  /**
+   * An object has one event for each reason: what happens again is counted there, and the message is the latest. Never throws;
+   * an event that the API server does not take at once is dropped.
+   */
+  post(object: { metadata: ObjectMeta }, event: RequestEvent): Promise<void>;
+  /** Waits for those that are under way, at most a few seconds. */
+  settled(): Promise<void>;
+}
+
+const COMPONENT = 'disklift';
+const API_VERSION = 'disklift.dev/v1alpha1';
+const KIND = 'DiskExport';
+
+const LIMIT_MS = 5000;
+
+/** The API server takes no longer ones. */
+const MAX_MESSAGE_CHARACTERS = 1024;
+const MAX_NAME_CHARACTERS = 253;
+
+export function createEventPoster(options: EventPosterOptions): EventPoster {
+  const posting = new Set<Promise<void>>();
+  const warned = new Set<string>();
+
+  async function postSafely(object: { metadata: ObjectMeta }, event: RequestEvent): Promise<void> {
+    try {
+      await postOrCount(object.metadata, event, options);
+    } catch (error) {
+      // A Role that lacks events and a namespace that is being deleted say the same each time.
+      const message = (error as Error).message.replace(/^\S+ \S+ \S+: /, '');
+      if (warned.has(message)) return;
+      warned.add(message);
+      options.warn(`events are dropped: ${message}`);
+    }
+  }
+
+  return {
+    async post(object, event) {
+      const post = postSafely(object, event);
+      posting.add(post);
+      await post;
+      posting.delete(post);
+    },
+    async settled() {
+      await Promise.all(posting);
+    },
+  };
+}
+
+async function postOrCount(object: ObjectMeta, event: RequestEvent, { events, clock, instance }: EventPosterOptions): Promise<void> {
+  const target = eventName(object, event);
+  const now = timestamp(clock.nowMs());
+  const latest = { message: truncated(printable(event.message), MAX_MESSAGE_CHARACTERS), lastTimestamp: now };
+  try {
+    await events.create(
+      { ...eventOf(object, event, instance), metadata: target, ...latest, firstTimestamp: now, count: 1 },
+      { limitMs: LIMIT_MS },
+    );
+  } catch (error) {
+    if (!isApiFailure(error, 'AlreadyExists')) throw error;
+    if (event.isOnce) return;
+    // The answer tells the count, for which a Role would have to allow `get` otherwise.
+    const { count = 1 } = await events.patch(target, { patch: latest, limitMs: LIMIT_MS });
+    await events.patch(target, { patch: { count: count + 1 }, limitMs: LIMIT_MS });
+  }
+}
+
+function eventOf(
+  { name, namespace, uid, resourceVersion }: ObjectMeta,
+  { type, reason }: RequestEvent,
+  instance: string,
+): Omit<EventObject, 'metadata'> {
+  return {
+    type,
+    reason,
+    involvedObject: { apiVersion: API_VERSION, kind: KIND, name, namespace, uid, resourceVersion },
+    source: { component: COMPONENT, host: instance },
+    reportingComponent: `${COMPONENT}.dev/sidecar`,
+    reportingInstance: instance,
+  };
+}
+
+/** The same for the same object and reason, whichever process asks. */
+function eventName({ namespace, name, uid }: ObjectMeta, { type, reason }: RequestEvent): ObjectName {
+  const suffix = `.${createHash('sha256').update(`${uid} ${type} ${reason}`).digest('hex').slice(0, 16)}`;
+  const head = name.slice(0, MAX_NAME_CHARACTERS - suffix.length).replace(/[-.]+$/, '');
+  return { namespace, name: `${head}${suffix}` };
+}

@@ -1,0 +1,269 @@
+/** The API server as a store of requests: the DiskExports of a namespace, each worked on by whoever holds its Lease. */
+
+import type { Clock } from '../../../common/clock.ts';
+import { DiskliftError } from '../../../common/errors.ts';
+import type { DiskExportStatus } from '../../../resource/disk-export.ts';
+import { fitStatus } from '../../../resource/fit-status.ts';
+import { timestamp } from '../../../resource/timestamp.ts';
+import type { Claim, RequestEvent, RequestStore, StoredRequest } from '../../contract.ts';
+import type { WorkQueue } from '../cache/work-queue.ts';
+import { isApiFailure } from '../client/api-failure.ts';
+import type { ExportObject, KubeApi, MergePatch, Reflector } from '../client/contract.ts';
+import { createLeaseClaims, type LeaseClaims, type LeaseClaimsOptions } from '../leases/lease-claims.ts';
+import { hasFinalizer, isDeleting, isFinished, keyOf, leaseTargetOf, statusOf, storedRequestOf } from './export-object.ts';
+import { createKnownExports, type KnownExports } from './known-exports.ts';
+import { changeExport, setFinalizer } from './patch-export.ts';
+import { statusPatch } from './status-patch.ts';
+import { createStatusQueue, type StatusQueue } from './status-queue.ts';
+
+export interface KubernetesStoreOptions extends Pick<LeaseClaimsOptions, 'times' | 'random' | 'ending' | 'holder' | 'self'> {
+  api: KubeApi;
+  reflector: Pick<Reflector, 'get'>;
+  /** Aborted when the process is to end: what is released then must not keep its object from being deleted. */
+  stopping: AbortSignal;
+  /** The keys of what the reflector sees come, change and go. */
+  queue: WorkQueue;
+  clock: Clock;
+  executor: NonNullable<DiskExportStatus['executor']>;
+  resolve: RequestStore['resolve'];
+  /** Never fails. */
+  postEvent(object: ExportObject, event: RequestEvent): Promise<void>;
+  warn(message: string, key?: string): void;
+}
+
+export interface KubernetesStore extends RequestStore {
+  /** Whether an object would stay for want of this process. */
+  holdsBack(): boolean;
+  /** The namespace is being deleted: what is held back is cancelled, and let go of whether or not that comes about in time. */
+  leaveNamespace(): Promise<void>;
+  /** Lets go of what must not keep objects from being deleted when this process is gone. Nothing may be claimed any more. */
+  close(): Promise<void>;
+}
+
+/** What this process works on. */
+interface Held {
+  object: ExportObject;
+  claim: Claim;
+  statuses: StatusQueue;
+}
+
+/** How long a destination has to drop an upload in a namespace that is being deleted. */
+const LEAVE_MS = 2000;
+
+export function createKubernetesStore(options: KubernetesStoreOptions): KubernetesStore {
+  return new ApiServerStore(options);
+}
+
+class ApiServerStore implements KubernetesStore {
+  readonly tellsUnclaimed = true;
+  readonly resolve: RequestStore['resolve'];
+  private readonly options: KubernetesStoreOptions;
+  private readonly known: KnownExports;
+  private readonly leases: LeaseClaims;
+  private readonly held = new Map<string, Held>();
+  /** On which this process has put the finalizer, or has found it when it claimed them. */
+  private readonly guarded = new Map<string, ExportObject>();
+  /** UIDs of those that were so when the namespace began to be deleted; undefined before. */
+  private leaving: ReadonlySet<string> | undefined;
+  /** Whose Lease another process has had. */
+  private readonly refused = new Map<string, ExportObject>();
+
+  constructor(options: KubernetesStoreOptions) {
+    this.options = options;
+    this.resolve = options.resolve;
+    this.known = createKnownExports(options.reflector);
+    this.leases = createLeaseClaims({ ...options, leases: options.api.leases });
+  }
+
+  watch(signal: AbortSignal): AsyncIterable<string> {
+    return this.options.queue.take(signal);
+  }
+
+  async get(key: string): Promise<StoredRequest | undefined> {
+    const object = this.known.get(key);
+    this.forgetWhatIsGone(key, object);
+    const held = this.held.get(key);
+    // What has come under the name of one that is worked on is another request.
+    if (object === undefined || (held !== undefined && held.object.metadata.uid !== object.metadata.uid)) return undefined;
+    held?.statuses.observe(object.metadata.generation);
+    if (held === undefined && isDeleting(object) && hasFinalizer(object)) await this.sight(key, object);
+    const isLeft = this.leaving?.has(object.metadata.uid) ?? false;
+    if (isLeft && !hasFinalizer(object)) return undefined;
+    const stored = storedRequestOf(object);
+    if (stored?.kind === 'invalid' && isDeleting(object)) {
+      await setFinalizer(this.options.api.exports, object, false);
+      return undefined;
+    }
+    return isLeft && stored?.kind === 'request' ? { ...stored, deleting: true } : stored;
+  }
+
+  /** The time of a dead holder's Lease runs from the deletion on, and not only from the first try to claim the export. */
+  private async sight(key: string, object: ExportObject): Promise<void> {
+    this.refused.set(key, object);
+    // Without an answer the time runs from the next look.
+    await this.leases.sight(leaseTargetOf(object)).catch(() => {});
+  }
+
+  private forgetWhatIsGone(key: string, object: ExportObject | undefined): void {
+    const refused = this.refused.get(key);
+    if (refused !== undefined && refused.metadata.uid !== object?.metadata.uid) {
+      this.leases.forget(leaseTargetOf(refused));
+      this.refused.delete(key);
+    }
+    if (this.guarded.get(key)?.metadata.uid !== object?.metadata.uid) this.guarded.delete(key);
+  }
+
+  async claim(key: string): Promise<Claim | undefined> {
+    const object = this.known.get(key);
+    if (object === undefined || this.held.has(key)) return undefined;
+    const claim = await this.leases.acquire(leaseTargetOf(object));
+    if (claim === undefined) return this.lookAgain(key, object);
+    let current: ExportObject | undefined;
+    try {
+      current = await this.enter(object);
+    } finally {
+      if (current === undefined) await claim.release();
+    }
+    if (current === undefined) return this.lookAgain(key, object);
+    this.known.learn(current);
+    this.refused.delete(key);
+    if (hasFinalizer(current)) this.guarded.set(key, current);
+    const held = { object: current, claim, statuses: this.createStatuses(current, claim) };
+    this.held.set(key, held);
+    if (!isFinished(current)) this.tellClaimed(current);
+    return { lost: claim.lost, confirm: () => claim.confirm(), release: () => this.release(key, held) };
+  }
+
+  /** As often as its holder shows life, and as soon as its Lease would have run out; not all at a time. */
+  private lookAgain(key: string, object: ExportObject): undefined {
+    const { queue, times, random } = this.options;
+    this.refused.set(key, object);
+    const leftMs = this.leases.leftMs(leaseTargetOf(object)) ?? times.durationMs;
+    queue.addAfter(key, Math.min(times.renewMs * (0.75 + random() / 2), leftMs + times.renewMs * random() * 0.1));
+  }
+
+  /** Whoever had the Lease before may have done more than is known here, so that the API server has to say what it is now. */
+  private async enter(object: ExportObject): Promise<ExportObject | undefined> {
+    const { api, executor, clock } = this.options;
+    if (isFinished(object)) {
+      const found = await api.exports.get(object.metadata);
+      return found?.metadata.uid === object.metadata.uid ? found : undefined;
+    }
+    return changeExport(api.exports, object, (current) => {
+      // Who ran it to its end stays in its status.
+      if (isFinished(current)) return undefined;
+      const startTime = statusOf(current)?.startTime ?? timestamp(clock.nowMs());
+      const status = { startTime, executor: { podName: null, podUID: null, nodeName: null, ...fitStatus({ executor }).executor } };
+      return { patch: { status }, subresource: 'status' };
+    });
+  }
+
+  private tellClaimed(object: ExportObject): void {
+    const { podName, nodeName } = this.options.executor;
+    const message = `claimed by ${podName ?? this.options.holder}${nodeName === undefined ? '' : ` on ${nodeName}`}`;
+    void this.options.postEvent(object, { type: 'Normal', reason: 'Claimed', message });
+  }
+
+  private createStatuses(object: ExportObject, claim: Claim): StatusQueue {
+    return createStatusQueue({
+      generation: object.metadata.generation,
+      warn: (message) => this.options.warn(message),
+      write: async (status) => {
+        await claim.confirm();
+        const current = this.known.get(keyOf(object.metadata));
+        if (current?.metadata.uid === object.metadata.uid) await this.patchStatus(current, status);
+      },
+    });
+  }
+
+  /** By the version, because a status is written under whatever UID is given. */
+  private async patchStatus(object: ExportObject, status: MergePatch): Promise<void> {
+    const change = { patch: { status }, subresource: 'status' } as const;
+    const changed = await changeExport(this.options.api.exports, object, () => change);
+    if (changed !== undefined) this.known.learn(changed);
+  }
+
+  private async release(key: string, held: Held): Promise<void> {
+    if (this.held.get(key) !== held) return;
+    const { claim, object } = held;
+    if (claim.lost.aborted) this.guarded.delete(key);
+    if (this.options.stopping.aborted) await this.dropFinalizer(key);
+    this.held.delete(key);
+    await claim.release();
+    // What has come under its name meanwhile, or was not looked at because of it.
+    if (this.known.get(key)?.metadata.uid !== object.metadata.uid) this.options.queue.add(key);
+  }
+
+  async writeStatus(key: string, status: DiskExportStatus): Promise<void> {
+    const held = this.held.get(key);
+    const object = this.known.get(key);
+    try {
+      if (held !== undefined) return await held.statuses.write(status);
+      if (object === undefined) return;
+      const { uid, resourceVersion } = object.metadata;
+      const patch = { metadata: { uid, resourceVersion }, status: statusPatch(status) };
+      this.known.learn(await this.options.api.exports.patch(object.metadata, { patch, subresource: 'status' }));
+    } catch (error) {
+      // Of one that is gone nobody wants to know; one that was changed comes again, and somebody may have claimed it.
+      if (isApiFailure(error, 'NotFound') || isApiFailure(error, 'Conflict')) return;
+      throw error;
+    }
+  }
+
+  async setCleanupPending(key: string, pending: boolean): Promise<void> {
+    const held = this.held.get(key);
+    const object = this.known.get(key);
+    if (object === undefined || (held !== undefined && held.object.metadata.uid !== object.metadata.uid)) return;
+    if (pending && this.leaving !== undefined) throw new DiskliftError('Cancelled', `${key}: its namespace is being deleted`);
+    await held?.claim.confirm();
+    const changed = await setFinalizer(this.options.api.exports, object, pending);
+    if (changed !== undefined) this.known.learn(changed);
+    if (changed !== undefined && pending) this.guarded.set(key, changed);
+    else this.guarded.delete(key);
+  }
+
+  async remove(key: string): Promise<void> {
+    const object = this.known.get(key);
+    if (object === undefined) return;
+    try {
+      await this.options.api.exports.remove(object.metadata, { uid: object.metadata.uid });
+    } catch (error) {
+      // Then it is another, which has its own time.
+      if (isApiFailure(error, 'Conflict')) return;
+      throw error;
+    }
+  }
+
+  async note(key: string, event: RequestEvent): Promise<void> {
+    const object = this.held.get(key)?.object ?? this.known.get(key);
+    if (object !== undefined) await this.options.postEvent(object, event);
+  }
+
+  holdsBack(): boolean {
+    return this.guarded.size > 0;
+  }
+
+  async leaveNamespace(): Promise<void> {
+    const { queue, clock, stopping } = this.options;
+    this.leaving = new Set([...this.guarded.values()].map(({ metadata }) => metadata.uid));
+    for (const key of this.guarded.keys()) queue.add(key);
+    await clock.delay(LEAVE_MS, stopping).catch(() => {});
+    await this.close();
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.guarded.keys()].map((key) => this.dropFinalizer(key)));
+  }
+
+  /** Never fails: whoever comes next can do it. */
+  private async dropFinalizer(key: string): Promise<void> {
+    const object = this.known.get(key);
+    if (object === undefined || !this.guarded.has(key)) return;
+    try {
+      if (this.held.has(key) || !(await this.leases.isHeldByAnother(leaseTargetOf(object)))) await this.setCleanupPending(key, false);
+    } catch (error) {
+      if (!(error instanceof DiskliftError)) throw error;
+      this.options.warn(`the finalizer stays: ${error.message}`, key);
+    }
+  }
+}

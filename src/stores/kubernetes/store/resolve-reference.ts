@@ -1,0 +1,68 @@
+/** Secrets and ConfigMaps that a DiskExport refers to: by name, in its own namespace, asked for anew each time, and not kept. */
+
+import { type Backoff, backoffDelayMs } from '../../../common/backoff.ts';
+import type { Clock } from '../../../common/clock.ts';
+import { DiskliftError } from '../../../common/errors.ts';
+import { REFERENCE_CODES } from '../../../credentials/credentials.ts';
+import type { ReferencedObject, RequestStore } from '../../contract.ts';
+import { referencedObject } from '../../directory/read-manifests.ts';
+import { apiFailureOf } from '../client/api-failure.ts';
+import type { ApiFailure, KubeApi } from '../client/contract.ts';
+
+export interface ReferenceResolverOptions {
+  api: Pick<KubeApi, 'secrets' | 'configMaps'>;
+  /** Whose objects may be asked for, and nobody else's. */
+  namespace: string;
+  clock: Clock;
+  random(): number;
+  /** Ends the wait for an API server that is away. */
+  signal: AbortSignal;
+}
+
+const BACKOFF: Backoff = { baseMs: 1000, capMs: 15_000 };
+
+/** What stands in front of an API server that is away says, or one that has too much to do. 500 may be the object's own fault. */
+const AWAY_STATUSES: ReadonlySet<number | undefined> = new Set([undefined, 429, 502, 503, 504]);
+
+/** Failures that the next attempt would meet again. */
+const FINAL_KINDS: ReadonlySet<ApiFailure['kind']> = new Set(['Forbidden', 'Invalid', 'NotFound', 'AlreadyExists', 'TooLarge']);
+
+/**
+ * Retries while the API server does not answer, so that an outage uses up no attempt of an export. Throws DiskliftError `CredentialsInvalid`,
+ * or `ReferenceInvalid` for a ConfigMap, retryable where the API server may have another answer later. No message tells anything that an
+ * object holds.
+ */
+export function createReferenceResolver(options: ReferenceResolverOptions): RequestStore['resolve'] {
+  const { api, namespace } = options;
+  return async (reference): Promise<ReferencedObject | undefined> => {
+    const { kind, name } = reference;
+    const what = `${kind} ${reference.namespace}/${name}`;
+    if (reference.namespace !== namespace)
+      throw new DiskliftError(REFERENCE_CODES[kind], `${what} is not in the namespace ${namespace}, so exports of this may not use it`);
+    try {
+      const resource = kind === 'Secret' ? api.secrets : api.configMaps;
+      const object = await whenAnswered(() => resource.get({ namespace, name }), options);
+      return object === undefined ? undefined : referencedObject({ kind, namespace, name, value: { ...object }, place: [] });
+    } catch (error) {
+      const failure = apiFailureOf(error);
+      if (failure === undefined) throw error;
+      const { message, retryAfterMs } = error as DiskliftError;
+      const retryable = !FINAL_KINDS.has(failure.kind);
+      throw new DiskliftError(REFERENCE_CODES[kind], `${what} cannot be read: ${message}`, error, { retryable, retryAfterMs });
+    }
+  };
+}
+
+async function whenAnswered<T>(ask: () => Promise<T>, { clock, random, signal }: ReferenceResolverOptions): Promise<T> {
+  for (let failedAttempts = 1; ; failedAttempts += 1) {
+    try {
+      return await ask();
+    } catch (error) {
+      const failure = apiFailureOf(error);
+      const isAway = failure !== undefined && AWAY_STATUSES.has(failure.status) && !FINAL_KINDS.has(failure.kind);
+      if (!isAway) throw error;
+      const { retryAfterMs } = error as DiskliftError;
+      await clock.delay(backoffDelayMs(BACKOFF, { failedAttempts, retryAfterMs }, random), signal);
+    }
+  }
+}

@@ -1,0 +1,135 @@
+/** The DiskExports of a namespace as the store of a sidecar: all that asks the API server, wired together. */
+
+import { randomUUID } from 'node:crypto';
+import dns from 'node:dns/promises';
+import os from 'node:os';
+import { abortable } from '../common/abortable.ts';
+import type { Clock } from '../common/clock.ts';
+import { DiskliftError } from '../common/errors.ts';
+import { startTimeLimitAfter } from '../common/time-limit.ts';
+import type { Config } from '../config/load-config.ts';
+import { createReflector } from '../stores/kubernetes/cache/reflector.ts';
+import { createWorkQueue } from '../stores/kubernetes/cache/work-queue.ts';
+import { findApiServerHosts } from '../stores/kubernetes/client/api-server-hosts.ts';
+import { createKubeApi } from '../stores/kubernetes/client/kube-api.ts';
+import { limitApi } from '../stores/kubernetes/client/limited-api.ts';
+import { createTokenReviewer } from '../stores/kubernetes/client/token-reviewer.ts';
+import { leaseTimesOf } from '../stores/kubernetes/leases/lease-claim.ts';
+import { createLeaseHolder } from '../stores/kubernetes/leases/lease-holder.ts';
+import { createEventPoster } from '../stores/kubernetes/store/kubernetes-events.ts';
+import { createKubernetesStore, type KubernetesStore } from '../stores/kubernetes/store/kubernetes-store.ts';
+import { type NamespaceEndOptions, untilNamespaceEnds } from '../stores/kubernetes/store/namespace-end.ts';
+import { findPodWriter } from '../stores/kubernetes/store/pod-writers.ts';
+import { createReferenceResolver } from '../stores/kubernetes/store/resolve-reference.ts';
+import type { ComposedStore } from './composed-store.ts';
+import type { ExportEnvironment } from './export.ts';
+import { openApiAccess } from './open-api-access.ts';
+
+type ClusterConfig = Pick<
+  Config,
+  'namespace' | 'kubeconfig' | 'podName' | 'podUid' | 'nodeName' | 'containerName' | 'leaseDurationSeconds'
+>;
+
+export interface ClusterOptions {
+  config: ClusterConfig;
+  clock: Clock;
+  version: string;
+  /** Aborted when the process is to end. */
+  signal: AbortSignal;
+  warn(message: string, key?: string): void;
+}
+
+/** So long the API server may take to hear the last of a process that is told to end; then nobody makes sure of Leases any more... */
+const ENDING_MS = 3000;
+/** ...and then it hears nothing more at all. */
+const FAREWELL_MS = 4000;
+
+/** Limit of the last events after SIGTERM: nothing depends on them. */
+const EVENTS_MS = 1200;
+
+/** Nothing has come for so long, and nothing says why: a watch ends in less, and a list follows in ten minutes at most. */
+const SILENCE_MS = 900_000;
+
+/** @throws DiskliftError `InvalidRequest` when there is no API server, or no namespace */
+export async function composeCluster(options: ClusterOptions): Promise<ComposedStore> {
+  const { config, clock, version, signal, warn } = options;
+  const { kubeconfig, podUid, podName, nodeName, containerName } = config;
+  const access = await openApiAccess(kubeconfig || undefined, { clock, signal });
+  const namespace = config.namespace || access.namespace;
+  if (namespace === undefined) throw new DiskliftError('InvalidRequest', 'which namespace is served is not told; use --namespace NAME');
+  const expired = new DiskliftError('ExecutorLost', 'the API server does not answer, and the process ends');
+  const ending = startTimeLimitAfter(signal, { clock, limitMs: ENDING_MS, expired });
+  const farewell = startTimeLimitAfter(signal, { clock, limitMs: FAREWELL_MS, expired });
+  const lastEvents = startTimeLimitAfter(signal, { clock, limitMs: EVENTS_MS, expired });
+  const api = limitApi(createKubeApi({ access, clock, userAgent: `disklift/${version}` }), farewell.signal);
+  const queue = createWorkQueue(clock, signal);
+  const shared = { clock, random: Math.random, warn };
+  const reflector = createReflector({ exports: api.exports, namespace, onKey: queue.add, ...shared });
+  const instance = podName || os.hostname();
+  const holder = `${instance}_${randomUUID()}`;
+  const events = createEventPoster({ events: api.events, instance, clock, warn });
+  const executor = { ...(podName && { podName }), ...(podUid && { podUID: podUid }), ...(nodeName && { nodeName }) };
+  const store = createKubernetesStore({
+    api,
+    reflector,
+    queue,
+    holder,
+    self: createLeaseHolder({ holder, instance }),
+    executor,
+    times: leaseTimesOf(Math.max(3, config.leaseDurationSeconds)),
+    stopping: signal,
+    ending: ending.signal,
+    resolve: createReferenceResolver({ api, namespace, clock, random: Math.random, signal }),
+    postEvent: events.post,
+    ...shared,
+  });
+  const running = Promise.all([reflector.run(signal), leaveInTime({ namespaces: api.namespaces, namespace, clock, signal, warn }, store)]);
+  const own = { podUID: podUid || undefined, containerName: containerName || undefined };
+  return {
+    store,
+    executor,
+    namespace,
+    findWriter: rememberWriters(clock, (claimName) => findPodWriter(claimName, { pods: api.pods, namespace, own })),
+    lastSuccessMs: () => reflector.lastSuccessMs(),
+    unreadiness: () => (reflector.hasSynced ? undefined : (reflector.problem?.message ?? 'the DiskExports have not been listed yet')),
+    silenceMs: () => reflector.silenceMs(),
+    illness() {
+      const isSilent = reflector.problem === undefined && (reflector.silenceMs() ?? 0) > SILENCE_MS;
+      return isSilent ? 'nothing has come from the API server for long' : undefined;
+    },
+    apiServerHosts: findApiServerHosts({ discovery: api.discovery, server: access.server, resolve: addressesOf, signal, ...shared }),
+    authorize: createTokenReviewer({ reviews: api.reviews, namespace, clock, warn }),
+    async close() {
+      await Promise.all([store.close(), abortable(events.settled(), lastEvents.signal).catch(() => {})]);
+      lastEvents.stop();
+      ending.stop();
+      farewell.stop();
+      await running;
+      await access.close();
+    },
+  };
+}
+
+async function addressesOf(name: string): Promise<string[]> {
+  return (await dns.lookup(name, { all: true })).map(({ address }) => address);
+}
+
+async function leaveInTime(options: Omit<NamespaceEndOptions, 'isNeeded'>, store: KubernetesStore): Promise<void> {
+  if (await untilNamespaceEnds({ ...options, isNeeded: () => store.holdsBack() })) await store.leaveNamespace();
+}
+
+/** How long a writer is taken for one without another look: who waits for its end looks every two seconds. */
+const WRITER_MS = 5000;
+
+function rememberWriters(clock: Clock, find: NonNullable<ExportEnvironment['findWriter']>): NonNullable<ExportEnvironment['findWriter']> {
+  const found = new Map<string, { search: ReturnType<typeof find>; sinceMs: number }>();
+  return async (claimName) => {
+    const last = found.get(claimName);
+    if (last !== undefined && clock.monotonicMs() - last.sinceMs < WRITER_MS) return last.search;
+    found.delete(claimName);
+    const search = find(claimName);
+    const sinceMs = clock.monotonicMs();
+    if ((await search).kind === 'writer') found.set(claimName, { search, sinceMs });
+    return search;
+  };
+}

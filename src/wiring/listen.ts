@@ -1,0 +1,78 @@
+/** The HTTP side of the sidecar, wired: metrics, probes, exports and their page. */
+
+import type { Clock } from '../common/clock.ts';
+import { DiskliftError } from '../common/errors.ts';
+import type { Config } from '../config/load-config.ts';
+import type { ExportMetrics } from '../metrics/export-metrics.ts';
+import { censusOf } from '../server/census.ts';
+import { createChangeStream } from '../server/change-stream.ts';
+import { createApp } from '../server/create-app.ts';
+import type { ExportBoard } from '../server/export-board.ts';
+import type { ExportView } from '../server/export-view.ts';
+import { createHealth } from '../server/health.ts';
+import type { Authorize } from '../server/require-token.ts';
+import { type RunningServer, startServer } from '../server/start-server.ts';
+import type { TlsFiles } from '../server/tls-files.ts';
+import { authorizeByFile } from '../server/token-file.ts';
+import { createVolumeProbe } from '../sources/probe-volumes.ts';
+import type { ComposedStore } from './composed-store.ts';
+
+export interface ListenOptions {
+  config: Config;
+  volumes: ReadonlyMap<string, string>;
+  metrics: ExportMetrics;
+  board: ExportBoard;
+  composed: Pick<ComposedStore, 'lastSuccessMs' | 'silenceMs' | 'unreadiness' | 'illness' | 'authorize'>;
+  clock: Clock;
+  version: string;
+  warn(message: string): void;
+  /** Aborted when the sidecar ends. */
+  signal: AbortSignal;
+}
+
+/** @throws DiskliftError `InvalidRequest` for settings that make no sense */
+export async function listen(options: ListenOptions): Promise<RunningServer> {
+  const { config, volumes, metrics, board, composed, clock, version, warn, signal } = options;
+  const tls = tlsFilesOf(config);
+  const authorize = await authorizeOf(options);
+  const app = createApp({
+    metrics: {
+      scrape(format) {
+        metrics.watchSucceeded(composed.lastSuccessMs() ?? 0);
+        metrics.count(censusOf(viewsOf(board), volumes));
+        return metrics.scrape(format);
+      },
+    },
+    health: createHealth({ ...composed, volumeProblem: createVolumeProbe(volumes, { clock, signal }), signal }),
+    board,
+    changes: createChangeStream({ board, clock, warn, signal }),
+    version,
+    authorize,
+    warn,
+  });
+  return startServer(app, { host: config.listenHost, port: config.listenPort, tls, clock, warn });
+}
+
+function* viewsOf(board: ExportBoard): Generator<ExportView> {
+  for (const key of board.keys()) {
+    const view = board.get(key);
+    if (view !== undefined) yield view;
+  }
+}
+
+async function authorizeOf({ config, composed, clock, signal }: ListenOptions): Promise<Authorize | undefined> {
+  const { listenTokenFile: file, listenTokenReview: isReviewed } = config;
+  const { authorize } = composed;
+  if (!isReviewed) return file === '' ? undefined : authorizeByFile(file, { clock, signal });
+  if (file !== '') throw new DiskliftError('InvalidRequest', 'use either --listen-token-file or --listen-token-review');
+  if (authorize === undefined)
+    throw new DiskliftError('InvalidRequest', '--listen-token-review asks the API server, and with --requests there is none');
+  return authorize;
+}
+
+function tlsFilesOf({ listenCertificateFile: certificateFile, listenKeyFile: keyFile }: Config): TlsFiles | undefined {
+  if (certificateFile === '' && keyFile === '') return undefined;
+  if (certificateFile === '' || keyFile === '')
+    throw new DiskliftError('InvalidRequest', 'for HTTPS both --listen-certificate-file and --listen-key-file are needed');
+  return { certificateFile, keyFile };
+}

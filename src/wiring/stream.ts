@@ -1,0 +1,54 @@
+/** Where the parts are wired to one another: a source, its scan, the layout, the virtual image, a target. */
+
+import { DiskliftError } from '../common/errors.ts';
+import type { DiskFormat } from '../formats/image-tree.ts';
+import { type NamedDisk, openNamedDisk } from '../formats/open-named-disk.ts';
+import { type ImageOptions, type PreparedImage, type PrepareOptions, prepareImage } from '../image/prepare-image.ts';
+import type { DiskSource } from '../sources/contract.ts';
+import type { InUse } from '../sources/disk-in-use.ts';
+import { isNbdUri, nbdDiskName, parseNbdUri } from '../sources/nbd/nbd-uri.ts';
+import type { ExportTarget } from '../targets/contract.ts';
+import { createStdoutTarget } from '../targets/stdout/stdout-target.ts';
+import type { CommandContext } from './context.ts';
+
+export const STDOUT_FD = 1;
+
+/** Standard output as a target. */
+export function composeStdoutTarget({ libc, clock }: Pick<CommandContext, 'libc' | 'clock'>): ExportTarget {
+  return createStdoutTarget({ fd: STDOUT_FD, libc, clock });
+}
+
+export interface DiskRequest extends ImageOptions, Pick<PrepareOptions, 'onOpen' | 'onScanned'> {
+  /** A path, or the URI of an NBD server's disk. */
+  path: string;
+  /** The same as in {@link NamedDisk}. */
+  format?: DiskFormat | undefined;
+  beneath?: string | undefined;
+  /** 'allow' when left out. */
+  inUse?: InUse | undefined;
+}
+
+/** The virtual image of the disk that the user has named. @throws DiskliftError as {@link prepareImage} */
+export function composeImage({ path, format, beneath, inUse, ...options }: DiskRequest, context: CommandContext): Promise<PreparedImage> {
+  const { clock, signal, warn } = context;
+  return prepareImage({
+    ...options,
+    signal,
+    clock,
+    warn,
+    openSource: () => openSource({ path, format, beneath }, { ...context, inUse }),
+  });
+}
+
+async function openSource({ path, format, beneath }: NamedDisk, options: CommandContext & Pick<DiskRequest, 'inUse'>): Promise<DiskSource> {
+  if (!isNbdUri(path)) return openNamedDisk({ path, format, beneath }, options);
+  const address = parseNbdUri(path);
+  if (options.inUse === 'fail' || options.inUse === 'wait')
+    throw new DiskliftError(
+      'InUseUnknown',
+      `${nbdDiskName(address)}: an NBD server does not tell whether its disk is in use; stop its VM, then read it with --in-use auto`,
+    );
+  // Loaded when it is needed: most commands start sooner without it.
+  const { openNbdDisk } = await import('../sources/nbd/nbd-disk.ts');
+  return openNbdDisk(address, options);
+}
