@@ -1,183 +1,150 @@
 /**
- * The doors between the rooms of src/, for `make check-doors`. Rooms that are still to come have theirs already. What one
- * cannot tell from imports is in test/tools/source-rules.ts; test/integration/doors.test.ts breaks every rule once.
+ * The layers of src/ and what each may import. `make check` runs these rules; test/integration/layers.test.ts breaks every one.
+ * Rules that imports cannot show are in test/tools/source-rules.ts.
  */
 
 const BIN = '^src/bin\\.ts$';
 const INDEX = '^src/index\\.ts$';
 
-/** What each room may use beside itself; `from` stands for the room's files where they are not `src/ROOM/`. */
-const DOORS = {
-  bin: {
-    from: BIN,
-    mayUse: ['^src/cli/'],
-    reason: 'The executable sets the process up before anything is imported; all else begins in cli/run.',
-  },
-  common: { mayUse: [], reason: 'Everybody uses common, so whatever common used would be used by everybody.' },
-  native: {
-    mayUse: ['^src/common/'],
-    reason: 'Calls of the C library mean nothing by themselves: what they are for is told by their callers.',
-  },
-  config: {
-    mayUse: ['^src/common/'],
-    reason: 'Settings are handed to the parts by cli/compose; a schema that knew the parts would tie them together.',
-  },
+/** Each layer, with what it may import beside itself: layers, or files without their extension. Lower layers come first. */
+export const LAYERS = {
+  common: { mayUse: [], reason: 'Every layer imports common, so common imports none of them.' },
+  native: { mayUse: ['common'], reason: 'A call of the C library has no meaning by itself; its callers give it one.' },
+  config: { mayUse: ['common'], reason: 'wiring hands settings to the parts; a schema that knew the parts would tie them together.' },
   qcow2: {
-    mayUse: ['^src/common/(bounded-view|bytes|errors)\\.ts$'],
-    reason: 'The format is pure, so that it can be read beside its specification and tested without a disk.',
+    mayUse: ['common/(bounded-view|bytes|errors)'],
+    reason: 'The format is pure: a reader compares it with its specification, and a test needs no disk.',
   },
-  sources: {
-    mayUse: [
-      '^src/common/',
-      '^src/native/',
-      '^src/qcow2/(parse-header|foreign-image|l1-table|metadata-places|overlay-mapping|guest-mapping|end-check)\\.ts$',
-    ],
-    reason: 'A source gives the bytes of a disk; of qcow2 it needs what reads an image, and nothing of what writes one.',
+  sources: { mayUse: ['common', 'native'], reason: 'A source gives the bytes of a disk and knows no format of images.' },
+  formats: {
+    mayUse: ['common', 'native', 'sources', 'qcow2/(constants|entries|geometry|limits|read)'],
+    reason: 'A format reads images through sources; it needs the part of qcow2 that reads, not the part that writes.',
   },
   image: {
-    mayUse: ['^src/common/', '^src/qcow2/', '^src/sources/contract\\.ts$'],
-    reason: 'The virtual image is the same for every kind of source, so it knows their contract only.',
+    mayUse: ['common', 'qcow2', 'sources/contract'],
+    reason: 'The virtual image is the same for every kind of source, so it knows only their contract.',
   },
-  targets: {
-    from: '^src/targets/(?!stdout/|s3/)',
-    mayUse: ['^src/targets/', '^src/common/', '^src/image/contract\\.ts$'],
-    reason: 'A target sends a virtual image and must not know how it comes about.',
-  },
-  'targets/stdout': {
-    mayUse: ['^src/targets/', '^src/common/', '^src/native/', '^src/image/contract\\.ts$'],
-    reason: 'As every target; and splice(2), which moves bytes from descriptor to descriptor, is in native.',
-  },
-  'targets/s3': {
-    mayUse: ['^src/targets/', '^src/common/', '^src/native/md5\\.ts$', '^src/image/contract\\.ts$'],
-    reason: 'As every target; and MD5, which its servers tag parts with, is computed beside the event loop by native.',
-  },
+  network: { mayUse: ['common'], reason: 'The policy judges every connection in the same way, whatever is sent through it.' },
+  targets: { mayUse: ['common', 'network', 'image/contract'], reason: 'A target sends a virtual image and does not know how it is made.' },
+  resource: { mayUse: ['common'], reason: 'Users write the resource; it does not change when the program does.' },
+  credentials: { mayUse: ['common', 'resource'], reason: 'A reference to a Secret has the same meaning in every store.' },
   engine: {
-    mayUse: ['^src/common/', '^src/image/', '^src/requests/', '^src/(sources|targets)/contract\\.ts$'],
-    reason: 'An export runs the same whatever the source, the target and the store of requests: the engine knows contracts only.',
+    mayUse: ['common', 'image', 'resource', '(sources|stores|targets)/contract'],
+    reason: 'An export runs the same whatever the source, the target and the store: the engine knows only contracts.',
   },
-  requests: { mayUse: ['^src/common/'], reason: 'The resource is what users write; it must not change when the program does.' },
-  kubernetes: {
-    mayUse: ['^src/common/', '^src/requests/', '^src/engine/observer[./]'],
-    reason: 'The API server is one store of requests among others; it hears of exports through the observer contract.',
+  stores: {
+    mayUse: ['common', 'resource', 'credentials', 'engine/observer'],
+    reason: 'A store keeps requests and their status; the engine reports to it through the observer contract.',
   },
-  metrics: {
-    mayUse: ['^src/common/', '^src/engine/observer[./]'],
-    reason: 'Metrics watch the engine; nothing they do may change an export.',
+  metrics: { mayUse: ['common', 'engine/observer'], reason: 'Metrics observe the engine and never change an export.' },
+  server: {
+    mayUse: ['common', 'resource', 'stores/contract', 'metrics', 'engine/observer'],
+    reason: 'The pages show exports and never change one.',
   },
-  http: {
-    mayUse: ['^src/common/', '^src/requests/', '^src/engine/observer[./]', '^src/metrics/'],
-    reason: 'The pages show what is going on; they steer nothing.',
-  },
+  wiring: { mayUse: ['.*'], but: ['cli'], reason: 'wiring connects the parts and does not depend on the command line.' },
+  cli: { mayUse: ['.*'], reason: 'The command line may use every part.' },
 };
 
-function doorRule([room, { from = `^src/${room}/`, mayUse, reason }]) {
+/** A file below targets/ that may import one more thing than the other targets. */
+const TARGET_EXTRAS = {
+  stdout: { mayUse: 'native', reason: 'splice(2), which moves bytes from descriptor to descriptor, is in native.' },
+  s3: { mayUse: 'native/md5', reason: 'S3 servers tag parts with MD5, which native computes beside the event loop.' },
+};
+
+const pathOf = (name) => `^src/${name}(/|\\.ts$)`;
+
+function layerRule([layer, { mayUse, but = [], reason }]) {
+  const extras = layer === 'targets' ? `^src/targets/(${Object.keys(TARGET_EXTRAS).join('|')})/` : undefined;
   return {
-    name: `door-${room.replace('/', '-')}`,
+    name: `layer-${layer}`,
     severity: 'error',
     comment: reason,
-    from: { path: from },
-    to: { path: '^src/', pathNot: [from, ...mayUse] },
+    from: { path: `^src/${layer}/`, ...(extras && { pathNot: extras }) },
+    to: mayUse.includes('.*') ? { path: [BIN, ...but.map(pathOf)] } : { path: '^src/', pathNot: [`^src/${layer}/`, ...mayUse.map(pathOf)] },
   };
 }
 
-/** The one room that may import each SDK: to replace one, or to fake it in tests, is then a matter of one room. */
+function targetRule([target, { mayUse, reason }]) {
+  return {
+    name: `layer-targets-${target}`,
+    severity: 'error',
+    comment: reason,
+    from: { path: `^src/targets/${target}/` },
+    to: { path: '^src/', pathNot: ['targets', mayUse, ...LAYERS.targets.mayUse].map(pathOf) },
+  };
+}
+
+/** The one layer that may import each SDK, so that replacing or faking an SDK concerns one folder. */
 const SDK_HOMES = {
-  '@kubernetes/client-node': 'kubernetes',
+  '@kubernetes/client-node': 'stores/kubernetes/client',
   '@aws-sdk/[^/]+': 'targets/s3',
   '@smithy/[^/]+': 'targets/s3',
   'prom-client': 'metrics',
-  express: 'http',
+  express: 'server',
   koffi: 'native',
   convict: 'config',
   commander: 'cli',
   'cli-progress': 'cli',
 };
 
-function homeRule([sdk, room]) {
+function homeRule([sdk, home]) {
   return {
     name: `home-of-${sdk.replace('/[^/]+', '').replace('@', '').replace('/', '-')}`,
     severity: 'error',
-    comment: `One home for each SDK: src/${room}/ imports it and gives the others what they need of it in our own terms.`,
-    from: { path: '^src/', pathNot: `^src/${room}/` },
+    comment: `Only src/${home}/ imports this SDK and gives the others what they need of it in the project's own terms.`,
+    from: { path: '^src/', pathNot: `^src/${home}/` },
     // With its types, and by its bare name where it is not installed.
     to: { path: [`^${sdk}(/|$)`, `(^|/)node_modules/(@types/)?${sdk}(/|$)`] },
   };
 }
 
+function rule(name, comment, from, to) {
+  return { name, severity: 'error', comment, from, to };
+}
+
+const SRC = { path: '^src/' };
+const TYPES_ONLY = ['type-only', 'type-import'];
+
 export default {
   forbidden: [
-    ...Object.entries(DOORS).map(doorRule),
-    {
-      name: 'door-cli',
-      severity: 'error',
-      comment: 'The command line wires the parts to one another; a part that used it could not be used without it.',
-      from: { path: '^src/', pathNot: [BIN, '^src/cli/'] },
-      to: { path: '^src/cli/' },
-    },
-    {
-      name: 'door-entry-points',
-      severity: 'error',
-      comment: 'bin.ts and index.ts are entrances: inside of src, import the file that has the thing.',
-      from: { path: '^src/' },
-      to: { path: [BIN, INDEX] },
-    },
-    {
-      name: 'door-http-types-only',
-      severity: 'error',
-      comment: 'The pages show requests and never make, judge or change one.',
-      from: { path: '^src/http/' },
-      to: { path: '^src/requests/', dependencyTypesNot: ['type-only', 'type-import'] },
-    },
-    {
-      name: 'pure-qcow2',
-      severity: 'error',
-      comment: 'No I/O in the format, neither by Node nor by a package: bytes in, bytes out.',
-      from: { path: '^src/qcow2/' },
-      to: { pathNot: '^src/' },
-    },
+    ...Object.entries(LAYERS).map(layerRule),
+    ...Object.entries(TARGET_EXTRAS).map(targetRule),
+    rule(
+      'layer-bin',
+      'bin.ts prepares the process before it imports anything; all else begins in cli/run.',
+      { path: BIN },
+      {
+        path: '^src/',
+        pathNot: pathOf('cli'),
+      },
+    ),
+    rule('layer-entry-points', 'Inside of src, import the file that exports the thing, not an entry point.', SRC, { path: [BIN, INDEX] }),
+    rule(
+      'server-uses-types-only',
+      'The pages show requests and never make, judge or change one.',
+      { path: '^src/server/' },
+      { path: '^src/(resource|stores)/', dependencyTypesNot: TYPES_ONLY },
+    ),
+    rule(
+      'pure-qcow2',
+      'No I/O in the format, neither by Node nor by a package: bytes in, bytes out.',
+      { path: '^src/qcow2/' },
+      {
+        pathNot: '^src/',
+      },
+    ),
     ...Object.entries(SDK_HOMES).map(homeRule),
-    {
-      name: 'no-cycles',
-      severity: 'error',
-      comment: 'Two files that need each other are one file, or need a third. Imports of types count: a reader follows them too.',
-      from: { path: '^src/' },
-      to: { circular: true },
-    },
-    {
-      name: 'no-orphans',
-      severity: 'error',
-      comment: 'A file that neither uses nor is used is a leftover.',
-      from: { path: '^src/', orphan: true, pathNot: [BIN, INDEX] },
-      to: {},
-    },
-    {
-      name: 'no-tests-in-src',
-      severity: 'error',
-      comment: 'What is shipped must work without what is not.',
-      from: { path: '^src/' },
-      to: { path: '^(test|bench)/' },
-    },
-    {
-      name: 'no-process-import',
-      severity: 'error',
-      comment: 'Use the global in full, process.member: the rules about argv, env, stdout and exit look for that.',
-      from: { path: '^src/' },
-      to: { path: '^(node:)?process$' },
-    },
-    {
-      name: 'no-undeclared-packages',
-      severity: 'error',
-      comment: 'Installed for users are only the packages that package.json names as dependencies.',
-      from: { path: '^src/' },
-      to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'], dependencyTypesNot: ['type-only', 'type-import'] },
-    },
-    {
-      name: 'no-unresolved-imports',
-      severity: 'error',
-      comment: 'An import that cannot be found passes every other rule.',
-      from: { path: '^src/' },
-      to: { couldNotResolve: true },
-    },
+    rule('no-cycles', 'Two files that need each other are one file, or need a third. Imports of types count too.', SRC, { circular: true }),
+    rule('no-orphans', 'A file that neither uses nor is used is dead.', { path: '^src/', orphan: true, pathNot: [BIN, INDEX] }, {}),
+    rule('no-tests-in-src', 'What ships works without what does not.', SRC, { path: '^(test|bench)/' }),
+    rule('no-process-import', 'Write process.member in full: the rules about argv, env, stdout and exit look for that.', SRC, {
+      path: '^(node:)?process$',
+    }),
+    rule('no-undeclared-packages', 'Users install only the packages that package.json names as dependencies.', SRC, {
+      dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'],
+      dependencyTypesNot: TYPES_ONLY,
+    }),
+    rule('no-unresolved-imports', 'An import that cannot be found passes every other rule.', SRC, { couldNotResolve: true }),
   ],
   options: {
     doNotFollow: { path: 'node_modules' },

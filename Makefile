@@ -26,7 +26,7 @@ test: $(INSTALLED) judges api-server ## Run all tests; make test ONLY=test/unit 
 	mocha $(SPECS)
 
 .PHONY: check
-check: types style doors generated unused ## Run every check that needs no test: types, style, doors, generated, unused
+check: types style layers generated unused ## Run every check that needs no test: types, style, layers, generated, unused
 
 .PHONY: types
 types: $(INSTALLED) ## Check the types
@@ -37,9 +37,9 @@ style: $(INSTALLED) ## Check format, lint and the size of files; make format rep
 	biome check --error-on-warnings
 	node test/tools/check-size.ts
 
-.PHONY: doors
-doors: $(INSTALLED) ## Check which room uses which, and what each may do
-	node test/tools/check-doors.ts
+.PHONY: layers
+layers: $(INSTALLED) ## Check which layer imports which, and what each file may use
+	node test/tools/check-layers.ts
 	node test/tools/check-source.ts
 
 .PHONY: generated

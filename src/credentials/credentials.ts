@@ -3,8 +3,8 @@
 import { DiskliftError, type ErrorCode } from '../common/errors.ts';
 import { readHttpUrl } from '../common/http-url.ts';
 import type { SecretKeyReference, SecretReference } from '../resource/disk-export.ts';
-import type { ObjectReference, ReferencedObject, RequestStore } from '../stores/contract.ts';
 import { type Endpoint, endpointOf, isAllowedHost } from './allowed-hosts.ts';
+import type { ObjectReference, ReferencedObject, ReferenceResolver } from './reference-resolver.ts';
 import { type EntryData, entryText } from './secret-data.ts';
 
 /** The owner of a Secret says by it that exports may use it; whoever may create a DiskExport need not be allowed to read Secrets. */
@@ -30,7 +30,7 @@ export interface CredentialReader {
 }
 
 interface CredentialSource {
-  resolve: RequestStore['resolve'];
+  resolve: ReferenceResolver['resolve'];
   /** Of the request. */
   namespace: string;
   /** Whether what does not exist may yet come, as where people apply a request and then its Secret: then it is worth another try. */

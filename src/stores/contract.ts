@@ -1,5 +1,6 @@
 /** Where requests come from and their status goes: the API server, or a directory of manifests. */
 
+import type { ReferenceResolver } from '../credentials/reference-resolver.ts';
 import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
 
 /** What the store holds under a key. */
@@ -11,19 +12,6 @@ export type StoredRequest =
   | { kind: 'request'; request: DiskExport; deleting: boolean }
   /** Somebody has asked for something that cannot be done as it stands. */
   | { kind: 'invalid'; message: string; status: DiskExportStatus | undefined };
-
-/** A Secret or a ConfigMap: its entries, decoded. */
-export interface ReferencedObject {
-  labels: Readonly<Record<string, string>>;
-  annotations: Readonly<Record<string, string>>;
-  data: Readonly<Record<string, Buffer>>;
-}
-
-export interface ObjectReference {
-  kind: 'Secret' | 'ConfigMap';
-  namespace: string;
-  name: string;
-}
 
 /** That this process and no other works on a request. */
 export interface Claim {
@@ -44,7 +32,7 @@ export interface RequestEvent {
 }
 
 /** Keys are `NAMESPACE/NAME`. */
-export interface RequestStore {
+export interface RequestStore extends ReferenceResolver {
   /** Whether people see of a request without a status that nobody has begun with it. */
   readonly tellsUnclaimed: boolean;
   /**
@@ -68,8 +56,6 @@ export interface RequestStore {
   setCleanupPending(key: string, pending: boolean): Promise<void>;
   /** Deletes the request, and its status when no claim is left. @throws DiskliftError when it stays */
   remove(key: string): Promise<void>;
-  /** Undefined when there is none. Read anew at each call and never kept. */
-  resolve(reference: ObjectReference): Promise<ReferencedObject | undefined>;
   /** Tells people what happened. Never fails. */
   note(key: string, event: RequestEvent): Promise<void>;
 }

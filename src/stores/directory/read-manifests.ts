@@ -3,8 +3,8 @@
 import { type Document, LineCounter, parseAllDocuments } from 'yaml';
 import { DiskliftError, type ErrorCode } from '../../common/errors.ts';
 import { REFERENCE_CODES } from '../../credentials/credentials.ts';
+import type { ObjectReference, ReferencedObject, ReferenceResolver } from '../../credentials/reference-resolver.ts';
 import { type Fields, isFields } from '../../resource/fields.ts';
-import type { ObjectReference, ReferencedObject, RequestStore } from '../contract.ts';
 
 /** One object of a file. Nothing has been checked but that it is of one of the kinds. */
 export interface Manifest {
@@ -81,7 +81,7 @@ export function withoutManifest(text: string, place: readonly number[]): string 
 }
 
 /** A resolver of what the manifests hold, for requests that come without a cluster. */
-export function createManifestResolver(manifests: readonly Manifest[]): RequestStore['resolve'] {
+export function createManifestResolver(manifests: readonly Manifest[]): ReferenceResolver['resolve'] {
   return async (reference) => {
     const manifest = manifests.find((candidate) => isReferredTo(candidate, reference));
     return manifest === undefined ? undefined : referencedObject(manifest);

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { DiskliftError } from '../../../src/common/errors.ts';
 import { endpointOf, isAllowedHost } from '../../../src/credentials/allowed-hosts.ts';
 import { createCredentialReader } from '../../../src/credentials/credentials.ts';
+import type { ReferencedObject, ReferenceResolver } from '../../../src/credentials/reference-resolver.ts';
 import { httpHeaders, s3Credentials, tlsClientCertificate } from '../../../src/credentials/secret-data.ts';
-import type { ReferencedObject, RequestStore } from '../../../src/stores/contract.ts';
 
 const ENDPOINT = { hostname: 'store.example', port: 443, isEncrypted: true };
 const LABELS = { 'disklift.dev/credentials': 'true' };
@@ -95,7 +95,7 @@ describe('credentials', () => {
   });
 
   describe('that cannot be used, where messages go to users who may not read Secrets', () => {
-    type Found = Awaited<ReturnType<RequestStore['resolve']>>;
+    type Found = Awaited<ReturnType<ReferenceResolver['resolve']>>;
     const forbidden = new DiskliftError('CredentialsInvalid', 'Secret vms/it cannot be read: forbidden', undefined, { retryable: false });
     const found: Record<string, () => Promise<Found>> = {
       'does not exist': async () => undefined,

@@ -4,7 +4,7 @@ import { type Backoff, backoffDelayMs } from '../../../common/backoff.ts';
 import type { Clock } from '../../../common/clock.ts';
 import { DiskliftError } from '../../../common/errors.ts';
 import { REFERENCE_CODES } from '../../../credentials/credentials.ts';
-import type { ReferencedObject, RequestStore } from '../../contract.ts';
+import type { ReferencedObject, ReferenceResolver } from '../../../credentials/reference-resolver.ts';
 import { referencedObject } from '../../directory/read-manifests.ts';
 import { apiFailureOf } from '../client/api-failure.ts';
 import type { ApiFailure, KubeApi } from '../client/contract.ts';
@@ -32,7 +32,7 @@ const FINAL_KINDS: ReadonlySet<ApiFailure['kind']> = new Set(['Forbidden', 'Inva
  * or `ReferenceInvalid` for a ConfigMap, retryable where the API server may have another answer later. No message tells anything that an
  * object holds.
  */
-export function createReferenceResolver(options: ReferenceResolverOptions): RequestStore['resolve'] {
+export function createReferenceResolver(options: ReferenceResolverOptions): ReferenceResolver['resolve'] {
   const { api, namespace } = options;
   return async (reference): Promise<ReferencedObject | undefined> => {
     const { kind, name } = reference;

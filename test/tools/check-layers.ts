@@ -1,4 +1,4 @@
-/** The doors between the rooms: dependency-cruiser with the rules of .dependency-cruiser.mjs. */
+/** Checks the allowed dependencies between the layers: dependency-cruiser with the rules of .dependency-cruiser.mjs. */
 
 import path from 'node:path';
 import { cruise, type ICruiseResult } from 'dependency-cruiser';
@@ -10,11 +10,11 @@ import { reportViolations, type Violation } from './violation.ts';
 /** The rule that the cruiser cannot have itself. */
 export const EVERY_MODULE_SEEN = 'every-module-seen';
 
-export const DOORS_FILE = '.dependency-cruiser.mjs';
+export const LAYERS_FILE = '.dependency-cruiser.mjs';
 
-/** @param doorsFile relative to `root` */
-export async function checkDoors(root: string, doorsFile = DOORS_FILE): Promise<Violation[]> {
-  const options = await extractDepcruiseOptions(path.join(root, doorsFile));
+/** @param layersFile relative to `root` */
+export async function checkLayers(root: string, layersFile = LAYERS_FILE): Promise<Violation[]> {
+  const options = await extractDepcruiseOptions(path.join(root, layersFile));
   const tsConfig = extractTSConfig(path.join(root, 'tsconfig.json'));
   const { output } = await cruise(['src'], { ...options, baseDir: root }, undefined, { tsConfig });
   const result = output as ICruiseResult;
@@ -39,5 +39,5 @@ function brokenRules({ summary }: ICruiseResult): Violation[] {
 
 if (import.meta.main) {
   const root = process.cwd();
-  reportViolations(`doors: ${sourcePaths(root).length} modules, all in order`, await checkDoors(root));
+  reportViolations(`layers: ${sourcePaths(root).length} modules, all in order`, await checkLayers(root));
 }

@@ -2,10 +2,10 @@
 
 import assert from 'node:assert/strict';
 import path from 'node:path';
-import { ALLOWED, type Breaches, DOOR_BREACHES, SIZE_BREACHES, SOURCE_BREACHES } from '../fixtures/planted-breaches.ts';
+import { ALLOWED, type Breaches, LAYER_BREACHES, SIZE_BREACHES, SOURCE_BREACHES } from '../fixtures/planted-breaches.ts';
 import { type PlantedTree, type Plants, plantedTree } from '../helpers/planted-tree.ts';
 import { runCommand } from '../helpers/run-command.ts';
-import { checkDoors, DOORS_FILE, EVERY_MODULE_SEEN } from '../tools/check-doors.ts';
+import { checkLayers, EVERY_MODULE_SEEN, LAYERS_FILE } from '../tools/check-layers.ts';
 import { checkSize, SIZE_RULES } from '../tools/check-size.ts';
 import { checkSource } from '../tools/check-source.ts';
 import { SOURCE_RULES } from '../tools/source-rules.ts';
@@ -13,7 +13,7 @@ import { sourcePaths } from '../tools/source-tree.ts';
 import type { Violation } from '../tools/violation.ts';
 
 const ROOT = path.join(import.meta.dirname, '..', '..');
-const CHECKS = ['check-doors.ts', 'check-source.ts', 'check-size.ts'].map((name) => path.join('test', 'tools', name));
+const CHECKS = ['check-layers.ts', 'check-source.ts', 'check-size.ts'].map((name) => path.join('test', 'tools', name));
 
 interface Breach {
   rule: string;
@@ -37,7 +37,7 @@ function apart(breaches: Breaches): Breach[][] {
 describe('the rules about the sources', () => {
   let tree: PlantedTree;
   before(() => {
-    tree = plantedTree(['src', DOORS_FILE, 'tsconfig.json', 'package.json']);
+    tree = plantedTree(['src', LAYERS_FILE, 'tsconfig.json', 'package.json']);
   });
   after(() => tree[Symbol.dispose]());
 
@@ -58,21 +58,21 @@ describe('the rules about the sources', () => {
   }
 
   it('let the sources pass as they are', async () => {
-    assert.deepEqual([...(await checkDoors(tree.root)), ...checkSource(tree.root), ...checkSize(tree.root)], []);
+    assert.deepEqual([...(await checkLayers(tree.root)), ...checkSource(tree.root), ...checkSize(tree.root)], []);
   });
 
-  it('let every room use what it may', async () => {
-    const violations = await tree.withPlanted(ALLOWED, async () => [...(await checkDoors(tree.root)), ...checkSource(tree.root)]);
+  it('let every layer import what it may', async () => {
+    const violations = await tree.withPlanted(ALLOWED, async () => [...(await checkLayers(tree.root)), ...checkSource(tree.root)]);
     assert.deepEqual(violations, []);
   });
 
-  it('see every closed door', async () => {
-    const { default: doors } = await import(path.join(ROOT, DOORS_FILE));
-    const rules = doors.forbidden.map(({ name }: { name: string }) => name);
-    await assertSeen(rules, DOOR_BREACHES, checkDoors);
+  it('see every import that is not allowed', async () => {
+    const { default: config } = await import(path.join(ROOT, LAYERS_FILE));
+    const rules = config.forbidden.map(({ name }: { name: string }) => name);
+    await assertSeen(rules, LAYER_BREACHES, checkLayers);
   });
 
-  it('see what imports do not tell', async () => {
+  it('see what imports cannot show', async () => {
     await assertSeen(
       SOURCE_RULES.map(({ name }) => name),
       SOURCE_BREACHES,
@@ -83,8 +83,8 @@ describe('the rules about the sources', () => {
   it('see files that are too long or oddly named', () => assertSeen(SIZE_RULES, SIZE_BREACHES, checkSize));
 
   it('fail when a module of src was not examined', async () => {
-    const blindDoors = `import doors from './${DOORS_FILE}';\nexport default { ...doors, options: { ...doors.options, exclude: '^src/qcow2/' } };\n`;
-    const violations = await tree.withPlanted({ 'blind.mjs': blindDoors }, () => checkDoors(tree.root, 'blind.mjs'));
+    const blindLayers = `import config from './${LAYERS_FILE}';\nexport default { ...config, options: { ...config.options, exclude: '^src/qcow2/' } };\n`;
+    const violations = await tree.withPlanted({ 'blind.mjs': blindLayers }, () => checkLayers(tree.root, 'blind.mjs'));
     const unseen = violations.filter(({ rule }) => rule === EVERY_MODULE_SEEN).map(({ where }) => where);
     assert.deepEqual(
       unseen,
@@ -95,7 +95,7 @@ describe('the rules about the sources', () => {
 
   it('end make check: its commands exit with 1 and name the file and the rule', async () => {
     const makeCheck = (await runCommand('make', ['--dry-run', '--always-make', 'check'], { cwd: ROOT })).stdout.toString();
-    const breaches = [DOOR_BREACHES['door-qcow2'], SOURCE_BREACHES['no-process-exit'], SIZE_BREACHES['most-lines']];
+    const breaches = [LAYER_BREACHES['layer-qcow2'], SOURCE_BREACHES['no-process-exit'], SIZE_BREACHES['most-lines']];
     for (const [index, check] of CHECKS.entries()) {
       assert.ok(makeCheck.includes(`node ${check}`), check);
       const run = () => runCommand(process.execPath, [path.join(ROOT, check)], { cwd: tree.root });
@@ -103,7 +103,7 @@ describe('the rules about the sources', () => {
       const [plants = {}] = breaches[index] ?? [];
       const { code, stderr } = await tree.withPlanted(plants, run);
       assert.equal(code, 1);
-      assert.match(stderr, /^src\/(qcow2|cli|image)\/planted\.ts(:\d+)?: .*\[(door-qcow2|no-process-exit|most-lines)\]$/m);
+      assert.match(stderr, /^src\/(qcow2|cli|image)\/planted\.ts(:\d+)?: .*\[(layer-qcow2|no-process-exit|most-lines)\]$/m);
     }
   });
 });
