@@ -25,7 +25,7 @@ policy=/usr/sbin/policy-rc.d
 if [ -e "$policy" ]; then policy=''; else printf '#!/bin/sh\nexit 101\n' > "$policy" && chmod +x "$policy"; fi
 trap 'rm -f "$log" $policy' EXIT
 # shellcheck disable=SC2086 # a list of words
-if ! { apt-get update && apt-get install --yes --no-install-recommends $missing; } > "$log" 2>&1; then
+if ! { apt-get -o DPkg::Lock::Timeout=600 update && apt-get -o DPkg::Lock::Timeout=600 install --yes --no-install-recommends $missing; } > "$log" 2>&1; then
   cat "$log" >&2
   exit 1
 fi
