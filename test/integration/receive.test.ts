@@ -5,6 +5,7 @@ import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { appendFileSync, existsSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
 import path from 'node:path';
 import { DiskliftError } from '../../src/common/errors.ts';
 import { readPartialState } from '../../src/targets/tcp/partial-state.ts';
@@ -47,6 +48,12 @@ describe('receive', () => {
     );
 
   const sha256Of = (name: string) => createHash('sha256').update(readFileSync(name)).digest('hex');
+
+  const isListening = (port: number) =>
+    new Promise<boolean>((resolve) => {
+      const socket = net.connect(port, '127.0.0.1', () => resolve(true));
+      socket.on('error', () => resolve(false)).on('connect', () => socket.destroy());
+    });
 
   /** Asserts that the receiver ends well, that the image is the disk's, and that nothing else lies about. */
   async function assertReceived(receiver: ReceiverProcess): Promise<void> {
@@ -140,12 +147,17 @@ describe('receive', () => {
       {
         await using receiver = await receive();
         ({ port } = receiver);
-        await using proxy = await startFaultProxy(port);
-        stopBehind(proxy, 80 * MIB);
-        const sending = failureOf(sendTcp(disk, { port: proxy.port, limits: { idleMs: 1000 } }));
-        await passed(proxy, 80 * MIB);
-        await until('the first of it has reached the disk', async () => (await readDurableBytes()) >= CHECKPOINT_BYTES);
-        receiver.kill('SIGKILL');
+        let sending: Promise<DiskliftError>;
+        {
+          // The sender fails when the proxy ends. A short idle limit would end it earlier on a slow machine.
+          await using proxy = await startFaultProxy(port);
+          stopBehind(proxy, 80 * MIB);
+          sending = failureOf(sendTcp(disk, { port: proxy.port }));
+          await passed(proxy, 80 * MIB);
+          await until('the first of it has reached the disk', async () => (await readDurableBytes()) >= CHECKPOINT_BYTES);
+          receiver.kill('SIGKILL');
+          await receiver.ended;
+        }
         assert.equal((await sending).code, 'DestinationUnreachable');
         durableBytes = await readDurableBytes();
       }
@@ -162,17 +174,20 @@ describe('receive', () => {
       let sentBytes: number;
       {
         await using receiver = await receive();
-        await using proxy = await startFaultProxy(receiver.port);
-        stopBehind(proxy, 50 * MIB);
-        const sending = failureOf(sendTcp(disk, { port: proxy.port, limits: { idleMs: 1000 } }));
-        await passed(proxy, 50 * MIB);
-        const startMs = performance.now();
-        receiver.kill('SIGTERM');
-        const { signal, stderr } = await receiver.ended;
-        assert.ok(performance.now() - startMs < 1500);
-        assert.deepEqual([signal, /cancelled by SIGTERM/.test(stderr)], ['SIGTERM', true]);
+        let sending: Promise<DiskliftError>;
+        {
+          await using proxy = await startFaultProxy(receiver.port);
+          stopBehind(proxy, 50 * MIB);
+          sending = failureOf(sendTcp(disk, { port: proxy.port }));
+          await passed(proxy, 50 * MIB);
+          const startMs = performance.now();
+          receiver.kill('SIGTERM');
+          const { signal, stderr } = await receiver.ended;
+          assert.ok(performance.now() - startMs < 1500);
+          assert.deepEqual([signal, /cancelled by SIGTERM/.test(stderr)], ['SIGTERM', true]);
+          sentBytes = proxy.passed.toServer;
+        }
         await sending;
-        sentBytes = proxy.passed.toServer;
       }
       await using receiver = await receive();
       await using proxy = await startFaultProxy(receiver.port);
@@ -262,6 +277,25 @@ describe('receive', () => {
     forced.kill('SIGTERM');
     assert.equal((await forced.ended).stdout.toString().split('\n').length, 3);
     await assertImageOf(file, disk);
+  });
+
+  it('prints the line of a confirmed image after SIGTERM', async () => {
+    await using receiver = await receive('--keep');
+    const sender = net.connect({ port: receiver.port, host: '127.0.0.1', allowHalfOpen: true });
+    const receives = async (end: string) => {
+      for (let text = ''; !text.endsWith(end); ) text += String((await once(sender, 'data'))[0]);
+    };
+    sender.on('error', () => {});
+    sender.write('{"protocol":"disklift/1","export":"u","disk":"d","size":4,"fingerprint":"f"}\n');
+    await receives('{"offset":0}\n');
+    sender.write('abcd');
+    await receives('"}\n');
+    receiver.kill('SIGTERM');
+    await until('the receiver has taken the signal', async () => !(await isListening(receiver.port)));
+    sender.end();
+    const { signal, stdout } = await receiver.ended;
+    assert.equal(signal, 'SIGTERM');
+    assert.deepEqual(JSON.parse(stdout.toString()), { size: 4, sha256: sha256Of(file), file });
   });
 
   it('touches nothing but its own files', async () => {

@@ -33,7 +33,7 @@ export async function receiveImage(flags: ReceiveFlags, context: CommandContext)
   const tls = await readTls(flags, context);
   const output = await awaitStorage(file, openOutput(flags, context), context);
   let printed = Promise.resolve();
-  await runReceiver({
+  const run = runReceiver({
     address,
     tls,
     protocol: protocol === 'raw' ? 'Raw' : 'Acknowledged',
@@ -49,6 +49,8 @@ export async function receiveImage(flags: ReceiveFlags, context: CommandContext)
       printed.catch((error: unknown) => warn(`${file}: is there, but cannot be reported: ${(error as Error).message}`));
     },
   });
+  // Also after a signal: scripts read a line for every image that was confirmed. A failure to print is reported above.
+  await run.finally(() => printed.catch(() => {}));
   await printed;
 }
 

@@ -2,7 +2,7 @@
 
 import type net from 'node:net';
 import type { AddressInfo } from 'node:net';
-import { abortable } from '../../common/abortable.ts';
+import { abortable, throwIfAborted } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import type { ImageOutput } from './image-output.ts';
@@ -73,6 +73,8 @@ class Receiver {
   private readonly finished = Promise.withResolvers<void>();
   private readonly stopped = new AbortController();
   private writer: Writer | undefined;
+  /** The writer's session once all bytes of its image have arrived: the confirmation and the sender's verdict remain. */
+  private concluding: Session | undefined;
   /** The image that was received last. */
   private done: Done | undefined;
   /** Why nothing can be written. */
@@ -92,11 +94,18 @@ class Receiver {
       await abortable(this.finished.promise, signal);
     } finally {
       server.close();
-      const stop = new DiskliftError('Cancelled', 'the receiver was stopped');
-      for (const session of this.sessions) session.break(stop);
-      await Promise.race([this.writer?.gone, clock.delay(STOP_MS, this.stopped.signal)]);
-      this.stopped.abort(stop);
+      await this.stop();
     }
+  }
+
+  /** Reports an image that was confirmed, even when the sender's verdict has not arrived: the image is in its place. */
+  private async stop(): Promise<void> {
+    const stop = new DiskliftError('Cancelled', 'the receiver was stopped');
+    for (const session of this.sessions) if (session !== this.concluding) session.break(stop);
+    await Promise.race([this.writer?.gone, this.options.clock.delay(STOP_MS, this.stopped.signal)]);
+    this.concluding?.break(stop);
+    if (this.done !== undefined) this.report(this.done);
+    this.stopped.abort(stop);
   }
 
   private async serve(session: Session): Promise<void> {
@@ -140,8 +149,10 @@ class Receiver {
     const hello = parseHello(line);
     await this.asWriter(session, hello, async () => {
       // Its sender has not heard that it is here.
-      if (isSameImage(hello, this.done?.hello)) session.say(offsetLine(hello.sizeBytes));
-      else this.done = { hello, received: await this.receive(session, hello), isReported: false };
+      if (isSameImage(hello, this.done?.hello)) {
+        this.concluding = session;
+        session.say(offsetLine(hello.sizeBytes));
+      } else this.done = { hello, received: await this.receive(session, hello), isReported: false };
       const done = this.done as Done;
       session.say(confirmationLine(done.received));
       await this.hearVerdict(session, done);
@@ -156,6 +167,7 @@ class Receiver {
       writer.session.break(new DiskliftError('DestinationUnreachable', 'the sender has come again by another connection'));
       await writer.gone;
     }
+    throwIfAborted(this.options.signal);
     const { done } = this;
     if (done !== undefined && !isSameDisk(hello, done.hello)) {
       if (!this.options.keep) throw busy('an image was received already');
@@ -167,6 +179,7 @@ class Receiver {
       await task();
     } finally {
       this.writer = undefined;
+      this.concluding = undefined;
       resolve();
     }
   }
@@ -189,6 +202,7 @@ class Receiver {
         at += chunk.length;
         limitMs = this.limits.idleMs;
       }
+      this.concluding = session;
       return await this.ofOutput(output.finish());
     } catch (error) {
       await this.ofOutput(output.suspend());

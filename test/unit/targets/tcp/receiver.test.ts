@@ -225,4 +225,76 @@ describe('receiver', () => {
     assert.ok(performance.now() - startMs < 1000);
     assert.deepEqual(output.calls, ['begin', 'suspend']);
   });
+
+  describe('stopped by a signal', () => {
+    const reason = new DiskliftError('Cancelled', 'enough');
+
+    async function sendUpToConfirmation(): Promise<Sender> {
+      const sender = (await start({ keep: true }))();
+      await sender.sendAll();
+      await sender.hears(CONFIRMATION);
+      return sender;
+    }
+
+    it('reports a confirmed image whose sender ends its side afterwards', async () => {
+      const sender = await sendUpToConfirmation();
+      stop.abort(reason);
+      sender.socket.end();
+      await once(sender.socket, 'close');
+      assert.equal(await ended, reason);
+      assert.deepEqual([received, sender.hasEnded], [[RECEIVED], true]);
+    });
+
+    it('reports a confirmed image within a second when its sender stays silent', async () => {
+      await sendUpToConfirmation();
+      const startMs = performance.now();
+      stop.abort(reason);
+      assert.equal(await ended, reason);
+      assert.ok(performance.now() - startMs < 1000);
+      assert.deepEqual(received, [RECEIVED]);
+    });
+
+    it('reports a confirmed image whose sender was lost before', async () => {
+      const sender = await sendUpToConfirmation();
+      resetSocket(sender.socket);
+      await sleep(100);
+      assert.deepEqual(received, []);
+      stop.abort(reason);
+      assert.equal(await ended, reason);
+      assert.deepEqual(received, [RECEIVED]);
+    });
+
+    it('removes a confirmed image when the sender disagrees afterwards', async () => {
+      const sender = await sendUpToConfirmation();
+      stop.abort(reason);
+      sender.socket.end('{"discard":true}\n');
+      assert.equal(await ended, reason);
+      assert.deepEqual([received, output.calls.at(-1)], [[], 'discard']);
+    });
+
+    for (const protocol of ['Acknowledged', 'Raw'] as const)
+      it(`confirms and reports an image that is just being completed (${protocol})`, async () => {
+        const { promise, resolve } = Promise.withResolvers<void>();
+        const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
+        output.finish = async () => {
+          begin();
+          await promise;
+          return RECEIVED;
+        };
+        const sender = (await start({ protocol, keep: true }))();
+        if (protocol === 'Raw') sender.socket.end('abcd');
+        else await sender.sendAll();
+        await begun;
+        stop.abort(reason);
+        await sleep(100);
+        resolve();
+        if (protocol === 'Acknowledged') {
+          await sender.hears(CONFIRMATION);
+          sender.socket.end();
+        }
+        await once(sender.socket, 'close');
+        assert.equal(await ended, reason);
+        assert.deepEqual([received, sender.hasEnded], [[RECEIVED], true]);
+      });
+  });
 });
