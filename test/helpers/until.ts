@@ -6,8 +6,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 const LIMIT_MS = 20_000;
 
 /** @param what that is waited for, for the message when it does not come */
-export async function until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
-  const endMs = performance.now() + LIMIT_MS;
+export async function until(what: string, isSo: () => boolean | Promise<boolean>, limitMs = LIMIT_MS): Promise<void> {
+  const endMs = performance.now() + limitMs;
   while (!(await isSo())) {
     assert.ok(performance.now() < endMs, `in vain: ${what}`);
     await delay(5);
