@@ -42,6 +42,10 @@ layers: $(INSTALLED) ## Check which layer imports which, and what each file may 
 	node test/tools/check-layers.ts
 	node test/tools/check-source.ts
 
+.PHONY: words
+words: $(INSTALLED) ## Check the words of comments, tests, pages and names: make words IN=src/engine
+	node test/tools/check-words.ts $(IN)
+
 .PHONY: generated
 generated: $(INSTALLED) ## Check that what is generated is what would be generated
 	node test/tools/generate-types.ts --check
