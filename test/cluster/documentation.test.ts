@@ -1,5 +1,8 @@
 /** Every command of the documentation, as a reader pastes it, in order, on the node of `make cluster`. */
 
+// Runs alone: its node uses namespaces, cgroups and devices of the machine, and has deadlines of its own.
+// Shares a process: node
+
 import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';

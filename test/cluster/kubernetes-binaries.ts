@@ -17,7 +17,7 @@ export function usesExistingCluster(): boolean {
  */
 export function kubernetesBinaries(...programs: string[]): string | undefined {
   if (usesExistingCluster()) return '';
-  const { status, stdout } = spawnSync(SCRIPT, programs, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  const { status, stdout } = spawnSync(SCRIPT, ['--existing', ...programs], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
   assert.equal(status, 0, 'the programs of Kubernetes are there');
   return stdout.trim() || undefined;
 }

@@ -1,5 +1,8 @@
 /** Two hundred DiskExports of one pod, twelve at a time, while its container is killed twice. */
 
+// Runs alone: its node uses namespaces, cgroups and devices of the machine, and has deadlines of its own.
+// Shares a process: node
+
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { chmod, chown } from 'node:fs/promises';

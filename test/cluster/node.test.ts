@@ -1,5 +1,8 @@
 /** Real pods of manifests/ on a real node, in a namespace that enforces Pod Security `restricted`: the page docs/kubernetes.md, lived through. */
 
+// Runs alone: its node uses namespaces, cgroups and devices of the machine, and has deadlines of its own.
+// Shares a process: node
+
 import assert from 'node:assert/strict';
 import { closeSync, mkdirSync, openSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';

@@ -1,5 +1,8 @@
 /** A Job of one export on a real node, whose pods are deleted and which is suspended, resumed and deleted. */
 
+// Runs alone: its node uses namespaces, cgroups and devices of the machine, and has deadlines of its own.
+// Shares a process: node
+
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';

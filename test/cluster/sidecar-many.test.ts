@@ -1,5 +1,7 @@
 /** Three hundred DiskExports at once: all of them arrive, and neither memory nor the API server pays more than its share for it. */
 
+// Runs alone: it measures how much memory a sidecar takes.
+
 import assert from 'node:assert/strict';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';

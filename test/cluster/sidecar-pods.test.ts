@@ -1,5 +1,8 @@
 /** The sidecar in real pods: the chart by the real helm, the Job and the native sidecar of manifests/, each with exports that arrive. */
 
+// Runs alone: its node uses namespaces, cgroups and devices of the machine, and has deadlines of its own.
+// Shares a process: node
+
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';

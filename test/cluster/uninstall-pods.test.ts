@@ -1,5 +1,8 @@
 /** `helm uninstall` of real pods while an upload to S3 is open: nothing stays behind, nothing is held back, and the upload can be gone on with. */
 
+// Runs alone: its node uses namespaces, cgroups and devices of the machine, and has deadlines of its own.
+// Shares a process: node
+
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';

@@ -1,5 +1,7 @@
 /** Destinations that answer with 100 MiB where a few hundred bytes are due: what the process has resident, and how the export ends. */
 
+// Runs alone: it measures how much memory a process takes.
+
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

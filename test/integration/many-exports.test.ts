@@ -1,5 +1,7 @@
 /** What exports cost the process that makes them: its event loop and its memory. */
 
+// Runs alone: it measures the delay of a process's event loop and its memory.
+
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';

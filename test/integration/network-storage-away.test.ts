@@ -1,5 +1,7 @@
 /** A hard NFS mount whose server disappears while a disk is read, and may come back. Runs in a guest of User Mode Linux. */
 
+// Runs alone: it boots a guest of User Mode Linux, and measures how long commands last.
+
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { stringify } from 'yaml';

@@ -1,5 +1,7 @@
 /** Whatever a file holds: what is not understood is refused, soon, by a typed error, and nothing behind the file's bytes is looked at. */
 
+// Runs alone: it measures its own memory, and the time of single calls.
+
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Makes sure that programs of Kubernetes are there for the tests of test/cluster, and prints the folder they are in:
-# kubernetes-binaries.sh [PROGRAM]..., of etcd, kube-apiserver, kube-controller-manager and kubectl, which are made sure of when none is named,
+# kubernetes-binaries.sh [--existing] [PROGRAM]..., of etcd, kube-apiserver, kube-controller-manager and kubectl, which are made sure of when none is named,
 # kube-scheduler, kubelet, kube-proxy, coredns and pause.
-# They are built once, from pinned Go modules, into the user's cache folder: minutes then, no time later. KUBEBUILDER_ASSETS names another.
+# They are built once, from pinned Go modules, into the user's cache folder: minutes then, no time later. With
+# --existing none is built: a test waits for no compiler. KUBEBUILDER_ASSETS names another.
 # With CI set it fails without them; elsewhere one line says what is missing, and the tests are skipped.
 set -eu
 
@@ -10,6 +11,11 @@ VERSION=v1.36.3
 MODULES=$(cd "$(dirname "$0")/../cluster/binaries" && pwd)
 PATH="$PATH:/usr/local/go/bin"
 
+existing=''
+if [ "${1:-}" = --existing ]; then
+  existing=yes
+  shift
+fi
 [ $# -gt 0 ] || set -- etcd kube-apiserver kube-controller-manager kubectl
 
 give_up() {
@@ -46,8 +52,14 @@ fi
 
 folder="${XDG_CACHE_HOME:-$HOME/.cache}/disklift/kubernetes-$VERSION"
 mkdir -p "$folder"
+# One at a time: of two that build the same program, the second finds it built.
+if [ -z "$existing" ] && command -v flock > /dev/null; then
+  exec 9> "$folder/lock"
+  flock 9
+fi
 for program in "$@"; do
   [ ! -x "$folder/$program" ] || continue
+  [ -z "$existing" ] || give_up "$program is not there; make setup builds it"
   command -v go > /dev/null || give_up "Go 1.26 or newer builds $program, and is not installed"
   case "$program" in
     etcd) build etcd go.etcd.io/etcd/server/v3 etcd ;;

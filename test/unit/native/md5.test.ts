@@ -1,3 +1,5 @@
+// Runs alone: it measures the event loop's delay.
+
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';

@@ -1,3 +1,5 @@
+// Runs alone: it measures the time of a computation.
+
 import assert from 'node:assert/strict';
 import { type AllocationMap, type ClusterKind, createAllocationMapBuilder } from '../../../src/qcow2/write/allocation-map.ts';
 import { drawMap, sentUntilCluster } from '../../../src/server/draw-map.ts';

@@ -1,5 +1,7 @@
 /** Every limit of a destination fires when its time has passed: no earlier, and at most a tenth later. */
 
+// Runs alone: its time limits must hold within a tenth.
+
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';

@@ -1,3 +1,5 @@
+// Runs alone: it measures its own memory.
+
 import assert from 'node:assert/strict';
 import { GIB } from '../../../../src/common/bytes.ts';
 import { createAllocationMapBuilder, fullAllocationMap } from '../../../../src/qcow2/write/allocation-map.ts';

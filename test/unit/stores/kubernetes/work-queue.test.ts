@@ -1,3 +1,5 @@
+// Runs alone: it measures its own memory.
+
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import v8 from 'node:v8';

@@ -1,3 +1,5 @@
+// Runs alone: it measures how much memory a process takes.
+
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';

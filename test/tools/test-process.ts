@@ -1,0 +1,103 @@
+/** One process of mocha: it runs a few test files, and whatever becomes of it, there is a result. */
+
+import { spawn } from 'node:child_process';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import os from 'node:os';
+import path from 'node:path';
+import type { ProcessResults } from './spec-with-total.ts';
+
+const MOCHA = path.join(path.dirname(createRequire(import.meta.url).resolve('mocha/package.json')), 'bin', 'mocha.js');
+const REPORTER = path.join(import.meta.dirname, 'spec-with-total.ts');
+
+export interface JobResult extends ProcessResults {
+  /** What the process and its children have printed. */
+  output: string;
+  durationMs: number;
+}
+
+interface ProcessEnd {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  isLate: boolean;
+}
+
+export interface ProcessOptions {
+  /** The process and its children are killed when they last longer. */
+  limitMs: number;
+  /** Directory in which Node keeps compiled code; without one each process compiles all that it loads. */
+  compileCache?: string | undefined;
+}
+
+/** Process groups that run, for a runner that is interrupted. */
+const groups = new Set<number>();
+
+export function killTestProcesses(): void {
+  for (const pid of groups) killGroup(pid);
+}
+
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
+/** Its output goes to a file: children that outlive it keep no pipe open. */
+function runMocha(files: readonly string[], resultsFile: string, outputFile: string, options: ProcessOptions): Promise<ProcessEnd> {
+  const output = openSync(outputFile, 'a');
+  const args = [MOCHA, '--reporter', REPORTER, '--reporter-option', `results=${resultsFile}`, ...files];
+  const child = spawn(process.execPath, args, {
+    stdio: ['ignore', output, output],
+    // A process group of its own, so that a kill reaches its children.
+    detached: true,
+    env: { ...process.env, ...(options.compileCache && { NODE_COMPILE_CACHE: options.compileCache }) },
+  });
+  closeSync(output);
+  return new Promise((resolve, reject) => {
+    let isLate = false;
+    const { pid } = child;
+    if (pid !== undefined) groups.add(pid);
+    const timer = setTimeout(() => {
+      isLate = true;
+      if (pid !== undefined) killGroup(pid);
+    }, options.limitMs);
+    child.once('error', reject);
+    child.once('exit', (code, signal) => {
+      clearTimeout(timer);
+      if (pid !== undefined) groups.delete(pid);
+      resolve({ code, signal, isLate });
+    });
+  });
+}
+
+/** Why a process counts as a failure although none of its tests has failed. */
+function problemOf({ code, signal, isLate }: ProcessEnd, results: ProcessResults | undefined, { limitMs }: ProcessOptions, file: string) {
+  if (isLate) return `did not end within ${limitMs / 1000} s${results === undefined ? '' : ', although its tests had ended'}`;
+  if (signal !== null) return `was killed by ${signal}`;
+  if (results === undefined) return `ended with code ${code} before its tests had`;
+  if (results.counts.failed === 0 && code !== 0) return `ended with code ${code} although no test failed`;
+  const { passed, failed, skipped } = results.counts;
+  if (passed + failed + skipped === 0) return `has no tests in ${file}`;
+  return undefined;
+}
+
+export async function runJob(files: readonly string[], options: ProcessOptions): Promise<JobResult> {
+  const directory = mkdtempSync(path.join(os.tmpdir(), 'disklift-run-'));
+  const [resultsFile, outputFile] = [path.join(directory, 'results.json'), path.join(directory, 'output')];
+  const startMs = performance.now();
+  try {
+    const end = await runMocha(files, resultsFile, outputFile, options);
+    const output = readFileSync(outputFile, 'utf8');
+    const results = existsSync(resultsFile) ? (JSON.parse(readFileSync(resultsFile, 'utf8')) as ProcessResults) : undefined;
+    const problem = problemOf(end, results, options, files.join(', '));
+    const { counts, failures, steps } = results ?? { counts: { passed: 0, failed: 0, skipped: 0 }, failures: '', steps: [] };
+    const durationMs = performance.now() - startMs;
+    if (problem === undefined) return { counts, failures, steps, output, durationMs };
+    const report = `  The process of mocha ${problem}. The last lines of its output:\n\n${output.slice(-4000)}`;
+    return { counts: { ...counts, failed: counts.failed + 1 }, failures: `${failures}\n${report}`, steps, output, durationMs };
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
