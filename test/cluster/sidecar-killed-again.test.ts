@@ -10,7 +10,7 @@ import { requireBinaries } from './kubernetes-binaries.ts';
 const MIB = 1024 * 1024;
 
 describe('a sidecar in a cluster that is killed whenever one of its exports sends', function () {
-  this.timeout(180_000);
+  this.timeout(300_000);
   const temp = useTempDir();
   let api: ApiServer;
 

@@ -9,7 +9,7 @@ import { useTempDir } from '../helpers/temp-dir.ts';
 const MIB = 1024 * 1024;
 
 describe('a sidecar on a directory that is killed whenever one of its exports sends', function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   const temp = useTempDir();
 
   it('brings the other exports through, and fails this one after backoffLimit', async () => {
