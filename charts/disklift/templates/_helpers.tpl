@@ -1,4 +1,4 @@
-{{/* The release's name, with the chart's unless it holds it already. */}}
+{{/* The name of the release, followed by that of the chart unless the release's name contains it. */}}
 {{- define "disklift.fullname" -}}
 {{- if contains .Chart.Name .Release.Name -}}
 {{- .Release.Name -}}
@@ -31,15 +31,15 @@
 {{- end -}}
 
 {{/*
-The Job of a volume with once. Takes root and volume. A Job cannot be changed, so its name has a hash of what it is made from: a changed Job
-is another one, and Helm deletes the old one.
+The Job of a volume with once. Takes root and volume. A Job cannot be changed, so its name has a hash of its spec. A changed Job has
+another name, and Helm deletes the old one.
 */}}
 {{- define "disklift.jobName" -}}
 {{- $name := printf "%s-%s" (include "disklift.fullname" .root) .volume.once | trunc 54 | trimSuffix "-" | trimSuffix "." -}}
 {{- printf "%s-%s" $name (include "disklift.jobSpec" . | sha256sum | trunc 8) -}}
 {{- end -}}
 
-{{/* What belongs to the schedule of a volume. Takes root and volume. A CronJob leaves 11 characters of 63 for the names of its Jobs. */}}
+{{/* Name of the objects of a volume's schedule. Takes root and volume. A CronJob needs 11 of 63 characters for the names of its Jobs. */}}
 {{- define "disklift.scheduleName" -}}
 {{- printf "%s-%s" (include "disklift.fullname" .root) .volume.name | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
@@ -84,12 +84,12 @@ disklift.dev/volume: {{ .volume.name | quote }}
 {{- printf "%s:%s" $repository (.Values.image.tag | default .Chart.AppVersion) -}}
 {{- end -}}
 
-{{/* Where a volume is in its pod. Takes the volume. */}}
+{{/* Path of a volume in its pod. Takes the volume. */}}
 {{- define "disklift.volumePath" -}}
 {{- eq (.mode | default "Filesystem") "Block" | ternary "/dev/vmdisk" "/disks" -}}
 {{- end -}}
 
-{{/* A setting as its environment variable has it. */}}
+{{/* A setting as the value of its environment variable. */}}
 {{- define "disklift.settingValue" -}}
 {{- if kindIs "slice" . -}}
 {{- join "," . -}}
@@ -100,7 +100,7 @@ disklift.dev/volume: {{ .volume.name | quote }}
 {{- end -}}
 {{- end -}}
 
-{{/* What no schema can say of the values. */}}
+{{/* Checks of the values that the schema cannot express. */}}
 {{- define "disklift.checkVolumes" -}}
 {{- $volumes := include "disklift.volumes" . | fromJsonArray -}}
 {{- if not $volumes -}}
@@ -121,11 +121,11 @@ disklift.dev/volume: {{ .volume.name | quote }}
 {{- end -}}
 {{- end -}}
 
-{{/* What the Job of a volume with once or schedule does. Takes root and volume. */}}
+{{/* The spec of a Job, of a volume with once or schedule. Takes root and volume. */}}
 {{- define "disklift.jobSpec" -}}
 backoffLimit: 6
-# The export makes its own attempts. The exit code 3 says that it has ended without success, so that another pod would not do better.
-# A pod that ends otherwise, as by `kubectl delete pod`, is replaced.
+# disklift makes the attempts itself. Exit code 3 means that the export has ended without success, so another pod would not help.
+# The Job replaces a pod that ends with another code, for example after `kubectl delete pod`.
 podFailurePolicy:
   rules:
     - action: Ignore

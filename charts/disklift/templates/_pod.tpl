@@ -1,12 +1,12 @@
 {{/*
-The pod of one volume, but for what differs between a Deployment and a Job. Takes root, volume, args and probes. Without a volume:
-a pod that runs args alone, as serviceAccountName.
+The pod of one volume, without the parts that differ between a Deployment and a Job. Takes root, volume, args and probes. Without a volume, the
+pod only runs args, as serviceAccountName.
 */}}
 {{- define "disklift.podSpec" -}}
 serviceAccountName: {{ .serviceAccountName | default (include "disklift.serviceAccountName" .root) }}
 automountServiceAccountToken: true
 enableServiceLinks: false
-# Uploads are left where they can be gone on with, which takes a few seconds.
+# The process stops in a few seconds and leaves its uploads open for the next process to resume.
 terminationGracePeriodSeconds: 30
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets:
@@ -15,7 +15,7 @@ imagePullSecrets:
 securityContext:
   runAsNonRoot: true
   {{- if eq .root.Values.securityContext.mode "KubeVirt" }}
-  # KubeVirt's qemu user, who owns disk.img (mode 0660), and to whom the container runtime gives a block device.
+  # KubeVirt's qemu user. It owns disk.img (mode 0660), and the container runtime gives it a block device.
   runAsUser: 107
   runAsGroup: 107
   {{- end }}
@@ -28,7 +28,7 @@ securityContext:
 {{- $schedule := and .volume .volume.schedule }}
 {{- if $schedule }}
 initContainers:
-  # Makes the DiskExport of the night, by the name of the Job.
+  # Creates the DiskExport of the night, with the name of the Job.
   - name: create
     image: {{ include "disklift.image" .root | quote }}
     imagePullPolicy: {{ .root.Values.image.pullPolicy }}
@@ -141,7 +141,7 @@ containers:
         drop:
           - ALL
     {{- if .probes }}
-    # Not well: nothing has come from the API server for minutes. A restart goes on with the uploads.
+    # Fails if the API server has sent nothing for minutes. After a restart the process resumes its uploads.
     livenessProbe:
       httpGet:
         path: /livez
@@ -196,7 +196,7 @@ volumes:
     configMap:
       name: {{ include "disklift.scheduleName" . }}
   {{- end }}
-  {{- /* Their default mode lets all read them: they belong to root, and there is no fsGroup. */}}
+  {{- /* The default mode lets every user read the files: they belong to root, and there is no fsGroup. */}}
   {{- with .root.Values.http.certificateSecretName }}
   - name: certificate
     secret:
