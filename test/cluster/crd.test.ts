@@ -1,13 +1,15 @@
 /** The CRD, judged by a real API server: what it accepts and refuses is what src/resource/validate.ts does. */
 
+// Shares a process: API server
+
 import assert from 'node:assert/strict';
 import type { DiskExport } from '../../src/resource/disk-export.ts';
 import { validateDiskExport, validateStatus } from '../../src/resource/validate.ts';
 import { changed, REQUESTS, UPDATES } from '../fixtures/request-table.ts';
 import type { ApiAnswer } from './api-request.ts';
-import { type ApiServer, startApiServer } from './api-server.ts';
+import type { ApiServer } from './api-server.ts';
 import { installCrd } from './install-crd.ts';
-import { requireBinaries } from './kubernetes-binaries.ts';
+import { useApiServer } from './use-api-server.ts';
 
 const COLLECTION = '/apis/disklift.dev/v1alpha1/namespaces/default/diskexports';
 /** As kubectl has it. */
@@ -19,11 +21,9 @@ describe('the CRD on an API server', function () {
   let count = 0;
 
   before(async function () {
-    api = await startApiServer(requireBinaries(this));
+    api = await useApiServer(this);
     await installCrd(api);
   });
-
-  after(() => api?.stop());
 
   /** Each under a name of its own, unless the name is what is tested. */
   function create(request: Record<string, unknown>): Promise<ApiAnswer> {

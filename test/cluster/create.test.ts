@@ -1,15 +1,17 @@
 /** `disklift create` on a real API server. What its account may do is shown on the node (sidecar-jobs). */
 
+// Shares a process: API server
+
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { disklift } from '../helpers/disklift.ts';
 import { diskExport } from '../helpers/manifest.ts';
 import type { CommandResult } from '../helpers/run-command.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
-import { type ApiServer, startApiServer } from './api-server.ts';
+import type { ApiServer } from './api-server.ts';
 import { createNamespace, type Namespace } from './cluster-sidecar.ts';
 import { installCrd } from './install-crd.ts';
-import { requireBinaries } from './kubernetes-binaries.ts';
+import { useApiServer } from './use-api-server.ts';
 
 describe('disklift create', function () {
   this.timeout(60_000);
@@ -18,11 +20,9 @@ describe('disklift create', function () {
   let namespace: Namespace;
 
   before(async function () {
-    api = await startApiServer(requireBinaries(this));
+    api = await useApiServer(this);
     await installCrd(api);
   });
-
-  after(() => api?.stop());
 
   beforeEach(async () => {
     namespace = await createNamespace(api);

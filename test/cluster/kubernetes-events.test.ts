@@ -1,5 +1,7 @@
 /** Events and references on a real API server, as kubectl shows and makes them. */
 
+// Shares a process: API server
+
 import assert from 'node:assert/strict';
 import { systemClock } from '../../src/common/clock.ts';
 import { type ApiAccess, createApiAccess } from '../../src/stores/kubernetes/client/api-access.ts';
@@ -8,9 +10,9 @@ import { createKubeApi } from '../../src/stores/kubernetes/client/kube-api.ts';
 import { createEventPoster } from '../../src/stores/kubernetes/store/kubernetes-events.ts';
 import { createReferenceResolver } from '../../src/stores/kubernetes/store/resolve-reference.ts';
 import { changed } from '../fixtures/request-table.ts';
-import { type ApiServer, startApiServer } from './api-server.ts';
+import type { ApiServer } from './api-server.ts';
 import { installCrd } from './install-crd.ts';
-import { requireBinaries } from './kubernetes-binaries.ts';
+import { useApiServer } from './use-api-server.ts';
 
 describe('beside a DiskExport on an API server', function () {
   this.timeout(90_000);
@@ -19,7 +21,7 @@ describe('beside a DiskExport on an API server', function () {
   let api: KubeApi;
 
   before(async function () {
-    server = await startApiServer(requireBinaries(this));
+    server = await useApiServer(this);
     await installCrd(server);
     access = createApiAccess({ kubeconfig: server.kubeconfig });
     api = createKubeApi({ access, clock: systemClock, userAgent: 'disklift/test' });
@@ -27,7 +29,6 @@ describe('beside a DiskExport on an API server', function () {
 
   after(async () => {
     await access?.close();
-    await server?.stop();
   });
 
   it('kubectl shows its events, and how often each has happened', async () => {

@@ -1,5 +1,7 @@
 /** The API server as a store of requests: the same as a directory, and what only a cluster has. */
 
+// Shares a process: API server
+
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '../../src/common/clock.ts';
@@ -12,11 +14,11 @@ import { diskExport } from '../helpers/manifest.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 import { until } from '../helpers/until.ts';
-import { type ApiServer, startApiServer } from './api-server.ts';
+import type { ApiServer } from './api-server.ts';
 import { createNamespace, type Namespace } from './cluster-sidecar.ts';
 import { installCrd } from './install-crd.ts';
-import { requireBinaries } from './kubernetes-binaries.ts';
 import { type StoreInProcess, startStore } from './store-in-process.ts';
+import { useApiServer } from './use-api-server.ts';
 
 const UPLOAD = { id: 'upload-1', partSize: 5_242_880, fingerprint: 'f' };
 const WAIT_MS = 500;
@@ -27,11 +29,9 @@ describe('the API server as a request store', function () {
   let api: ApiServer;
 
   before(async function () {
-    api = await startApiServer(requireBinaries(this));
+    api = await useApiServer(this);
     await installCrd(api);
   });
-
-  after(() => api?.stop());
 
   describe('in general', () => {
     itIsARequestStore(async () => {

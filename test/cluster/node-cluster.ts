@@ -5,17 +5,18 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { imageFile } from '../helpers/container-image.ts';
 import { hasEnded } from '../helpers/has-ended.ts';
 import { type CommandOptions, type CommandResult, runCommand } from '../helpers/run-command.ts';
-import { createTestAuthority, type TestAuthority } from '../helpers/test-authority.ts';
+import { openTestAuthority, type TestAuthority } from '../helpers/test-authority.ts';
 import { kubernetesBinaries, usesExistingCluster } from './kubernetes-binaries.ts';
 import { removeCgroups } from './node/cgroups.ts';
 import { NODE_NAME, RECEIVER_NAMES } from './node/configs.ts';
-import { makeImageArchives } from './node/images.ts';
+import { NODE_ARCHIVES } from './node/images.ts';
 
 const NODE = path.join(import.meta.dirname, 'node');
 const READY_LIMIT_MS = 120_000;
@@ -112,19 +113,15 @@ export async function stopNodeCluster({ unsharePid, firstPid, directory }: NodeP
 /** @param outlives whether it goes on when this process ends; else it is killed then, whatever happens */
 export async function startNodeCluster({ outlives = false } = {}): Promise<NodeCluster> {
   const binaries = kubernetesBinaries(...PROGRAMS) ?? assert.fail('the programs of a node are there');
+  const archives = NODE_ARCHIVES.map(imageFile);
+  // The image of disklift trusts this authority.
+  const authorityFiles = imageFile('authority');
   const directory = mkdtempSync(path.join(os.tmpdir(), 'disklift-node-'));
   const authorityDirectory = path.join(directory, 'authority');
-  mkdirSync(authorityDirectory);
   const receivers = Object.entries(RECEIVER_NAMES).map(([name, address]) => `${address} ${name}\n`);
   writeFileSync(path.join(directory, 'receivers'), receivers.join(''));
-  const prepare = async () => {
-    const authority = await createTestAuthority(authorityDirectory);
-    return { authority, archives: await makeImageArchives(binaries, directory, authority.caFile) };
-  };
-  const { authority, archives } = await prepare().catch((error: unknown) => {
-    rmSync(directory, { recursive: true, force: true });
-    throw error;
-  });
+  cpSync(authorityFiles, authorityDirectory, { recursive: true });
+  const authority = openTestAuthority(authorityDirectory);
   const log = openSync(path.join(directory, 'node.log'), 'a');
   const unshare = ['unshare', '--net', '--mount', '--pid', '--uts', '--ipc', '--fork', '--mount-proc', '--kill-child'];
   const main = [process.execPath, path.join(NODE, 'run-node.ts'), directory, binaries, ...archives];

@@ -1,11 +1,13 @@
+// Shares a process: API server
+
 import { mkdir } from 'node:fs/promises';
 import { assertOthersGetThrough } from '../helpers/killed-again.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
-import { type ApiServer, startApiServer } from './api-server.ts';
+import type { ApiServer } from './api-server.ts';
 import { createNamespace } from './cluster-sidecar.ts';
 import { installCrd } from './install-crd.ts';
-import { requireBinaries } from './kubernetes-binaries.ts';
+import { useApiServer } from './use-api-server.ts';
 
 const MIB = 1024 * 1024;
 
@@ -15,11 +17,9 @@ describe('a sidecar in a cluster that is killed whenever one of its exports send
   let api: ApiServer;
 
   before(async function () {
-    api = await startApiServer(requireBinaries(this));
+    api = await useApiServer(this);
     await installCrd(api);
   });
-
-  after(() => api?.stop());
 
   it('brings the other exports through, and fails this one after backoffLimit', async () => {
     const namespace = await createNamespace(api);

@@ -1,5 +1,7 @@
 /** Statuses that a real API server could refuse: the export ends, its end is there to be read, and nothing is sent twice. */
 
+// Shares a process: API server
+
 import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,10 +19,10 @@ import { SEED, SEED_TEXT } from '../helpers/seed.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 import { until } from '../helpers/until.ts';
-import { type ApiServer, startApiServer } from './api-server.ts';
+import type { ApiServer } from './api-server.ts';
 import { createNamespace, type Namespace } from './cluster-sidecar.ts';
 import { installCrd } from './install-crd.ts';
-import { requireBinaries } from './kubernetes-binaries.ts';
+import { useApiServer } from './use-api-server.ts';
 
 const MERGE = 'application/merge-patch+json';
 
@@ -32,11 +34,9 @@ describe('the status of an export on an API server', function () {
   let volumes: string[];
 
   before(async function () {
-    api = await startApiServer(requireBinaries(this));
+    api = await useApiServer(this);
     await installCrd(api);
   });
-
-  after(() => api?.stop());
 
   beforeEach(async () => {
     namespace = await createNamespace(api);

@@ -1,5 +1,7 @@
 /** `disklift sidecar` on a real API server: what is applied is claimed, exported, told and cleaned up. */
 
+// Shares a process: API server
+
 import assert from 'node:assert/strict';
 import { mkdir, writeFile } from 'node:fs/promises';
 import type { DiskExportStatus } from '../../src/resource/disk-export.ts';
@@ -12,10 +14,10 @@ import { createDisk } from '../helpers/sparse-disk.ts';
 import { startStallingSink } from '../helpers/stalling-sink.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 import { until } from '../helpers/until.ts';
-import { type ApiServer, startApiServer } from './api-server.ts';
+import type { ApiServer } from './api-server.ts';
 import { createNamespace, type Namespace } from './cluster-sidecar.ts';
 import { installCrd } from './install-crd.ts';
-import { requireBinaries } from './kubernetes-binaries.ts';
+import { useApiServer } from './use-api-server.ts';
 
 const MIB = 1024 * 1024;
 
@@ -27,11 +29,9 @@ describe('disklift sidecar in a cluster', function () {
   let volumes: string[];
 
   before(async function () {
-    api = await startApiServer(requireBinaries(this));
+    api = await useApiServer(this);
     await installCrd(api);
   });
-
-  after(() => api?.stop());
 
   beforeEach(async () => {
     namespace = await createNamespace(api);

@@ -20,7 +20,7 @@ const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const BUILD_PROGRAMS = ['sh', 'env', 'sed', 'rm', 'mv', 'cp', 'mkdir', 'chmod', 'ln'];
 
 /** Like gcr.io/distroless/nodejs24-debian13:nonroot: Node at /nodejs/bin/node is the entry point, no shell, user 65532. */
-export async function makeFinalBase(store: ContainerStore, authorityFile?: string): Promise<void> {
+export async function makeFinalBase(store: ContainerStore): Promise<void> {
   const root = store.scratch('final-base');
   await addProgram(root, process.execPath, '/nodejs/bin/node');
   await mkdir(path.join(root, 'etc'));
@@ -29,16 +29,7 @@ export async function makeFinalBase(store: ContainerStore, authorityFile?: strin
     path.join(root, 'etc', 'passwd'),
     'root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n',
   );
-  const authority = '/etc/ssl/authority.pem';
-  if (authorityFile !== undefined) await addFile(root, authorityFile, authority);
-  const trust = authorityFile === undefined ? [] : [`ENV NODE_EXTRA_CA_CERTS=${authority}`];
-  await imageOf(store, root, FINAL_BASE, [
-    `ENV PATH=${PATH}`,
-    ...trust,
-    'USER 65532',
-    'WORKDIR /home/nonroot',
-    'ENTRYPOINT ["/nodejs/bin/node"]',
-  ]);
+  await imageOf(store, root, FINAL_BASE, [`ENV PATH=${PATH}`, 'USER 65532', 'WORKDIR /home/nonroot', 'ENTRYPOINT ["/nodejs/bin/node"]']);
 }
 
 /** As docker.io/library/node: Node beneath /usr/local, a shell, and an apt-get; what that would install is there already. */

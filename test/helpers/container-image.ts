@@ -1,14 +1,29 @@
-/** The image of the Dockerfile, built once for a suite. */
+/** The container images of the Dockerfile, which test/tools/container-images.ts builds before the tests start. */
 
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
-import { BUILD_BASE, FINAL_BASE, FORMATS_BASE, makeBuildBase, makeFinalBase, makeFormatsBase, npmAccess } from './container-bases.ts';
 import { type ContainerStore, createContainerStore } from './container-store.ts';
 import { runCommand } from './run-command.ts';
 
-const ROOT = path.join(import.meta.dirname, '..', '..');
-/** What pods call the image. */
+export const ROOT = path.join(import.meta.dirname, '..', '..');
+/** The name of the image in the manifests of pods. */
 export const IMAGE_NAME = 'localhost/disklift:test';
+/** Everything that the images consist of, and the code that builds them. */
+const INGREDIENTS = [
+  ...['Dockerfile', '.dockerignore', 'LICENSE', 'package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'src'],
+  ...[
+    'test/helpers/container-bases.ts',
+    'test/helpers/container-store.ts',
+    'test/cluster/node/images.ts',
+    'test/tools/container-images.ts',
+  ],
+];
+
+/** The stages of the Dockerfile that become images. */
+export const STAGES = ['disklift', 'disklift-formats'] as const;
+export type Stage = (typeof STAGES)[number];
 
 interface ImageConfig {
   User: string;
@@ -21,14 +36,36 @@ interface ImageConfig {
 
 export interface BuiltImage extends AsyncDisposable {
   config: ImageConfig;
-  /** Where the file system of a container of the image lies. */
+  /** The folder with the file system of a container of the image. */
   root: string;
-  /** Writes it to a file that container runtimes import. */
-  archive(file: string): Promise<void>;
 }
 
-/** What building and running take. Anything that is missing fails the tests by name. */
-async function assertToolsInstalled(): Promise<void> {
+function filesIn(ingredient: string): string[] {
+  if (!statSync(path.join(ROOT, ingredient)).isDirectory()) return [ingredient];
+  const entries = readdirSync(path.join(ROOT, ingredient), { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => !entry.isDirectory()).map((entry) => path.join(entry.parentPath, entry.name));
+  return files.map((file) => path.relative(ROOT, file)).sort();
+}
+
+/** The folder with the images of this checkout. Its name changes with everything that the images consist of. */
+export function imagesDirectory(): string {
+  const hash = createHash('sha256').update(process.version);
+  for (const file of INGREDIENTS.flatMap(filesIn)) {
+    const content = readFileSync(path.join(ROOT, file));
+    hash.update(`${file}\0${content.length}\0`).update(content);
+  }
+  return path.join(ROOT, '.cache', 'images', hash.digest('hex').slice(0, 16));
+}
+
+/** @returns a file of {@link imagesDirectory}, which must exist */
+export function imageFile(name: string): string {
+  const file = path.join(imagesDirectory(), name);
+  assert.ok(existsSync(file), `${file} does not exist; make images builds the images of this checkout`);
+  return file;
+}
+
+/** Everything that building an image or running one requires. A missing program fails the tests by its name. */
+export async function assertToolsInstalled(): Promise<void> {
   assert.equal(process.getuid?.(), 0, 'building images needs root');
   for (const program of ['buildah', 'qemu-img', 'unshare', 'nsenter', 'setpriv', 'ldd', 'npm']) {
     const { code } = await runCommand('which', [program]);
@@ -36,43 +73,23 @@ async function assertToolsInstalled(): Promise<void> {
   }
 }
 
-interface BuildOptions {
-  /** Another stage of the Dockerfile than the last. */
-  target?: 'disklift-formats';
-  /** PEM: an authority that Node in the base image trusts, as in the base images of many companies. */
-  authorityFile?: string;
-}
-
-export async function buildImage({ target, authorityFile }: BuildOptions = {}): Promise<BuiltImage> {
+/** A container of an image that is already built. */
+export async function openImage(stage: Stage): Promise<BuiltImage> {
   await assertToolsInstalled();
+  const archive = imageFile(`${stage}.tar`);
   const store = await createContainerStore();
   try {
-    await Promise.all([target === undefined ? makeFinalBase(store, authorityFile) : makeFormatsBase(store), makeBuildBase(store)]);
-    const bases = [
-      '--build-arg',
-      `BUILD_IMAGE=${BUILD_BASE}`,
-      '--build-arg',
-      `NODE_IMAGE=${FINAL_BASE}`,
-      '--build-arg',
-      `FORMATS_IMAGE=${FORMATS_BASE}`,
-    ];
-    const stage = target === undefined ? [] : ['--target', target];
-    await store.buildah(['bud', '--pull-never', ...stage, ...bases, ...(await npmAccess()), '--tag', IMAGE_NAME, ROOT]);
+    const container = await store.buildah(['from', `docker-archive:${archive}`]);
     const { OCIv1 } = JSON.parse(await store.buildah(['inspect', '--type', 'image', IMAGE_NAME])) as { OCIv1: { config: ImageConfig } };
-    const container = await store.buildah(['from', '--pull-never', IMAGE_NAME]);
     const root = await store.buildah(['mount', container]);
-    return {
-      config: OCIv1.config,
-      root,
-      archive: (file) => archiveImage(store, IMAGE_NAME, file),
-      [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
-    };
+    return { config: OCIv1.config, root, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() };
   } catch (error) {
     await store[Symbol.asyncDispose]();
     throw error;
   }
 }
 
-export async function archiveImage(store: ContainerStore, name: string, file: string): Promise<void> {
-  await store.buildah(['push', name, `docker-archive:${file}:${name}`]);
+/** Writes an image to a file that container runtimes import. @param nameThere the name that it gets there */
+export async function archiveImage(store: ContainerStore, name: string, file: string, nameThere = name): Promise<void> {
+  await store.buildah(['push', name, `docker-archive:${file}:${nameThere}`]);
 }

@@ -34,11 +34,11 @@ async function openssl(directory: string, ...args: string[]): Promise<void> {
 
 export async function createTestAuthority(directory: string): Promise<TestAuthority> {
   await openssl(directory, 'req', '-x509', ...EC_KEY, '-days', DAYS, '-subj', '/CN=test authority', '-keyout', 'ca.key', '-out', 'ca.pem');
-  return authorityIn(directory);
+  return openTestAuthority(directory);
 }
 
 /** @param directory has the authority's ca.pem and ca.key */
-function authorityIn(directory: string): TestAuthority {
+export function openTestAuthority(directory: string): TestAuthority {
   const file = (name: string) => path.join(directory, name);
   const sign = (name: string) => ['-req', '-in', `${name}.csr`, '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', DAYS];
   return {
@@ -56,7 +56,7 @@ function authorityIn(directory: string): TestAuthority {
       const key = path.join(other, 'ca.key');
       await openssl(directory, 'req', ...EC_KEY, '-subj', '/CN=subordinate authority', '-keyout', key, '-out', 'ca.csr');
       await openssl(directory, 'x509', ...sign('ca'), '-extfile', 'ca.ext', '-out', path.join(other, 'ca.pem'));
-      return authorityIn(other);
+      return openTestAuthority(other);
     },
   };
 }

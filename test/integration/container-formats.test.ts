@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { chmodSync, chownSync, closeSync, openSync } from 'node:fs';
-import { type BuiltImage, buildImage } from '../helpers/container-image.ts';
+import { type BuiltImage, openImage } from '../helpers/container-image.ts';
 import { execIn, killContainer, startContainer } from '../helpers/container-process.ts';
 import { QEMU_USER } from '../helpers/kubevirt-disk.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';
@@ -17,9 +17,8 @@ describe('the container image disklift-formats', function () {
   this.timeout(120_000);
   const temp = useTempDir();
   let image: BuiltImage;
-  before(async function () {
-    this.timeout(300_000);
-    image = await buildImage({ target: 'disklift-formats' });
+  before(async () => {
+    image = await openImage('disklift-formats');
   });
   after(() => image?.[Symbol.asyncDispose]());
 

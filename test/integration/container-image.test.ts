@@ -5,7 +5,7 @@ import type { ChildProcess } from 'node:child_process';
 import { closeSync, lstatSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parse } from 'yaml';
-import { type BuiltImage, buildImage } from '../helpers/container-image.ts';
+import { type BuiltImage, openImage } from '../helpers/container-image.ts';
 import { execIn, killContainer, startContainer, terminate } from '../helpers/container-process.ts';
 import type { Pod } from '../helpers/helm-pods.ts';
 import { createKubeVirtDisk, QEMU_USER } from '../helpers/kubevirt-disk.ts';
@@ -38,9 +38,8 @@ describe('the container image', function () {
 
   const inTempDir = useTempDir();
   let image: BuiltImage;
-  before(async function () {
-    this.timeout(300_000);
-    image = await buildImage();
+  before(async () => {
+    image = await openImage('disklift');
   });
   after(() => image?.[Symbol.asyncDispose]());
 

@@ -35,7 +35,9 @@ async function run(job: TestJob): Promise<void> {
   const compileCache = mayCache ? COMPILE_CACHE : undefined;
   const result = await runJob(job.files, { limitMs: limitMs * job.files.length, compileCache });
   results.push({ job, result });
-  console.log(`\n=== ${job.files.join(', ')}: ${totalLine(result.counts)} in ${seconds(result.durationMs)}`);
+  console.log(
+    `\n=== ${job.files.join(', ')}: ${totalLine(result.counts)} in ${seconds(result.durationMs)}, ${result.processorSeconds.toFixed(1)} s of a processor`,
+  );
   console.log(result.output.trimEnd());
 }
 
@@ -84,7 +86,13 @@ await runAll(
 const aloneMs = performance.now() - startMs - besideMs;
 
 mkdirSync(CACHE, { recursive: true });
-const report = results.map(({ job, result: { counts, durationMs, steps } }) => ({ ...job, counts, durationMs, steps }));
+const report = results.map(({ job, result: { counts, durationMs, processorSeconds, steps } }) => ({
+  ...job,
+  counts,
+  durationMs,
+  processorSeconds,
+  steps,
+}));
 writeFileSync(path.join(CACHE, 'test-durations.json'), JSON.stringify(report, undefined, 1));
 printSlowest(
   'Slowest processes of mocha:',
@@ -94,7 +102,9 @@ printSlowest(
   'Slowest tests and hooks:',
   results.flatMap(({ result }) => result.steps.map(({ title, durationMs }) => [title, durationMs] as const)),
 );
-console.log(`\n${workers} processes at a time: ${seconds(besideMs)}; one at a time: ${seconds(aloneMs)}`);
+const processorSeconds = results.reduce((sum, { result }) => sum + result.processorSeconds, 0);
+console.log(`
+${workers} processes at a time: ${seconds(besideMs)}; one at a time: ${seconds(aloneMs)}; all of them: ${processorSeconds.toFixed(0)} s of a processor`);
 
 const total = sumOf(results.map(({ result }) => result.counts));
 if (jobs.length === 0) total.failed += 1;

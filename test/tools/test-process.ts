@@ -14,12 +14,32 @@ export interface JobResult extends ProcessResults {
   /** What the process and its children have printed. */
   output: string;
   durationMs: number;
+  /** What the process and its children have computed for. A busy machine makes `durationMs` longer, and this hardly. */
+  processorSeconds: number;
 }
 
 interface ProcessEnd {
   code: number | null;
   signal: NodeJS.Signals | null;
   isLate: boolean;
+  processorSeconds: number;
+}
+
+/** User and system time of all children so far that have ended, and of theirs: cutime and cstime of proc(5). */
+function endedChildrenSeconds(): number {
+  const stat = readFileSync('/proc/self/stat', 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(') ') + 2).split(' ');
+  return (Number(fields[13]) + Number(fields[14])) / 100;
+}
+
+/** At the end of the last child. One child after the other is added, so the difference is what the next one took. */
+let secondsBefore = 0;
+
+function secondsOfEnded(): number {
+  const now = endedChildrenSeconds();
+  const seconds = now - secondsBefore;
+  secondsBefore = now;
+  return seconds;
 }
 
 export interface ProcessOptions {
@@ -29,11 +49,13 @@ export interface ProcessOptions {
   compileCache?: string | undefined;
 }
 
-/** Process groups that run, for a runner that is interrupted. */
+/** Process groups that run and folders that are in use, for a runner that is interrupted. */
 const groups = new Set<number>();
+const directories = new Set<string>();
 
 export function killTestProcesses(): void {
   for (const pid of groups) killGroup(pid);
+  for (const directory of directories) rmSync(directory, { recursive: true, force: true });
 }
 
 function killGroup(pid: number): void {
@@ -67,7 +89,7 @@ function runMocha(files: readonly string[], resultsFile: string, outputFile: str
     child.once('exit', (code, signal) => {
       clearTimeout(timer);
       if (pid !== undefined) groups.delete(pid);
-      resolve({ code, signal, isLate });
+      resolve({ code, signal, isLate, processorSeconds: secondsOfEnded() });
     });
   });
 }
@@ -85,6 +107,7 @@ function problemOf({ code, signal, isLate }: ProcessEnd, results: ProcessResults
 
 export async function runJob(files: readonly string[], options: ProcessOptions): Promise<JobResult> {
   const directory = mkdtempSync(path.join(os.tmpdir(), 'disklift-run-'));
+  directories.add(directory);
   const [resultsFile, outputFile] = [path.join(directory, 'results.json'), path.join(directory, 'output')];
   const startMs = performance.now();
   try {
@@ -93,11 +116,12 @@ export async function runJob(files: readonly string[], options: ProcessOptions):
     const results = existsSync(resultsFile) ? (JSON.parse(readFileSync(resultsFile, 'utf8')) as ProcessResults) : undefined;
     const problem = problemOf(end, results, options, files.join(', '));
     const { counts, failures, steps } = results ?? { counts: { passed: 0, failed: 0, skipped: 0 }, failures: '', steps: [] };
-    const durationMs = performance.now() - startMs;
-    if (problem === undefined) return { counts, failures, steps, output, durationMs };
+    const measured = { steps, output, durationMs: performance.now() - startMs, processorSeconds: end.processorSeconds };
+    if (problem === undefined) return { counts, failures, ...measured };
     const report = `  The process of mocha ${problem}. The last lines of its output:\n\n${output.slice(-4000)}`;
-    return { counts: { ...counts, failed: counts.failed + 1 }, failures: `${failures}\n${report}`, steps, output, durationMs };
+    return { counts: { ...counts, failed: counts.failed + 1 }, failures: `${failures}\n${report}`, ...measured };
   } finally {
     rmSync(directory, { recursive: true, force: true });
+    directories.delete(directory);
   }
 }

@@ -3,22 +3,18 @@
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { addProgram } from '../../helpers/container-bases.ts';
-import { archiveImage, buildImage } from '../../helpers/container-image.ts';
+import { archiveImage } from '../../helpers/container-image.ts';
 import { createContainerStore } from '../../helpers/container-store.ts';
 import { runCommand } from '../../helpers/run-command.ts';
 import { FORMATS_IMAGE, PAUSE_IMAGE } from './configs.ts';
 
-/**
- * @param authorityFile PEM: an authority that the base image of disklift trusts
- * @returns the files of pause, of disklift, built from the project's own Dockerfile, and of what stands for disklift-formats
- */
-export async function makeImageArchives(binaries: string, directory: string, authorityFile: string): Promise<string[]> {
-  const file = (name: string) => path.join(directory, `${name}.tar`);
-  await archivePause(path.join(binaries, 'pause'), file('pause'));
-  await archiveFormats(file('disklift-formats'));
-  await using image = await buildImage({ authorityFile });
-  await image.archive(file('disklift'));
-  return [file('pause'), file('disklift-formats'), file('disklift')];
+/** The files of {@link imageFile} that a node imports: pause, disklift, and an image that stands for disklift-formats. */
+export const NODE_ARCHIVES = ['pause.tar', 'node-formats.tar', 'node-disklift.tar'] as const;
+
+/** Writes those of {@link NODE_ARCHIVES} that are not made from the Dockerfile. @param binaries the folder with the program pause */
+export async function makeNodeArchives(binaries: string, directory: string): Promise<void> {
+  await archivePause(path.join(binaries, 'pause'), path.join(directory, 'pause.tar'));
+  await archiveFormats(path.join(directory, 'node-formats.tar'));
 }
 
 async function archivePause(program: string, file: string): Promise<void> {
