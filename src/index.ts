@@ -31,7 +31,7 @@ export type { ExternalDataFile, Qcow2Options } from './qcow2/write/options.ts';
 export type { DiskExport, DiskExportSpec, DiskExportStatus } from './resource/disk-export.ts';
 export { quantityBytes } from './resource/rules.ts';
 export { validateDiskExport, validateStatus, validateUpdate } from './resource/validate.ts';
-export type { DiskSource, PlacedStretch, SourceExtent, SourceIdentity } from './sources/contract.ts';
+export type { DiskSource, FileExtent, SourceExtent, SourceIdentity } from './sources/contract.ts';
 export type { InUse } from './sources/disk-in-use.ts';
 export { type NbdLimits, type OpenNbdDiskOptions, openNbdDisk } from './sources/nbd/nbd-disk.ts';
 export { type NbdAddress, parseNbdUri } from './sources/nbd/nbd-uri.ts';

@@ -5,7 +5,7 @@ import type { DiskSource } from '../sources/contract.ts';
 import type { DiskState } from './observer.ts';
 
 /**
- * Counts the bytes of successful reads. Has no `places`, because bytes that the kernel moves by itself cannot be counted.
+ * Counts the bytes of successful reads. Has no `fileExtents`, because bytes that the kernel moves by itself cannot be counted.
  * @param source may be a class instance: its members are called, never copied
  */
 export function countReads(source: DiskSource, state: Pick<DiskState, 'readBytes'>): DiskSource {

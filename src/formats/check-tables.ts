@@ -1,7 +1,7 @@
 /** Reading the block tables of an image, piece by piece, to see that the file has all that they point at. */
 
 import { KIB } from '../common/bytes.ts';
-import { type ReadTarget, readExactly } from '../sources/read-exactly.ts';
+import { type ReadTarget, readExactly } from '../sources/opened-file.ts';
 import { type BlockTable, checkEntries, type MeasuredFile, requireTableInFile } from './block-table.ts';
 
 export interface FileToCheck extends MeasuredFile {

@@ -3,8 +3,7 @@
 import path from 'node:path';
 import { alignUp } from '../common/bytes.ts';
 import { DiskliftError } from '../common/errors.ts';
-import { type OpenedFile, readUpTo } from '../sources/read-up-to.ts';
-import { statOpened } from '../sources/stat-opened.ts';
+import { type OpenedFile, readUpTo, statOpened } from '../sources/opened-file.ts';
 import { KUBEVIRT_DISK } from './disk-names.ts';
 import type { DiskFormat } from './image-tree.ts';
 import { PROBED_BYTES, probeFormat } from './probe-format.ts';

@@ -4,7 +4,7 @@ import { DiskliftError } from '../common/errors.ts';
 import type { Libc } from '../native/libc.ts';
 import type { DiskSource } from '../sources/contract.ts';
 import { guardAgainstWriters, type InUse, type WritersKnown } from '../sources/disk-in-use.ts';
-import { createFileSystemLookup } from '../sources/file-systems/file-system-of.ts';
+import { createFileSystemLookup } from '../sources/file-system.ts';
 import type { ImageTree } from './image-tree.ts';
 import { type ImageRoot, openImageTree } from './open-image-tree.ts';
 import { dropStalePages, identityOfFiles, lookAtFile, missesWrites, type TreeFile } from './tree-files.ts';

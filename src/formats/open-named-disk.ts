@@ -3,9 +3,9 @@
 import fs, { type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { DiskliftError } from '../common/errors.ts';
-import { closeHandle } from '../sources/close-handle.ts';
 import type { DiskSource } from '../sources/contract.ts';
 import { openHandle, openPath } from '../sources/open-disk.ts';
+import { closeHandle } from '../sources/opened-file.ts';
 import { doubtThatRaw } from './choose-format.ts';
 import type { DiskFormat } from './image-tree.ts';
 import type { OpenImageOptions } from './open-image-disk.ts';

@@ -3,11 +3,10 @@
 import type { FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { DiskliftError } from '../common/errors.ts';
-import { closeHandle } from '../sources/close-handle.ts';
 import type { DiskSource } from '../sources/contract.ts';
-import { openBeneath } from '../sources/open-beneath.ts';
+import { createVolumeDirectory, openBeneath } from '../sources/open-beneath.ts';
 import { openHandle } from '../sources/open-disk.ts';
-import { createVolumeDirectory } from '../sources/volume-directory.ts';
+import { closeHandle } from '../sources/opened-file.ts';
 import { type ChosenFormat, chooseFormat } from './choose-format.ts';
 import { isDiskFormat } from './image-tree.ts';
 import type { OpenImageOptions } from './open-image-disk.ts';

@@ -3,8 +3,7 @@
 import { alignUp } from '../common/bytes.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { qcow2ClusterSize } from '../qcow2/read/parse-header.ts';
-import { type OpenedFile, readUpTo } from '../sources/read-up-to.ts';
-import { statOpened } from '../sources/stat-opened.ts';
+import { type OpenedFile, readUpTo, statOpened } from '../sources/opened-file.ts';
 import type { References } from './image-references.ts';
 import type { DiskFormat } from './image-tree.ts';
 import { parseQcow2References } from './qcow2/qcow2-references.ts';

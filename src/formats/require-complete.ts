@@ -6,8 +6,7 @@
 import type { Semaphore } from '../common/semaphore.ts';
 import type { Libc } from '../native/libc.ts';
 import { dropCachedPages } from '../native/page-cache.ts';
-import { fileSize } from '../sources/file-size.ts';
-import { type OpenedFile, readUpTo } from '../sources/read-up-to.ts';
+import { fileSize, type OpenedFile, readUpTo } from '../sources/opened-file.ts';
 import { checkTable, type FileToCheck } from './check-tables.ts';
 import type { ImageFile } from './image-tree.ts';
 import type { ImageFiles } from './open-image-files.ts';

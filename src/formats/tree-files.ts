@@ -6,7 +6,7 @@ import { mapConcurrently } from '../common/map-concurrently.ts';
 import { dropCachedPages } from '../native/page-cache.ts';
 import type { SourceIdentity } from '../sources/contract.ts';
 import { createFileIdentity } from '../sources/file-identity.ts';
-import type { createFileSystemLookup, FileSystem } from '../sources/file-systems/file-system-of.ts';
+import type { createFileSystemLookup, FileSystem } from '../sources/file-system.ts';
 import type { ImageFile } from './image-tree.ts';
 
 export interface TreeFile {

@@ -6,7 +6,7 @@ import type { PlacedRun } from './contract.ts';
 
 export interface PlacedRunsInput {
   layout: Layout;
-  places: NonNullable<DiskSource['places']>;
+  places: NonNullable<DiskSource['fileExtents']>;
 }
 
 /**

@@ -11,7 +11,7 @@ import { placedRuns } from './placed-runs.ts';
 
 export interface VirtualImageInput {
   /** Clusters of data are all that is read of it. */
-  source: Pick<DiskSource, 'read' | 'places'>;
+  source: Pick<DiskSource, 'read' | 'fileExtents'>;
   layout: Layout;
   /** Taken before the scan that made the layout. */
   identity: SourceIdentity;
@@ -25,7 +25,7 @@ const CHUNKS_AHEAD = 4;
 
 export function createVirtualImage({ source, layout, identity }: VirtualImageInput): VirtualImage {
   // Bound, because the source may be a class instance.
-  const places = source.places?.bind(source);
+  const places = source.fileExtents?.bind(source);
   let fingerprint: string | undefined;
 
   async function read(buffer: Uint8Array, offset: number, signal: AbortSignal): Promise<void> {

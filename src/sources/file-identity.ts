@@ -1,4 +1,7 @@
-/** What tells that a file has not been written to: its times, where they are to be believed. */
+/**
+ * The identity of a file, which changes when the file is written to: its times, where the file system keeps them
+ * reliably.
+ */
 
 import type { BigIntStats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
@@ -6,17 +9,16 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { DiskliftError } from '../common/errors.ts';
 import { refreshAttributes } from '../native/fresh-attributes.ts';
 import type { Libc } from '../native/libc.ts';
-import { closeHandle } from './close-handle.ts';
 import type { SourceIdentity } from './contract.ts';
-import type { FileSystemTraits } from './file-systems/file-system-traits.ts';
-import { statOpened } from './stat-opened.ts';
+import type { FileSystemTraits } from './file-system-traits.ts';
+import { closeHandle, statOpened } from './opened-file.ts';
 
 export interface IdentifiedFile {
   handle: FileHandle;
   name: string;
   libc: Libc | undefined;
   fileSystem: FileSystemTraits;
-  /** Opens anew what has the file's name now; left out, the identity is that of the descriptor alone. */
+  /** Opens the file that has the name now. When left out, the identity is that of the descriptor alone. */
   reopen?: (() => Promise<FileHandle>) | undefined;
   /** stat(2) of the file when it was opened. The caller must not read the file before the first report. */
   opened?: BigIntStats;
@@ -25,22 +27,25 @@ export interface IdentifiedFile {
 }
 
 /**
- * File systems stamp times by a clock that ticks every 1 to 10 ms. A file written within its last tick could be written
- * once more without its times changing, so the identity of such a file is only taken after the tick.
+ * File systems stamp times by a clock that ticks every 1 to 10 ms. A second write within one tick leaves the times
+ * unchanged, so the identity is taken only after the tick.
  */
 const TIMESTAMP_TICK_MS = 20;
 
-/** Some keep whole seconds only (ext4 with inodes of 128 bytes, many that are made of objects), and FAT every other one. */
+/**
+ * Some file systems keep whole seconds only (ext4 with inodes of 128 bytes, many on object stores), and FAT keeps every
+ * other one.
+ */
 const WHOLE_SECONDS_TICK_MS = 2000 + TIMESTAMP_TICK_MS;
 
 const NANOSECONDS = 1_000_000_000n;
 
-/** Of waiting for a writer that does not stop. */
-const LONGEST_WAIT_MS = 6000;
+/** Limit of waiting for a writer that does not stop. */
+const MAX_WAIT_MS = 6000;
 
 /**
- * @returns a function that reports the identity at each call. It throws DiskliftError `SourceChanged` when another file has the name or
- * the file is being written to, and `SourceReadError`
+ * @returns a function that reports the identity at each call. It throws DiskliftError `SourceChanged` when another file
+ * has the name or the file is being written to, and `SourceReadError`
  */
 export function createFileIdentity(file: IdentifiedFile): () => Promise<SourceIdentity> {
   const { name, fileSystem } = file;
@@ -54,12 +59,15 @@ export function createFileIdentity(file: IdentifiedFile): () => Promise<SourceId
     return isUnknown || wasJustWritten(stat);
   }
 
-  /** Waits until a later write would change the times. One tick of waiting is enough, even if the server's clock differs. */
+  /**
+   * Waits until a later write would change the times. One tick of waiting is enough, even if the server's clock
+   * differs.
+   */
   async function settledStat(): Promise<BigIntStats> {
     // A local file was opened by its name a moment ago; the next report shows a change since then.
     let stat = isFirst && fileSystem.isLocal && file.opened !== undefined ? file.opened : await statNow(file);
     for (let waitedMs = 0; !timesAreUnsteady && mustWait(stat, waitedMs); ) {
-      if (waitedMs >= LONGEST_WAIT_MS)
+      if (waitedMs >= MAX_WAIT_MS)
         throw new DiskliftError('SourceChanged', `${name}: is written to all the time; stop its writer and try again`);
       const tickMs = tickOf(stat);
       await delay(tickMs);
@@ -84,7 +92,7 @@ function tickOf({ mtimeNs, ctimeNs }: BigIntStats): number {
   return mtimeNs % NANOSECONDS === 0n && ctimeNs % NANOSECONDS === 0n ? WHOLE_SECONDS_TICK_MS : TIMESTAMP_TICK_MS;
 }
 
-/** Or at a time that is still to come, which says nothing. */
+/** True also for a time in the future, which proves nothing. */
 function wasJustWritten(stat: BigIntStats): boolean {
   return Date.now() - Number(stat.ctimeMs) < tickOf(stat);
 }

@@ -10,7 +10,8 @@ export function isPattern(relativePath: string): boolean {
 }
 
 /**
- * @param pattern relative to the volume; a `*` stands for any characters of one name except a leading dot, as in a shell
+ * @param pattern relative to the volume; a `*` stands for any characters of one name except a leading dot, as in a
+ * shell
  * @returns sorted paths of regular files beneath the volume; follows no link
  * @throws DiskliftError `SourceNotFound` where no file matches, `SourcePermissionDenied`, `SourceReadError`
  */

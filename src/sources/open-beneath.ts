@@ -1,15 +1,51 @@
-/** Opening a disk that somebody else has named, on a volume that somebody else has filled. Nothing outside of it is ever opened. */
+/**
+ * Opens files beneath a volume. Untrusted users choose the path and fill the volume, so nothing outside of the volume
+ * is ever opened.
+ */
 
 import { type BigIntStats, constants } from 'node:fs';
 import fs, { type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
-import { pathOfDescriptor } from '../common/path-of-descriptor.ts';
+import { O_PATH, pathOfDescriptor } from '../common/path-of-descriptor.ts';
 import type { Libc } from '../native/libc.ts';
 import { ResolveError, resolveBeneath } from '../native/resolve-beneath.ts';
-import { kindOf } from './file-kind.ts';
-import { openError } from './open-error.ts';
-import type { VolumeDirectory } from './volume-directory.ts';
+import { kindOf, openError } from './open-error.ts';
+import { closeHandle } from './opened-file.ts';
+
+/** The directory at which a volume is mounted, open while files beneath it are looked up. */
+export interface VolumeDirectory {
+  /** For messages. */
+  path: string;
+  /**
+   * Runs `task` with the directory that has the path now. Concurrent tasks share one descriptor, and the last one
+   * closes it. Checking hundreds of files therefore opens the directory once.
+   * @throws as open(2) does, and as `task` does
+   */
+  use<T>(task: (directory: FileHandle) => Promise<T>): Promise<T>;
+}
+
+export function createVolumeDirectory(path: string): VolumeDirectory {
+  let opened: Promise<FileHandle> | undefined;
+  let userCount = 0;
+  return {
+    path,
+    async use(task) {
+      userCount += 1;
+      opened ??= fs.open(path, O_PATH | constants.O_DIRECTORY);
+      const shared = opened;
+      try {
+        return await task(await shared);
+      } finally {
+        userCount -= 1;
+        if (userCount === 0) {
+          opened = undefined;
+          await shared.then(closeHandle, () => {});
+        }
+      }
+    },
+  };
+}
 
 export interface PathBeneath {
   volume: VolumeDirectory;
@@ -18,10 +54,10 @@ export interface PathBeneath {
 }
 
 /**
- * Opens a regular file for reading. What is none is refused without being opened: that alone would wake the writer of a FIFO, or
- * rewind a tape.
- * @throws DiskliftError `InvalidRequest` for a path that leaves the volume, leads over a symbolic link or to no regular file,
- * `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`
+ * Opens a regular file for reading. Refuses other kinds without opening them: opening alone would wake the writer of a
+ * FIFO, or rewind a tape.
+ * @throws DiskliftError `InvalidRequest` for a path that leaves the volume, crosses a symbolic link or ends at no
+ * regular file, `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`
  */
 export function openBeneath(libc: Libc | undefined, place: PathBeneath): Promise<FileHandle> {
   return within(place, async (directory, parts) => {
@@ -33,7 +69,10 @@ export function openBeneath(libc: Libc | undefined, place: PathBeneath): Promise
   });
 }
 
-/** stat(2) of the path, whatever its kind; does not open it. @throws DiskliftError as {@link openBeneath}, except for the file's kind */
+/**
+ * stat(2) of the path, whatever its kind; does not open it.
+ * @throws DiskliftError as {@link openBeneath}, except for the file's kind
+ */
 export function statBeneath(libc: Libc | undefined, place: PathBeneath): Promise<BigIntStats> {
   return within(place, async (directory, parts) => {
     const [name] = parts;

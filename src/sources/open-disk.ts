@@ -1,4 +1,4 @@
-/** From a path to a source: regular files and block devices, nothing else. */
+/** Opens a raw disk at a path: a regular file or a block device. */
 
 import { type BigIntStats, constants } from 'node:fs';
 import fs, { type FileHandle } from 'node:fs/promises';
@@ -6,25 +6,24 @@ import { DiskliftError } from '../common/errors.ts';
 import type { Semaphore } from '../common/semaphore.ts';
 import type { Libc } from '../native/libc.ts';
 import { openBlockDevice } from './block-device.ts';
-import { closeHandle } from './close-handle.ts';
 import type { DiskSource } from './contract.ts';
 import { guardAgainstWriters, type InUse, type WritersKnown } from './disk-in-use.ts';
-import { kindOf } from './file-kind.ts';
-import { fileSystemOf } from './file-systems/file-system-of.ts';
-import { type OpenErrorWords, openError } from './open-error.ts';
+import { fileSystemOf } from './file-system.ts';
+import { kindOf, type OpenErrorWords, openError } from './open-error.ts';
+import { closeHandle } from './opened-file.ts';
 import { openRawFile } from './raw-file.ts';
 
 export interface OpenDiskOptions {
   libc: Libc | undefined;
   readLimit: Semaphore;
-  /** What is done about a disk that another process writes to; 'allow' when left out. */
+  /** How to treat a disk that another process writes to; 'allow' when left out. */
   inUse?: InUse | undefined;
   writers?: WritersKnown | undefined;
-  /** Takes one line about what is worth knowing but stops nothing. */
+  /** Receives one-line warnings; a warning does not stop the export. */
   warn(message: string): void;
 }
 
-/** Whoever reads a Block volume without root depends on a setting of the node. */
+/** Reading a Block volume without root depends on a setting of the node. */
 const DEVICE_WORDS: OpenErrorWords = {
   denied: 'on a Block volume, the container runtime needs device_ownership_from_security_context = true',
 };
@@ -36,21 +35,22 @@ function requireDisk(path: string, stat: BigIntStats): void {
 
 /**
  * Opens the raw disk at `path`, which may be a symbolic link.
- * @throws DiskliftError `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`, `InvalidRequest` for anything that
- * is neither a regular file nor a block device, `ImageTooLarge` for a size of 2^53 bytes or more, `SourceInUse`, `InUseUnknown`
+ * @throws DiskliftError `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`, `InvalidRequest` for anything
+ * that is neither a regular file nor a block device, `ImageTooLarge` for a size of 2^53 bytes or more, `SourceInUse`,
+ * `InUseUnknown`
  */
 export async function openDisk(path: string, options: OpenDiskOptions): Promise<DiskSource> {
   return openHandle(await openPath(path), { name: path }, options);
 }
 
-/** A regular file or a block device, nothing else. @throws as {@link openDisk} */
+/** Opens a regular file or a block device. @throws DiskliftError as {@link openDisk} */
 export async function openPath(path: string): Promise<FileHandle> {
   let words: OpenErrorWords = {};
   try {
     const stat = await fs.stat(path, { bigint: true });
     requireDisk(path, stat);
     if (stat.isBlockDevice()) words = DEVICE_WORDS;
-    // O_NONBLOCK: should a FIFO have taken the name since, opening it must not wait for a writer.
+    // O_NONBLOCK: if a FIFO has taken the name since, opening it must not wait for a writer.
     return await fs.open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     throw error instanceof DiskliftError ? error : openError(path, error, words);
@@ -59,11 +59,11 @@ export async function openPath(path: string): Promise<FileHandle> {
 
 export interface NamedHandle {
   name: string;
-  /** Opens anew what has the file's name now. */
+  /** Opens the file that has the name now. */
   reopen?: () => Promise<FileHandle>;
 }
 
-/** @param handle the source owns it from now on; where there is none, it is closed. @throws as {@link openDisk} */
+/** @param handle the source owns it from now on; a failure closes it @throws DiskliftError as {@link openDisk} */
 export async function openHandle(handle: FileHandle, { name, reopen }: NamedHandle, options: OpenDiskOptions): Promise<DiskSource> {
   const { libc, readLimit, inUse = 'allow', writers, warn } = options;
   try {

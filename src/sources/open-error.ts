@@ -1,11 +1,12 @@
-/** What it means that a disk, or the volume it lies on, cannot be opened. */
+/** Errors of opening a disk or its volume. */
 
+import type { BigIntStats, Stats } from 'node:fs';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
 
 export interface OpenErrorWords {
-  /** Of what is not there. */
+  /** The reason where nothing has the name. */
   missing?: string;
-  /** What may be the matter where permission is denied. */
+  /** The likely cause where permission is denied. */
   denied?: string;
 }
 
@@ -18,4 +19,13 @@ export function openError(name: string, error: unknown, words: OpenErrorWords = 
   if (errno === 'EACCES' || errno === 'EPERM')
     return new DiskliftError('SourcePermissionDenied', `${name}: permission denied; ${denied}`, error);
   return new DiskliftError('SourceReadError', `${name}: cannot open: ${errno ?? String(error)}`, error);
+}
+
+/** The kind of a file that is not a regular file, for messages. */
+export function kindOf(stat: Stats | BigIntStats): string {
+  if (stat.isDirectory()) return 'a directory';
+  if (stat.isFIFO()) return 'a FIFO';
+  if (stat.isSocket()) return 'a socket';
+  if (stat.isBlockDevice()) return 'a block device';
+  return 'a character device';
 }

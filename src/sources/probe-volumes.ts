@@ -1,4 +1,4 @@
-/** Whether the volumes can be opened: as directories, or as block devices. */
+/** Checks that the volumes can be opened: as directories, or as block devices. */
 
 import fs from 'node:fs/promises';
 import type { Clock } from '../common/clock.ts';
@@ -8,14 +8,17 @@ import { withinLimit } from '../common/within-limit.ts';
 export interface ProbeOptions {
   clock: Clock;
   signal: AbortSignal;
-  /** Opens what lies at a path, and closes it again. The file system's own when left out. */
+  /** Opens the path and closes it again; node:fs when left out. */
   open?: (place: string) => Promise<void>;
 }
 
-/** A probe is answered within a second by default. */
+/** The kubelet waits a second for the answer to a probe by default. */
 const LIMIT_MS = 800;
 
-/** @returns says why one of them cannot be opened; undefined when all can. A look that hangs is waited for before the next. */
+/**
+ * @returns a function that returns the reason why a volume cannot be opened; undefined when all can. While an attempt
+ * hangs, the function waits for it and starts no other
+ */
 export function createVolumeProbe(
   volumes: ReadonlyMap<string, string>,
   { clock, signal, open = openAndClose }: ProbeOptions,

@@ -92,7 +92,7 @@ export function itIsADiskSource({ open, sizeStepBytes, findsHoles }: DiskSourceC
       [1234, 3 * MIB],
     ] as const) {
       let at = offset;
-      for (const place of source.places?.(offset, length) ?? []) {
+      for (const place of source.fileExtents?.(offset, length) ?? []) {
         assert.ok(place.offset >= at && place.length > 0, `${place.length} bytes at ${place.offset}, behind ${at}`);
         at = place.offset + place.length;
         const bytes = Buffer.alloc(place.length);

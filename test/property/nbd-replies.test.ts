@@ -2,9 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { DiskliftError } from '../../src/common/errors.ts';
-import { CoveredRanges } from '../../src/sources/nbd/covered-ranges.ts';
-import { type Agreement, negotiate } from '../../src/sources/nbd/negotiate.ts';
-import { OutstandingRequests } from '../../src/sources/nbd/outstanding-requests.ts';
+import { type Agreement, negotiate } from '../../src/sources/nbd/handshake.ts';
+import { CoveredRanges, OutstandingRequests } from '../../src/sources/nbd/outstanding-requests.ts';
 import { type ReplyEvent, ReplyParser } from '../../src/sources/nbd/reply-parser.ts';
 import {
   blockSizeInfo,
@@ -197,10 +196,10 @@ describe('NBD replies', () => {
       try {
         const agreement = shakeHands(bytes);
         if (agreement === undefined) continue;
-        const { sizeBytes, blockSizeBytes, largestReadBytes } = agreement;
+        const { sizeBytes, blockSizeBytes, maxReadBytes } = agreement;
         assert.ok(Number.isSafeInteger(sizeBytes) && sizeBytes >= 0);
         assert.ok(blockSizeBytes >= 1 && blockSizeBytes <= 65_536);
-        assert.ok(largestReadBytes >= blockSizeBytes && largestReadBytes % blockSizeBytes === 0 && largestReadBytes <= 2 ** 25);
+        assert.ok(maxReadBytes >= blockSizeBytes && maxReadBytes % blockSizeBytes === 0 && maxReadBytes <= 2 ** 25);
         agreed += 1;
       } catch (error) {
         if (!(error instanceof DiskliftError)) throw new Error(`input ${inputs}: ${bytes.toString('hex')}`, { cause: error });

@@ -23,7 +23,7 @@ async function contentByQemu(imagePath: string): Promise<Buffer> {
   return readFile(rawPath);
 }
 
-/** Extents and places say nothing of the disk that is not so. */
+/** Checks that extents and file extents agree with the content of the disk. */
 async function assertTrueStory(disk: DiskSource, content: Buffer, story: string): Promise<void> {
   let at = 0;
   for await (const { offset, length, kind } of disk.extents(NEVER)) {
@@ -37,7 +37,7 @@ async function assertTrueStory(disk: DiskSource, content: Buffer, story: string)
       );
   }
   assert.equal(at, content.length, story);
-  for (const { offset, length, fd, fileOffset } of disk.places?.(0, disk.sizeBytes) ?? []) {
+  for (const { offset, length, fd, fileOffset } of disk.fileExtents?.(0, disk.sizeBytes) ?? []) {
     const bytes = Buffer.alloc(length);
     fs.readSync(fd, bytes, 0, length, fileOffset);
     assert.ok(bytes.equals(content.subarray(offset, offset + length)), `${length} bytes at ${offset}\n${story}`);

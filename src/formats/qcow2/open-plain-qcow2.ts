@@ -9,11 +9,10 @@ import { DiskliftError } from '../../common/errors.ts';
 import { type Piece, readPieces } from '../../common/read-pieces.ts';
 import { createCachedReader } from '../../native/cached-read.ts';
 import type { Libc } from '../../native/libc.ts';
-import type { DiskSource, PlacedStretch, SourceExtent, WantedHoles } from '../../sources/contract.ts';
-import { dropUnwrittenPages } from '../../sources/data-extents.ts';
-import { readExactly } from '../../sources/read-exactly.ts';
+import type { DiskSource, FileExtent, SourceExtent, WantedHoles } from '../../sources/contract.ts';
+import { createFileHoles, dropUnwrittenPages } from '../../sources/file-extents.ts';
+import { readExactly } from '../../sources/opened-file.ts';
 import { factsOf, type ImageFiles } from '../open-image-files.ts';
-import { createFileHoles } from './file-holes.ts';
 import { type MappedFiles, type ReadOptions, readMapping } from './read-mapping.ts';
 
 export interface OpenPlainQcow2Options extends ReadOptions {
@@ -77,7 +76,7 @@ function createPlainDisk(name: string, { mapping, files }: MappedFiles, { libc, 
         continue;
       }
       let at = offset;
-      for (const piece of await (holes[place.file] as (typeof holes)[number]).piecesOf(place.offset, length)) {
+      for (const piece of await (holes[place.file] as (typeof holes)[number]).partsOf(place.offset, length)) {
         yield { offset: at, length: piece.length, kind: piece.isHole ? 'zeros' : 'data' };
         at += piece.length;
       }
@@ -108,7 +107,7 @@ function createPlainDisk(name: string, { mapping, files }: MappedFiles, { libc, 
         readPieces(ofFile, (target, at) => readExactly(targetOf({ file }), target, at, signal));
       await Promise.all([...pieces].map(readFile));
     },
-    *places(offset, length): Generator<PlacedStretch> {
+    *fileExtents(offset, length): Generator<FileExtent> {
       for (const range of mapping.ranges(offset, offset + length)) {
         const { place } = range;
         if (place === undefined) continue;

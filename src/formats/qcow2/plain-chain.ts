@@ -2,7 +2,7 @@
 
 import type { ForeignImage } from '../../qcow2/read/foreign-image.ts';
 import type { Qcow2Header } from '../../qcow2/read/parse-header.ts';
-import { regularFileSize } from '../../sources/file-size.ts';
+import { regularFileSize } from '../../sources/opened-file.ts';
 import type { DiskFormat, ImageFile, PlainExtent } from '../image-tree.ts';
 import type { VpcDisk } from '../vpc/vpc-footer.ts';
 import { readHeader } from './read-header.ts';

@@ -1,7 +1,7 @@
 /** Reading the header of a qcow2 image. */
 
 import { parseHeader, type Qcow2Header, qcow2ClusterSize } from '../../qcow2/read/parse-header.ts';
-import { type OpenedFile, readUpTo } from '../../sources/read-up-to.ts';
+import { type OpenedFile, readUpTo } from '../../sources/opened-file.ts';
 
 /** The beginning of the file that tells how long its first cluster is. */
 const HEADER_START_BYTES = 24;

@@ -2,7 +2,7 @@
 
 import type { ForeignImage } from '../../qcow2/read/foreign-image.ts';
 import { parseL1Table, placeOfL1Table } from '../../qcow2/read/l1-table.ts';
-import { type ReadTarget, readExactly } from '../../sources/read-exactly.ts';
+import { type ReadTarget, readExactly } from '../../sources/opened-file.ts';
 
 /** @returns as {@link parseL1Table}. @throws DiskliftError `SourceReadError` for tables that are wrong, too; `SourceChanged`, `Cancelled` */
 export async function readL1Table(target: ReadTarget, image: ForeignImage, signal: AbortSignal): Promise<Float64Array> {

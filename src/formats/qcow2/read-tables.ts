@@ -1,7 +1,7 @@
 /** Reading the many tables of an image in their order, neighbours in the file at once, and several reads in flight. */
 
 import { KIB } from '../../common/bytes.ts';
-import { type ReadTarget, readExactly } from '../../sources/read-exactly.ts';
+import { type ReadTarget, readExactly } from '../../sources/opened-file.ts';
 
 export interface TablesToRead {
   /** By index; 0 where there is none. */

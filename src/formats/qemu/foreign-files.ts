@@ -1,7 +1,7 @@
 /** Whether a process has opened something that it was not to open: who can write to an image may name a file in it after we have looked. */
 
 import fs from 'node:fs/promises';
-import { fileKey } from '../../sources/file-key.ts';
+import { fileKey } from '../../sources/opened-file.ts';
 
 export interface OpenedByProcess {
   processId: number;

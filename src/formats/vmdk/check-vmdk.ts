@@ -1,7 +1,7 @@
 /** Whether a VMDK has all its grains, or its descriptor all its extents. */
 
 import { DiskliftError } from '../../common/errors.ts';
-import { type OpenedFile, readUpTo } from '../../sources/read-up-to.ts';
+import { type OpenedFile, readUpTo } from '../../sources/opened-file.ts';
 import { checkEntries, cutShort } from '../block-table.ts';
 import { checkTable, type FileToCheck } from '../check-tables.ts';
 import { readTables } from '../qcow2/read-tables.ts';

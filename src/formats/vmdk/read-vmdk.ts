@@ -2,7 +2,7 @@
 
 import path from 'node:path';
 import { DiskliftError } from '../../common/errors.ts';
-import { type OpenedFile, readUpTo } from '../../sources/read-up-to.ts';
+import { type OpenedFile, readUpTo } from '../../sources/opened-file.ts';
 import type { References } from '../image-references.ts';
 import { MAX_DESCRIPTOR_BYTES, parseVmdkDescriptor, type VmdkDescriptor } from './vmdk-descriptor.ts';
 import { parseVmdkExtents, requireOwnExtent } from './vmdk-extents.ts';

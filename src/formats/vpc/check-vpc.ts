@@ -1,7 +1,7 @@
 /** Checks that a VHD is not truncated. */
 
 import { alignUp } from '../../common/bytes.ts';
-import { readUpTo } from '../../sources/read-up-to.ts';
+import { readUpTo } from '../../sources/opened-file.ts';
 import { cutShort } from '../block-table.ts';
 import { checkTable, type FileToCheck } from '../check-tables.ts';
 import type { ImageFile } from '../image-tree.ts';

@@ -1,28 +1,27 @@
-/** Requests to an NBD server that has agreed to serve: many at a time on one connection, answered in any order. */
+/** Sends requests to an NBD server after the handshake: many at a time on one connection, answered in any order. */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { abortable, cancelledError, throwIfAborted } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import { createSemaphore, type Semaphore } from '../../common/semaphore.ts';
-import { readError } from '../read-exactly.ts';
-import { blockStatusError } from './block-status-error.ts';
+import { readError, reasonOf } from '../opened-file.ts';
 import type { Agreed } from './handshake.ts';
 import { OutstandingRequests, type ReadRequest, type StatusRequest } from './outstanding-requests.ts';
 import { Command, REQUEST_MAGIC, REQUEST_SIZE_BYTES } from './protocol.ts';
 import { ReplyParser } from './reply-parser.ts';
 import type { Wire } from './wire.ts';
 
-/** As many as QEMU and nbdkit work on at once for one client. */
+/** QEMU and nbdkit work on this many requests of one client at once. */
 const REQUESTS_IN_FLIGHT = 16;
 
 export interface NbdClientOptions {
-  /** What messages call the disk by. */
+  /** The name of the disk in messages. */
   name: string;
   clock: Clock;
-  /** How long a server may be silent that owes an answer. */
+  /** Limit of a server's silence while it owes an answer. */
   silenceMs: number;
-  /** Limit of the answer to one request in all, however steadily its bytes come. */
+  /** Limit of the whole answer to one request, even if its bytes keep coming. */
   answerMs: number;
 }
 
@@ -30,10 +29,10 @@ export class NbdClient {
   private readonly wire: Wire;
   private readonly options: NbdClientOptions;
   private readonly outstanding = new OutstandingRequests();
-  private readonly turn: Semaphore = createSemaphore(REQUESTS_IN_FLIGHT);
+  private readonly slots: Semaphore = createSemaphore(REQUESTS_IN_FLIGHT);
   private readonly closing = new AbortController();
   private failure: DiskliftError | undefined;
-  private heardMs = 0;
+  private receivedMs = 0;
   private isWatched = false;
 
   constructor({ wire, agreement }: Agreed, options: NbdClientOptions) {
@@ -42,14 +41,17 @@ export class NbdClient {
     const parser = new ReplyParser({ structured: agreement.structured, rangeOf: (cookie) => this.outstanding.rangeOf(cookie) });
     wire.listen({
       onBytes: (bytes) => {
-        this.heardMs = options.clock.monotonicMs();
+        this.receivedMs = options.clock.monotonicMs();
         for (const event of parser.push(bytes)) this.outstanding.accept(event);
       },
       onFailure: (failure) => this.fail(failure),
     });
   }
 
-  /** Fills `target`. @throws as {@link DiskSource.read}; after any other error than `Cancelled` nothing is written to it any more */
+  /**
+   * Fills `target`.
+   * @throws as {@link DiskSource.read}; after any other error than `Cancelled` nothing is written to it any more
+   */
   async read(target: Uint8Array, offset: number, signal: AbortSignal): Promise<void> {
     await this.ask({ kind: 'read', offset, length: target.length, target }, signal);
   }
@@ -59,7 +61,7 @@ export class NbdClient {
     return (await this.ask({ kind: 'status', ...request }, signal)) ?? Buffer.alloc(0);
   }
 
-  /** Takes leave of the server. Requests that are outstanding end. */
+  /** Disconnects from the server. Outstanding requests fail. */
   async close(): Promise<void> {
     this.closing.abort(new DiskliftError('Cancelled', 'closed'));
     this.fail(new DiskliftError('SourceReadError', 'the connection was closed'));
@@ -67,7 +69,7 @@ export class NbdClient {
   }
 
   private ask(request: ReadRequest | StatusRequest, signal: AbortSignal): Promise<Buffer | undefined> {
-    const answered = this.turn.run(() => {
+    const answered = this.slots.run(() => {
       throwIfAborted(signal);
       return new Promise<Buffer | undefined>((resolve, reject) => {
         const failed = (offset: number, cause: DiskliftError) => {
@@ -75,7 +77,7 @@ export class NbdClient {
           reject((request.kind === 'read' ? readError : blockStatusError)(this.options.name, offset, cause));
         };
         const onAbort = () => {
-          // The answer will come all the same, and is let go.
+          // The answer still comes, and its bytes are dropped.
           if (request.kind === 'read') request.target = undefined;
           reject(cancelledError(signal));
         };
@@ -91,19 +93,19 @@ export class NbdClient {
         this.send(request, { done, failed });
       });
     });
-    // Those that wait for their turn are cancelled at once, too.
+    // A request that still waits for a slot is cancelled at once, too.
     return abortable(answered, signal);
   }
 
   private send(request: ReadRequest | StatusRequest, settlement: Parameters<OutstandingRequests['add']>[1]): void {
     const nowMs = this.options.clock.monotonicMs();
-    if (this.outstanding.count === 0) this.heardMs = nowMs;
+    if (this.outstanding.count === 0) this.receivedMs = nowMs;
     const cookie = this.outstanding.add(request, settlement, nowMs);
     this.wire.write(encodeRequest(request.kind === 'read' ? Command.read : Command.blockStatus, cookie, request));
     void this.watch();
   }
 
-  /** One timer, however many requests there are. */
+  /** Watches all requests with one timer. */
   private async watch(): Promise<void> {
     if (this.isWatched) return;
     this.isWatched = true;
@@ -112,11 +114,11 @@ export class NbdClient {
       let leftMs = silenceMs;
       for (let oldestMs = this.outstanding.oldestMs; oldestMs !== undefined; oldestMs = this.outstanding.oldestMs) {
         const isSure = leftMs <= 0;
-        const silentInMs = this.heardMs + silenceMs - clock.monotonicMs();
+        const silentInMs = this.receivedMs + silenceMs - clock.monotonicMs();
         const lateInMs = oldestMs + answerMs - clock.monotonicMs();
         leftMs = Math.min(silentInMs, lateInMs);
         if (leftMs > 0) await clock.delay(leftMs, this.closing.signal);
-        // This process may have stood still itself: then what has come meanwhile is heard now.
+        // This process may have been stopped itself; bytes that have arrived since are received now.
         else if (!isSure) await nextTurn();
         else {
           const what = silentInMs <= lateInMs ? `no answer within ${silenceMs / 1000} s` : `no whole answer within ${answerMs / 1000} s`;
@@ -124,7 +126,7 @@ export class NbdClient {
         }
       }
     } catch {
-      // Closed; nobody waits any more.
+      // The client was closed.
     } finally {
       this.isWatched = false;
     }
@@ -145,4 +147,11 @@ function encodeRequest(command: number, cookie: bigint, { offset, length }: { of
   bytes.writeBigUInt64BE(BigInt(offset), 16);
   bytes.writeUInt32BE(length, 24);
   return bytes;
+}
+
+/** An error of the query for the data extents from `offset` on. The error concerns no byte of the disk. */
+/** The error of a block status query without a valid answer. The error concerns no byte of the disk. */
+export function blockStatusError(name: string, offset: number, cause: unknown): DiskliftError {
+  const message = `${name}: cannot learn from the server which parts are zeros (block status) at offset ${offset}: ${reasonOf(cause)}`;
+  return new DiskliftError('SourceReadError', message, cause);
 }

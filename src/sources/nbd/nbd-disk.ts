@@ -1,35 +1,36 @@
-/** A disk that an NBD server has. */
+/** A disk on an NBD server. */
 
 import { throwIfAborted } from '../../common/abortable.ts';
 import { alignDown, alignUp } from '../../common/bytes.ts';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import type { DiskSource, SourceExtent } from '../contract.ts';
-import { blockStatusExtents } from './block-status.ts';
+import { ExtentJoiner } from '../file-extents.ts';
+import type { Agreement } from './handshake.ts';
 import { shakeHands } from './handshake.ts';
-import { NbdClient } from './nbd-client.ts';
+import { blockStatusError, NbdClient } from './nbd-client.ts';
 import { type NbdAddress, nbdDiskName } from './nbd-uri.ts';
-import type { Agreement } from './negotiate.ts';
+import { MAX_BLOCK_SIZE_BYTES, STATE_ZERO, violation } from './protocol.ts';
 
 export interface NbdLimits {
-  /** Until the server has agreed to serve the disk. */
+  /** Limit of connecting and of the handshake together. */
   connectMs: number;
-  /** How long it may be silent while it owes an answer: storage behind it may be slow to come back. */
+  /** Limit of its silence while it owes an answer: the storage behind it may recover slowly. */
   silenceMs: number;
-  /** Limit of one answer in all, which is at most 32 MiB, however steadily its bytes come. */
+  /** Limit of one whole answer of at most 32 MiB, even if its bytes keep coming. */
   answerMs: number;
 }
 
 export interface OpenNbdDiskOptions {
   clock: Clock;
-  /** For opening alone. */
+  /** Aborts the opening only. */
   signal: AbortSignal;
   limits?: Partial<NbdLimits> | undefined;
-  /** What messages call the disk by; its URI when left out. */
+  /** The name of the disk in messages; its URI when left out. */
   name?: string | undefined;
 }
 
-/** Of one read, where the server takes less at once than a read asks for. */
+/** Requests of one read at a time, where the server's limit is below the read's length. */
 const PIECES_IN_FLIGHT = 4;
 
 const DEFAULT_LIMITS: NbdLimits = { connectMs: 10_000, silenceMs: 60_000, answerMs: 600_000 };
@@ -62,7 +63,7 @@ export async function openNbdDisk(address: NbdAddress, options: OpenNbdDiskOptio
   };
 }
 
-/** What a server does not tell of is all data. */
+/** Without block status, the whole disk counts as data. */
 async function* wholeDisk(sizeBytes: number, signal: AbortSignal): AsyncGenerator<SourceExtent> {
   throwIfAborted(signal);
   if (sizeBytes > 0) yield { offset: 0, length: sizeBytes, kind: 'data' };
@@ -74,15 +75,15 @@ interface Piece {
 }
 
 /**
- * The requests that read from `start` to `end`: whole blocks, but for the disk's end, and none too large. A block that is
- * wanted in part is a piece by itself, so that little is read in vain and copied.
+ * The requests that read from `start` to `end`: whole blocks, except at the disk's end, and none above the limit. A
+ * block that is needed in part is a piece by itself, so that few bytes are read in vain and copied.
  */
-function* piecesOf(start: number, end: number, { sizeBytes, blockSizeBytes, largestReadBytes }: Agreement): Generator<Piece> {
+function* piecesOf(start: number, end: number, { sizeBytes, blockSizeBytes, maxReadBytes }: Agreement): Generator<Piece> {
   const lastEnd = Math.min(alignUp(end, blockSizeBytes), sizeBytes);
   const wholeEnd = alignDown(end, blockSizeBytes);
   for (let at = alignDown(start, blockSizeBytes); at < lastEnd; ) {
     const limit = at < wholeEnd && end < lastEnd ? wholeEnd : lastEnd;
-    const pieceEnd = Math.min(at + (at < start ? blockSizeBytes : largestReadBytes), limit);
+    const pieceEnd = Math.min(at + (at < start ? blockSizeBytes : maxReadBytes), limit);
     yield { start: at, end: pieceEnd };
     at = pieceEnd;
   }
@@ -90,14 +91,16 @@ function* piecesOf(start: number, end: number, { sizeBytes, blockSizeBytes, larg
 
 interface Destination {
   buffer: Uint8Array;
-  /** Of the buffer's first byte. */
+  /** Offset of the buffer's first byte on the disk. */
   offset: number;
 }
 
-/** Several at a time. When one fails no more are begun, and all have ended when the error is thrown. */
+/**
+ * Reads several pieces at a time. After a failure no further piece starts, and the error is thrown when all have ended.
+ */
 async function readPieces(client: NbdClient, wanted: Destination & { pieces: Iterable<Piece> }, signal: AbortSignal): Promise<void> {
   const work = async () => {
-    // All take from one iterator, which an error closes.
+    // All workers share one iterator, which an error closes.
     for (const piece of wanted.pieces) await readPiece(client, { ...wanted, piece }, signal);
   };
   const results = await Promise.allSettled(Array.from({ length: PIECES_IN_FLIGHT }, work));
@@ -114,4 +117,55 @@ async function readPiece(client: NbdClient, { buffer, offset, piece }: Destinati
   await client.read(blocks, start, signal);
   const from = Math.max(start, offset);
   buffer.set(blocks.subarray(from - start, Math.min(end, offset + buffer.length) - start), from - offset);
+}
+
+export interface BlockStatusInput {
+  client: Pick<NbdClient, 'blockStatus'>;
+  name: string;
+  sizeBytes: number;
+  /** The server's number of base:allocation. */
+  context: number;
+  signal: AbortSignal;
+}
+
+/** Fits into 32 bits, in steps that suit every server. */
+const MAX_QUERY_BYTES = alignDown(2 ** 32 - 1, MAX_BLOCK_SIZE_BYTES);
+
+/** Asks the server for the extents (base:allocation). @throws DiskliftError `SourceReadError`, `Cancelled` */
+export async function* blockStatusExtents({ client, name, sizeBytes, context, signal }: BlockStatusInput): AsyncGenerator<SourceExtent> {
+  const joiner = new ExtentJoiner();
+  for (let at = 0; at < sizeBytes; ) {
+    throwIfAborted(signal);
+    const length = Math.min(sizeBytes - at, MAX_QUERY_BYTES);
+    const descriptors = await client.blockStatus({ offset: at, length, context }, signal);
+    for (const extent of extentsIn(descriptors, { name, start: at, end: at + length, sizeBytes })) {
+      at = extent.offset + extent.length;
+      const complete = joiner.push(extent);
+      if (complete !== undefined) yield complete;
+    }
+  }
+  const last = joiner.end();
+  if (last !== undefined) yield last;
+}
+
+interface Query {
+  name: string;
+  start: number;
+  end: number;
+  sizeBytes: number;
+}
+
+/** The last extent may end behind the query's range, as long as it ends on the disk. */
+function* extentsIn(descriptors: Buffer, { name, start, end, sizeBytes }: Query): Generator<SourceExtent> {
+  let offset = start;
+  for (let at = 0; at < descriptors.length; at += 8) {
+    const length = descriptors.readUInt32BE(at);
+    if (length === 0) throw blockStatusError(name, offset, violation('an extent of no length'));
+    if (offset >= end) throw blockStatusError(name, offset, violation('an extent that was not asked for'));
+    if (offset + length > sizeBytes)
+      throw blockStatusError(name, offset, violation(`an extent up to ${offset + length} of ${sizeBytes} bytes`));
+    const isZeros = (descriptors.readUInt32BE(at + 4) & STATE_ZERO) !== 0;
+    yield { offset, length, kind: isZeros ? 'zeros' : 'data' };
+    offset += length;
+  }
 }

@@ -1,9 +1,9 @@
-/** Where an NBD server is, as a URI tells it (the document: doc/uri.md of NetworkBlockDevice/nbd). Pure. */
+/** Addresses of NBD servers as URIs (doc/uri.md of NetworkBlockDevice/nbd). Pure. */
 
 import net from 'node:net';
 import { DiskliftError } from '../../common/errors.ts';
 import { unbracketed } from '../../common/unbracketed.ts';
-import { LONGEST_STRING_BYTES } from './protocol.ts';
+import { MAX_STRING_BYTES } from './protocol.ts';
 
 /** Where a server listens. */
 export type NbdEndpoint = { host: string; port: number } | { socketPath: string };
@@ -16,9 +16,9 @@ export type NbdAddress = NbdEndpoint & {
 const DEFAULT_PORT = 10_809;
 
 /** The length of sun_path less its NUL. */
-const LONGEST_SOCKET_PATH_BYTES = 107;
+const MAX_SOCKET_PATH_BYTES = 107;
 
-/** Whether `text` is meant as a URI of an NBD server and not as a path, whatever this program makes of it. */
+/** Whether `text` is a URI of an NBD server and not a path. The URI may still be unusable. */
 export function isNbdUri(text: string): boolean {
   return /^nbds?(\+[a-z]+)?:\/\//i.test(text);
 }
@@ -40,8 +40,7 @@ export function parseNbdUri(text: string): NbdAddress {
   // Not url.pathname: there `..` takes a part away, and here it is a name like any other.
   const [, path = ''] = /^[^:]*:\/\/[^/?#]*\/([^?#]*)/.exec(text) ?? [];
   const exportName = decoded(path, 'export');
-  if (Buffer.byteLength(exportName) > LONGEST_STRING_BYTES)
-    throw unusable(`the export's name is longer than ${LONGEST_STRING_BYTES} bytes`);
+  if (Buffer.byteLength(exportName) > MAX_STRING_BYTES) throw unusable(`the export's name is longer than ${MAX_STRING_BYTES} bytes`);
   const query = queryOf(url);
   return protocol === 'nbd:' ? { ...tcpEndpoint(url, query), exportName } : { ...unixEndpoint(url, query), exportName };
 }
@@ -85,12 +84,12 @@ function unixEndpoint({ host }: URL, query: ReadonlyMap<string, string>): NbdEnd
   if (host !== '') throw unusable('nbd+unix takes no host (three slashes before the export)');
   const socketPath = query.get('socket') ?? '';
   if (socketPath === '') throw unusable('nbd+unix needs a socket (?socket=PATH)');
-  if (Buffer.byteLength(socketPath) > LONGEST_SOCKET_PATH_BYTES)
-    throw unusable(`the socket's path is longer than ${LONGEST_SOCKET_PATH_BYTES} bytes`);
+  if (Buffer.byteLength(socketPath) > MAX_SOCKET_PATH_BYTES)
+    throw unusable(`the socket's path is longer than ${MAX_SOCKET_PATH_BYTES} bytes`);
   return { socketPath };
 }
 
-/** What messages call the disk at `address`: a URI of what was understood, so nothing in it that was not. */
+/** The name of the disk in messages: a URI of the parsed parts alone, so that it holds no secret. */
 export function nbdDiskName(address: NbdAddress): string {
   const encoded = (text: string) => encodeURIComponent(text).replaceAll('%2F', '/');
   const exportName = encoded(address.exportName);

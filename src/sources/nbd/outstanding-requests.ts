@@ -1,7 +1,6 @@
-/** What a server has been asked for and has not answered in full, and whether its answers fit. Pure. */
+/** Requests that a server has not yet answered in full; checks that its answers fit. Pure. */
 
 import { DiskliftError } from '../../common/errors.ts';
-import { CoveredRanges } from './covered-ranges.ts';
 import { errorName, violation } from './protocol.ts';
 import type { ReplyEvent } from './reply-parser.ts';
 
@@ -9,7 +8,7 @@ export interface ReadRequest {
   kind: 'read';
   offset: number;
   length: number;
-  /** What the bytes are put into; undefined once nobody wants them any more. */
+  /** Receives the bytes; undefined after a cancel. */
   target: Uint8Array | undefined;
 }
 
@@ -24,7 +23,7 @@ export interface StatusRequest {
 /** Called once with the answer; a read's answer is in its target. */
 export interface Settlement {
   done(descriptors: Buffer | undefined): void;
-  /** @param offset where on the disk; the request's own where the server does not say more */
+  /** @param offset on the disk; the request's own where the server states none */
   failed(offset: number, cause: DiskliftError): void;
 }
 
@@ -63,16 +62,16 @@ export class OutstandingRequests {
     return request?.kind === 'read' ? request : undefined;
   }
 
-  /** @throws DiskliftError when the server answers what was not asked, or not all of it; then the request is outstanding still */
+  /** @throws DiskliftError for an answer without a request or an incomplete one; the request then stays outstanding */
   accept(event: ReplyEvent): void {
     const entry = this.entries.get(event.cookie);
     if (entry === undefined) throw violation('a reply to a request that was not made');
     switch (event.kind) {
       case 'data':
-        placeOf(entry, event.offset, event.bytes.length)?.set(event.bytes);
+        targetOf(entry, event.offset, event.bytes.length)?.set(event.bytes);
         return;
       case 'hole':
-        placeOf(entry, event.offset, event.length)?.fill(0);
+        targetOf(entry, event.offset, event.length)?.fill(0);
         return;
       case 'status':
         takeStatus(entry, event);
@@ -95,20 +94,20 @@ export class OutstandingRequests {
   private finish(cookie: bigint, { request, settlement, covered, descriptors, failure }: Entry): void {
     if (failure === undefined && request.kind === 'read') requireWhole(request, covered);
     if (failure === undefined && request.kind === 'status' && descriptors === undefined)
-      throw violation(`a reply that does not tell what lies at offset ${request.offset}`);
+      throw violation(`a reply without the block status at offset ${request.offset}`);
     this.entries.delete(cookie);
     if (failure === undefined) settlement.done(descriptors);
     else settlement.failed(failure.offset, failure.cause);
   }
 }
 
-/** Where bytes that came for a read belong. Undefined where nobody wants them any more. */
-function placeOf({ request, covered }: Entry, offset: number, length: number): Uint8Array | undefined {
+/** @returns the part of the read's buffer for the received bytes; undefined after a cancel */
+function targetOf({ request, covered }: Entry, offset: number, length: number): Uint8Array | undefined {
   if (request.kind !== 'read') throw violation('data in place of a block status');
   const start = offset - request.offset;
   if (start < 0 || start + length > request.length)
     throw violation(`bytes ${offset} to ${offset + length} in reply to a read of ${request.offset} to ${request.offset + request.length}`);
-  if (!covered.add(start, start + length)) throw violation(`bytes from offset ${offset} that came before, or in splinters`);
+  if (!covered.add(start, start + length)) throw violation(`bytes from offset ${offset} that came before, or in too many pieces`);
   return request.target?.subarray(start, start + length);
 }
 
@@ -130,4 +129,57 @@ function takeError(entry: Entry, { error, text, offset = entry.request.offset }:
 function requireWhole({ offset }: ReadRequest, covered: CoveredRanges): void {
   const missing = covered.firstMissing();
   if (missing !== undefined) throw violation(`a reply that lacks the bytes from offset ${offset + missing} on`);
+}
+
+/** Servers split answers at sectors, except for the first and the last piece. */
+const MIN_PIECE_BYTES = 512;
+
+/** The ranges of a read that have arrived. */
+export class CoveredRanges {
+  /** Start and end in turn, ascending; ranges that touch are one. */
+  private readonly edges: number[] = [];
+  private readonly lengthBytes: number;
+  private readonly maxEdgeCount: number;
+
+  constructor(lengthBytes: number) {
+    this.lengthBytes = lengthBytes;
+    this.maxEdgeCount = 2 * (2 + lengthBytes / MIN_PIECE_BYTES);
+  }
+
+  /**
+   * @returns false when a byte from `start` to `end` had arrived already, or when the ranges are more than any server
+   * has cause to make
+   */
+  add(start: number, end: number): boolean {
+    const { edges } = this;
+    // The edges that lie at or before `start`: an even number of them, or one that begins a range around it.
+    let before = edges.length;
+    if (start < (edges.at(-1) ?? 0)) before = countUpTo(edges, start);
+    if (before % 2 === 1 || end > (edges[before] ?? Number.POSITIVE_INFINITY)) return false;
+    const touchesPrevious = before > 0 && edges[before - 1] === start;
+    const touchesNext = edges[before] === end;
+    if (touchesPrevious && touchesNext) edges.splice(before - 1, 2);
+    else if (touchesPrevious) edges[before - 1] = end;
+    else if (touchesNext) edges[before] = start;
+    else edges.splice(before, 0, start, end);
+    return edges.length <= this.maxEdgeCount;
+  }
+
+  /** @returns the first missing byte; undefined when none is missing */
+  firstMissing(): number | undefined {
+    const [start = 0, end = 0] = this.edges;
+    if (start > 0) return 0;
+    return end < this.lengthBytes ? end : undefined;
+  }
+}
+
+/** @returns the number of the ascending `values` that are not above `limit` */
+function countUpTo(values: readonly number[], limit: number): number {
+  let [low, high] = [0, values.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((values[middle] as number) <= limit) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }

@@ -1,11 +1,14 @@
-/** The numbers of the NBD protocol (its document: doc/proto.md of NetworkBlockDevice/nbd), and what a breach of it is called. All integers are big-endian. */
+/**
+ * The numbers and texts of the NBD protocol (doc/proto.md of NetworkBlockDevice/nbd), and the error of a violation. All
+ * integers are big-endian.
+ */
 
 import { MIB } from '../../common/bytes.ts';
 import { DiskliftError } from '../../common/errors.ts';
 
-/** "NBDMAGIC", the first word of every server. */
+/** "NBDMAGIC", the first word that every server sends. */
 export const SERVER_MAGIC = 0x4e42_444d_4147_4943n;
-/** "IHAVEOPT", of newstyle servers and of every option. */
+/** "IHAVEOPT", sent by newstyle servers and in front of every option. */
 export const OPTION_MAGIC = 0x4948_4156_454f_5054n;
 export const OPTION_REPLY_MAGIC = 0x0003_e889_0455_65a9n;
 
@@ -34,7 +37,9 @@ export const Info = { export: 0, blockSize: 3 } as const;
 export const EXPORT_HAS_FLAGS = 1;
 
 export const BASE_ALLOCATION = 'base:allocation';
-/** Of base:allocation: the bytes read as zeros. The other flag, HOLE, says nothing of what is read. */
+/**
+ * A flag of base:allocation: the bytes read as zeros. The other flag, HOLE, does not affect the bytes that are read.
+ */
 export const STATE_ZERO = 2;
 
 export const REQUEST_MAGIC = 0x2560_9513;
@@ -45,17 +50,17 @@ export const SIMPLE_REPLY_MAGIC = 0x6744_6698;
 export const CHUNK_MAGIC = 0x668e_33ef;
 export const CHUNK_DONE = 1;
 export const Chunk = { none: 0, offsetData: 1, offsetHole: 2, blockStatus: 5, errorOffset: 0x8002 } as const;
-/** Chunks of a type with this bit tell of an error, those that are not known too. */
+/** This bit of a chunk's type means an error, also in types that are not known. */
 export const CHUNK_IS_ERROR = 0x8000;
 
-/** Names of exports, and every other text. */
-export const LONGEST_STRING_BYTES = 4096;
+/** Limit of the names of exports and of all other texts. */
+export const MAX_STRING_BYTES = 4096;
 
-/** What servers that name no block sizes can be asked for. */
+/** Block size and request size of servers that state none. */
 export const DEFAULT_BLOCK_SIZE_BYTES = 512;
-export const LARGEST_REQUEST_BYTES = 32 * MIB;
-/** No server may ask for larger steps. */
-export const LARGEST_BLOCK_SIZE_BYTES = 65_536;
+export const MAX_REQUEST_BYTES = 32 * MIB;
+/** No server may require larger blocks. */
+export const MAX_BLOCK_SIZE_BYTES = 65_536;
 
 const ERRORS: Readonly<Record<number, string>> = {
   1: 'EPERM',
@@ -68,28 +73,28 @@ const ERRORS: Readonly<Record<number, string>> = {
   108: 'ESHUTDOWN',
 };
 
-/** The name of an error on the wire, whatever the machine's own number for it is. */
+/** The name of an error on the wire. The machine's own errno numbers may differ. */
 export function errorName(error: number): string {
   return ERRORS[error] ?? `error ${error}`;
 }
 
-/** The server did what the protocol forbids: nothing that it says can be relied on any more. */
+/** The error of a server that violates the protocol. Nothing that it sends later is reliable. */
 export function violation(what: string): DiskliftError {
   return new DiskliftError('SourceReadError', `the server breaks the NBD protocol: ${what}`);
 }
 
-const LONGEST_SHOWN = 200;
+const MAX_SHOWN_LENGTH = 200;
 
-/** Text of a server, fit for one line of a message. */
+/** A server's text as one line of a message. */
 export function shownText(bytes: Buffer): string {
   const line = bytes
     .toString('utf8')
     .replace(/[\p{C}\s]+/gu, ' ')
     .trim();
-  return line.length > LONGEST_SHOWN ? `${line.slice(0, LONGEST_SHOWN)}...` : line;
+  return line.length > MAX_SHOWN_LENGTH ? `${line.slice(0, MAX_SHOWN_LENGTH)}...` : line;
 }
 
-/** The u64 at `at`. @throws DiskliftError when it is 2^53 or more, which no offset on a disk can be */
+/** The u64 at `at`. @throws DiskliftError when it is 2^53 or more: no disk has such an offset */
 export function readOffset(bytes: Buffer, at: number): number {
   const word = bytes.readBigUInt64BE(at);
   if (word > BigInt(Number.MAX_SAFE_INTEGER)) throw violation(`an offset of ${word}`);

@@ -1,4 +1,7 @@
-/** What a server answers: bytes in, events out. Pure; it knows the grammar, and `outstanding-requests` what was asked for. */
+/**
+ * Parses the replies of a server: bytes in, events out. Pure. It checks the grammar; `outstanding-requests` checks that
+ * replies fit their requests.
+ */
 
 import { MIB } from '../../common/bytes.ts';
 import {
@@ -6,7 +9,7 @@ import {
   CHUNK_IS_ERROR,
   CHUNK_MAGIC,
   Chunk,
-  LONGEST_STRING_BYTES,
+  MAX_STRING_BYTES,
   readOffset,
   SIMPLE_REPLY_MAGIC,
   shownText,
@@ -23,19 +26,19 @@ export type ReplyEvent = { cookie: bigint } & (
 );
 
 export interface ReplyParserOptions {
-  /** Whether structured replies were agreed on. */
+  /** True where client and server have agreed on structured replies. */
   structured: boolean;
-  /** The range that a read has asked for: a simple reply does not say how long it is. Undefined when there is no such read. */
+  /** The range of a read, because a simple reply does not state its length; undefined for an unknown cookie. */
   rangeOf(cookie: bigint): { offset: number; length: number } | undefined;
 }
 
 /** A million extents, the most that known servers send at once. */
-const LONGEST_STATUS_BYTES = 4 + 8 * MIB;
+const MAX_STATUS_BYTES = 4 + 8 * MIB;
 const STATUS_HEAD_BYTES = 4;
 const DESCRIPTOR_SIZE_BYTES = 8;
 
-/** errno, the length of the text, the text, an offset; a server may add what is not known yet. */
-const LONGEST_ERROR_BYTES = 2 * LONGEST_STRING_BYTES;
+/** errno, the length of the text, the text, an offset; a server may add fields that are not known yet. */
+const MAX_ERROR_BYTES = 2 * MAX_STRING_BYTES;
 const ERROR_HEAD_BYTES = 6;
 
 const MAGIC_SIZE_BYTES = 4;
@@ -48,17 +51,17 @@ interface ChunkHead {
   cookie: bigint;
   type: number;
   isDone: boolean;
-  /** Of the payload. */
+  /** Length of the payload. */
   length: number;
 }
 
 export class ReplyParser {
   private readonly options: ReplyParserOptions;
-  /** The field that is collected now, and what becomes of it when it is whole. */
+  /** The field that is collected now, and the function that takes it when it is whole. */
   private field = Buffer.alloc(MAGIC_SIZE_BYTES);
   private filledBytes = 0;
   private take: (field: Buffer) => void = this.takeMagic;
-  /** Data on its way from the server to whoever has asked for it. */
+  /** Data that is passed on as it arrives. */
   private data: { cookie: bigint; offset: number; leftBytes: number; isDone: boolean } | undefined;
   private events: ReplyEvent[] = [];
 
@@ -67,8 +70,8 @@ export class ReplyParser {
   }
 
   /**
-   * The events that `bytes` complete. Those of data have a part of `bytes`, no copy.
-   * @throws DiskliftError when the server breaks the protocol; then the parser must not be used again
+   * @returns the events that `bytes` complete; events of data hold a part of `bytes`, no copy
+   * @throws DiskliftError when the server violates the protocol; then the parser must not be used again
    */
   push(bytes: Buffer): readonly ReplyEvent[] {
     this.events = [];
@@ -103,7 +106,7 @@ export class ReplyParser {
     return count;
   }
 
-  /** A reply or a chunk is whole. */
+  /** Ends a reply or a chunk. */
   private end({ cookie, isDone }: { cookie: bigint; isDone: boolean }): void {
     if (isDone) this.events.push({ kind: 'done', cookie });
     this.await(MAGIC_SIZE_BYTES, this.takeMagic);
@@ -164,7 +167,7 @@ export class ReplyParser {
 
   private takeError(head: ChunkHead, payload: Buffer): void {
     const error = payload.readUInt32BE(0);
-    if (error === 0) throw violation('an error that is none');
+    if (error === 0) throw violation('an error of number 0');
     const textEnd = ERROR_HEAD_BYTES + payload.readUInt16BE(4);
     const hasOffset = head.type === Chunk.errorOffset;
     if (payload.length < textEnd + (hasOffset ? OFFSET_SIZE_BYTES : 0)) throw violation('an error longer than its chunk');
@@ -175,13 +178,13 @@ export class ReplyParser {
   }
 }
 
-/** Before anything of the payload is waited for, or memory is taken for it. */
+/** Called before memory is allocated for the payload. */
 function requireLength({ type, length }: ChunkHead): void {
   if (!isPossible(type, length)) throw violation(`a chunk of type ${type} in ${length} bytes`);
 }
 
 function isPossible(type: number, length: number): boolean {
-  if ((type & CHUNK_IS_ERROR) !== 0) return length >= ERROR_HEAD_BYTES && length <= LONGEST_ERROR_BYTES;
+  if ((type & CHUNK_IS_ERROR) !== 0) return length >= ERROR_HEAD_BYTES && length <= MAX_ERROR_BYTES;
   switch (type) {
     case Chunk.none:
       return length === 0;
@@ -191,7 +194,7 @@ function isPossible(type: number, length: number): boolean {
       return length === HOLE_SIZE_BYTES;
     case Chunk.blockStatus: {
       const descriptorBytes = length - STATUS_HEAD_BYTES;
-      return descriptorBytes > 0 && descriptorBytes % DESCRIPTOR_SIZE_BYTES === 0 && length <= LONGEST_STATUS_BYTES;
+      return descriptorBytes > 0 && descriptorBytes % DESCRIPTOR_SIZE_BYTES === 0 && length <= MAX_STATUS_BYTES;
     }
     default:
       return false;

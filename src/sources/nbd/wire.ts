@@ -1,4 +1,4 @@
-/** The bytes of one connection to an NBD server: what is heard goes to whoever listens at the time, from one buffer that is used again. */
+/** One connection to an NBD server. Received bytes go to the present listener, from one buffer that is used again. */
 
 import net from 'node:net';
 import { KIB } from '../../common/bytes.ts';
@@ -7,16 +7,18 @@ import { CONNECT_OPTIONS } from '../../common/connect-options.ts';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
 import type { NbdEndpoint } from './nbd-uri.ts';
 
-/** What a Unix socket holds by default; with less, large reads take more calls, more is never filled. */
+/**
+ * The default capacity of a Unix socket. Smaller buffers need more calls for large reads; larger ones are never filled.
+ */
 const RECEIVE_BUFFER_BYTES = 256 * KIB;
 
-/** A server that does not take our end is left behind. */
+/** Limit of waiting for the server to close its end. */
 const CLOSE_LIMIT_MS = 500;
 
 export interface WireListener {
-  /** `bytes` are valid during the call only. What it throws ends the wire. */
+  /** `bytes` are valid during the call only. An error that it throws breaks the connection. */
   onBytes(bytes: Buffer): void;
-  /** Called once, when there will be no more bytes. */
+  /** Called once, when no more bytes will come. */
   onFailure(failure: DiskliftError): void;
 }
 
@@ -29,7 +31,7 @@ export class Wire {
     const where = 'socketPath' in endpoint ? { path: endpoint.socketPath } : endpoint;
     const onread = {
       buffer: Buffer.allocUnsafeSlow(RECEIVE_BUFFER_BYTES),
-      callback: (count: number, buffer: Uint8Array) => this.hear(buffer as Buffer, count),
+      callback: (count: number, buffer: Uint8Array) => this.receive(buffer as Buffer, count),
     };
     this.socket = net.connect({ ...where, onread, ...CONNECT_OPTIONS } as net.NetConnectOpts);
     this.socket.on('error', (error) => this.fail(connectionError(error)));
@@ -37,7 +39,7 @@ export class Wire {
     this.socket.once('end', onEnd).once('close', onEnd);
   }
 
-  /** Everything that is heard from now on is for `listener`. */
+  /** `listener` receives all bytes from now on. */
   listen(listener: WireListener): void {
     this.listener = listener;
     if (this.failure !== undefined) listener.onFailure(this.failure);
@@ -47,26 +49,26 @@ export class Wire {
     this.socket.write(bytes);
   }
 
-  /** Ends the wire because of what the other side did. */
+  /** Ends the connection because of a failure. */
   break(failure: DiskliftError): void {
     this.fail(failure);
     this.socket.destroy();
   }
 
-  /** Writes `lastWords`, if the server can still hear them, and closes. */
-  async close(lastWords: Uint8Array, clock: Clock): Promise<void> {
+  /** Writes `farewell`, if the connection still stands, and closes. */
+  async close(farewell: Uint8Array, clock: Clock): Promise<void> {
     const { socket } = this;
     if (socket.destroyed) return;
     const done = new AbortController();
     const closed = new Promise<void>((resolve) => socket.once('close', resolve));
-    socket.write(lastWords);
+    socket.write(farewell);
     socket.destroySoon();
     await Promise.race([closed, clock.delay(CLOSE_LIMIT_MS, done.signal).catch(() => {})]);
     done.abort(new DiskliftError('Cancelled', 'closed'));
     socket.destroy();
   }
 
-  private hear(buffer: Buffer, count: number): boolean {
+  private receive(buffer: Buffer, count: number): boolean {
     if (this.failure !== undefined) return false;
     try {
       this.listener?.onBytes(buffer.subarray(0, count));

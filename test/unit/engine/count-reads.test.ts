@@ -9,7 +9,7 @@ import type { VirtualImage } from '../../../src/image/contract.ts';
 import { createVirtualImage } from '../../../src/image/virtual-image.ts';
 import { createAllocationMapBuilder } from '../../../src/qcow2/write/allocation-map.ts';
 import { createLayout } from '../../../src/qcow2/write/layout.ts';
-import type { DiskSource, PlacedStretch, SourceExtent } from '../../../src/sources/contract.ts';
+import type { DiskSource, FileExtent, SourceExtent } from '../../../src/sources/contract.ts';
 import type { ExportTarget, Receipt, TransferContext } from '../../../src/targets/contract.ts';
 import { DEFAULT_OPTIONS, NEVER } from '../../helpers/image-in-process.ts';
 import { NO_KEEPER } from '../../helpers/no-keeper.ts';
@@ -32,7 +32,7 @@ class ClassDisk implements DiskSource {
   showsData(): boolean {
     return this.fill === 7;
   }
-  *places(offset: number, length: number): Generator<PlacedStretch> {
+  *fileExtents(offset: number, length: number): Generator<FileExtent> {
     yield { offset, length, fd: this.fill, fileOffset: offset };
   }
   async identity() {
@@ -93,7 +93,7 @@ describe('parts that are objects of a class', () => {
     assert.equal(state.readBytes, 1000);
     assert.deepEqual(await counted.identity(), { fill: '7' });
     assert.equal(counted.showsData?.(0), true);
-    assert.equal(counted.places, undefined, 'bytes that the kernel moves by itself cannot be counted');
+    assert.equal(counted.fileExtents, undefined, 'bytes that the kernel moves by itself cannot be counted');
   });
 
   it('a virtual image finds where the bytes of such a source lie', () => {

@@ -35,7 +35,7 @@ describe('a VMDK of flat extents', () => {
   /** Only a disk that disklift reads without QEMU reports where its bytes lie in files. */
   async function assertReadByUs(name: string, format: DiskFormat, content: Buffer): Promise<void> {
     await use(name, format, async (disk) => {
-      assert.ok(disk.places !== undefined, 'a child of QEMU reads it');
+      assert.ok(disk.fileExtents !== undefined, 'a child of QEMU reads it');
       assert.ok(content.equals(await readDisk(disk, 1_000_003)));
     });
   }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { placedRuns } from '../../../src/image/placed-runs.ts';
 import { createAllocationMapBuilder } from '../../../src/qcow2/write/allocation-map.ts';
 import { createLayout } from '../../../src/qcow2/write/layout.ts';
-import type { PlacedStretch } from '../../../src/sources/contract.ts';
+import type { FileExtent } from '../../../src/sources/contract.ts';
 import { DEFAULT_OPTIONS } from '../../helpers/image-in-process.ts';
 
 const CLUSTER = DEFAULT_OPTIONS.clusterSizeBytes;
@@ -60,7 +60,7 @@ describe('runs of an image that lie in files', () => {
   });
 
   it('leave out what is in no file, and are apart where the file is another', () => {
-    const places = function* (offset: number, length: number): Generator<PlacedStretch> {
+    const places = function* (offset: number, length: number): Generator<FileExtent> {
       if (offset === 0) yield { offset: 4096, length: length - 4096, fd: 7, fileOffset: 4096 };
       else yield { offset, length, fd: offset / CLUSTER + 4, fileOffset: offset === 4 * CLUSTER ? 2 * CLUSTER : 3 * CLUSTER };
     };

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readlinkSync, renameSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { createVolumeDirectory } from '../../../src/sources/volume-directory.ts';
+import { createVolumeDirectory } from '../../../src/sources/open-beneath.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 
 describe('the directory of a volume', () => {

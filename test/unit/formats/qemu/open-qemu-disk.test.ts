@@ -58,10 +58,10 @@ describe('a disk that QEMU reads', () => {
     it(`has the content of the whole chain, by ${program}`, async () => {
       await withPath(await linkPrograms(temp('bin'), [program]), () =>
         withDisk(async (disk) => {
-          const { name, sizeBytes, format, identityMissesWrites, places } = disk;
+          const { name, sizeBytes, format, identityMissesWrites, fileExtents } = disk;
           assert.deepEqual(
-            { name, sizeBytes, format, identityMissesWrites, places },
-            { name: temp('volume/a.qcow2'), sizeBytes: 8 * MIB, format: 'qcow2', identityMissesWrites: false, places: undefined },
+            { name, sizeBytes, format, identityMissesWrites, fileExtents },
+            { name: temp('volume/a.qcow2'), sizeBytes: 8 * MIB, format: 'qcow2', identityMissesWrites: false, fileExtents: undefined },
           );
           await assertContent(disk);
           const extents: SourceExtent[] = [];

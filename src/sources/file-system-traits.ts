@@ -1,6 +1,7 @@
 /**
- * Kinds of file systems, and how reliable the kernel's answers about a file are while others write to it. Pure.
- * The sources are the kernel's own code (fs/fuse, fs/nfs, fs/smb, fs/9p, fs/overlayfs) and the runs in docs/compatibility.md.
+ * Kinds of file systems, and how reliable the kernel's answers about a file are while others write to it. Pure. The
+ * sources are the kernel's own code (fs/fuse, fs/nfs, fs/smb, fs/9p, fs/overlayfs) and the runs in
+ * docs/compatibility.md.
  */
 
 export interface FileSystemTraits {
@@ -48,17 +49,19 @@ const withLocksUnless = (traits: FileSystemTraits, options: Options, ...localLoc
 /** FUSE file systems are mounted as `fuse.NAME`. The daemon chooses the name, and may omit it. */
 const TRAITS: Readonly<Record<string, (options: Options) => FileSystemTraits>> = {
   ...Object.fromEntries(LOCAL_TYPES.map((type) => [type, () => LOCAL])),
-  // Reads and writes reach the layers, but locks stay at the overlay: a writer at a layer and a reader of the overlay share no lock.
+  // Reads and writes reach the layers, but locks stay at the overlay: a writer at a layer and a reader of the overlay
+  // share no lock.
   overlay: () => ({ ...CLUSTER, locksAreShared: false }),
-  // Versions 2 and 3: for F_GETLK with a write lock, Linux's lock service overlooks read locks, and QEMU uses only read locks.
+  // Versions 2 and 3: for F_GETLK with a write lock, Linux's lock service overlooks read locks, and QEMU uses only read
+  // locks.
   nfs: () => ({ ...CLUSTER, locksAreShared: false }),
   nfs4: (options) => withLocksUnless(CLUSTER, options, 'nolock', 'local_lock=all', 'local_lock=posix'),
   ceph: () => CLUSTER,
   lustre: (options) => withLocksUnless(CLUSTER, options, 'localflock'),
   gfs2: (options) => withLocksUnless(CLUSTER, options, 'localflocks', 'lockproto=lock_nolock'),
   ocfs2: (options) => withLocksUnless(CLUSTER, options, 'localflocks'),
-  // A client with an oplock answers from its cache, and a local writer on the server breaks no oplock. Locks of SMB clients are visible
-  // without the mount option nobrl; locks of programs on the server are not.
+  // A client with an oplock answers from its cache, and a local writer on the server breaks no oplock. Locks of SMB
+  // clients are visible without the mount option nobrl; locks of programs on the server are not.
   cifs: () => UNKNOWN,
   smb3: () => UNKNOWN,
   // Some servers, such as QEMU's, confirm every lock and keep none.

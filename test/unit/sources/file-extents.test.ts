@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs/promises';
 import { type Libc, loadLibc } from '../../../src/native/libc.ts';
 import type { SourceExtent, WantedHoles } from '../../../src/sources/contract.ts';
-import { dataExtents } from '../../../src/sources/data-extents.ts';
+import { dataExtents } from '../../../src/sources/file-extents.ts';
 import { NEVER } from '../../helpers/image-in-process.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 

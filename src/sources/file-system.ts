@@ -2,9 +2,8 @@
 
 import { readFileSync } from 'node:fs';
 import fs from 'node:fs/promises';
-import { pathOfDescriptor } from '../../common/path-of-descriptor.ts';
+import { pathOfDescriptor } from '../common/path-of-descriptor.ts';
 import { type FileSystemTraits, type MountedFileSystem, traitsOf } from './file-system-traits.ts';
-import { findMount, mountIdOf } from './mount-info.ts';
 
 export interface FileSystem extends FileSystemTraits {
   /** The type as mount(8) shows it, for messages: ext4, nfs4, fuse.sshfs. */
@@ -26,7 +25,10 @@ type ReadText = (path: string) => string | Promise<string>;
 
 const MOUNT_INFO = '/proc/self/mountinfo';
 
-/** The text of a descriptor is short and never blocks, so it is read synchronously; mountinfo may list thousands of mounts. */
+/**
+ * The text of a descriptor is short and never blocks, so it is read synchronously; mountinfo may list thousands of
+ * mounts.
+ */
 const readText: ReadText = (path) => (path === MOUNT_INFO ? fs.readFile(path, 'utf8') : readFileSync(path, 'utf8'));
 
 /** Never throws: a file system that cannot be determined counts as unknown. @param read reads files of /proc */
@@ -38,7 +40,10 @@ export async function fileSystemOf(handle: { fd: number }, read = readText): Pro
 export function createFileSystemLookup(read = readText): (handle: { fd: number }) => Promise<FileSystem> {
   const mounts = new Map<string, Promise<MountedFileSystem | undefined>>();
 
-  /** By the mount's ID, because file systems of several devices (btrfs, overlay) report other device numbers than mountinfo. */
+  /**
+   * By the mount's ID, because file systems of several devices (btrfs, overlay) report other device numbers than
+   * mountinfo.
+   */
   async function mountOf(fd: number): Promise<MountedFileSystem | undefined> {
     try {
       const mountId = mountIdOf(await read(`/proc/self/fdinfo/${fd}`));
@@ -67,4 +72,29 @@ async function typeByMagic(handle: { fd: number }): Promise<MountedFileSystem> {
   } catch {
     return { type: 'type not known', options: undefined };
   }
+}
+
+/** The kernel writes spaces, tabs, newlines and backslashes as three octal digits. */
+const unescaped = (text: string) => text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+
+/**
+ * The mount with this ID. `options` are those of the file system, not of the mount point.
+ * @returns undefined where the text has no such mount
+ */
+export function findMount(mountInfo: string, mountId: string): MountedFileSystem | undefined {
+  for (const line of mountInfo.split('\n')) {
+    if (!line.startsWith(`${mountId} `)) continue;
+    // ID, parent, device, root, mount point, options, optional fields, a dash, type, source, options of the file system
+    const fields = line.split(' ');
+    const dash = fields.indexOf('-', 6);
+    if (dash === -1) return undefined;
+    const [type = '', , options = ''] = fields.slice(dash + 1);
+    return { type: unescaped(type), options: new Set(unescaped(options).split(',')) };
+  }
+  return undefined;
+}
+
+/** Reads the mount's ID from the text of /proc/self/fdinfo/FD. */
+export function mountIdOf(fdInfo: string): string | undefined {
+  return /^mnt_id:\s*(\d+)$/m.exec(fdInfo)?.[1];
 }

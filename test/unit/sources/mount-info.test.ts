@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { findMount, mountIdOf } from '../../../../src/sources/file-systems/mount-info.ts';
+import { findMount, mountIdOf } from '../../../src/sources/file-system.ts';
 
 const MOUNT_INFO = `\
 27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { type Agreement, negotiate } from '../../../../src/sources/nbd/negotiate.ts';
+import { type Agreement, negotiate } from '../../../../src/sources/nbd/handshake.ts';
 import { blockSizeInfo, exportInfo, GREETING, optionReply, u16, u32, u64 } from '../../../helpers/nbd-replies.ts';
 
 const MIB = 1024 * 1024;
@@ -45,7 +45,7 @@ describe('the NBD handshake', () => {
       allocationContext: 5,
       sizeBytes: 8 * MIB,
       blockSizeBytes: 512,
-      largestReadBytes: 32 * MIB,
+      maxReadBytes: 32 * MIB,
     });
     const option = (number: number, ...data: Uint8Array[]) => {
       const body = Buffer.concat(data);
@@ -87,7 +87,7 @@ describe('the NBD handshake', () => {
   for (const [what, said, expected] of without)
     it(`does without ${what}`, () => {
       const { agreement } = shake(...said);
-      assert.deepEqual(agreement, { ...expected, sizeBytes: 700, blockSizeBytes: 512, largestReadBytes: 32 * MIB });
+      assert.deepEqual(agreement, { ...expected, sizeBytes: 700, blockSizeBytes: 512, maxReadBytes: 32 * MIB });
     });
 
   it('reads no more at once than the server takes, in whole blocks', () => {
@@ -97,14 +97,14 @@ describe('the NBD handshake', () => {
       optionReply(7, INFO, blockSizeInfo(4096, 4096, 10_000)),
       optionReply(7, ACK),
     );
-    assert.equal(agreement.largestReadBytes, 8192);
+    assert.equal(agreement.maxReadBytes, 8192);
     const unlimited = shake(
       BEFORE_GO,
       optionReply(7, INFO, exportInfo(8192)),
       optionReply(7, INFO, blockSizeInfo(1, 4096, 0xffffffff)),
       optionReply(7, ACK),
     );
-    assert.equal(unlimited.agreement.largestReadBytes, 32 * MIB);
+    assert.equal(unlimited.agreement.maxReadBytes, 32 * MIB);
   });
 
   const go = (...infos: Uint8Array[]) => [BEFORE_GO, ...infos.map((info) => optionReply(7, INFO, info)), optionReply(7, ACK)];
