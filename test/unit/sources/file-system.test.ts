@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { open, readFile } from 'node:fs/promises';
+import { createFileSystemLookup, fileSystemOf } from '../../../src/sources/file-system.ts';
 import { runCommand } from '../../helpers/run-command.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
-import { createFileSystemLookup, fileSystemOf } from '../../../src/sources/file-system.ts';
 
 describe('the file system of an open file', () => {
   const temp = useTempDir();
