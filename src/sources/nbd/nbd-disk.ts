@@ -119,7 +119,7 @@ async function readPiece(client: NbdClient, { buffer, offset, piece }: Destinati
   buffer.set(blocks.subarray(from - start, Math.min(end, offset + buffer.length) - start), from - offset);
 }
 
-export interface BlockStatusInput {
+interface BlockStatusInput {
   client: Pick<NbdClient, 'blockStatus'>;
   name: string;
   sizeBytes: number;
@@ -132,7 +132,7 @@ export interface BlockStatusInput {
 const MAX_QUERY_BYTES = alignDown(2 ** 32 - 1, MAX_BLOCK_SIZE_BYTES);
 
 /** Asks the server for the extents (base:allocation). @throws DiskliftError `SourceReadError`, `Cancelled` */
-export async function* blockStatusExtents({ client, name, sizeBytes, context, signal }: BlockStatusInput): AsyncGenerator<SourceExtent> {
+async function* blockStatusExtents({ client, name, sizeBytes, context, signal }: BlockStatusInput): AsyncGenerator<SourceExtent> {
   const joiner = new ExtentJoiner();
   for (let at = 0; at < sizeBytes; ) {
     throwIfAborted(signal);
