@@ -30,7 +30,7 @@ export async function abandonUpload(
   // The export's own signal cannot be used: it is usually aborted already.
   const signal = stopping === undefined ? limit.signal : AbortSignal.any([limit.signal, stopping]);
   try {
-    await abortable(keeper.confirm(), signal);
+    await abortable(keeper.assertHeld(), signal);
     const target = await abortable(createTarget(), signal);
     await abortable(target.abandon(upload, signal), signal);
   } finally {

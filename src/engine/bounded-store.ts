@@ -105,7 +105,7 @@ export function boundStore(store: RequestStore, { clock, stopping, warn }: Bound
       if (claim === undefined) return undefined;
       const lost = lostSignal(claim);
       const ends = AbortSignal.any([farewell.signal, lost]);
-      return { lost, confirm: () => abortable(claim.confirm(), ends), release: () => release(key, claim) };
+      return { lost, assertHeld: () => abortable(claim.assertHeld(), ends), release: () => release(key, claim) };
     },
     writeStatus(key, status) {
       const written = store.writeStatus(key, status);

@@ -27,13 +27,13 @@ export async function cleanUpRequest(key: string, { store, clock, planLeftovers,
     if (stored?.kind !== 'request') return true;
     const { request, deleting } = stored;
     if (!deleting && !isFinished(request)) return true;
-    const keeper = { confirm: () => claim.confirm(), save: async () => {} };
+    const keeper = { assertHeld: () => claim.assertHeld(), save: async () => {} };
     const context = { clock, keeper, observer: {}, stopping };
     try {
       if (hasLeftovers(request)) await abandonLeftovers(request, await abortable(planLeftovers(request), stopping), context);
     } catch (error) {
       throwIfAborted(stopping);
-      await claim.confirm();
+      await claim.assertHeld();
       if (!deleting || !(error instanceof DiskliftError)) throw error;
       // A destination that is dead does not keep a request from going away.
       warn(`an upload is left at the destination: ${error.message}`, key);

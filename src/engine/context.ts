@@ -7,7 +7,7 @@ import type { ExportObserver } from './observer.ts';
 /** Whoever keeps the request: a way to make sure of the claim, and one to have the states survive this process. */
 export interface ExportKeeper {
   /** Awaited before anything irreversible. @throws DiskliftError `ExecutorLost` when the export is somebody else's by now */
-  confirm(): Promise<void>;
+  assertHeld(): Promise<void>;
   /** Resolves when the states of the disks as they are now would survive the death of this process. */
   save(): Promise<void>;
 }

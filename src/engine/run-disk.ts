@@ -227,7 +227,7 @@ class DiskRun {
     const sha256 = await digested?.sha256(signal);
     // All reads come before the seal. The claim is confirmed last, because that wait may be long.
     await prepared.seal();
-    await keeper.confirm();
+    await keeper.assertHeld();
     return sha256 === undefined ? {} : { sha256 };
   }
 

@@ -30,7 +30,7 @@ export interface RequestRun
   lost: AbortSignal;
   stopping: AbortSignal;
   /** @throws DiskliftError `ExecutorLost` */
-  confirm(): Promise<void>;
+  assertHeld(): Promise<void>;
   writeStatus(status: DiskExportStatus): Promise<void>;
   setCleanupPending(pending: boolean): Promise<void>;
   /** Whether it is being deleted: then what a destination does not drop is left there. */
@@ -133,7 +133,7 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
     const isPending = ended.phase === 'Pending';
     const last = isPending ? startLastCalls(run, FAREWELL_MS, QUICK_FAREWELL_MS) : startLastCalls(run, LAST_WORD_MS, FAREWELL_MS);
     try {
-      end = await confirmed(ended, () => abortable(run.confirm(), last.signal));
+      end = await confirmed(ended, () => abortable(run.assertHeld(), last.signal));
       isWatched = false;
       for (const watcher of run.watchers) watcher.end(end.phase, end.failure);
       if (end.failure === LOST) return { ...end, status: status as DiskExportStatus };
@@ -169,9 +169,9 @@ function abortedBeforeDisks(signal: AbortSignal): DiskliftError {
 /** Whoever lost the export says no more about it: somebody else does. */
 const LOST = new DiskliftError('ExecutorLost', "the export is somebody else's by now");
 
-async function confirmed(end: Ended, confirm: () => Promise<void>): Promise<Ended> {
+async function confirmed(end: Ended, assertHeld: () => Promise<void>): Promise<Ended> {
   try {
-    await confirm();
+    await assertHeld();
     return end;
   } catch (error) {
     if (!(error instanceof DiskliftError)) throw error;
@@ -228,7 +228,7 @@ function createKeeper(
 ): EngineContext['keeper'] {
   let isPending = hasLeftovers(run.request);
   return {
-    confirm: () => run.confirm(),
+    assertHeld: () => run.assertHeld(),
     async save() {
       const isOpen = disks().some(({ upload }) => upload !== undefined);
       // In this order, so that at no moment something is open that nobody would clean up.

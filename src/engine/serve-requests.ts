@@ -227,7 +227,7 @@ class RequestServer {
         stopping: this.stop.signal,
         plan: () => this.options.plan(stored.request),
         watchers: this.options.watch(stored.request),
-        confirm: () => held.confirm(),
+        assertHeld: () => held.assertHeld(),
         warn: (message) => this.options.warn(message, key),
         writeStatus: (status) => store.writeStatus(key, status),
         setCleanupPending: (pending) => store.setCleanupPending(key, pending),

@@ -56,7 +56,7 @@ export class UnrecordedEnds {
       await this.forget(key);
       return false;
     }
-    await ended.claim.confirm();
+    await ended.claim.assertHeld();
     await createAcceptedWriter(
       (status) => store.writeStatus(key, status),
       (message) => warn(message, key),

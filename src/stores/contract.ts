@@ -18,7 +18,7 @@ export interface Claim {
   /** Aborted when the claim is lost. */
   readonly lost: AbortSignal;
   /** To be awaited before anything irreversible. @throws DiskliftError `ExecutorLost` when the claim is not surely held any more */
-  confirm(): Promise<void>;
+  assertHeld(): Promise<void>;
   release(): Promise<void>;
 }
 

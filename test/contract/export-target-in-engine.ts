@@ -92,7 +92,7 @@ function itIsGivenUp({ set }: ContractCase): void {
     const lost = new DiskliftError('ExecutorLost', 'somebody else has it');
     const keeper = {
       save: async () => {},
-      confirm: async () => {
+      assertHeld: async () => {
         throw lost;
       },
     };

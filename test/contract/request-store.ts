@@ -110,12 +110,12 @@ export function itIsARequestStore(start: () => Promise<RequestStoreScene>): void
     const watched = watch();
     const key = await put(watched, 'a');
     const claim = (await watched.store.claim(key)) ?? assert.fail();
-    await claim.confirm();
+    await claim.assertHeld();
     assert.equal(await watched.store.claim(key), undefined);
     assert.equal(await scene.createStore().claim(key), undefined);
     await claim.release();
     await claim.release();
-    await assert.rejects(claim.confirm(), { code: 'ExecutorLost' });
+    await assert.rejects(claim.assertHeld(), { code: 'ExecutorLost' });
     const again = (await watched.store.claim(key)) ?? assert.fail('it is free');
     await again.release();
   });

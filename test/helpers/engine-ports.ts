@@ -173,7 +173,7 @@ export function createEnginePorts({ hangsAt, fails = {}, failsAlways = {}, refus
       found.loss = new AbortController();
       const claim: Claim = {
         lost: found.loss.signal,
-        confirm: () => at('confirm'),
+        assertHeld: () => at('assertHeld'),
         async release() {
           try {
             await at('release');

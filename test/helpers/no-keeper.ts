@@ -2,4 +2,4 @@
 
 import type { ExportKeeper } from '../../src/engine/context.ts';
 
-export const NO_KEEPER: ExportKeeper = { confirm: async () => {}, save: async () => {} };
+export const NO_KEEPER: ExportKeeper = { assertHeld: async () => {}, save: async () => {} };

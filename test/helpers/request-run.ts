@@ -19,7 +19,7 @@ export function requestRun(parts: Pick<RequestRun, 'plan' | 'watchers'>, status?
     clock: systemClock,
     random: () => 0,
     warn: () => {},
-    confirm: async () => {},
+    assertHeld: async () => {},
     writeStatus: async () => {},
     setCleanupPending: async () => {},
     isGoing: () => false,

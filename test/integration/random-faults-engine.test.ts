@@ -28,7 +28,7 @@ const FAILURES: Readonly<Record<string, readonly ErrorCode[]>> = {
   writeStatus: ['StoreRefused', 'StoreUnavailable'],
   get: ['StoreUnavailable'],
   claim: ['StoreUnavailable', 'StoreRefused'],
-  confirm: ['ExecutorLost'],
+  assertHeld: ['ExecutorLost'],
   release: ['StoreUnavailable'],
   note: ['StoreRefused'],
 };

@@ -51,7 +51,7 @@ export async function exportDisks(flags: ExportFlags, context: CommandContext): 
       // No other process can claim this export or resume it, so an interrupt aborts its upload as well.
       lost: new AbortController().signal,
       stopping: new AbortController().signal,
-      confirm: async () => {},
+      assertHeld: async () => {},
       writeStatus: async () => {},
       setCleanupPending: async () => {},
       isGoing: () => false,

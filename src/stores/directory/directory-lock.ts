@@ -71,7 +71,7 @@ export class DirectoryLock {
   }
 
   /** @throws DiskliftError `ExecutorLost` when the lock is not surely held any more; then it counts as lost */
-  async confirm(): Promise<void> {
+  async assertHeld(): Promise<void> {
     const { held } = this;
     if (held === undefined) throw lostError('it is not held');
     try {

@@ -161,9 +161,9 @@ class DirectoryStore implements DirectoryRequestStore {
     let isReleased = false;
     return {
       lost,
-      confirm: async () => {
+      assertHeld: async () => {
         if (isReleased || lost.aborted) throw new DiskliftError('ExecutorLost', `the claim on ${key} is not held any more`);
-        await this.lock.confirm();
+        await this.lock.assertHeld();
       },
       release: async () => {
         if (isReleased) return;
@@ -277,7 +277,7 @@ class DirectoryStore implements DirectoryRequestStore {
     if (lost === undefined) throw new DiskliftError('ExecutorLost', 'another process has the directory of requests');
     if (claimed !== undefined && claimed !== lost) throw cancelledError(claimed);
     try {
-      await this.lock.confirm();
+      await this.lock.assertHeld();
     } catch (error) {
       // The directory may be another by now; for those who work on nothing there that makes no difference.
       if (claimed !== undefined || (await this.acquireIfPossible()) === undefined) throw error;

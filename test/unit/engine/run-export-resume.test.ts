@@ -23,7 +23,7 @@ describe('engine, with a destination that holds transfers open', () => {
   let cancel: AbortController;
   /** What happened, in order. */
   let log: string[];
-  let confirm: ExportKeeper['confirm'];
+  let assertHeld: ExportKeeper['assertHeld'];
   let abandon: ExportTarget['abandon'];
   let warnings: string[];
   beforeEach(async () => {
@@ -31,7 +31,7 @@ describe('engine, with a destination that holds transfers open', () => {
     cancel = new AbortController();
     log = [];
     warnings = [];
-    confirm = async () => void log.push('confirm');
+    assertHeld = async () => void log.push('assertHeld');
     abandon = async ({ id }) => void log.push(`abandon ${id}`);
   });
 
@@ -56,7 +56,7 @@ describe('engine, with a destination that holds transfers open', () => {
       { checksum: 'None', backoffLimit, disks: [{ ...disk, state: { ...newDiskState(disk), ...state } }] },
       {
         signal: cancel.signal,
-        keeper: { confirm: () => confirm(), save: async () => void log.push('save') },
+        keeper: { assertHeld: () => assertHeld(), save: async () => void log.push('save') },
         clock: createTestClock(),
         random: () => 0.5,
         warn: (message) => warnings.push(message),
@@ -86,7 +86,7 @@ describe('engine, with a destination that holds transfers open', () => {
     });
     assert.deepEqual([phase, failure?.code], ['Failed', 'DestinationRejected']);
     assert.match(failure?.message ?? '', /an id of 2049 characters; from 1 to 2048 can be recorded/);
-    assert.deepEqual(log.slice(0, 3), ['send all', 'confirm', `abandon ${id}`]);
+    assert.deepEqual(log.slice(0, 3), ['send all', 'assertHeld', `abandon ${id}`]);
   });
 
   it('goes on with it at the next attempt; it was saved before anything was put into it', async () => {
@@ -97,7 +97,7 @@ describe('engine, with a destination that holds transfers open', () => {
       return receipt;
     });
     assert.equal(phase, 'Succeeded');
-    assert.deepEqual(log, ['send all', 'save', 'saved', 'send one', 'confirm', 'save']);
+    assert.deepEqual(log, ['send all', 'save', 'saved', 'send one', 'assertHeld', 'save']);
     assert.equal(disks[0]?.upload, undefined);
   });
 
@@ -110,12 +110,12 @@ describe('engine, with a destination that holds transfers open', () => {
     log = [];
     const { disks } = await run(arrive, { attempts: 2, upload: { id: 'old', partSizeBytes: MIB, fingerprint } });
     assert.deepEqual([disks[0]?.phase, disks[0]?.attempts], ['Succeeded', 3]);
-    assert.deepEqual(log, ['send old', 'confirm']);
+    assert.deepEqual(log, ['send old', 'assertHeld']);
   });
 
   it('has it dropped and begins anew when it holds another image', async () => {
     const { disks } = await run(arrive, { upload: { id: 'old', partSizeBytes: MIB, fingerprint: 'another' } });
-    assert.deepEqual(log, ['confirm', 'abandon old', 'send all', 'confirm']);
+    assert.deepEqual(log, ['assertHeld', 'abandon old', 'send all', 'assertHeld']);
     assert.equal(disks[0]?.upload, undefined);
   });
 
@@ -127,7 +127,7 @@ describe('engine, with a destination that holds transfers open', () => {
       return arrive(image, context, call);
     });
     assert.equal(phase, 'Succeeded');
-    assert.deepEqual(log, ['send all', 'save', 'confirm', 'abandon one', 'send all', 'confirm']);
+    assert.deepEqual(log, ['send all', 'save', 'assertHeld', 'abandon one', 'send all', 'assertHeld']);
   });
 
   for (const [how, backoffLimit, act] of [
@@ -139,7 +139,7 @@ describe('engine, with a destination that holds transfers open', () => {
       const send: Send = (image, context, call) => openAndFail(image, context, call).finally(act);
       const { phase, disks } = await run(send, {}, backoffLimit);
       assert.ok(phase === 'Failed' || phase === 'Cancelled');
-      assert.deepEqual(log.slice(-2), ['confirm', 'abandon one']);
+      assert.deepEqual(log.slice(-2), ['assertHeld', 'abandon one']);
       assert.equal(disks[0]?.upload, undefined);
       assert.deepEqual(warnings, []);
     });
@@ -153,7 +153,7 @@ describe('engine, with a destination that holds transfers open', () => {
   });
 
   it('neither completes nor drops what is somebody else s by now', async () => {
-    confirm = async () => {
+    assertHeld = async () => {
       throw new DiskliftError('ExecutorLost', 'lost');
     };
     let hasCompleted = false;

@@ -19,14 +19,14 @@ const CALLS_OF_WORK = [
   'open 1',
   // Before the scan, between scan and transfer, and in the seal.
   ...['identity 1', 'extents 1', 'read 1', 'identity 2', 'identity 3'],
-  ...['createTarget 2', 'send 1', 'guard 1', 'read 2', 'confirm 1', 'commit 1', 'unguard 1'],
+  ...['createTarget 2', 'send 1', 'guard 1', 'read 2', 'assertHeld 1', 'commit 1', 'unguard 1'],
 ];
 
 /** Every call of the store before and after these, except {@link CALLS_OF_THE_END}. */
 const CALLS_OF_THE_STORE = ['watch 1', 'get 1', 'claim 1', 'get 2', 'writeStatus 1', 'unguard 2', 'release 1'];
 
 /** The final status and the confirmation of the claim before it. */
-const CALLS_OF_THE_END = ['confirm 2', 'writeStatus 4'];
+const CALLS_OF_THE_END = ['assertHeld 2', 'writeStatus 4'];
 
 async function msUntil(what: string, isSo: () => boolean): Promise<number> {
   const startMs = performance.now();
@@ -166,7 +166,7 @@ describe('serving requests', function () {
       const { boundStore } = await import('../../../src/engine/bounded-store.ts');
       const { systemClock } = await import('../../../src/common/clock.ts');
       const stop = new AbortController();
-      const claim = { lost: new AbortController().signal, confirm: async () => {}, release: async () => void releases.push('vms/a') };
+      const claim = { lost: new AbortController().signal, assertHeld: async () => {}, release: async () => void releases.push('vms/a') };
       const store = { claim: () => late.promise.then(() => claim) } as never;
       const bounded = boundStore(store, { clock: systemClock, stopping: stop.signal, warn: assert.fail });
       const claiming = bounded.claim('vms/a');
@@ -200,8 +200,8 @@ describe('serving requests', function () {
       ['writeStatus 3', 'StoreRefused', 1],
       ['get 1', 'StoreUnavailable', 1],
       ['claim 1', 'StoreRefused', 1],
-      ['confirm 1', 'ExecutorLost', 1],
-      ['confirm 2', 'ExecutorLost', 1],
+      ['assertHeld 1', 'ExecutorLost', 1],
+      ['assertHeld 2', 'ExecutorLost', 1],
       ['release 1', 'StoreUnavailable', 1],
       ['note 1', 'StoreRefused', 1],
     ];
@@ -380,7 +380,7 @@ describe('serving requests', function () {
 
     it('pauses a request whose claim is lost each time', async () => {
       const lost = new DiskliftError('ExecutorLost', 'the lock cannot be renewed');
-      const { ports, served } = start({ failsAlways: { confirm: lost } });
+      const { ports, served } = start({ failsAlways: { assertHeld: lost } });
       await sleep(1500);
       const claims = ports.calls.filter((call) => call.startsWith('claim')).length;
       assert.ok(claims >= 2 && claims <= 6, `${claims} claims`);

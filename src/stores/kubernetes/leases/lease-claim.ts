@@ -34,7 +34,7 @@ export interface LeaseClaimOptions {
   ending: AbortSignal;
 }
 
-/** What `confirm` bears of an API server that is away, before the work is given up. */
+/** What `assertHeld` bears of an API server that is away, before the work is given up. */
 const CONFIRM_LIMIT_MS = 300_000;
 const RELEASE_LIMIT_MS = 3000;
 
@@ -42,7 +42,7 @@ const BACKOFF: Backoff = { baseMs: 500, capMs: 4000 };
 
 /**
  * `lost` is aborted when somebody else has the Lease, or nobody. That the API server does not answer is no loss yet: the work
- * goes on, and `confirm` waits.
+ * goes on, and `assertHeld` waits.
  */
 export class LeaseClaim implements Claim {
   private readonly options: LeaseClaimOptions;
@@ -68,7 +68,7 @@ export class LeaseClaim implements Claim {
     return this.loss.signal;
   }
 
-  async confirm(): Promise<void> {
+  async assertHeld(): Promise<void> {
     const { clock, random, ending } = this.options;
     if (this.isSure()) return;
     const unsure = new DiskliftError('ExecutorLost', `the API server does not confirm the Lease ${this.lease.metadata.name}`);

@@ -99,5 +99,5 @@ export function createLeaseClaims(options: LeaseClaimsOptions): LeaseClaims {
 
 /** Nobody can have a Lease any more, so nobody can begin anything. */
 function unguardedClaim(): Claim {
-  return { lost: new AbortController().signal, confirm: async () => {}, release: async () => {} };
+  return { lost: new AbortController().signal, assertHeld: async () => {}, release: async () => {} };
 }

@@ -131,7 +131,7 @@ class ApiServerStore implements KubernetesStore {
     const held = { object: current, claim, statuses: this.createStatuses(current, claim) };
     this.held.set(key, held);
     if (!isFinished(current)) this.tellClaimed(current);
-    return { lost: claim.lost, confirm: () => claim.confirm(), release: () => this.release(key, held) };
+    return { lost: claim.lost, assertHeld: () => claim.assertHeld(), release: () => this.release(key, held) };
   }
 
   /** As often as its holder shows life, and as soon as its Lease would have run out; not all at a time. */
@@ -169,7 +169,7 @@ class ApiServerStore implements KubernetesStore {
       generation: object.metadata.generation,
       warn: (message) => this.options.warn(message),
       write: async (status) => {
-        await claim.confirm();
+        await claim.assertHeld();
         const current = this.known.get(keyOf(object.metadata));
         if (current?.metadata.uid === object.metadata.uid) await this.patchStatus(current, status);
       },
@@ -215,7 +215,7 @@ class ApiServerStore implements KubernetesStore {
     const object = this.known.get(key);
     if (object === undefined || (held !== undefined && held.object.metadata.uid !== object.metadata.uid)) return;
     if (pending && this.leaving !== undefined) throw new DiskliftError('Cancelled', `${key}: its namespace is being deleted`);
-    await held?.claim.confirm();
+    await held?.claim.assertHeld();
     const changed = await setFinalizer(this.options.api.exports, object, pending);
     if (changed !== undefined) this.known.learn(changed);
     if (changed !== undefined && pending) this.guarded.set(key, changed);

@@ -65,8 +65,8 @@ describe('directory lock', () => {
     assert.equal(lost?.aborted, false);
     assert.equal(await one.acquire(), lost, 'who has it, has it');
     assert.equal(await two.acquire(), undefined);
-    await one.confirm();
-    await assert.rejects(two.confirm(), LOST);
+    await one.assertHeld();
+    await assert.rejects(two.assertHeld(), LOST);
     await one.release();
     assert.equal(lost?.aborted, true);
     assert.deepEqual(readdirSync(directory), []);
@@ -91,7 +91,7 @@ describe('directory lock', () => {
     holder.kill('SIGKILL');
     await once(holder, 'exit');
     assert.notEqual(await lock.acquire(), undefined);
-    await lock.confirm();
+    await lock.assertHeld();
     assert.deepEqual(readdirSync(directory), ['.disklift-2.lock']);
   });
 
@@ -129,9 +129,9 @@ describe('directory lock', () => {
       const lock = newLock();
       const lost = await lock.acquire();
       harm();
-      await assert.rejects(lock.confirm(), LOST);
+      await assert.rejects(lock.assertHeld(), LOST);
       assert.equal(lost?.reason.code, 'ExecutorLost');
-      await assert.rejects(lock.confirm(), LOST);
+      await assert.rejects(lock.assertHeld(), LOST);
     });
 
   it('shows that its holder lives, and is missed by it without being asked for', async () => {
@@ -152,7 +152,7 @@ describe('directory lock', () => {
     const lock = newLock();
     await lock.acquire();
     rmSync(directory, { recursive: true });
-    await assert.rejects(lock.confirm(), LOST);
+    await assert.rejects(lock.assertHeld(), LOST);
     await assert.rejects(lock.acquire(), { code: 'StoreUnavailable', message: /cannot be written to \(ENOENT\)/ });
     mkdirSync(directory);
     assert.notEqual(await lock.acquire(), undefined);
@@ -231,12 +231,12 @@ describe('directory lock', () => {
     assert.match(second.store.problem() ?? '', /: another process \(pid \d+\) serves it; requests wait here until that process ends$/);
     assert.deepEqual(second.warnings, [second.store.problem()], 'it is said once');
     await assert.rejects(second.store.writeStatus('default/a', {}), LOST);
-    await claim?.confirm();
+    await claim?.assertHeld();
     await first.store.writeStatus('default/a', { message: 'by the first' });
     await first.stop();
-    await claim?.confirm();
+    await claim?.assertHeld();
     await claim?.release();
-    await assert.rejects(claim?.confirm() ?? Promise.resolve(), LOST);
+    await assert.rejects(claim?.assertHeld() ?? Promise.resolve(), LOST);
     while (second.keys.length === 1) await delay(10);
     assert.deepEqual(second.keys, ['default/a', 'default/a'], 'it is told that the request can be had');
     const claimed = await second.store.claim('default/a');

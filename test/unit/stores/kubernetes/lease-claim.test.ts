@@ -91,7 +91,7 @@ describe('lease claim', () => {
       assert.equal(await b.claims.acquire(TARGET), undefined);
       await pass(RENEW_MS);
     }
-    await claim.confirm();
+    await claim.assertHeld();
     assert.equal(leases.calls.filter((call) => call === 'replace').length, 20);
   });
 
@@ -102,7 +102,7 @@ describe('lease claim', () => {
     await pass(DURATION_MS - 1000, b);
     assert.equal(await b.claims.acquire(TARGET), undefined);
     await pass(1000, b);
-    await (await acquire(b)).confirm();
+    await (await acquire(b)).assertHeld();
     assert.partialDeepStrictEqual(lease().spec, { holderIdentity: 'b', leaseTransitions: 1 });
   });
 
@@ -181,7 +181,7 @@ describe('lease claim', () => {
     const claim = await acquire(start('a'));
     await pass(RENEW_MS);
     const { length } = leases.calls;
-    await claim.confirm();
+    await claim.assertHeld();
     assert.equal(leases.calls.length, length);
   });
 
@@ -192,9 +192,9 @@ describe('lease claim', () => {
     await pass(DURATION_MS, b);
     await acquire(b);
     a.standStill(DURATION_MS);
-    await assert.rejects(claim.confirm(), { ...ExecutorLost, message: /another process has taken it/ });
+    await assert.rejects(claim.assertHeld(), { ...ExecutorLost, message: /another process has taken it/ });
     assert.ok(claim.lost.aborted);
-    await assert.rejects(claim.confirm(), ExecutorLost);
+    await assert.rejects(claim.assertHeld(), ExecutorLost);
     await claim.release();
     assert.equal(lease().spec?.holderIdentity, 'b', 'who lost it touches nothing');
   });
@@ -203,7 +203,7 @@ describe('lease claim', () => {
     const a = start('a');
     const claim = await acquire(a);
     a.standStill(DURATION_MS * 10);
-    await claim.confirm();
+    await claim.assertHeld();
     assert.ok(!claim.lost.aborted);
   });
 
@@ -219,7 +219,7 @@ describe('lease claim', () => {
     };
     a.standStill(DURATION_MS);
     a.ending.abort(new DiskliftError('ExecutorLost', 'the process ends'));
-    const rejected = assert.rejects(claim.confirm(), { ...ExecutorLost, message: /the process ends/ });
+    const rejected = assert.rejects(claim.assertHeld(), { ...ExecutorLost, message: /the process ends/ });
     answered.resolve();
     await pass(3000);
     await rejected;
@@ -234,7 +234,7 @@ describe('lease claim', () => {
     await pass(60_000);
     assert.ok(!claim.lost.aborted);
     let isConfirmed = false;
-    const confirming = claim.confirm().then(() => {
+    const confirming = claim.assertHeld().then(() => {
       isConfirmed = true;
     });
     await pass(30_000);
@@ -252,10 +252,10 @@ describe('lease claim', () => {
       throw unanswered();
     };
     await pass(DEADLINE_MS);
-    const patient = assert.rejects(claim.confirm(), ExecutorLost);
+    const patient = assert.rejects(claim.assertHeld(), ExecutorLost);
     await pass(301_000);
     await patient;
-    const hasty = assert.rejects(claim.confirm(), ExecutorLost);
+    const hasty = assert.rejects(claim.assertHeld(), ExecutorLost);
     await pass(10_000);
     a.ending.abort(new DiskliftError('ExecutorLost', 'the process ends'));
     await pass(3000);
@@ -273,7 +273,7 @@ describe('lease claim', () => {
     const there = lease();
     leases.objects.set('vms/disklift-u1', { ...there, metadata: { ...there.metadata, resourceVersion: '900', labels: { a: 'b' } } });
     await pass(RENEW_MS);
-    await claim.confirm();
+    await claim.assertHeld();
     assert.deepEqual(lease().metadata.labels, { a: 'b' });
   });
 
@@ -308,7 +308,7 @@ describe('lease claim', () => {
     await claim.release();
     await claim.release();
     assert.equal(leases.objects.size, 0);
-    await assert.rejects(claim.confirm(), ExecutorLost);
+    await assert.rejects(claim.assertHeld(), ExecutorLost);
     await acquire(b);
     await pass(RENEW_MS * 3, a);
     assert.equal(lease().spec?.holderIdentity, 'b');
@@ -349,7 +349,7 @@ describe('lease claim', () => {
     await assert.rejects(b.claims.acquire(going), { code: 'StoreRefused' });
     await pass(DURATION_MS);
     assert.ok(claim.lost.aborted);
-    await (await b.claims.acquire(going))?.confirm();
+    await (await b.claims.acquire(going))?.assertHeld();
   });
 
   it('tells whether another process has it', async () => {
