@@ -74,7 +74,7 @@ export function boundStore(store: RequestStore, { clock, stopping, warn }: Bound
   }
 
   return {
-    tellsUnclaimed: store.tellsUnclaimed,
+    showsUnclaimed: store.showsUnclaimed,
     async *watch(signal) {
       const keys = store.watch(signal)[Symbol.asyncIterator]();
       try {

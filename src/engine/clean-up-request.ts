@@ -25,8 +25,8 @@ export async function cleanUpRequest(key: string, { store, clock, planLeftovers,
   try {
     const stored = await store.get(key);
     if (stored?.kind !== 'request') return true;
-    const { request, deleting } = stored;
-    if (!deleting && !isFinished(request)) return true;
+    const { request, isTerminating } = stored;
+    if (!isTerminating && !isFinished(request)) return true;
     const keeper = { assertHeld: () => claim.assertHeld(), save: async () => {} };
     const context = { clock, keeper, observer: {}, stopping };
     try {
@@ -34,12 +34,12 @@ export async function cleanUpRequest(key: string, { store, clock, planLeftovers,
     } catch (error) {
       throwIfAborted(stopping);
       await claim.assertHeld();
-      if (!deleting || !(error instanceof DiskliftError)) throw error;
+      if (!isTerminating || !(error instanceof DiskliftError)) throw error;
       // A destination that is dead does not keep a request from going away.
       warn(`an upload is left at the destination: ${error.message}`, key);
     }
     // A store that refuses the status must not keep the request, which goes away with it.
-    if (!deleting && hasLeftovers(request)) await store.writeStatus(key, withoutUploads(request));
+    if (!isTerminating && hasLeftovers(request)) await store.writeStatus(key, withoutUploads(request));
     await store.setCleanupPending(key, false);
     return true;
   } finally {

@@ -34,7 +34,7 @@ export interface RequestRun
   writeStatus(status: DiskExportStatus): Promise<void>;
   setCleanupPending(pending: boolean): Promise<void>;
   /** Whether it is being deleted: then what a destination does not drop is left there. */
-  isGoing(): boolean;
+  isTerminating(): boolean;
   note(event: RequestEvent): Promise<void>;
 }
 
@@ -146,7 +146,7 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
       const isDone = unrecorded === undefined && !hasLeftovers({ status });
       // A run that ended before it had its disks has tried to drop nothing: the clean-up does that next.
       const isTried = disks !== undefined;
-      if (!isPending && (isDone || (run.isGoing() && isTried))) await abortable(run.setCleanupPending(false), last.signal);
+      if (!isPending && (isDone || (run.isTerminating() && isTried))) await abortable(run.setCleanupPending(false), last.signal);
       return { ...end, status: status as DiskExportStatus, ...(unrecorded === undefined || isPending ? {} : { unrecorded }) };
     } finally {
       last.stop();

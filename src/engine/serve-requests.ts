@@ -43,7 +43,7 @@ export interface ServeOptions extends Pick<EngineContext, 'signal' | 'clock' | '
 interface Active {
   cancel: AbortController;
   /** The request is being deleted, and must not be kept by a destination that is dead. */
-  isGoing: boolean;
+  isTerminating: boolean;
   done: Promise<void>;
 }
 
@@ -135,23 +135,23 @@ class RequestServer {
       if (status !== undefined) await store.writeStatus(key, status);
       return;
     }
-    const { request, deleting } = stored;
-    if (active !== undefined) active.isGoing = deleting;
-    if (deleting) active?.cancel.abort(new DiskliftError('Cancelled', 'the request is being deleted'));
+    const { request, isTerminating } = stored;
+    if (active !== undefined) active.isTerminating = isTerminating;
+    if (isTerminating) active?.cancel.abort(new DiskliftError('Cancelled', 'the request is being deleted'));
     else if (request.spec.cancel) active?.cancel.abort(new DiskliftError('Cancelled', 'cancelled by spec.cancel'));
-    if (active !== undefined || this.pauses.isPaused(key, deleting || request.spec.cancel === true)) return;
+    if (active !== undefined || this.pauses.isPaused(key, isTerminating || request.spec.cancel === true)) return;
     // The clean-up takes the claim itself.
-    if (deleting || isFinished(request)) await this.unrecorded.forget(key);
+    if (isTerminating || isFinished(request)) await this.unrecorded.forget(key);
     const reason = refusal(request);
     if (isFinished(request)) {
-      if (deleting || hasLeftovers(request)) return this.start(key, () => this.cleanUp(key));
+      if (isTerminating || hasLeftovers(request)) return this.start(key, () => this.cleanUp(key));
       if (reason === undefined && isEdited(request))
         await store.writeStatus(key, statusOfGeneration(request.status ?? {}, request.metadata.generation));
       return this.finish(key, request);
     }
-    if (deleting && reason === undefined) return this.start(key, () => this.cleanUp(key));
+    if (isTerminating && reason === undefined) return this.start(key, () => this.cleanUp(key));
     if (reason === undefined) return this.start(key, (cancelled) => this.runOne(key, request, cancelled), request.spec.cancel);
-    if (deleting) return this.orphans.start(key, this.options.orphanMs ?? ORPHAN_MS, () => this.adopt(key));
+    if (isTerminating) return this.orphans.start(key, this.options.orphanMs ?? ORPHAN_MS, () => this.adopt(key));
     await this.tellUnserved(key, request, reason);
   }
 
@@ -160,14 +160,14 @@ class RequestServer {
     const { store } = this;
     const { clock } = this.options;
     if (request.status !== undefined) return;
-    if (!store.tellsUnclaimed)
+    if (!store.showsUnclaimed)
       await store.writeStatus(key, waitingStatusOf(request, { reason: 'Unclaimed', message, nowMs: clock.nowMs() }));
     this.unserved.start(key, this.options.unservedMs ?? UNSERVED_MS, async () => {
       const stored = await store.get(key);
       if (stored?.kind !== 'request') return;
       const { status } = stored.request;
       // Whoever has it wait for its turn says that.
-      const isUnserved = store.tellsUnclaimed ? status === undefined : status?.startTime === undefined && !isFinished(stored.request);
+      const isUnserved = store.showsUnclaimed ? status === undefined : status?.startTime === undefined && !isFinished(stored.request);
       if (isUnserved) await store.note(key, { type: 'Warning', reason: 'VolumeNotServed', message, isOnce: true });
     });
   }
@@ -175,7 +175,7 @@ class RequestServer {
   /** Drops what a request that is being deleted holds open, when it still does. */
   private async adopt(key: string): Promise<void> {
     const stored = await this.store.get(key);
-    if (stored?.kind === 'request' && stored.deleting && !this.active.has(key)) this.start(key, () => this.cleanUp(key));
+    if (stored?.kind === 'request' && stored.isTerminating && !this.active.has(key)) this.start(key, () => this.cleanUp(key));
   }
 
   /**
@@ -195,7 +195,7 @@ class RequestServer {
         this.retryLater(key, error);
       },
     );
-    this.active.set(key, { cancel, done, isGoing: false });
+    this.active.set(key, { cancel, done, isTerminating: false });
   }
 
   private async runOne(key: string, request: DiskExport, cancelled: AbortSignal): Promise<boolean> {
@@ -231,7 +231,7 @@ class RequestServer {
         warn: (message) => this.options.warn(message, key),
         writeStatus: (status) => store.writeStatus(key, status),
         setCleanupPending: (pending) => store.setCleanupPending(key, pending),
-        isGoing: () => stored.deleting || (this.active.get(key)?.isGoing ?? false),
+        isTerminating: () => stored.isTerminating || (this.active.get(key)?.isTerminating ?? false),
         note: (event) => store.note(key, event),
         clock,
       });

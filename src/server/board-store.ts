@@ -6,7 +6,7 @@ import type { ExportBoard } from './export-board.ts';
 /** @returns the same store */
 export function createBoardStore(store: RequestStore, board: Pick<ExportBoard, 'set' | 'setStatus'>): RequestStore {
   return {
-    tellsUnclaimed: store.tellsUnclaimed,
+    showsUnclaimed: store.showsUnclaimed,
     watch: (signal) => store.watch(signal),
     async get(key) {
       const stored = await store.get(key);

@@ -6,10 +6,10 @@ import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
 /** What the store holds under a key. */
 export type StoredRequest =
   /**
-   * Valid, with all defaults filled in. `deleting`: it was deleted while clean-up was pending; nothing may be done for it any
+   * Valid, with all defaults filled in. `isTerminating`: it was deleted while clean-up was pending; nothing may be done for it any
    * more but to drop what is held open, and to say so by `setCleanupPending(key, false)`, with which it goes away.
    */
-  | { kind: 'request'; request: DiskExport; deleting: boolean }
+  | { kind: 'request'; request: DiskExport; isTerminating: boolean }
   /** Somebody has asked for something that cannot be done as it stands. */
   | { kind: 'invalid'; message: string; status: DiskExportStatus | undefined };
 
@@ -34,7 +34,7 @@ export interface RequestEvent {
 /** Keys are `NAMESPACE/NAME`. */
 export interface RequestStore extends ReferenceResolver {
   /** Whether people see of a request without a status that nobody has begun with it. */
-  readonly tellsUnclaimed: boolean;
+  readonly showsUnclaimed: boolean;
   /**
    * The keys of all requests at first, then of each that has come, changed or gone, or that can be claimed after all. A key may
    * come without a cause. Ends when `signal` is aborted; claims stay until they are released.

@@ -75,7 +75,7 @@ export function singleRequest({ store, key, refusal, clock, onEnd }: SingleReque
 
   return {
     store: {
-      tellsUnclaimed: store.tellsUnclaimed,
+      showsUnclaimed: store.showsUnclaimed,
       async *watch(signal) {
         for await (const each of store.watch(signal)) if (each === key) yield each;
       },

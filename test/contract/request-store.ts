@@ -174,7 +174,7 @@ export function itIsARequestStore(start: () => Promise<RequestStoreScene>): void
     await scene.remove('a');
     await until('it is being deleted', async () => {
       const stored = await watched.store.get(key);
-      return stored?.kind === 'request' && stored.deleting;
+      return stored?.kind === 'request' && stored.isTerminating;
     });
     assert.deepEqual(requestOf(await watched.store.get(key)).status?.disks?.[0]?.upload, UPLOAD);
     await watched.store.setCleanupPending(key, false);

@@ -33,7 +33,7 @@ export interface Faults {
 
 interface Stored {
   request: DiskExport;
-  isDeleting: boolean;
+  isTerminating: boolean;
   isGuarded: boolean;
   isClaimed: boolean;
   loss?: AbortController;
@@ -150,7 +150,7 @@ export function createEnginePorts({ hangsAt, fails = {}, failsAlways = {}, refus
   };
 
   const store: RequestStore = {
-    tellsUnclaimed: true,
+    showsUnclaimed: true,
     async *watch(signal) {
       for (const key of requests.keys()) yield key;
       for (;;) {
@@ -163,7 +163,9 @@ export function createEnginePorts({ hangsAt, fails = {}, failsAlways = {}, refus
     async get(key) {
       await at('get');
       const found = requests.get(key);
-      return found === undefined ? undefined : { kind: 'request', request: structuredClone(found.request), deleting: found.isDeleting };
+      return found === undefined
+        ? undefined
+        : { kind: 'request', request: structuredClone(found.request), isTerminating: found.isTerminating };
     },
     async claim(key) {
       await at('claim');
@@ -196,7 +198,7 @@ export function createEnginePorts({ hangsAt, fails = {}, failsAlways = {}, refus
       const found = requests.get(key);
       if (found !== undefined) found.isGuarded = isPending;
       // The API server removes an object that is being deleted with its last finalizer.
-      if (found?.isDeleting && !isPending) requests.delete(key);
+      if (found?.isTerminating && !isPending) requests.delete(key);
     },
     async remove(key) {
       await at('remove');
@@ -224,7 +226,7 @@ export function createEnginePorts({ hangsAt, fails = {}, failsAlways = {}, refus
       const isGuarded = false;
       requests.set(key, {
         request: status === undefined ? request : { ...request, status },
-        isDeleting: false,
+        isTerminating: false,
         isGuarded,
         isClaimed: false,
       });
@@ -237,7 +239,7 @@ export function createEnginePorts({ hangsAt, fails = {}, failsAlways = {}, refus
     },
     lose: (key) => stored(key).loss?.abort(new DiskliftError('ExecutorLost', 'another process has taken the claim')),
     delete(key) {
-      stored(key).isDeleting = true;
+      stored(key).isTerminating = true;
       changed.push(key);
     },
     get: (key) => requests.get(key),

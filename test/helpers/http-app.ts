@@ -66,7 +66,7 @@ export function storedRequest(
   destination: object = { http: { url: 'https://backup.example/{name}/{disk}.qcow2' } },
 ): StoredRequest {
   const request = validateDiskExport(diskExport(name, destination));
-  return { kind: 'request', request: status === undefined ? request : { ...request, status }, deleting: false };
+  return { kind: 'request', request: status === undefined ? request : { ...request, status }, isTerminating: false };
 }
 
 export function statusOf(phase: NonNullable<DiskExportStatus['phase']>, facts: Partial<DiskExportStatus> = {}): DiskExportStatus {

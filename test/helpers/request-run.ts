@@ -22,7 +22,7 @@ export function requestRun(parts: Pick<RequestRun, 'plan' | 'watchers'>, status?
     assertHeld: async () => {},
     writeStatus: async () => {},
     setCleanupPending: async () => {},
-    isGoing: () => false,
+    isTerminating: () => false,
     note: async () => {},
     ...parts,
   };

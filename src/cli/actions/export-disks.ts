@@ -54,7 +54,7 @@ export async function exportDisks(flags: ExportFlags, context: CommandContext): 
       assertHeld: async () => {},
       writeStatus: async () => {},
       setCleanupPending: async () => {},
-      isGoing: () => false,
+      isTerminating: () => false,
       note: async () => {},
     }));
   } finally {

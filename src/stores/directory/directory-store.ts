@@ -34,7 +34,7 @@ export function createDirectoryStore(options: DirectoryStoreOptions): DirectoryR
 }
 
 class DirectoryStore implements DirectoryRequestStore {
-  readonly tellsUnclaimed = false;
+  readonly showsUnclaimed = false;
   private readonly options: Required<DirectoryStoreOptions>;
   private readonly files: ManifestFiles;
   private readonly records: RequestRecords;
@@ -104,8 +104,8 @@ class DirectoryStore implements DirectoryRequestStore {
   }
 
   private async noticeGone(key: string, keys: Set<string>): Promise<void> {
-    if (this.records.get(key)?.deleting === false) {
-      this.records.markDeleting(key);
+    if (this.records.get(key)?.isTerminating === false) {
+      this.records.markTerminating(key);
       keys.add(key);
     }
     await this.dropIfDone(key);
@@ -114,7 +114,7 @@ class DirectoryStore implements DirectoryRequestStore {
   /** Its manifest is gone, nobody works on it and nothing is held open for it: then nothing is kept of it. */
   private async dropIfDone(key: string): Promise<void> {
     const record = this.records.get(key);
-    const isDone = record === undefined ? this.files.get(key) === undefined : record.deleting && !record.cleanupPending;
+    const isDone = record === undefined ? this.files.get(key) === undefined : record.isTerminating && !record.cleanupPending;
     if (!isDone || this.claims.has(key)) return;
     this.revisions.forget(key);
     if ((await this.acquireIfPossible()) === undefined) return;
@@ -135,9 +135,9 @@ class DirectoryStore implements DirectoryRequestStore {
   async get(key: string): Promise<StoredRequest | undefined> {
     await this.load();
     const record = this.records.get(key);
-    if (record?.deleting) {
+    if (record?.isTerminating) {
       if (!record.cleanupPending) return undefined;
-      return { kind: 'request', request: withStatus(record.request, (await this.records.readStatus(key))?.status), deleting: true };
+      return { kind: 'request', request: withStatus(record.request, (await this.records.readStatus(key))?.status), isTerminating: true };
     }
     const entry = this.files.get(key);
     if (entry === undefined) return undefined;
@@ -147,7 +147,7 @@ class DirectoryStore implements DirectoryRequestStore {
     if (request === undefined) return { kind: 'invalid', message: `${entry.fileName}: ${problem}`, status: found?.status };
     // A status without a UID is of a manifest that was invalid before.
     const isOfThis = record !== undefined || found?.uid === request.metadata.uid;
-    return { kind: 'request', request: withStatus(request, isOfThis ? found?.status : undefined), deleting: false };
+    return { kind: 'request', request: withStatus(request, isOfThis ? found?.status : undefined), isTerminating: false };
   }
 
   async claim(key: string): Promise<Claim | undefined> {
@@ -179,14 +179,15 @@ class DirectoryStore implements DirectoryRequestStore {
   async writeStatus(key: string, status: DiskExportStatus): Promise<void> {
     await this.mayWrite(key);
     const record = this.records.get(key);
-    const value = record?.deleting ? undefined : this.files.get(key)?.manifest.value;
+    const value = record?.isTerminating ? undefined : this.files.get(key)?.manifest.value;
     if (value === undefined) {
       // It is gone; of one that was never accepted nobody wants to know.
       if (record !== undefined) await this.records.writeStatus(record.request.metadata, status);
       return;
     }
     const { request } = this.revisions.of(key, value);
-    if (request !== undefined) await this.records.keep(key, { request, cleanupPending: record?.cleanupPending ?? false, deleting: false });
+    if (request !== undefined)
+      await this.records.keep(key, { request, cleanupPending: record?.cleanupPending ?? false, isTerminating: false });
     const [namespace = '', name = ''] = key.split('/');
     await this.records.writeStatus(request?.metadata ?? { namespace, name }, status);
   }
@@ -195,7 +196,7 @@ class DirectoryStore implements DirectoryRequestStore {
     await this.mayWrite(key);
     const value = this.files.get(key)?.manifest.value;
     const request = value === undefined ? undefined : this.revisions.of(key, value).request;
-    const record = this.records.get(key) ?? { request, deleting: false };
+    const record = this.records.get(key) ?? { request, isTerminating: false };
     if (record.request !== undefined) await this.records.keep(key, { ...record, request: record.request, cleanupPending });
     await this.dropIfDone(key);
   }
@@ -208,7 +209,7 @@ class DirectoryStore implements DirectoryRequestStore {
       if (error instanceof DiskliftError) throw error;
       throw new DiskliftError('InvalidRequest', `${key}: its manifest cannot be removed: ${errnoOf(error) ?? error}`, error);
     }
-    this.records.markDeleting(key);
+    this.records.markTerminating(key);
     this.due.add(key);
     await this.dropIfDone(key);
     this.wake();

@@ -21,7 +21,7 @@ export interface RequestRecord {
   /** Something is held open at a destination. */
   cleanupPending: boolean;
   /** The manifest is gone; what comes under the same key is another request. */
-  deleting: boolean;
+  isTerminating: boolean;
 }
 
 interface Names {
@@ -96,9 +96,9 @@ export class RequestRecords {
   }
 
   async keep(key: string, record: RequestRecord): Promise<void> {
-    const text = JSON.stringify(record);
+    const text = fileText(record);
     const before = this.records.get(key);
-    const isNew = JSON.stringify(before) !== text;
+    const isNew = before === undefined || fileText(before) !== text;
     this.records.set(key, record);
     if (!isNew) return;
     try {
@@ -116,9 +116,9 @@ export class RequestRecords {
   }
 
   /** For as long as this process lives; another may be the one that writes. */
-  markDeleting(key: string): void {
+  markTerminating(key: string): void {
     const record = this.records.get(key);
-    if (record !== undefined) this.records.set(key, { ...record, deleting: true });
+    if (record !== undefined) this.records.set(key, { ...record, isTerminating: true });
   }
 
   async drop(key: string): Promise<void> {
@@ -171,12 +171,17 @@ export class RequestRecords {
   private async readRecord(name: string): Promise<RequestRecord | undefined> {
     const { request, cleanupPending, deleting } = (await this.readYaml(name)) ?? {};
     try {
-      return { request: validateDiskExport(request), cleanupPending: cleanupPending === true, deleting: deleting === true };
+      return { request: validateDiskExport(request), cleanupPending: cleanupPending === true, isTerminating: deleting === true };
     } catch (error) {
       if (error instanceof DiskliftError) return undefined;
       throw error;
     }
   }
+}
+
+/** Earlier versions wrote the field `deleting` and read it. */
+function fileText({ isTerminating, ...record }: RequestRecord): string {
+  return JSON.stringify({ ...record, deleting: isTerminating });
 }
 
 function requireConforming(status: DiskExportStatus): void {

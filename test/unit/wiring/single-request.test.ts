@@ -13,7 +13,7 @@ describe('a process for one request', () => {
   it('writes into the status that the request is not valid, and ends', async () => {
     const written: DiskExportStatus[] = [];
     const store: RequestStore = {
-      tellsUnclaimed: true,
+      showsUnclaimed: true,
       async *watch() {
         yield KEY;
       },

@@ -19,7 +19,7 @@ export interface LeaseTarget extends ObjectName {
   /** With which it goes away. */
   owner: OwnerReference;
   /** In a namespace that goes away nobody can have a Lease; then that there has been none for long does. */
-  isGoing: boolean;
+  isTerminating: boolean;
 }
 
 export interface LeaseClaims {
@@ -46,7 +46,7 @@ export function createLeaseClaims(options: LeaseClaimsOptions): LeaseClaims {
     return { holderIdentity: holder, leaseDurationSeconds: Math.ceil(durationSeconds), acquireTime: now, renewTime: now, leaseTransitions };
   }
 
-  async function create({ owner, isGoing, ...target }: LeaseTarget): Promise<Claim | 'held'> {
+  async function create({ owner, isTerminating, ...target }: LeaseTarget): Promise<Claim | 'held'> {
     const askedMs = clock.monotonicMs();
     try {
       const annotations = await self?.annotations();
@@ -55,7 +55,8 @@ export function createLeaseClaims(options: LeaseClaimsOptions): LeaseClaims {
       return new LeaseClaim(options, lease, askedMs);
     } catch (error) {
       if (isApiFailure(error, 'AlreadyExists')) return 'held';
-      if (isGoing && isApiFailure(error, 'Forbidden') && sightings.hasRunOut(target, await leases.get(target))) return unguardedClaim();
+      if (isTerminating && isApiFailure(error, 'Forbidden') && sightings.hasRunOut(target, await leases.get(target)))
+        return unguardedClaim();
       throw error;
     }
   }

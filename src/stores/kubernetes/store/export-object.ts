@@ -13,7 +13,7 @@ const RESOURCE = { apiVersion: 'disklift.dev/v1alpha1', kind: 'DiskExport' };
 /** On an object only while a live process holds something open for it, because nobody could delete the object without. */
 export const FINALIZER = 'disklift.dev/cleanup';
 
-export function isDeleting({ metadata }: ExportObject): boolean {
+export function isTerminating({ metadata }: ExportObject): boolean {
   return metadata.deletionTimestamp !== undefined;
 }
 
@@ -28,7 +28,7 @@ export function keyOf({ namespace, name }: ObjectName): string {
 /** The Lease of a DiskExport. */
 export function leaseTargetOf(object: ExportObject): LeaseTarget {
   const { namespace, name, uid } = object.metadata;
-  return { namespace, name: `disklift-${uid}`, owner: ownerOf(name, uid), isGoing: isDeleting(object) };
+  return { namespace, name: `disklift-${uid}`, owner: ownerOf(name, uid), isTerminating: isTerminating(object) };
 }
 
 function ownerOf(name: string, uid: string): OwnerReference {
@@ -48,15 +48,14 @@ export function isFinished(object: ExportObject): boolean {
 
 /** @returns undefined for an object that only others still keep from going away */
 export function storedRequestOf(object: ExportObject): StoredRequest | undefined {
-  const deleting = isDeleting(object);
-  if (deleting && !hasFinalizer(object)) return undefined;
+  if (isTerminating(object) && !hasFinalizer(object)) return undefined;
   // The CRD's schema lets none in, but another version's may have.
   const unreadable = unreadableStatus(object.status ?? {});
   if (unreadable !== undefined) return { kind: 'invalid', message: unreadable, status: undefined };
   const status = statusOf(object);
   try {
     const request = validateDiskExport({ ...RESOURCE, ...object });
-    return { kind: 'request', request: status === undefined ? request : { ...request, status }, deleting };
+    return { kind: 'request', request: status === undefined ? request : { ...request, status }, isTerminating: isTerminating(object) };
   } catch (error) {
     if (!(error instanceof DiskliftError)) throw error;
     return { kind: 'invalid', message: error.message, status };

@@ -10,7 +10,7 @@ import type { WorkQueue } from '../cache/work-queue.ts';
 import { isApiFailure } from '../client/api-failure.ts';
 import type { ExportObject, KubeApi, MergePatch, Reflector } from '../client/contract.ts';
 import { createLeaseClaims, type LeaseClaims, type LeaseClaimsOptions } from '../leases/lease-claims.ts';
-import { hasFinalizer, isDeleting, isFinished, keyOf, leaseTargetOf, statusOf, storedRequestOf } from './export-object.ts';
+import { hasFinalizer, isFinished, isTerminating, keyOf, leaseTargetOf, statusOf, storedRequestOf } from './export-object.ts';
 import { createKnownExports, type KnownExports } from './known-exports.ts';
 import { changeExport, setFinalizer } from './patch-export.ts';
 import { statusPatch } from './status-patch.ts';
@@ -55,7 +55,7 @@ export function createKubernetesStore(options: KubernetesStoreOptions): Kubernet
 }
 
 class ApiServerStore implements KubernetesStore {
-  readonly tellsUnclaimed = true;
+  readonly showsUnclaimed = true;
   readonly resolve: RequestStore['resolve'];
   private readonly options: KubernetesStoreOptions;
   private readonly known: KnownExports;
@@ -86,15 +86,15 @@ class ApiServerStore implements KubernetesStore {
     // What has come under the name of one that is worked on is another request.
     if (object === undefined || (held !== undefined && held.object.metadata.uid !== object.metadata.uid)) return undefined;
     held?.statuses.observe(object.metadata.generation);
-    if (held === undefined && isDeleting(object) && hasFinalizer(object)) await this.sight(key, object);
+    if (held === undefined && isTerminating(object) && hasFinalizer(object)) await this.sight(key, object);
     const isLeft = this.leaving?.has(object.metadata.uid) ?? false;
     if (isLeft && !hasFinalizer(object)) return undefined;
     const stored = storedRequestOf(object);
-    if (stored?.kind === 'invalid' && isDeleting(object)) {
+    if (stored?.kind === 'invalid' && isTerminating(object)) {
       await setFinalizer(this.options.api.exports, object, false);
       return undefined;
     }
-    return isLeft && stored?.kind === 'request' ? { ...stored, deleting: true } : stored;
+    return isLeft && stored?.kind === 'request' ? { ...stored, isTerminating: true } : stored;
   }
 
   /** The time of a dead holder's Lease runs from the deletion on, and not only from the first try to claim the export. */

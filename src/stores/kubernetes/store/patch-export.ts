@@ -3,7 +3,7 @@
 import { DiskliftError } from '../../../common/errors.ts';
 import { isApiFailure } from '../client/api-failure.ts';
 import type { ExportObject, KubeApi, MergePatch } from '../client/contract.ts';
-import { FINALIZER, hasFinalizer, isDeleting, keyOf } from './export-object.ts';
+import { FINALIZER, hasFinalizer, isTerminating, keyOf } from './export-object.ts';
 
 type Exports = Pick<KubeApi['exports'], 'get' | 'patch'>;
 
@@ -42,7 +42,7 @@ export async function changeExport(
 export function setFinalizer(exports: Exports, object: ExportObject, isWanted: boolean): Promise<ExportObject | undefined> {
   return changeExport(exports, object, (current) => {
     if (hasFinalizer(current) === isWanted) return undefined;
-    if (isWanted && isDeleting(current)) throw new DiskliftError('Cancelled', `${keyOf(current.metadata)} is being deleted`);
+    if (isWanted && isTerminating(current)) throw new DiskliftError('Cancelled', `${keyOf(current.metadata)} is being deleted`);
     const others = (current.metadata.finalizers ?? []).filter((each) => each !== FINALIZER);
     return { patch: { metadata: { finalizers: isWanted ? [...others, FINALIZER] : others } } };
   });

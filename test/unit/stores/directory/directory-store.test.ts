@@ -454,7 +454,7 @@ describe('directory store', () => {
       const second = watch();
       await until('the key', () => second.seen.has('vms/a'));
       const stored = await second.store.get('vms/a');
-      assert.partialDeepStrictEqual(stored, { kind: 'request', deleting: true, request: { status: { disks: [{ upload }] } } });
+      assert.partialDeepStrictEqual(stored, { kind: 'request', isTerminating: true, request: { status: { disks: [{ upload }] } } });
       await second.store.setCleanupPending('vms/a', false);
       await until('nothing is left', () => files().length === 0);
       assert.equal(await second.store.get('vms/a'), undefined);

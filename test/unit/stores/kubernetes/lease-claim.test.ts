@@ -18,7 +18,7 @@ const TARGET: LeaseTarget = {
   namespace: 'vms',
   name: 'disklift-u1',
   owner: { apiVersion: 'disklift.dev/v1alpha1', kind: 'DiskExport', name: 'fedora', uid: 'u1' },
-  isGoing: false,
+  isTerminating: false,
 };
 
 interface Process {
@@ -345,7 +345,7 @@ describe('lease claim', () => {
     };
     leases.objects.clear();
     await assert.rejects(b.claims.acquire(TARGET), { code: 'StoreRefused' });
-    const going = { ...TARGET, isGoing: true };
+    const going = { ...TARGET, isTerminating: true };
     await assert.rejects(b.claims.acquire(going), { code: 'StoreRefused' });
     await pass(DURATION_MS);
     assert.ok(claim.lost.aborted);
