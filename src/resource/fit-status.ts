@@ -3,7 +3,7 @@
 import { printable, truncated } from '../common/printable.ts';
 import type { DiskExportStatus } from './disk-export.ts';
 import { isFields } from './fields.ts';
-import { type Schema, schemaBreaches } from './schema.ts';
+import { type Schema, schemaErrors } from './schema.ts';
 import { STATUS_SCHEMA } from './status-schema.ts';
 
 /** Fields that people read. All others are for programs, which take them whole or not at all. */
@@ -46,7 +46,7 @@ function conformed(value: unknown, schema: Schema, place: Place): unknown {
 }
 
 function conforms(value: unknown, schema: Schema): boolean {
-  return schemaBreaches(value, schema, '').next().done === true;
+  return schemaErrors(value, schema, '').next().done === true;
 }
 
 function fitText(value: string, schema: Schema, { name, maxCharacters }: Place): string | undefined {

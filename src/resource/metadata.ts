@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import type { DiskExport } from './disk-export.ts';
-import type { Breach } from './rules.ts';
+import type { FieldError } from './rules.ts';
 
 type Metadata = DiskExport['metadata'];
 
@@ -42,7 +42,7 @@ const CHECKS: Readonly<Record<string, Check>> = {
 };
 
 /** What is wrong with metadata in which nothing has been filled in yet. */
-export function* metadataBreaches(metadata: Readonly<Record<string, unknown>>): Generator<Breach> {
+export function* metadataErrors(metadata: Readonly<Record<string, unknown>>): Generator<FieldError> {
   if (metadata.name === undefined) {
     const advice = metadata.generateName === undefined ? '' : '; only the API server (kubectl create) and disklift export generate names';
     yield { field: 'metadata.name', message: `is required${advice}` };

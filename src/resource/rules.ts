@@ -4,8 +4,8 @@ import { isDeepStrictEqual } from 'node:util';
 import { parseBytes } from '../common/bytes.ts';
 import type { DiskExportSpec, HttpDestination, S3Destination, TlsSpec } from './disk-export.ts';
 
-/** A field that is not as it must be. */
-export interface Breach {
+/** A field of a request that is not valid. */
+export interface FieldError {
   /** As the API server names it: `spec.source.disks[0].path`. */
   field: string;
   /** Goes on where the field's name has ended. */
@@ -30,7 +30,7 @@ const OTHER_BRACES = 'may have no other braces than {namespace}, {name}, {uid}, 
 const CONTROL_CHARACTERS = 'must not hold control characters';
 const HTTPS_ONLY = 'is for https only';
 
-function* diskBreaches(disks: NonNullable<DiskExportSpec['source']['disks']>): Generator<Breach> {
+function* diskErrors(disks: NonNullable<DiskExportSpec['source']['disks']>): Generator<FieldError> {
   const paths = new Set<string>();
   for (const [index, { path }] of disks.entries()) {
     const field = `spec.source.disks[${index}]`;
@@ -43,20 +43,20 @@ function* diskBreaches(disks: NonNullable<DiskExportSpec['source']['disks']>): G
   }
 }
 
-function* imageBreaches({ clusterSize, version, refcountBits }: DiskExportSpec['image']): Generator<Breach> {
+function* imageErrors({ clusterSize, version, refcountBits }: DiskExportSpec['image']): Generator<FieldError> {
   const bits = Math.log2(quantityBytes(clusterSize));
   if (!Number.isInteger(bits) || bits < 9 || bits > 21)
     yield { field: 'spec.image.clusterSize', message: 'must be a power of two from 512 to 2Mi, such as 64Ki (64K is 64000)' };
   if (version === 2 && refcountBits !== 16) yield { field: 'spec.image.refcountBits', message: 'must be 16 in images of version 2' };
 }
 
-function* tlsBreaches(tls: TlsSpec | undefined, field: string): Generator<Breach> {
+function* tlsErrors(tls: TlsSpec | undefined, field: string): Generator<FieldError> {
   const bundle = tls?.caBundleRef;
   if (bundle !== undefined && (bundle.configMap === undefined) === (bundle.secret === undefined))
     yield { field: `${field}.caBundleRef`, message: 'exactly one of configMap and secret must be set' };
 }
 
-function* httpBreaches({ url, urlSecretRef, tls, method, createCollections }: HttpDestination): Generator<Breach> {
+function* httpErrors({ url, urlSecretRef, tls, method, createCollections }: HttpDestination): Generator<FieldError> {
   if ((url === undefined) === (urlSecretRef === undefined))
     yield { field: 'spec.destination.http', message: 'exactly one of url and urlSecretRef must be set' };
   if (createCollections && method !== 'PUT') yield { field: 'spec.destination.http.createCollections', message: 'is for PUT only' };
@@ -69,7 +69,7 @@ function* httpBreaches({ url, urlSecretRef, tls, method, createCollections }: Ht
   if (tls !== undefined && !url.startsWith('https://')) yield { field: 'spec.destination.http.tls', message: HTTPS_ONLY };
 }
 
-function* s3Breaches({ endpoint, key, partSize, tls }: S3Destination): Generator<Breach> {
+function* s3Errors({ endpoint, key, partSize, tls }: S3Destination): Generator<FieldError> {
   const field = 'spec.destination.s3';
   if (endpoint !== undefined && !ENDPOINT.test(endpoint))
     yield { field: `${field}.endpoint`, message: 'must be an http or https URL of a host, a port and a path' };
@@ -81,15 +81,15 @@ function* s3Breaches({ endpoint, key, partSize, tls }: S3Destination): Generator
 }
 
 /** What is wrong with a spec that the schema lets pass, one thing after the other. */
-export function* specBreaches({ source, image, destination }: DiskExportSpec): Generator<Breach> {
+export function* specErrors({ source, image, destination }: DiskExportSpec): Generator<FieldError> {
   const { http, s3, tcp } = destination;
-  yield* diskBreaches(source.disks ?? []);
-  yield* imageBreaches(image);
+  yield* diskErrors(source.disks ?? []);
+  yield* imageErrors(image);
   if ([http, s3, tcp].filter((given) => given !== undefined).length !== 1)
     yield { field: 'spec.destination', message: 'exactly one of http, s3 and tcp must be set' };
-  for (const [name, kind] of Object.entries({ http, s3, tcp })) yield* tlsBreaches(kind?.tls, `spec.destination.${name}.tls`);
-  if (http !== undefined) yield* httpBreaches(http);
-  if (s3 !== undefined) yield* s3Breaches(s3);
+  for (const [name, kind] of Object.entries({ http, s3, tcp })) yield* tlsErrors(kind?.tls, `spec.destination.${name}.tls`);
+  if (http !== undefined) yield* httpErrors(http);
+  if (s3 !== undefined) yield* s3Errors(s3);
 }
 
 const IMMUTABLE = ['source', 'image', 'destination', 'checksum', 'backoffLimit', 'activeDeadlineSeconds'] as const;
@@ -102,7 +102,7 @@ function comparable(spec: DiskExportSpec, name: (typeof IMMUTABLE)[number]): unk
 }
 
 /** What keeps `spec` from taking the place of `old`. */
-export function* updateBreaches(old: DiskExportSpec, spec: DiskExportSpec): Generator<Breach> {
+export function* updateErrors(old: DiskExportSpec, spec: DiskExportSpec): Generator<FieldError> {
   for (const name of IMMUTABLE)
     if (!isDeepStrictEqual(comparable(old, name), comparable(spec, name)))
       yield { field: `spec.${name}`, message: 'cannot be changed; create another DiskExport' };

@@ -1,7 +1,7 @@
 /** JSON Schema as far as the CRD has it, and what is wrong with a value by it (docs/decisions/0011-start-up.md). */
 
 import { type Fields, isFields } from './fields.ts';
-import type { Breach } from './rules.ts';
+import type { FieldError } from './rules.ts';
 
 type TypeName = 'object' | 'array' | 'string' | 'integer' | 'boolean';
 
@@ -24,23 +24,23 @@ export interface Schema {
   required?: readonly string[];
 }
 
-export interface SchemaBreach extends Breach {
+export interface SchemaError extends FieldError {
   keyword: keyof Schema;
 }
 
 /**
- * All that is wrong with `value`; `field` is its name. Puts in, as it goes, what has a default and is left out: after the last
- * breach the value is complete.
+ * Finds every error in `value`; `field` is its name. Fills in the defaults of absent fields on the way, so that the value is complete after
+ * the last error.
  */
-export function* schemaBreaches(value: unknown, schema: Schema, field: string): Generator<SchemaBreach> {
+export function* schemaErrors(value: unknown, schema: Schema, field: string): Generator<SchemaError> {
   const types = [schema.type].flat();
   if (!types.some((type) => isOfType(value, type))) yield { keyword: 'type', field, message: `must be ${types.join(',')}` };
-  if (typeof value === 'number') yield* numberBreaches(value, schema, field);
-  if (typeof value === 'string') yield* stringBreaches(value, schema, field);
+  if (typeof value === 'number') yield* numberErrors(value, schema, field);
+  if (typeof value === 'string') yield* stringErrors(value, schema, field);
   if (schema.enum !== undefined && !schema.enum.some((allowed) => allowed === value))
     yield { keyword: 'enum', field, message: `must be one of ${schema.enum.join(', ')}` };
-  if (Array.isArray(value)) yield* arrayBreaches(value, schema, field);
-  if (isFields(value)) yield* objectBreaches(value, schema, field);
+  if (Array.isArray(value)) yield* arrayErrors(value, schema, field);
+  if (isFields(value)) yield* objectErrors(value, schema, field);
 }
 
 function isOfType(value: unknown, type: TypeName): boolean {
@@ -56,12 +56,12 @@ function isOfType(value: unknown, type: TypeName): boolean {
   }
 }
 
-function* numberBreaches(value: number, { minimum, maximum }: Schema, field: string): Generator<SchemaBreach> {
+function* numberErrors(value: number, { minimum, maximum }: Schema, field: string): Generator<SchemaError> {
   if (maximum !== undefined && value > maximum) yield { keyword: 'maximum', field, message: `must be <= ${maximum}` };
   if (minimum !== undefined && value < minimum) yield { keyword: 'minimum', field, message: `must be >= ${minimum}` };
 }
 
-function* stringBreaches(value: string, { minLength = 0, maxLength, pattern }: Schema, field: string): Generator<SchemaBreach> {
+function* stringErrors(value: string, { minLength = 0, maxLength, pattern }: Schema, field: string): Generator<SchemaError> {
   const { length } = [...value];
   if (maxLength !== undefined && length > maxLength)
     yield { keyword: 'maxLength', field, message: `must NOT have more than ${maxLength} characters` };
@@ -70,15 +70,15 @@ function* stringBreaches(value: string, { minLength = 0, maxLength, pattern }: S
     yield { keyword: 'pattern', field, message: `must match pattern "${pattern}"` };
 }
 
-function* arrayBreaches(value: unknown[], { items, minItems = 0, maxItems }: Schema, field: string): Generator<SchemaBreach> {
+function* arrayErrors(value: unknown[], { items, minItems = 0, maxItems }: Schema, field: string): Generator<SchemaError> {
   if (maxItems !== undefined && value.length > maxItems)
     yield { keyword: 'maxItems', field, message: `must NOT have more than ${maxItems} items` };
   if (value.length < minItems) yield { keyword: 'minItems', field, message: `must NOT have fewer than ${minItems} items` };
   if (items === undefined) return;
-  for (const [index, item] of value.entries()) yield* schemaBreaches(item, items, `${field}[${index}]`);
+  for (const [index, item] of value.entries()) yield* schemaErrors(item, items, `${field}[${index}]`);
 }
 
-function* objectBreaches(value: Fields, schema: Schema, field: string): Generator<SchemaBreach> {
+function* objectErrors(value: Fields, schema: Schema, field: string): Generator<SchemaError> {
   const { properties = {}, additionalProperties, required = [] } = schema;
   const has = (name: string) => value[name] !== undefined;
   for (const [name, property] of Object.entries(properties))
@@ -88,6 +88,5 @@ function* objectBreaches(value: Fields, schema: Schema, field: string): Generato
     for (const name of Object.keys(value))
       if (!Object.hasOwn(properties, name))
         yield { keyword: 'additionalProperties', field: `${field}.${name}`, message: 'is no known field' };
-  for (const [name, property] of Object.entries(properties))
-    if (has(name)) yield* schemaBreaches(value[name], property, `${field}.${name}`);
+  for (const [name, property] of Object.entries(properties)) if (has(name)) yield* schemaErrors(value[name], property, `${field}.${name}`);
 }

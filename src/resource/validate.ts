@@ -3,9 +3,9 @@
 import { DiskliftError } from '../common/errors.ts';
 import type { DiskExport, DiskExportSpec, DiskExportStatus } from './disk-export.ts';
 import { type Fields, isFields } from './fields.ts';
-import { completeMetadata, metadataBreaches } from './metadata.ts';
-import { type Breach, specBreaches, updateBreaches } from './rules.ts';
-import { type Schema, schemaBreaches } from './schema.ts';
+import { completeMetadata, metadataErrors } from './metadata.ts';
+import { type FieldError, specErrors, updateErrors } from './rules.ts';
+import { type Schema, schemaErrors } from './schema.ts';
 import { SPEC_SCHEMA } from './spec-schema.ts';
 import { STATUS_SCHEMA } from './status-schema.ts';
 
@@ -23,15 +23,15 @@ export function validateDiskExport(value: unknown): DiskExport {
   const [unknown] = Object.keys(others);
   if (unknown !== undefined) refuse({ field: unknown, message: 'is no known field' });
   const metadataFields = fields(metadata, 'metadata');
-  refuseFirst(metadataBreaches(metadataFields));
+  refuseFirst(metadataErrors(metadataFields));
   const valid = conforming<DiskExportSpec>(spec, SPEC_SCHEMA, 'spec');
-  refuseFirst(specBreaches(valid));
+  refuseFirst(specErrors(valid));
   return { apiVersion: API_VERSION, kind: 'DiskExport', metadata: completeMetadata(metadataFields), spec: valid };
 }
 
 /** @throws DiskliftError `InvalidRequest` where `old` cannot become `value` */
 export function validateUpdate(old: DiskExport, value: DiskExport): void {
-  refuseFirst(updateBreaches(old.spec, value.spec));
+  refuseFirst(updateErrors(old.spec, value.spec));
 }
 
 /** @throws DiskliftError `InvalidRequest`, as {@link validateDiskExport} */
@@ -45,7 +45,7 @@ export function validateStatus(value: unknown): DiskExportStatus {
  */
 export function unreadableStatus(value: unknown): string | undefined {
   const copy = withoutNulls(structuredClone(value), STATUS_SCHEMA);
-  for (const { keyword, field, message } of schemaBreaches(copy, STATUS_SCHEMA, 'status'))
+  for (const { keyword, field, message } of schemaErrors(copy, STATUS_SCHEMA, 'status'))
     if (keyword === 'type') return `${field}: ${message}`;
   const times = copy as DiskExportStatus;
   for (const field of ['startTime', 'completionTime'] as const)
@@ -53,12 +53,12 @@ export function unreadableStatus(value: unknown): string | undefined {
   return undefined;
 }
 
-function refuse({ field, message }: Breach): never {
+function refuse({ field, message }: FieldError): never {
   throw new DiskliftError('InvalidRequest', `${field}: ${message}`);
 }
 
-function refuseFirst(breaches: Iterable<Breach>): void {
-  for (const breach of breaches) refuse(breach);
+function refuseFirst(errors: Iterable<FieldError>): void {
+  for (const error of errors) refuse(error);
 }
 
 function fields(value: unknown, field: string): Fields {
@@ -73,9 +73,9 @@ const BY_PRIORITY = ['additionalProperties', 'type', 'required'] as const;
 /** @param field for messages */
 function conforming<T>(value: unknown, schema: Schema, field: string): T {
   const copy = withoutNulls(structuredClone(fields(value, field)), schema);
-  const breaches = [...schemaBreaches(copy, schema, field)];
-  const telling = BY_PRIORITY.map((keyword) => breaches.find((breach) => breach.keyword === keyword)).find(Boolean) ?? breaches[0];
-  if (telling !== undefined) refuse(telling);
+  const errors = [...schemaErrors(copy, schema, field)];
+  const clearest = BY_PRIORITY.map((keyword) => errors.find((error) => error.keyword === keyword)).find(Boolean) ?? errors[0];
+  if (clearest !== undefined) refuse(clearest);
   return copy as T;
 }
 

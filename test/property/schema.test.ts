@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { Ajv, type ErrorObject } from 'ajv';
 import fc from 'fast-check';
-import { type Schema, schemaBreaches } from '../../src/resource/schema.ts';
+import { type Schema, schemaErrors } from '../../src/resource/schema.ts';
 import { SPEC_SCHEMA } from '../../src/resource/spec-schema.ts';
 import { STATUS_SCHEMA } from '../../src/resource/status-schema.ts';
 import { createRandom, SEED, SEED_TEXT } from '../helpers/seed.ts';
@@ -70,7 +70,7 @@ function inOurWords({ keyword, instancePath, params, message }: ErrorObject): Fi
   }
 }
 
-describe('schemaBreaches', () => {
+describe('schemaErrors', () => {
   for (const [what, schema] of Object.entries({ spec: SPEC_SCHEMA, status: STATUS_SCHEMA }))
     it(`finds in a ${what} what Ajv finds, and fills in the same ${SEED_TEXT}`, () => {
       const ajv = new Ajv({
@@ -91,7 +91,7 @@ describe('schemaBreaches', () => {
           const [ours, theirs] = [structuredClone(value), structuredClone(value)];
           if (validate(theirs)) valid += 1;
           const errors = validate.errors ?? [];
-          assert.deepEqual([...schemaBreaches(ours, schema, 'spec')], errors.map(inOurWords));
+          assert.deepEqual([...schemaErrors(ours, schema, 'spec')], errors.map(inOurWords));
           assert.deepEqual(ours, theirs);
         }),
         { seed: SEED, numRuns: 2000 },
