@@ -37,7 +37,7 @@ export interface BoundedStore extends RequestStore {
 }
 
 /**
- * - `watch`, `get`, `claim` and `note` end at once when the process must end; `get` and `claim` take a minute at most.
+ * - `watch`, `get`, `claim` and `recordEvent` end at once when the process must end; `get` and `claim` take a minute at most.
  * - Writes end {@link QUICK_FAREWELL_MS} after the process must end; final statuses, and releases of exports whose clean-up is pending,
  *   {@link FAREWELL_MS}. Before that they may wait for an API server that does not answer.
  * - A claim that arrives after the limit is released. `release` never fails.
@@ -118,7 +118,7 @@ export function boundStore(store: RequestStore, { clock, stopping, warn }: Bound
     },
     remove: (key) => quickly(store.remove(key)),
     resolve: (reference) => abortable(store.resolve(reference), stopping),
-    note: (key, event) => abortable(store.note(key, event), stopping).catch(() => {}),
+    recordEvent: (key, event) => abortable(store.recordEvent(key, event), stopping).catch(() => {}),
     close() {
       quick.stop();
       farewell.stop();

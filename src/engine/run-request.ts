@@ -35,7 +35,7 @@ export interface RequestRun
   setCleanupPending(pending: boolean): Promise<void>;
   /** Whether it is being deleted: then what a destination does not drop is left there. */
   isTerminating(): boolean;
-  note(event: RequestEvent): Promise<void>;
+  recordEvent(event: RequestEvent): Promise<void>;
 }
 
 export interface RequestEnd {
@@ -96,7 +96,7 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
   async function runPlanned(): Promise<Ended> {
     try {
       await suspicion.begin(signal, (message) => {
-        note(run, 'Warning', 'ExecutorCrashed', message);
+        recordEvent(run, 'Warning', 'ExecutorCrashed', message);
         return writer.flush(signal, STORE_PATIENCE_MS);
       });
       await writer.flush(signal, STORE_PATIENCE_MS);
@@ -113,7 +113,7 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
         activeDeadlineSeconds: undefined,
         disks: plan.disks.map((disk, index) => ({ ...disk, state: states[index] })),
       };
-      note(run, 'Normal', 'Started', `sends ${states.map(({ path }) => path).join(', ')}`);
+      recordEvent(run, 'Normal', 'Started', `sends ${states.map(({ path }) => path).join(', ')}`);
       return await runExport(planned, {
         ...calls,
         keeper,
@@ -215,7 +215,7 @@ async function guardCleanup(run: RequestRun): Promise<void> {
     onFailure(error) {
       const { code, message } = error as DiskliftError;
       run.warn(`waits for the store of requests: ${message}`);
-      if (!isTold) note(run, 'Warning', code, `waits for the store of requests: ${message}`);
+      if (!isTold) recordEvent(run, 'Warning', code, `waits for the store of requests: ${message}`);
       isTold = true;
     },
   });
@@ -269,29 +269,29 @@ function joinObservers(observers: readonly ExportObserver[]): ExportObserver {
 function noting(run: RequestRun): ExportObserver {
   return {
     onRetry: ({ path, attempts }, failure, delayMs) =>
-      note(
+      recordEvent(
         run,
         'Warning',
         'Retrying',
         `${path}: attempt ${attempts} failed, the next in ${Math.ceil(delayMs / 1000)} s: ${failure.message}`,
       ),
-    onWait: ({ path }, { message }) => note(run, 'Warning', 'Waiting', `${path}: waits until nobody writes to it: ${message}`),
+    onWait: ({ path }, { message }) => recordEvent(run, 'Warning', 'Waiting', `${path}: waits until nobody writes to it: ${message}`),
   };
 }
 
 function tellLeftOut(run: RequestRun, which: string): void {
   const message = `left out: ${which}`;
   run.warn(message);
-  note(run, 'Warning', 'DiskLeftOut', message);
+  recordEvent(run, 'Warning', 'DiskLeftOut', message);
 }
 
 function noteEnd(run: RequestRun, { phase, failure }: Ended): void {
-  if (phase === 'Succeeded') note(run, 'Normal', 'Succeeded', 'every disk has arrived');
-  else if (phase === 'Cancelled') note(run, 'Normal', 'Cancelled', failure?.message ?? 'cancelled');
-  else if (phase === 'Failed') note(run, 'Warning', 'Failed', `${failure?.code}: ${failure?.message}`);
+  if (phase === 'Succeeded') recordEvent(run, 'Normal', 'Succeeded', 'every disk has arrived');
+  else if (phase === 'Cancelled') recordEvent(run, 'Normal', 'Cancelled', failure?.message ?? 'cancelled');
+  else if (phase === 'Failed') recordEvent(run, 'Warning', 'Failed', `${failure?.code}: ${failure?.message}`);
 }
 
-function note({ note: tell }: RequestRun, type: RequestEvent['type'], reason: string, message: string): void {
-  // `tell` never fails by contract; an export must not depend on that.
-  tell({ type, reason, message }).catch(() => {});
+function recordEvent(run: RequestRun, type: RequestEvent['type'], reason: string, message: string): void {
+  // `recordEvent` never fails by contract; an export must not depend on that.
+  run.recordEvent({ type, reason, message }).catch(() => {});
 }

@@ -168,7 +168,7 @@ class RequestServer {
       const { status } = stored.request;
       // Whoever has it wait for its turn says that.
       const isUnserved = store.showsUnclaimed ? status === undefined : status?.startTime === undefined && !isFinished(stored.request);
-      if (isUnserved) await store.note(key, { type: 'Warning', reason: 'VolumeNotServed', message, isOnce: true });
+      if (isUnserved) await store.recordEvent(key, { type: 'Warning', reason: 'VolumeNotServed', message, isOnce: true });
     });
   }
 
@@ -232,7 +232,7 @@ class RequestServer {
         writeStatus: (status) => store.writeStatus(key, status),
         setCleanupPending: (pending) => store.setCleanupPending(key, pending),
         isTerminating: () => stored.isTerminating || (this.active.get(key)?.isTerminating ?? false),
-        note: (event) => store.note(key, event),
+        recordEvent: (event) => store.recordEvent(key, event),
         clock,
       });
       if (this.stop.signal.aborted) return false;

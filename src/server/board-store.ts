@@ -25,6 +25,6 @@ export function createBoardStore(store: RequestStore, board: Pick<ExportBoard, '
       board.set(key, undefined);
     },
     resolve: (reference) => store.resolve(reference),
-    note: (key, event) => store.note(key, event),
+    recordEvent: (key, event) => store.recordEvent(key, event),
   };
 }

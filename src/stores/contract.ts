@@ -57,5 +57,5 @@ export interface RequestStore extends ReferenceResolver {
   /** Deletes the request, and its status when no claim is left. @throws DiskliftError when it stays */
   remove(key: string): Promise<void>;
   /** Tells people what happened. Never fails. */
-  note(key: string, event: RequestEvent): Promise<void>;
+  recordEvent(key: string, event: RequestEvent): Promise<void>;
 }

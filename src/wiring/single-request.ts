@@ -64,7 +64,7 @@ export function singleRequest({ store, key, refusal, clock, onEnd }: SingleReque
   /** The user sees the reason at the request, because nobody reads the log of a pod that has ended. */
   async function reportRefusal(request: DiskExport, message: string): Promise<void> {
     if (request.status !== undefined) return;
-    await store.note(key, { type: 'Warning', reason: 'VolumeNotServed', message, isOnce: true });
+    await store.recordEvent(key, { type: 'Warning', reason: 'VolumeNotServed', message, isOnce: true });
     await write(waitingStatusOf(request, { reason: 'Unclaimed', message, nowMs: clock.nowMs() }));
   }
 
@@ -89,7 +89,7 @@ export function singleRequest({ store, key, refusal, clock, onEnd }: SingleReque
       setCleanupPending: (each, pending) => store.setCleanupPending(each, pending),
       remove: (each) => store.remove(each),
       resolve: (reference) => store.resolve(reference),
-      note: (each, event) => store.note(each, event),
+      recordEvent: (each, event) => store.recordEvent(each, event),
     },
     hasEnded: () => hasEnded,
     requireSuccess() {

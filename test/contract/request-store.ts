@@ -223,7 +223,7 @@ export function itIsARequestStore(start: () => Promise<RequestStoreScene>): void
   it('takes notes of anything', async () => {
     const watched = watch();
     const key = await put(watched, 'a');
-    await watched.store.note(key, { type: 'Normal', reason: 'Started', message: 'begins' });
-    await watched.store.note(keyOf('never'), { type: 'Warning', reason: 'Failed', message: 'no such request' });
+    await watched.store.recordEvent(key, { type: 'Normal', reason: 'Started', message: 'begins' });
+    await watched.store.recordEvent(keyOf('never'), { type: 'Warning', reason: 'Failed', message: 'no such request' });
   });
 }

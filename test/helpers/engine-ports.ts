@@ -206,7 +206,7 @@ export function createEnginePorts({ hangsAt, fails = {}, failsAlways = {}, refus
       changed.push(key);
     },
     resolve: () => assert.fail('nothing is referred to'),
-    note: () => at('note'),
+    recordEvent: () => at('recordEvent'),
   };
 
   const watcher = (key: string): ExportWatcher => ({

@@ -23,7 +23,7 @@ export function requestRun(parts: Pick<RequestRun, 'plan' | 'watchers'>, status?
     writeStatus: async () => {},
     setCleanupPending: async () => {},
     isTerminating: () => false,
-    note: async () => {},
+    recordEvent: async () => {},
     ...parts,
   };
 }

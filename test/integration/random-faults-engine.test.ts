@@ -12,7 +12,7 @@ const EXPORTS = 300;
 /** Number of concurrent exports; most of them only wait. */
 const AT_ONCE = 30;
 
-/** Errors of each call in practice. `release` and `note` never fail by contract, but are tested too. */
+/** Errors of each call in practice. `release` and `recordEvent` never fail by contract, but are tested too. */
 const FAILURES: Readonly<Record<string, readonly ErrorCode[]>> = {
   plan: ['SourceNotFound', 'SourceReadError'],
   open: ['SourceReadError', 'SourcePermissionDenied'],
@@ -30,11 +30,24 @@ const FAILURES: Readonly<Record<string, readonly ErrorCode[]>> = {
   claim: ['StoreUnavailable', 'StoreRefused'],
   assertHeld: ['ExecutorLost'],
   release: ['StoreUnavailable'],
-  note: ['StoreRefused'],
+  recordEvent: ['StoreRefused'],
 };
 
 /** Calls that may hang here. The engine waits for other hanging calls of the store; test/unit/engine/serve-requests covers them. */
-const MAY_HANG = ['plan', 'open', 'identity', 'extents', 'read', 'createTarget', 'send', 'commit', 'guard', 'unguard', 'note', 'dispose'];
+const MAY_HANG = [
+  'plan',
+  'open',
+  'identity',
+  'extents',
+  'read',
+  'createTarget',
+  'send',
+  'commit',
+  'guard',
+  'unguard',
+  'recordEvent',
+  'dispose',
+];
 
 describe('random faults around the engine', function () {
   this.timeout(120_000);

@@ -28,7 +28,7 @@ const PATIENCE_MS = 120_000;
 export async function createExport({ file, namespace, job, jobUid, kubeconfig }: CreateFlags, context: CommandContext): Promise<void> {
   const { clock, signal, warn } = context;
   if ((job === undefined) !== (jobUid === undefined)) throw new DiskliftError('InvalidRequest', '--job and --job-uid need each other');
-  const { request } = await readRequestFile(file, { clock, signal, note: warn, name: job });
+  const { request } = await readRequestFile(file, { clock, signal, warn, name: job });
   const access = await openApiAccess(kubeconfig, context);
   const { namespace: _, ...rest } = request.metadata;
   const api = createKubeApi({ access, clock, userAgent: `disklift/${packageVersion()}` });

@@ -23,7 +23,7 @@ export interface ExportFlags {
 }
 
 export async function exportDisks(flags: ExportFlags, context: CommandContext): Promise<void> {
-  const { request, resolve } = await readRequestFile(flags.file, { clock: context.clock, signal: context.signal, note: context.warn });
+  const { request, resolve } = await readRequestFile(flags.file, { clock: context.clock, signal: context.signal, warn: context.warn });
   const environment = {
     context,
     volumes: parseVolumes(flags.volume),
@@ -55,7 +55,7 @@ export async function exportDisks(flags: ExportFlags, context: CommandContext): 
       writeStatus: async () => {},
       setCleanupPending: async () => {},
       isTerminating: () => false,
-      note: async () => {},
+      recordEvent: async () => {},
     }));
   } finally {
     notice.stop();

@@ -217,7 +217,7 @@ class DirectoryStore implements DirectoryRequestStore {
 
   resolve: RequestStore['resolve'] = (reference) => this.files.resolve(reference);
 
-  async note(key: string, { reason, message }: RequestEvent): Promise<void> {
+  async recordEvent(key: string, { reason, message }: RequestEvent): Promise<void> {
     // What becomes of an export that is run here is in the log already, with more to it.
     if (!this.claims.has(key)) this.options.warn(`${reason}: ${message}`, key);
   }

@@ -12,7 +12,7 @@ export interface DirectoryWake {
 }
 
 /** Of a file that is written byte by byte the system tells byte by byte. */
-const LEAST_MS = 100;
+const MIN_DELAY_MS = 100;
 
 /** File systems over a network tell nothing: there it is the limit that counts. */
 export function createDirectoryWake(directory: string, clock: Clock): DirectoryWake {
@@ -46,7 +46,7 @@ export function createDirectoryWake(directory: string, clock: Clock): DirectoryW
       }
       const end = new AbortController();
       const ended = AbortSignal.any([signal, end.signal]);
-      const least = Math.min(LEAST_MS, limitMs);
+      const least = Math.min(MIN_DELAY_MS, limitMs);
       const pause = (delayMs: number) => clock.delay(delayMs, ended).catch(() => {});
       await pause(least);
       await Promise.race([told.promise, pause(limitMs - least)]);

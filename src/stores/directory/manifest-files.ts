@@ -38,7 +38,7 @@ export interface RequestManifest {
 }
 
 /** Enough for any editor; then somebody goes on and on. */
-const MOST_WAITS = 10;
+const MAX_WAITS = 10;
 
 export class ManifestFiles {
   private readonly options: ManifestFilesOptions;
@@ -86,7 +86,7 @@ export class ManifestFiles {
     for (const [name, file] of this.files) if (await this.believeSettled(name, file, nowMs)) isChanged = true;
     // What was in a file that is away may have a new name, or be in another file, which is seen only later where it came while the
     // names were listed: so each file that has changed is read first.
-    const mostAwayMs = this.options.settleMs * ([...this.files.values()].some(isToRead) ? MOST_WAITS : 1);
+    const mostAwayMs = this.options.settleMs * ([...this.files.values()].some(isToRead) ? MAX_WAITS : 1);
     for (const [name, { state, sinceMs }] of this.files)
       if (state === undefined && nowMs - sinceMs >= mostAwayMs) isChanged = this.files.delete(name);
     return isChanged ? this.index() : [];
@@ -110,7 +110,7 @@ export class ManifestFiles {
       if (text === undefined) return false;
       // More likely a full disk than a wish.
       if (text.trim() === '' && file.manifests.length > 0) throw new DiskliftError('InvalidRequest', `${name}: is empty`);
-      file.manifests = readManifests(text, { fileName: name, note: (message) => this.tell(message) });
+      file.manifests = readManifests(text, { fileName: name, warn: (message) => this.tell(message) });
       file.isRead = true;
     } catch (error) {
       if (!(error instanceof DiskliftError)) throw error;
@@ -173,7 +173,7 @@ export class ManifestFiles {
     } else {
       await writeFileAtomically(file, { text: rest, mode: (await fs.stat(file)).mode & 0o777 });
       const state = await fileSignature(this.options.directory, fileName);
-      const manifests = readManifests(rest, { fileName, note: () => {} });
+      const manifests = readManifests(rest, { fileName, warn: () => {} });
       this.files.set(fileName, { state, sinceMs: this.options.clock.monotonicMs(), believed: state, manifests, isRead: true });
     }
     this.index();
@@ -200,7 +200,7 @@ export class ManifestFiles {
 
   private manifestsIn(text: string, fileName: string): Manifest[] {
     try {
-      return readManifests(text, { fileName, note: () => {} });
+      return readManifests(text, { fileName, warn: () => {} });
     } catch (error) {
       if (!(error instanceof DiskliftError)) throw error;
       this.tell(error.message);
@@ -215,7 +215,7 @@ export class ManifestFiles {
     try {
       let state = await fileSignature(directory, name);
       if (state === this.files.get(name)?.believed) return await read(state);
-      for (let waits = 0; waits < MOST_WAITS && state !== undefined; waits += 1) {
+      for (let waits = 0; waits < MAX_WAITS && state !== undefined; waits += 1) {
         await clock.delay(settleMs, new AbortController().signal);
         const later = await fileSignature(directory, name);
         if (later === state) return await read(state);

@@ -8,7 +8,7 @@ import { DiskliftError, errnoOf } from '../../common/errors.ts';
 import { O_PATH, pathOfDescriptor } from '../../common/path-of-descriptor.ts';
 
 /** As large as an object may be in a cluster, roughly; nobody writes such a manifest. */
-const MOST_BYTES = MIB;
+const MAX_MANIFEST_BYTES = MIB;
 
 /** Whether a file of that name is for manifests; those that disklift writes are not. */
 function isManifestName(name: string): boolean {
@@ -72,7 +72,7 @@ async function openBeneath(directory: string, name: string): Promise<fs.FileHand
 
 function signatureOf(stat: BigIntStats, name: string): string {
   if (!stat.isFile()) throw new DiskliftError('InvalidRequest', `${name}: is ignored: it is no file`);
-  if (stat.size > MOST_BYTES) throw new DiskliftError('InvalidRequest', `${name}: is ignored: it is larger than 1 MiB`);
+  if (stat.size > MAX_MANIFEST_BYTES) throw new DiskliftError('InvalidRequest', `${name}: is ignored: it is larger than 1 MiB`);
   return [stat.dev, stat.ino, stat.size, stat.mtimeNs, stat.ctimeNs].join(':');
 }
 

@@ -21,7 +21,7 @@ interface ManifestFile {
   /** For messages. */
   fileName: string;
   /** Takes one line about what is ignored. */
-  note(message: string): void;
+  warn(message: string): void;
 }
 
 const KINDS: readonly unknown[] = ['DiskExport', 'Secret', 'ConfigMap'] satisfies Manifest['kind'][];
@@ -30,7 +30,7 @@ const KINDS: readonly unknown[] = ['DiskExport', 'Secret', 'ConfigMap'] satisfie
  * @param text YAML of any number of documents, or JSON
  * @throws DiskliftError `InvalidRequest` for what is neither; the message has the line, and nothing of what the file says
  */
-export function readManifests(text: string, { fileName, note }: ManifestFile): Manifest[] {
+export function readManifests(text: string, { fileName, warn }: ManifestFile): Manifest[] {
   const manifests: Manifest[] = [];
   const collect = (value: unknown, place: readonly number[]): void => {
     const { kind, items, metadata } = isFields(value) ? value : {};
@@ -39,7 +39,7 @@ export function readManifests(text: string, { fileName, note }: ManifestFile): M
     } else if (isFields(value) && KINDS.includes(kind)) {
       const { namespace, name } = isFields(metadata) ? metadata : {};
       manifests.push({ kind: kind as Manifest['kind'], namespace: textOr(namespace, 'default'), name: textOr(name, ''), value, place });
-    } else note(`${fileName}: an object is ignored: it is no DiskExport, Secret or ConfigMap`);
+    } else warn(`${fileName}: an object is ignored: it is no DiskExport, Secret or ConfigMap`);
   };
   for (const [index, document] of parse(text, fileName).entries()) {
     const value = toValue(document, fileName);
@@ -74,7 +74,7 @@ export function withoutManifest(text: string, place: readonly number[]): string 
   if (document === undefined) return text;
   const path = items.flatMap((item) => ['items', item]);
   if (path.length > 0) document.deleteIn(path);
-  if (path.length === 0 || readManifests(String(document), { fileName: '', note: () => {} }).length === 0) documents.splice(index, 1);
+  if (path.length === 0 || readManifests(String(document), { fileName: '', warn: () => {} }).length === 0) documents.splice(index, 1);
   const rest = documents.filter((kept) => kept.toJS() !== null);
   for (const [position, { directives }] of rest.entries()) if (directives !== undefined) directives.docStart = position > 0 || null;
   return rest.length === 0 ? undefined : rest.map(String).join('');

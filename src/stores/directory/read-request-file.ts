@@ -19,13 +19,13 @@ export interface RequestFile {
 }
 
 /** Nobody writes a larger manifest; whoever names an image by mistake should not wait for it to be read. */
-const LONGEST_FILE_BYTES = 1024 * 1024;
+const MAX_FILE_BYTES = 1024 * 1024;
 
 const STANDARD_INPUT = '-';
 
 export interface RequestFileOptions extends StorageWait {
   /** Takes one line about what is ignored. */
-  note(message: string): void;
+  warn(message: string): void;
   /** In place of the manifest's. */
   name?: string | undefined;
 }
@@ -35,9 +35,9 @@ export interface RequestFileOptions extends StorageWait {
  * @param file a path, or `-` for standard input
  * @throws DiskliftError `InvalidRequest`; `Cancelled` at once
  */
-export async function readRequestFile(file: string, { note, name, ...wait }: RequestFileOptions): Promise<RequestFile> {
+export async function readRequestFile(file: string, { warn, name, ...wait }: RequestFileOptions): Promise<RequestFile> {
   const fileName = file === STANDARD_INPUT ? 'standard input' : file;
-  const manifests = readManifests(await textOf(file, fileName, wait), { fileName, note });
+  const manifests = readManifests(await textOf(file, fileName, wait), { fileName, warn });
   const requests = manifests.filter(({ kind }) => kind === 'DiskExport');
   const [first] = requests;
   if (first === undefined) throw new DiskliftError('InvalidRequest', `${fileName}: has no DiskExport`);
@@ -73,5 +73,5 @@ async function textOf(file: string, fileName: string, wait: StorageWait): Promis
 async function readWhole(file: string, fileName: string): Promise<string> {
   await using handle = await open(file);
   const tooLarge = () => new DiskliftError('InvalidRequest', `${fileName}: is larger than 1 MiB, so it is no manifest`);
-  return await textWithin(handle.createReadStream({ autoClose: false }), LONGEST_FILE_BYTES, tooLarge);
+  return await textWithin(handle.createReadStream({ autoClose: false }), MAX_FILE_BYTES, tooLarge);
 }

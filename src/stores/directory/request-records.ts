@@ -35,7 +35,7 @@ const ACCEPTED_MODE = 0o600;
 const ACCEPTED_NAME = /^\..*\.accepted\.json$/;
 
 /** Suffixes and dots come to it, and a file name has at most 255 bytes. */
-const LONGEST_BASE = 200;
+const MAX_BASE_CHARACTERS = 200;
 
 export class RequestRecords {
   private readonly directory: string;
@@ -194,6 +194,6 @@ function requireConforming(status: DiskExportStatus): void {
   }
 }
 
-function shortened(base: string, isMarked = base.length > LONGEST_BASE): string {
-  return isMarked ? `${base.slice(0, LONGEST_BASE)}-${createHash('sha256').update(base).digest('hex').slice(0, 16)}` : base;
+function shortened(base: string, isMarked = base.length > MAX_BASE_CHARACTERS): string {
+  return isMarked ? `${base.slice(0, MAX_BASE_CHARACTERS)}-${createHash('sha256').update(base).digest('hex').slice(0, 16)}` : base;
 }

@@ -73,7 +73,7 @@ describe('a file that a command needs', () => {
 
   it('may be a pipe whose writer takes its time, for a manifest', async () => {
     await using silent = silentFile(temp('silent'));
-    const reading = readRequestFile(silent.place, { ...context, note: assert.fail });
+    const reading = readRequestFile(silent.place, { ...context, warn: assert.fail });
     await silent.reached;
     await silent[Symbol.asyncDispose]();
     await assert.rejects(reading, { code: 'InvalidRequest', message: `${silent.place}: has no DiskExport` });
@@ -110,7 +110,7 @@ describe('a file that a command needs', () => {
     });
 
     for (const [name, what, read] of [
-      ['a', 'the manifest of export', (file: string) => readRequestFile(file, { ...context, note: assert.fail })],
+      ['a', 'the manifest of export', (file: string) => readRequestFile(file, { ...context, warn: assert.fail })],
       ['b', 'the output of receive', (output: string) => receive({ output })],
     ] as const)
       it(`ends it after half a minute with a message: ${what}`, async () => {
@@ -125,7 +125,7 @@ describe('a file that a command needs', () => {
     const all = [
       openApiAccess(silent.place, waits),
       authorizeByFile(silent.place, waits),
-      readRequestFile(silent.place, { ...waits, note: assert.fail }),
+      readRequestFile(silent.place, { ...waits, warn: assert.fail }),
     ];
     await silent.reached;
     cancel.abort(new Error('by the test'));

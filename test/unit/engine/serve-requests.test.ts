@@ -61,7 +61,7 @@ describe('serving requests', function () {
     await stopWithin(served, LIMIT_MS);
     const seen = new Set(ports.calls.map((call) => call.split(' ')[0]));
     const listed = new Set(
-      [...CALLS_OF_WORK, ...CALLS_OF_THE_STORE, ...CALLS_OF_THE_END, 'dispose 1', 'note 1'].map((call) => call.split(' ')[0]),
+      [...CALLS_OF_WORK, ...CALLS_OF_THE_STORE, ...CALLS_OF_THE_END, 'dispose 1', 'recordEvent 1'].map((call) => call.split(' ')[0]),
     );
     assert.deepEqual([...seen].sort(), [...listed].sort());
     assert.deepEqual(ports.warnings, []);
@@ -145,7 +145,7 @@ describe('serving requests', function () {
     });
 
     it('does not wait for an event that is not accepted', async () => {
-      const { ports, key, served } = start({ hangsAt: 'note 1' });
+      const { ports, key, served } = start({ hangsAt: 'recordEvent 1' });
       assert.equal((await untilFinished(ports, key)).phase, 'Succeeded');
       await stopWithin(served, LIMIT_MS);
     });
@@ -203,7 +203,7 @@ describe('serving requests', function () {
       ['assertHeld 1', 'ExecutorLost', 1],
       ['assertHeld 2', 'ExecutorLost', 1],
       ['release 1', 'StoreUnavailable', 1],
-      ['note 1', 'StoreRefused', 1],
+      ['recordEvent 1', 'StoreRefused', 1],
     ];
     for (const [call, code, attempts] of transient)
       it(`arrives in ${attempts === 1 ? 'the first attempt' : 'the second'}: ${call}, ${code}`, async () => {

@@ -23,7 +23,7 @@ describe('a process for one request', () => {
       setCleanupPending: unused,
       remove: unused,
       resolve: unused,
-      note: unused,
+      recordEvent: unused,
     };
     const end = new AbortController();
     const onEnd = () => end.abort(new DiskliftError('ExecutorLost', 'the export has ended'));

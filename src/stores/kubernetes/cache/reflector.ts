@@ -41,7 +41,7 @@ const WATCH_SECONDS = { least: 120, spread: 120 };
 const GRACE_MS = 15_000;
 
 /** A watch that ends sooner and has told nothing is taken for a failure: else it would be begun again without a pause. */
-const SHORTEST_WATCH_MS = 1000;
+const MIN_WATCH_MS = 1000;
 
 /** How often a watch may fail in a row before a list has to set it right. */
 const WATCHES_BEFORE_LIST = 3;
@@ -148,7 +148,7 @@ class ExportReflector implements RunningReflector {
       limit.stop();
     }
     throwIfAborted(signal);
-    if (isQuiet && clock.monotonicMs() - startMs < SHORTEST_WATCH_MS)
+    if (isQuiet && clock.monotonicMs() - startMs < MIN_WATCH_MS)
       throw unusableError(`watch diskexports of ${namespace}`, 'it ends as soon as it has begun');
     this.succeed();
   }

@@ -25,7 +25,7 @@ export interface ApiAnswer {
 }
 
 /** In a message nobody reads more. */
-const LONGEST_TEXT = 400;
+const MAX_MESSAGE_CHARACTERS = 400;
 
 const KINDS: Readonly<Record<number, ApiFailure['kind']>> = {
   401: 'Unauthorized',
@@ -126,5 +126,5 @@ function reasonOf(error: unknown): string {
 
 function oneLine(text: string): string {
   const line = text.replace(/\s+/g, ' ').trim();
-  return line.length > LONGEST_TEXT ? `${line.slice(0, LONGEST_TEXT)}…` : line;
+  return line.length > MAX_MESSAGE_CHARACTERS ? `${line.slice(0, MAX_MESSAGE_CHARACTERS)}…` : line;
 }

@@ -23,13 +23,13 @@ export type ReviewedSubject = 'metrics' | 'exports';
 /** So long a token that is withdrawn is still taken; beside it the API server remembers tokens itself, for as long. */
 const KEPT_MS = 10_000;
 /** Wrong tokens, too, are answers: whoever sends many costs memory for no more than these. */
-const MOST_KEPT = 512;
+const MAX_CACHED_ANSWERS = 512;
 /** Nor do they get more of the API server's time. */
-const MOST_AT_ONCE = 4;
+const MAX_CONCURRENT_REVIEWS = 4;
 /** Of each of the two questions. Prometheus waits ten seconds for both. */
 const LIMIT_MS = 4000;
 /** No token that opens anything has fewer characters; one of a single letter would be found in any text. */
-const SHORTEST_SECRET = 8;
+const MIN_SECRET_CHARACTERS = 8;
 
 /**
  * Metrics are for who may get the path /metrics, as those of other programs are, and exports for who may list the DiskExports that they
@@ -50,11 +50,11 @@ export function createTokenReviewer({
   warn,
 }: TokenReviewerOptions): (token: string, subject: ReviewedSubject) => Promise<ReviewVerdict> {
   const [users, permissions] = [
-    createRecentAnswers<ReviewedUser | undefined>({ clock, keptMs: KEPT_MS, most: MOST_KEPT }),
-    createRecentAnswers<boolean>({ clock, keptMs: KEPT_MS, most: MOST_KEPT }),
+    createRecentAnswers<ReviewedUser | undefined>({ clock, keptMs: KEPT_MS, most: MAX_CACHED_ANSWERS }),
+    createRecentAnswers<boolean>({ clock, keptMs: KEPT_MS, most: MAX_CACHED_ANSWERS }),
   ];
   const actions = actionsOf(namespace);
-  const turns = createSemaphore(MOST_AT_ONCE);
+  const turns = createSemaphore(MAX_CONCURRENT_REVIEWS);
   /** The kind of failure that was told of last; none while all is well. */
   let told = '';
 
@@ -65,7 +65,7 @@ export function createTokenReviewer({
     told = kind;
     const { message } = error as Error;
     // An answer may repeat what it was asked.
-    const text = token.length < SHORTEST_SECRET ? message : message.replaceAll(token, '***');
+    const text = token.length < MIN_SECRET_CHARACTERS ? message : message.replaceAll(token, '***');
     const hint = kind === 'Forbidden' ? '; its ServiceAccount has to be bound to the ClusterRole system:auth-delegator' : '';
     warn(`whose a token is cannot be told: ${text}${hint}`);
   }

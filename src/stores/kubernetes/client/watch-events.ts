@@ -6,7 +6,7 @@ import { unansweredError, unusableError } from './api-failure.ts';
 import type { WatchEvent } from './contract.ts';
 
 /** An object has at most 1.5 MiB in the API server's store; whatever is longer is not an event. */
-const LONGEST_LINE = 8 * MIB;
+const MAX_LINE_CHARACTERS = 8 * MIB;
 
 interface WatchedBody {
   /** What is watched, as a message may name it. */
@@ -25,7 +25,7 @@ export async function* readWatchEvents(body: ReadableStream<Uint8Array>, { what,
     for await (const chunk of body) {
       const lines = (pending + decoder.decode(chunk, { stream: true })).split('\n');
       pending = lines.pop() as string;
-      if (pending.length > LONGEST_LINE) throw unusableError(what, 'it sends a line without an end');
+      if (pending.length > MAX_LINE_CHARACTERS) throw unusableError(what, 'it sends a line without an end');
       for (const line of lines) if (line.trim() !== '') yield parseEvent(line, what);
     }
   } catch (error) {

@@ -12,7 +12,7 @@ export interface LeaseSightings {
 }
 
 /** No holder is trusted to be away for longer, whatever it has written. */
-const LONGEST_SECONDS = 300;
+const MAX_LEASE_SECONDS = 300;
 
 /** @param durationSeconds of a Lease that does not say how long it holds */
 export function createLeaseSightings(clock: Clock, durationSeconds: number): LeaseSightings {
@@ -28,7 +28,7 @@ export function createLeaseSightings(clock: Clock, durationSeconds: number): Lea
       const nowMs = clock.monotonicMs();
       const before = seen.get(key);
       if (before?.state !== state) {
-        const holdsMs = Math.min(spec?.leaseDurationSeconds ?? durationSeconds, LONGEST_SECONDS) * 1000;
+        const holdsMs = Math.min(spec?.leaseDurationSeconds ?? durationSeconds, MAX_LEASE_SECONDS) * 1000;
         seen.set(key, { state, sinceMs: nowMs, holdsMs });
         return false;
       }

@@ -234,7 +234,7 @@ class ApiServerStore implements KubernetesStore {
     }
   }
 
-  async note(key: string, event: RequestEvent): Promise<void> {
+  async recordEvent(key: string, event: RequestEvent): Promise<void> {
     const object = this.held.get(key)?.object ?? this.known.get(key);
     if (object !== undefined) await this.options.postEvent(object, event);
   }

@@ -8,7 +8,7 @@ import { FINALIZER, hasFinalizer, isTerminating, keyOf } from './export-object.t
 type Exports = Pick<KubeApi['exports'], 'get' | 'patch'>;
 
 /** What comes between is somebody's edit; who finds that many is not needed here. */
-const MOST_CONFLICTS = 10;
+const MAX_CONFLICTS = 10;
 
 /**
  * Changes the object as it is now: what `change` makes of it is sent for that version only, and made anew when there is another.
@@ -30,7 +30,7 @@ export async function changeExport(
       return await exports.patch(current.metadata, { ...wanted, patch: { ...wanted.patch, metadata } });
     } catch (error) {
       if (isApiFailure(error, 'NotFound')) return undefined;
-      if (!isApiFailure(error, 'Conflict') || conflicts === MOST_CONFLICTS) throw error;
+      if (!isApiFailure(error, 'Conflict') || conflicts === MAX_CONFLICTS) throw error;
     }
     const found = await exports.get(object.metadata);
     if (found === undefined || found.metadata.uid !== uid) return undefined;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createManifestResolver, type Manifest, readManifests, withoutManifest } from '../../../../src/stores/directory/read-manifests.ts';
 
 function read(text: string, notes: string[] = []): Manifest[] {
-  return readManifests(text, { fileName: 'a.yaml', note: (message) => notes.push(message) });
+  return readManifests(text, { fileName: 'a.yaml', warn: (message) => notes.push(message) });
 }
 
 function summary(manifests: readonly Manifest[]): string[] {
