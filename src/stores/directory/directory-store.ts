@@ -186,8 +186,7 @@ class DirectoryStore implements DirectoryRequestStore {
       return;
     }
     const { request } = this.revisions.of(key, value);
-    if (request !== undefined)
-      await this.records.keep(key, { request, cleanupPending: record?.cleanupPending ?? false, isTerminating: false });
+    if (request !== undefined) await this.records.keep(key, { cleanupPending: false, ...record, request, isTerminating: false });
     const [namespace = '', name = ''] = key.split('/');
     await this.records.writeStatus(request?.metadata ?? { namespace, name }, status);
   }

@@ -179,9 +179,9 @@ export class RequestRecords {
   }
 }
 
-/** Earlier versions wrote the field `deleting` and read it. */
-function fileText({ isTerminating, ...record }: RequestRecord): string {
-  return JSON.stringify({ ...record, deleting: isTerminating });
+/** Text of the file. It says `deleting`, because earlier versions read that name. */
+function fileText({ request, cleanupPending, isTerminating }: RequestRecord): string {
+  return JSON.stringify({ request, cleanupPending, deleting: isTerminating });
 }
 
 function requireConforming(status: DiskExportStatus): void {
