@@ -2,8 +2,8 @@
 # dissect.hypervisor returns wrong bytes for a read of several blocks of a dynamic VDI, and reports no error.
 #
 # Seen with dissect.hypervisor 3.21 and qemu-img 7.2.22 (Debian 12, qemu-utils 1:7.2+dfsg-7+deb12u18+b3): a VDI of 8 MiB with data in its
-# blocks 0, 3 and 6. Reads of 1 MiB, one block each, return what QEMU reads. One read of the whole disk returns block 0 and then the bytes that
-# follow it in the file, so that data of block 3 stands where block 1 has zeros, and ends early.
+# blocks 0, 3 and 6. Reads of 1 MiB, one block each, return what QEMU reads. One read of the whole disk returns block 0 and then the
+# bytes that follow it in the file. Data of block 3 stands where block 1 has zeros, and the read ends early.
 #
 # Run it on Debian 12 with the libraries of qemu-utils and Python 3.11 or newer. It fails when the behaviour has changed.
 set -euo pipefail

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The times of a disk behind QEMU's FUSE export follow the clock: nobody writes, and yet its mtime and ctime are "now" at each stat(2).
+# The times of a disk behind QEMU's FUSE export follow the clock: no process writes, but its mtime and ctime are "now" at each stat(2).
 #
-# Seen with qemu-storage-daemon 7.2.22 (Debian 12, qemu-system-common 1:7.2+dfsg-7+deb12u18+b3): a read-only export, looked at twice with two
-# seconds in between, has two mtimes, both in whole seconds. A backup that takes unchanged times for an unchanged disk always sees a
-# change there, and one that compares with the clock sees a disk that was written this second.
+# Seen with qemu-storage-daemon 7.2.22 (Debian 12, qemu-system-common 1:7.2+dfsg-7+deb12u18+b3): two stat(2) calls on a read-only export, two
+# seconds apart, return two mtimes, both in whole seconds. A backup that compares times always sees a changed disk there. A backup that compares
+# with the clock sees a disk that was written this second.
 #
 # Run it as root on Debian 12 with the libraries of qemu-system-common installed. It fails when the behaviour has changed.
 set -euo pipefail

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A blank line in front of the first extent of a VMDK descriptor makes QEMU take that extent twice, with exit code 0.
+# QEMU reads the first extent of a VMDK twice if a blank line precedes it, and exits with 0.
 #
 # Seen with qemu-img 7.2.22 (Debian 12, qemu-utils 1:7.2+dfsg-7+deb12u18+b3): three flat extents of 64 KiB hold "1", "2" and "3". The
 # converted disk is "1", "1", "2", "3", one extent longer than the descriptor says. With a comment in place of the blank line it is "1", "2",
-# "3". Descriptors by hand and by other tools than VMware's have such lines.
+# "3". Descriptors that people or other tools than VMware's write have such lines.
 #
 # Run it on Debian 12 with the libraries of qemu-utils installed. It fails when the behaviour has changed.
 set -euo pipefail

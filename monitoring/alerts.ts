@@ -1,4 +1,4 @@
-/** Recording rules and alerts for Prometheus, as data. The rule files are generated from it; tests generate faster ones. */
+/** Recording rules and alerts for Prometheus, as data. The rule files are generated from them; tests use faster ones. */
 
 import { metric } from './expressions.ts';
 
@@ -114,7 +114,8 @@ export function alertRules({ speedup = 1 }: RuleOptions): AlertRule[] {
       description: '{{ $value | printf "%.0f" }} attempts failed and were retried in the last half hour.',
     }),
     rule('ClaimOverdue', {
-      // 26 hours: a daily export may take two hours longer than the day before. A claim that was served for less time is not overdue.
+      // 26 hours: a daily export may take two hours longer than the day before.
+      // A claim that was served for less time is not overdue.
       expr: [
         `time() - max by (export_namespace, claim) (max_over_time(${metric('last_success_timestamp_seconds')}[${of(7 * DAY)}])) > ${seconds(26 * HOUR)}`,
         'and on (export_namespace, claim)',

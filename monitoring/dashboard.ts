@@ -39,7 +39,7 @@ const BAR_INTERVAL = '2m';
 
 const REF_IDS = 'ABCDEFGH';
 
-/** What every builder of a panel can do. */
+/** The methods that every builder of a panel has. */
 interface Builder {
   id(id: number): this;
   title(title: string): this;

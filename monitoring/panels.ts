@@ -1,6 +1,6 @@
 /**
- * The panels of the dashboard, as a table. At its first scrape the counter of an export is already above 0, and increase() omits that
- * part. The panels therefore use the highest value of such a counter.
+ * The panels of the dashboard, as a table. At its first scrape the counter of an export is already above 0, and
+ * increase() omits that part. The panels therefore use the highest value of such a counter.
  */
 
 import { chosen, type MetricName } from './expressions.ts';

@@ -1,6 +1,6 @@
 /**
- * `make demo`: a volume with two disks goes to an HTTP server, to an S3 server and to `disklift receive`, each by a request
- * that a sidecar finds in a directory. qemu-img proves what arrived.
+ * `make demo` exports a volume with two disks to an HTTP server, an S3 server and `disklift receive`. A sidecar finds
+ * the three requests in a directory. qemu-img compares the results with the disks.
  */
 
 import { execFileSync, spawn } from 'node:child_process';
@@ -35,23 +35,23 @@ async function startReceiver(file: string) {
   return { port, exited: once(child, 'exit'), kill: () => child.kill() };
 }
 
-function tellStatus(name: string, { phase, message, disks = [] }: DiskExportStatus): void {
+function printStatus(name: string, { phase, message, disks = [] }: DiskExportStatus): void {
   console.log(`${name}: ${phase}, ${message}`);
   for (const { path: disk, location, clusters, sha256 } of disks)
     console.log(`  ${disk} -> ${location}\n    clusters: ${JSON.stringify(clusters)}\n    sha256:   ${sha256}`);
-  if (phase !== 'Succeeded') throw new Error(`${name} has not succeeded`);
+  if (phase !== 'Succeeded') throw new Error(`${name} did not succeed`);
 }
 
-async function tellMetrics(sidecar: Sidecar): Promise<void> {
+async function printMetrics(sidecar: Sidecar): Promise<void> {
   const metrics = await sidecar.metrics();
   const wanted = /^disklift_((scanned|skipped|written)_clusters_total|sent_bytes_total|exports_total.*Succeeded)/;
-  console.log('\n$ curl http://127.0.0.1:9474/metrics      (of that, what tells of clusters and results)');
+  console.log('\n$ curl http://127.0.0.1:9474/metrics      (the lines about clusters and results)');
   for (const [series, value] of metrics) if (wanted.test(series) && value > 0) console.log(`${series} ${value}`);
   console.log('');
 }
 
 async function runDemo(): Promise<void> {
-  console.log('A volume with two disks, one of 1 GiB: a file system, 128 MiB of written zeros, the rest holes.\n');
+  console.log('A volume with two disks. One has 1 GiB: a file system, 128 MiB of written zeros, and holes.\n');
   buildVolume(at('volume'));
   show('disklift measure volume/system.img');
   for (const name of ['http', 'requests']) mkdirSync(at(name));
@@ -69,18 +69,18 @@ async function runDemo(): Promise<void> {
   };
   const oneDisk = { source: { persistentVolumeClaim: { claimName: 'claim' }, disks: [{ path: 'system.img' }] } };
 
-  console.log(`\nA sidecar on a directory of requests; one goes to an HTTP server, one to ${s3.what}, one to disklift receive.\n`);
+  console.log(`\nA sidecar runs a directory of requests: one to an HTTP server, one to ${s3.what}, one to disklift receive.\n`);
   await using sidecar = await startSidecar({ requests: at('requests'), volumes: [`claim=${at('volume')}`] });
   await apply(at('requests'), diskExport('to-http', { http: { url: `${http.url}/{disk}.qcow2` } }));
   await apply(at('requests'), diskExport('to-s3', { s3: s3Destination }), keys);
   await apply(at('requests'), diskExport('to-tcp', { tcp: { host: '127.0.0.1', port: receiver.port, protocol: 'Acknowledged' } }, oneDisk));
   try {
-    for (const name of ['to-http', 'to-s3', 'to-tcp']) tellStatus(name, await waitForStatus(at('requests'), name));
+    for (const name of ['to-http', 'to-s3', 'to-tcp']) printStatus(name, await waitForStatus(at('requests'), name));
   } finally {
     receiver.kill();
   }
   await receiver.exited;
-  await tellMetrics(sidecar);
+  await printMetrics(sidecar);
   for (const disk of ['system', 'data'])
     for (const image of [`http/${disk}.qcow2`, path.relative(directory, s3.fetch(`to-s3-${disk}.qcow2`))])
       show(`qemu-img compare -f raw -F qcow2 volume/${disk}.img ${image}`);

@@ -22,17 +22,17 @@ async function up(): Promise<void> {
   writeFileSync(PROCESSES, JSON.stringify({ unsharePid, firstPid, directory } satisfies NodeProcesses));
   const { namespace, run } = await preparePlayground(cluster);
   symlinkSync(run, RUN);
-  console.log(`It runs, and has:
+  console.log(`The cluster is ready. It has:
 
   - the images ${DISKLIFT_IMAGE} and, with qemu-nbd alone, ${FORMATS_IMAGE}
   - the namespace ${namespace} with the claims fedora-root (Filesystem) and windows-root (Block)
   - receivers at https://backup.example, https://s3.example (bucket backups) and backup.example:9475 (TCP with TLS)
 
-In this shell every command of README.md and docs works as it stands:
+In this shell every command of README.md and docs runs unchanged:
 
   ${path.relative(process.cwd(), RUN)} bash
 
-make cluster-down ends all of it.`);
+make cluster-down stops everything.`);
   // The receivers are this process's children, and live on.
   process.exit();
 }
