@@ -12,7 +12,7 @@ import { planJobs, type TestJob, testFiles } from './test-plan.ts';
 import { type JobResult, killTestProcesses, runJob } from './test-process.ts';
 
 /** A file may last this long; a process gets it for each of its files. */
-const FILE_LIMIT_SECONDS = 600;
+const FILE_LIMIT_SECONDS = 1200;
 const MAX_LISTED = 15;
 
 const CACHE = path.join(import.meta.dirname, '..', '..', '.cache');
