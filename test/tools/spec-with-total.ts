@@ -8,7 +8,7 @@ import { format } from 'node:util';
 import Mocha from 'mocha';
 
 const { Base } = Mocha.reporters;
-const { EVENT_HOOK_END, EVENT_TEST_END } = Mocha.Runner.constants;
+const { EVENT_HOOK_END, EVENT_TEST_END, EVENT_TEST_FAIL } = Mocha.Runner.constants;
 
 export interface Counts {
   passed: number;
@@ -23,8 +23,10 @@ interface TimedStep {
   durationMs: number;
 }
 
-/** What a process of mocha reports when its last test has ended. */
+/** What a process of mocha reports: after each failure, and when its last test has ended. */
 export interface ProcessResults {
+  /** All tests have ended. */
+  isComplete: boolean;
   counts: Counts;
   /** Every failed test with its message, its difference and its stack. */
   failures: string;
@@ -47,18 +49,26 @@ class SpecWithTotal extends Mocha.reporters.Spec {
       runner.on(event, (step: Mocha.Runnable) =>
         this.#steps.push({ file: step.file ?? '', title: step.fullTitle(), durationMs: step.duration ?? 0 }),
       );
+    // A process that dies later has reported this failure.
+    runner.on(EVENT_TEST_FAIL, () => this.#write(false));
+  }
+
+  #write(isComplete: boolean): void {
+    if (this.#resultsFile === undefined) return;
+    const results: ProcessResults = { isComplete, counts: this.#counts(), failures: listOf(this.failures), steps: this.#steps };
+    writeFileSync(this.#resultsFile, JSON.stringify(results));
+  }
+
+  #counts(): Counts {
+    const { passes: passed, failures: failed, pending: skipped } = this.stats;
+    return { passed, failed, skipped };
   }
 
   override epilogue(): void {
-    const { passes: passed, failures: failed, pending: skipped } = this.stats;
-    const counts = { passed, failed, skipped };
     if (this.#resultsFile === undefined) {
       super.epilogue();
-      Base.consoleLog(totalLine(counts));
-    } else {
-      const results: ProcessResults = { counts, failures: listOf(this.failures), steps: this.#steps };
-      writeFileSync(this.#resultsFile, JSON.stringify(results));
-    }
+      Base.consoleLog(totalLine(this.#counts()));
+    } else this.#write(true);
   }
 }
 

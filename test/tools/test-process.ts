@@ -1,7 +1,7 @@
 /** One process of mocha: it runs a few test files, and whatever becomes of it, there is a result. */
 
 import { spawn } from 'node:child_process';
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
@@ -95,14 +95,23 @@ function runMocha(files: readonly string[], resultsFile: string, outputFile: str
 }
 
 /** Why a process counts as a failure although none of its tests has failed. */
-function problemOf({ code, signal, isLate }: ProcessEnd, results: ProcessResults | undefined, { limitMs }: ProcessOptions, file: string) {
-  if (isLate) return `did not end within ${limitMs / 1000} s${results === undefined ? '' : ', although its tests had ended'}`;
+function problemOf({ code, signal, isLate }: ProcessEnd, results: ProcessResults, { limitMs }: ProcessOptions, file: string) {
+  if (isLate) return `did not end within ${limitMs / 1000} s${results.isComplete ? ', although its tests had ended' : ''}`;
   if (signal !== null) return `was killed by ${signal}`;
-  if (results === undefined) return `ended with code ${code} before its tests had`;
+  if (!results.isComplete) return `ended with code ${code} before its tests had`;
   if (results.counts.failed === 0 && code !== 0) return `ended with code ${code} although no test failed`;
   const { passed, failed, skipped } = results.counts;
   if (passed + failed + skipped === 0) return `has no tests in ${file}`;
   return undefined;
+}
+
+/** A process that dies may leave none, or half of a file. */
+function readResults(file: string): ProcessResults {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as ProcessResults;
+  } catch {
+    return { isComplete: false, counts: { passed: 0, failed: 0, skipped: 0 }, failures: '', steps: [] };
+  }
 }
 
 export async function runJob(files: readonly string[], options: ProcessOptions): Promise<JobResult> {
@@ -113,13 +122,13 @@ export async function runJob(files: readonly string[], options: ProcessOptions):
   try {
     const end = await runMocha(files, resultsFile, outputFile, options);
     const output = readFileSync(outputFile, 'utf8');
-    const results = existsSync(resultsFile) ? (JSON.parse(readFileSync(resultsFile, 'utf8')) as ProcessResults) : undefined;
+    const results = readResults(resultsFile);
     const problem = problemOf(end, results, options, files.join(', '));
-    const { counts, failures, steps } = results ?? { counts: { passed: 0, failed: 0, skipped: 0 }, failures: '', steps: [] };
-    const measured = { steps, output, durationMs: performance.now() - startMs, processorSeconds: end.processorSeconds };
-    if (problem === undefined) return { counts, failures, ...measured };
+    const { counts, failures } = results;
+    const measured = { ...results, output, durationMs: performance.now() - startMs, processorSeconds: end.processorSeconds };
+    if (problem === undefined) return measured;
     const report = `  The process of mocha ${problem}. The last lines of its output:\n\n${output.slice(-4000)}`;
-    return { counts: { ...counts, failed: counts.failed + 1 }, failures: `${failures}\n${report}`, ...measured };
+    return { ...measured, counts: { ...counts, failed: counts.failed + 1 }, failures: `${failures}\n${report}` };
   } finally {
     rmSync(directory, { recursive: true, force: true });
     directories.delete(directory);

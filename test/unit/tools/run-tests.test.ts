@@ -58,6 +58,12 @@ describe('the runner of the tests', () => {
     assert.match(text, /did not end within 5 s, although its tests had ended/);
   });
 
+  it('keeps the failures of a file that is killed later', async () => {
+    const { text, total } = await run({ a: FAILS + CRASHES });
+    assert.equal(total, '0 passed, 2 failed');
+    assert.match(text.slice(text.indexOf('=== Failures in')), /one is not two[\s\S]*was killed by SIGKILL/);
+  });
+
   it('counts a failure where there is no file', async () => {
     const { code, total } = await run({});
     assert.deepEqual([code, total], [1, '0 passed, 1 failed']);
