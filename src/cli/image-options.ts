@@ -4,7 +4,7 @@ import path from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { parseBytes } from '../common/bytes.ts';
 import { DiskliftError } from '../common/errors.ts';
-import { DISK_FORMATS, type DiskFormat } from '../formats/image-tree.ts';
+import { DISK_FORMATS, type DiskFormat } from '../formats/formats.ts';
 import type { ImageLayout } from '../image/prepare-image.ts';
 import type { ZeroDetection } from '../image/scan.ts';
 import { DEFAULT_CLUSTER_SIZE_BYTES, DEFAULT_REFCOUNT_BITS } from '../qcow2/constants.ts';

@@ -1,23 +1,29 @@
-/** From an image in any format but raw to a source. */
+/**
+ * Opens the disk in an image of any format but raw. disklift reads a plain disk itself; QEMU reads every other disk.
+ */
 
 import type { Clock } from '../common/clock.ts';
+import type { Semaphore } from '../common/semaphore.ts';
+import type { Libc } from '../native/libc.ts';
+import { dropCachedPages } from '../native/page-cache.ts';
 import type { DiskSource } from '../sources/contract.ts';
 import type { OpenDiskOptions } from '../sources/open-disk.ts';
-import type { DiskFormat } from './image-tree.ts';
-import { type ImageFiles, openImageFiles } from './open-image-files.ts';
+import { fileSize } from '../sources/opened-file.ts';
+import { readerOf } from './formats.ts';
+import { dropStalePages, type ImageFiles, missesWrites, openImageFiles } from './image-files.ts';
 import type { ImageRoot } from './open-image-tree.ts';
-import { dropStalePages, missesWrites } from './tree-files.ts';
 
 export interface OpenImageOptions extends OpenDiskOptions {
   clock: Clock;
-  /** For opening alone. */
+  /** Aborts the opening only. */
   signal: AbortSignal;
 }
 
 /**
- * Opens the image with all files that it refers to, and checks that it is complete. disklift itself reads a disk that lies plain in the
- * files of a qcow2 image, a VHD or a VMDK; QEMU reads every other disk. The source owns the root's handle; a failure closes it.
- * @throws DiskliftError as {@link openImageFiles}, {@link openPlainQcow2}, {@link requireComplete} and {@link openQemuDisk}
+ * Opens the image with all files that it refers to, and checks that no file is truncated. The source owns the root's
+ * handle; a failure closes it.
+ * @throws DiskliftError as {@link openImageFiles}, {@link openPlainDisk}, {@link requireNotTruncated} and {@link
+ * openQemuDisk}
  */
 export async function openImageDisk(root: Omit<ImageRoot, 'libc' | 'onOpen' | 'warn'>, options: OpenImageOptions): Promise<DiskSource> {
   const image = await openImageFiles(root, options);
@@ -53,17 +59,45 @@ async function serveImage(image: ImageFiles, options: OpenImageOptions): Promise
   };
 }
 
-const MAY_BE_PLAIN: ReadonlySet<DiskFormat> = new Set(['qcow2', 'vpc', 'vmdk']);
-
 /** Opens the disk without QEMU or with it. Reads the image's tables once. */
 async function openFormat(image: ImageFiles, options: OpenImageOptions): Promise<DiskSource> {
-  if (MAY_BE_PLAIN.has(image.root.format)) {
-    const { openPlainQcow2 } = await import('./qcow2/open-plain-qcow2.ts');
-    const plain = await openPlainQcow2(image, options);
+  const { findPlainLayer } = await readerOf(image.root.format);
+  if (findPlainLayer !== undefined) {
+    const { openPlainDisk } = await import('./plain-disk.ts');
+    const plain = await openPlainDisk(image, options);
     if (plain !== undefined) return plain;
   }
-  const { requireComplete } = await import('./require-complete.ts');
-  const notice = await requireComplete(image, options);
+  const notice = await requireNotTruncated(image, options);
   const { openQemuDisk } = await import('./qemu/open-qemu-disk.ts');
   return { ...(await openQemuDisk(image, options)), ...(notice === undefined ? {} : { notice }) };
+}
+
+export interface TruncationCheckOptions {
+  libc: Libc | undefined;
+  readLimit: Semaphore;
+  signal: AbortSignal;
+}
+
+/**
+ * Runs the truncation check of each file's format: the files must hold everything that their tables locate.
+ * @returns a notice for the user, or undefined
+ * @throws DiskliftError `SourceReadError` that names the file and the data past its end; `FormatUnsupported`,
+ * `SourceChanged`, `Cancelled`
+ */
+export async function requireNotTruncated(
+  { root, files, watched }: ImageFiles,
+  { libc, readLimit, signal }: TruncationCheckOptions,
+): Promise<string | undefined> {
+  const isDevice = watched.some(({ stat }) => stat.isBlockDevice());
+  let notice: string | undefined;
+  for (const image of files) {
+    const { handle, name, format } = image;
+    // Another node may have written to the device since pages were cached.
+    if (isDevice && libc !== undefined) await dropCachedPages(libc, handle.fd, 0, 0);
+    const target = { fd: handle.fd, name, readLimit };
+    const { checkTruncation } = await readerOf(format);
+    const found = await checkTruncation(image, { name, target, signal, fileSizeBytes: await fileSize(image, libc) });
+    if (image === root && image.backing === undefined) notice = found;
+  }
+  return notice;
 }

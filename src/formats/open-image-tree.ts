@@ -1,6 +1,6 @@
 /**
- * Opens an image with all that it refers to, beneath the volume and nowhere else. What reads it afterwards is given descriptors, and need
- * not open any name that the image's author has chosen.
+ * Opens an image with all files that it refers to, beneath the volume and nowhere else. Readers of the image get
+ * descriptors and open no name that the image's author has chosen.
  */
 
 import type { BigIntStats } from 'node:fs';
@@ -12,25 +12,32 @@ import type { Libc } from '../native/libc.ts';
 import { createVolumeDirectory, openBeneath, statBeneath, type VolumeDirectory } from '../sources/open-beneath.ts';
 import { closeHandle, fileKey, statOpened } from '../sources/opened-file.ts';
 import { type ChosenFormat, chooseFormat } from './choose-format.ts';
-import type { References } from './image-references.ts';
-import { type DiskFormat, type ImageFile, type ImageTree, isDiskFormat, type VmdkExtent } from './image-tree.ts';
-import { readReferences } from './read-references.ts';
-import { repairOfName } from './repair-command.ts';
-import { resolveName, showName } from './resolve-name.ts';
-import { readSparseExtentHeader } from './vmdk/read-vmdk.ts';
-import { type DescribedExtent, isSizeOf } from './vmdk/vmdk-extents.ts';
+import { type DiskFormat, isDiskFormat, readerOf } from './formats.ts';
+import type { ImageFile, ImageTree, VmdkExtent } from './image-file.ts';
+import {
+  type DescribedExtent,
+  isSizeOf,
+  type ReferenceKind,
+  type References,
+  type ReferenceToRepair,
+  resolveName,
+  showName,
+} from './image-references.ts';
 
 export interface ImageRoot extends ChosenFormat {
   libc: Libc | undefined;
-  /** The image. The tree owns it from now on; where there is no tree, it is closed. */
+  /** The image. The tree owns the handle from now on; a failure closes it. */
   handle: FileHandle;
-  /** A directory. Of an image that lies on no volume, its own. */
+  /** A directory; the image's own where the image lies on no volume. */
   volumePath: string;
   /** The image's path beneath it. */
   relativePath: string;
-  /** Opens the file that has the image's name now, where that name may be a link. When left out, the path beneath the volume is opened. */
+  /**
+   * Opens the file that has the image's name now, where that name may be a link. When left out, the path beneath the
+   * volume is opened.
+   */
   reopen?(): Promise<FileHandle>;
-  /** Awaited for each file when it is open, and before anything is read of it that says what it refers to. */
+  /** Awaited for each opened file, before any read that finds names of other files. */
   onOpen?(file: ImageFile): Promise<void>;
   /** Receives one-line warnings; a warning does not stop the export. */
   warn?(message: string): void;
@@ -38,11 +45,11 @@ export interface ImageRoot extends ChosenFormat {
   adviceOutside?: string;
 }
 
-/** Files that stand behind one another. More are a mistake, or there to keep us busy. */
+/** Length of a chain of backing files. A longer one is a mistake or an attack. */
 const MAX_DEPTH = 64;
 /** Number of extents that are opened at the same time. */
 const OPENS_IN_FLIGHT = 8;
-/** A descriptor each, for as long as the disk is open. */
+/** Each file takes a file descriptor while the disk is open. */
 const MAX_FILE_COUNT = 600;
 
 /** The volume's path as given, and with its links resolved. */
@@ -63,25 +70,27 @@ interface Tree {
   adviceOutside: ImageRoot['adviceOutside'];
 }
 
-/** Where one is: an image, and those that have led to it. */
+/** An image, and the chain of images that refer to it. */
 interface Place {
   file: ImageFile;
+  format: DiskFormat;
   relativePath: string;
   isGuess: boolean;
-  /** Device and inode of each, the root first, the image last. */
-  way: readonly string[];
+  /** Device and inode of each image of the chain, the root first, this image last. */
+  chain: readonly string[];
 }
 
 interface Reference {
-  what: 'backing file' | 'data file' | 'extent';
+  what: ReferenceKind;
   name: string;
-  /** As what it is read; left out, nobody has said it. */
+  /** The format that the image states; chosen by name and bytes when left out. */
   format?: DiskFormat;
 }
 
 /**
- * @throws DiskliftError `InvalidRequest` for a reference that leaves the volume or leads to no regular file, `FormatUnsupported` for what
- * cannot be read, goes in a circle or more than 64 files deep, `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`
+ * @throws DiskliftError `InvalidRequest` for a reference that leaves the volume or leads to no regular file,
+ * `FormatUnsupported` for an image that cannot be read and for a chain that is a circle or longer than 64 files,
+ * `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`
  */
 export async function openImageTree(root: ImageRoot): Promise<ImageTree> {
   const { libc, volumePath, handle, onOpen, warn, adviceOutside } = root;
@@ -92,7 +101,7 @@ export async function openImageTree(root: ImageRoot): Promise<ImageTree> {
   };
   try {
     const opened = await statOpened({ handle, name: path.join(volumePath, root.relativePath) });
-    const place = await enter(tree, { ...root, opened, way: [] });
+    const place = await enter(tree, { ...root, opened, chain: [] });
     await followReferences(tree, place);
     return { root: place.file, files: tree.files, [Symbol.asyncDispose]: close };
   } catch (error) {
@@ -105,11 +114,11 @@ interface Entering extends ChosenFormat {
   handle: FileHandle;
   opened: BigIntStats;
   relativePath: string;
-  way: readonly string[];
+  chain: readonly string[];
   reopen?(): Promise<FileHandle>;
 }
 
-async function enter(tree: Tree, { handle, opened, relativePath, format, isGuess, way, reopen }: Entering): Promise<Place> {
+async function enter(tree: Tree, { handle, opened, relativePath, format, isGuess, chain, reopen }: Entering): Promise<Place> {
   const key = fileKey(opened);
   const { libc, volume } = tree;
   const place = { volume, relativePath };
@@ -126,13 +135,13 @@ async function enter(tree: Tree, { handle, opened, relativePath, format, isGuess
   const looked = tree.onOpen?.(file) ?? Promise.resolve();
   tree.known.set(key, { file, looked });
   await looked;
-  return { file, relativePath, isGuess, way: [...way, key] };
+  return { file, format, relativePath, isGuess, chain: [...chain, key] };
 }
 
-/** @returns what the image says of itself */
+/** @returns the references of the image itself */
 async function followReferences(tree: Tree, place: Place): Promise<References> {
   const { file } = place;
-  const references = await readReferences(file, file.format);
+  const references = await (await readerOf(file.format)).readReferences(file);
   const { backing, dataFile, extents, diskSizeBytes, vpc, warning } = references;
   if (diskSizeBytes !== undefined) file.diskSizeBytes = diskSizeBytes;
   if (vpc !== undefined) file.vpc = vpc;
@@ -159,7 +168,7 @@ async function openBacking(tree: Tree, place: Place, { backing, parentContentId 
   const parent = await open(tree, place, { what: 'backing file', name, ...(format === undefined ? {} : { format }) });
   const { contentId } = await followReferences(tree, parent);
   if (parentContentId === undefined) return parent.file;
-  // QEMU wants a VMDK behind a VMDK, and a disk of several extents would be none.
+  // QEMU accepts only a VMDK in one file behind a VMDK.
   if (parent.file.extents !== undefined)
     throw new DiskliftError('FormatUnsupported', `${image}: its parent is a VMDK in several files, which cannot be read`);
   if (contentId !== parentContentId)
@@ -188,7 +197,7 @@ interface ExtentToOpen {
 async function openExtent(tree: Tree, place: Place, { extent, isLast }: ExtentToOpen): Promise<VmdkExtent> {
   if (extent.kind === 'zero') return extent;
   const { kind, name, offsetBytes, sizeBytes } = extent;
-  const { file } = await open(tree, place, { what: 'extent', name, format: kind === 'flat' ? 'raw' : 'vmdk' });
+  const { file } = await open(tree, place, { what: 'extent', name, format: kind === 'flat' ? 'raw' : place.format });
   const differs = (ownBytes: number) =>
     new DiskliftError(
       'FormatUnsupported',
@@ -199,40 +208,41 @@ async function openExtent(tree: Tree, place: Place, { extent, isLast }: ExtentTo
     if (ownBytes < offsetBytes + sizeBytes) throw differs(ownBytes);
     return { kind, file, offsetBytes, sizeBytes };
   }
-  const header = await readSparseExtentHeader(file);
-  if (header.sizeBytes !== sizeBytes && !(isLast && isSizeOf(header, sizeBytes))) throw differs(header.sizeBytes);
-  return { kind, file, sizeBytes: header.sizeBytes };
+  const { readExtentSize } = await readerOf(file.format);
+  if (readExtentSize === undefined) throw new Error(`${file.format} has no sparse extents`);
+  const stated = await readExtentSize(file);
+  if (stated.sizeBytes !== sizeBytes && !(isLast && isSizeOf(stated, sizeBytes))) throw differs(stated.sizeBytes);
+  return { kind, file, sizeBytes: stated.sizeBytes };
 }
 
-/** Opens what an image names. What is open already is not opened once more, and must not lead to itself. */
+/**
+ * Opens a file that an image names. A file that is open already is not kept twice, and must not lead back to itself.
+ */
 async function open(tree: Tree, from: Place, { what, name, format }: Reference): Promise<Place> {
   const image = from.file.name;
   const volumeNames = path.isAbsolute(name) ? await namesOf(tree.volume.path) : [];
-  const repair = [
-    repairOfName({ format: from.file.format, image, what, newName: path.basename(name), namedFormat: format }),
-    tree.adviceOutside,
-  ]
+  const repair = [await repairOf(from, { image, what, newName: path.basename(name), namedFormat: format }), tree.adviceOutside]
     .filter((advice) => advice !== undefined)
     .join(', or ');
   const relativePath = resolveName({ name, from: from.relativePath, image, what, volumeNames, repair });
   const refuse = (why: string) => new DiskliftError('FormatUnsupported', `${image}: its ${what} ${showName(name)} ${why}`);
-  if (from.way.length >= MAX_DEPTH) throw refuse(`would be file ${MAX_DEPTH + 1} of a chain; commit or rebase some of them`);
+  if (from.chain.length >= MAX_DEPTH) throw refuse(`would be file ${MAX_DEPTH + 1} of a chain; commit or rebase some of them`);
   if (tree.handles.length >= MAX_FILE_COUNT) throw refuse(`would be file ${MAX_FILE_COUNT + 1} of the image`);
   const handle = await openNamed(tree, relativePath, `${image}: its ${what} ${showName(name)}`);
   tree.handles.push(handle);
   const opened = await statOpened({ handle, name: path.join(tree.volume.path, relativePath) });
   const key = fileKey(opened);
-  if (from.way.includes(key)) throw refuse('leads back to itself');
+  if (from.chain.includes(key)) throw refuse('leads back to itself');
   const known = tree.known.get(key);
   if (known === undefined) {
-    const chosen = format === undefined ? await chooseUnstated(tree, { handle, relativePath, name, image }) : { format, isGuess: false };
-    return enter(tree, { handle, opened, relativePath, ...chosen, way: from.way });
+    const chosen = format === undefined ? await chooseUnstated(tree, from, { handle, relativePath, name }) : { format, isGuess: false };
+    return enter(tree, { handle, opened, relativePath, ...chosen, chain: from.chain });
   }
   if (what !== 'extent' || known.file.format !== format) throw refuse('is a part of the image twice');
   tree.handles.splice(tree.handles.indexOf(handle), 1);
   await closeHandle(handle);
   await known.looked;
-  return { file: known.file, relativePath, isGuess: false, way: [...from.way, key] };
+  return { file: known.file, format, relativePath, isGuess: false, chain: [...from.chain, key] };
 }
 
 interface Unstated {
@@ -240,15 +250,19 @@ interface Unstated {
   relativePath: string;
   /** The name as the image stores it. */
   name: string;
-  image: string;
+}
+
+async function repairOf({ file }: Place, reference: ReferenceToRepair): Promise<string | undefined> {
+  return (await readerOf(file.format)).repairReference?.(reference);
 }
 
 /** Chooses the format of a backing file where the image states none. */
-async function chooseUnstated({ volume }: Tree, { handle, relativePath, name, image }: Unstated): Promise<ChosenFormat> {
+async function chooseUnstated({ volume }: Tree, from: Place, { handle, relativePath, name }: Unstated): Promise<ChosenFormat> {
   try {
     return await chooseFormat({ handle, name: path.join(volume.path, relativePath) });
   } catch (error) {
-    const repair = repairOfName({ format: 'qcow2', image, what: 'backing file', newName: name });
+    const image = from.file.name;
+    const repair = await repairOf(from, { image, what: 'backing file', newName: name });
     throw error instanceof DiskliftError && error.code === 'FormatUnsupported'
       ? new DiskliftError(error.code, `${image}: does not state the format of its backing file; ${repair} (${error.message})`, error)
       : error;

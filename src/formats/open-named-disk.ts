@@ -1,4 +1,4 @@
-/** From a path that a user of this machine has named to a source. */
+/** Opens a disk at a path that a user of this machine has named. */
 
 import fs, { type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
@@ -7,11 +7,11 @@ import type { DiskSource } from '../sources/contract.ts';
 import { openHandle, openPath } from '../sources/open-disk.ts';
 import { closeHandle } from '../sources/opened-file.ts';
 import { doubtThatRaw } from './choose-format.ts';
-import type { DiskFormat } from './image-tree.ts';
+import type { DiskFormat } from './formats.ts';
 import type { OpenImageOptions } from './open-image-disk.ts';
 
 export interface NamedDisk {
-  /** Of a regular file or a block device; may be a symbolic link. */
+  /** Path of a regular file or a block device; may be a symbolic link. */
   path: string;
   /** Raw when left out, with a warning where the file's name or its bytes contradict that. */
   format?: DiskFormat | undefined;
@@ -20,9 +20,10 @@ export interface NamedDisk {
 }
 
 /**
- * Resolves the names in an image against the directory of the given path, even if that path is a link to another directory. QEMU does
- * the same. An image on a block device must not refer to other files.
- * @throws DiskliftError as {@link openHandle} and {@link openImageDisk}; `InvalidRequest` for an image that does not lie beneath `beneath`
+ * Resolves the names in an image against the directory of the given path, even if that path is a link to another
+ * directory. QEMU does the same. An image on a block device must not refer to other files.
+ * @throws DiskliftError as {@link openHandle} and {@link openImageDisk}; `InvalidRequest` for an image that does not
+ * lie beneath `beneath`
  */
 export async function openNamedDisk({ path: name, format, beneath }: NamedDisk, options: OpenImageOptions): Promise<DiskSource> {
   const handle = await openPath(name);
@@ -30,7 +31,7 @@ export async function openNamedDisk({ path: name, format, beneath }: NamedDisk, 
   if (format === undefined || format === 'raw') return openHandle(handle, { name }, options);
   // Loaded when it is needed: most commands start sooner without it.
   const { openImageDisk } = await import('./open-image-disk.ts');
-  const place = await placeOf(name, beneath).catch(async (error: unknown) => {
+  const place = await placeBeneath(name, beneath).catch(async (error: unknown) => {
     await closeHandle(handle);
     throw error;
   });
@@ -50,7 +51,7 @@ interface PlaceOfImage {
   relativePath: string;
 }
 
-async function placeOf(name: string, beneath: string | undefined): Promise<PlaceOfImage> {
+async function placeBeneath(name: string, beneath: string | undefined): Promise<PlaceOfImage> {
   if (beneath === undefined) return { volumePath: path.dirname(name), relativePath: path.basename(name) };
   const [volumePath, directory] = await Promise.all([fs.realpath(beneath), fs.realpath(path.dirname(name))]).catch((error: unknown) => {
     throw new DiskliftError('SourceNotFound', `${beneath}: not a directory that can be opened`, error);

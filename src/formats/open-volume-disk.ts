@@ -1,4 +1,4 @@
-/** From a disk that a request names to a source. */
+/** Opens a disk that a request names on a volume. */
 
 import type { FileHandle } from 'node:fs/promises';
 import path from 'node:path';
@@ -8,17 +8,17 @@ import { createVolumeDirectory, openBeneath } from '../sources/open-beneath.ts';
 import { openHandle } from '../sources/open-disk.ts';
 import { closeHandle } from '../sources/opened-file.ts';
 import { type ChosenFormat, chooseFormat } from './choose-format.ts';
-import { isDiskFormat } from './image-tree.ts';
+import { WHOLE_VOLUME } from './find-disks.ts';
+import { isDiskFormat } from './formats.ts';
 import type { OpenImageOptions } from './open-image-disk.ts';
 import { openNamedDisk } from './open-named-disk.ts';
-import { WHOLE_VOLUME } from './volume.ts';
 
 export interface VolumeDisk {
   /** A directory, or a block device that is the disk. */
   volumePath: string;
   /** Relative to the volume, as {@link findDisks} gives it. */
   path: string;
-  /** Auto, or a format by QEMU's name for it, in whatever case. */
+  /** Auto, or a name in the table of formats, in any case. */
   format: string;
 }
 
@@ -39,7 +39,7 @@ export async function openVolumeDisk(disk: VolumeDisk, options: OpenImageOptions
   return openImageDisk({ handle, volumePath, relativePath, format, isGuess }, options);
 }
 
-/** The handle is closed when it throws. */
+/** Closes the handle when it fails. */
 async function formatOf(file: { handle: FileHandle; name: string }, stated: string): Promise<ChosenFormat> {
   try {
     return stated === 'auto' ? await chooseFormat(file) : { format: requireFormat(stated), isGuess: false };

@@ -147,7 +147,7 @@ export class ExtentJoiner {
 }
 
 /** A sector: most data shows within one, and copying more takes longer than the call. */
-const LOOK_SIZE_BYTES = 512;
+export const LOOK_SIZE_BYTES = 512;
 
 /**
  * @returns a function that checks whether the page cache shows bytes other than zero at an offset of a file; it never

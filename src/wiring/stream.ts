@@ -1,7 +1,7 @@
 /** Where the parts are wired to one another: a source, its scan, the layout, the virtual image, a target. */
 
 import { DiskliftError } from '../common/errors.ts';
-import type { DiskFormat } from '../formats/image-tree.ts';
+import type { DiskFormat } from '../formats/formats.ts';
 import { type NamedDisk, openNamedDisk } from '../formats/open-named-disk.ts';
 import { type ImageOptions, type PreparedImage, type PrepareOptions, prepareImage } from '../image/prepare-image.ts';
 import type { DiskSource } from '../sources/contract.ts';

@@ -2,7 +2,8 @@
 
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import type { DiskFormat, ImageFile, ImageTree } from '../../src/formats/image-tree.ts';
+import type { DiskFormat } from '../../src/formats/formats.ts';
+import type { ImageFile, ImageTree } from '../../src/formats/image-file.ts';
 import { openImageTree } from '../../src/formats/open-image-tree.ts';
 import { type Libc, loadLibc } from '../../src/native/libc.ts';
 

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { DiskliftError } from '../../src/common/errors.ts';
-import type { DiskFormat } from '../../src/formats/image-tree.ts';
+import type { DiskFormat } from '../../src/formats/formats.ts';
 import { openAsRequested, readDisk } from './open-image.ts';
 
 export interface CutImage {

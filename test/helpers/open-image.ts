@@ -4,10 +4,10 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { systemClock } from '../../src/common/clock.ts';
 import { createSemaphore } from '../../src/common/semaphore.ts';
-import type { DiskFormat } from '../../src/formats/image-tree.ts';
+import type { DiskFormat } from '../../src/formats/formats.ts';
+import { type ImageFiles, type OpenImageFilesOptions, openImageFiles } from '../../src/formats/image-files.ts';
 import { openImageDisk } from '../../src/formats/open-image-disk.ts';
-import { type ImageFiles, type OpenImageFilesOptions, openImageFiles } from '../../src/formats/open-image-files.ts';
-import { openPlainQcow2 } from '../../src/formats/qcow2/open-plain-qcow2.ts';
+import { openPlainDisk } from '../../src/formats/plain-disk.ts';
 import { type OpenQemuDiskOptions, openQemuDisk } from '../../src/formats/qemu/open-qemu-disk.ts';
 import { loadLibc } from '../../src/native/libc.ts';
 import type { DiskSource } from '../../src/sources/contract.ts';
@@ -29,7 +29,7 @@ export async function openByUs(imagePath: string, options: Partial<OpenImageFile
   const image = await openFiles(imagePath, 'qcow2', options);
   const dispose = () => image[Symbol.asyncDispose]();
   try {
-    const disk = await openPlainQcow2(image, { libc: loadLibc(), readLimit: createSemaphore(4), signal: NEVER, ...options });
+    const disk = await openPlainDisk(image, { libc: loadLibc(), readLimit: createSemaphore(4), signal: NEVER, ...options });
     return { disk, [Symbol.asyncDispose]: disk?.dispose ?? dispose };
   } catch (error) {
     await dispose();

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { copyFile, mkdir, readFile, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { stringify } from 'yaml';
-import { EXPLICIT_ZEROS_NOTICE } from '../../src/formats/qcow2/explicit-zeros-notice.ts';
+import { EXPLICIT_ZEROS_NOTICE } from '../../src/formats/qcow2/unnamed-delta.ts';
 import { disklift, diskliftLine } from '../helpers/disklift.ts';
 import { startHttpSink } from '../helpers/http-sink.ts';
 import { attachLoopDevice, requireLoopDevices } from '../helpers/loop-device.ts';

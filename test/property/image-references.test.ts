@@ -7,27 +7,24 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { DiskliftError } from '../../src/common/errors.ts';
-import type { BlockTable } from '../../src/formats/block-table.ts';
-import { probeFormat } from '../../src/formats/probe-format.ts';
-import { parseQcow2References } from '../../src/formats/qcow2/qcow2-references.ts';
-import { resolveName } from '../../src/formats/resolve-name.ts';
-import { parseVdiBlockMap } from '../../src/formats/vdi/vdi-block-map.ts';
-import { parseVdiHeader } from '../../src/formats/vdi/vdi-header.ts';
-import { parseVhdxBlockTable } from '../../src/formats/vhdx/vhdx-block-table.ts';
+import { formatOfBytes } from '../../src/formats/formats.ts';
+import { resolveName } from '../../src/formats/image-references.ts';
+import { parseQcow2References } from '../../src/formats/qcow2/qcow2-reader.ts';
+import type { BlockTable } from '../../src/formats/truncation-check.ts';
+import { parseVdiBlockMap, parseVdiHeader } from '../../src/formats/vdi/vdi-reader.ts';
 import {
+  parseVhdxBlockTable,
   parseVhdxDiskSize,
   parseVhdxMetadata,
   parseVhdxRegions,
   placeOfVhdxBlockTable,
   placesOfVhdxDiskItems,
   requireNoVhdxParent,
-} from '../../src/formats/vhdx/vhdx-metadata.ts';
-import { parseVmdkDescriptor } from '../../src/formats/vmdk/vmdk-descriptor.ts';
-import { parseVmdkExtents } from '../../src/formats/vmdk/vmdk-extents.ts';
-import { isFooterUsed, parseVmdkGrains } from '../../src/formats/vmdk/vmdk-grain-tables.ts';
-import { parseVmdkSparseHeader } from '../../src/formats/vmdk/vmdk-sparse-header.ts';
-import { parseVpcBlockTable } from '../../src/formats/vpc/vpc-block-table.ts';
+} from '../../src/formats/vhdx/vhdx-reader.ts';
+import { parseVmdkDescriptor, parseVmdkExtents } from '../../src/formats/vmdk/vmdk-descriptor.ts';
+import { isFooterUsed, parseVmdkGrains, parseVmdkSparseHeader } from '../../src/formats/vmdk/vmdk-sparse.ts';
 import { hasVpcChecksum, hasVpcCookie, parseVpc } from '../../src/formats/vpc/vpc-footer.ts';
+import { parseVpcBlockTable } from '../../src/formats/vpc/vpc-reader.ts';
 import { createImage } from '../helpers/create-image.ts';
 import { createRandom, SEED, SEED_TEXT } from '../helpers/seed.ts';
 
@@ -139,7 +136,7 @@ describe('what the files of an image refer to', () => {
   const name = 'disk';
 
   const PARSERS: Record<string, { real: () => Buffer; parse(bytes: Uint8Array): unknown }> = {
-    probe: { real: () => read('a.vdi'), parse: (bytes) => [probeFormat(bytes), hasVpcCookie(bytes)] },
+    probe: { real: () => read('a.vdi'), parse: (bytes) => [formatOfBytes(bytes), hasVpcCookie(bytes)] },
     qcow2: { real: () => read('a.qcow2'), parse: (bytes) => parseQcow2References(bytes, name) },
     'VMDK descriptor': { real: () => read('b.vmdk'), parse: (bytes) => saneVmdkDescriptor(bytes, name) },
     'VMDK sparse header': { real: () => read('a.vmdk', 0, 80), parse: (bytes) => parseVmdkSparseHeader(bytes, name) },

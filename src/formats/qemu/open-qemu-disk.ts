@@ -1,5 +1,6 @@
-/** A disk in a format that QEMU knows, read through QEMU. */
+/** Reads a disk through a child process of QEMU. */
 
+import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
@@ -7,36 +8,32 @@ import { withinLimit } from '../../common/within-limit.ts';
 import type { DiskSource } from '../../sources/contract.ts';
 import { type NbdLimits, openNbdDisk } from '../../sources/nbd/nbd-disk.ts';
 import { fileKey } from '../../sources/opened-file.ts';
-import type { ImageFile, ImageTree } from '../image-tree.ts';
-import { factsOf, type ImageFiles } from '../open-image-files.ts';
-import { identityOfFiles } from '../tree-files.ts';
-import { findForeignFile } from './foreign-files.ts';
-import { openInherited } from './made-files.ts';
+import type { ImageFile, ImageTree } from '../image-file.ts';
+import { factsOf, type ImageFiles, identityOfFiles } from '../image-files.ts';
+import { makePrivateDirectory, openInherited } from './made-files.ts';
 import { createNodeGraph, DISK_NODE } from './node-graph.ts';
-import { makePrivateDirectory } from './private-directory.ts';
-import { type QemuChild, startQemu } from './qemu-child.ts';
-import { qemuFailure } from './qemu-failure.ts';
-import { FIRST_FILE_FD } from './qemu-script.ts';
+import { FIRST_FILE_FD, type QemuChild, qemuFailure, startQemu } from './qemu-child.ts';
 
 export interface OpenQemuDiskOptions {
   clock: Clock;
-  /** For opening alone. */
+  /** Aborts the opening only. */
   signal: AbortSignal;
   limits?: Partial<NbdLimits> | undefined;
 }
 
-/** To open a chain of many files may take slow storage its time. */
+/** Opening a chain of many files on slow storage takes long. */
 const LIMITS: Partial<NbdLimits> = { connectMs: 60_000 };
 
-/** The one that it listens on, ours, and its standard error. */
+/** The sockets that QEMU has: the listening one, this connection, and its standard error. */
 const SOCKET_COUNT = 3;
 
-/** How long a child whose connection has broken may take to say why. */
-const LAST_WORDS_MS = 2000;
+/** Limit of waiting for the error of a child whose connection has broken. */
+const ENDING_LIMIT_MS = 2000;
 
 /**
- * Reads the disk of `image`, which the source owns from now on; where there is none, it is still the caller's.
- * @throws DiskliftError `FormatUnsupported` where QEMU is not installed or cannot read it, `SourceReadError`, `SourceChanged`, `Cancelled`
+ * Reads the disk of `image`, which the source owns from now on. After a failure, `image` stays the caller's.
+ * @throws DiskliftError `FormatUnsupported` where QEMU is not installed or cannot read it, `SourceReadError`,
+ * `SourceChanged`, `Cancelled`
  */
 export async function openQemuDisk(image: ImageFiles, options: OpenQemuDiskOptions): Promise<DiskSource> {
   const { disk, child } = await serve(image, options);
@@ -71,7 +68,7 @@ async function serve({ root, watched: files }: ImageFiles, options: OpenQemuDisk
     disk = await connection;
     const made = await Promise.all(opened.made.map((handle) => handle.stat({ bigint: true })));
     await requireOwnFiles(root.name, child, new Set([...files.map(({ stat }) => stat), ...made].map(fileKey)));
-    // What was found in the files holds for what QEMU has opened.
+    // The files that QEMU has opened are unchanged since they were looked into.
     await identityOfFiles(files);
     requireStatedSize(root, disk);
     return { disk, child };
@@ -82,7 +79,7 @@ async function serve({ root, watched: files }: ImageFiles, options: OpenQemuDisk
   }
 }
 
-/** @returns what the child has said, where it has ended and so broken the connection */
+/** @returns the child's own error, where it has ended and so broken the connection */
 async function explain(
   error: unknown,
   { ended }: QemuChild,
@@ -90,7 +87,7 @@ async function explain(
 ): Promise<unknown> {
   const late = () => (error instanceof DiskliftError ? error : new DiskliftError('SourceReadError', String(error), error));
   if (signal.aborted) return error;
-  return withinLimit(ended, { limitMs: LAST_WORDS_MS, clock, signal, late }).then(
+  return withinLimit(ended, { limitMs: ENDING_LIMIT_MS, clock, signal, late }).then(
     (ending) => qemuFailure(root.name, root.format, ending),
     (reason: unknown) => reason,
   );
@@ -114,7 +111,7 @@ function requireStatedSize({ name, diskSizeBytes, format }: ImageFile, { sizeByt
   );
 }
 
-/** Looked at when all is open, and before anything is read: from now on QEMU opens nothing more. */
+/** Called when QEMU has opened everything, before the first read: from now on QEMU opens nothing more. */
 async function requireOwnFiles(name: string, { processId }: QemuChild, allowed: ReadonlySet<string>): Promise<void> {
   let foreign: string | undefined;
   try {
@@ -124,4 +121,41 @@ async function requireOwnFiles(name: string, { processId }: QemuChild, allowed: 
   }
   if (foreign !== undefined)
     throw new DiskliftError('SourceChanged', `${name}: names another file or server than when it was looked at, and QEMU has opened it`);
+}
+
+interface OpenedByProcess {
+  processId: number;
+  /** Keys of the files that it may have open, by {@link fileKey}. */
+  allowed: ReadonlySet<string>;
+  /** Number of sockets that it may have beside those of this process. */
+  socketCount: number;
+}
+
+/** Node closes its inherited descriptors on exec up to this number. A child inherits others under the same number. */
+const LAST_CLOSED_FD = 15;
+
+/**
+ * Finds a file that a process must not have open. A writer of an image may have put a name into it after disklift had
+ * looked.
+ * @returns the file's name in /proc, or 'a connection'; undefined when the process has no such file
+ * @throws Error with an errno when /proc does not show the process
+ */
+async function findForeignFile({ processId, allowed, socketCount }: OpenedByProcess): Promise<string | undefined> {
+  let sockets = 0;
+  for (const fd of await fs.readdir(`/proc/${processId}/fd`)) {
+    const path = `/proc/${processId}/fd/${fd}`;
+    const stat = await fs.stat(path, { bigint: true }).catch(() => undefined);
+    // The descriptor was closed since, or has no file (an eventfd).
+    if (stat === undefined || !(stat.isFile() || stat.isBlockDevice() || stat.isDirectory() || stat.isSocket())) continue;
+    if (allowed.has(fileKey(stat)) || (Number(fd) > LAST_CLOSED_FD && (await isOurs(fd, fileKey(stat))))) continue;
+    if (!stat.isSocket()) return fs.readlink(path);
+    sockets += 1;
+    if (sockets > socketCount) return 'a connection';
+  }
+  return undefined;
+}
+
+async function isOurs(fd: string, key: string): Promise<boolean> {
+  const stat = await fs.stat(`/proc/self/fd/${fd}`, { bigint: true }).catch(() => undefined);
+  return stat !== undefined && fileKey(stat) === key;
 }

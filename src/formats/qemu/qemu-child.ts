@@ -1,4 +1,4 @@
-/** A program of QEMU that serves one disk to this process, and lives no longer than it. */
+/** Runs a program of QEMU that serves one disk to this process and ends when this process does. */
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -8,41 +8,79 @@ import type { Clock } from '../../common/clock.ts';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
 import { withinLimit } from '../../common/within-limit.ts';
 import { type BlockNode, DISK_NODE } from './node-graph.ts';
-import { QEMU_SCRIPT, TETHER_FD } from './qemu-script.ts';
+
+/** The descriptor of the listening socket: the first one of sd_listen_fds(3). */
+const LISTENING_FD = 3;
+
+/** A socket that never carries a byte. It ends when the process that holds the other end is gone. */
+const TETHER_FD = 4;
+
+/** The first descriptor of the image's files. */
+export const FIRST_FILE_FD = 5;
+
+/** The shell's exit code where no program of QEMU is installed. */
+const NOT_INSTALLED = 127;
+
+/**
+ * For /bin/sh; `$1` is a block node as JSON, `$2` the node's name and the export's. Writes one line, the program's
+ * process id.
+ *
+ * The shell waits for the program. A second shell waits for the end of the tether and then kills the program. The first
+ * shell reaps both, because a container's process 1 may reap nothing. It is not enough that qemu-nbd ends with its last
+ * client: it stays when the client dies before the handshake. Messages of the shells about killed processes are
+ * dropped.
+ */
+const QEMU_SCRIPT = `
+if command -v qemu-storage-daemon >/dev/null; then
+  set -- qemu-storage-daemon --blockdev "$1" --nbd-server addr.type=fd,addr.str=${LISTENING_FD},max-connections=1 \\
+    --export "type=nbd,id=$2,node-name=$2,name=$2"
+elif command -v qemu-nbd >/dev/null; then
+  set -- /bin/sh -c 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"' sh qemu-nbd --read-only --export-name="$2" "json:$1"
+else
+  exit ${NOT_INSTALLED}
+fi
+"$@" >/dev/null ${TETHER_FD}<&- & program=$!
+exec 2>/dev/null
+echo $program
+{ read -r _ <&${TETHER_FD}; kill -9 $program; } & tether=$!
+wait $program; status=$?
+kill -9 $tether; wait $tether
+exit $status
+`;
 
 export interface Ending {
   /** 128 and the number of the signal for a program that was killed; undefined when nothing could be started. */
   exitCode: number | undefined;
-  /** The end of what it has said on standard error. */
-  words: string;
+  /** The end of its standard error. */
+  stderr: string;
 }
 
 export interface QemuChild {
   ended: Promise<Ending>;
-  /** Of QEMU's program; undefined when it was not started. */
+  /** The id of QEMU's program; undefined when it was not started. */
   processId: Promise<number | undefined>;
-  /** Kills it, and whoever watches over it. Never throws. */
+  /** Kills the program and the shells that watch it. Never throws. */
   kill(clock: Clock): Promise<void>;
 }
 
 export interface StartOptions {
   disk: BlockNode;
-  /** What it inherits, from {@link FIRST_FILE_FD} on. */
+  /** The inherited descriptors, from {@link FIRST_FILE_FD} on. */
   fds: readonly number[];
-  /** Where the socket is for a moment. In a directory that is ours alone, since whoever comes first is served. */
+  /** The path of the socket for a moment. Its directory is private, because the first client is served. */
   socketPath: string;
 }
 
-const MOST_WORDS_LENGTH = 4096;
+const MAX_STDERR_LENGTH = 4096;
 
-/** What is to end by itself then. */
+/** The child may take this long to end after its tether ends; then it is killed. */
 const KILL_LIMIT_MS = 800;
 
 /**
- * Starts it with the connection already in its queue: nothing has to be waited for, nothing is polled, and nobody else finds a
- * socket to connect to.
+ * Starts the program with the connection already in the queue of its socket. Nothing is polled, and no other process
+ * finds a socket to connect to.
+ * @param connect must connect at once; its result fails when the child ends before it serves
  * @throws DiskliftError `SourceReadError`
- * @param connect must connect at once. What it returns fails when the child ends before it serves.
  */
 export async function startQemu<T>(
   { disk, fds, socketPath }: StartOptions,
@@ -52,26 +90,26 @@ export async function startQemu<T>(
   try {
     server.listen(socketPath);
     await once(server, 'listening');
-    // From here to the end without a pause, or this process would take the connection.
+    // No await from here to the end, or this process would accept the connection itself.
     const connection = connect(socketPath);
-    // For nobody, should the child not be started.
+    // Not unhandled if the child cannot be started.
     connection.catch(() => {});
     const started = spawn('/bin/sh', ['-c', QEMU_SCRIPT, 'sh', JSON.stringify(disk), DISK_NODE], {
       stdio: ['ignore', 'pipe', 'pipe', descriptorOf(server), 'pipe', ...fds],
-      // In a session of its own: an interrupt from the terminal is ours to handle.
+      // In a session of its own, so that an interrupt from the terminal reaches this process only.
       detached: true,
     });
     return { connection, child: watch(started) };
   } catch (error) {
-    // Out of descriptors, processes or memory.
+    // No descriptors, processes or memory are left.
     throw new DiskliftError('SourceReadError', `QEMU cannot be started: ${errnoOf(error) ?? String(error)}`, error);
   } finally {
-    // Removes the socket's name, too.
+    // Also removes the socket's name.
     server.close();
   }
 }
 
-/** Node gives a socket to a child only together with a way to talk to it. */
+/** Node passes a socket to a child only over an IPC channel, so the descriptor is passed instead. */
 function descriptorOf(server: net.Server): number {
   const { _handle: handle } = server as unknown as { _handle: { fd: number } };
   return handle.fd;
@@ -80,15 +118,15 @@ function descriptorOf(server: net.Server): number {
 function watch(started: ChildProcess): QemuChild {
   const { stdout, stderr, stdio } = started as ChildProcess & { stdout: Readable; stderr: Readable };
   const tether = stdio[TETHER_FD] as Duplex;
-  let words = '';
+  let lastText = '';
   stderr.setEncoding('utf8').on('data', (text: string) => {
-    words = (words + text).slice(-MOST_WORDS_LENGTH);
+    lastText = (lastText + text).slice(-MAX_STDERR_LENGTH);
   });
-  // Reset, where the child is gone first.
+  // The socket is reset when the child ends first.
   tether.on('error', () => {});
   const ended = new Promise<Ending>((resolve) => {
-    started.once('error', () => resolve({ exitCode: undefined, words: '' }));
-    started.once('close', (exitCode) => resolve({ exitCode: exitCode ?? undefined, words }));
+    started.once('error', () => resolve({ exitCode: undefined, stderr: '' }));
+    started.once('close', (exitCode) => resolve({ exitCode: exitCode ?? undefined, stderr: lastText }));
   });
   return { ended, processId: firstNumber(stdout), kill: (clock) => kill(started, { tether, ended, clock }) };
 }
@@ -110,7 +148,7 @@ interface Killing {
 
 async function kill({ pid }: ChildProcess, { tether, ended, clock }: Killing): Promise<void> {
   tether.destroy();
-  const late = () => new DiskliftError('SourceReadError', 'still there');
+  const late = () => new DiskliftError('SourceReadError', 'the child has not ended');
   try {
     await withinLimit(ended, { limitMs: KILL_LIMIT_MS, clock, signal: new AbortController().signal, late });
   } catch {
@@ -118,11 +156,44 @@ async function kill({ pid }: ChildProcess, { tether, ended, clock }: Killing): P
   }
 }
 
-/** Shells that were stopped, or are held up: their whole session. */
+/** Kills the whole session of shells that are stopped or hang. */
 function killGroup(pid: number): void {
   try {
     process.kill(-pid, 'SIGKILL');
   } catch {
-    // Gone meanwhile.
+    // The session has ended since.
   }
+}
+
+/** Errors of the storage or of this machine. All other errors concern the image. */
+const NOT_THE_IMAGE = /input\/output error|cannot allocate memory|too many open files|stale file handle|no locks available/i;
+
+/** QEMU's error for a VHDX that was not closed: its tables are old, and the log can be replayed only by writing. */
+const VHDX_LOG = 'contains a log that needs to be replayed';
+
+const MAX_REASON_LENGTH = 300;
+
+/** The error of a child that ended before it served. @param name of the disk */
+export function qemuFailure(name: string, format: string, { exitCode, stderr }: Ending): DiskliftError {
+  if (exitCode === undefined || exitCode === NOT_INSTALLED)
+    return new DiskliftError(
+      'FormatUnsupported',
+      `${name}: disks of format ${format} are read by QEMU's qemu-storage-daemon or qemu-nbd, and neither is installed; the image disklift-formats has one`,
+    );
+  if (stderr.includes(VHDX_LOG))
+    return new DiskliftError('FormatUnsupported', `${name}: has a log that is not in its tables yet; qemu-img check -r all puts it there`);
+  const reason = reasonIn(stderr);
+  if (exitCode > 128 || reason === undefined || NOT_THE_IMAGE.test(reason))
+    return new DiskliftError('SourceReadError', `${name}: QEMU ended when it opened it (${reason ?? `exit code ${exitCode}`})`);
+  return new DiskliftError('FormatUnsupported', `${name}: QEMU cannot open it as ${format}: ${reason}`);
+}
+
+/** @returns the last line that QEMU's program has written, without the node graph that it repeats */
+function reasonIn(stderr: string): string | undefined {
+  const line = stderr
+    .split('\n')
+    .findLast((text) => text.startsWith('qemu-'))
+    ?.replace(/^qemu-[a-z-]+: /, '')
+    .replace(/^.*[}]'?: /, '');
+  return line === undefined || line === '' ? undefined : line.slice(0, MAX_REASON_LENGTH);
 }

@@ -14,14 +14,19 @@ const FIXED = 2;
 const DYNAMIC = 3;
 const DIFFERENCING = 4;
 
-/** The disk of a VHD. Its size is Current Size, because the geometry is rounded down to whole cylinders or left empty. */
+/**
+ * The disk of a VHD. Its size is Current Size, because the geometry is rounded down to whole cylinders or left empty.
+ */
 export type VpcDisk =
   | { kind: 'fixed'; sizeBytes: number }
   | {
       kind: 'dynamic';
       sizeBytes: number;
       headerOffset: number;
-      /** Whether every version of QEMU reads this size. Before version 10, QEMU uses the geometry for creators that are not in its list. */
+      /**
+       * Whether every version of QEMU reads this size. Before version 10, QEMU uses the geometry for creators that are
+       * not in its list.
+       */
       isSizeUndisputed: boolean;
     };
 
@@ -48,7 +53,8 @@ interface Footer {
 
 /**
  * The first sector of a fixed disk belongs to the guest. First and last sectors that contradict each other are refused.
- * @throws DiskliftError `FormatUnsupported` for a file that is no VHD, for a damaged footer, and for a VHD with a parent
+ * @throws DiskliftError `FormatUnsupported` for a file that is no VHD, for a damaged footer, and for a VHD with a
+ * parent
  */
 export function parseVpc({ head, footer, name }: VpcSectors): ParsedVpc {
   const read = (sector: Uint8Array): Footer | undefined => {
@@ -79,7 +85,10 @@ export function parseVpc({ head, footer, name }: VpcSectors): ParsedVpc {
   return { disk, isFooterMissing: stated === undefined };
 }
 
-/** Whether a sector begins like a footer. A fixed VHD has no other mark than its last sector: its start belongs to the guest. */
+/**
+ * Whether a sector begins like a footer. A fixed VHD has no other mark than its last sector: its start belongs to the
+ * guest.
+ */
 export function hasVpcCookie(sector: Uint8Array): boolean {
   return COOKIE.equals(sector.subarray(0, COOKIE.length));
 }

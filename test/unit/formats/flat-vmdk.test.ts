@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
-import type { DiskFormat } from '../../../src/formats/image-tree.ts';
+import type { DiskFormat } from '../../../src/formats/formats.ts';
 import type { DiskSource } from '../../../src/sources/contract.ts';
 import { createImage } from '../../helpers/create-image.ts';
 import { failsWith } from '../../helpers/failure.ts';

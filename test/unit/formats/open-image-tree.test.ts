@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import fs from 'node:fs/promises';
 import { DiskliftError } from '../../../src/common/errors.ts';
-import type { DiskFormat } from '../../../src/formats/image-tree.ts';
+import type { DiskFormat } from '../../../src/formats/formats.ts';
 import { createImage } from '../../helpers/create-image.ts';
 import { failsWith } from '../../helpers/failure.ts';
 import { openTree, outlineOf } from '../../helpers/image-tree.ts';

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import type { BigIntStats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import type { DiskFormat, ImageFile } from '../../../../src/formats/image-tree.ts';
+import type { DiskFormat } from '../../../../src/formats/formats.ts';
+import type { ImageFile } from '../../../../src/formats/image-file.ts';
 import { createNodeGraph, type NodeGraph } from '../../../../src/formats/qemu/node-graph.ts';
 
 const MIB = 1024 * 1024;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { ErrorCode } from '../../../../src/common/errors.ts';
-import { qemuFailure } from '../../../../src/formats/qemu/qemu-failure.ts';
+import { qemuFailure } from '../../../../src/formats/qemu/qemu-child.ts';
 
 const OPTION = '{"driver": "vmdk", "file": {"filename": "/proc/self/fd/5"}}';
 
@@ -39,9 +39,9 @@ describe('the failure of QEMU to serve a disk', () => {
     ['a program without a word', 1, '', 'SourceReadError', /\(exit code 1\)$/],
     ['words without end', 1, `qemu-nbd: ${'x'.repeat(4000)}`, 'FormatUnsupported', /^.{1,400}$/],
   ];
-  for (const [name, exitCode, words, code, message] of table)
+  for (const [name, exitCode, stderr, code, message] of table)
     it(`is told by ${name}`, () => {
-      const error = qemuFailure('a', 'vmdk', { exitCode, words });
+      const error = qemuFailure('a', 'vmdk', { exitCode, stderr });
       assert.equal(error.code, code);
       assert.match(error.message, message);
     });
