@@ -20,7 +20,7 @@ export interface VolumeFiles {
   disks: readonly string[];
   /** One sentence for each file that may be a disk and is not exported: its name, and why. */
   leftOut: readonly string[];
-  /** One sentence for each file that is named like a disk but is none, or that cannot be checked. */
+  /** One sentence for each file that is named like a disk but is not one, or that cannot be checked. */
   remarks: readonly string[];
 }
 
@@ -34,9 +34,8 @@ const BOOT_SIGNATURE = Buffer.from([0x55, 0xaa]);
 const BOOT_SIGNATURE_AT = 510;
 
 /**
- * Finds the disks of a volume, as paths beneath it: disk.img when it exists, as on KubeVirt's volumes. Otherwise every
- * file at the root that is named like a disk, except for parts of a VMDK among them and companions that hypervisors
- * keep beside disks.
+ * Finds the disks of a volume, as paths beneath it: disk.img when it exists, as on KubeVirt's volumes; otherwise every
+ * file at the root that is named like a disk. Parts of a VMDK and hypervisors' companions of disks are not disks.
  * @throws DiskliftError `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`
  */
 export async function findDisks(volumePath: string): Promise<string[]> {

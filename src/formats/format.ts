@@ -19,7 +19,7 @@ export interface Format {
   footer: Footer | undefined;
   /** Recognizes names of files that are parts of an image of this format; undefined where an image is one file. */
   partOf: ((fileName: string) => ImagePart | undefined) | undefined;
-  /** Whether an image may name a backing file. QEMU looks for that name unless it is told that there is none. */
+  /** Whether an image may name a backing file. QEMU looks for that name unless the block node rules it out. */
   mayHaveBacking: boolean;
   /** Loads the code that reads images, which most commands start without. */
   load(): Promise<FormatReader>;

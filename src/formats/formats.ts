@@ -78,7 +78,7 @@ export function formatOfName(fileName: string): DiskFormat | undefined {
   return DISK_FORMATS.find((name) => FORMATS[name].extensions.includes(extension));
 }
 
-/** @param fileName with or without its directory @returns undefined for a name that is not one of an image's part */
+/** @param fileName with or without its directory @returns undefined for the name of any other file */
 export function partOf(fileName: string): ImagePart | undefined {
   for (const name of DISK_FORMATS) {
     const part = FORMATS[name].partOf?.(fileName);
@@ -103,7 +103,7 @@ function hasMagic(head: Uint8Array, magics: readonly Magic[]): boolean {
   return magics.some(({ at, bytes }) => bytes.equals(head.subarray(at, at + bytes.length)));
 }
 
-/** @param sector the file's last @returns the format whose footer the sector is, proven by a checksum */
+/** @param sector the file's last @returns the format of which the sector is the footer, as a checksum proves */
 export function formatOfFooter(sector: Uint8Array): DiskFormat | undefined {
   return DISK_FORMATS.find((name) => {
     const { footer } = FORMATS[name];
@@ -115,7 +115,8 @@ export interface UnreadableFormat {
   /** The kind of file, for messages. */
   what: string;
   /**
-   * The file is a disk in another format, holds files of which one may be a disk, or holds one file that may be a disk.
+   * 'disk': another format of disks. 'files': an archive in which a disk may be. 'file': a compressed file that may be
+   * a disk.
    */
   holds: 'disk' | 'files' | 'file';
   /** Advice for the user. */

@@ -88,8 +88,8 @@ interface Reference {
 }
 
 /**
- * @throws DiskliftError `InvalidRequest` for a reference that leaves the volume or leads to no regular file,
- * `FormatUnsupported` for an image that cannot be read and for a chain that is a circle or longer than 64 files,
+ * @throws DiskliftError `InvalidRequest` for a reference that leaves the volume or leads to no regular file.
+ * `FormatUnsupported` for an image that cannot be read, and for a chain that is a circle or longer than 64 files.
  * `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`
  */
 export async function openImageTree(root: ImageRoot): Promise<ImageTree> {

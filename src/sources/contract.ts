@@ -24,8 +24,8 @@ export interface SourceExtent {
 }
 
 /**
- * The holes that a source must report; 'all' when left out. 'worthwhile' is for a reader that finds zeros by itself.
- * With it a source may report holes as data where they are many and so short that a query for each takes longer than
+ * The holes that a source must report; 'all' when left out. 'worthwhile' is for a reader that finds zeros by itself. A
+ * source may then report holes as data where they are many and short, because a query for each takes longer than
  * reading them.
  */
 export type WantedHoles = 'all' | 'worthwhile';
@@ -76,7 +76,7 @@ export interface DiskSource {
   /** @throws DiskliftError `SourceChanged` where a file was replaced or is being written to, `SourceReadError` */
   identity(): Promise<SourceIdentity>;
   /**
-   * True where the identity stays the same when the disk is written to, as that of a block device, which has no times.
+   * True where a write may leave the identity unchanged: a block device has no times.
    */
   readonly identityMissesWrites?: boolean;
   /**

@@ -95,8 +95,8 @@ type ImageLock =
 
 /**
  * Takes a reader's locks, which keep QEMU from starting to write, for as long as `fd` is open. Releases all of them
- * when one cannot be had. Takes its own locks before it looks for others, so that of two processes at the same time at
- * least one sees the other.
+ * when one cannot be had. Takes its own locks before it looks for others: when two processes do this at the same time,
+ * at least one sees the other.
  * @throws DiskliftError `SourceReadError`
  */
 async function lockImage(libc: Libc, fd: number, name: string): Promise<ImageLock> {

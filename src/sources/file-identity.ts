@@ -18,7 +18,7 @@ export interface IdentifiedFile {
   name: string;
   libc: Libc | undefined;
   fileSystem: FileSystemTraits;
-  /** Opens the file that has the name now. When left out, the identity is that of the descriptor alone. */
+  /** Opens the file that has the name now. When left out, only the descriptor determines the identity. */
   reopen?: (() => Promise<FileHandle>) | undefined;
   /** stat(2) of the file when it was opened. The caller must not read the file before the first report. */
   opened?: BigIntStats;

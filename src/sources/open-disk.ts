@@ -35,9 +35,9 @@ function requireDisk(path: string, stat: BigIntStats): void {
 
 /**
  * Opens the raw disk at `path`, which may be a symbolic link.
- * @throws DiskliftError `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`, `InvalidRequest` for anything
- * that is neither a regular file nor a block device, `ImageTooLarge` for a size of 2^53 bytes or more, `SourceInUse`,
- * `InUseUnknown`
+ * @throws DiskliftError `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`, `SourceInUse`, `InUseUnknown`.
+ * `InvalidRequest` for anything that is neither a regular file nor a block device. `ImageTooLarge` for a size of 2^53
+ * bytes or more.
  */
 export async function openDisk(path: string, options: OpenDiskOptions): Promise<DiskSource> {
   return openHandle(await openPath(path), { name: path }, options);

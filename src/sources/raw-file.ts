@@ -18,7 +18,7 @@ export interface OpenDisk {
 }
 
 export interface OpenRawFile extends OpenDisk {
-  /** Opens the file that has the name now. When left out, the identity is that of the descriptor alone. */
+  /** Opens the file that has the name now. When left out, only the descriptor determines the identity. */
   reopen?: (() => Promise<FileHandle>) | undefined;
   fileSystem: FileSystemTraits;
 }
