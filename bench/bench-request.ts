@@ -1,9 +1,9 @@
-/** What the benches ask for. */
+/** The requests of the benches. */
 
 import path from 'node:path';
 import { diskExport, type Manifest } from '../test/helpers/manifest.ts';
 
-/** Of the claim `bench`, which has the disk's directory. */
+/** A request for a disk on the claim `bench`, whose volume is the disk's directory. */
 export function benchRequest(name: string, disk: string, destination: object, checksum: string): Manifest {
   const source = { persistentVolumeClaim: { claimName: 'bench' }, disks: [{ path: path.basename(disk) }] };
   return diskExport(name, destination, { source, checksum, backoffLimit: 0 });

@@ -1,4 +1,4 @@
-/** A sidecar that exports a disk of the bench, request by request out of a directory. */
+/** A sidecar that exports a disk of the bench, one request after the other, from a directory. */
 
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
@@ -13,7 +13,7 @@ const POLL_MS = 100;
 
 export interface BenchSidecar {
   pid: number;
-  /** Of its status page and metrics. */
+  /** URL of its status page and metrics. */
   port: number;
   /** @returns how long the export took, in seconds from its claim to its end, as the sidecar tells it */
   exportTo(name: string, destination: object, checksum?: string): Promise<number>;

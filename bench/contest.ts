@@ -1,4 +1,4 @@
-/** Contestants run in turn, so that what the machine does meanwhile meets all of them alike. */
+/** Contestants run in turn, so that other work of the machine affects all of them alike. */
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, openSync, readFileSync, rmSync } from 'node:fs';
@@ -16,7 +16,7 @@ export interface Contestant {
   rounds?: number;
   /** Longer runs are ended and counted as this long. */
   limitSeconds?: number;
-  /** The seconds that count, out of what it has said on standard error, where they are not those of the whole process. */
+  /** Parses the seconds from standard error. When absent, the seconds of the whole process count. */
   secondsIn?: (stderr: string) => number;
   /** A server whose processor time counts as well. */
   serverPid?: number;

@@ -1,4 +1,4 @@
-/** One way of getting the mixed disk's data to standard output; bench/data-path.ts runs them against one another. */
+/** One way to write the mixed disk's data to standard output; bench/data-path.ts compares the ways. */
 
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
@@ -25,7 +25,7 @@ const pollfd = new Uint8Array(8);
 new DataView(pollfd.buffer).setInt32(0, 1, true);
 new DataView(pollfd.buffer).setInt16(4, POLLOUT, true);
 
-/** As the kernel returns it: a negative error number. Errno is read at once, because compiling a function may change it. */
+/** The kernel's result: a negative error number. Errno is read at once, because compiling a function may change it. */
 function valueOrErrno(value: number): number {
   const errno = koffi.errno();
   return Number(value) < 0 ? -errno : Number(value);

@@ -1,4 +1,4 @@
-/** What the parts of bench/export.ts share. */
+/** Types that the parts of bench/export.ts share. */
 
 import type { Contestant, Result } from './contest.ts';
 

@@ -1,4 +1,4 @@
-/** The part of `make bench` that exports by HTTP PUT: against curl, with the ready image and with the script's output. */
+/** The HTTP part of `make bench`: against curl with an existing image, and with the output of the script. */
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

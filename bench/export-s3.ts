@@ -1,4 +1,4 @@
-/** The part of `make bench` that exports to S3: against uploads of the ready image, and against a temporary file. */
+/** The S3 part of `make bench`: against uploads of an existing image, and against a temporary file. */
 
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
@@ -24,7 +24,7 @@ export async function measureS3(contest: ExportContest, start: (cpu: string) => 
 function measureServer({ mixed, ready, rounds, exportLine, measure }: ExportContest, s3: BenchS3): Target[] {
   const destination = destinationIn(s3, 'disklift.qcow2');
   const converted = path.join(BENCH_DIR, 'converted.qcow2');
-  // Much more than is written: machines that give memory back do so while they are being measured, too, and take what was cached.
+  // Much more than the run writes: a machine may give memory back during the measurement, and with it cached pages.
   const { touchGib, clean } = s3.clean === undefined ? { touchGib: '4 0', clean: 'true' } : { touchGib: '8 8', clean: s3.clean };
   const everywhere = {
     prepare: `${clean}; rm -f ${converted}; ${TOUCH_MEMORY} ${touchGib}; cat ${mixed} ${ready} > /dev/null`,
@@ -41,7 +41,7 @@ function measureServer({ mixed, ready, rounds, exportLine, measure }: ExportCont
   try {
     const plain = disklift('checksum None', 's3-none', 'None');
     const sha256 = disklift('SHA-256', 's3-sha256', 'SHA256');
-    // What aws-cli does by itself.
+    // The default of aws-cli.
     const crc = disklift('None, parts with CRC32', 's3-crc32', 'None', { checksum: 'CRC32' });
     const others = uploaders(ready, s3).map(({ name, line }) => ({ name, line, ...everywhere, limitSeconds: 60 }));
     const ofReady = measure(`mixed 8 GiB, warm, to S3 (${s3.name})`, [plain, sha256, crc, ...others]);

@@ -1,6 +1,7 @@
 /**
- * `node bench/http-sink.ts`: takes uploads and forgets them, as fast as one processor can, so that what is measured is who sends.
- * It reads into one buffer again and again, which node:http would not. One request a connection. Prints its port.
+ * `node bench/http-sink.ts` receives uploads as fast as one processor can and stores nothing, so that a bench measures
+ * the sender alone. It reads into one reused buffer, which node:http cannot. It takes one request per connection, and
+ * prints its port.
  */
 
 import net, { type AddressInfo, type Socket } from 'node:net';
@@ -49,7 +50,7 @@ function onConnection(socket: Socket): void {
   socket.on('error', () => socket.destroy());
 }
 
-/** net.Server has no way to ask for one buffer, so the connection's handle is given it, as net.connect's `onread` does. */
+/** net.Server has no option for one buffer. The connection's handle gets it here, as with `onread` of net.connect. */
 const server = net.createServer({ pauseOnConnect: true }, (paused) => {
   const { _handle: handle } = paused as Socket & { _handle: unknown };
   const socket = new net.Socket({

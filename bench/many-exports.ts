@@ -1,6 +1,6 @@
 /**
- * `make bench`: what exports take in memory that run at once. A sidecar, started as the container image starts it, sends the mixed disk
- * with SHA-256 to S3 over https, to one and the same server that keeps nothing. Options: --json FILE, --strict.
+ * `make bench` measures the memory of exports that run at the same time. A sidecar starts as in the container image. It
+ * sends the mixed disk with SHA-256 to S3 over https, to a server that stores nothing. Options: --json FILE, --strict.
  */
 
 import { writeFileSync } from 'node:fs';

@@ -1,6 +1,6 @@
 /**
- * `node bench/s3-sink.ts CERTIFICATE KEY`: an S3 server over https that keeps nothing and hashes nothing, so that what is measured is
- * who sends. Prints its port.
+ * `node bench/s3-sink.ts CERTIFICATE KEY` is an S3 server over https that stores and hashes nothing, so that a bench
+ * measures the sender alone. It prints its port.
  */
 
 import { readFileSync } from 'node:fs';

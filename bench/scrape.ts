@@ -1,6 +1,7 @@
 /**
- * `make bench`: what it costs an export to be watched. One sidecar sends the mixed disk over loopback again and again, in turn
- * with nobody looking, with Prometheus' scrape every second, and with the status page open as well. Options: --rounds N (default 5), --json FILE, --strict.
+ * `make bench` measures the cost of watching an export. One sidecar sends the mixed disk over loopback repeatedly:
+ * alone, with a scrape every second, and with the status page open as well. Options: --rounds N (default 5),
+ * --json FILE, --strict.
  */
 
 import { spawn } from 'node:child_process';
@@ -58,7 +59,7 @@ const scrape: Watching = (port, _name, signal) =>
     scrapes += 1;
   }, signal);
 
-/** What a page asks that shows the export and its disk: the changes as they come, and the map more often than it needs to. */
+/** The requests of a page that shows the export and its disk: the changes, and the map, more often than a page needs. */
 const page: Watching = async (port, name, signal) => {
   const api = `http://127.0.0.1:${port}/api/v1`;
   async function listen(): Promise<void> {
@@ -69,7 +70,7 @@ const page: Watching = async (port, name, signal) => {
   async function look(): Promise<void> {
     const response = await fetch(map);
     await response.text();
-    // There is none before the disk was opened.
+    // The map does not exist before the disk is open.
     if (response.ok) maps += 1;
   }
   await Promise.all([listen().catch(() => {}), everySecond(look, signal)]);
@@ -79,7 +80,7 @@ interface Contestant {
   name: string;
   watching: readonly Watching[];
   seconds: number[];
-  /** What the sidecar has taken: what else runs on the machine does not touch it much. */
+  /** Processor time of the sidecar, which other work of the machine hardly affects. */
   processorSeconds: number[];
 }
 

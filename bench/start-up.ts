@@ -1,6 +1,6 @@
 /**
- * `node bench/start-up.ts [BIN...]`: the measurements behind docs/decisions/0011-start-up.md. How long whole runs take that have
- * nothing to send, for each build that is named by its bin.js, in turn.
+ * `node bench/start-up.ts [BIN...]` makes the measurements of docs/decisions/0011-start-up.md: the time of whole runs
+ * that have nothing to send. Each BIN is the bin.js of a build. The builds run in turn.
  */
 
 import { spawnSync } from 'node:child_process';
@@ -32,7 +32,7 @@ const COMMANDS = {
 
 interface Run {
   wallMs: number;
-  /** Of all threads, in user mode and in the kernel. */
+  /** Processor time of all threads, in user mode and in the kernel. */
   cpuMs: number;
 }
 

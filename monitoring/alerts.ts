@@ -1,4 +1,4 @@
-/** Recording rules and alerts for Prometheus, as data. The rule files are generated from them; tests use faster ones. */
+/** Recording rules and alerts for Prometheus, as data. The rule files come from them; tests use faster rules. */
 
 import { metric } from './expressions.ts';
 

@@ -1,9 +1,9 @@
-/** The panels of the dashboard as an SVG: not as Grafana draws them, but with what they hold, in their places. */
+/** The panels of the dashboard as an SVG, in their places and with their values. Grafana draws them differently. */
 
 import type { DashboardPanel } from '../helpers/dashboard.ts';
 
 export interface DrawnSeries {
-  /** As the legend has it. */
+  /** Text in the legend. */
   name: string;
   labels: Record<string, string>;
   /** Times in seconds since the epoch, and values; one where only the last is shown. */

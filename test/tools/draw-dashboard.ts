@@ -1,6 +1,6 @@
 /**
- * `node test/tools/draw-dashboard.ts FILE.svg`: runs exports, has the real Prometheus watch them, asks it what each panel of the
- * dashboard asks, and draws the answers. Takes a minute.
+ * `node test/tools/draw-dashboard.ts FILE.svg` runs exports while the real Prometheus scrapes them. Then it sends the
+ * query of each panel of the dashboard to Prometheus, and draws the answers. It takes a minute.
  */
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-/** `node test/tools/generate-docs.ts [--check]`: writes the files that are made from others, or fails where one is not as it would be. */
+/** `node test/tools/generate-docs.ts [--check]` writes the generated pages; --check fails if one is out of date. */
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';

@@ -1,4 +1,4 @@
-/** `node test/tools/generate-monitoring.ts [--check]`: writes dashboard and rules from monitoring/, or fails where one is not as it would be. */
+/** `node test/tools/generate-monitoring.ts [--check]` writes dashboard and rules; --check fails if one is out of date. */
 
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';

@@ -1,6 +1,6 @@
 /**
- * The types and the schema of the DiskExport resource, generated from manifests/crd.yaml. Writes them; with --check it compares
- * and fails where a file is not what would be written.
+ * Generates the types and the schemas of the DiskExport resource from manifests/crd.yaml. With --check it writes nothing
+ * and fails if a file is out of date.
  */
 
 import { spawnSync } from 'node:child_process';
@@ -33,7 +33,7 @@ export function readCrdSchema(root: string): CrdSchema {
   return crd.spec.versions[0].schema.openAPIV3Schema;
 }
 
-/** What the schema of JSON has in other words, or not at all. */
+/** Keywords that JSON Schema expresses in another way, or not at all. */
 function isForKubernetesOnly(keyword: string): boolean {
   return keyword.startsWith('x-kubernetes-') || keyword === 'format' || keyword === 'anyOf';
 }
@@ -41,8 +41,8 @@ function isForKubernetesOnly(keyword: string): boolean {
 type Adapt = (schema: Schema, crdSchema: CrdSchema) => Schema;
 
 /**
- * @param adapt has the last word about each schema, the innermost first
- * @param known what has been converted: an alias in the CRD stays one schema, and becomes one type
+ * @param adapt changes each converted schema, the innermost first
+ * @param known schemas that are converted already: an alias in the CRD stays one schema, and becomes one type
  */
 function convert(crdSchema: CrdSchema, adapt: Adapt, known = new Map<CrdSchema, Schema>()): Schema {
   const earlier = known.get(crdSchema);
@@ -60,7 +60,7 @@ function convert(crdSchema: CrdSchema, adapt: Adapt, known = new Map<CrdSchema, 
   return adapted;
 }
 
-/** Objects are read with the defaults filled in, so what has one is there. */
+/** Defaults are filled in when an object is read, so a field with a default is always present. */
 function forTypes({ minItems: _, maxItems: __, ...schema }: Schema, { required = [], properties = {} }: CrdSchema): Schema {
   const filledIn = Object.keys(properties).filter((name) => properties[name]?.default !== undefined);
   return { ...schema, required: [...new Set([...required, ...filledIn])] };
@@ -70,7 +70,7 @@ function forValidation({ title: _, description: __, ...schema }: Schema): Schema
   return schema;
 }
 
-/** Of metadata the CRD says nothing: it is the same for all resources. */
+/** The CRD does not describe metadata, which is the same for all resources. */
 const METADATA = {
   title: 'ObjectMetadata',
   type: 'object',
