@@ -21,9 +21,14 @@ export { sealSource } from './image/seal.ts';
 export { createVirtualImage, type VirtualImageInput } from './image/virtual-image.ts';
 export { createExportMetrics, type ExportMetrics, type ExportMetricsOptions, type ObservedExport } from './metrics/export-metrics.ts';
 export { type Libc, loadLibc } from './native/libc.ts';
-export { createDestinationPolicy, type DestinationPolicy, type DestinationRules } from './network/destination-policy.ts';
+export {
+  createDestinationPolicy,
+  createNetworkAccess,
+  type DestinationPolicy,
+  type DestinationRules,
+  type NetworkAccess,
+} from './network/destination-policy.ts';
 export { createGuardedAgents, type GuardedAgentOptions, type GuardedAgents } from './network/guarded-agent.ts';
-export { createNetworkAccess, type NetworkAccess } from './network/network-access.ts';
 export type { ProxySettings } from './network/proxy-route.ts';
 export { parseHeader, type Qcow2Header, qcow2ClusterSize } from './qcow2/read/parse-header.ts';
 export { type AllocationMap, type AllocationMapBuilder, createAllocationMapBuilder } from './qcow2/write/allocation-map.ts';

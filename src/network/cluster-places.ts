@@ -1,7 +1,7 @@
 /** The places of a cluster, as entries of the destination policy. Pure. */
 
 import { isIP } from 'node:net';
-import { createAddressSet } from './address-set.ts';
+import { createAddressSet } from './addresses.ts';
 
 /** What a process knows of the cluster that it runs in. */
 export interface ClusterPlaces {

@@ -3,12 +3,11 @@
  * network: without a policy it could be made to talk to its own node or to the cloud's metadata service.
  */
 
-import { isIP } from 'node:net';
+import dns from 'node:dns';
+import { isIP, type LookupFunction, type Socket } from 'node:net';
 import { DiskliftError } from '../common/errors.ts';
-import { createAddressSet } from './address-set.ts';
-import { bareHost } from './bare-host.ts';
+import { bareHost, createAddressSet, embeddedIpv4 } from './addresses.ts';
 import { API_SERVER, type ClusterPlaces, type Denial, denialsOf, doubtfulNetworks } from './cluster-places.ts';
-import { embeddedIpv4 } from './embedded-ipv4.ts';
 
 export interface DestinationRules {
   /** Host names (`backup.example`, `*.example` for everything beneath), addresses and CIDRs that the default denials do not hold for. */
@@ -136,4 +135,43 @@ function createMatcher(entries: readonly string[]): Matcher {
 /** 10.0.0.256 and 127.1 are mistakes for addresses, and would never match as names. */
 function looksNumeric(text: string): boolean {
   return /^[\d.]+$/.test(text) || /(^|\.)0x[\da-f]*$/.test(text);
+}
+
+export interface NetworkAccess {
+  /** To be called before a connection: a host that is an address is never looked up. @throws DiskliftError `DestinationNotAllowed` */
+  checkHost(host: string): void;
+  /** For the `lookup` option of net, tls, http and https: fails with `DestinationNotAllowed` where an address is not allowed. */
+  lookup: LookupFunction;
+  /** To be called once `socket` is connected, before anything is written to it. @throws DiskliftError `DestinationNotAllowed` */
+  checkSocket(socket: Socket, host: string): void;
+  /** Whether what the server at `address` says may be shown, as {@link DestinationPolicy} has it. */
+  mayQuote(address: string, host: string): boolean;
+}
+
+/**
+ * @param policy anything is allowed where it is left out: somebody's own program, run with that person's rights
+ * @param resolve the system's resolver, unless told otherwise
+ */
+export function createNetworkAccess(policy?: DestinationPolicy, resolve: LookupFunction = dns.lookup): NetworkAccess {
+  return {
+    checkHost: (host) => policy?.checkHost(host),
+    lookup: (host, options, callback) => {
+      resolve(host, options, (error, found, family) => {
+        if (error === null) {
+          try {
+            for (const address of typeof found === 'string' ? [found] : found.map((each) => each.address))
+              policy?.checkAddress(address, host);
+          } catch (refusal) {
+            return callback(refusal as Error, '');
+          }
+        }
+        callback(error, found, family);
+      });
+    },
+    checkSocket: (socket, host) => {
+      // Absent for a socket that is closed already: then nothing can be written to it either.
+      if (socket.remoteAddress !== undefined) policy?.checkAddress(socket.remoteAddress, host);
+    },
+    mayQuote: (address, host) => policy?.mayQuote(address, host) ?? true,
+  };
 }

@@ -6,12 +6,12 @@ import type { Socket } from 'node:net';
 import { cancelledError } from '../common/abortable.ts';
 import { nodeHttp, nodeHttps } from '../common/builtin.ts';
 import { DiskliftError } from '../common/errors.ts';
+import { limitInterimAnswers } from './answer-limits.ts';
 import { basicCredentials } from './basic-credentials.ts';
-import { limitInterimAnswers } from './interim-answers.ts';
-import type { NetworkAccess } from './network-access.ts';
+import type { NetworkAccess } from './destination-policy.ts';
+import type { TlsMaterial } from './guarded-connection.ts';
 import { openConnection } from './open-connection.ts';
 import { type ProxySettings, proxyFor } from './proxy-route.ts';
-import type { TlsMaterial } from './tls-material.ts';
 
 export interface GuardedAgentOptions extends Pick<http.AgentOptions, 'keepAlive' | 'keepAliveMsecs' | 'maxFreeSockets'> {
   access: NetworkAccess;

@@ -1,13 +1,12 @@
 /** A connection to a place that the destination policy allows: not a byte goes to any other. */
 
-import net, { isIP } from 'node:net';
+import net, { isIP, type Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { cancelledError, throwIfAborted } from '../common/abortable.ts';
 import { nodeTls } from '../common/builtin.ts';
 import { CONNECT_OPTIONS } from '../common/connect-options.ts';
 import { unbracketed } from '../common/unbracketed.ts';
-import type { NetworkAccess } from './network-access.ts';
-import type { TlsMaterial } from './tls-material.ts';
+import type { NetworkAccess } from './destination-policy.ts';
 
 export interface GuardedConnectionOptions {
   /** A name or an address, as `URL.hostname` has it. */
@@ -95,4 +94,28 @@ function ready(socket: net.Socket, event: 'connect' | 'secureConnect', signal: A
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();
   });
+}
+
+/** What a TLS connection is made with, beside the system's own authorities. */
+
+export interface TlsMaterial {
+  /** PEM: authorities that are trusted instead of the system's. */
+  ca?: string | undefined;
+  /** PEM: the client's certificate. Secret together with its key. */
+  certificate?: string | undefined;
+  /** PEM. */
+  key?: string | undefined;
+  /** The name that the server's certificate must be for, where it is not the host's. Sent as SNI. */
+  serverName?: string | undefined;
+}
+
+/**
+ * Resets the connection. Where our side has been ended already there is nothing left to be mistaken, and libuv refuses to
+ * reset it: the descriptor would stay open.
+ * @param raw what lies beneath `socket` where that is TLS
+ */
+export function breakConnection(socket: Socket, raw: Socket): void {
+  if (!raw.destroyed && !socket.writableEnded) raw.resetAndDestroy();
+  socket.destroy();
+  raw.destroy();
 }

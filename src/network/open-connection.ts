@@ -1,11 +1,16 @@
 /** The way to a destination: straight, or by a proxy. */
 
 import type { Socket } from 'node:net';
-import { connectGuarded } from './guarded-connection.ts';
-import type { NetworkAccess } from './network-access.ts';
-import { connectByProxy } from './proxied-connection.ts';
+import { promisify } from 'node:util';
+import { abortable, cancelledError, throwIfAborted } from '../common/abortable.ts';
+import { nodeHttp } from '../common/builtin.ts';
+import { DiskliftError } from '../common/errors.ts';
+import { unbracketed } from '../common/unbracketed.ts';
+import { basicCredentials } from './basic-credentials.ts';
+import { createNetworkAccess, type NetworkAccess } from './destination-policy.ts';
+import { connectGuarded, type GuardedConnectionOptions, startTls, type TlsMaterial } from './guarded-connection.ts';
+import { networkError } from './network-error.ts';
 import { type ProxySettings, proxyFor } from './proxy-route.ts';
-import type { TlsMaterial } from './tls-material.ts';
 
 export interface OpenConnectionOptions {
   /** http or https. */
@@ -51,4 +56,97 @@ export async function openConnection({
   // Of a name that the proxy resolves, the address is not known here.
   const mayQuote = access.mayQuote(url.hostname, url.hostname);
   return isSecure ? { socket, mayQuote } : { socket, proxy, mayQuote };
+}
+
+export interface ProxiedConnectionOptions extends GuardedConnectionOptions {
+  proxy: URL;
+  /** Whether a tunnel is asked for (RFC 9110, section 9.3.6). Without one the connection ends at the proxy. */
+  tunnel: boolean;
+}
+
+/** The operator has set the proxy; the policy is about what requests name. */
+const ANYWHERE = createNetworkAccess();
+
+/**
+ * The proxy resolves the destination's name. Where this host can resolve it too, its addresses are judged; where it cannot, the
+ * name alone is.
+ * @throws as {@link connectGuarded}; and DiskliftError `CredentialsInvalid`, `DestinationRejected` or `DestinationUnreachable` for
+ * what the proxy says
+ */
+export async function connectByProxy(options: ProxiedConnectionOptions): Promise<Socket> {
+  const { host, tls, access, signal, proxy, tunnel } = options;
+  throwIfAborted(signal);
+  access.checkHost(host);
+  await checkAddresses(access, host, signal);
+  const connected = await connectToProxy(proxy, signal);
+  if (!tunnel) return connected;
+  const through = await openTunnel(connected, options);
+  return tls === undefined ? through : startTls(through, { host, material: tls, signal });
+}
+
+/** @throws DiskliftError `DestinationNotAllowed` */
+async function checkAddresses(access: NetworkAccess, host: string, signal: AbortSignal): Promise<void> {
+  try {
+    await abortable(promisify(access.lookup)(unbracketed(host), { all: true }), signal);
+  } catch (error) {
+    // Any other failure is one of the resolver here.
+    if (error instanceof DiskliftError) throw error;
+  }
+}
+
+async function connectToProxy(proxy: URL, signal: AbortSignal): Promise<Socket> {
+  const isSecure = proxy.protocol === 'https:';
+  const port = proxy.port === '' ? (isSecure ? 443 : 80) : Number(proxy.port);
+  try {
+    return await connectGuarded({ host: proxy.hostname, port, tls: isSecure ? {} : undefined, access: ANYWHERE, signal });
+  } catch (error) {
+    throw networkError(nameOf(proxy), error);
+  }
+}
+
+function nameOf(proxy: URL): string {
+  return `the proxy ${proxy.host}`;
+}
+
+function openTunnel(socket: Socket, { host, port, proxy, signal }: ProxiedConnectionOptions): Promise<Socket> {
+  const authority = `${host}:${port}`;
+  const credentials = basicCredentials(proxy);
+  const request = nodeHttp().request({
+    method: 'CONNECT',
+    path: authority,
+    headers: { Host: authority, ...(credentials === undefined ? {} : { 'Proxy-Authorization': credentials }) },
+    createConnection: () => socket,
+  });
+  return new Promise<Socket>((resolve, reject) => {
+    const fail = (error: unknown) => {
+      signal.removeEventListener('abort', onAbort);
+      socket.destroy();
+      reject(networkError(nameOf(proxy), error));
+    };
+    const onAbort = () => fail(cancelledError(signal));
+    const onClose = () => fail(Object.assign(new Error('closed'), { code: 'ECONNRESET' }));
+    signal.addEventListener('abort', onAbort, { once: true });
+    request.on('error', fail).on('close', onClose);
+    request.once('connect', ({ statusCode = 0 }, through: Socket, head: Buffer) => {
+      if (statusCode < 200 || statusCode > 299) return fail(refusal(nameOf(proxy), statusCode, authority));
+      signal.removeEventListener('abort', onAbort);
+      // The request ends here, but not its connection.
+      request.off('close', onClose);
+      through.on('error', () => {});
+      if (head.length > 0) through.unshift(head);
+      resolve(through);
+    });
+    request.end();
+  });
+}
+
+/** A cause with a code, as other connections have that never stood: nothing can have reached the destination. */
+const NO_TUNNEL = Object.assign(new Error('the proxy has made no tunnel'), { code: 'ENOTUNNEL' });
+
+function refusal(proxy: string, status: number, authority: string): DiskliftError {
+  const message = `${proxy}: answered ${status} when asked for ${authority}`;
+  if (status === 407) return new DiskliftError('CredentialsInvalid', `${message}: its credentials are missing or wrong`);
+  return status >= 500 || status === 429
+    ? new DiskliftError('DestinationUnreachable', message, NO_TUNNEL)
+    : new DiskliftError('DestinationRejected', message, NO_TUNNEL);
 }

@@ -3,8 +3,7 @@
 import { isIP } from 'node:net';
 import { DiskliftError } from '../common/errors.ts';
 import { readHttpUrl } from '../common/http-url.ts';
-import { createAddressSet } from './address-set.ts';
-import { bareHost } from './bare-host.ts';
+import { bareHost, createAddressSet } from './addresses.ts';
 
 /** What HTTPS_PROXY, HTTP_PROXY and NO_PROXY say. */
 export interface ProxySettings {

@@ -2,8 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { DiskliftError, type ErrorCode } from '../../src/common/errors.ts';
-import { createDestinationPolicy } from '../../src/network/destination-policy.ts';
-import { createNetworkAccess } from '../../src/network/network-access.ts';
+import { createDestinationPolicy, createNetworkAccess } from '../../src/network/destination-policy.ts';
 import { SHORT_LIMITS } from '../helpers/destinations/destination.ts';
 import { freePort } from '../helpers/free-port.ts';
 import { NEVER } from '../helpers/image-in-process.ts';

@@ -8,7 +8,7 @@ import { systemClock } from '../../src/common/clock.ts';
 import { DiskliftError } from '../../src/common/errors.ts';
 import { type DigestedImage, digestImage } from '../../src/image/digest.ts';
 import { type PreparedImage, prepareImage } from '../../src/image/prepare-image.ts';
-import type { NetworkAccess } from '../../src/network/network-access.ts';
+import type { NetworkAccess } from '../../src/network/destination-policy.ts';
 import type { ExportTarget, Receipt, ResumeState, Seal, TransferContext } from '../../src/targets/contract.ts';
 import { type Destination, type Peer, SHORT_LIMITS, type TargetLimits } from '../helpers/destinations/destination.ts';
 import { type FaultProxy, startFaultProxy } from '../helpers/fault-proxy.ts';

@@ -5,7 +5,7 @@ import { createBufferPool } from '../../src/common/buffer-pool.ts';
 import { systemClock } from '../../src/common/clock.ts';
 import { DiskliftError } from '../../src/common/errors.ts';
 import type { VirtualImage } from '../../src/image/contract.ts';
-import { createNetworkAccess } from '../../src/network/network-access.ts';
+import { createNetworkAccess } from '../../src/network/destination-policy.ts';
 import type { ExportTarget, Receipt, ResumeState, TransferContext } from '../../src/targets/contract.ts';
 import type { S3Limits, S3TargetOptions } from '../../src/targets/s3/s3-options.ts';
 import { createS3Target } from '../../src/targets/s3/s3-target.ts';

@@ -3,7 +3,7 @@
 import { systemClock } from '../../src/common/clock.ts';
 import { digestImage } from '../../src/image/digest.ts';
 import { prepareImage } from '../../src/image/prepare-image.ts';
-import { createNetworkAccess } from '../../src/network/network-access.ts';
+import { createNetworkAccess } from '../../src/network/destination-policy.ts';
 import type { Receipt, TransferContext } from '../../src/targets/contract.ts';
 import { createTcpTarget, type TcpTargetOptions } from '../../src/targets/tcp/tcp-target.ts';
 import { DEFAULT_OPTIONS, NEVER, openSource } from './image-in-process.ts';

@@ -6,7 +6,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import type http from 'node:http';
 import { stringify } from 'yaml';
 import { systemClock } from '../../src/common/clock.ts';
-import { createNetworkAccess } from '../../src/network/network-access.ts';
+import { createNetworkAccess } from '../../src/network/destination-policy.ts';
 import { createHttpTarget } from '../../src/targets/http/http-target.ts';
 import { disklift } from '../helpers/disklift.ts';
 import { runEngine } from '../helpers/engine-run.ts';

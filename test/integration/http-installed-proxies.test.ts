@@ -5,7 +5,7 @@ import path from 'node:path';
 import { MIB } from '../../src/common/bytes.ts';
 import { systemClock } from '../../src/common/clock.ts';
 import { DiskliftError } from '../../src/common/errors.ts';
-import { createNetworkAccess } from '../../src/network/network-access.ts';
+import { createNetworkAccess } from '../../src/network/destination-policy.ts';
 import { createHttpTarget } from '../../src/targets/http/http-target.ts';
 import { type ImageInProcess, openImage } from '../helpers/image-in-process.ts';
 import { INSTALLED_PROXIES, requireProxy } from '../helpers/installed-proxies.ts';

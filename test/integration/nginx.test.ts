@@ -4,7 +4,7 @@ import { MIB } from '../../src/common/bytes.ts';
 import { systemClock } from '../../src/common/clock.ts';
 import { DiskliftError, type ErrorCode } from '../../src/common/errors.ts';
 import { digestImage } from '../../src/image/digest.ts';
-import { createNetworkAccess } from '../../src/network/network-access.ts';
+import { createNetworkAccess } from '../../src/network/destination-policy.ts';
 import { createHttpTarget, type HttpTargetOptions } from '../../src/targets/http/http-target.ts';
 import { type ImageInProcess, NEVER, openImage } from '../helpers/image-in-process.ts';
 import { type Nginx, startNginx } from '../helpers/nginx.ts';

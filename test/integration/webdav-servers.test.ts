@@ -7,7 +7,7 @@ import { MIB } from '../../src/common/bytes.ts';
 import { systemClock } from '../../src/common/clock.ts';
 import { DiskliftError } from '../../src/common/errors.ts';
 import { digestImage } from '../../src/image/digest.ts';
-import { createNetworkAccess } from '../../src/network/network-access.ts';
+import { createNetworkAccess } from '../../src/network/destination-policy.ts';
 import type { Receipt, TransferContext } from '../../src/targets/contract.ts';
 import { createHttpTarget, type HttpTargetOptions } from '../../src/targets/http/http-target.ts';
 import { startFaultProxy } from '../helpers/fault-proxy.ts';

@@ -6,7 +6,7 @@ import { DiskliftError } from '../../common/errors.ts';
 import { startTimeLimitAfter, type TimeLimit } from '../../common/time-limit.ts';
 import { proxyEnvironment } from '../../config/proxy-environment.ts';
 import { runRequest } from '../../engine/run-request.ts';
-import { createNetworkAccess } from '../../network/network-access.ts';
+import { createNetworkAccess } from '../../network/destination-policy.ts';
 import type { DiskExport, DiskExportStatus } from '../../resource/disk-export.ts';
 import { readRequestFile } from '../../stores/directory/read-request-file.ts';
 import type { CommandContext } from '../../wiring/context.ts';

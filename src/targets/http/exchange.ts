@@ -6,7 +6,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { cancelledError, throwIfAborted } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
 import type { PaceWatch } from '../pace-watch.ts';
-import { takenBytes } from '../taken-bytes.ts';
+import { takenBytes } from '../pace-watch.ts';
 import type { Answer } from './answer.ts';
 import { readAnswer } from './read-answer.ts';
 import { readWhatIsLeft } from './read-what-is-left.ts';

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { DiskliftError } from '../../common/errors.ts';
 import type { VirtualImage } from '../../image/contract.ts';
-import { readBackLimitMs } from '../answer-limit.ts';
+import { readBackLimitMs } from '../../network/answer-limits.ts';
 import type { Seal } from '../contract.ts';
 import type { Answer } from './answer.ts';
 import { digestOf } from './compare-digest.ts';

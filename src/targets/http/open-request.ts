@@ -2,8 +2,8 @@
 
 import type http from 'node:http';
 import { nodeHttp } from '../../common/builtin.ts';
+import { limitInterimAnswers } from '../../network/answer-limits.ts';
 import { basicCredentials } from '../../network/basic-credentials.ts';
-import { limitInterimAnswers } from '../../network/interim-answers.ts';
 import type { OpenedConnection } from '../../network/open-connection.ts';
 import type { Origin } from './origin.ts';
 import { publicUrl } from './public-url.ts';

@@ -1,6 +1,6 @@
 /** Where an upload goes, with what only that server may see. */
 
-import type { TlsMaterial } from '../../network/tls-material.ts';
+import type { TlsMaterial } from '../../network/guarded-connection.ts';
 
 /** What one request is made of. Everything in `headers` and `tls` may be secret. */
 export interface Origin {

@@ -4,7 +4,7 @@ import type http from 'node:http';
 import { abortable } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
-import type { NetworkAccess } from '../../network/network-access.ts';
+import type { NetworkAccess } from '../../network/destination-policy.ts';
 import { networkError } from '../../network/network-error.ts';
 import { openConnection } from '../../network/open-connection.ts';
 import type { ProxySettings } from '../../network/proxy-route.ts';

@@ -1,6 +1,6 @@
 /** Finds the URL of a stored image. */
 
-import type { NetworkAccess } from '../../network/network-access.ts';
+import type { NetworkAccess } from '../../network/destination-policy.ts';
 import { serverMessage } from '../server-message.ts';
 import type { Answer } from './answer.ts';
 import type { Origin } from './origin.ts';

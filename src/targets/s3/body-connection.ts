@@ -3,7 +3,7 @@
 import type http from 'node:http';
 import type { Socket } from 'node:net';
 import type { PaceWatch } from '../pace-watch.ts';
-import { takenBytes } from '../taken-bytes.ts';
+import { takenBytes } from '../pace-watch.ts';
 
 /** More than the head of a request takes. */
 const MAX_HEAD_BYTES = 4096;

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { DiskliftError } from '../../common/errors.ts';
-import { readBackLimitMs } from '../answer-limit.ts';
+import { readBackLimitMs } from '../../network/answer-limits.ts';
 import type { ExpectedPart } from './expected-object.ts';
 import { isLookRefused } from './s3-error.ts';
 import { retriesOf, type Transfer } from './transfer.ts';

@@ -3,9 +3,9 @@
 import type { BufferPool } from '../../common/buffer-pool.ts';
 import { MIB } from '../../common/bytes.ts';
 import type { Clock } from '../../common/clock.ts';
-import type { NetworkAccess } from '../../network/network-access.ts';
+import type { NetworkAccess } from '../../network/destination-policy.ts';
+import type { TlsMaterial } from '../../network/guarded-connection.ts';
 import type { ProxySettings } from '../../network/proxy-route.ts';
-import type { TlsMaterial } from '../../network/tls-material.ts';
 import { DEFAULT_PACE, type PaceLimits } from '../pace-watch.ts';
 import type { ChecksumKind } from './checksum.ts';
 import { LEAST_PART_BYTES } from './plan-parts.ts';

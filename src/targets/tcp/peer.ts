@@ -5,14 +5,13 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { abortable } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
-import { connectGuarded, startTls } from '../../network/guarded-connection.ts';
-import type { NetworkAccess } from '../../network/network-access.ts';
+import type { NetworkAccess } from '../../network/destination-policy.ts';
+import type { TlsMaterial } from '../../network/guarded-connection.ts';
+import { breakConnection, connectGuarded, startTls } from '../../network/guarded-connection.ts';
 import { networkError } from '../../network/network-error.ts';
-import type { TlsMaterial } from '../../network/tls-material.ts';
 import type { PaceWatch } from '../pace-watch.ts';
-import { takenBytes } from '../taken-bytes.ts';
+import { takenBytes } from '../pace-watch.ts';
 import { withLimit } from '../with-limit.ts';
-import { breakConnection } from './break-connection.ts';
 import { LONGEST_LINE_BYTES, type ShownPeer } from './messages.ts';
 
 const NEWLINE = 0x0a;

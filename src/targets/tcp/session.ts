@@ -3,9 +3,9 @@
 import type { Socket } from 'node:net';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
+import { breakConnection } from '../../network/guarded-connection.ts';
 import { networkError } from '../../network/network-error.ts';
 import { withLimit } from '../with-limit.ts';
-import { breakConnection } from './break-connection.ts';
 import { errorLine, LONGEST_LINE_BYTES } from './messages.ts';
 
 const NEWLINE = 0x0a;

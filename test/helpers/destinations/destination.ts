@@ -1,7 +1,7 @@
 /** A destination as the tests of all destinations see it: a real peer, and a target that sends to it. */
 
 import type { ErrorCode } from '../../../src/common/errors.ts';
-import type { NetworkAccess } from '../../../src/network/network-access.ts';
+import type { NetworkAccess } from '../../../src/network/destination-policy.ts';
 import type { ExportTarget, Receipt } from '../../../src/targets/contract.ts';
 import type { Alteration } from '../s3-fake-alter.ts';
 

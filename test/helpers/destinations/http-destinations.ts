@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { systemClock } from '../../../src/common/clock.ts';
-import { createNetworkAccess } from '../../../src/network/network-access.ts';
+import { createNetworkAccess } from '../../../src/network/destination-policy.ts';
 import { createHttpTarget } from '../../../src/targets/http/http-target.ts';
 import { type HttpSink, type HttpSinkOptions, startHttpSink } from '../http-sink.ts';
 import type { Destination, Peer } from './destination.ts';

@@ -3,7 +3,7 @@
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { ListMultipartUploadsCommand, ListPartsCommand, S3Client } from '@aws-sdk/client-s3';
-import { createNetworkAccess } from '../../../src/network/network-access.ts';
+import { createNetworkAccess } from '../../../src/network/destination-policy.ts';
 import { S3_LIMITS } from '../../../src/targets/s3/s3-options.ts';
 import { KEY, SECRET, s3Target } from '../s3-export.ts';
 import { BUCKET, type S3Fake, startS3Fake } from '../s3-fake.ts';

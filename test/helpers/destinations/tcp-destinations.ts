@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { systemClock } from '../../../src/common/clock.ts';
 import { DiskliftError } from '../../../src/common/errors.ts';
-import { createNetworkAccess } from '../../../src/network/network-access.ts';
+import { createNetworkAccess } from '../../../src/network/destination-policy.ts';
 import { createFileOutput } from '../../../src/targets/tcp/file-output.ts';
 import type { ImageOutput } from '../../../src/targets/tcp/image-output.ts';
 import { runReceiver } from '../../../src/targets/tcp/receiver.ts';

@@ -4,9 +4,13 @@ import http from 'node:http';
 import https from 'node:https';
 import net, { type AddressInfo, type LookupFunction } from 'node:net';
 import { DiskliftError } from '../../../src/common/errors.ts';
-import { createDestinationPolicy, type DestinationRules } from '../../../src/network/destination-policy.ts';
+import {
+  createDestinationPolicy,
+  createNetworkAccess,
+  type DestinationRules,
+  type NetworkAccess,
+} from '../../../src/network/destination-policy.ts';
 import { createGuardedAgents, type GuardedAgentOptions } from '../../../src/network/guarded-agent.ts';
-import { createNetworkAccess, type NetworkAccess } from '../../../src/network/network-access.ts';
 import { startHttpSink } from '../../helpers/http-sink.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 import { createTestAuthority } from '../../helpers/test-authority.ts';

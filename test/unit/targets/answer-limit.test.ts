@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { answerLimitMs } from '../../../src/targets/answer-limit.ts';
+import { answerLimitMs } from '../../../src/network/answer-limits.ts';
 
 describe('limit of an answer', () => {
   it('gives a receiver an hour, and more for a larger disk that it may have to write again', () => {

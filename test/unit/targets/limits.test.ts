@@ -10,7 +10,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { systemClock } from '../../../src/common/clock.ts';
 import { DiskliftError } from '../../../src/common/errors.ts';
-import { createNetworkAccess, type NetworkAccess } from '../../../src/network/network-access.ts';
+import { createNetworkAccess, type NetworkAccess } from '../../../src/network/destination-policy.ts';
 import type { ExportTarget } from '../../../src/targets/contract.ts';
 import { createHttpTarget } from '../../../src/targets/http/http-target.ts';
 import { createTcpTarget } from '../../../src/targets/tcp/tcp-target.ts';

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net, { type AddressInfo, type Socket } from 'node:net';
-import { DEFAULT_PACE, type PaceLimits, PaceWatch } from '../../../src/targets/pace-watch.ts';
-import { takenBytes } from '../../../src/targets/taken-bytes.ts';
+import { DEFAULT_PACE, type PaceLimits, PaceWatch, takenBytes } from '../../../src/targets/pace-watch.ts';
 import { createManualClock, type ManualClock } from '../../helpers/manual-clock.ts';
 import { until } from '../../helpers/until.ts';
 

@@ -4,7 +4,7 @@ import { formatBytes, KIB, MIB } from '../../../../src/common/bytes.ts';
 import { systemClock } from '../../../../src/common/clock.ts';
 import { DiskliftError } from '../../../../src/common/errors.ts';
 import type { VirtualImage } from '../../../../src/image/contract.ts';
-import { createNetworkAccess } from '../../../../src/network/network-access.ts';
+import { createNetworkAccess } from '../../../../src/network/destination-policy.ts';
 import { createHttpTarget, type HttpTargetOptions } from '../../../../src/targets/http/http-target.ts';
 import { type ImageInProcess, openImage } from '../../../helpers/image-in-process.ts';
 import { resetSocket } from '../../../helpers/reset-socket.ts';

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import type http from 'node:http';
 import { systemClock } from '../../../../src/common/clock.ts';
 import { DiskliftError } from '../../../../src/common/errors.ts';
-import { createNetworkAccess } from '../../../../src/network/network-access.ts';
+import { createNetworkAccess } from '../../../../src/network/destination-policy.ts';
 import type { TransferContext } from '../../../../src/targets/contract.ts';
 import { createHttpTarget, type HttpTargetOptions } from '../../../../src/targets/http/http-target.ts';
 import { drip, flood, floodInterim } from '../../../helpers/endless-answer.ts';

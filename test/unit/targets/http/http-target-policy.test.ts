@@ -2,8 +2,12 @@ import assert from 'node:assert/strict';
 import { isIP, type LookupFunction } from 'node:net';
 import { systemClock } from '../../../../src/common/clock.ts';
 import { DiskliftError } from '../../../../src/common/errors.ts';
-import { createDestinationPolicy, type DestinationRules } from '../../../../src/network/destination-policy.ts';
-import { createNetworkAccess, type NetworkAccess } from '../../../../src/network/network-access.ts';
+import {
+  createDestinationPolicy,
+  createNetworkAccess,
+  type DestinationRules,
+  type NetworkAccess,
+} from '../../../../src/network/destination-policy.ts';
 import { createHttpTarget } from '../../../../src/targets/http/http-target.ts';
 import { type HttpSink, startHttpSink } from '../../../helpers/http-sink.ts';
 import { type ImageInProcess, openImage } from '../../../helpers/image-in-process.ts';

@@ -4,7 +4,7 @@ import type http from 'node:http';
 import { systemClock } from '../../../../src/common/clock.ts';
 import { DiskliftError } from '../../../../src/common/errors.ts';
 import type { VirtualImage } from '../../../../src/image/contract.ts';
-import { createNetworkAccess } from '../../../../src/network/network-access.ts';
+import { createNetworkAccess } from '../../../../src/network/destination-policy.ts';
 import { createHttpTarget } from '../../../../src/targets/http/http-target.ts';
 import { startHttpSink } from '../../../helpers/http-sink.ts';
 import { type ImageInProcess, NEVER, openImage } from '../../../helpers/image-in-process.ts';

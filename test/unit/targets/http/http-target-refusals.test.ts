@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type http from 'node:http';
 import { systemClock } from '../../../../src/common/clock.ts';
 import { DiskliftError } from '../../../../src/common/errors.ts';
-import { createNetworkAccess } from '../../../../src/network/network-access.ts';
+import { createNetworkAccess } from '../../../../src/network/destination-policy.ts';
 import { createHttpTarget, type HttpTargetOptions } from '../../../../src/targets/http/http-target.ts';
 import { type HttpSinkOptions, startHttpSink } from '../../../helpers/http-sink.ts';
 import { type ImageInProcess, openImage } from '../../../helpers/image-in-process.ts';

@@ -5,7 +5,7 @@ import type https from 'node:https';
 import net, { type AddressInfo } from 'node:net';
 import { systemClock } from '../../../../src/common/clock.ts';
 import { DiskliftError } from '../../../../src/common/errors.ts';
-import { createNetworkAccess, type NetworkAccess } from '../../../../src/network/network-access.ts';
+import { createNetworkAccess, type NetworkAccess } from '../../../../src/network/destination-policy.ts';
 import { createHttpTarget, type HttpTargetOptions } from '../../../../src/targets/http/http-target.ts';
 import { startFaultProxy } from '../../../helpers/fault-proxy.ts';
 import { startHttpSink } from '../../../helpers/http-sink.ts';

@@ -4,7 +4,7 @@ import type http from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '../../../../src/common/clock.ts';
 import { DiskliftError, type ErrorCode } from '../../../../src/common/errors.ts';
-import { createNetworkAccess } from '../../../../src/network/network-access.ts';
+import { createNetworkAccess } from '../../../../src/network/destination-policy.ts';
 import type { Receipt, TransferContext } from '../../../../src/targets/contract.ts';
 import { createHttpTarget, type HttpTargetOptions } from '../../../../src/targets/http/http-target.ts';
 import { type HttpSink, type HttpSinkOptions, startHttpSink } from '../../../helpers/http-sink.ts';

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { createDestinationPolicy } from '../../../../src/network/destination-policy.ts';
-import { createNetworkAccess } from '../../../../src/network/network-access.ts';
+import { createDestinationPolicy, createNetworkAccess } from '../../../../src/network/destination-policy.ts';
 import { storedAt } from '../../../../src/targets/http/stored-at.ts';
 
 const ACCESS = createNetworkAccess(createDestinationPolicy({ allow: [], deny: ['denied.example'] }));

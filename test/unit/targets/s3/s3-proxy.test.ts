@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { inspect } from 'node:util';
-import { createDestinationPolicy } from '../../../../src/network/destination-policy.ts';
-import { createNetworkAccess } from '../../../../src/network/network-access.ts';
+import { createDestinationPolicy, createNetworkAccess } from '../../../../src/network/destination-policy.ts';
 import { startForwardProxy } from '../../../helpers/forward-proxy.ts';
 import { PART_BYTES, SECRET } from '../../../helpers/s3-export.ts';
 import { useS3Rig } from '../../../helpers/s3-rig.ts';

@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs';
 import type tls from 'node:tls';
 import { systemClock } from '../../../../src/common/clock.ts';
 import { DiskliftError } from '../../../../src/common/errors.ts';
-import { createNetworkAccess } from '../../../../src/network/network-access.ts';
+import { createNetworkAccess } from '../../../../src/network/destination-policy.ts';
 import type { TransferContext } from '../../../../src/targets/contract.ts';
 import { createTcpTarget, type TcpTargetOptions } from '../../../../src/targets/tcp/tcp-target.ts';
 import { type ImageInProcess, openImage } from '../../../helpers/image-in-process.ts';

@@ -1,6 +1,26 @@
-/** Time limits of a peer's answers that grow with the disk. */
+/** Limits of a peer's answers. A server may send interim answers without end, and Node and the SDK of S3 bound neither them nor a body. */
 
+import type http from 'node:http';
+import { DiskliftError } from '../common/errors.ts';
 import type { VirtualImage } from '../image/contract.ts';
+
+/** A server that reports every 20 s that it is at work (102) may do so for two days. */
+const MAX_INTERIM_ANSWERS = 10_000;
+
+/** @param where the server in a form that may be shown */
+export function limitInterimAnswers(request: http.ClientRequest, where: string): void {
+  let count = 0;
+  request.on('information', () => {
+    count += 1;
+    if (count > MAX_INTERIM_ANSWERS)
+      request.destroy(
+        new DiskliftError(
+          'DestinationRejected',
+          `${where}: sent more than ${MAX_INTERIM_ANSWERS} interim answers (1xx) to one request, and no final one`,
+        ),
+      );
+  });
+}
 
 /** Share that does not depend on the size: queues, antivirus scanners, the start of a conversion. */
 const BASE_MS = 3_600_000;
