@@ -2,7 +2,6 @@
 
 import type http from 'node:http';
 import { DiskliftError } from '../common/errors.ts';
-import type { VirtualImage } from '../image/contract.ts';
 
 /** A server that reports every 20 s that it is at work (102) may do so for two days. */
 const MAX_INTERIM_ANSWERS = 10_000;
@@ -38,7 +37,7 @@ const SLOWEST_READ_BACK_BYTES_PER_MS = 100;
  * Limit of the answer after the whole image was sent. Grows with the disk and not with the image, because a receiver that converts to raw writes the holes as well.
  * @returns milliseconds; one hour, and 100 s more for each GB of the disk
  */
-export function answerLimitMs({ virtualSizeBytes }: Pick<VirtualImage, 'virtualSizeBytes'>): number {
+export function answerLimitMs({ virtualSizeBytes }: { virtualSizeBytes: number }): number {
   return BASE_MS + Math.ceil(virtualSizeBytes / SLOWEST_WRITE_BYTES_PER_MS);
 }
 

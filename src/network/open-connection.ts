@@ -58,7 +58,7 @@ export async function openConnection({
   return isSecure ? { socket, mayQuote } : { socket, proxy, mayQuote };
 }
 
-export interface ProxiedConnectionOptions extends GuardedConnectionOptions {
+interface ProxiedConnectionOptions extends GuardedConnectionOptions {
   proxy: URL;
   /** Whether a tunnel is asked for (RFC 9110, section 9.3.6). Without one the connection ends at the proxy. */
   tunnel: boolean;
@@ -73,7 +73,7 @@ const ANYWHERE = createNetworkAccess();
  * @throws as {@link connectGuarded}; and DiskliftError `CredentialsInvalid`, `DestinationRejected` or `DestinationUnreachable` for
  * what the proxy says
  */
-export async function connectByProxy(options: ProxiedConnectionOptions): Promise<Socket> {
+async function connectByProxy(options: ProxiedConnectionOptions): Promise<Socket> {
   const { host, tls, access, signal, proxy, tunnel } = options;
   throwIfAborted(signal);
   access.checkHost(host);

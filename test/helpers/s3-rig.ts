@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { DiskliftError } from '../../src/common/errors.ts';
 import type { ResumeState } from '../../src/targets/contract.ts';
-import { readSavedId } from '../../src/targets/s3/upload-intent.ts';
+import { readSavedId } from '../../src/targets/s3/held-uploads.ts';
 import { type ImageInProcess, NEVER, openImage } from './image-in-process.ts';
 import { KEY, PART_BYTES, type S3Sending, type S3Sent, SECRET, s3Target, sendToS3 } from './s3-export.ts';
 import { type Quirk, type S3Fake, type S3FakeOptions, startS3Fake } from './s3-fake.ts';

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import type { ChecksumKind } from '../../src/targets/s3/checksum.ts';
+import type { ChecksumKind } from '../../src/targets/s3/part-proof.ts';
 import type { S3Credentials } from '../../src/targets/s3/s3-options.ts';
 import { freePort } from './free-port.ts';
 import { type ListeningProcess, startListening } from './listening-process.ts';

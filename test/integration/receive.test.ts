@@ -8,7 +8,7 @@ import { appendFileSync, existsSync, readdirSync, readFileSync, statSync, symlin
 import net from 'node:net';
 import path from 'node:path';
 import { DiskliftError } from '../../src/common/errors.ts';
-import { readPartialState } from '../../src/targets/tcp/partial-state.ts';
+import { readPartialState } from '../../src/targets/tcp/file-output.ts';
 import { disklift } from '../helpers/disklift.ts';
 import { type FaultProxy, startFaultProxy } from '../helpers/fault-proxy.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';

@@ -1,7 +1,7 @@
 /** `disklift receive --listen HOST:PORT --output FILE`: takes an image from an export over TCP. */
 
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { ListenAddress } from '../../targets/tcp/listen.ts';
+import type { ListenAddress } from '../../targets/tcp/session.ts';
 import type { CommandContext } from '../../wiring/context.ts';
 import type { ReceiveFlags } from '../actions/receive-image.ts';
 import { endInTime } from '../end-in-time.ts';

@@ -1,15 +1,13 @@
 /** One request with a body, and its answer, on a connection of its own. */
 
+import fs from 'node:fs';
 import type http from 'node:http';
 import type { Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { cancelledError, throwIfAborted } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
-import type { PaceWatch } from '../pace-watch.ts';
-import { takenBytes } from '../pace-watch.ts';
-import type { Answer } from './answer.ts';
-import { readAnswer } from './read-answer.ts';
-import { readWhatIsLeft } from './read-what-is-left.ts';
+import { type PaceWatch, takenBytes } from '../pace-watch.ts';
+import { type Answer, readAnswer } from './answer.ts';
 
 /** Silence before the first keep-alive probe. */
 const KEEP_ALIVE_MS = 30_000;
@@ -135,4 +133,25 @@ export class Exchange {
 
 function closedError(): Error {
   return Object.assign(new Error('closed'), { code: 'ECONNRESET' });
+}
+
+/** An answer's head, and some of its text. */
+const LONGEST_REST_BYTES = 65_536;
+
+/**
+ * For when a write has failed, and before the socket is closed for it. Where a server answers early and closes, its reset tells
+ * the writer that the connection is gone; what came in front of the reset stays readable in the kernel (on Linux), but Node closes
+ * without looking. So this looks, and passes on what is there. Under TLS there is no way to do that.
+ */
+function readWhatIsLeft(socket: Socket): void {
+  const { _handle: handle } = socket as { _handle?: { fd?: number } | null };
+  if ('encrypted' in socket || handle?.fd === undefined || handle.fd < 0) return;
+  const rest = Buffer.alloc(LONGEST_REST_BYTES);
+  try {
+    const length = fs.readSync(handle.fd, rest);
+    // A stream with an error takes nothing in any more, but the parser listens on.
+    if (length > 0) socket.emit('data', rest.subarray(0, length));
+  } catch {
+    // There is nothing: the failure of the write says the rest.
+  }
 }

@@ -12,18 +12,14 @@ import type { ExportTarget, Receipt, Seal, TransferContext } from '../contract.t
 import { DEFAULT_PACE } from '../pace-watch.ts';
 import { repeatsSecret } from '../server-message.ts';
 import type { Answer } from './answer.ts';
-import { checkConnection } from './check-connection.ts';
-import { compareDigest } from './compare-digest.ts';
 import { createCollections } from './create-collections.ts';
 import { judgeAnswer, type Verdict } from './judge-answer.ts';
-import { type LookupLimits, lookUp } from './look-up.ts';
+import { checkHeaders } from './open-request.ts';
 import type { Origin } from './origin.ts';
-import { publicUrl } from './public-url.ts';
-import { followRedirect } from './redirect.ts';
-import { checkHeaders } from './request-headers.ts';
-import { secretsOf } from './secrets-of.ts';
+import { followRedirect, publicUrl, secretsOf, storedAt } from './origin.ts';
+import { compareDigest, type LookupLimits, lookUp } from './prove-image.ts';
+import { checkConnection } from './send-query.ts';
 import { sendUpload, type UploadLimits } from './send-upload.ts';
-import { storedAt } from './stored-at.ts';
 
 export interface HttpTargetOptions {
   /** http or https. May hold secrets in its user and its query. */

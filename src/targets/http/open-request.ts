@@ -1,12 +1,12 @@
-/** The head of an upload's request. */
+/** The connection and the head of a request. */
 
 import type http from 'node:http';
 import { nodeHttp } from '../../common/builtin.ts';
+import { DiskliftError } from '../../common/errors.ts';
 import { limitInterimAnswers } from '../../network/answer-limits.ts';
 import { basicCredentials } from '../../network/basic-credentials.ts';
 import type { OpenedConnection } from '../../network/open-connection.ts';
-import type { Origin } from './origin.ts';
-import { publicUrl } from './public-url.ts';
+import { type Origin, publicUrl } from './origin.ts';
 
 export interface RequestFacts {
   origin: Origin;
@@ -60,4 +60,32 @@ export function openRequest(
     request.flushHeaders();
   }
   return request;
+}
+
+/** These say how the body is sent, which is not the caller's to say: two lengths are how one request becomes two. */
+const RESERVED: ReadonlySet<string> = new Set([
+  'connection',
+  'content-length',
+  'expect',
+  'keep-alive',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
+
+/** @throws DiskliftError `InvalidRequest`, which does not show a value */
+export function checkHeaders(headers: Readonly<Record<string, string>>): void {
+  const { validateHeaderName, validateHeaderValue } = nodeHttp();
+  for (const [name, value] of Object.entries(headers)) {
+    if (RESERVED.has(name.toLowerCase()))
+      throw new DiskliftError('InvalidRequest', `the header ${name} belongs to the connection and cannot be set`);
+    try {
+      validateHeaderName(name);
+      validateHeaderValue(name, value);
+    } catch {
+      throw new DiskliftError('InvalidRequest', `the header ${JSON.stringify(name)} has a name or a value that HTTP does not allow`);
+    }
+  }
 }

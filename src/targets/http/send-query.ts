@@ -1,4 +1,4 @@
-/** Sends one request without a body on its own connection: to look up an object, or to make a collection. */
+/** Requests without a body, each on its own connection: to check the way, to look up an object, to make a collection. */
 
 import type http from 'node:http';
 import { abortable } from '../../common/abortable.ts';
@@ -6,14 +6,12 @@ import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import type { NetworkAccess } from '../../network/destination-policy.ts';
 import { networkError } from '../../network/network-error.ts';
-import { openConnection } from '../../network/open-connection.ts';
+import { type OpenConnectionOptions, openConnection } from '../../network/open-connection.ts';
 import type { ProxySettings } from '../../network/proxy-route.ts';
 import { withLimit } from '../with-limit.ts';
-import type { Answer } from './answer.ts';
+import { type Answer, readAnswer } from './answer.ts';
 import { openHead } from './open-request.ts';
-import type { Origin } from './origin.ts';
-import { publicUrl } from './public-url.ts';
-import { readAnswer } from './read-answer.ts';
+import { type Origin, publicUrl } from './origin.ts';
 
 export interface QueryLimits {
   /** Limit of opening a connection, TLS included. */
@@ -107,4 +105,29 @@ async function takeBody(
 
 function headersOf({ headers }: http.IncomingMessage): Answer['headers'] {
   return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, Array.isArray(value) ? value[0] : value]));
+}
+
+export interface ConnectionCheck extends OpenConnectionOptions {
+  /** The URL as it may be shown. */
+  where: string;
+  connectMs: number;
+  clock: Clock;
+}
+
+/** @throws DiskliftError as an upload would at its connection */
+export async function checkConnection({ where, connectMs: limitMs, clock, signal, ...options }: ConnectionCheck): Promise<void> {
+  const connecting = new AbortController();
+  const opening = openConnection({ ...options, signal: connecting.signal });
+  try {
+    await withLimit(opening, { limitMs, message: `${where}: no connection`, clock, signal });
+  } catch (error) {
+    throw networkError(where, error);
+  } finally {
+    connecting.abort(new DiskliftError('Cancelled', 'done'));
+    // This also closes a connection that opens after the caller has stopped waiting.
+    opening.then(
+      ({ socket }) => socket.destroy(),
+      () => {},
+    );
+  }
 }

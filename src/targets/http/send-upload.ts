@@ -16,7 +16,7 @@ import { withLimit } from '../with-limit.ts';
 import type { Answer } from './answer.ts';
 import { Exchange } from './exchange.ts';
 import { openRequest, type RequestFacts } from './open-request.ts';
-import { publicUrl } from './public-url.ts';
+import { publicUrl } from './origin.ts';
 
 export interface UploadLimits extends PaceLimits {
   /** Until a connection stands, TLS included. */

@@ -3,17 +3,29 @@
  * before which no object exists. What is saved stays at the server until it is completed or abandoned.
  */
 
-import { abortUpload } from './abort-upload.ts';
-import { completeUpload } from './complete-upload.ts';
-import { createUpload } from './create-upload.ts';
-import { dropSaved } from './drop-saved.ts';
-import { requireAbsent } from './if-not-exists.ts';
-import { type PartPlan, planParts } from './plan-parts.ts';
-import { expectedOf, resumeUpload } from './resume-upload.ts';
-import { isUploadGone, s3PartLimit } from './s3-error.ts';
-import { type Arrival, retriesOf, type Transfer } from './transfer.ts';
-import { readSavedId } from './upload-intent.ts';
-import { type Upload, uploadParts } from './upload-parts.ts';
+import type { Part as ListedPart } from '@aws-sdk/client-s3';
+import { cancelledError, throwIfAborted } from '../../common/abortable.ts';
+import type { Clock } from '../../common/clock.ts';
+import { DiskliftError } from '../../common/errors.ts';
+import type { ResumeState } from '../contract.ts';
+import { abortUpload, dropNameless, dropSaved, listParts, readSavedId, savedIdOf } from './held-uploads.ts';
+import { bytesOfImage } from './part-bytes.ts';
+import { compositeEtag, type ExpectedObject } from './part-proof.ts';
+import { type PartPlan, partsOf, planParts } from './plan-parts.ts';
+import {
+  assertConsistent,
+  conditionOf,
+  explained,
+  findArrived,
+  isAmbiguous,
+  isExistsRefusal,
+  mayHaveArrived,
+  proveObject,
+  requireAbsent,
+} from './prove-object.ts';
+import { cannotLook, isUploadGone, s3PartLimit, wasNeverSent } from './s3-error.ts';
+import { type Arrival, metadataOf, retriesOf, type Transfer, withRetries } from './transfer.ts';
+import { type Upload, type UploadedPart, uploadParts } from './upload-parts.ts';
 
 /** @throws DiskliftError */
 export async function uploadImage(transfer: Transfer, plan: PartPlan): Promise<Arrival> {
@@ -83,4 +95,182 @@ async function planAnew(transfer: Transfer, { upload, isResumed, plan, error }: 
     return undefined;
   }
   return planParts({ imageSizeBytes: image.sizeBytes, maxParts, leastPartBytes: session.limits.leastPartBytes });
+}
+
+interface Resumed {
+  plan: PartPlan;
+  /** Empty where the server does not list parts, so that all parts are sent again. Undefined when the upload is gone. */
+  held: ReadonlyMap<number, ListedPart> | undefined;
+}
+
+/**
+ * Distinguishes three cases: the upload exists; the upload was completed but the answer was lost; the upload is gone. Where parts cannot
+ * be listed, the object is searched as well, because the upload may have been completed.
+ * @throws DiskliftError when the server does not answer
+ */
+async function resumeUpload(transfer: Transfer, resume: ResumeState): Promise<Arrival | Resumed> {
+  const { session, options, image, context, progress } = transfer;
+  const { partSizeBytes } = resume;
+  const plan = planParts({ imageSizeBytes: image.sizeBytes, partSizeBytes, leastPartBytes: session.limits.leastPartBytes });
+  let held: Resumed['held'];
+  try {
+    return { plan, held: await listParts({ session, options, uploadId: resume.id, ...retriesOf(transfer) }) };
+  } catch (error) {
+    const isUnlisted = cannotLook(error);
+    if (!isUnlisted && !isUploadGone(error)) throw error;
+    if (isUnlisted) held = new Map();
+  }
+  const earlier = await findArrived(transfer, () => expectedOf(plan, transfer));
+  if (earlier === undefined) return { plan, held };
+  progress.arrive(image.sizeBytes);
+  return { ...earlier, ...(await context.seal()) };
+}
+
+/** The object that the upload will make. Reads the image. */
+async function expectedOf(plan: PartPlan, { image, context: { signal } }: Transfer): Promise<ExpectedObject> {
+  const parts: ExpectedObject['parts'][number][] = [];
+  for (const part of partsOf(plan)) parts.push({ ...part, md5: await bytesOfImage(image, part).md5(signal), hasOtherTag: false });
+  return { tag: compositeEtag(parts.map(({ md5 }) => md5)), parts };
+}
+
+/** For the answer of a request that was on its way when the export was cancelled: without it, nobody could abort the upload. */
+const GRACE_MS = 400;
+
+/**
+ * Saves the intent before the request. The intent stays until the id replaces it, or until it is certain that no upload was made. The next
+ * attempt, another process or `abandon` finds the intent and searches the upload that may exist. Without TLS nothing protects the answer
+ * that names the upload, so the intent's time stays saved beside the id: the upload may exist under another id.
+ * @returns the id, after it was saved
+ * @throws DiskliftError
+ */
+async function createUpload(transfer: Transfer, { partSizeBytes }: PartPlan): Promise<string> {
+  const { session, options, image, context } = transfer;
+  const nameless = { session, options, ...retriesOf(transfer) };
+  const save = (id: string) => context.saveResume({ id, partSizeBytes, fingerprint: image.fingerprint });
+  const { sinceMs: earlierMs } = readSavedId(context.resume?.id ?? '');
+  if (earlierMs !== undefined) await dropNameless({ ...nameless, sinceMs: earlierMs });
+  const sinceMs = options.clock.nowMs();
+  await save(savedIdOf({ sinceMs }));
+  const { id, hasLostOne } = await requestUntilNamed(transfer);
+  // As long as the intent stands: where this fails, the next attempt finds all of them.
+  if (hasLostOne) await dropNameless({ ...nameless, sinceMs, namedId: id });
+  await save(session.isPlain ? savedIdOf({ sinceMs, uploadId: id }) : id);
+  throwIfAborted(context.signal);
+  return id;
+}
+
+async function requestUntilNamed(transfer: Transfer): Promise<{ id: string; hasLostOne: boolean }> {
+  const { context } = transfer;
+  let hasLostOne = false;
+  const request = async () => {
+    try {
+      return await requestUpload(transfer);
+    } catch (error) {
+      hasLostOne ||= context.signal.aborted || (isAmbiguous(error) && !wasNeverSent(error));
+      throw error;
+    }
+  };
+  try {
+    return { id: await withRetries(request, retriesOf(transfer)), hasLostOne };
+  } catch (error) {
+    if (!hasLostOne) await context.saveResume(undefined);
+    throw error;
+  }
+}
+
+/** Is not cancelled at once: see {@link GRACE_MS}. */
+async function requestUpload(transfer: Transfer): Promise<string> {
+  const { session, options, context } = transfer;
+  const input = {
+    Bucket: options.bucket,
+    Key: options.key,
+    Metadata: metadataOf(transfer),
+    ContentType: 'application/octet-stream',
+    ...(options.checksum === 'None' ? {} : { ChecksumAlgorithm: options.checksum }),
+  };
+  const late = lateSignal(context.signal, options.clock);
+  try {
+    const { UploadId } = await session.request(
+      ({ client, http }) => client.send(new session.sdk.CreateMultipartUploadCommand(input), http),
+      { signal: late.signal },
+    );
+    if (UploadId === undefined) throw new DiskliftError('DestinationRejected', `${session.where}: answered without an id for the upload`);
+    return UploadId;
+  } finally {
+    late.stop();
+  }
+}
+
+/** @returns a signal that is aborted some time after `signal` */
+function lateSignal(signal: AbortSignal, clock: Clock): { signal: AbortSignal; stop(): void } {
+  const late = new AbortController();
+  const stopped = new AbortController();
+  const onAbort = () => {
+    clock.delay(GRACE_MS, stopped.signal).then(
+      () => late.abort(cancelledError(signal)),
+      () => {},
+    );
+  };
+  if (signal.aborted) onAbort();
+  else signal.addEventListener('abort', onAbort, { once: true });
+  return {
+    signal: late.signal,
+    stop() {
+      signal.removeEventListener('abort', onAbort);
+      stopped.abort(new DiskliftError('Cancelled', 'stopped'));
+    },
+  };
+}
+
+interface UploadedParts {
+  id: string;
+  /** In order. */
+  parts: UploadedPart[];
+}
+
+/** @throws DiskliftError `ChecksumMismatch` when the server has other bytes than those sent */
+async function completeUpload(transfer: Transfer, { id, parts }: UploadedParts): Promise<Arrival> {
+  const { session, options, context } = transfer;
+  const { signal } = context;
+  assertConsistent(parts, session.where);
+  const list = parts.map(({ completed }) => completed);
+  const input = { ...conditionOf(transfer), Bucket: options.bucket, Key: options.key, UploadId: id, MultipartUpload: { Parts: list } };
+  const expected = { tag: compositeEtag(parts.map(({ md5 }) => md5)), parts };
+  // Hours may have passed since the key was looked at.
+  const present = await requireAbsent(transfer, async () => expected);
+  const drop = () => abortUpload({ session, options, uploadId: id, ...retriesOf(transfer) });
+  if (present !== undefined) {
+    await drop();
+    return { ...present, ...(await context.seal()) };
+  }
+  let isUnclear = false;
+  const complete = async () => {
+    // Before every try, since each one may be the one that makes the object.
+    const { sha256 } = await context.seal();
+    try {
+      const answer = await session.request(({ client, http }) => client.send(new session.sdk.CompleteMultipartUploadCommand(input), http), {
+        signal,
+        silentMs: session.limits.answerMs,
+      });
+      return { sha256, answer };
+    } catch (error) {
+      // An upload that is not there may be one that an earlier try has completed.
+      isUnclear ||= mayHaveArrived(error) || isUploadGone(error);
+      if (signal.aborted || !isUnclear) throw explained(transfer, error);
+      const found = await findArrived(transfer, async () => expected);
+      if (found === undefined) throw isUploadGone(error) ? goneError(error as DiskliftError) : explained(transfer, error);
+      // The same image came to the key by another upload, and a refusal leaves this one open.
+      if (isExistsRefusal(error)) await drop();
+      return { sha256, found };
+    }
+  };
+  const { sha256, ...made } = await withRetries(complete, retriesOf(transfer));
+  return { sha256, ...('found' in made ? made.found : await proveObject(transfer, expected, made.answer)) };
+}
+
+/** Retryable, because the next attempt finds the upload missing and begins a new one. Elsewhere some of these error names are final. */
+function goneError(error: DiskliftError): DiskliftError {
+  return new DiskliftError('DestinationRejected', `${error.message}: neither the upload nor its object is there`, error, {
+    retryable: true,
+  });
 }

@@ -1,9 +1,11 @@
-/** The bytes of one part, as often as they are wanted: to be hashed, and to be sent by one request or several. */
+/** The bytes of one part, read as often as they are needed: to be hashed, and to be sent by one request or several. */
 
 import { createHash } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { throwIfAborted } from '../../common/abortable.ts';
+import { MIB } from '../../common/bytes.ts';
 import type { VirtualImage } from '../../image/contract.ts';
 import { loadMd5 } from '../../native/md5.ts';
-import { type Pieces, updateInPieces } from './hash-pieces.ts';
 
 export interface PartBytes extends Pieces {
   readonly sizeBytes: number;
@@ -70,4 +72,51 @@ export function bytesOfImage(
       return md5 ?? '';
     },
   };
+}
+
+/** Metadata is computed on the event loop, and the digest takes what was read in one piece before the next is asked for. */
+const PIECE_BYTES = 4 * MIB;
+
+/** Fills `bytes` from `offset` on, in image order. @throws as {@link VirtualImage.read} */
+export async function readPart(image: VirtualImage, bytes: Uint8Array, offset: number, signal: AbortSignal): Promise<void> {
+  for (let at = 0; at < bytes.length; at += PIECE_BYTES) await image.read(bytes.subarray(at, at + PIECE_BYTES), offset + at, signal);
+}
+
+/** What takes bytes one piece after the other. */
+export interface PieceHash {
+  update(bytes: Uint8Array): unknown;
+}
+
+/** Bytes that come in pieces, in order. */
+export interface Pieces {
+  pieces(signal: AbortSignal): AsyncIterable<Uint8Array>;
+}
+
+export interface HashPieces {
+  signal: AbortSignal;
+  /** So many that one takes a millisecond at the most: several parts each make one in a turn of the event loop. */
+  pieceBytes?: number;
+}
+
+/**
+ * @returns `hash`, updated with all of `bytes`
+ * @throws DiskliftError `Cancelled`, or as {@link Pieces.pieces}
+ */
+export async function hashPieces<T extends PieceHash>(hash: T, bytes: Pieces, how: HashPieces): Promise<T> {
+  for await (const piece of bytes.pieces(how.signal)) await updateInPieces(hash, piece, how);
+  return hash;
+}
+
+/** @throws DiskliftError `Cancelled` */
+async function updateInPieces(hash: PieceHash, bytes: Uint8Array, { signal, pieceBytes = MIB / 2 }: HashPieces): Promise<void> {
+  for (let at = 0; at < bytes.length; at += pieceBytes) {
+    throwIfAborted(signal);
+    hash.update(bytes.subarray(at, at + pieceBytes));
+    await nextTurn();
+  }
+}
+
+/** In hex. */
+export async function sha256Of(bytes: Pieces, signal: AbortSignal): Promise<string> {
+  return (await hashPieces(createHash('sha256'), bytes, { signal })).digest('hex');
 }

@@ -1,16 +1,12 @@
 /** Images of one part: one request, which has it all. */
 
 import { DiskliftError } from '../../common/errors.ts';
-import type { ExpectedObject } from './expected-object.ts';
-import { conditionOf, explained, requireAbsent } from './if-not-exists.ts';
-import { judgePart } from './judge-part.ts';
-import { bytesInMemory, type PartBytes } from './part-bytes.ts';
-import { createPayload, type Payload } from './payload.ts';
-import { findArrived, mayHaveArrived, proveObject } from './prove-object.ts';
-import { readPart } from './read-part.ts';
-import { sendPayload } from './send-payload.ts';
-import { type Arrival, metadataOf, retriesOf, type Transfer } from './transfer.ts';
-import { withRetries } from './with-retries.ts';
+import { bytesInMemory, type PartBytes, readPart } from './part-bytes.ts';
+import type { ExpectedObject } from './part-proof.ts';
+import { judgePart } from './part-proof.ts';
+import { conditionOf, explained, findArrived, mayHaveArrived, proveObject, requireAbsent } from './prove-object.ts';
+import { createPayload, type Payload, sendPayload } from './send-payload.ts';
+import { type Arrival, metadataOf, retriesOf, type Transfer, withRetries } from './transfer.ts';
 
 /** @throws DiskliftError `ChecksumMismatch` when the server has other bytes than those sent */
 export async function putImage(transfer: Transfer): Promise<Arrival> {

@@ -1,12 +1,10 @@
-/** Maps errors of S3 to errors of disklift. */
+/** Maps errors of S3 to errors of disklift: names, meanings, advice, and what each means for the next request. Pure. */
 
 import { DiskliftError } from '../../common/errors.ts';
 import { parseRetryAfter } from '../../common/retry-after.ts';
 import { networkError } from '../../network/network-error.ts';
 import { NOT_SHOWN_IN_CLUSTER, serverMessage } from '../server-message.ts';
-import type { ChecksumKind } from './checksum.ts';
-import { adviceOf, isAboutSpace, partLimitOf, type S3Failure, textOf } from './refusal-advice.ts';
-import { FULL, PASSING, REFUSED, REJECTED } from './s3-error-names.ts';
+import type { ChecksumKind } from './part-proof.ts';
 
 const EXPIRED: ReadonlySet<string> = new Set(['ExpiredToken', 'ExpiredTokenException', 'TokenRefreshRequired']);
 
@@ -149,3 +147,135 @@ function shownName(name: string): string | undefined {
 function isPassing(status: number): boolean {
   return status >= 500 || status < 300 || RETRYABLE_STATUS.has(status);
 }
+
+/** The fields of the SDK's errors that are used here. The SDK keeps fields that are not in its model. */
+export interface S3Failure {
+  name?: string;
+  /** A text; an object where damaged XML has elements inside the message. */
+  message?: unknown;
+  Region?: unknown;
+  Endpoint?: unknown;
+  /** Present where the server's answer is an S3 error. */
+  $fault?: unknown;
+  /** Present where the answer is no S3 error. */
+  $responseBodyText?: unknown;
+  $metadata?: { httpStatusCode?: number };
+  $response?: { statusCode?: number; headers?: Readonly<Record<string, string>> };
+}
+
+/** @returns the server's own words; empty when there are none */
+function textOf({ $fault, $responseBodyText, message }: S3Failure): string {
+  if (typeof $responseBodyText === 'string') return $responseBodyText;
+  // The SDK returns an XML element with child elements or attributes as an object.
+  return $fault === undefined || typeof message !== 'string' || message === 'UnknownError' ? '' : message;
+}
+
+/** Backblaze B2 reports its caps as AccessDenied: "Cannot upload files, storage cap exceeded." */
+const FULL_TEXT =
+  /\b(cap|quota|limit|storage)\b[\w ]{0,20}\b(exceeded|reached)\b|\b(no|not enough|insufficient) (free |disk |storage )?space\b/i;
+
+function isAboutSpace(text: string): boolean {
+  return FULL_TEXT.test(text);
+}
+
+/** AWS: "Part number must be an integer between 1 and 10000, inclusive". */
+const PART_NUMBER = /\bpart ?number\b/i;
+const PART_RANGE = /\bbetween 1 and (\d{1,5})\b/i;
+
+/** @returns the server's maximum number of parts; undefined where `failure` does not state it */
+export function partLimitOf(failure: S3Failure): number | undefined {
+  const text = textOf(failure);
+  const limit = PART_NUMBER.test(text) ? Number(PART_RANGE.exec(text)?.[1] ?? 0) : 0;
+  return limit > 0 ? limit : undefined;
+}
+
+/** Ceph RGW counts parts only when the upload is completed, and reports too many of them as an invalid range. */
+function isAboutParts(failure: S3Failure): boolean {
+  return failure.name === 'InvalidRange' || (failure.name === 'InvalidArgument' && PART_NUMBER.test(textOf(failure)));
+}
+
+/** "x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters" */
+const WANTS_CHECKSUM = /content-md5.*x-amz-checksum|x-amz-checksum.*required/i;
+
+/** "the region 'us-east-1' is wrong; expecting 'eu-central-1'" */
+const EXPECTED_REGION = /\bexpecting '([a-z0-9-]{1,40})'/;
+const REGION = /^[a-z0-9-]{1,40}$/;
+const HOST = /^[a-zA-Z0-9.:-]{1,253}$/;
+
+/** @returns the setting to change; undefined where the error gives no more than its name */
+function adviceOf(failure: S3Failure, status: number | undefined, checksum: ChecksumKind): string | undefined {
+  const { name = '', Region, Endpoint, $response } = failure;
+  if (isAboutParts(failure)) return 'the server takes fewer parts: set maxParts, or a larger partSize';
+  if (status === 501 && checksum !== 'None')
+    return 'the server does not know this kind of request; should it be the checksum that it does not know, leave `checksum` out';
+  if (WANTS_CHECKSUM.test(textOf(failure)) && checksum === 'None')
+    return 'the bucket wants a checksum with each request, as with Object Lock: set `checksum` to CRC32';
+  if (status !== 301 && status !== 307 && !['PermanentRedirect', 'AuthorizationHeaderMalformed'].includes(name)) return undefined;
+  const expected = EXPECTED_REGION.exec(textOf(failure))?.[1];
+  const region = [$response?.headers?.['x-amz-bucket-region'], Region, expected].find(
+    (each) => typeof each === 'string' && REGION.test(each),
+  );
+  if (region !== undefined) return `the bucket is in another region: set region to ${region}`;
+  if (typeof Endpoint === 'string' && HOST.test(Endpoint)) return `the bucket is at another endpoint: ${Endpoint}`;
+  return undefined;
+}
+
+/** Names of S3's errors with their meanings ("Error responses" in the API reference of Amazon S3). Other servers use the same names. */
+
+type Meanings = Readonly<Record<string, string>>;
+
+/** The credentials are wrong or not sufficient. Not retryable. */
+const REFUSED: Meanings = {
+  InvalidAccessKeyId: 'the access key is not known',
+  // Error names of versitygw.
+  XAdminUserNotFound: 'the access key is not known',
+  SignatureDoesNotMatch: 'the secret key does not belong to the access key',
+  AccessDenied: 'the credentials do not allow it',
+  InvalidToken: 'the session token is not valid',
+  CredentialsProviderError: 'no credentials were found',
+  ExpiredToken: 'the credentials have expired',
+  TokenRefreshRequired: 'the credentials have expired',
+};
+
+/** Not retryable, even with a status that is retryable otherwise. */
+const REJECTED: Meanings = {
+  NoSuchBucket: 'there is no such bucket',
+  PermanentRedirect: 'the bucket is in another region or at another endpoint',
+  AuthorizationHeaderMalformed: 'the bucket is in another region',
+  EntityTooLarge: 'the image is too large for the server',
+  EntityTooSmall: 'the server wants larger parts: set partSize',
+  InvalidBucketName: 'the name of the bucket is not valid',
+  KeyTooLongError: 'the key is too long',
+  NotImplemented: 'the server does not know this kind of request',
+  PreconditionFailed:
+    'there is an object at the key already, perhaps from a request of this export whose answer was lost; the server replaces none',
+  // Error names of Alibaba Cloud OSS.
+  SecondLevelDomainForbidden: 'the server wants the bucket in the host name: set forcePathStyle: false',
+};
+
+/** Retryable in spite of 4xx: the next attempt finds the parts or the upload that are gone. */
+const PASSING: Meanings = {
+  NoSuchUpload: 'the upload is not there any more',
+  InvalidPart: 'a part is not there any more',
+  RequestTimeout: 'the server has waited too long for bytes',
+  RequestTimeTooSkewed: 'the clocks differ too much',
+  BadDigest: 'the bytes arrived changed',
+  XAmzContentSHA256Mismatch: 'the bytes arrived changed',
+  SlowDown: 'the server asks for fewer requests',
+  OperationAborted: 'another request is changing the same object',
+  ConditionalRequestConflict: 'another request is changing the same object',
+};
+
+const QUOTA = 'the quota is used up';
+const NO_SPACE = 'the server has no space left';
+
+/** Retryable, because old images are removed all the time. Most come as 403, but the credentials are not the cause. */
+const FULL: Meanings = {
+  // Error names of Ceph RGW, MinIO and OpenStack Swift.
+  QuotaExceeded: QUOTA,
+  XMinioAdminBucketQuotaExceeded: QUOTA,
+  ServiceQuotaExceededException: QUOTA,
+  XMinioStorageFull: NO_SPACE,
+  StorageFull: NO_SPACE,
+  InsufficientStorage: NO_SPACE,
+};

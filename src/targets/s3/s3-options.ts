@@ -7,7 +7,7 @@ import type { NetworkAccess } from '../../network/destination-policy.ts';
 import type { TlsMaterial } from '../../network/guarded-connection.ts';
 import type { ProxySettings } from '../../network/proxy-route.ts';
 import { DEFAULT_PACE, type PaceLimits } from '../pace-watch.ts';
-import type { ChecksumKind } from './checksum.ts';
+import type { ChecksumKind } from './part-proof.ts';
 import { LEAST_PART_BYTES } from './plan-parts.ts';
 
 /** Secret. */

@@ -7,10 +7,9 @@ import { readHttpUrl } from '../../common/http-url.ts';
 import { basicCredentials, userOf } from '../../network/basic-credentials.ts';
 import { createGuardedAgents } from '../../network/guarded-agent.ts';
 import { type ProxySettings, proxyFor } from '../../network/proxy-route.ts';
-import { limitAnswers } from './limit-answers.ts';
+import { Activity, limitAnswers, type Watched, withinSilence } from './request-limits.ts';
 import { areCredentialsExpired, isUnverified, s3Error } from './s3-error.ts';
 import { S3_LIMITS, type S3Limits, type S3TargetOptions } from './s3-options.ts';
-import { Activity, type Watched, withinSilence } from './within-silence.ts';
 
 type Sdk = typeof import('@aws-sdk/client-s3');
 

@@ -1,17 +1,20 @@
 /** Amazon S3, and servers that speak as it does. */
 
+import path from 'node:path';
+import { DiskliftError } from '../../common/errors.ts';
 import type { ExportTarget } from '../contract.ts';
 import { PaceWatch } from '../pace-watch.ts';
-import { checkBucket } from './check-bucket.ts';
-import { dropSaved } from './drop-saved.ts';
+import { dropSaved } from './held-uploads.ts';
 import { uploadImage } from './multipart-upload.ts';
+import { bytesInMemory } from './part-bytes.ts';
+import { checksumOf } from './part-proof.ts';
 import { planParts } from './plan-parts.ts';
 import { putImage } from './put-object.ts';
+import { MAX_UPLOADS_PAGE_BYTES } from './request-limits.ts';
+import { s3ErrorName, s3ErrorStatus } from './s3-error.ts';
 import type { S3TargetOptions } from './s3-options.ts';
-import { openS3Session } from './s3-session.ts';
-import { putSha256 } from './sha256-object.ts';
-import { createNonce, type Transfer } from './transfer.ts';
-import { UploadProgress } from './upload-progress.ts';
+import { openS3Session, type S3Session } from './s3-session.ts';
+import { createNonce, retriesOf, type Transfer, UploadProgress, withRetries } from './transfer.ts';
 
 export function createS3Target(options: S3TargetOptions): ExportTarget {
   const { bucket, key, partSizeBytes, maxParts, clock, random = Math.random } = options;
@@ -62,4 +65,72 @@ export function createS3Target(options: S3TargetOptions): ExportTarget {
       }
     },
   };
+}
+
+/** Limit of an answer that costs a server nothing. */
+const ANSWER_MS = 10_000;
+
+/** Every later request would be refused for the same reason. */
+const SURE_NAMES: ReadonlySet<string> = new Set([
+  'NoSuchBucket',
+  'InvalidBucketName',
+  'PermanentRedirect',
+  'AuthorizationHeaderMalformed',
+  'SecondLevelDomainForbidden',
+  'InvalidAccessKeyId',
+  'XAdminUserNotFound',
+  'SignatureDoesNotMatch',
+  'InvalidToken',
+  'ExpiredToken',
+  'TokenRefreshRequired',
+  'RequestTimeTooSkewed',
+]);
+
+interface BucketCheck {
+  session: S3Session;
+  options: S3TargetOptions;
+  signal: AbortSignal;
+}
+
+/**
+ * Lists the open uploads of the key: unlike a HeadBucket, its refusals have names. Credentials that may only write are refused the list, and
+ * some servers do not support it; neither says anything about the upload.
+ * @throws DiskliftError for a refusal that the upload would meet too, and when the server does not answer
+ */
+async function checkBucket({ session, options, signal }: BucketCheck): Promise<void> {
+  const input = { Bucket: options.bucket, Prefix: options.key, MaxUploads: 1 };
+  try {
+    await session.request(({ client, http }) => client.send(new session.sdk.ListMultipartUploadsCommand(input), http), {
+      signal,
+      silentMs: Math.min(ANSWER_MS, session.limits.silentMs),
+      maxAnswerBytes: MAX_UPLOADS_PAGE_BYTES,
+    });
+  } catch (error) {
+    if (!(error instanceof DiskliftError) || isSure(error)) throw error;
+  }
+}
+
+/** The network, the policy, a proxy and missing credentials refuse without an answer of S3. */
+function isSure(error: DiskliftError): boolean {
+  const status = s3ErrorStatus(error);
+  return status === undefined || status === 407 || SURE_NAMES.has(s3ErrorName(error) ?? '');
+}
+
+/** @param sha256 in hex @throws DiskliftError */
+async function putSha256(transfer: Transfer, sha256: string): Promise<void> {
+  const { session, options, context } = transfer;
+  const { signal } = context;
+  const body = Buffer.from(`${sha256}  ${path.posix.basename(options.key)}\n`);
+  const input = {
+    Bucket: options.bucket,
+    Key: `${options.key}.sha256`,
+    Body: body,
+    ContentType: 'text/plain',
+    // A bucket with Object Lock refuses an object without a checksum.
+    ...(await checksumOf(options.checksum, bytesInMemory(body), signal)),
+  };
+  await withRetries(
+    () => session.request(({ client, http }) => client.send(new session.sdk.PutObjectCommand(input), http), { signal }),
+    retriesOf(transfer),
+  );
 }

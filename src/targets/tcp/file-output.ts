@@ -1,14 +1,13 @@
 /** A receiver's file: it grows as FILE.partial and gets its name when it is complete and on the disk. */
 
 import { constants } from 'node:fs';
-import { type FileHandle, lstat, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, lstat, open, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { MIB } from '../../common/bytes.ts';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
 import { FileDigest } from './file-digest.ts';
 import type { ImageOutput } from './image-output.ts';
 import type { Confirmation, Hello } from './messages.ts';
-import { readPartialState, writePartialState } from './partial-state.ts';
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR } = constants;
 
@@ -230,4 +229,36 @@ async function typed<T>(what: string, operation: () => Promise<T>): Promise<T> {
     const isFull = FULL.includes(errno);
     throw new DiskliftError('DestinationRejected', `${what}: ${isFull ? `no space left (${errno})` : errno}`, error, { retryable: isFull });
   }
+}
+
+export interface PartialState extends Required<Hello> {
+  /** Survive a loss of power; what lies behind may not. */
+  durableBytes: number;
+}
+
+/** @returns undefined when there is none, or none that makes sense */
+export async function readPartialState(path: string): Promise<PartialState | undefined> {
+  try {
+    const state = JSON.parse(await readFile(path, 'utf8')) as Partial<Record<keyof PartialState, unknown>> | null;
+    const { exportUid, disk, fingerprint, sizeBytes, durableBytes } = state ?? {};
+    if (typeof exportUid !== 'string' || typeof disk !== 'string' || typeof fingerprint !== 'string') return undefined;
+    if (!isCount(sizeBytes) || !isCount(durableBytes) || durableBytes > sizeBytes) return undefined;
+    return { exportUid, disk, fingerprint, sizeBytes, durableBytes };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whoever reads it finds the old state or the new one. */
+async function writePartialState(path: string, state: PartialState): Promise<void> {
+  const draft = `${path}.new`;
+  // A link that lies there is not followed.
+  await rm(draft, { force: true });
+  await using file = await open(draft, 'wx', 0o600);
+  await file.writeFile(`${JSON.stringify(state)}\n`);
+  await rename(draft, path);
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }

@@ -6,9 +6,8 @@ import { abortable, throwIfAborted } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import type { ImageOutput } from './image-output.ts';
-import { type ListenAddress, listen, type ServerTls } from './listen.ts';
 import { type Confirmation, confirmationLine, type Hello, isDiscard, offsetLine, parseHello, rereadAllowanceMs } from './messages.ts';
-import { Session } from './session.ts';
+import { type ListenAddress, listen, type ServerTls, Session } from './session.ts';
 
 type Received = Required<Confirmation>;
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createDestinationPolicy, createNetworkAccess } from '../../../../src/network/destination-policy.ts';
-import { storedAt } from '../../../../src/targets/http/stored-at.ts';
+import { storedAt } from '../../../../src/targets/http/origin.ts';
 
 const ACCESS = createNetworkAccess(createDestinationPolicy({ allow: [], deny: ['denied.example'] }));
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { crc32 } from 'node:zlib';
-import { checksumOf, isSameChecksum } from '../../../../src/targets/s3/checksum.ts';
 import { createCrc32c, createCrc64Nvme } from '../../../../src/targets/s3/crc.ts';
 import { bytesInMemory } from '../../../../src/targets/s3/part-bytes.ts';
+import { checksumOf, isSameChecksum } from '../../../../src/targets/s3/part-proof.ts';
 import { NEVER } from '../../../helpers/image-in-process.ts';
 
 describe('checksums of S3', () => {

@@ -3,9 +3,8 @@ import { createHash } from 'node:crypto';
 import { systemClock } from '../../../../src/common/clock.ts';
 import { DiskliftError } from '../../../../src/common/errors.ts';
 import { DEFAULT_PACE, PaceWatch } from '../../../../src/targets/pace-watch.ts';
-import { hashPieces } from '../../../../src/targets/s3/hash-pieces.ts';
-import { bytesInMemory } from '../../../../src/targets/s3/part-bytes.ts';
-import { bodyOf, createPayload } from '../../../../src/targets/s3/payload.ts';
+import { bytesInMemory, hashPieces } from '../../../../src/targets/s3/part-bytes.ts';
+import { bodyOf, createPayload } from '../../../../src/targets/s3/send-payload.ts';
 import { NEVER } from '../../../helpers/image-in-process.ts';
 
 const MIB = 1024 * 1024;

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { DiskliftError } from '../../../../src/common/errors.ts';
 import type { ResumeState } from '../../../../src/targets/contract.ts';
-import { readSavedId } from '../../../../src/targets/s3/upload-intent.ts';
+import { readSavedId } from '../../../../src/targets/s3/held-uploads.ts';
 import { KEY, type S3Sent } from '../../../helpers/s3-export.ts';
 import type { Quirk } from '../../../helpers/s3-fake.ts';
 import { cancelWhen, resumeOf, savedIds, useS3Rig } from '../../../helpers/s3-rig.ts';
