@@ -1,6 +1,6 @@
 /** `node bench/cached-look.ts`: the measurements behind docs/decisions/0005-cached-clusters.md. */
 
-import { createSemaphore } from '../src/common/semaphore.ts';
+import { createLimiter } from '../src/common/limiter.ts';
 import { scanDisk } from '../src/image/scan.ts';
 import { loadLibc } from '../src/native/libc.ts';
 import type { DiskSource } from '../src/sources/contract.ts';
@@ -13,7 +13,7 @@ process.env.UV_THREADPOOL_SIZE ??= '12';
 
 const ROUNDS = 15;
 
-const source = await openDisk(await benchDisk('mixed'), { libc: loadLibc(), readLimit: createSemaphore(8), warn: console.warn });
+const source = await openDisk(await benchDisk('mixed'), { libc: loadLibc(), readLimit: createLimiter(8), warn: console.warn });
 const { showsData: _, ...readOnly } = source;
 const ways: [string, DiskSource, seconds: number[]][] = [
   ['looks first', source, []],

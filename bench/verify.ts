@@ -1,7 +1,7 @@
 /** `node bench/verify.ts`: the measurements behind docs/decisions/0010-verify.md. */
 
 import { systemClock } from '../src/common/clock.ts';
-import { createSemaphore } from '../src/common/semaphore.ts';
+import { createLimiter } from '../src/common/limiter.ts';
 import { prepareImage, type Verify } from '../src/image/prepare-image.ts';
 import { loadLibc } from '../src/native/libc.ts';
 import type { DiskSource } from '../src/sources/contract.ts';
@@ -15,7 +15,7 @@ process.env.UV_THREADPOOL_SIZE ??= '12';
 const ROUNDS = 9;
 
 const path = await benchDisk('mixed');
-const context = { libc: loadLibc(), readLimit: createSemaphore(8), warn: console.warn };
+const context = { libc: loadLibc(), readLimit: createLimiter(8), warn: console.warn };
 const { signal } = new AbortController();
 
 /** Without the look at cached clusters, which block devices do not allow either. */

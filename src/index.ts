@@ -3,7 +3,7 @@
 export { type BufferPool, createBufferPool, type PooledBuffer } from './common/buffer-pool.ts';
 export { type Clock, systemClock } from './common/clock.ts';
 export { DiskliftError, type ErrorCode } from './common/errors.ts';
-export { createSemaphore, type Semaphore } from './common/semaphore.ts';
+export { createLimiter, type Limiter } from './common/limiter.ts';
 export type { EngineContext, ExportKeeper } from './engine/context.ts';
 export type { DiskState, ExportObserver, ExportWatcher } from './engine/observer.ts';
 export type { DiskPlan } from './engine/run-disk.ts';

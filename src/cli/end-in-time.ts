@@ -1,6 +1,6 @@
 /** Ends a command soon after a signal, even while its calls hang. */
 
-import { settleWithin } from '../common/settle-within.ts';
+import { settleWithin } from '../common/time-limit.ts';
 import type { CommandContext } from '../wiring/context.ts';
 
 /** Commands write their last bytes in this time, and close what they have open. */

@@ -4,8 +4,8 @@ import { setMaxListeners } from 'node:events';
 import { Command, CommanderError } from 'commander';
 import { systemClock } from '../common/clock.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
+import { createLimiter } from '../common/limiter.ts';
 import { printable } from '../common/printable.ts';
-import { createSemaphore } from '../common/semaphore.ts';
 import { packageVersion } from '../config/package-version.ts';
 import { loadLibc } from '../native/libc.ts';
 import type { CommandContext } from '../wiring/context.ts';
@@ -49,7 +49,7 @@ export async function run(argv: readonly string[], threadPoolSize: number): Prom
   try {
     const context: CommandContext = {
       libc: loadLibc(),
-      readLimit: createSemaphore(Math.max(1, threadPoolSize - RESERVED_THREADS)),
+      readLimit: createLimiter(Math.max(1, threadPoolSize - RESERVED_THREADS)),
       clock: systemClock,
       signal: controller.signal,
       warn: (message) => printLine(`warning: ${message}`),

@@ -2,7 +2,7 @@
 
 import { fstatSync, readFileSync } from 'node:fs';
 import { DiskliftError } from '../common/errors.ts';
-import { startTimeLimitAfter } from '../common/time-limit.ts';
+import { startTimeLimit } from '../common/time-limit.ts';
 import { writeFully } from '../targets/stdout/write-fully.ts';
 import type { CommandContext } from '../wiring/context.ts';
 import { STDOUT_FD } from '../wiring/stream.ts';
@@ -42,7 +42,7 @@ function isReadWrite(fd: number): boolean {
 /** @throws DiskliftError when the text cannot be written: `DestinationUnreachable` when the reader has gone, else `DestinationRejected` */
 export async function printOutput(text: string, { libc, clock, signal }: Pick<CommandContext, 'libc' | 'clock' | 'signal'>): Promise<void> {
   const expired = new DiskliftError('Cancelled', 'standard output takes nothing');
-  const limit = startTimeLimitAfter(signal, { clock, limitMs: FAREWELL_MS, expired });
+  const limit = startTimeLimit({ clock, limitMs: FAREWELL_MS, expired, after: signal });
   try {
     await writeFully({ fd: STDOUT_FD, libc, signal: limit.signal }, Buffer.from(text), 0);
   } finally {

@@ -1,8 +1,8 @@
 /** The large buffers of the whole process, within one budget of bytes. */
 
-import { createBudget } from './budget.ts';
 import { alignUp, MIB } from './bytes.ts';
 import { allocateIoBuffer } from './io-buffer.ts';
+import { createLimiter } from './limiter.ts';
 
 export interface PooledBuffer {
   /** As long as was wanted, with arbitrary content. */
@@ -36,7 +36,7 @@ const GRANULE_BYTES = 4 * MIB;
  * @param totalBytes of all buffers; who wants more than that gets it when nothing else is taken
  */
 export function createBufferPool(totalBytes: number): BufferPool {
-  const budget = createBudget(totalBytes);
+  const budget = createLimiter(totalBytes);
   let takenBytes = 0;
   /** Nobody has them. */
   let idle: Buffer[] = [];
@@ -45,7 +45,7 @@ export function createBufferPool(totalBytes: number): BufferPool {
 
   /** @returns gives it back, with a buffer that others may have */
   async function hold(sizeBytes: number, signal: AbortSignal): Promise<(buffer?: Buffer) => void> {
-    const release = await budget.acquire(sizeBytes, signal);
+    const release = await budget.acquire(sizeBytes, { signal });
     takenBytes += sizeBytes;
     idle.push(...collectable.flatMap((reference) => reference.deref() ?? []));
     collectable = [];

@@ -26,7 +26,7 @@ export async function abandonUpload(
   const { upload } = state;
   if (upload === undefined) return;
   const late = new DiskliftError('DestinationUnreachable', `no answer within ${LIMIT_MS / 1000} s`);
-  const limit = startTimeLimit(clock, LIMIT_MS, late);
+  const limit = startTimeLimit({ clock, limitMs: LIMIT_MS, expired: late });
   // The export's own signal cannot be used: it is usually aborted already.
   const signal = stopping === undefined ? limit.signal : AbortSignal.any([limit.signal, stopping]);
   try {

@@ -1,6 +1,6 @@
 /** The waits between the attempts of a disk. */
 
-import type { Backoff } from '../common/backoff.ts';
+import type { Backoff } from '../common/retry.ts';
 
 /**
  * Short at first, for a connection that broke. The default backoffLimit of the resource, 8, covers the reboot of a receiver: 22 minutes

@@ -3,8 +3,7 @@
 import { abortable } from '../common/abortable.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
-import { startTimeLimitAfter } from '../common/time-limit.ts';
-import { withinLimit } from '../common/within-limit.ts';
+import { startTimeLimit, withinLimit } from '../common/time-limit.ts';
 import type { Claim, RequestStore } from '../stores/contract.ts';
 
 const CLOSE_MS = 800;
@@ -44,8 +43,8 @@ export interface BoundedStore extends RequestStore {
  */
 export function boundStore(store: RequestStore, { clock, stopping, warn }: BoundedStoreOptions): BoundedStore {
   const ended = new DiskliftError('ExecutorLost', 'the process ends, and the store of requests does not answer');
-  const farewell = startTimeLimitAfter(stopping, { clock, limitMs: FAREWELL_MS, expired: ended });
-  const quick = startTimeLimitAfter(stopping, { clock, limitMs: QUICK_FAREWELL_MS, expired: ended });
+  const farewell = startTimeLimit({ clock, limitMs: FAREWELL_MS, expired: ended, after: stopping });
+  const quick = startTimeLimit({ clock, limitMs: QUICK_FAREWELL_MS, expired: ended, after: stopping });
   /** Requests whose clean-up is pending by what this process has written. */
   const guarded = new Set<string>();
 

@@ -1,8 +1,8 @@
 /** Pauses requests whose store has failed, and resumes them later. */
 
-import { type Backoff, backoffDelayMs } from '../common/backoff.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
+import { type Backoff, backoffDelayMs } from '../common/retry.ts';
 
 export interface PausesOptions {
   clock: Clock;

@@ -1,9 +1,9 @@
 /** One disk of an export, from the scan to the receipt, in as many attempts as it takes and may take. */
 
 import { abortable, cancelledError, throwIfAborted } from '../common/abortable.ts';
-import { backoffDelayMs } from '../common/backoff.ts';
 import { DiskliftError, type ErrorCode } from '../common/errors.ts';
-import { settleWithin } from '../common/settle-within.ts';
+import { backoffDelayMs } from '../common/retry.ts';
+import { settleWithin } from '../common/time-limit.ts';
 import { type DigestedImage, digestImage } from '../image/digest.ts';
 import { type ImageOptions, type PreparedImage, prepareImage } from '../image/prepare-image.ts';
 import type { DiskSource } from '../sources/contract.ts';

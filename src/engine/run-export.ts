@@ -72,5 +72,5 @@ export function startDeadline(
 ): TimeLimit | undefined {
   if (seconds === undefined) return undefined;
   const expired = new DiskliftError('DeadlineExceeded', `not done within activeDeadlineSeconds, ${seconds} s`);
-  return startTimeLimit(clock, (startMs ?? clock.nowMs()) + seconds * 1000 - clock.nowMs(), expired);
+  return startTimeLimit({ clock, limitMs: (startMs ?? clock.nowMs()) + seconds * 1000 - clock.nowMs(), expired });
 }

@@ -2,7 +2,7 @@
 
 import { abortable, cancelledError, throwIfAborted } from '../common/abortable.ts';
 import { DiskliftError, isStoreFailure } from '../common/errors.ts';
-import { startTimeLimit, startTimeLimitAfter, type TimeLimit } from '../common/time-limit.ts';
+import { startTimeLimit, type TimeLimit } from '../common/time-limit.ts';
 import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
 import { timestamp } from '../resource/timestamp.ts';
 import type { RequestEvent } from '../stores/contract.ts';
@@ -191,8 +191,8 @@ function endedBy(failure: DiskliftError): Ended {
  */
 function startLastCalls({ clock, lost, stopping }: RequestRun, limitMs: number, farewellMs: number): TimeLimit {
   const expired = new DiskliftError('ExecutorLost', 'the last status could not be written');
-  const limit = startTimeLimit(clock, limitMs, expired);
-  const farewell = startTimeLimitAfter(stopping, { clock, limitMs: farewellMs, expired });
+  const limit = startTimeLimit({ clock, limitMs, expired });
+  const farewell = startTimeLimit({ clock, limitMs: farewellMs, expired, after: stopping });
   return {
     signal: AbortSignal.any([limit.signal, farewell.signal, lost]),
     stop() {

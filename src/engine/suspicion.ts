@@ -1,7 +1,7 @@
 /** An export in whose runs processes were lost again and again lets the others go first. */
 
-import { type Backoff, backoffDelayMs } from '../common/backoff.ts';
 import { DiskliftError } from '../common/errors.ts';
+import { type Backoff, backoffDelayMs } from '../common/retry.ts';
 import type { DiskExport } from '../resource/disk-export.ts';
 import type { EngineContext } from './context.ts';
 import type { ExportSlots, Slot } from './export-slots.ts';

@@ -1,6 +1,6 @@
 /** The types of the table of formats: facts that a row states, and the work that a format's reader does. */
 
-import type { Semaphore } from '../common/semaphore.ts';
+import type { Limiter } from '../common/limiter.ts';
 import type { GuestMapping } from '../qcow2/read/guest-mapping.ts';
 import type { OpenedFile } from '../sources/opened-file.ts';
 import type { ImageFile } from './image-file.ts';
@@ -102,6 +102,6 @@ export interface LayerMapping {
 }
 
 export interface ReadOptions {
-  readLimit: Semaphore;
+  readLimit: Limiter;
   signal: AbortSignal;
 }

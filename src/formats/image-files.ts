@@ -2,7 +2,7 @@
 
 import type { BigIntStats } from 'node:fs';
 import { DiskliftError } from '../common/errors.ts';
-import { mapConcurrently } from '../common/map-concurrently.ts';
+import { mapConcurrently } from '../common/limiter.ts';
 import type { Libc } from '../native/libc.ts';
 import { dropCachedPages } from '../native/page-cache.ts';
 import type { DiskSource, SourceIdentity } from '../sources/contract.ts';

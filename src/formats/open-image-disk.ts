@@ -3,7 +3,7 @@
  */
 
 import type { Clock } from '../common/clock.ts';
-import type { Semaphore } from '../common/semaphore.ts';
+import type { Limiter } from '../common/limiter.ts';
 import type { Libc } from '../native/libc.ts';
 import { dropCachedPages } from '../native/page-cache.ts';
 import type { DiskSource } from '../sources/contract.ts';
@@ -74,7 +74,7 @@ async function openFormat(image: ImageFiles, options: OpenImageOptions): Promise
 
 export interface TruncationCheckOptions {
   libc: Libc | undefined;
-  readLimit: Semaphore;
+  readLimit: Limiter;
   signal: AbortSignal;
 }
 

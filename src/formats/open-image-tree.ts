@@ -7,7 +7,7 @@ import type { BigIntStats } from 'node:fs';
 import fs, { type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { DiskliftError } from '../common/errors.ts';
-import { mapConcurrently } from '../common/map-concurrently.ts';
+import { mapConcurrently } from '../common/limiter.ts';
 import type { Libc } from '../native/libc.ts';
 import { createVolumeDirectory, openBeneath, statBeneath, type VolumeDirectory } from '../sources/open-beneath.ts';
 import { closeHandle, fileKey, statOpened } from '../sources/opened-file.ts';

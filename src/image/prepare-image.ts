@@ -3,7 +3,7 @@
 import { abortable } from '../common/abortable.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
-import { settleWithin } from '../common/settle-within.ts';
+import { settleWithin } from '../common/time-limit.ts';
 import { checkL1TableSize } from '../qcow2/limits.ts';
 import { type AllocationMap, fullAllocationMap } from '../qcow2/write/allocation-map.ts';
 import { createLayout, type Layout } from '../qcow2/write/layout.ts';

@@ -4,7 +4,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import fs from 'node:fs/promises';
 import { awaitStorage, type StorageWait } from '../common/await-storage.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
-import { withinLimit } from '../common/within-limit.ts';
+import { withinLimit } from '../common/time-limit.ts';
 import type { Authorize } from './require-token.ts';
 
 /** Prometheus waits ten seconds for a scrape. */

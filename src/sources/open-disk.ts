@@ -3,7 +3,7 @@
 import { type BigIntStats, constants } from 'node:fs';
 import fs, { type FileHandle } from 'node:fs/promises';
 import { DiskliftError } from '../common/errors.ts';
-import type { Semaphore } from '../common/semaphore.ts';
+import type { Limiter } from '../common/limiter.ts';
 import type { Libc } from '../native/libc.ts';
 import { openBlockDevice } from './block-device.ts';
 import type { DiskSource } from './contract.ts';
@@ -15,7 +15,7 @@ import { openRawFile } from './raw-file.ts';
 
 export interface OpenDiskOptions {
   libc: Libc | undefined;
-  readLimit: Semaphore;
+  readLimit: Limiter;
   /** How to treat a disk that another process writes to; 'allow' when left out. */
   inUse?: InUse | undefined;
   writers?: WritersKnown | undefined;

@@ -5,7 +5,7 @@ import { type FileHandle, readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { abortable, throwIfAborted } from '../common/abortable.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
-import type { Semaphore } from '../common/semaphore.ts';
+import type { Limiter } from '../common/limiter.ts';
 import type { Libc } from '../native/libc.ts';
 import { endOffset } from '../native/seek-data.ts';
 
@@ -93,7 +93,7 @@ export interface ReadTarget {
   fd: number;
   name: string;
   /** Shared by all sources of the process, so that reads leave threads of libuv's pool free for everything else. */
-  readLimit: Semaphore;
+  readLimit: Limiter;
 }
 
 const readAsync = promisify(fs.read);

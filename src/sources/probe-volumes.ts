@@ -3,7 +3,7 @@
 import fs from 'node:fs/promises';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
-import { withinLimit } from '../common/within-limit.ts';
+import { withinLimit } from '../common/time-limit.ts';
 
 export interface ProbeOptions {
   clock: Clock;

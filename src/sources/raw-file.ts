@@ -1,7 +1,7 @@
 /** A disk that lies raw in a regular file. */
 
 import type { FileHandle } from 'node:fs/promises';
-import type { Semaphore } from '../common/semaphore.ts';
+import type { Limiter } from '../common/limiter.ts';
 import type { Libc } from '../native/libc.ts';
 import { dropCachedPages } from '../native/page-cache.ts';
 import type { DiskSource } from './contract.ts';
@@ -14,7 +14,7 @@ export interface OpenDisk {
   handle: FileHandle;
   name: string;
   libc: Libc | undefined;
-  readLimit: Semaphore;
+  readLimit: Limiter;
 }
 
 export interface OpenRawFile extends OpenDisk {

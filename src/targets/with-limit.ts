@@ -2,7 +2,7 @@
 
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
-import { withinLimit } from '../common/within-limit.ts';
+import { withinLimit } from '../common/time-limit.ts';
 
 export interface Limit {
   limitMs: number;

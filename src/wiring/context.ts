@@ -1,12 +1,12 @@
 /** What every command is given instead of reaching for the process. */
 
 import type { Clock } from '../common/clock.ts';
-import type { Semaphore } from '../common/semaphore.ts';
+import type { Limiter } from '../common/limiter.ts';
 import type { Libc } from '../native/libc.ts';
 
 export interface CommandContext {
   libc: Libc | undefined;
-  readLimit: Semaphore;
+  readLimit: Limiter;
   clock: Clock;
   /** Aborted by SIGINT, SIGTERM and SIGHUP. */
   signal: AbortSignal;

@@ -1,7 +1,6 @@
 /** The API server that the user names, or that the process has by default. */
 
-import type { StorageWait } from '../common/await-storage.ts';
-import { readAhead } from '../common/read-ahead.ts';
+import { readAhead, type StorageWait } from '../common/await-storage.ts';
 import { defaultKubeconfigs } from '../config/default-kubeconfigs.ts';
 import { type ApiAccess, createApiAccess } from '../stores/kubernetes/client/api-access.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
-import { createSemaphore } from '../../src/common/semaphore.ts';
+import { createLimiter } from '../../src/common/limiter.ts';
 import { loadLibc } from '../../src/native/libc.ts';
 import { openDisk } from '../../src/sources/open-disk.ts';
 import { attachLoopDevice, requireLoopDevices } from '../helpers/loop-device.ts';
@@ -16,14 +16,14 @@ describe('disk source', () => {
 
   async function openFile(libc: ReturnType<typeof loadLibc>, sizeBytes: number, parts: readonly DiskPart[]): Promise<OpenedDisk> {
     const path = await createDisk(temp('disk.img'), sizeBytes, parts);
-    const source = await openDisk(path, { libc, readLimit: createSemaphore(4), warn: () => {} });
+    const source = await openDisk(path, { libc, readLimit: createLimiter(4), warn: () => {} });
     return { source, content: await readFile(path), [Symbol.asyncDispose]: () => source.dispose() };
   }
 
   async function openLoop(libc: ReturnType<typeof loadLibc>, sizeBytes: number, parts: readonly DiskPart[]): Promise<OpenedDisk> {
     const path = await createDisk(temp('disk.img'), sizeBytes, parts);
     const loop = await attachLoopDevice(path);
-    const source = await openDisk(loop.path, { libc, readLimit: createSemaphore(4), warn: () => {} });
+    const source = await openDisk(loop.path, { libc, readLimit: createLimiter(4), warn: () => {} });
     return {
       source,
       content: await readFile(path),

@@ -2,7 +2,7 @@
 
 import { createWriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
-import { createSemaphore } from '../../src/common/semaphore.ts';
+import { createLimiter } from '../../src/common/limiter.ts';
 import type { VirtualImage } from '../../src/image/contract.ts';
 import { scanDisk, type ZeroDetection } from '../../src/image/scan.ts';
 import { createVirtualImage } from '../../src/image/virtual-image.ts';
@@ -17,7 +17,7 @@ export const NEVER = new AbortController().signal;
 export const DEFAULT_OPTIONS: Qcow2Options = { clusterSizeBytes: 65_536, refcountBits: 16, version: 3 };
 
 export function openSource(path: string): Promise<DiskSource> {
-  return openDisk(path, { libc: loadLibc(), readLimit: createSemaphore(8), warn: () => {} });
+  return openDisk(path, { libc: loadLibc(), readLimit: createLimiter(8), warn: () => {} });
 }
 
 export interface ImageInProcess extends AsyncDisposable {

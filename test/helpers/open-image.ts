@@ -3,7 +3,7 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { systemClock } from '../../src/common/clock.ts';
-import { createSemaphore } from '../../src/common/semaphore.ts';
+import { createLimiter } from '../../src/common/limiter.ts';
 import type { DiskFormat } from '../../src/formats/formats.ts';
 import { type ImageFiles, type OpenImageFilesOptions, openImageFiles } from '../../src/formats/image-files.ts';
 import { openImageDisk } from '../../src/formats/open-image-disk.ts';
@@ -29,7 +29,7 @@ export async function openByUs(imagePath: string, options: Partial<OpenImageFile
   const image = await openFiles(imagePath, 'qcow2', options);
   const dispose = () => image[Symbol.asyncDispose]();
   try {
-    const disk = await openPlainDisk(image, { libc: loadLibc(), readLimit: createSemaphore(4), signal: NEVER, ...options });
+    const disk = await openPlainDisk(image, { libc: loadLibc(), readLimit: createLimiter(4), signal: NEVER, ...options });
     return { disk, [Symbol.asyncDispose]: disk?.dispose ?? dispose };
   } catch (error) {
     await dispose();
@@ -60,7 +60,7 @@ export async function openAsRequested(
 ): Promise<DiskSource> {
   const handle = await fs.open(imagePath);
   const root = { handle, volumePath: path.dirname(imagePath), relativePath: path.basename(imagePath), format, isGuess: false };
-  const options = { libc: loadLibc(), readLimit: createSemaphore(4), clock: systemClock, signal: NEVER, warn };
+  const options = { libc: loadLibc(), readLimit: createLimiter(4), clock: systemClock, signal: NEVER, warn };
   return openImageDisk(root, options);
 }
 

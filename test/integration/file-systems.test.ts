@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createSemaphore } from '../../src/common/semaphore.ts';
+import { createLimiter } from '../../src/common/limiter.ts';
 import { loadLibc } from '../../src/native/libc.ts';
 import { openDisk } from '../../src/sources/open-disk.ts';
 import { disklift, diskliftLine } from '../helpers/disklift.ts';
@@ -194,7 +194,7 @@ describe('a disk', function () {
 
       it('is read once, because its times and locks are reliable', async () => {
         const disk = await createDisk(mounted('disk.img'), MIB, [{ ...data, lengthBytes: MIB }]);
-        const options = { libc: loadLibc(), readLimit: createSemaphore(4), warn: assert.fail, inUse: 'fail' } as const;
+        const options = { libc: loadLibc(), readLimit: createLimiter(4), warn: assert.fail, inUse: 'fail' } as const;
         const source = await openDisk(disk, options);
         assert.equal(source.identityMissesWrites, false);
         await source.dispose();

@@ -3,7 +3,7 @@
 import { stringify } from 'yaml';
 import { createBufferPool } from '../../common/buffer-pool.ts';
 import { DiskliftError } from '../../common/errors.ts';
-import { startTimeLimitAfter, type TimeLimit } from '../../common/time-limit.ts';
+import { startTimeLimit, type TimeLimit } from '../../common/time-limit.ts';
 import { proxyEnvironment } from '../../config/proxy-environment.ts';
 import { runRequest } from '../../engine/run-request.ts';
 import { createNetworkAccess } from '../../network/destination-policy.ts';
@@ -70,7 +70,7 @@ const NOTICE_MS = 1000;
 
 function explainDelay({ signal, clock, warn }: CommandContext): TimeLimit {
   const expired = new DiskliftError('Cancelled', 'the destination has not aborted the upload yet');
-  const limit = startTimeLimitAfter(signal, { clock, limitMs: NOTICE_MS, expired });
+  const limit = startTimeLimit({ clock, limitMs: NOTICE_MS, expired, after: signal });
   const text =
     'the upload is being aborted, which takes 8 s at most; a second signal ends at once, and the upload stays at the destination';
   limit.signal.addEventListener('abort', () => warn(text), { once: true });

@@ -1,10 +1,10 @@
 /** What `disklift sidecar` does. */
 
 import { abortable, throwIfAborted } from '../../common/abortable.ts';
+import { readAhead } from '../../common/await-storage.ts';
 import { createBufferPool } from '../../common/buffer-pool.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import { createLogger, type Logger } from '../../common/logger.ts';
-import { readAhead } from '../../common/read-ahead.ts';
 import { clusterEnvironment } from '../../config/cluster-environment.ts';
 import { type Config, loadConfig } from '../../config/load-config.ts';
 import { packageVersion } from '../../config/package-version.ts';

@@ -4,7 +4,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
-import { withinLimit } from '../../common/within-limit.ts';
+import { withinLimit } from '../../common/time-limit.ts';
 import type { DiskSource } from '../../sources/contract.ts';
 import { type NbdLimits, openNbdDisk } from '../../sources/nbd/nbd-disk.ts';
 import { fileKey } from '../../sources/opened-file.ts';

@@ -6,7 +6,7 @@ import net from 'node:net';
 import type { Duplex, Readable } from 'node:stream';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
-import { withinLimit } from '../../common/within-limit.ts';
+import { withinLimit } from '../../common/time-limit.ts';
 import { type BlockNode, DISK_NODE } from './node-graph.ts';
 
 /** The descriptor of the listening socket: the first one of sd_listen_fds(3). */

@@ -3,7 +3,7 @@
 import { isPowerOfTwo } from '../../common/bytes.ts';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
-import { withinLimit } from '../../common/within-limit.ts';
+import { withinLimit } from '../../common/time-limit.ts';
 import type { NbdAddress } from './nbd-uri.ts';
 import {
   BASE_ALLOCATION,

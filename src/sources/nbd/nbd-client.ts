@@ -4,7 +4,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { abortable, cancelledError, throwIfAborted } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
-import { createSemaphore, type Semaphore } from '../../common/semaphore.ts';
+import { createLimiter, type Limiter } from '../../common/limiter.ts';
 import { readError, reasonOf } from '../opened-file.ts';
 import type { Agreed } from './handshake.ts';
 import { OutstandingRequests, type ReadRequest, type StatusRequest } from './outstanding-requests.ts';
@@ -29,7 +29,7 @@ export class NbdClient {
   private readonly wire: Wire;
   private readonly options: NbdClientOptions;
   private readonly outstanding = new OutstandingRequests();
-  private readonly slots: Semaphore = createSemaphore(REQUESTS_IN_FLIGHT);
+  private readonly slots: Limiter = createLimiter(REQUESTS_IN_FLIGHT);
   private readonly closing = new AbortController();
   private failure: DiskliftError | undefined;
   private receivedMs = 0;

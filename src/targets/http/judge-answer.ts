@@ -1,7 +1,7 @@
 /** What an answer to an upload means. RFC 9110, section 15. */
 
 import { DiskliftError, type ErrorCode } from '../../common/errors.ts';
-import { parseRetryAfter } from '../../common/retry-after.ts';
+import { parseRetryAfter } from '../../common/retry.ts';
 import { NOT_SHOWN_BEHIND_REDIRECT, NOT_SHOWN_IN_CLUSTER, repeatsSecret, serverMessage } from '../server-message.ts';
 import type { Answer } from './answer.ts';
 import { type Origin, publicFolder, publicUrl, secretsOf } from './origin.ts';

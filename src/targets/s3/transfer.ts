@@ -1,8 +1,8 @@
 /** State that the steps of one image's way to S3 share, the retries of their requests, and the progress. */
 
 import { throwIfAborted } from '../../common/abortable.ts';
-import { backoffDelayMs } from '../../common/backoff.ts';
 import { DiskliftError } from '../../common/errors.ts';
+import { backoffDelayMs } from '../../common/retry.ts';
 import type { VirtualImage } from '../../image/contract.ts';
 import type { Proof, TransferContext } from '../contract.ts';
 import type { PaceWatch } from '../pace-watch.ts';

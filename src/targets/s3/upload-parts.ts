@@ -2,9 +2,9 @@
 
 import type { CompletedPart, Part as ListedPart } from '@aws-sdk/client-s3';
 import { throwIfAborted } from '../../common/abortable.ts';
-import { createBudget } from '../../common/budget.ts';
 import { MIB } from '../../common/bytes.ts';
 import { DiskliftError } from '../../common/errors.ts';
+import { createLimiter } from '../../common/limiter.ts';
 import { bytesInMemory, bytesOfImage, type PartBytes, readPart } from './part-bytes.ts';
 import { type Checksum, checksumOf, type ExpectedPart, judgePart } from './part-proof.ts';
 import { type Part, type PartPlan, partsOf } from './plan-parts.ts';
@@ -40,7 +40,7 @@ async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Prom
   const stop = new AbortController();
   const signal = AbortSignal.any([context.signal, stop.signal]);
   const inPart: Transfer = { ...transfer, context: { ...context, signal } };
-  const places = createBudget(options.concurrency);
+  const places = createLimiter(options.concurrency);
   const parts: UploadedPart[] = [];
   const sending: Promise<void>[] = [];
   let arrivedCount = 0;
@@ -56,7 +56,7 @@ async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Prom
 
   /** Resolves when the bytes of the part have been read and it is on its way. */
   async function begin(part: Part): Promise<void> {
-    const leave = await places.acquire(1, signal);
+    const leave = await places.acquire(1, { signal });
     const buffer = await options.buffers.take(plan.partSizeBytes, signal);
     const filled = buffer.bytes.subarray(0, part.sizeBytes);
     let isUsable = false;

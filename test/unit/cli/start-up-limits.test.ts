@@ -7,7 +7,7 @@ import { type ReceiveFlags, receiveImage } from '../../../src/cli/actions/receiv
 import { runSidecar } from '../../../src/cli/actions/run-sidecar.ts';
 import { STORAGE_LIMIT_MS } from '../../../src/common/await-storage.ts';
 import { systemClock } from '../../../src/common/clock.ts';
-import { createSemaphore } from '../../../src/common/semaphore.ts';
+import { createLimiter } from '../../../src/common/limiter.ts';
 import { startServer } from '../../../src/server/start-server.ts';
 import { authorizeByFile } from '../../../src/server/token-file.ts';
 import { readRequestFile } from '../../../src/stores/directory/read-request-file.ts';
@@ -28,7 +28,7 @@ describe('a file that a command needs', () => {
   let context: CommandContext;
   beforeEach(() => {
     clock = createManualClock();
-    context = { libc: undefined, readLimit: createSemaphore(1), clock, signal: NEVER, warn: assert.fail };
+    context = { libc: undefined, readLimit: createLimiter(1), clock, signal: NEVER, warn: assert.fail };
     writeFileSync(temp('good'), '');
   });
 

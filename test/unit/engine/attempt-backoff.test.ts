@@ -1,7 +1,7 @@
 /** The default backoffLimit of the resource, and what its description says of the time that it covers. */
 
 import assert from 'node:assert/strict';
-import { coveredMs } from '../../../src/common/backoff.ts';
+import { coveredMs } from '../../../src/common/retry.ts';
 import { ATTEMPT_BACKOFF } from '../../../src/engine/attempt-backoff.ts';
 import { readCrdSchema } from '../../tools/generate-types.ts';
 

@@ -16,7 +16,7 @@ import {
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '../../../src/common/clock.ts';
-import { createSemaphore } from '../../../src/common/semaphore.ts';
+import { createLimiter } from '../../../src/common/limiter.ts';
 import { openVolumeDisk } from '../../../src/formats/open-volume-disk.ts';
 import { type CallResult, type Libc, loadLibc } from '../../../src/native/libc.ts';
 import { failsWith } from '../../helpers/failure.ts';
@@ -52,7 +52,7 @@ describe('a disk on a volume', () => {
   const open = (libc: Libc | undefined, path: string, format = 'Auto') =>
     openVolumeDisk(
       { volumePath: volume(), path, format },
-      { libc, readLimit: createSemaphore(4), warn: assert.fail, clock: systemClock, signal: NEVER },
+      { libc, readLimit: createLimiter(4), warn: assert.fail, clock: systemClock, signal: NEVER },
     );
 
   /** @returns what it holds */

@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import fs from 'node:fs/promises';
 import { DiskliftError } from '../../../src/common/errors.ts';
-import { createSemaphore } from '../../../src/common/semaphore.ts';
+import { createLimiter } from '../../../src/common/limiter.ts';
 import type { DiskFormat } from '../../../src/formats/formats.ts';
 import { openImageFiles } from '../../../src/formats/image-files.ts';
 import { requireNotTruncated } from '../../../src/formats/open-image-disk.ts';
@@ -105,7 +105,7 @@ describe('a complete image', () => {
     const root = { handle: await fs.open(temp('a.vdi')), volumePath: temp(''), relativePath: 'a.vdi', format: 'vdi' as const };
     await using image = await openImageFiles({ ...root, isGuess: false }, { libc: loadLibc() });
     const signal = AbortSignal.abort(new DiskliftError('Cancelled', 'enough'));
-    const looking = requireNotTruncated(image, { libc: loadLibc(), readLimit: createSemaphore(1), signal });
+    const looking = requireNotTruncated(image, { libc: loadLibc(), readLimit: createLimiter(1), signal });
     await assert.rejects(looking, failsWith('Cancelled', /enough/));
   });
 });

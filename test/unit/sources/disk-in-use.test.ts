@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { closeSync, existsSync, openSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createSemaphore } from '../../../src/common/semaphore.ts';
+import { createLimiter } from '../../../src/common/limiter.ts';
 import { lockByte } from '../../../src/native/file-lock.ts';
 import { type Libc, loadLibc } from '../../../src/native/libc.ts';
 import type { DiskSource } from '../../../src/sources/contract.ts';
@@ -43,7 +43,7 @@ describe('a disk in use', () => {
   });
 
   const open = (inUse: InUse | undefined, libc: Libc | undefined = loadLibc(), name = disk): Promise<DiskSource> =>
-    openDisk(name, { libc, readLimit: createSemaphore(4), warn: () => {}, inUse });
+    openDisk(name, { libc, readLimit: createLimiter(4), warn: () => {}, inUse });
 
   /** The locks on the disk, as `first-last` byte. */
   function locks(): string[] {
@@ -185,10 +185,10 @@ sys.stdin.read()`;
 
     it('is free when the process is killed', async () => {
       const program = `
-        import { createSemaphore } from '${path.resolve('src/common/semaphore.ts')}';
+        import { createLimiter } from '${path.resolve('src/common/limiter.ts')}';
         import { loadLibc } from '${path.resolve('src/native/libc.ts')}';
         import { openDisk } from '${path.resolve('src/sources/open-disk.ts')}';
-        await openDisk(process.argv[1], { libc: loadLibc(), readLimit: createSemaphore(4), warn() {}, inUse: 'wait' });
+        await openDisk(process.argv[1], { libc: loadLibc(), readLimit: createLimiter(4), warn() {}, inUse: 'wait' });
         console.log('open');
         setInterval(() => {}, 1000);`;
       const child = spawn(process.execPath, ['--input-type=module', '-e', program, disk], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -214,7 +214,7 @@ sys.stdin.read()`;
       });
 
     it('is free where it is known otherwise, and the message says why where it is not', async () => {
-      const options = { libc: libcWithoutLocks('ENOLCK'), readLimit: createSemaphore(4), warn: () => {}, inUse: 'wait' as const };
+      const options = { libc: libcWithoutLocks('ENOLCK'), readLimit: createLimiter(4), warn: () => {}, inUse: 'wait' as const };
       await (await openDisk(disk, { ...options, writers: { isFree: true } })).dispose();
       const unknown = openDisk(disk, { ...options, writers: { isFree: false, why: 'nobody may list the pods' } });
       await assert.rejects(unknown, failsWith('InUseUnknown', /no locks \(ENOLCK\), and nobody may list the pods, so/));
@@ -234,10 +234,10 @@ sys.stdin.read()`;
     it('for want of koffi is not taken for free', async () => {
       for (const inUse of ['wait', 'fail'] as const)
         await assert.rejects(
-          openDisk(disk, { libc: undefined, readLimit: createSemaphore(4), warn: () => {}, inUse }),
+          openDisk(disk, { libc: undefined, readLimit: createLimiter(4), warn: () => {}, inUse }),
           failsWith('InUseUnknown', /koffi/),
         );
-      await (await openDisk(disk, { libc: undefined, readLimit: createSemaphore(4), warn: () => {}, inUse: 'auto' })).dispose();
+      await (await openDisk(disk, { libc: undefined, readLimit: createLimiter(4), warn: () => {}, inUse: 'auto' })).dispose();
     });
 
     it('because storage fails is an error that may pass', async () => {

@@ -4,9 +4,9 @@
  */
 
 import { throwIfAborted } from '../../../common/abortable.ts';
-import { type Backoff, backoffDelayMs } from '../../../common/backoff.ts';
 import type { Clock } from '../../../common/clock.ts';
 import { DiskliftError } from '../../../common/errors.ts';
+import { type Backoff, backoffDelayMs } from '../../../common/retry.ts';
 import { startTimeLimit } from '../../../common/time-limit.ts';
 import { isApiFailure, statusError, unusableError } from '../client/api-failure.ts';
 import type { ExportObject, KubeResource, Reflector, WatchEvent } from '../client/contract.ts';
@@ -133,7 +133,7 @@ class ExportReflector implements RunningReflector {
     const spreadSeconds = WATCH_SECONDS.least + Math.floor(random() * WATCH_SECONDS.spread);
     const timeoutSeconds = Math.max(1, Math.min(spreadSeconds, Math.ceil(this.untilRelistMs() / 1000)));
     const silent = unusableError(`watch diskexports of ${namespace}`, `it is silent for longer than ${timeoutSeconds} s`);
-    const limit = startTimeLimit(clock, timeoutSeconds * 1000 + GRACE_MS, silent);
+    const limit = startTimeLimit({ clock, limitMs: timeoutSeconds * 1000 + GRACE_MS, expired: silent });
     const startMs = clock.monotonicMs();
     let isQuiet = true;
     try {

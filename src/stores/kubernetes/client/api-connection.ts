@@ -5,7 +5,7 @@ import { throwIfAborted } from '../../../common/abortable.ts';
 import { KIB, MIB } from '../../../common/bytes.ts';
 import type { Clock } from '../../../common/clock.ts';
 import { textWithin } from '../../../common/text-within.ts';
-import { withinLimit } from '../../../common/within-limit.ts';
+import { withinLimit } from '../../../common/time-limit.ts';
 import type { ApiAccess } from './api-access.ts';
 import { refusedError, tooLargeError, unansweredError, unusableError } from './api-failure.ts';
 import type { ApiRequestFacts, CallOptions } from './contract.ts';

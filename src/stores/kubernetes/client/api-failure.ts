@@ -2,7 +2,7 @@
 
 import { formatBytes } from '../../../common/bytes.ts';
 import { DiskliftError } from '../../../common/errors.ts';
-import { parseRetryAfter } from '../../../common/retry-after.ts';
+import { parseRetryAfter } from '../../../common/retry.ts';
 import type { ApiFailure } from './contract.ts';
 
 interface Cause extends ApiFailure {

@@ -1,11 +1,11 @@
 /** Where the API server is: exports must not send there, so each of its addresses has to be known. */
 
 import { isIP } from 'node:net';
-import { type Backoff, backoffDelayMs } from '../../../common/backoff.ts';
 import type { Clock } from '../../../common/clock.ts';
 import { DiskliftError } from '../../../common/errors.ts';
+import { type Backoff, retry } from '../../../common/retry.ts';
+import { withinLimit } from '../../../common/time-limit.ts';
 import { unbracketed } from '../../../common/unbracketed.ts';
-import { withinLimit } from '../../../common/within-limit.ts';
 import type { KubeApi } from './contract.ts';
 
 export interface ApiServerHostsOptions {
@@ -40,17 +40,15 @@ export async function findApiServerHosts(options: ApiServerHostsOptions): Promis
 
 async function attempted(options: ApiServerHostsOptions, ask: () => Promise<readonly string[]>): Promise<readonly string[]> {
   const { clock, random, signal, warn } = options;
-  for (let failedAttempts = 1; ; failedAttempts += 1) {
-    try {
-      return await ask();
-    } catch (error) {
-      if (signal.aborted) return [];
-      const isFinal = failedAttempts === MAX_TRIES || (error instanceof DiskliftError && error.code === 'StoreRefused');
-      const why = error instanceof Error ? error.message : String(error);
-      if (isFinal) warn(`not every address of the API server is known; exports could send there unless denyDestination has it: ${why}`);
-      if (isFinal) return [];
-      await clock.delay(backoffDelayMs(BACKOFF, { failedAttempts }, random), signal).catch(() => {});
-    }
+  const isRetryable = (error: unknown, failedAttempts: number) =>
+    failedAttempts < MAX_TRIES && !(error instanceof DiskliftError && error.code === 'StoreRefused');
+  try {
+    return await retry(ask, { isRetryable, backoff: BACKOFF, maxDelayMs: BACKOFF.capMs, clock, random, signal });
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    if (!signal.aborted)
+      warn(`not every address of the API server is known; exports could send there unless denyDestination has it: ${why}`);
+    return [];
   }
 }
 

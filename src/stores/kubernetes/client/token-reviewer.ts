@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../../common/clock.ts';
-import { createSemaphore } from '../../../common/semaphore.ts';
+import { createLimiter } from '../../../common/limiter.ts';
 import { apiFailureOf } from './api-failure.ts';
 import type { ApiReviews, ReviewedAction, ReviewedUser } from './contract.ts';
 import { createRecentAnswers } from './recent-answers.ts';
@@ -54,7 +54,7 @@ export function createTokenReviewer({
     createRecentAnswers<boolean>({ clock, keptMs: KEPT_MS, most: MAX_CACHED_ANSWERS }),
   ];
   const actions = actionsOf(namespace);
-  const turns = createSemaphore(MAX_CONCURRENT_REVIEWS);
+  const turns = createLimiter(MAX_CONCURRENT_REVIEWS);
   /** The kind of failure that was told of last; none while all is well. */
   let told = '';
 

@@ -1,9 +1,9 @@
 /** A Lease that this process holds: renewed while the work lasts, and never believed in without being sure. */
 
 import { abortable, throwIfAborted } from '../../../common/abortable.ts';
-import { type Backoff, backoffDelayMs } from '../../../common/backoff.ts';
 import type { Clock } from '../../../common/clock.ts';
 import { DiskliftError } from '../../../common/errors.ts';
+import { type Backoff, backoffDelayMs } from '../../../common/retry.ts';
 import { startTimeLimit } from '../../../common/time-limit.ts';
 import type { Claim } from '../../contract.ts';
 import { isApiFailure } from '../client/api-failure.ts';
@@ -72,7 +72,7 @@ export class LeaseClaim implements Claim {
     const { clock, random, ending } = this.options;
     if (this.isSure()) return;
     const unsure = new DiskliftError('ExecutorLost', `the API server does not confirm the Lease ${this.lease.metadata.name}`);
-    const limit = startTimeLimit(clock, CONFIRM_LIMIT_MS, unsure);
+    const limit = startTimeLimit({ clock, limitMs: CONFIRM_LIMIT_MS, expired: unsure });
     const signal = AbortSignal.any([limit.signal, ending, this.lost]);
     try {
       for (let failedAttempts = 1; !this.isSure(); failedAttempts += 1) {

@@ -1,8 +1,8 @@
 /** Secrets and ConfigMaps that a DiskExport refers to: by name, in its own namespace, asked for anew each time, and not kept. */
 
-import { type Backoff, backoffDelayMs } from '../../../common/backoff.ts';
 import type { Clock } from '../../../common/clock.ts';
 import { DiskliftError } from '../../../common/errors.ts';
+import { type Backoff, backoffDelayMs } from '../../../common/retry.ts';
 import { REFERENCE_CODES } from '../../../credentials/credentials.ts';
 import type { ReferencedObject, ReferenceResolver } from '../../../credentials/reference-resolver.ts';
 import { referencedObject } from '../../directory/read-manifests.ts';
