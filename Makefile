@@ -25,6 +25,15 @@ demo: $(INSTALLED) ## Export a volume with two disks over HTTP, S3 and TCP and p
 test: $(INSTALLED) judges api-server operator-modules images ## Run all tests; make test ONLY=test/unit runs those beneath one directory or in one file
 	@node $(RUN_TESTS)
 
+# Of the tests of the API those that need neither a controller manager nor fields that Kubernetes 1.29 does not know.
+OLDEST := create reflector kubernetes-events sidecar
+.PHONY: test-oldest-kubernetes
+test-oldest-kubernetes: export KUBERNETES := oldest
+test-oldest-kubernetes: $(INSTALLED) ## Run tests of the API with the oldest Kubernetes, 1.29
+	@test/tools/debian-packages.sh qemu-img:qemu-utils
+	@test/tools/kubernetes-binaries.sh > /dev/null
+	mocha $(OLDEST:%=test/cluster/%.test.ts)
+
 .PHONY: check
 check: types style layers generated unused workflows ## Run every check that needs no test: types, style, layers, generated, unused, workflows
 

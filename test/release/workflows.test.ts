@@ -14,7 +14,7 @@ function textOf(name: string): string {
 }
 
 /** In check.yml: the text to replace, and the text that breaks the rule. */
-const BREACHES: Record<string, readonly [kept: string | RegExp, broken: string]> = {
+const VIOLATIONS: Record<string, readonly [kept: string | RegExp, broken: string]> = {
   'action-pinned': [/@[0-9a-f]{40} # v7\.0\.1/, '@v7'],
   'no-permissions-by-default': ['permissions: {}', 'permissions: { contents: write }'],
   'permissions-per-job': ['    permissions:\n      contents: read\n', ''],
@@ -29,15 +29,15 @@ describe('the workflows', () => {
     assert.deepEqual(checkWorkflows(ROOT), []);
   });
 
-  it('have a planted breach for each rule', () => {
-    assert.deepEqual(Object.keys(BREACHES).sort(), WORKFLOW_RULES.map(({ name }) => name).sort());
+  it('have a planted violation for each rule', () => {
+    assert.deepEqual(Object.keys(VIOLATIONS).sort(), WORKFLOW_RULES.map(({ name }) => name).sort());
   });
 
-  for (const [rule, [kept, broken]] of Object.entries(BREACHES))
+  for (const [rule, [kept, broken]] of Object.entries(VIOLATIONS))
     it(`are refused when ${rule} is broken`, () => {
       const text = textOf('check.yml');
       const changed = text.replace(kept, broken);
-      assert.notEqual(changed, text, 'the breach is planted');
+      assert.notEqual(changed, text, 'the violation is planted');
       const rules = brokenRules('check.yml', parse(changed) as Workflow, changed).map((violation) => violation.rule);
       assert.deepEqual(rules, [rule]);
     });

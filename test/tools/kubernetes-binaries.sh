@@ -7,7 +7,15 @@
 # With CI set it fails without them; elsewhere one line says what is missing, and the tests are skipped.
 set -eu
 
-VERSION=v1.36.3
+# KUBERNETES=oldest takes the oldest version that disklift supports, as an API server without a controller manager.
+programs='etcd kube-apiserver kube-controller-manager kubectl'
+case "${KUBERNETES:-newest}" in
+  newest) VERSION=v1.36.3 module=kubernetes tags='' ;;
+  # Without the clients of clouds, which the API server of that version had and no test uses.
+  oldest) VERSION=v1.29.6 module=kubernetes-oldest tags=providerless programs='etcd kube-apiserver kubectl' ;;
+esac
+minor=${VERSION#v1.}
+minor=${minor%%.*}
 MODULES=$(cd "$(dirname "$0")/../cluster/binaries" && pwd)
 PATH="$PATH:/usr/local/go/bin"
 
@@ -16,7 +24,8 @@ if [ "${1:-}" = --existing ]; then
   existing=yes
   shift
 fi
-[ $# -gt 0 ] || set -- etcd kube-apiserver kube-controller-manager kubectl
+# shellcheck disable=SC2086 # a list of words
+[ $# -gt 0 ] || set -- $programs
 
 give_up() {
   echo "NOTE: no cluster to test with: $1" >&2
@@ -30,8 +39,8 @@ build() {
   component=k8s.io/component-base/version
   (
     cd "$MODULES/$1"
-    CGO_ENABLED=0 GOFLAGS=-mod=readonly nice -n 10 go build -trimpath -buildvcs=false \
-      -ldflags "-s -w -X $component.gitVersion=$VERSION -X $component.gitMajor=1 -X $component.gitMinor=36" \
+    CGO_ENABLED=0 GOFLAGS=-mod=readonly nice -n 10 go build -trimpath -buildvcs=false -tags "$tags" \
+      -ldflags "-s -w -X $component.gitVersion=$VERSION -X $component.gitMajor=1 -X $component.gitMinor=$minor" \
       -o "$folder/$3.$$" "$2"
   ) > "$folder/$3.log.$$" 2>&1 || {
     tail -n 20 "$folder/$3.log.$$" >&2
@@ -65,7 +74,7 @@ for program in "$@"; do
     etcd) build etcd go.etcd.io/etcd/server/v3 etcd ;;
     coredns) build coredns github.com/coredns/coredns coredns ;;
     pause) build pause . pause ;;
-    *) build kubernetes "k8s.io/kubernetes/cmd/$program" "$program" ;;
+    *) build "$module" "k8s.io/kubernetes/cmd/$program" "$program" ;;
   esac
 done
 echo "$folder"

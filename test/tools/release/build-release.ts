@@ -85,8 +85,8 @@ async function nameRepository(packageFile: string, repository: string): Promise<
 }
 
 /**
- * The packages of the lock file for production, which the image holds in exactly these versions. `npm sbom --omit dev` leaves out packages
- * that production and development share, therefore npm first drops development from the lock file.
+ * The packages of the lock file for production, which the image holds in exactly these versions. `npm sbom --omit dev`
+ * leaves out packages that production and development share, therefore npm first drops development from the lock file.
  */
 async function billOfMaterials(root: string): Promise<string> {
   return inScratch(async (scratch) => {
@@ -100,7 +100,7 @@ async function billOfMaterials(root: string): Promise<string> {
   });
 }
 
-/** @returns the section of a version without its heading; before the version has one, that of the changes that are not released */
+/** @returns the section of a version without its heading, or the section of unreleased changes before the version has one */
 export function releaseNotes(changelog: string, version: string): string {
   const [, ...sections] = changelog.split(/^## /m);
   const sectionOf = (name: string) => sections.find((each) => each.startsWith(`[${name}]`));

@@ -12,7 +12,7 @@ const MIB = 1024 * 1024;
 /** All that ships beside dist. */
 const BESIDE_DIST = ['CHANGELOG.md', 'LICENSE', 'README.md', 'SECURITY.md', 'manifests/crd.yaml', 'package.json'];
 const OF_DIST = /^dist\/(?:.*\.(?:js|d\.ts|html|css|svg))$/;
-/** What the program cannot do without. */
+/** The program requires these. */
 const REQUIRED = ['dist/bin.js', 'dist/index.js', 'dist/index.d.ts', ...BESIDE_DIST];
 
 export async function checkPackageFiles(packageFile: string): Promise<Violation[]> {

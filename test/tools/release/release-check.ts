@@ -1,4 +1,7 @@
-/** `make release-check`: builds every artifact of a release beneath .cache/release and verifies it. TAG and REPOSITORY come from the workflow. */
+/**
+ * `make release-check`: builds every artifact of a release beneath .cache/release and verifies it.
+ * TAG and REPOSITORY come from the workflow.
+ */
 
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
