@@ -1,6 +1,7 @@
 /**
  * `make bench` compares disklift export with the tools in use today: whole processes, to one server on loopback.
- * Options: --rounds N (default 5), --json FILE, --only http, s3 (versitygw) or s3-sink, --strict (fail if a target is missed).
+ * Options: --rounds N (default 5), --json FILE, --only http, s3 (versitygw) or s3-sink, --strict (fail if a target is
+ * missed).
  */
 
 import { execFileSync } from 'node:child_process';

@@ -21,7 +21,10 @@ export function memoryTarget(results: readonly Result[]): Target {
   return { text: 'MB of memory at the most', measured: (mostMib * 1024 * 1024) / 1e6, limit: 250 };
 }
 
-/** A table of a row's results; the ratio is to the first, so above 1 is slower than disklift. `server` is the server's processor time. */
+/**
+ * A table of a row's results. The ratio is to the first result: above 1 is slower than disklift. `server` is the
+ * server's processor time.
+ */
 export function printResults(title: string, results: readonly Result[]): void {
   console.log(`\n${title}`);
   const first = results[0] as Result;

@@ -59,7 +59,7 @@ const scrape: Watching = (port, _name, signal) =>
     scrapes += 1;
   }, signal);
 
-/** The requests of a page that shows the export and its disk: the changes, and the map, more often than a page needs. */
+/** The requests of a page that shows the export and its disk: the changes, and the map more often than needed. */
 const page: Watching = async (port, name, signal) => {
   const api = `http://127.0.0.1:${port}/api/v1`;
   async function listen(): Promise<void> {

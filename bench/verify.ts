@@ -34,7 +34,7 @@ interface Way {
 
 interface Cost {
   seconds: number;
-  /** Of all threads, in user and kernel mode. */
+  /** Processor time of all threads, in user and kernel mode. */
   processorSeconds: number;
 }
 

@@ -19,6 +19,7 @@ const ROOT = path.join(import.meta.dirname, '..', '..');
 /** Blocks that this node cannot run, by their first lines, and what they need. */
 const NOT_RUN: Record<string, string> = {
   'make check': 'a development machine; it runs in front of this test',
+  'npm audit signatures': 'a release that is published',
   'make cluster': 'no node: it starts the one that this test is on',
   'podman build --tag registry.example/disklift:0.1.0 .': 'a registry; test/integration/container-image builds the image',
   'disklift receive --listen 0.0.0.0:9475 --output fedora.qcow2': 'the port at which the receiver of the examples listens',

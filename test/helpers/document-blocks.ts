@@ -10,6 +10,7 @@ const ROOT = path.join(import.meta.dirname, '..', '..');
 export const PAGES = [
   'README.md',
   'CONTRIBUTING.md',
+  'SECURITY.md',
   'docs/operations.md',
   'docs/requests.md',
   'docs/destinations.md',

@@ -1,6 +1,6 @@
 /**
- * Generates the types and the schemas of the DiskExport resource from manifests/crd.yaml. With --check it writes nothing
- * and fails if a file is out of date.
+ * Generates the types and the schemas of the DiskExport resource from manifests/crd.yaml. With --check it writes
+ * nothing and fails if a file is out of date.
  */
 
 import { spawnSync } from 'node:child_process';

@@ -13,7 +13,7 @@ describe('what is generated from the CRD', () => {
   it('is noticed when it is not what would be generated, whichever side was edited', async () => {
     const cwd = inTemp('checkout');
     mkdirSync(path.join(cwd, 'src'), { recursive: true });
-    for (const file of [CRD_FILE, 'src/requests', 'biome.json']) cpSync(file, path.join(cwd, file), { recursive: true });
+    for (const file of [CRD_FILE, 'src/resource', 'biome.json']) cpSync(file, path.join(cwd, file), { recursive: true });
     // Biome takes what to leave alone from the repository's root.
     await runCommand('git', ['init', '-q'], { cwd });
     const check = () => runCommand(process.execPath, [TOOL, '--check'], { cwd });
@@ -27,7 +27,7 @@ describe('what is generated from the CRD', () => {
     edit('src/resource/spec-schema.ts', '65535', '65536');
     const byHand = await check();
     assert.equal(byHand.code, 1);
-    assert.match(byHand.stderr, /^src\/requests\/spec-schema\.ts: .*make generate/);
+    assert.match(byHand.stderr, /^src\/resource\/spec-schema\.ts: .*make generate/);
 
     edit('src/resource/spec-schema.ts', '65536', '65535');
     edit(CRD_FILE, 'enum: [PUT, POST]', 'enum: [PUT, POST, PATCH]');
