@@ -1,4 +1,7 @@
-/** What every DiskSource promises. Each implementation calls this with a way to open a disk of given parts. */
+/**
+ * The shared suite of the contract DiskSource. Each implementation calls it with a function that opens a disk of given
+ * parts.
+ */
 
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
@@ -11,7 +14,7 @@ const MIB = 1024 * 1024;
 
 export interface OpenedDisk extends AsyncDisposable {
   source: DiskSource;
-  /** What the disk really holds. */
+  /** The true content of the disk. */
   content: Buffer;
 }
 
@@ -38,7 +41,7 @@ const PARTS: DiskPart[] = [
 const DISK_SIZE_BYTES = 12 * MIB;
 
 export function itIsADiskSource({ open, sizeStepBytes, findsHoles }: DiskSourceCase): void {
-  it('knows its size', async () => {
+  it('states its size', async () => {
     await using opened = await open(DISK_SIZE_BYTES + sizeStepBytes, PARTS);
     assert.equal(opened.source.sizeBytes, DISK_SIZE_BYTES + sizeStepBytes);
   });
@@ -64,7 +67,7 @@ export function itIsADiskSource({ open, sizeStepBytes, findsHoles }: DiskSourceC
       assert.ok(holeBytes > 8 * MIB, `${holeBytes} bytes of holes`);
     });
 
-  it('reads any stretch as it is', async () => {
+  it('reads the bytes of any range', async () => {
     await using opened = await open(DISK_SIZE_BYTES, PARTS);
     for (let round = 0; round < 50; round += 1) {
       const offset = randomInt(DISK_SIZE_BYTES);
@@ -74,7 +77,7 @@ export function itIsADiskSource({ open, sizeStepBytes, findsHoles }: DiskSourceC
     }
   });
 
-  it('does not give zeros for what lies behind its end', async () => {
+  it('fails, and gives no zeros, for a read beyond its end', async () => {
     await using opened = await open(DISK_SIZE_BYTES, PARTS);
     const buffer = Buffer.alloc(4096);
     await assert.rejects(opened.source.read(buffer, DISK_SIZE_BYTES - 2048, NEVER), (error: Error & { code?: string }) => {
@@ -84,7 +87,7 @@ export function itIsADiskSource({ open, sizeStepBytes, findsHoles }: DiskSourceC
     });
   });
 
-  it('says where in files its bytes lie, if it does', async () => {
+  it('has its bytes in the file extents that it reports, if any', async () => {
     await using opened = await open(DISK_SIZE_BYTES, PARTS);
     const { source, content } = opened;
     for (const [offset, length] of [
@@ -110,7 +113,7 @@ export function itIsADiskSource({ open, sizeStepBytes, findsHoles }: DiskSourceC
     assert.deepEqual(await opened.source.identity(), before);
   });
 
-  it('stops when it is told to', async () => {
+  it('stops at once when it is cancelled', async () => {
     await using opened = await open(DISK_SIZE_BYTES, PARTS);
     const signal = AbortSignal.abort();
     await assert.rejects(opened.source.read(Buffer.alloc(512), 0, signal), { code: 'Cancelled' });

@@ -9,7 +9,7 @@ import { openAsRequested, readDisk } from './open-image.ts';
 export interface CutImage {
   path: string;
   format: DiskFormat;
-  /** What it held when it was whole. */
+  /** The content of the whole image. */
   content: Buffer;
   /** For messages. */
   story: string;

@@ -15,7 +15,7 @@ export function bytesOf({ offset, length }: NbdRequest): Buffer {
   return TRUTH.subarray(offset, offset + length);
 }
 
-export function tellTheTruth(request: NbdRequest): Uint8Array {
+export function answerTruly(request: NbdRequest): Uint8Array {
   const facts = { cookie: request.cookie, flags: DONE };
   return request.type === 7 ? statusChunk(CONTEXT, [request.length, 0], facts) : dataChunk(request.offset, bytesOf(request), facts);
 }
@@ -26,7 +26,7 @@ export async function withNbdFake(
   options: Partial<NbdFakeOptions>,
   use: (source: DiskSource, requests: NbdRequest[]) => Promise<void>,
 ): Promise<void> {
-  await using fake = await startNbdFake(socketPath, { sizeBytes: SIZE_BYTES, answer: tellTheTruth, ...options });
+  await using fake = await startNbdFake(socketPath, { sizeBytes: SIZE_BYTES, answer: answerTruly, ...options });
   const source = await openNbd(fake, { silenceMs: 3000 });
   try {
     await use(source, fake.requests);

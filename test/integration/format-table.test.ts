@@ -1,4 +1,6 @@
-/** A new format is one folder and one row: a made-up one is added to a copy of the sources, and every command knows it. */
+/**
+ * A new format is one folder and one row: a made-up one is added to a copy of the sources, and every command knows it.
+ */
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';

@@ -1,4 +1,7 @@
-/** Whatever a file holds: what is not understood is refused, soon, by a typed error, and nothing behind the file's bytes is looked at. */
+/**
+ * For any content of a file, a parser ends soon, and refuses what it cannot read by a typed error. It reads nothing
+ * behind the file's bytes.
+ */
 
 // Runs alone: it measures its own memory, and the time of single calls.
 
@@ -80,7 +83,7 @@ function outcomeOf(parse: (bytes: Uint8Array) => unknown, bytes: Uint8Array): st
 
 const ENTRIES = Buffer.from('01000000ffffffffffffffff00000000feffffff060010000600f0ff00000100'.repeat(2), 'hex');
 
-/** Whatever its entries hold, each ends at a number: anything else would be behind no file's end. */
+/** Each entry ends at a number, for any content: anything else would lie behind no file's end. */
 function saneTable({ what, offset, entryCount, entrySizeBytes, endOf }: BlockTable): unknown {
   assert.ok(offset >= 0 && Number.isInteger(entryCount) && entryCount >= 0, `${what}: ${entryCount} entries at ${offset}`);
   const view = new DataView(ENTRIES.buffer, ENTRIES.byteOffset, ENTRIES.byteLength);
@@ -104,7 +107,7 @@ function saneGrains(header: Uint8Array, name: string): unknown {
   return [isFooterUsed(header, name), saneTable(directory), saneTable(table(Math.max(0, directory.entryCount - 1), 512))];
 }
 
-describe('what the files of an image refer to', () => {
+describe('parsers of image files', () => {
   let directory = '';
   const { stackTraceLimit } = Error;
   before(async () => {
@@ -203,7 +206,7 @@ describe('what the files of an image refer to', () => {
       if (done < INPUTS) console.log(`      ${what}: ${done} inputs in ${LIMIT_MS} ms`);
     });
 
-  it(`names: what is resolved lies beneath the volume ${SEED_TEXT}`, () => {
+  it(`resolve a name to a path beneath the volume, or refuse it ${SEED_TEXT}`, () => {
     const random = createRandom(SEED);
     const pieces = ['..', '.', 'a', '/', '/', '//', 'b.raw', ':', 'nbd:', '\\', ' ', '\0', '\n', 'größe', '%2e%2e', '…'];
     for (let done = 0; done < INPUTS; done += 1) {
@@ -224,7 +227,7 @@ describe('what the files of an image refer to', () => {
     }
   });
 
-  it('descriptors as large as they may be take no time', () => {
+  it('parse the largest descriptors in no time', () => {
     const head = 'version=1\nCID=1\nRW 1 ZERO\n';
     for (const piece of [' ', 'a', '=', '"', 'a=', 'RW ', 'RW 1 FLAT "', 'RW\t', '\n', 'a = ', 'RW 1 ZERO\n', '\u00a0', '1'])
       for (const [before, behind] of [

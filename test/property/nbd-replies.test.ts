@@ -1,4 +1,4 @@
-/** Whatever a server sends: a read ends well only when every one of its bytes came exactly once. */
+/** For any bytes that a server sends, a read succeeds only when each of its bytes arrived exactly once. */
 
 import assert from 'node:assert/strict';
 import { DiskliftError } from '../../src/common/errors.ts';
@@ -163,7 +163,7 @@ function shakeHands(bytes: Buffer): Agreement | undefined {
 }
 
 describe('NBD replies', () => {
-  it(`of any kind end no read well that lacks a byte or has one twice ${SEED_TEXT}`, function () {
+  it(`complete no read that lacks a byte or has one twice ${SEED_TEXT}`, function () {
     this.timeout(60_000);
     const random = createRandom(SEED);
     const endMs = performance.now() + LIMIT_MS;
@@ -187,7 +187,7 @@ describe('NBD replies', () => {
     assert.ok(inputs > 50_000 && allDone > inputs / 50 && allDone < inputs / 2);
   });
 
-  it(`to a handshake end in an agreement that can be relied on, or in an error ${SEED_TEXT}`, () => {
+  it(`to a handshake end in a sound agreement or in an error ${SEED_TEXT}`, () => {
     const random = createRandom(SEED);
     const endMs = performance.now() + HANDSHAKE_LIMIT_MS;
     let [inputs, agreed] = [0, 0];
@@ -208,7 +208,7 @@ describe('NBD replies', () => {
     assert.ok(inputs > 10_000 && agreed > inputs / 20 && agreed < inputs, `${agreed} of ${inputs}`);
   });
 
-  it(`cover what they cover, whatever the order ${SEED_TEXT}`, () => {
+  it(`cover the same ranges in any order ${SEED_TEXT}`, () => {
     const random = createRandom(SEED);
     for (let round = 0; round < 3000; round += 1) {
       const length = 1 + below(random, 40);

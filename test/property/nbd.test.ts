@@ -19,7 +19,7 @@ const SPARSE_SIZE_BYTES = 64 * MIB;
 describe('an NBD disk', () => {
   const temp = useTempDir();
 
-  /** What another client reads. */
+  /** The bytes that another client reads. */
   async function truthOf({ socketPath, exportName }: NbdServer): Promise<Buffer> {
     const image = `driver=nbd,export=${exportName},server.type=unix,server.path=${socketPath}`;
     const { code, stderr } = await runCommand('qemu-img', ['convert', '--image-opts', image, '-O', 'raw', temp('truth.img')]);
@@ -80,7 +80,8 @@ describe('an NBD disk', () => {
     ["nbdkit's data", ['data', DATA, `size=${DATA_SIZE_BYTES}`], DATA_SIZE_BYTES],
     [
       "nbdkit's sparse random",
-      // The filter reads whole blocks: to whoever begins inside of one, the plugin gives other bytes than it gave before.
+      // The filter reads whole blocks: a read that begins inside of a block gets other bytes from the plugin than
+      // before.
       ['--filter=blocksize', 'sparse-random', `${SPARSE_SIZE_BYTES}`, `seed=${SEED}`, 'percent=20', 'runlength=100000', 'minblock=32K'],
       SPARSE_SIZE_BYTES,
     ],

@@ -13,7 +13,7 @@ import { useTempDir } from '../helpers/temp-dir.ts';
 
 const IMAGE_COUNT = 30;
 
-/** What QEMU reads in it. */
+/** The disk as QEMU reads it. */
 async function contentByQemu(imagePath: string): Promise<Buffer> {
   const rawPath = `${imagePath}.raw`;
   const { code, stderr } = await runCommand('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', imagePath, rawPath], {

@@ -13,7 +13,7 @@ const TIME_BOX_MS = 15_000;
 const CUTS_OF_AN_IMAGE = 6;
 const MIB = 2 ** 20;
 
-/** What qemu-img may be asked for: one of each list. Compressed half of the time where that is possible. */
+/** Options of qemu-img: one of each list is used. Half of the images are compressed where that is possible. */
 const KINDS: { format: DiskFormat; options: string[][]; isCompressible?: boolean }[] = [
   {
     format: 'qcow2',
@@ -61,9 +61,9 @@ function randomContent({ whole }: Dice): Buffer {
   const content = Buffer.alloc(512 * (1 + whole(10 * 2048)));
   for (let count = whole(12); count > 0; count -= 1) {
     const [start, length] = [512 * whole(content.length / 512), 512 * whole(2048)];
-    const stretch = content.subarray(start, start + length);
+    const extent = content.subarray(start, start + length);
     const step = whole(3) === 0 ? 1 : 1 + whole(400);
-    for (let at = 0; at < stretch.length; at += step) stretch[at] = whole(256);
+    for (let at = 0; at < extent.length; at += step) extent[at] = whole(256);
   }
   return content;
 }
@@ -75,10 +75,10 @@ function randomCut({ whole, pick }: Dice, sizeBytes: number): number {
   return pick([cut, cut - (cut % 512), cut - (cut % 4096)]);
 }
 
-describe('images that were cut', () => {
+describe('truncated images', () => {
   const temp = useTempDir();
 
-  it(`are refused, or are the disk that they were ${SEED_TEXT}`, async function () {
+  it(`are refused, or have the whole disk ${SEED_TEXT}`, async function () {
     this.timeout(TIME_BOX_MS + 20_000);
     const endMs = performance.now() + TIME_BOX_MS;
     const outcomes = { whole: 0, refused: 0 };

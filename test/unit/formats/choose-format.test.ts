@@ -7,7 +7,7 @@ import { failsWith } from '../../helpers/failure.ts';
 import { runCommand } from '../../helpers/run-command.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 
-/** What a guest may write to the beginning of its raw disk. */
+/** Magics that a guest may write to the beginning of its raw disk. */
 const MAGICS = {
   qcow2: 'QFI\xfb',
   vmdk: '# Disk DescriptorFile\n',
@@ -41,27 +41,27 @@ describe('a format that is not stated', () => {
     ['a.raw', 'raw'],
     ['a.IMG', 'raw'],
   ] as const)
-    it(`is ${format} of what qemu-img has made: ${[name, ...options].join(' ')}`, async () => {
+    it(`is ${format} for an image of qemu-img: ${[name, ...options].join(' ')}`, async () => {
       await createImage(temp(name), { format, options, size: '4M' });
       assert.deepEqual(await choose(name), { format, isGuess: false });
     });
 
   for (const [format, magic] of Object.entries(MAGICS)) {
-    it(`is raw in disk.img and guessed where the name says nothing, when it begins like ${format}`, async () => {
+    it(`is raw for disk.img and a guess for a name without an extension, when the file begins like ${format}`, async () => {
       put('disk.img', magic);
       assert.deepEqual(await choose('disk.img'), { format: 'raw', isGuess: false });
       put('disk', magic);
       assert.deepEqual(await choose('disk'), { format, isGuess: true });
     });
 
-    it(`is not told of a raw disk that begins like ${format}`, async () => {
+    it(`is refused for a file that is named raw and begins like ${format}`, async () => {
       for (const name of ['a.raw', 'b.IMG', 'c-flat.vmdk']) {
         put(name, magic);
         await assert.rejects(choose(name), failsWith('FormatUnsupported', /its guest may have written; state its format/));
       }
     });
 
-    it(`is not told of another name that begins like ${format}`, async () => {
+    it(`is refused for a file that is named like another format and begins like ${format}`, async () => {
       for (const [extension, own] of Object.entries({ qcow2: 'qcow2', vmdk: 'vmdk', vhdx: 'vhdx', vdi: 'vdi', vhd: 'vpc' })) {
         if (own === format) continue;
         put(`a.${extension}`, magic);
@@ -70,7 +70,7 @@ describe('a format that is not stated', () => {
     });
   }
 
-  it('is raw without any sign', async () => {
+  it('is raw for a file without any mark', async () => {
     for (const [name, content] of [
       ['short', 'QFI'],
       ['a.raw', ''],
@@ -82,7 +82,7 @@ describe('a format that is not stated', () => {
     }
   });
 
-  it('is nothing where the name promises what is not there', async () => {
+  it('is refused for a name whose format the bytes lack', async () => {
     for (const name of ['a.qcow2', 'a.vmdk', 'a.vhdx', 'a.vdi', 'a.vhd', 'a.vpc']) {
       put(name, 'raw');
       await assert.rejects(choose(name), failsWith('FormatUnsupported', /is named like/));
@@ -116,7 +116,7 @@ describe('a format that is not stated', () => {
     assert.deepEqual(await choose('disk'), { format: 'raw', isGuess: false });
   });
 
-  describe('of an unreadable file', () => {
+  describe('for an unreadable file', () => {
     const WRITERS: Readonly<Record<string, { script: string; what: RegExp }>> = {
       gz: { script: 'import gzip; out.write(gzip.compress(disk))', what: /a gzip file.*unpack it first/ },
       xz: { script: 'import lzma; out.write(lzma.compress(disk))', what: /an xz file.*unpack it first/ },
@@ -164,7 +164,7 @@ describe('a format that is not stated', () => {
     );
   });
 
-  it('is VHD by its end only where the name says so: a raw disk may end in anything', async () => {
+  it('is VHD by the footer only for a name of a VHD, because a raw disk may end in any bytes', async () => {
     await createImage(temp('a.vhd'), { format: 'vpc', options: ['subformat=fixed'], size: '4M' });
     const bytes = readFileSync(temp('a.vhd'));
     for (const name of ['a.img', 'b.raw']) {

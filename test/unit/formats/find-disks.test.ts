@@ -13,7 +13,7 @@ describe('volume', () => {
   };
 
   describe('its disks', () => {
-    it('are disk.img alone where KubeVirt keeps it', async () => {
+    it('are disk.img alone on a volume of KubeVirt', async () => {
       touch('disk.img', 'other.img', 'notes.txt');
       assert.deepEqual(await findDisks(temp('')), ['disk.img']);
     });
@@ -26,12 +26,12 @@ describe('volume', () => {
       assert.deepEqual(await findDisks(temp('')), ['a.img', 'b.raw', 'c.qcow2', 'd.VMDK']);
     });
 
-    it('are a VMDK without its parts, where it is there', async () => {
+    it('are the descriptor of a VMDK without its parts', async () => {
       touch('a.vmdk', 'a-flat.vmdk', 'b.vmdk', 'b-s001.vmdk', 'b-s002.vmdk', 'c-flat.vmdk', 'd-0.vmdk', 'D-f001.vmdk');
       assert.deepEqual(await findDisks(temp('')), ['D-f001.vmdk', 'a.vmdk', 'b.vmdk', 'c-flat.vmdk', 'd-0.vmdk']);
     });
 
-    it('are missed when there are none, or no volume', async () => {
+    it('are an error when the volume has none or does not exist', async () => {
       await assert.rejects(findDisks(temp('')), failsWith('SourceNotFound', /no disk on the volume/));
       await assert.rejects(findDisks(temp('nowhere')), failsWith('SourceNotFound', /nowhere: not found/));
     });
@@ -79,7 +79,7 @@ describe('volume', () => {
       assert.deepEqual(named, ['._a.raw', 'edk2-x86_64-vars.raw', 'vm-100-state-x.raw', 'vm-ctk.vmdk', 'vm_VARS.qcow2']);
     });
 
-    it('does not hide that a part of a VMDK has lost its descriptor', async () => {
+    it('does not hide a part of a VMDK without its descriptor', async () => {
       touch('a-s001.vmdk', 'b-000001-delta.vmdk', 'c-flat.vmdk', 'd-sesparse.vmdk');
       assert.deepEqual((await look()).disks, ['a-s001.vmdk', 'b-000001-delta.vmdk', 'c-flat.vmdk', 'd-sesparse.vmdk']);
     });

@@ -40,7 +40,7 @@ describe('a VMDK of flat extents', () => {
     });
   }
 
-  it('has the bytes of its extents, each from its offset on, and zeros where none is named', async () => {
+  it('has the bytes of its extents, each from its offset on, and zeros for extents of type ZERO', async () => {
     const [a, b] = [randomBytes(3 * MIB), randomBytes(MIB)];
     writeFileSync(temp('a'), a);
     writeFileSync(temp('b'), b);
@@ -158,7 +158,7 @@ describe('a VMDK of flat extents', () => {
     }
 
     for (const [what, message, change] of CHANGES)
-      it(`is another disk when one of them ${what}`, async () => {
+      it(`has changed when one of them ${what}`, async () => {
         mkdirSync(temp('parts'));
         writeFileSync(temp('a'), randomBytes(MIB));
         writeFileSync(temp('parts/b'), randomBytes(MIB));

@@ -1,4 +1,7 @@
-/** Volumes that somebody has filled in order to read what is not on them. Nothing outside is opened, not even to look at it. */
+/**
+ * Volumes that somebody has filled in order to read what is not on them. Nothing outside is opened, not even to look at
+ * it.
+ */
 
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -95,7 +98,7 @@ describe('a hostile volume', () => {
     }
   }
 
-  it('is watched by a test that sees what is opened', async () => {
+  it('is watched by a test that sees every opened file', async () => {
     await createImage(temp('volume/a.qcow2'), { format: 'qcow2', backing: { name: 'inside.raw', format: 'raw' } });
     for (const libc of Object.values(WAYS)) {
       const watch = watchOpenedPaths(libc);
@@ -164,7 +167,7 @@ describe('a hostile volume', () => {
       });
     });
 
-  it('has VMDKs that name devices, or what only a descriptor of another kind may', async () => {
+  it('has VMDKs that name devices, or extents that only another kind of descriptor may name', async () => {
     for (const line of [
       'RW 1 VMFSRDM "inside.raw"',
       'RW 1 VMFSRAW "inside.raw"',
@@ -185,7 +188,7 @@ describe('a hostile volume', () => {
     }
   });
 
-  it('has a sparse VMDK without a size, which QEMU would take for a descriptor', async () => {
+  it('has a sparse VMDK without a size, which QEMU would read as a descriptor', async () => {
     await createImage(temp('volume/a.vmdk'), { format: 'vmdk', size: '1M' });
     const bytes = readFileSync(temp('volume/a.vmdk'));
     bytes.writeBigUInt64LE(0n, 12);
@@ -225,7 +228,7 @@ describe('a hostile volume', () => {
     assert.ok(failsWith('FormatUnsupported', /leads back to itself/)(await refused(loadLibc(), 'd.qcow2', 'qcow2')));
   });
 
-  it('has more extents than anybody needs', async () => {
+  it('has more extents than the limit', async () => {
     writeFileSync(temp('volume/a.vmdk'), descriptor(Array.from({ length: 513 }, () => 'RW 1 FLAT "inside.raw" 0')));
     assert.ok(failsWith('FormatUnsupported', /more than 512 extents/)(await refused(loadLibc(), 'a.vmdk', 'vmdk')));
     writeFileSync(temp('volume/b.vmdk'), descriptor(['#'.repeat(2 ** 20)]));

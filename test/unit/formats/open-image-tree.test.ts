@@ -13,7 +13,7 @@ import { useTempDir } from '../../helpers/temp-dir.ts';
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
 
-describe('an image with what it refers to', () => {
+describe('an image with the files that it refers to', () => {
   const temp = useTempDir();
   const open = (relativePath: string, format: DiskFormat, isGuess = false) =>
     openTree({ volumePath: temp(''), relativePath, format, isGuess });
@@ -53,7 +53,7 @@ describe('an image with what it refers to', () => {
     ['a.vdi', 'vdi'],
     ['a.vmdk', 'vmdk'],
   ] as const)
-    it(`is refused when it is cut short or of another format: ${format}`, async () => {
+    it(`is refused when it is truncated or of another format: ${format}`, async () => {
       await createImage(temp(name), { format, size: '4M' });
       writeFileSync(temp(name), readFileSync(temp(name)).subarray(0, 70));
       await assert.rejects(open(name, format), failsWith('FormatUnsupported', /./));
@@ -62,7 +62,7 @@ describe('an image with what it refers to', () => {
     });
 
   describe('qcow2', () => {
-    it('has a backing file, relative to its own directory, of any format, in any depth', async () => {
+    it('has a backing file of any format, relative to its own directory, at any depth of the chain', async () => {
       mkdirSync(temp('vms/a'), { recursive: true });
       mkdirSync(temp('base'));
       await createImage(temp('base/root.raw'), { format: 'raw', size: '4M' });
@@ -139,7 +139,7 @@ describe('an image with what it refers to', () => {
       }
     });
 
-    it('can be opened anew, file by file', async () => {
+    it('can be opened again, file by file', async () => {
       await createImage(temp('b.raw'), { format: 'raw', size: '4M' });
       await createImage(temp('a.qcow2'), { format: 'qcow2', backing: { name: 'b.raw', format: 'raw' } });
       await using tree = await open('a.qcow2', 'qcow2');
@@ -149,7 +149,7 @@ describe('an image with what it refers to', () => {
       }
     });
 
-    it('is told of file by file, each before it is looked into', async () => {
+    it('reports each opened file before any read of it', async () => {
       await createImage(temp('c.raw'), { format: 'raw', size: '4M' });
       await createImage(temp('b.qcow2'), { format: 'qcow2', backing: { name: 'c.raw', format: 'raw' } });
       await createImage(temp('a.qcow2'), { format: 'qcow2', backing: { name: 'b.qcow2', format: 'qcow2' } });
@@ -173,7 +173,7 @@ describe('an image with what it refers to', () => {
         writeFileSync(temp('a.qcow2'), bytes);
       };
 
-      it('goes by name and bytes, as for a disk that is named by a request', async () => {
+      it('chooses by name and bytes, as for a disk that a request names', async () => {
         for (const [name, format] of [
           ['b.raw', 'raw'],
           ['b', 'raw'],
@@ -186,7 +186,7 @@ describe('an image with what it refers to', () => {
         }
       });
 
-      it('believes no guest that its raw disk is an image', async () => {
+      it('refuses a raw disk whose guest has written the magic of an image', async () => {
         await createImage(temp('b.img'), { format: 'qcow2', backing: { name: 'other.raw', format: 'raw' }, size: '4M' });
         await createImage(temp('other.raw'), { format: 'raw', size: '4M' });
         await put('b.img');
@@ -209,7 +209,7 @@ describe('an image with what it refers to', () => {
       });
     });
 
-    it('is a mere guess: then it stands alone, or is refused', async () => {
+    it('is refused as a guess when it refers to other files', async () => {
       await createImage(temp('b.raw'), { format: 'raw', size: '4M' });
       await createImage(temp('disk'), { format: 'qcow2', size: '4M' });
       await (await open('disk', 'qcow2', true))[Symbol.asyncDispose]();
@@ -258,7 +258,7 @@ describe('an image with what it refers to', () => {
       await assert.rejects(open('a-s001.vmdk', 'vmdk'), failsWith('FormatUnsupported', /is a part of a VMDK/));
     });
 
-    it('is not there when a part of it is missing or short', async () => {
+    it('is refused when a part of it is missing or short', async () => {
       await create('a.vmdk', 'twoGbMaxExtentSparse');
       const short = readFileSync(temp('a-s003.vmdk'));
       await fs.rm(temp('a-s002.vmdk'));
@@ -270,7 +270,7 @@ describe('an image with what it refers to', () => {
       await assert.rejects(open('b.vmdk', 'vmdk'), failsWith('FormatUnsupported', /b-flat\.vmdk is not as long as it says/));
     });
 
-    it('has stretches of zeros, and several in one file', async () => {
+    it('has extents of zeros, and several extents in one file', async () => {
       writeFileSync(temp('data'), Buffer.alloc(2 * MIB));
       const lines = ['RW 2048 FLAT "data" 0', 'RW 100 ZERO', 'RDONLY 1024 VMFS "data" 3072'];
       writeFileSync(temp('a.vmdk'), ['# Disk DescriptorFile', 'version=1', 'CID=1', 'parentCID=FFFFFFFF', ...lines].join('\r\n'));
@@ -292,7 +292,7 @@ describe('an image with what it refers to', () => {
       await assert.rejects(open('top.vmdk', 'vmdk'), failsWith('FormatUnsupported', /parent .*base\.vmdk has been written to since/));
     });
 
-    it('has no parent in several files, nor several files of its own then', async () => {
+    it('has no parent in several files, and no several files when it has a parent', async () => {
       await create('base.vmdk', 'monolithicFlat', '4M');
       await createImage(temp('top.vmdk'), { format: 'vmdk', backing: { name: 'base.vmdk', format: 'vmdk' } });
       await assert.rejects(open('top.vmdk', 'vmdk'), failsWith('FormatUnsupported', /its parent is a VMDK in several files/));
@@ -331,7 +331,7 @@ describe('an image with what it refers to', () => {
       }
     });
 
-    it('as VHD; and one that begins otherwise than it ends', async () => {
+    it('as VHD; and a VHD whose first and last sectors differ', async () => {
       await createImage(temp('a.vhd'), { format: 'vpc', size: '4M' });
       const bytes = readFileSync(temp('a.vhd'));
       const footerAt = bytes.length - 512;

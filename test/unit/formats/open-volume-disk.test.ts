@@ -67,7 +67,7 @@ describe('a disk on a volume', () => {
     }
   }
 
-  /** What this process has open beneath the test's directory. */
+  /** The files that this process has open beneath the test's directory. */
   const openNames = () =>
     readdirSync('/proc/self/fd').flatMap((fd) => {
       try {
@@ -97,7 +97,7 @@ describe('a disk on a volume', () => {
 
   for (const [way, libc] of Object.entries(WAYS))
     describe(`opened ${way}`, () => {
-      it('lies beneath the volume, however deep, whatever its name', async () => {
+      it('lies beneath the volume, at any depth, with any name', async () => {
         assert.equal(await read(libc, 'vms/fedora/disk.img'), INSIDE);
         writeFileSync(temp('volume/größer als 1.img'), INSIDE);
         assert.equal(await read(libc, 'größer als 1.img'), INSIDE);
@@ -125,7 +125,7 @@ describe('a disk on a volume', () => {
           assert.deepEqual(openNames(), []);
         });
 
-      it('is a regular file: no folder, socket or device', async () => {
+      it('is a regular file, and no folder, socket or device', async () => {
         const server = net.createServer().listen(temp('volume/socket'));
         await once(server, 'listening');
         try {
@@ -147,7 +147,7 @@ describe('a disk on a volume', () => {
         }
       });
 
-      it('is no FIFO, and none is opened for reading, which would let its writer begin', async () => {
+      it('is no FIFO, and a FIFO is not opened, which would wake its writer', async () => {
         await runCommand('mkfifo', [temp('volume/fifo')]);
         const line = `echo ready; exec 3> '${temp('volume/fifo')}'; echo begun`;
         const writer = spawn('bash', ['-c', line], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -166,13 +166,13 @@ describe('a disk on a volume', () => {
         assert.equal(said, 'ready\nbegun\n', 'and it had waited for a reader indeed');
       });
 
-      it('is missed when it is not there, or lies beneath a file', async () => {
+      it('is not found when it does not exist or lies beneath a file', async () => {
         await assert.rejects(open(libc, 'gone.img'), failsWith('SourceNotFound', /gone\.img: no such disk image/));
         await assert.rejects(open(libc, 'vms/fedora/disk.img/x'), failsWith('SourceNotFound', /no such disk image/));
         assert.deepEqual(openNames(), []);
       });
 
-      it('is never outside, while folders on its way are swapped for links all the time', async () => {
+      it('is never outside of the volume while folders of its path are swapped for links all the time', async () => {
         mkdirSync(temp('volume/a'));
         writeFileSync(temp('volume/a/disk.img'), INSIDE);
         symlinkSync(temp('outside'), temp('volume/b'));
@@ -215,7 +215,7 @@ describe('a disk on a volume', () => {
       });
     });
 
-  describe('of format Auto', () => {
+  describe('with the format Auto', () => {
     const libc = loadLibc();
     const put = (name: string, content: string) => writeFileSync(temp(`volume/${name}`), content, 'latin1');
 
@@ -231,7 +231,7 @@ describe('a disk on a volume', () => {
       assert.equal((await read(libc, 'disk.img')).slice(0, 3), 'QFI');
     });
 
-    it('is refused when its name and its bytes contradict each other or QEMU cannot open it, and taken as it is when the request says so', async () => {
+    it('is refused when name and bytes contradict each other or QEMU cannot open it, and is raw when the request states that', async () => {
       put('a.qcow2', 'QFI\xfb');
       put('b.vhdx', 'b');
       put('c.img', 'QFI\xfb and more');

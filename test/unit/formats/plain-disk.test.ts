@@ -40,7 +40,7 @@ async function wordAt(filePath: string, at: number): Promise<number> {
   return Number(buffer.readBigUInt64BE() & 0x00fffffffffffe00n);
 }
 
-describe('qcow2 disk that lies plain in its files', () => {
+describe('a plain disk in qcow2 images', () => {
   const temp = useTempDir();
   const image = () => temp('disk.qcow2');
 
@@ -58,7 +58,7 @@ describe('qcow2 disk that lies plain in its files', () => {
       assert.equal(await isPlain(), false);
     });
 
-    it('with a compressed cluster behind it', async () => {
+    it('with a compressed cluster in its backing file', async () => {
       await createImage(temp('base.qcow2'), { format: 'qcow2', size: '8M' });
       await writeWith(temp('base.qcow2'), 'write -c -P 5 5M 64k');
       await createImage(image(), { format: 'qcow2', backing: { name: 'base.qcow2', format: 'qcow2' } });
@@ -83,12 +83,12 @@ describe('qcow2 disk that lies plain in its files', () => {
     });
   });
 
-  it('may have the other kind of compression, as long as nothing is compressed', async () => {
+  it('may state the other kind of compression if no cluster is compressed', async () => {
     await createImage(image(), { format: 'qcow2', options: ['compression_type=zstd'], size: '8M' });
     assert.equal(await isPlain(), true);
   });
 
-  it('tells holes of its file', async () => {
+  it('reports the holes of its file', async () => {
     await createImage(image(), { format: 'qcow2', options: ['preallocation=metadata'], size: '64M' });
     await writeWith(image(), 'write -P 3 20M 2M');
     await using opened = await openByUs(image());
@@ -129,7 +129,7 @@ describe('qcow2 disk that lies plain in its files', () => {
     return { l1Entry, table, secondEntry: table + 8, firstData: await wordAt(image(), table), lastData: await wordAt(image(), table + 8) };
   }
 
-  describe('with tables that are wrong is no disk:', () => {
+  describe('is refused with wrong tables:', () => {
     const word = (value: bigint) => (bytes: Buffer) => void bytes.writeBigUInt64BE(value);
     type Facts = Awaited<ReturnType<typeof twoClusters>>;
     const cases: { name: string; options?: string[]; at(facts: Facts): number; change(facts: Facts): (bytes: Buffer) => void }[] = [
@@ -181,7 +181,7 @@ describe('qcow2 disk that lies plain in its files', () => {
       await assert.rejects(openByUs(image()), { code: 'SourceReadError', message: /two parts of the disk/ });
     });
 
-    it('a file that lacks its last sector, or of that a byte', async () => {
+    it('a file that lacks its last sector, or the last byte of it', async () => {
       const { lastData } = await twoClusters();
       for (const missing of [1, 512]) {
         await fs.truncate(image(), lastData + CLUSTER - missing);
@@ -202,7 +202,7 @@ describe('qcow2 disk that lies plain in its files', () => {
     });
   });
 
-  it('is another one when one of its files has been written to since its tables were read', async () => {
+  it('has changed when one of its files was written to since its tables were read', async () => {
     await createImage(temp('base.qcow2'), { format: 'qcow2', size: '8M' });
     await createImage(image(), { format: 'qcow2', backing: { name: 'base.qcow2', format: 'qcow2' } });
     await using opened = await openByUs(image());

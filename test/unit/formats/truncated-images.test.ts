@@ -22,7 +22,7 @@ interface Way {
   name: string;
   format: DiskFormat;
   flags: string[];
-  /** What the cut ones are refused with, where that is something else. */
+  /** The expected error of the truncated images, where it differs. */
   refusal?: RegExp;
   /** Bytes that may be missing at the end although the disk is whole. */
   paddingBytes?: number;
@@ -52,7 +52,7 @@ const WAYS: Way[] = [
   { name: 'fixed VPC', format: 'vpc', flags: ['-o', 'subformat=fixed,force_size=on'], refusal: VPC_REFUSAL },
 ];
 
-describe('an image that was cut short', function () {
+describe('a truncated image', function () {
   this.timeout(20_000);
   const temp = useTempDir();
 
@@ -78,7 +78,7 @@ describe('an image that was cut short', function () {
   }
 
   for (const { name, format, flags, refusal = CUT_SHORT, paddingBytes = 0 } of WAYS)
-    it(`is refused, or what it was: ${name}`, async () => {
+    it(`is refused, or has the whole disk: ${name}`, async () => {
       const content = await makeDisk();
       const image = `image.${format}`;
       await run('qemu-img', ['convert', '-f', 'raw', '-O', format, ...flags, 'disk.raw', image]);
@@ -98,7 +98,7 @@ describe('an image that was cut short', function () {
       }
     });
 
-  it('has lost nothing when it was written to in places, whatever the format', async () => {
+  it('is not reported for an image with scattered writes, in any format', async () => {
     const ways: [DiskFormat, string[]][] = [
       ['qcow2', ['extended_l2=on']],
       ['vmdk', ['subformat=monolithicSparse']],
@@ -120,7 +120,7 @@ describe('an image that was cut short', function () {
     }
   });
 
-  describe('of compressed qcow2', () => {
+  describe('in compressed qcow2', () => {
     /** Several clusters that end within one sector. */
     async function compressed(compression: string): Promise<{ image: string; content: Buffer; whole: Buffer }> {
       const content = Buffer.alloc(MIB, 'a');
@@ -148,7 +148,7 @@ describe('an image that was cut short', function () {
         assert.ok(firstRefused > 0 && outcomes.slice(firstRefused).every((outcome) => outcome !== 'whole'), `${firstRefused}`);
       });
 
-    it('is what it was when the file ends with its last byte', async () => {
+    it('has the whole disk when the file ends with the last byte of a cluster', async () => {
       await createImage(temp('a.qcow2'), { format: 'qcow2', options: ['cluster_size=64k'], size: '64k' });
       const content = Buffer.alloc(65_536);
       randomBytes(3000).copy(content, 100);
@@ -184,7 +184,7 @@ describe('an image that was cut short', function () {
     await (await openAsRequested(temp('a.vhdx'), 'vhdx')).dispose();
   });
 
-  describe('of VMDK', () => {
+  describe('in VMDK', () => {
     it('has the directory of its grains at its end, or is refused', async () => {
       const content = await makeDisk();
       await run('qemu-img', ['convert', '-f', 'raw', '-O', 'vmdk', '-o', 'subformat=streamOptimized', 'disk.raw', 'a.vmdk']);

@@ -20,7 +20,7 @@ import { useTempDir } from '../../helpers/temp-dir.ts';
 const MIB = 2 ** 20;
 const CUT_SHORT = failsWith('SourceReadError', /is cut short or damaged/);
 
-describe('a complete image', () => {
+describe('the truncation check of a complete image', () => {
   const temp = useTempDir();
 
   async function write(name: string, format: DiskFormat, ...commands: string[]): Promise<void> {
@@ -37,13 +37,13 @@ describe('a complete image', () => {
     await assert.rejects(open(name, format), CUT_SHORT);
   }
 
-  it('may have more blocks than a sector bitmap of VHDX stands for', async () => {
+  it('accepts more blocks than one sector bitmap of VHDX describes', async () => {
     await createImage(temp('a.vhdx'), { format: 'vhdx', options: ['block_size=1M'], size: '9G' });
     await write('a.vhdx', 'vhdx', 'write -P 3 4095M 1M', 'write -P 4 4096M 1M', 'write -P 5 8999M 1M');
     await assertNeedsItsEnd('a.vhdx', 'vhdx', 512);
   });
 
-  it('may have tables that are read in several pieces', async () => {
+  it('reads tables in several pieces', async () => {
     await createImage(temp('a.vdi'), { format: 'vdi', size: '200G' });
     await write('a.vdi', 'vdi', 'write -P 3 150G 1M', 'write -P 4 0 1M');
     await assertNeedsItsEnd('a.vdi', 'vdi', MIB);
@@ -52,7 +52,7 @@ describe('a complete image', () => {
     await assertNeedsItsEnd('a.vmdk', 'vmdk', 512);
   });
 
-  it('has its whole table', async () => {
+  it('requires the whole table', async () => {
     await createImage(temp('a.vdi'), { format: 'vdi', size: '200G' });
     truncateSync(temp('a.vdi'), 1024);
     await assert.rejects(
@@ -64,7 +64,7 @@ describe('a complete image', () => {
     await assert.rejects(open('a.vmdk', 'vmdk'), failsWith('SourceReadError', /its grain directory goes on/));
   });
 
-  it('has complete files behind it', async () => {
+  it('checks the backing files', async () => {
     for (const format of ['vmdk', 'vdi', 'qcow2'] as const) {
       await createImage(temp('base'), { format, size: '4M' });
       await write('base', format, 'write -P 3 1M 1M');
@@ -75,7 +75,7 @@ describe('a complete image', () => {
     }
   });
 
-  it('of VMFSSPARSE has all its grains', async () => {
+  it('requires all grains of a VMFSSPARSE extent', async () => {
     const content = Buffer.alloc(MIB);
     randomBytes(4096).copy(content, MIB - 4096);
     // Header, grain directory, one grain table of 4096 entries, one grain of 8 sectors.
@@ -100,7 +100,7 @@ describe('a complete image', () => {
       assert.match(await judge(missing), new RegExp(`a-delta\\.vmdk: is cut short or damaged: its ${what}`));
   });
 
-  it('is looked at no longer than that is wanted', async () => {
+  it('ends at once when it is cancelled', async () => {
     await createImage(temp('a.vdi'), { format: 'vdi', size: '200G' });
     const root = { handle: await fs.open(temp('a.vdi')), volumePath: temp(''), relativePath: 'a.vdi', format: 'vdi' as const };
     await using image = await openImageFiles({ ...root, isGuess: false }, { libc: loadLibc() });

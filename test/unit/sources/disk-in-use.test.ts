@@ -21,7 +21,9 @@ import { useTempDir } from '../../helpers/temp-dir.ts';
 
 const MIB = 1024 * 1024;
 
-/** What a kernel answers that has no such locks for a file; strict: asked for anything but the locks of a reader it fails. */
+/**
+ * Answers as a kernel without such locks on a file. Fails for any call except a reader's locks.
+ */
 function libcWithoutLocks(errno: string): Libc {
   return {
     ...(loadLibc() ?? assert.fail()),
@@ -81,14 +83,14 @@ describe('a disk in use', () => {
       }
     });
 
-    it('is known by a qcow2 image that is being written to', async () => {
+    it('is found by the locks of a qcow2 image that is being written to', async () => {
       const image = temp('disk.qcow2');
       execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', image, '1M']);
       await using _writer = await openForWriting(image, 'qcow2');
       await assert.rejects(open('fail', loadLibc(), image), failsWith('SourceInUse', /qemu-io/));
     });
 
-    it('is known by a server that would let its clients write', async () => {
+    it('is found by the locks of a server that lets its clients write', async () => {
       const server = spawn('qemu-nbd', ['-f', 'raw', '-t', '-k', temp('socket'), disk], { stdio: 'inherit' });
       const exited = once(server, 'exit');
       while (!existsSync(temp('socket'))) await sleep(20);
@@ -100,7 +102,7 @@ describe('a disk in use', () => {
       }
     });
 
-    it('is known by the old kind of locks, and by one that keeps everybody out', async () => {
+    it('is found by traditional locks, and by an exclusive lock', async () => {
       for (const [start, length, type] of [
         [101, 1, 'LOCK_SH'],
         [0, 0, 'LOCK_EX'],
@@ -119,7 +121,7 @@ sys.stdin.read()`;
       }
     });
 
-    it('is known where nobody can be named', async () => {
+    it('is found where no holder can be named', async () => {
       const libc = loadLibc() ?? assert.fail();
       const writer = openSync(disk, 'r+');
       await lockByte(libc, writer, 101);
@@ -148,7 +150,7 @@ sys.stdin.read()`;
         assert.deepEqual(locks(), []);
       });
 
-    it('is refused to a QEMU that wants to write, by its own locking', async () => {
+    it('is refused to a writing QEMU by its own locking', async () => {
       const before = readFileSync(disk);
       const source = await open('wait');
       const { isWritten, words } = await tryToWrite(disk);
@@ -159,7 +161,7 @@ sys.stdin.read()`;
       assert.ok((await tryToWrite(disk)).isWritten);
     });
 
-    it('is open to readers, and to as many of us as there are', async () => {
+    it('is open to readers, and to any number of exports', async () => {
       const sources = [await open('wait'), await open('fail'), await open('auto')];
       for (const args of [
         ['compare', '-f', 'raw', '-F', 'raw', disk, disk],
@@ -200,9 +202,9 @@ sys.stdin.read()`;
     });
   });
 
-  describe('of which nobody can tell', () => {
+  describe('without locks that prove anything', () => {
     for (const errno of ['ENOLCK', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EINVAL', 'EPERM', 'EACCES'])
-      it(`because of ${errno} is not taken for free`, async () => {
+      it(`because of ${errno} does not count as free`, async () => {
         for (const inUse of ['wait', 'fail'] as const)
           await assert.rejects(
             open(inUse, libcWithoutLocks(errno)),
@@ -213,14 +215,14 @@ sys.stdin.read()`;
         for (const inUse of ['auto', 'allow'] as const) await (await open(inUse, libcWithoutLocks(errno))).dispose();
       });
 
-    it('is free where it is known otherwise, and the message says why where it is not', async () => {
+    it('is free where other facts prove it, and the message gives the reason where they do not', async () => {
       const options = { libc: libcWithoutLocks('ENOLCK'), readLimit: createLimiter(4), warn: () => {}, inUse: 'wait' as const };
       await (await openDisk(disk, { ...options, writers: { isFree: true } })).dispose();
       const unknown = openDisk(disk, { ...options, writers: { isFree: false, why: 'nobody may list the pods' } });
       await assert.rejects(unknown, failsWith('InUseUnknown', /no locks \(ENOLCK\), and nobody may list the pods, so/));
     });
 
-    it('leaves no lock where locks can be taken and not be looked for', async () => {
+    it('leaves no lock where locks can be taken but not queried', async () => {
       const libc = loadLibc() ?? assert.fail();
       const half: Libc = {
         ...libc,
@@ -231,7 +233,7 @@ sys.stdin.read()`;
       await source.dispose();
     });
 
-    it('for want of koffi is not taken for free', async () => {
+    it('without koffi does not count as free', async () => {
       for (const inUse of ['wait', 'fail'] as const)
         await assert.rejects(
           openDisk(disk, { libc: undefined, readLimit: createLimiter(4), warn: () => {}, inUse }),
@@ -240,7 +242,7 @@ sys.stdin.read()`;
       await (await openDisk(disk, { libc: undefined, readLimit: createLimiter(4), warn: () => {}, inUse: 'auto' })).dispose();
     });
 
-    it('because storage fails is an error that may pass', async () => {
+    it('on failing storage is a retryable error', async () => {
       await assert.rejects(
         open('wait', libcWithoutLocks('EIO')),
         (error) => failsWith('SourceReadError', /locks: EIO/)(error) && (error as { retryable: boolean }).retryable,
@@ -252,7 +254,7 @@ sys.stdin.read()`;
         return requireLoopDevices(this);
       });
 
-      it('is not taken for free, whatever locks there are', async () => {
+      it('does not count as free, whatever locks it has', async () => {
         await using loop = await attachLoopDevice(disk);
         for (const inUse of ['wait', 'fail'] as const)
           await assert.rejects(open(inUse, loadLibc(), loop.path), failsWith('InUseUnknown', /block device has no locks.*inUse Allow/));

@@ -10,7 +10,7 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 const PIECES = 2500;
 
-describe('extents of a file in thousands of short pieces', () => {
+describe('the extents of a file with thousands of short holes', () => {
   const temp = useTempDir();
 
   /** Reads a file in which 4 KiB of data alternate with holes of 4 KiB, with a hole of 64 MiB at the end. */

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { type FileSystemTraits, traitsOf } from '../../../src/sources/file-system-traits.ts';
 
-/** One letter for each trait: Local, Times show writes, locks are Shared, cache is Fresh. A dash where the trait is absent. */
+/**
+ * One letter for each trait: Local, Times show writes, locks are Shared, cache is Fresh. A dash where the trait is
+ * absent.
+ */
 function letters({ isLocal, timesShowWrites, locksAreShared, cacheGoesStale }: FileSystemTraits): string {
   return [isLocal && 'L', timesShowWrites && 'T', locksAreShared && 'S', !cacheGoesStale && 'F'].map((letter) => letter || '-').join('');
 }

@@ -8,7 +8,7 @@ import { useTempDir } from '../../helpers/temp-dir.ts';
 describe('a probe of volumes', () => {
   const temp = useTempDir();
 
-  it('says which of them cannot be opened, as long as it cannot', async () => {
+  it('names the volume that cannot be opened, as long as it cannot', async () => {
     await mkdir(temp('a'));
     const volumes = new Map([
       ['first', temp('a')],
@@ -22,7 +22,7 @@ describe('a probe of volumes', () => {
     assert.equal(await probe(), 'the volume of claim first cannot be opened: ENOENT');
   });
 
-  it('does not wait for one that hangs, and looks at it no second time meanwhile', async () => {
+  it('does not wait for a volume that hangs, and starts no second attempt meanwhile', async () => {
     let looks = 0;
     const hanging = () => {
       looks += 1;

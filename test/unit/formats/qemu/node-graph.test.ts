@@ -26,12 +26,12 @@ describe('a node graph', () => {
     assert.deepEqual(names(graph), ['a']);
   });
 
-  it('says nothing of backing files to formats that have none', () => {
+  it('states no backing file for formats that have none', () => {
     for (const format of ['vhdx', 'vdi', 'vpc'] as const)
       assert.deepEqual(graphOf(file('a', format)).disk, { 'node-name': 'disk', driver: format, 'read-only': true, file: bytes(5) });
   });
 
-  it('goes down a chain, to an end that is told', () => {
+  it('follows a chain to its end, which is stated as null', () => {
     const graph = graphOf(file('a', 'qcow2', { backing: file('b', 'qcow2', { backing: file('c', 'raw') }) }));
     assert.deepEqual(graph.disk, {
       'node-name': 'disk',

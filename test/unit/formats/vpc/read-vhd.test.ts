@@ -1,4 +1,7 @@
-/** VHDs whose size is no whole number of cylinders, by creators whose disks QEMU before version 10 truncates to whole cylinders. */
+/**
+ * VHDs whose size is no whole number of cylinders, by creators whose disks QEMU before version 10 truncates to whole
+ * cylinders.
+ */
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';

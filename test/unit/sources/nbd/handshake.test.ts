@@ -10,7 +10,10 @@ const UNSUPPORTED = 0x8000_0001;
 
 const allocation = (number: number) => Buffer.concat([u32(number), Buffer.from('base:allocation')]);
 
-/** Handshakes with a server that says `said`, whatever it is asked. @returns what was agreed, and what the client said */
+/**
+ * Handshakes with a server that says `said`, whatever it is asked.
+ * @returns what was agreed, and what the client said
+ */
 function shake(...said: Uint8Array[]): { agreement: Agreement; sent: Buffer } {
   const bytes = Buffer.concat(said);
   const sent: Buffer[] = [];

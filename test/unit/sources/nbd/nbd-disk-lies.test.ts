@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { NEVER } from '../../../helpers/image-in-process.ts';
 import { CONTEXT, type NbdRequest } from '../../../helpers/nbd-fake.ts';
 import { chunk, DONE, dataChunk, errorChunk, holeChunk, noneChunk, simpleReply, statusChunk, u32 } from '../../../helpers/nbd-replies.ts';
-import { bytesOf, extentsOf, failedAt, SIZE_BYTES, TRUTH, tellTheTruth, withNbdFake } from '../../../helpers/nbd-scene.ts';
+import { answerTruly, bytesOf, extentsOf, failedAt, SIZE_BYTES, TRUTH, withNbdFake } from '../../../helpers/nbd-scene.ts';
 import { useTempDir } from '../../../helpers/temp-dir.ts';
 
 const OFFSET = 8192;
@@ -109,7 +109,7 @@ describe('an NBD disk', () => {
     ['sends an error elsewhere', (r) => errorChunk(5, '', { cookie: r.cookie, offset: 0, flags: DONE }), /error at offset 0 in reply/],
   ];
   for (const [what, lie, reason] of lies)
-    it(`ends with the offset when the server ${what}, and is over then`, () =>
+    it(`fails with the offset when the server ${what}, and stays failed`, () =>
       withNbdFake(temp('nbd.sock'), { answer: lie }, async (source) => {
         await assert.rejects(source.read(Buffer.alloc(LENGTH), OFFSET, NEVER), failedAt(OFFSET, reason));
         await assert.rejects(source.read(Buffer.alloc(LENGTH), 0, NEVER), failedAt(0, reason));
@@ -150,10 +150,10 @@ describe('an NBD disk', () => {
     ],
   ];
   for (const [what, answer, offset, reason] of errors)
-    it(`answers one read ${what}, and the next as if nothing had been`, () => {
+    it(`answers one read ${what}, and the next one normally`, () => {
       let isFirst = true;
       const once = (request: NbdRequest) => {
-        const answered = isFirst ? answer(request) : tellTheTruth(request);
+        const answered = isFirst ? answer(request) : answerTruly(request);
         isFirst = false;
         return answered;
       };

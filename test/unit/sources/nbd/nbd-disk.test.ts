@@ -6,7 +6,7 @@ import { openNbdDisk } from '../../../../src/sources/nbd/nbd-disk.ts';
 import { NEVER } from '../../../helpers/image-in-process.ts';
 import { CONTEXT, type NbdFakeOptions, type NbdRequest, startNbdFake } from '../../../helpers/nbd-fake.ts';
 import { DONE, dataChunk, simpleReply, statusChunk } from '../../../helpers/nbd-replies.ts';
-import { bytesOf, extentsOf, failedAt, SIZE_BYTES, TRUTH, tellTheTruth, withNbdFake } from '../../../helpers/nbd-scene.ts';
+import { answerTruly, bytesOf, extentsOf, failedAt, SIZE_BYTES, TRUTH, withNbdFake } from '../../../helpers/nbd-scene.ts';
 import { openNbd } from '../../../helpers/nbd-servers.ts';
 import { useTempDir } from '../../../helpers/temp-dir.ts';
 import { createTestClock } from '../../../helpers/test-clock.ts';
@@ -17,7 +17,7 @@ const LENGTH = 4096;
 describe('an NBD disk', () => {
   const temp = useTempDir();
 
-  it('joins neighbours of one kind, whatever the server makes of them, and asks on where it stopped', () => {
+  it('joins neighbours of one kind, and continues its query where the answer ended', () => {
     const [ZERO, HOLE] = [2, 1];
     const told = [
       [4096, ZERO, 4096, ZERO | HOLE],
@@ -63,8 +63,8 @@ describe('an NBD disk', () => {
   });
 
   for (const structured of [true, false])
-    it(`reads any stretch of a server that takes whole blocks only, and few at once (structured: ${structured})`, () => {
-      const answer = (request: NbdRequest) => (structured ? tellTheTruth(request) : simpleReply(0, request.cookie, bytesOf(request)));
+    it(`reads any range from a server that requires whole blocks, and few at once (structured: ${structured})`, () => {
+      const answer = (request: NbdRequest) => (structured ? answerTruly(request) : simpleReply(0, request.cookie, bytesOf(request)));
       return withNbdFake(temp('nbd.sock'), { blockSizes: [4096, 4096, 8192], structured, answer }, async (source) => {
         for (const [start, end] of [
           [0, SIZE_BYTES],
@@ -81,7 +81,7 @@ describe('an NBD disk', () => {
       });
     });
 
-  it('is all data where the server does not tell of extents', async () => {
+  it('is all data where the server reports no extents', async () => {
     const simply = (request: NbdRequest) => simpleReply(0, request.cookie, bytesOf(request));
     for (const options of [
       { allocation: false },
@@ -97,14 +97,14 @@ describe('an NBD disk', () => {
     }
   });
 
-  it('is known by its size and its name, which do not tell of writes', () =>
+  it('has its size and its name as identity, which miss writes', () =>
     withNbdFake(temp('nbd.sock'), {}, async (source) => {
       assert.deepEqual(await source.identity(), { export: 'disk', size: `${SIZE_BYTES}` });
       assert.equal(source.identityMissesWrites, true);
     }));
 
-  it('takes its leave from the server', async () => {
-    await using fake = await startNbdFake(temp('nbd.sock'), { sizeBytes: SIZE_BYTES, answer: tellTheTruth });
+  it('disconnects from the server', async () => {
+    await using fake = await startNbdFake(temp('nbd.sock'), { sizeBytes: SIZE_BYTES, answer: answerTruly });
     const source = await openNbd(fake);
     await source.read(Buffer.alloc(LENGTH), OFFSET, NEVER);
     await source.dispose();
@@ -154,7 +154,7 @@ describe('an NBD disk', () => {
     await source.dispose();
   });
 
-  it('does not wait for ever for a server that does not shake hands', async () => {
+  it('does not wait for ever for the handshake', async () => {
     await using fake = await startNbdFake(temp('nbd.sock'), { sizeBytes: SIZE_BYTES });
     await assert.rejects(openNbdDisk(fake, { clock: createTestClock(), signal: NEVER }), {
       code: 'SourceReadError',
@@ -162,7 +162,7 @@ describe('an NBD disk', () => {
     });
   });
 
-  it('is not waited for when it is cancelled before the server has shaken hands', async () => {
+  it('is cancelled at once before the handshake has ended', async () => {
     const server = net.createServer().listen(temp('nbd.sock'));
     await once(server, 'listening');
     const controller = new AbortController();
@@ -174,7 +174,7 @@ describe('an NBD disk', () => {
     server.close();
   });
 
-  it('is left at once when it is cancelled, by reads that wait for their turn too', async () => {
+  it('cancels reads at once, also those that wait for a slot', async () => {
     await using fake = await startNbdFake(temp('nbd.sock'), { sizeBytes: SIZE_BYTES, answer: () => undefined });
     const source = await openNbd(fake);
     const [others, mine] = [new AbortController(), new AbortController()];
@@ -189,11 +189,11 @@ describe('an NBD disk', () => {
     assert.ok(performance.now() - startMs < 1000);
   });
 
-  it('does not write to the buffer of a read that was cancelled, and goes on', () => {
+  it('does not write to the buffer of a cancelled read, and serves the next read', () => {
     const held: NbdRequest[] = [];
     const answer = (request: NbdRequest) => {
       held.push(request);
-      return held.length < 2 ? undefined : Buffer.concat(held.map(tellTheTruth));
+      return held.length < 2 ? undefined : Buffer.concat(held.map(answerTruly));
     };
     return withNbdFake(temp('nbd.sock'), { answer }, async (source) => {
       const cancelled = Buffer.alloc(LENGTH, 0x11);

@@ -45,7 +45,7 @@ describe('an NBD URI', () => {
     [`nbd+unix:///disk?socket=/${'x'.repeat(107)}`, /longer than 107 bytes/],
   ];
   for (const [uri, message] of refused)
-    it(`${uri.slice(0, 60)} is refused, and nothing of it told that may be secret`, () => {
+    it(`${uri.slice(0, 60)} is refused, and the message holds no secret`, () => {
       assert.ok(isNbdUri(uri));
       assert.throws(
         () => parseNbdUri(uri),
@@ -58,7 +58,7 @@ describe('an NBD URI', () => {
       );
     });
 
-  it('is told from a path', () => {
+  it('is distinguished from a path', () => {
     for (const path of ['disk.img', '/nbd/disk', './nbd://x', 'nbd:disk.img', 'nbd']) assert.ok(!isNbdUri(path), path);
   });
 });
