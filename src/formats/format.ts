@@ -1,6 +1,7 @@
 /** The types of the table of formats: facts that a row states, and the work that a format's reader does. */
 
 import type { Limiter } from '../common/limiter.ts';
+import type { Libc } from '../native/libc.ts';
 import type { GuestMapping } from '../qcow2/read/guest-mapping.ts';
 import type { OpenedFile } from '../sources/opened-file.ts';
 import type { ImageFile } from './image-file.ts';
@@ -102,6 +103,7 @@ export interface LayerMapping {
 }
 
 export interface ReadOptions {
+  libc: Libc | undefined;
   readLimit: Limiter;
   signal: AbortSignal;
 }

@@ -3,12 +3,11 @@
  */
 
 import type { Clock } from '../common/clock.ts';
-import type { Limiter } from '../common/limiter.ts';
-import type { Libc } from '../native/libc.ts';
 import { dropCachedPages } from '../native/page-cache.ts';
 import type { DiskSource } from '../sources/contract.ts';
 import type { OpenDiskOptions } from '../sources/open-disk.ts';
 import { fileSize } from '../sources/opened-file.ts';
+import type { ReadOptions } from './format.ts';
 import { readerOf } from './formats.ts';
 import { dropStalePages, type ImageFiles, missesWrites, openImageFiles } from './image-files.ts';
 import type { ImageRoot } from './open-image-tree.ts';
@@ -72,12 +71,6 @@ async function openFormat(image: ImageFiles, options: OpenImageOptions): Promise
   return { ...(await openQemuDisk(image, options)), ...(notice === undefined ? {} : { notice }) };
 }
 
-export interface TruncationCheckOptions {
-  libc: Libc | undefined;
-  readLimit: Limiter;
-  signal: AbortSignal;
-}
-
 /**
  * Runs the truncation check of each file's format: the files must hold everything that their tables locate.
  * @returns a notice for the user, or undefined
@@ -86,7 +79,7 @@ export interface TruncationCheckOptions {
  */
 export async function requireNotTruncated(
   { root, files, watched }: ImageFiles,
-  { libc, readLimit, signal }: TruncationCheckOptions,
+  { libc, readLimit, signal }: ReadOptions,
 ): Promise<string | undefined> {
   const isDevice = watched.some(({ stat }) => stat.isBlockDevice());
   let notice: string | undefined;

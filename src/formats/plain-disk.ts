@@ -8,7 +8,6 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { throwIfAborted } from '../common/abortable.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { type Piece, readPieces } from '../common/read-pieces.ts';
-import type { Libc } from '../native/libc.ts';
 import type { GuestMapping } from '../qcow2/read/guest-mapping.ts';
 import type { DiskSource, FileExtent, SourceExtent, WantedHoles } from '../sources/contract.ts';
 import { createDataLook, createFileHoles, dropUnwrittenPages, ExtentJoiner, LOOK_SIZE_BYTES } from '../sources/file-extents.ts';
@@ -18,16 +17,12 @@ import { readerOf } from './formats.ts';
 import type { ImageFile } from './image-file.ts';
 import { factsOf, type ImageFiles } from './image-files.ts';
 
-export interface OpenPlainDiskOptions extends ReadOptions {
-  libc: Libc | undefined;
-}
-
 /**
  * Reads all tables of `image`, which the source owns from now on. Without a result, `image` stays the caller's.
  * @returns undefined where QEMU has to read the image
  * @throws DiskliftError `SourceReadError`, also for wrong tables; `FormatUnsupported`, `SourceChanged`, `Cancelled`
  */
-export async function openPlainDisk(image: ImageFiles, options: OpenPlainDiskOptions): Promise<DiskSource | undefined> {
+export async function openPlainDisk(image: ImageFiles, options: ReadOptions): Promise<DiskSource | undefined> {
   const mapped = await mapChain(image.root, options);
   if (mapped === undefined) return undefined;
   const { notice } = mapped;
@@ -76,7 +71,7 @@ const RANGES_IN_A_ROW = 1024;
 
 type PlainDisk = Omit<DiskSource, 'identity' | 'dispose'>;
 
-function createPlainDisk(name: string, { mapping, files }: MappedFiles, { libc, readLimit }: OpenPlainDiskOptions): PlainDisk {
+function createPlainDisk(name: string, { mapping, files }: MappedFiles, { libc, readLimit }: ReadOptions): PlainDisk {
   const { sizeBytes } = mapping;
   const targets = files.map((file) => ({ fd: file.handle.fd, name: file.name, readLimit }));
   const targetOf = ({ file }: { file: number }) => targets[file] as (typeof targets)[number];

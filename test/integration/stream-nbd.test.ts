@@ -105,7 +105,7 @@ describe('disklift stream nbd', () => {
     const flags = ['error-extents=EIO', 'error-extents-rate=100%'];
     await using server = await startNbdkit(temp('nbd.sock'), ['--filter=error', 'memory', '64M', ...flags]);
     const result = await stream(server.uri);
-    assertFailed(result, /: cannot learn from the server which parts are zeros \(block status\) at offset 0: EIO\b/);
+    assertFailed(result, /: cannot ask the server which parts are zeros \(block status\) at offset 0: EIO\b/);
     assert.equal((await stat(temp('out.qcow2'))).size, 0);
   });
 

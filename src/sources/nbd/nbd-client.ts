@@ -151,6 +151,6 @@ function encodeRequest(command: number, cookie: bigint, { offset, length }: { of
 
 /** An error of the query for the data extents from `offset` on. The error concerns no byte of the disk. */
 export function blockStatusError(name: string, offset: number, cause: unknown): DiskliftError {
-  const message = `${name}: cannot learn from the server which parts are zeros (block status) at offset ${offset}: ${reasonOf(cause)}`;
+  const message = `${name}: cannot ask the server which parts are zeros (block status) at offset ${offset}: ${reasonOf(cause)}`;
   return new DiskliftError('SourceReadError', message, cause);
 }

@@ -9,7 +9,7 @@ import { useTempDir } from '../../../helpers/temp-dir.ts';
 
 const OFFSET = 8192;
 const LENGTH = 4096;
-const ASKING = 'cannot learn from the server which parts are zeros \\(block status\\)';
+const ASKING = 'cannot ask the server which parts are zeros \\(block status\\)';
 
 describe('an NBD disk', () => {
   const temp = useTempDir();
