@@ -1,6 +1,6 @@
 /** The API server as a store of requests: the same as a directory, and what only a cluster has. */
 
-// Shares a process: API server
+// Runs alone: it counts requests, and a slow export renews its Lease.
 
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -39,6 +39,8 @@ async function run(job: TestJob): Promise<void> {
     `\n=== ${job.files.join(', ')}: ${totalLine(result.counts)} in ${seconds(result.durationMs)}, ${result.processorSeconds.toFixed(1)} s of a processor`,
   );
   console.log(result.output.trimEnd());
+  // A log that is cut off later still has the reason.
+  if (result.counts.failed > 0) console.log(result.failures);
 }
 
 /** @returns when the last job has ended */
