@@ -64,7 +64,7 @@ export async function composeCluster(options: ClusterOptions): Promise<ComposedS
   const api = limitApi(createKubeApi({ access, clock, userAgent: `disklift/${version}` }), farewell.signal);
   const queue = createWorkQueue(clock, signal);
   const shared = { clock, random: Math.random, warn };
-  const reflector = createReflector({ exports: api.exports, namespace, onKey: queue.add, ...shared });
+  const reflector = createReflector({ resource: api.exports, namespace, onKey: queue.add, ...shared });
   const instance = podName || os.hostname();
   const holder = `${instance}_${randomUUID()}`;
   const events = createEventPoster({ events: api.events, instance, clock, warn });

@@ -7,7 +7,13 @@ import { systemClock } from '../../src/common/clock.ts';
 import { createReflector, type RunningReflector } from '../../src/stores/kubernetes/cache/reflector.ts';
 import { type ApiAccess, createApiAccess } from '../../src/stores/kubernetes/client/api-access.ts';
 import { apiFailureOf } from '../../src/stores/kubernetes/client/api-failure.ts';
-import type { ExportObject, KubeApi, LeaseObject, Unsaved } from '../../src/stores/kubernetes/client/contract.ts';
+import {
+  ALL_NAMESPACES,
+  type ExportObject,
+  type KubeApi,
+  type LeaseObject,
+  type Unsaved,
+} from '../../src/stores/kubernetes/client/contract.ts';
 import { createKubeApi } from '../../src/stores/kubernetes/client/kube-api.ts';
 import { changed } from '../fixtures/request-table.ts';
 import { until } from '../helpers/until.ts';
@@ -24,7 +30,7 @@ describe('a reflector on an API server', function () {
   let end: AbortController;
   let running: Promise<void>;
   let keys: string[];
-  let reflector: RunningReflector;
+  let reflector: RunningReflector<ExportObject>;
   let count = 0;
 
   before(async function () {
@@ -38,9 +44,8 @@ describe('a reflector on an API server', function () {
   beforeEach(() => {
     keys = [];
     requests = [];
-    const { exports } = api;
     const rest = { clock: systemClock, random: Math.random, warn: () => {} };
-    reflector = createReflector({ exports, namespace: 'default', onKey: (key) => keys.push(key), ...rest });
+    reflector = createReflector({ resource: api.exports, namespace: 'default', onKey: (key) => keys.push(key), ...rest });
     run();
   });
 
@@ -136,6 +141,58 @@ describe('a reflector on an API server', function () {
     assert.equal(known(gone), undefined);
     await until('the next watch', () => requests.length >= 3);
     assert.deepEqual(requests, ['watch diskexports', 'list diskexports', 'watch diskexports']);
+  });
+
+  it('keeps the ConfigMaps of all namespaces, and lists them again after 410', async function () {
+    const outage = requireOutage(this);
+    await stopRunning();
+    assert.equal((await server.kubectl('create', 'namespace', 'other')).code, 0);
+    const createMap = (namespace: string, name: string) => api.configMaps.create({ metadata: { namespace, name }, data: { a: '1' } });
+    const early = await createMap('default', 'early');
+    const changes: string[] = [];
+    const shared = { clock: systemClock, random: Math.random, warn: () => {} };
+    const maps = createReflector({
+      resource: api.configMaps,
+      namespace: ALL_NAMESPACES,
+      onKey: (key) => changes.push(key),
+      ...shared,
+    });
+    const runMaps = () => {
+      const stop = new AbortController();
+      const ended = maps.run(stop.signal);
+      return () => {
+        stop.abort();
+        return ended;
+      };
+    };
+    let stopMaps = runMaps();
+    try {
+      await until('the listed ConfigMap', () => maps.get('default/early') !== undefined);
+      await createMap('other', 'late');
+      await until('the watched ConfigMap', () => maps.get('other/late')?.data?.a === '1');
+      assert.equal(changes.filter((key) => key === 'other/late').length, 1);
+      await stopMaps();
+
+      await api.configMaps.remove(early.metadata);
+      await createMap('other', 'later');
+      await outage.compact();
+      await outage.kill();
+      await outage.restart();
+      await until('a new connection', () =>
+        api.configMaps.get(early.metadata).then(
+          () => true,
+          () => false,
+        ),
+      );
+      requests = [];
+      stopMaps = runMaps();
+      await until('the ConfigMap that was created while no watch was open', () => maps.get('other/later') !== undefined);
+      assert.equal(maps.get('default/early'), undefined);
+      await until('the next watch', () => requests.length >= 3);
+      assert.deepEqual(requests, ['watch configmaps', 'list configmaps', 'watch configmaps']);
+    } finally {
+      await stopMaps();
+    }
   });
 
   it('gives up on a server that hangs, and asks it again on new connections', async function () {

@@ -31,7 +31,7 @@ export function startStore(api: ApiServer, namespace: string, leaseSeconds = 3):
   const kubeApi = createKubeApi({ access, clock: systemClock, userAgent: 'disklift/test', onRequest });
   const queue = createWorkQueue(systemClock, stopping.signal);
   const shared = { clock: systemClock, random: Math.random, warn: () => {} };
-  const reflector = createReflector({ exports: kubeApi.exports, namespace, onKey: queue.add, ...shared });
+  const reflector = createReflector({ resource: kubeApi.exports, namespace, onKey: queue.add, ...shared });
   const store = createKubernetesStore({
     api: kubeApi,
     reflector,

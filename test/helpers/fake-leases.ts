@@ -50,6 +50,7 @@ export function createFakeLeases(): FakeLeases {
   };
 
   const fake: FakeLeases = {
+    description: { group: 'coordination.k8s.io', version: 'v1', kind: 'Lease', plural: 'leases' },
     objects,
     calls,
     before: () => {},

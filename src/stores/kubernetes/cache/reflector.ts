@@ -1,6 +1,6 @@
 /**
- * The DiskExports of a namespace, kept as the API server has them: a list, then a watch from where the list ends, and again
- * from the last event when that has ended. "Efficient detection of changes" in the Kubernetes documentation.
+ * Keeps a copy of all objects of one kind, in one namespace or in all: it lists them, and then watches from the version of the list. When a
+ * watch ends, the next one begins at the last event. "Efficient detection of changes" in the Kubernetes documentation.
  */
 
 import { throwIfAborted } from '../../../common/abortable.ts';
@@ -9,69 +9,78 @@ import { DiskliftError } from '../../../common/errors.ts';
 import { type Backoff, backoffDelayMs } from '../../../common/retry.ts';
 import { startTimeLimit } from '../../../common/time-limit.ts';
 import { isApiFailure, statusError, unusableError } from '../client/api-failure.ts';
-import type { ExportObject, KubeResource, Reflector, WatchEvent } from '../client/contract.ts';
-import { ObjectCache } from './object-cache.ts';
+import {
+  type KubeObject,
+  type KubeResource,
+  type NamespaceScope,
+  namespaceText,
+  type Reflector,
+  type WatchEvent,
+} from '../client/contract.ts';
 
-export interface ReflectorOptions {
-  exports: Pick<KubeResource<ExportObject>, 'list' | 'watch'>;
-  namespace: string;
-  /** Called with the key of each object at first and after each full list, and of each that comes, changes or goes. Must not throw. */
+export interface ReflectorOptions<T extends KubeObject> {
+  resource: Pick<KubeResource<T>, 'description' | 'list' | 'watch'>;
+  namespace: NamespaceScope;
+  /** Called with the key of every object after a list, and with the key of an object that was added, changed or removed. Must not throw. */
   onKey(key: string): void;
   clock: Clock;
-  /** Gives numbers from 0 up to, and not with, 1. */
+  /** Returns a number in [0, 1). */
   random(): number;
   warn(message: string): void;
 }
 
-export interface RunningReflector extends Reflector {
-  /** Keeps the objects until `signal` is aborted. Never throws. */
+export interface RunningReflector<T extends KubeObject> extends Reflector<T> {
+  /** Keeps the copy up to date until `signal` is aborted. Never throws. */
   run(signal: AbortSignal): Promise<void>;
 }
 
-/** Whatever a watch may have missed is found by then. */
+/** A list this often finds what a watch has missed. */
 const RELIST_MS = 600_000;
 
 /**
- * How long a watch lasts, so that they do not all end at a time. Longer ones would find out later that their connection leads
- * nowhere any more; shorter ones would cost a request more often.
+ * Duration of a watch; random, so that the watches of many processes do not end at the same time. A longer watch would detect a dead
+ * connection later. A shorter one would cost more requests.
  */
-const WATCH_SECONDS = { least: 120, spread: 120 };
+const WATCH_SECONDS = { min: 120, spread: 120 };
 
-/** How much later than it has to a server may end a watch. */
+/** A server may end a watch this much later than requested. */
 const GRACE_MS = 15_000;
 
-/** A watch that ends sooner and has told nothing is taken for a failure: else it would be begun again without a pause. */
+/** A watch without events that ends sooner counts as a failure. Otherwise the next watch would begin without a pause, again and again. */
 const MIN_WATCH_MS = 1000;
 
-/** How often a watch may fail in a row before a list has to set it right. */
+/** After this many failed watches in a row the reflector lists all objects again. */
 const WATCHES_BEFORE_LIST = 3;
 
 const BACKOFF: Backoff = { baseMs: 500, capMs: 30_000 };
 
-export function createReflector(options: ReflectorOptions): RunningReflector {
-  return new ExportReflector(options);
+export function createReflector<T extends KubeObject>(options: ReflectorOptions<T>): RunningReflector<T> {
+  return new ListAndWatch(options);
 }
 
-class ExportReflector implements RunningReflector {
+class ListAndWatch<T extends KubeObject> implements RunningReflector<T> {
   hasSynced = false;
   problem: DiskliftError | undefined;
-  private readonly options: ReflectorOptions;
-  private readonly cache: ObjectCache;
-  /** Where the next watch begins; undefined when only a list can tell. */
+  private readonly options: ReflectorOptions<T>;
+  private readonly cache: ObjectCache<T>;
+  /** `watch diskexports of NAMESPACE` in messages. */
+  private readonly watchText: string;
+  /** Version at which the next watch begins; undefined when a list must come first. */
   private resourceVersion: string | undefined;
   private listedMs = 0;
   private successMs: number | undefined;
   private successMonotonicMs: number | undefined;
   private failedAttempts = 0;
-  /** What the last warning was about, until the API server is well again. */
+  /** The last warning, until the API server answers again. A warning is not repeated. */
   private warned: string | undefined;
 
-  constructor(options: ReflectorOptions) {
+  constructor(options: ReflectorOptions<T>) {
     this.options = options;
     this.cache = new ObjectCache(options);
+    this.watchText = `watch ${options.resource.description.plural} of ${namespaceText(options.namespace)}`;
   }
 
-  get(key: string): ExportObject | undefined {
+  get(key: string): T | undefined {
     return this.cache.get(key);
   }
 
@@ -102,63 +111,62 @@ class ExportReflector implements RunningReflector {
     return this.listedMs + RELIST_MS - this.options.clock.monotonicMs();
   }
 
-  private hear(): void {
+  private recordAnswer(): void {
     this.problem = undefined;
     this.successMs = this.options.clock.nowMs();
     this.successMonotonicMs = this.options.clock.monotonicMs();
   }
 
-  private succeed(): void {
-    this.hear();
+  private recordSuccess(): void {
+    this.recordAnswer();
     this.failedAttempts = 0;
     if (this.warned !== undefined) this.options.warn('the API server answers again');
     this.warned = undefined;
   }
 
   private async list(signal: AbortSignal): Promise<void> {
-    const { exports, namespace, clock, onKey } = this.options;
+    const { resource, namespace, clock, onKey } = this.options;
     const startMs = clock.monotonicMs();
-    const { items, resourceVersion } = await exports.list(namespace, { signal });
-    const gone = this.cache.replaceAll(items);
+    const { items, resourceVersion } = await resource.list(namespace, { signal });
+    const removed = this.cache.replaceAll(items);
     this.resourceVersion = resourceVersion;
     this.listedMs = startMs;
     this.hasSynced = true;
-    this.succeed();
-    for (const key of gone) onKey(key);
+    this.recordSuccess();
+    for (const key of removed) onKey(key);
     for (const key of this.cache.keys()) onKey(key);
   }
 
   private async watch(signal: AbortSignal): Promise<void> {
-    const { exports, namespace, clock, random } = this.options;
-    const spreadSeconds = WATCH_SECONDS.least + Math.floor(random() * WATCH_SECONDS.spread);
+    const { resource, namespace, clock, random } = this.options;
+    const spreadSeconds = WATCH_SECONDS.min + Math.floor(random() * WATCH_SECONDS.spread);
     const timeoutSeconds = Math.max(1, Math.min(spreadSeconds, Math.ceil(this.untilRelistMs() / 1000)));
-    const silent = unusableError(`watch diskexports of ${namespace}`, `it is silent for longer than ${timeoutSeconds} s`);
+    const silent = unusableError(this.watchText, `it is silent for longer than ${timeoutSeconds} s`);
     const limit = startTimeLimit({ clock, limitMs: timeoutSeconds * 1000 + GRACE_MS, expired: silent });
     const startMs = clock.monotonicMs();
     let isQuiet = true;
     try {
       const resourceVersion = this.resourceVersion as string;
       const ended = AbortSignal.any([signal, limit.signal]);
-      const onOpen = () => this.hear();
-      for await (const event of exports.watch(namespace, { resourceVersion, timeoutSeconds, signal: ended, onOpen })) {
-        this.take(event);
+      const onOpen = () => this.recordAnswer();
+      for await (const event of resource.watch(namespace, { resourceVersion, timeoutSeconds, signal: ended, onOpen })) {
+        this.apply(event);
         isQuiet = false;
       }
     } finally {
       limit.stop();
     }
     throwIfAborted(signal);
-    if (isQuiet && clock.monotonicMs() - startMs < MIN_WATCH_MS)
-      throw unusableError(`watch diskexports of ${namespace}`, 'it ends as soon as it has begun');
-    this.succeed();
+    if (isQuiet && clock.monotonicMs() - startMs < MIN_WATCH_MS) throw unusableError(this.watchText, 'it ends as soon as it has begun');
+    this.recordSuccess();
   }
 
-  /** @throws DiskliftError when the event says that the watch has failed */
-  private take({ type, object }: WatchEvent): void {
-    if (type === 'ERROR') throw statusError(`watch diskexports of ${this.options.namespace}`, object);
-    const { resourceVersion } = (object as Partial<ExportObject>).metadata ?? {};
+  /** @throws DiskliftError when the event reports that the watch has failed */
+  private apply({ type, object }: WatchEvent): void {
+    if (type === 'ERROR') throw statusError(this.watchText, object);
+    const { resourceVersion } = metadataOf(object);
     if (typeof resourceVersion === 'string') this.resourceVersion = resourceVersion;
-    this.succeed();
+    this.recordSuccess();
     if (type === 'BOOKMARK') return;
     const key = type === 'DELETED' ? this.cache.remove(object) : this.cache.put(object);
     if (key !== undefined) this.options.onKey(key);
@@ -169,9 +177,9 @@ class ExportReflector implements RunningReflector {
     const { clock, random, warn } = this.options;
     const problem = error instanceof DiskliftError ? error : new DiskliftError('StoreUnavailable', `internal error: ${error}`, error);
     this.failedAttempts += 1;
-    // What passes needs no full list, unless it comes again and again: an event that cannot be read would be sent anew each time.
-    const passes = isApiFailure(problem, 'Throttled') || isApiFailure(problem, 'Unavailable');
-    if (!passes || this.failedAttempts >= WATCHES_BEFORE_LIST) this.resourceVersion = undefined;
+    // A short outage needs no list. Repeated failures do: the API server would send an unreadable event again in each watch.
+    const isOutage = isApiFailure(problem, 'Throttled') || isApiFailure(problem, 'Unavailable');
+    if (!isOutage || this.failedAttempts >= WATCHES_BEFORE_LIST) this.resourceVersion = undefined;
     // The first list after a 410 need not wait.
     if (isApiFailure(problem, 'Expired') && this.failedAttempts === 1) return;
     if (this.warned !== problem.message) warn(problem.message);
@@ -180,4 +188,77 @@ class ExportReflector implements RunningReflector {
     const delayMs = backoffDelayMs(BACKOFF, { failedAttempts: this.failedAttempts, retryAfterMs: problem.retryAfterMs }, random);
     await clock.delay(delayMs, signal).catch(() => {});
   }
+}
+
+/** The objects by key (`NAMESPACE/NAME`). Objects without the required metadata are left out: another server's schema may admit them. */
+class ObjectCache<T extends KubeObject> {
+  private readonly options: Pick<ReflectorOptions<T>, 'resource' | 'namespace' | 'warn'>;
+  private objects = new Map<string, T>();
+  /** Keys of malformed objects, so that each is reported once. */
+  private readonly malformed = new Set<string>();
+
+  constructor(options: ReflectorOptions<T>) {
+    this.options = options;
+  }
+
+  get(key: string): T | undefined {
+    return this.objects.get(key);
+  }
+
+  keys(): Iterable<string> {
+    return this.objects.keys();
+  }
+
+  /** @returns the keys that were removed */
+  replaceAll(items: readonly unknown[]): string[] {
+    const before = this.objects;
+    this.objects = new Map();
+    for (const item of items) this.put(item);
+    return [...before.keys()].filter((key) => !this.objects.has(key));
+  }
+
+  /** @returns the key whose object has changed; undefined when none has */
+  put(object: unknown): string | undefined {
+    const key = this.keyOf(object);
+    if (this.isWellFormed(object)) {
+      this.malformed.delete(key);
+      this.objects.set(key, object);
+      return key;
+    }
+    if (!this.malformed.has(key)) {
+      this.malformed.add(key);
+      this.options.warn(`${key} is ignored: the API server sends an object that is no ${this.options.resource.description.kind}`);
+    }
+    return this.objects.delete(key) ? key : undefined;
+  }
+
+  /** @returns the key if its object was there */
+  remove(object: unknown): string | undefined {
+    const key = this.keyOf(object);
+    this.malformed.delete(key);
+    return this.objects.delete(key) ? key : undefined;
+  }
+
+  /** A malformed object of a watch on one namespace has the key that it would have in that namespace. */
+  private keyOf(object: unknown): string {
+    const { namespace, name } = metadataOf(object);
+    const watched = this.options.namespace;
+    return `${typeof watched === 'string' ? watched : textOr(namespace, '?')}/${textOr(name, '?')}`;
+  }
+
+  private isWellFormed(object: unknown): object is T {
+    const { namespace, name, uid, resourceVersion } = metadataOf(object);
+    const watched = this.options.namespace;
+    if (typeof watched === 'string' && namespace !== watched) return false;
+    return [namespace, name, uid, resourceVersion].every((text) => typeof text === 'string' && text !== '');
+  }
+}
+
+function metadataOf(object: unknown): Record<string, unknown> {
+  const metadata = (object as { metadata?: unknown } | null | undefined)?.metadata;
+  return typeof metadata === 'object' && metadata !== null ? (metadata as Record<string, unknown>) : {};
+}
+
+function textOr(value: unknown, otherwise: string): string {
+  return typeof value === 'string' ? value : otherwise;
 }

@@ -4,15 +4,16 @@ import { MIB } from '../../../common/bytes.ts';
 import type { ApiConnection, ApiRequest } from './api-connection.ts';
 import { describe } from './api-connection.ts';
 import { isApiFailure, unusableError } from './api-failure.ts';
-import type { KubeObject, KubeResource, ObjectName } from './contract.ts';
+import {
+  ALL_NAMESPACES,
+  type KubeObject,
+  type KubeResource,
+  type NamespaceScope,
+  namespaceText,
+  type ObjectName,
+  type ResourceDescription,
+} from './contract.ts';
 import { readWatchEvents } from './watch-events.ts';
-
-export interface ResourceKind {
-  /** `/api/v1`, `/apis/GROUP/VERSION` */
-  root: string;
-  /** In lower case: `diskexports`. */
-  plural: string;
-}
 
 /** Enough for most namespaces at once. A page that is too large is requested again with half as many objects. */
 const PAGE_SIZE = 500;
@@ -27,9 +28,13 @@ interface Page {
   items: unknown[];
 }
 
-export function createApiResource<T extends KubeObject>(connection: ApiConnection, { root, plural }: ResourceKind): KubeResource<T> {
-  function ofNamespace(namespace: string, rest: Rest): ApiRequest {
-    return { resource: plural, target: `of ${namespace}`, path: `${root}/namespaces/${encodeURIComponent(namespace)}/${plural}`, ...rest };
+export function createApiResource<T extends KubeObject>(connection: ApiConnection, description: ResourceDescription): KubeResource<T> {
+  const { group, version, plural } = description;
+  const root = group === '' ? `/api/${version}` : `/apis/${group}/${version}`;
+
+  function ofNamespace(namespace: NamespaceScope, rest: Rest): ApiRequest {
+    const within = namespace === ALL_NAMESPACES ? '' : `/namespaces/${encodeURIComponent(namespace)}`;
+    return { resource: plural, target: `of ${namespaceText(namespace)}`, path: `${root}${within}/${plural}`, ...rest };
   }
 
   function ofObject({ namespace, name }: ObjectName, rest: Rest & { subresource?: string | undefined }): ApiRequest {
@@ -49,6 +54,8 @@ export function createApiResource<T extends KubeObject>(connection: ApiConnectio
   }
 
   return {
+    description,
+
     get: (target, options) =>
       absentAs(undefined, connection.call(ofObject(target, { verb: 'get', method: 'GET' }), options)) as Promise<T | undefined>,
 
@@ -101,7 +108,7 @@ export function createApiResource<T extends KubeObject>(connection: ApiConnectio
     },
 
     async remove(target, { uid, resourceVersion, ...options } = {}) {
-      // Of an object with dependents (its Lease) the garbage collector takes care behind it.
+      // The garbage collector deletes the dependents of the object, such as its Lease, afterwards.
       const body = { apiVersion: 'v1', kind: 'DeleteOptions', propagationPolicy: 'Background', preconditions: { uid, resourceVersion } };
       const call = connection.call(ofObject(target, { verb: 'delete', method: 'DELETE', body }), options);
       return (await absentAs(false, call)) !== false;

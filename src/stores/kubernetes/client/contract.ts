@@ -1,4 +1,12 @@
-/** The API server, as the rest of this room sees it: objects as they are in JSON, thin calls, and failures that are told apart. */
+/**
+ * The API server as `cache`, `leases` and `store` use it: objects as they are in JSON, one request a call, typed failures.
+ *
+ * Calls: createApiAccess (once) -> createKubeApi -> get, list, create, replace, patch, remove at any time; watch after a list, from the
+ * version of that list, and again from the last event. A reflector does list and watch for a whole kind.
+ *
+ * Failures: every call throws a DiskliftError. `StoreUnavailable` (no answer, an unusable answer, 408, 429, 5xx) and `StoreRefused` (every
+ * other refusal); `Cancelled` when `signal` was aborted. All of them are retryable except a refusal of kind `Invalid`. No call retries.
+ */
 
 import type { DiskliftError } from '../../../common/errors.ts';
 
@@ -12,7 +20,7 @@ export interface ObjectMeta {
   labels?: Record<string, string>;
   annotations?: Record<string, string>;
   finalizers?: string[];
-  /** RFC 3339; there when the object is to go away and only finalizers keep it. */
+  /** RFC 3339; set when the object was deleted and only finalizers keep it. */
   deletionTimestamp?: string;
 }
 
@@ -20,7 +28,7 @@ export interface KubeObject {
   metadata: ObjectMeta;
 }
 
-/** A DiskExport as the API server has it, which nobody has looked into yet. */
+/** A DiskExport as the API server sends it. Its spec and status are not validated. */
 export interface ExportObject extends KubeObject {
   spec?: unknown;
   status?: unknown;
@@ -142,17 +150,39 @@ export interface ObjectList<T> {
   items: T[];
 }
 
+/** A kind of object in the API. All kinds here have namespaces. */
+export interface ResourceDescription {
+  /** '' for the core group. */
+  group: string;
+  version: string;
+  /** As manifests have it: `DiskExport`. */
+  kind: string;
+  /** As paths and RBAC have it: `diskexports`. */
+  plural: string;
+}
+
+/** In place of a namespace: one cluster-wide request for the objects of all namespaces. A ClusterRole must permit it. */
+export const ALL_NAMESPACES = Symbol('all namespaces');
+
+export type NamespaceScope = string | typeof ALL_NAMESPACES;
+
+/** The scope as a message names it. */
+export function namespaceText(namespace: NamespaceScope): string {
+  return namespace === ALL_NAMESPACES ? 'all namespaces' : namespace;
+}
+
 /**
  * All methods throw DiskliftError with the code `StoreUnavailable` (no answer, 429, 5xx), `StoreRefused` (any other refusal) or
  * `Cancelled`. {@link apiFailureOf} gives the server's answer. No method retries.
  */
 export interface KubeResource<T extends KubeObject> {
-  /** Undefined when there is none. */
+  readonly description: ResourceDescription;
+  /** Undefined when the object does not exist. */
   get(target: ObjectName, options?: CallOptions): Promise<T | undefined>;
   /** In pages of 500. */
-  list(namespace: string, options?: ListOptions): Promise<ObjectList<T>>;
+  list(namespace: NamespaceScope, options?: ListOptions): Promise<ObjectList<T>>;
   /** Ends when the server ends it. The caller judges the events, also those of type ERROR. */
-  watch(namespace: string, options: WatchOptions): AsyncIterable<WatchEvent>;
+  watch(namespace: NamespaceScope, options: WatchOptions): AsyncIterable<WatchEvent>;
   /** @param object with metadata.namespace and metadata.name @throws DiskliftError of a failure `AlreadyExists` */
   create(object: Unsaved<T>, options?: CallOptions): Promise<T>;
   /** @throws DiskliftError of a failure `Conflict` when metadata.resourceVersion is not that of the object any more */
@@ -254,11 +284,11 @@ export interface ApiRequestFacts {
   resource: string;
 }
 
-/** The DiskExports of a namespace, as the API server last told. */
-export interface Reflector {
-  /** Undefined when there is none. @param key NAMESPACE/NAME */
-  get(key: string): ExportObject | undefined;
-  /** All of them. */
+/** A copy of all objects of one kind, in one namespace or in all, as the API server last sent them. */
+export interface Reflector<T extends KubeObject = ExportObject> {
+  /** Undefined when there is no such object. @param key NAMESPACE/NAME */
+  get(key: string): T | undefined;
+  /** The keys of all objects. */
   keys(): Iterable<string>;
   /** When the API server last answered, in milliseconds since 1970; undefined before the first time. */
   lastSuccessMs(): number | undefined;
@@ -266,6 +296,6 @@ export interface Reflector {
   silenceMs(): number | undefined;
   /** Whether the first list is complete. */
   readonly hasSynced: boolean;
-  /** Why nothing comes from the API server at the moment. */
+  /** The failure of the last request; undefined while the API server answers. */
   readonly problem: DiskliftError | undefined;
 }

@@ -12,12 +12,12 @@ const CORE = '/api/v1';
 export function createKubeApi(options: ApiConnectionOptions): KubeApi {
   const connection = createApiConnection(options);
   return {
-    exports: createApiResource(connection, { root: '/apis/disklift.dev/v1alpha1', plural: 'diskexports' }),
-    leases: createApiResource(connection, { root: '/apis/coordination.k8s.io/v1', plural: 'leases' }),
-    events: createApiResource(connection, { root: CORE, plural: 'events' }),
-    pods: createApiResource(connection, { root: CORE, plural: 'pods' }),
-    secrets: createApiResource(connection, { root: CORE, plural: 'secrets' }),
-    configMaps: createApiResource(connection, { root: CORE, plural: 'configmaps' }),
+    exports: createApiResource(connection, { group: 'disklift.dev', version: 'v1alpha1', kind: 'DiskExport', plural: 'diskexports' }),
+    leases: createApiResource(connection, { group: 'coordination.k8s.io', version: 'v1', kind: 'Lease', plural: 'leases' }),
+    events: createApiResource(connection, { group: '', version: 'v1', kind: 'Event', plural: 'events' }),
+    pods: createApiResource(connection, { group: '', version: 'v1', kind: 'Pod', plural: 'pods' }),
+    secrets: createApiResource(connection, { group: '', version: 'v1', kind: 'Secret', plural: 'secrets' }),
+    configMaps: createApiResource(connection, { group: '', version: 'v1', kind: 'ConfigMap', plural: 'configmaps' }),
     namespaces: {
       async get(name, options) {
         const path = `${CORE}/namespaces/${encodeURIComponent(name)}`;
@@ -46,9 +46,9 @@ export function createKubeApi(options: ApiConnectionOptions): KubeApi {
 export function createWorkloadApi(options: ApiConnectionOptions): WorkloadApi {
   const connection = createApiConnection(options);
   return {
-    deployments: createApiResource(connection, { root: '/apis/apps/v1', plural: 'deployments' }),
-    jobs: createApiResource(connection, { root: '/apis/batch/v1', plural: 'jobs' }),
-    cronJobs: createApiResource(connection, { root: '/apis/batch/v1', plural: 'cronjobs' }),
-    pods: createApiResource(connection, { root: CORE, plural: 'pods' }),
+    deployments: createApiResource(connection, { group: 'apps', version: 'v1', kind: 'Deployment', plural: 'deployments' }),
+    jobs: createApiResource(connection, { group: 'batch', version: 'v1', kind: 'Job', plural: 'jobs' }),
+    cronJobs: createApiResource(connection, { group: 'batch', version: 'v1', kind: 'CronJob', plural: 'cronjobs' }),
+    pods: createApiResource(connection, { group: '', version: 'v1', kind: 'Pod', plural: 'pods' }),
   };
 }

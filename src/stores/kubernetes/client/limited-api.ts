@@ -26,6 +26,7 @@ function limited<O extends CallOptions>(options: O | undefined, signal: AbortSig
 
 function limitResource<T extends KubeObject>(resource: KubeResource<T>, signal: AbortSignal): KubeResource<T> {
   return {
+    description: resource.description,
     get: (target, options) => resource.get(target, limited(options, signal)),
     list: (namespace, options) => resource.list(namespace, limited(options, signal)),
     watch: (namespace, options) => resource.watch(namespace, options),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createReflector, type RunningReflector } from '../../../../src/stores/kubernetes/cache/reflector.ts';
 import type { ApiAccess } from '../../../../src/stores/kubernetes/client/api-access.ts';
+import type { ExportObject } from '../../../../src/stores/kubernetes/client/contract.ts';
 import { createKubeApi } from '../../../../src/stores/kubernetes/client/kube-api.ts';
 import { type FakeApiServer, startFakeApiServer } from '../../../helpers/fake-api-server.ts';
 import { createManualClock, type ManualClock } from '../../../helpers/manual-clock.ts';
@@ -15,7 +16,7 @@ describe('the reflector', () => {
   let fake: FakeApiServer;
   let access: ApiAccess;
   let clock: ManualClock;
-  let reflector: RunningReflector;
+  let reflector: RunningReflector<ExportObject>;
   let end: AbortController;
   let ended: Promise<void>;
   let keys: string[];
@@ -28,7 +29,7 @@ describe('the reflector', () => {
     end = new AbortController();
     [keys, warnings] = [[], []];
     reflector = createReflector({
-      exports: createKubeApi({ access, clock, userAgent: 'disklift/test' }).exports,
+      resource: createKubeApi({ access, clock, userAgent: 'disklift/test' }).exports,
       namespace: 'vms',
       onKey: (key) => keys.push(key),
       clock,

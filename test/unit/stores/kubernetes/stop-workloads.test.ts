@@ -54,14 +54,14 @@ describe('the workloads of a release', () => {
         jobs: {
           patch: patch('jobs'),
           async list(namespace, { labelSelector } = {}) {
-            asked.push(`jobs ${namespace} ${labelSelector}`);
+            asked.push(`jobs ${String(namespace)} ${labelSelector}`);
             return { resourceVersion: '1', items: made.map((name) => pod(name, 'Running')) };
           },
         },
         cronJobs: { patch: patch('cronjobs') },
         pods: {
           async list(namespace, { labelSelector } = {}) {
-            asked.push(`pods ${namespace} ${labelSelector}`);
+            asked.push(`pods ${String(namespace)} ${labelSelector}`);
             const answer = answerOf(looks);
             if (answer instanceof Error) throw answer;
             return { resourceVersion: '1', items: answer };
