@@ -1,11 +1,28 @@
-/** Secrets and ConfigMaps that a request refers to: read when they are needed, never kept, shown to nobody but the destination. */
+/** Secrets and ConfigMaps that a request refers to. They are read when they are needed, never cached, and sent to the destination alone. */
 
 import { DiskliftError, type ErrorCode } from '../common/errors.ts';
 import { readHttpUrl } from '../common/http-url.ts';
+import { unbracketed } from '../common/unbracketed.ts';
 import type { SecretKeyReference, SecretReference } from '../resource/disk-export.ts';
-import { type Endpoint, endpointOf, isAllowedHost } from './allowed-hosts.ts';
-import type { ObjectReference, ReferencedObject, ReferenceResolver } from './reference-resolver.ts';
 import { type EntryData, entryText } from './secret-data.ts';
+
+/** A Secret or a ConfigMap: its entries, decoded. */
+export interface ReferencedObject {
+  labels: Readonly<Record<string, string>>;
+  annotations: Readonly<Record<string, string>>;
+  data: Readonly<Record<string, Buffer>>;
+}
+
+export interface ObjectReference {
+  kind: 'Secret' | 'ConfigMap';
+  namespace: string;
+  name: string;
+}
+
+export interface ReferenceResolver {
+  /** Reads the object anew at each call and keeps nothing. Undefined when there is no such object. */
+  resolve(reference: ObjectReference): Promise<ReferencedObject | undefined>;
+}
 
 /** The owner of a Secret says by it that exports may use it; whoever may create a DiskExport need not be allowed to read Secrets. */
 const LABEL = 'disklift.dev/credentials';
@@ -129,4 +146,44 @@ function entryOf(data: EntryData, { what, key, code = 'CredentialsInvalid' }: { 
 
 function invalid(message: string): DiskliftError {
   return new DiskliftError('CredentialsInvalid', message);
+}
+
+/** Where a connection goes to, as the request names it. */
+export interface Endpoint {
+  /** A name or an address; IPv6 with or without brackets. */
+  hostname: string;
+  port: number;
+  /** Whether the connection is encrypted (TLS). */
+  isEncrypted: boolean;
+}
+
+/** @param url of http or https */
+export function endpointOf({ hostname, port, protocol }: URL): Endpoint {
+  const isEncrypted = protocol === 'https:';
+  return { hostname, port: Number(port) || (isEncrypted ? 443 : 80), isEncrypted };
+}
+
+function normalized(hostname: string): string {
+  return unbracketed(hostname.toLowerCase()).replace(/\.$/, '');
+}
+
+const ENTRY = /^(?:(?<scheme>https?):\/\/)?(?:\[(?<ipv6>[^\]]+)\]|(?<host>[^:/[\]]+))(?::(?<only>\d+))?$/;
+
+/**
+ * @param list entries separated by commas: a name, an address, or `*.example` for each name beneath `example`. A port behind it limits
+ * the entry to that port. `http://` in front of it allows connections without encryption; without a scheme, or with `https://`, only TLS
+ * is allowed.
+ * @returns whether an entry allows `endpoint`; an entry that cannot be understood allows nothing
+ */
+export function isAllowedHost(list: string, { hostname, port, isEncrypted }: Endpoint): boolean {
+  const name = normalized(hostname);
+  return list.split(',').some((entry) => {
+    const { scheme = 'https', host, ipv6, only } = ENTRY.exec(entry.trim())?.groups ?? {};
+    const pattern = ipv6 ?? host;
+    if (pattern === undefined || (only !== undefined && Number(only) !== port)) return false;
+    if (isEncrypted !== (scheme === 'https')) return false;
+    return pattern.startsWith('*.')
+      ? name.endsWith(normalized(pattern.slice(1))) && name.length >= pattern.length
+      : name === normalized(pattern);
+  });
 }

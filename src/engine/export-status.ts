@@ -3,9 +3,8 @@
 import { formatBytes } from '../common/bytes.ts';
 import { formatDuration } from '../common/duration.ts';
 import { DiskliftError, isStoreFailure } from '../common/errors.ts';
-import { setCondition } from '../resource/conditions.ts';
 import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
-import { fitStatus } from '../resource/fit-status.ts';
+import { fitStatus, setCondition } from '../resource/status.ts';
 import { timestamp } from '../resource/timestamp.ts';
 import { diskStatusOf } from './disk-status.ts';
 import type { DiskState, ExportEnd } from './observer.ts';

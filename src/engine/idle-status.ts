@@ -1,8 +1,7 @@
 /** The status of a request that nobody works on. */
 
-import { setCondition } from '../resource/conditions.ts';
 import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
-import { fitStatus } from '../resource/fit-status.ts';
+import { fitStatus, setCondition } from '../resource/status.ts';
 import { timestamp } from '../resource/timestamp.ts';
 import type { StoredRequest } from '../stores/contract.ts';
 import { destinationKind } from './export-status.ts';

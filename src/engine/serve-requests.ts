@@ -1,8 +1,8 @@
 /** Runs the requests of a store as they come: a few at a time, first come, first served, for as long as the process lives. */
 
 import { DiskliftError } from '../common/errors.ts';
-import { statusOfGeneration } from '../resource/conditions.ts';
 import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
+import { statusOfGeneration } from '../resource/status.ts';
 import type { Claim, RequestStore } from '../stores/contract.ts';
 import { hasLeftovers } from './abandon-leftovers.ts';
 import { type BoundedStore, boundStore } from './bounded-store.ts';

@@ -1,9 +1,11 @@
-/** Requests from the manifests of a directory, and the time at which each was created. */
+/** Requests from manifests of a directory: which edits of an accepted request count, and when a request was created. */
 
+import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../common/clock.ts';
+import { DiskliftError } from '../common/errors.ts';
 import type { DiskExport } from './disk-export.ts';
-import { type Revision, reviseRequest } from './revise-request.ts';
 import { timestamp } from './timestamp.ts';
+import { validateDiskExport, validateUpdate } from './validate.ts';
 
 export interface RevisionsOptions {
   /** @returns the request as it was recorded, undefined before */
@@ -32,4 +34,55 @@ export class Revisions {
   forget(key: string): void {
     this.seenMs.delete(key);
   }
+}
+
+export interface Revision {
+  /** The request that counts; undefined where there is none yet and the manifest is not valid. */
+  request: DiskExport | undefined;
+  /** What is wrong with the manifest, in one line. */
+  problem?: string;
+}
+
+/**
+ * An edit that the API server would refuse is ignored; but what may be changed is changed even beside it, so that an export can
+ * always be cancelled.
+ * @param accepted undefined for a manifest that is new
+ * @param value the manifest as it is now
+ * @param creationTimestamp of a request that is new
+ */
+function reviseRequest(accepted: DiskExport | undefined, value: unknown, creationTimestamp: string): Revision {
+  let request: DiskExport;
+  try {
+    request = validateDiskExport(value);
+  } catch (error) {
+    if (!(error instanceof DiskliftError)) throw error;
+    return { request: accepted, problem: accepted === undefined ? error.message : `${error.message}; the edit is ignored` };
+  }
+  if (accepted === undefined) return { request: { ...request, metadata: { ...request.metadata, creationTimestamp, generation: 1 } } };
+  try {
+    if (request.metadata.uid !== accepted.metadata.uid) throw new DiskliftError('InvalidRequest', 'metadata.uid: cannot be changed');
+    validateUpdate(accepted, request);
+    return { request: revised(accepted, request) };
+  } catch (error) {
+    if (!(error instanceof DiskliftError)) throw error;
+    const how = 'to export anew, give the manifest another name, or take it away for a few seconds';
+    return { request: revised(accepted, request), problem: `${error.message}. The edit is ignored; ${how}` };
+  }
+}
+
+function revised(accepted: DiskExport, { metadata: { labels, annotations }, spec }: DiskExport): DiskExport {
+  const { labels: _, annotations: __, generation = 1, ...rest } = accepted.metadata;
+  const { ttlSecondsAfterFinished: ___, ...kept } = accepted.spec;
+  const { ttlSecondsAfterFinished } = spec;
+  const changed = {
+    ...kept,
+    cancel: accepted.spec.cancel || spec.cancel,
+    ...(ttlSecondsAfterFinished === undefined ? {} : { ttlSecondsAfterFinished }),
+  };
+  const metadata = { ...rest, generation: isDeepStrictEqual(accepted.spec, changed) ? generation : generation + 1 };
+  return {
+    ...accepted,
+    metadata: { ...metadata, ...(labels === undefined ? {} : { labels }), ...(annotations === undefined ? {} : { annotations }) },
+    spec: changed,
+  };
 }

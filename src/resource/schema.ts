@@ -1,7 +1,12 @@
-/** JSON Schema as far as the CRD has it, and what is wrong with a value by it (docs/decisions/0011-start-up.md). */
+/** JSON Schema as far as the CRD uses it, and the errors that it finds in a value (docs/decisions/0011-start-up.md). */
 
-import { type Fields, isFields } from './fields.ts';
 import type { FieldError } from './rules.ts';
+
+export type Fields = Record<string, unknown>;
+
+export function isFields(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
 
 type TypeName = 'object' | 'array' | 'string' | 'integer' | 'boolean';
 

@@ -2,10 +2,8 @@
 
 import { DiskliftError } from '../common/errors.ts';
 import type { DiskExport, DiskExportSpec, DiskExportStatus } from './disk-export.ts';
-import { type Fields, isFields } from './fields.ts';
-import { completeMetadata, metadataErrors } from './metadata.ts';
-import { type FieldError, specErrors, updateErrors } from './rules.ts';
-import { type Schema, schemaErrors } from './schema.ts';
+import { completeMetadata, type FieldError, metadataErrors, specErrors, updateErrors } from './rules.ts';
+import { type Fields, isFields, type Schema, schemaErrors } from './schema.ts';
 import { SPEC_SCHEMA } from './spec-schema.ts';
 import { STATUS_SCHEMA } from './status-schema.ts';
 

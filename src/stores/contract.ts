@@ -1,6 +1,6 @@
 /** Where requests come from and their status goes: the API server, or a directory of manifests. */
 
-import type { ReferenceResolver } from '../credentials/reference-resolver.ts';
+import type { ReferenceResolver } from '../credentials/credentials.ts';
 import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
 
 /** What the store holds under a key. */

@@ -3,9 +3,15 @@
 import type { BufferPool } from '../common/buffer-pool.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
-import type { ProxyEnvironment } from '../config/proxy-environment.ts';
-import { type Endpoint, endpointOf } from '../credentials/allowed-hosts.ts';
-import { type CredentialReader, createCredentialReader, type DestinationUrl, REFERENCE_CODES } from '../credentials/credentials.ts';
+import type { ProxyEnvironment } from '../config/environment.ts';
+import {
+  type CredentialReader,
+  createCredentialReader,
+  type DestinationUrl,
+  type Endpoint,
+  endpointOf,
+  REFERENCE_CODES,
+} from '../credentials/credentials.ts';
 import { caBundle, httpHeaders, s3Credentials, tlsClientCertificate } from '../credentials/secret-data.ts';
 import { bareHost } from '../network/addresses.ts';
 import type { NetworkAccess } from '../network/destination-policy.ts';

@@ -1,7 +1,7 @@
 /** The API server that the user names, or that the process has by default. */
 
 import { readAhead, type StorageWait } from '../common/await-storage.ts';
-import { defaultKubeconfigs } from '../config/default-kubeconfigs.ts';
+import { defaultKubeconfigs } from '../config/environment.ts';
 import { type ApiAccess, createApiAccess } from '../stores/kubernetes/client/api-access.ts';
 
 /** @throws DiskliftError `InvalidRequest` when no API server is configured, or the configuration cannot be read in time; `Cancelled` */

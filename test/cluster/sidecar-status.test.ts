@@ -9,7 +9,7 @@ import fc from 'fast-check';
 import { statusesByLength } from '../../src/engine/brief-status.ts';
 import { exportStatusOf } from '../../src/engine/export-status.ts';
 import type { DiskExportStatus } from '../../src/resource/disk-export.ts';
-import { statusPatch } from '../../src/stores/kubernetes/store/status-patch.ts';
+import { statusPatch } from '../../src/stores/kubernetes/store/status-queue.ts';
 import { extremeExports } from '../helpers/extreme-exports.ts';
 import { freePort } from '../helpers/free-port.ts';
 import { startHttpSink } from '../helpers/http-sink.ts';

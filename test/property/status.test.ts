@@ -5,7 +5,7 @@ import { statusesByLength } from '../../src/engine/brief-status.ts';
 import { exportStatusOf } from '../../src/engine/export-status.ts';
 import { invalidStatusOf } from '../../src/engine/idle-status.ts';
 import type { DiskExportStatus } from '../../src/resource/disk-export.ts';
-import { fitStatus } from '../../src/resource/fit-status.ts';
+import { fitStatus } from '../../src/resource/status.ts';
 import { STATUS_SCHEMA } from '../../src/resource/status-schema.ts';
 import { validateStatus } from '../../src/resource/validate.ts';
 import { extremeExports } from '../helpers/extreme-exports.ts';

@@ -3,7 +3,7 @@
 import { DiskliftError } from '../../common/errors.ts';
 import { packageVersion } from '../../config/package-version.ts';
 import { patiently } from '../../engine/patiently.ts';
-import { readRequestFile } from '../../stores/directory/read-request-file.ts';
+import { readRequestFile } from '../../stores/directory/read-manifests.ts';
 import { isApiFailure } from '../../stores/kubernetes/client/api-failure.ts';
 import { createKubeApi } from '../../stores/kubernetes/client/kube-api.ts';
 import type { CommandContext } from '../../wiring/context.ts';

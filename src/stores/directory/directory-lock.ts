@@ -9,7 +9,7 @@ import path from 'node:path';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
 import { fateOf, type ProcessIdentity, thisProcess } from '../process-identity.ts';
-import { directoryError } from './directory-error.ts';
+import { directoryError } from './directory-files.ts';
 
 /** The holder shows that it lives this often. */
 const RENEW_MS = 5000;

@@ -4,10 +4,9 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
-import type { ObjectReference, ReferencedObject } from '../../credentials/reference-resolver.ts';
-import { fileSignature, manifestNames, readUnchanged } from './open-manifest.ts';
+import type { ObjectReference, ReferencedObject } from '../../credentials/credentials.ts';
+import { fileSignature, manifestNames, readUnchanged, writeFileAtomically } from './directory-files.ts';
 import { isReferredTo, type Manifest, readManifests, referencedObject, withoutManifest } from './read-manifests.ts';
-import { writeFileAtomically } from './write-file.ts';
 
 export interface ManifestFilesOptions {
   directory: string;

@@ -9,11 +9,10 @@ import path from 'node:path';
 import { parse, stringify } from 'yaml';
 import { DiskliftError } from '../../common/errors.ts';
 import type { DiskExport, DiskExportStatus } from '../../resource/disk-export.ts';
-import { type Fields, isFields } from '../../resource/fields.ts';
+import { type Fields, isFields } from '../../resource/schema.ts';
 import { validateDiskExport, validateStatus } from '../../resource/validate.ts';
-import { directoryError } from './directory-error.ts';
+import { directoryError, writeFileAtomically } from './directory-files.ts';
 import { keyOf } from './manifest-files.ts';
-import { writeFileAtomically } from './write-file.ts';
 
 export interface RequestRecord {
   /** As it was accepted, without a status; its generation grows with each change that is accepted. */

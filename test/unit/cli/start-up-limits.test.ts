@@ -10,7 +10,7 @@ import { systemClock } from '../../../src/common/clock.ts';
 import { createLimiter } from '../../../src/common/limiter.ts';
 import { startServer } from '../../../src/server/start-server.ts';
 import { authorizeByFile } from '../../../src/server/token-file.ts';
-import { readRequestFile } from '../../../src/stores/directory/read-request-file.ts';
+import { readRequestFile } from '../../../src/stores/directory/read-manifests.ts';
 import type { CommandContext } from '../../../src/wiring/context.ts';
 import { openApiAccess } from '../../../src/wiring/open-api-access.ts';
 import { useFileSystem } from '../../helpers/file-system.ts';

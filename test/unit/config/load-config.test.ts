@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { DiskliftError } from '../../../src/common/errors.ts';
+import { proxyEnvironment } from '../../../src/config/environment.ts';
 import { type ConfigInput, loadConfig } from '../../../src/config/load-config.ts';
-import { proxyEnvironment } from '../../../src/config/proxy-environment.ts';
 import { environmentVariableOf, flagOf, SETTINGS } from '../../../src/config/settings.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 

@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
 import { DiskliftError } from '../../../src/common/errors.ts';
-import { endpointOf, isAllowedHost } from '../../../src/credentials/allowed-hosts.ts';
-import { createCredentialReader } from '../../../src/credentials/credentials.ts';
-import type { ReferencedObject, ReferenceResolver } from '../../../src/credentials/reference-resolver.ts';
+import {
+  createCredentialReader,
+  endpointOf,
+  isAllowedHost,
+  type ReferencedObject,
+  type ReferenceResolver,
+} from '../../../src/credentials/credentials.ts';
 import { httpHeaders, s3Credentials, tlsClientCertificate } from '../../../src/credentials/secret-data.ts';
 
 const ENDPOINT = { hostname: 'store.example', port: 443, isEncrypted: true };

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { setCondition } from '../../../src/resource/conditions.ts';
+import { setCondition } from '../../../src/resource/status.ts';
 
 const FIRST = Date.UTC(2026, 0, 1, 12, 0, 0, 999);
 const LATER = FIRST + 60_000;

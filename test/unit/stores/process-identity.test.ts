@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { containerRunIn } from '../../../src/stores/container-run.ts';
-import { fateOf, type ProcessIdentity, thisProcess } from '../../../src/stores/process-identity.ts';
+import { containerRunIn, fateOf, type ProcessIdentity, thisProcess } from '../../../src/stores/process-identity.ts';
 
 const POD = '6b3a2a0e-5d1f-4c3c-9a51-0d8f6f0f2a11';
 

@@ -1,9 +1,9 @@
-/** The calls that one kind of object takes, and their paths. "API Concepts" in the Kubernetes documentation. */
+/** The calls for one kind of object, and their paths. "API Concepts" in the Kubernetes documentation. */
 
+import { throwIfAborted } from '../../../common/abortable.ts';
 import { MIB } from '../../../common/bytes.ts';
-import type { ApiConnection, ApiRequest } from './api-connection.ts';
-import { describe } from './api-connection.ts';
-import { isApiFailure, unusableError } from './api-failure.ts';
+import { type ApiConnection, type ApiRequest, describe } from './api-connection.ts';
+import { isApiFailure, unansweredError, unusableError } from './api-failure.ts';
 import {
   ALL_NAMESPACES,
   type KubeObject,
@@ -12,8 +12,8 @@ import {
   namespaceText,
   type ObjectName,
   type ResourceDescription,
+  type WatchEvent,
 } from './contract.ts';
-import { readWatchEvents } from './watch-events.ts';
 
 /** Enough for most namespaces at once. A page that is too large is requested again with half as many objects. */
 const PAGE_SIZE = 500;
@@ -123,4 +123,45 @@ function nameOf({ namespace, name }: ObjectName): string {
 function isPage(answer: unknown): answer is Page {
   const { metadata, items } = (answer ?? {}) as Partial<Page>;
   return typeof metadata?.resourceVersion === 'string' && Array.isArray(items);
+}
+
+/** An object has at most 1.5 MiB in the API server's store; whatever is longer is not an event. */
+const MAX_LINE_CHARACTERS = 8 * MIB;
+
+interface WatchedBody {
+  /** What is watched, as a message may name it. */
+  what: string;
+  signal: AbortSignal;
+}
+
+/**
+ * Ends with the body; half a line at its end is dropped, because a watch that goes on from the last whole event gets it again.
+ * @throws DiskliftError of a failure `Unavailable` when the connection breaks or a line is not an event; `Cancelled`
+ */
+async function* readWatchEvents(body: ReadableStream<Uint8Array>, { what, signal }: WatchedBody): AsyncGenerator<WatchEvent> {
+  const decoder = new TextDecoder();
+  let pending = '';
+  try {
+    for await (const chunk of body) {
+      const lines = (pending + decoder.decode(chunk, { stream: true })).split('\n');
+      pending = lines.pop() as string;
+      if (pending.length > MAX_LINE_CHARACTERS) throw unusableError(what, 'it sends a line without an end');
+      for (const line of lines) if (line.trim() !== '') yield parseEvent(line, what);
+    }
+  } catch (error) {
+    throwIfAborted(signal);
+    throw unansweredError(what, error);
+  }
+}
+
+function parseEvent(line: string, what: string): WatchEvent {
+  let event: Partial<WatchEvent> | null;
+  try {
+    event = JSON.parse(line);
+  } catch {
+    throw unusableError(what, 'it sends what is not JSON');
+  }
+  if (typeof event?.type !== 'string' || typeof event.object !== 'object' || event.object === null)
+    throw unusableError(what, 'it sends what is no event');
+  return { type: event.type, object: event.object };
 }

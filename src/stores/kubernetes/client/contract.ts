@@ -128,17 +128,17 @@ export interface PatchOptions extends CallOptions {
   subresource?: 'status' | 'scale';
 }
 
-/** Unlike a call it may take as long as it likes to answer, and is ended by `signal` alone. */
+/** A watch has no time limit of its own: the server or `signal` ends it. */
 export interface WatchOptions {
   resourceVersion: string;
-  /** After which the server ends it. */
+  /** The server ends the watch after this time. */
   timeoutSeconds: number;
   signal: AbortSignal;
-  /** The server has taken it on. */
+  /** Called when the server has accepted the watch. */
   onOpen?(): void;
 }
 
-/** One line of a watch; `object` of an ERROR is a Status, and of a BOOKMARK hardly more than a resourceVersion. */
+/** One line of a watch. The `object` of an ERROR is a Status; that of a BOOKMARK has a resourceVersion and little else. */
 export interface WatchEvent {
   type: string;
   object: unknown;
@@ -193,7 +193,7 @@ export interface KubeResource<T extends KubeObject> {
   remove(target: ObjectName, options?: CallOptions & { uid?: string; resourceVersion?: string }): Promise<boolean>;
 }
 
-/** What the server fills in may be missing. */
+/** An object to create: fields that the server fills in may be missing. */
 export type Unsaved<T extends KubeObject> = Omit<T, 'metadata'> & {
   metadata: ObjectName & Partial<ObjectMeta> & { ownerReferences?: OwnerReference[] };
 };
@@ -205,7 +205,7 @@ export interface OwnerReference {
   uid: string;
 }
 
-/** Of a TokenReview: who has the token, as a SubjectAccessReview wants to be told. */
+/** The user of a TokenReview, in the fields that a SubjectAccessReview takes. */
 export interface ReviewedUser {
   username: string;
   uid?: string | undefined;
@@ -213,14 +213,14 @@ export interface ReviewedUser {
   extra?: Record<string, string[]> | undefined;
 }
 
-/** What somebody wants to do, as a SubjectAccessReview has it. A path is a nonResourceURL of RBAC. */
+/** An action in the fields of a SubjectAccessReview. A path is a nonResourceURL of RBAC. */
 export type ReviewedAction =
   | { nonResourceAttributes: { verb: string; path: string } }
   | { resourceAttributes: { verb: string; group: string; resource: string; namespace: string } };
 
 /** Cluster-wide: they need a ClusterRole such as system:auth-delegator. Failures as of {@link KubeResource}. */
 export interface ApiReviews {
-  /** Undefined when the token is nobody's, or nobody's any more. */
+  /** Undefined when the token belongs to no user, or has expired. */
   authenticate(token: string, options?: CallOptions): Promise<ReviewedUser | undefined>;
   permits(user: ReviewedUser, action: ReviewedAction, options?: CallOptions): Promise<boolean>;
 }
@@ -243,7 +243,7 @@ export interface KubeApi {
   };
 }
 
-/** What a release consists of, for whoever stops it. */
+/** The workloads of a release, for the program that stops them. */
 export interface WorkloadApi {
   deployments: Pick<KubeResource<KubeObject>, 'patch'>;
   jobs: Pick<KubeResource<KubeObject>, 'patch' | 'list'>;
@@ -251,16 +251,13 @@ export interface WorkloadApi {
   pods: Pick<KubeResource<PodObject>, 'list'>;
 }
 
-/** Of core/v1, as far as anybody looks. */
+/** A Namespace of core/v1: the fields that are used. */
 export interface NamespaceObject {
   metadata: Pick<ObjectMeta, 'name' | 'deletionTimestamp'>;
 }
 
 export interface ApiFailure {
-  /**
-   * Expired: what it was to begin with is not kept any more (410). Throttled: 429. Unavailable: 5xx, or no answer at all;
-   * then what was asked for may have been done.
-   */
+  /** Expired: the API server has dropped the version (410). Throttled: 429. Unavailable: 5xx, or no answer; the request may have been carried out. */
   kind:
     | 'NotFound'
     | 'AlreadyExists'
@@ -276,7 +273,7 @@ export interface ApiFailure {
   status?: number | undefined;
 }
 
-/** One request, for those who count. */
+/** Facts about one request, for counters. */
 export interface ApiRequestFacts {
   /** As RBAC has it: get, list, watch, create, update, patch, delete. */
   verb: string;

@@ -1,10 +1,9 @@
-/** The kinds of objects that disklift asks the API server about. */
+/** The kinds of objects that disklift uses, and the reviews of tokens and rights. */
 
-import { type ApiConnectionOptions, createApiConnection } from './api-connection.ts';
-import { isApiFailure } from './api-failure.ts';
+import { type ApiConnection, type ApiConnectionOptions, type ApiRequest, createApiConnection, describe } from './api-connection.ts';
+import { isApiFailure, unusableError } from './api-failure.ts';
 import { createApiResource } from './api-resource.ts';
-import { createApiReviews } from './api-reviews.ts';
-import type { KubeApi, NamespaceObject, WorkloadApi } from './contract.ts';
+import type { ApiReviews, CallOptions, KubeApi, KubeObject, KubeResource, NamespaceObject, ReviewedUser, WorkloadApi } from './contract.ts';
 
 const CORE = '/api/v1';
 
@@ -50,5 +49,92 @@ export function createWorkloadApi(options: ApiConnectionOptions): WorkloadApi {
     jobs: createApiResource(connection, { group: 'batch', version: 'v1', kind: 'Job', plural: 'jobs' }),
     cronJobs: createApiResource(connection, { group: 'batch', version: 'v1', kind: 'CronJob', plural: 'cronjobs' }),
     pods: createApiResource(connection, { group: '', version: 'v1', kind: 'Pod', plural: 'pods' }),
+  };
+}
+
+interface Review {
+  group: 'authentication.k8s.io' | 'authorization.k8s.io';
+  kind: 'TokenReview' | 'SubjectAccessReview';
+  resource: string;
+  /** Whom it is about, in no words that somebody else has chosen. */
+  target: string;
+  spec: object;
+}
+
+function createApiReviews(connection: ApiConnection): ApiReviews {
+  /** @returns the status, in which any field may still be missing */
+  async function review<T>({ group, kind, resource, target, spec }: Review, options: Parameters<ApiConnection['call']>[1]): Promise<T> {
+    const apiVersion = `${group}/v1`;
+    const body = { apiVersion, kind, spec };
+    const request: ApiRequest = { verb: 'create', resource, target, method: 'POST', path: `/apis/${apiVersion}/${resource}`, body };
+    const { status } = ((await connection.call(request, options)) ?? {}) as { status?: T };
+    if (typeof status !== 'object' || status === null) throw unusableError(describe(request), 'its answer has no status');
+    return status;
+  }
+
+  return {
+    async authenticate(token, options) {
+      const { authenticated, user } = await review<{ authenticated?: unknown; user?: Partial<ReviewedUser> }>(
+        {
+          group: 'authentication.k8s.io',
+          kind: 'TokenReview',
+          resource: 'tokenreviews',
+          target: 'of a bearer token',
+          spec: { token },
+        },
+        options,
+      );
+      const { username, uid, groups, extra } = user ?? {};
+      return authenticated === true && username ? { username, uid, groups, extra } : undefined;
+    },
+
+    async permits({ username: user, uid, groups, extra }, action, options) {
+      const { allowed } = await review<{ allowed?: unknown }>(
+        {
+          group: 'authorization.k8s.io',
+          kind: 'SubjectAccessReview',
+          resource: 'subjectaccessreviews',
+          target: 'of who has that token',
+          spec: { user, uid, groups, extra, ...action },
+        },
+        options,
+      );
+      return allowed === true;
+    },
+  };
+}
+
+/** @param signal ends calls that are under way, and lets none begin any more; watches have their own */
+export function limitApi(api: KubeApi, signal: AbortSignal): KubeApi {
+  return {
+    exports: limitResource(api.exports, signal),
+    leases: limitResource(api.leases, signal),
+    events: limitResource(api.events, signal),
+    pods: limitResource(api.pods, signal),
+    secrets: limitResource(api.secrets, signal),
+    configMaps: limitResource(api.configMaps, signal),
+    namespaces: { get: (name, options) => api.namespaces.get(name, limited(options, signal)) },
+    reviews: {
+      authenticate: (token, options) => api.reviews.authenticate(token, limited(options, signal)),
+      permits: (user, action, options) => api.reviews.permits(user, action, limited(options, signal)),
+    },
+    discovery: { serverAddresses: (options) => api.discovery.serverAddresses(limited(options, signal)) },
+  };
+}
+
+function limited<O extends CallOptions>(options: O | undefined, signal: AbortSignal): O {
+  return { ...options, signal: options?.signal === undefined ? signal : AbortSignal.any([options.signal, signal]) } as O;
+}
+
+function limitResource<T extends KubeObject>(resource: KubeResource<T>, signal: AbortSignal): KubeResource<T> {
+  return {
+    description: resource.description,
+    get: (target, options) => resource.get(target, limited(options, signal)),
+    list: (namespace, options) => resource.list(namespace, limited(options, signal)),
+    watch: (namespace, options) => resource.watch(namespace, options),
+    create: (object, options) => resource.create(object, limited(options, signal)),
+    replace: (object, options) => resource.replace(object, limited(options, signal)),
+    patch: (target, options) => resource.patch(target, limited(options, signal)),
+    remove: (target, options) => resource.remove(target, limited(options, signal)),
   };
 }

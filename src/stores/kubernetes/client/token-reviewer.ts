@@ -1,11 +1,10 @@
-/** Who may read what a sidecar tells, by tokens of the cluster: TokenReview says whose one is, SubjectAccessReview what they may get. */
+/** Decides by tokens of the cluster who may read a sidecar's pages: TokenReview gives the user, SubjectAccessReview the rights. */
 
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../../common/clock.ts';
 import { createLimiter } from '../../../common/limiter.ts';
 import { apiFailureOf } from './api-failure.ts';
 import type { ApiReviews, ReviewedAction, ReviewedUser } from './contract.ts';
-import { createRecentAnswers } from './recent-answers.ts';
 
 export interface TokenReviewerOptions {
   reviews: ApiReviews;
@@ -83,5 +82,47 @@ export function createTokenReviewer({
       tell(error, token);
       return 'unavailable';
     }
+  };
+}
+
+interface RecentAnswers<T> {
+  /** What was answered lately, or what `ask` answers now. Who asks meanwhile waits for the same answer; a failure is not kept. */
+  get(question: string, ask: () => Promise<T>): Promise<T>;
+}
+
+interface RecentAnswersOptions {
+  clock: Clock;
+  /** Counted from when it was asked. */
+  keptMs: number;
+  /** How many are kept; the oldest goes first. */
+  most: number;
+}
+
+function createRecentAnswers<T>({ clock, keptMs, most }: RecentAnswersOptions): RecentAnswers<T> {
+  // In the order in which they were asked.
+  const known = new Map<string, { answer: Promise<T>; askedMs: number }>();
+
+  function forgetOld(): void {
+    for (const [question, { askedMs }] of known) {
+      if (known.size <= most && clock.monotonicMs() - askedMs < keptMs) return;
+      known.delete(question);
+    }
+  }
+
+  return {
+    async get(question, ask) {
+      forgetOld();
+      const last = known.get(question);
+      if (last !== undefined) return last.answer;
+      const entry = { answer: ask(), askedMs: clock.monotonicMs() };
+      known.set(question, entry);
+      forgetOld();
+      try {
+        return await entry.answer;
+      } catch (error) {
+        if (known.get(question) === entry) known.delete(question);
+        throw error;
+      }
+    },
   };
 }

@@ -1,11 +1,11 @@
-/** How a process comes to hold the Lease of an export: it is free, or its holder shows no life any more. */
+/** Acquires the Lease of an export: when it is free, when it has expired, or when its holder has provably ended. */
 
+import type { Clock } from '../../../common/clock.ts';
 import type { Claim } from '../../contract.ts';
+import { fateOf, type ProcessIdentity, thisProcess } from '../../process-identity.ts';
 import { isApiFailure } from '../client/api-failure.ts';
 import type { KubeResource, LeaseObject, ObjectName, OwnerReference } from '../client/contract.ts';
 import { LeaseClaim, type LeaseClaimOptions, microTime } from './lease-claim.ts';
-import type { LeaseHolder } from './lease-holder.ts';
-import { createLeaseSightings } from './lease-sightings.ts';
 
 export interface LeaseClaimsOptions extends LeaseClaimOptions {
   leases: KubeResource<LeaseObject>;
@@ -101,4 +101,97 @@ export function createLeaseClaims(options: LeaseClaimsOptions): LeaseClaims {
 /** Nobody can have a Lease any more, so nobody can begin anything. */
 function unguardedClaim(): Claim {
   return { lost: new AbortController().signal, assertHeld: async () => {}, release: async () => {} };
+}
+
+interface LeaseSightings {
+  /** @param lease as the API server has just given it; undefined where there is none @returns whether it has looked so for as long as it holds */
+  hasRunOut(target: ObjectName, lease: LeaseObject | undefined): boolean;
+  /** Until a Lease that was seen has run out, unless it changes; undefined for one that was not seen. */
+  leftMs(target: ObjectName): number | undefined;
+  forget(target: ObjectName): void;
+}
+
+/** No holder is trusted to be away for longer, whatever it has written. */
+const MAX_LEASE_SECONDS = 300;
+
+/** @param durationSeconds of a Lease that does not say how long it holds */
+function createLeaseSightings(clock: Clock, durationSeconds: number): LeaseSightings {
+  const seen = new Map<string, { state: string; sinceMs: number; holdsMs: number }>();
+  const keyOf = ({ namespace, name }: ObjectName) => `${namespace}/${name}`;
+
+  return {
+    hasRunOut(target, lease) {
+      const { spec, metadata } = lease ?? {};
+      if (lease !== undefined && !spec?.holderIdentity) return true;
+      const state = JSON.stringify([metadata?.uid, spec?.holderIdentity, spec?.renewTime, spec?.leaseTransitions]);
+      const key = keyOf(target);
+      const nowMs = clock.monotonicMs();
+      const before = seen.get(key);
+      if (before?.state !== state) {
+        const holdsMs = Math.min(spec?.leaseDurationSeconds ?? durationSeconds, MAX_LEASE_SECONDS) * 1000;
+        seen.set(key, { state, sinceMs: nowMs, holdsMs });
+        return false;
+      }
+      return nowMs - before.sinceMs >= before.holdsMs;
+    },
+    leftMs(target) {
+      const known = seen.get(keyOf(target));
+      return known === undefined ? undefined : Math.max(0, known.sinceMs + known.holdsMs - clock.monotonicMs());
+    },
+    forget(target) {
+      seen.delete(keyOf(target));
+    },
+  };
+}
+
+const ANNOTATION = 'disklift.dev/holder';
+
+/** Bound to the Lease's own holder: a version that does not know the annotation may take the Lease over and leave it there. */
+interface HolderNote extends ProcessIdentity {
+  holder: string;
+  instance: string;
+}
+
+export interface LeaseHolder {
+  /** To be merged into those of a Lease that this process takes. */
+  annotations(): Promise<Record<string, string>>;
+  /** Whether the Lease's holder is a predecessor of this process that has provably ended. False where nothing proves it. */
+  hasEnded(lease: LeaseObject): Promise<boolean>;
+}
+
+export interface LeaseHolderOptions {
+  /** This process, as its Leases name it. */
+  holder: string;
+  /** Name of its pod. Only a predecessor of that name is looked for. */
+  instance: string;
+  /** Left out: this process. */
+  identify?: () => Promise<ProcessIdentity>;
+}
+
+export function createLeaseHolder({ holder, instance, identify = thisProcess }: LeaseHolderOptions): LeaseHolder {
+  let identity: Promise<ProcessIdentity> | undefined;
+  const own = () => {
+    identity ??= identify();
+    return identity;
+  };
+  return {
+    async annotations() {
+      const note: HolderNote = { holder, instance, ...(await own()) };
+      return { [ANNOTATION]: JSON.stringify(note) };
+    },
+    async hasEnded({ metadata, spec }) {
+      const note = parseNote(metadata.annotations?.[ANNOTATION]);
+      if (note === undefined || note.holder !== spec?.holderIdentity || note.instance !== instance) return false;
+      return (await fateOf(note, await own())) === 'ended';
+    },
+  };
+}
+
+function parseNote(text: string | undefined): HolderNote | undefined {
+  try {
+    const note: unknown = JSON.parse(text ?? '');
+    return typeof note === 'object' && note !== null ? (note as HolderNote) : undefined;
+  } catch {
+    return undefined;
+  }
 }

@@ -1,17 +1,18 @@
-/** A DiskExport as the API server has it, and what it is to the engine. Pure. */
+/** A DiskExport as the API server has it: its request, the latest version that is known, and changes of one version. */
 
 import { DiskliftError } from '../../../common/errors.ts';
 import type { DiskExportStatus } from '../../../resource/disk-export.ts';
-import { isFields } from '../../../resource/fields.ts';
+import { isFields } from '../../../resource/schema.ts';
 import { unreadableStatus, validateDiskExport } from '../../../resource/validate.ts';
 import type { StoredRequest } from '../../contract.ts';
-import type { ExportObject, ObjectName, OwnerReference } from '../client/contract.ts';
+import { isApiFailure } from '../client/api-failure.ts';
+import type { ExportObject, KubeApi, MergePatch, ObjectName, OwnerReference, Reflector } from '../client/contract.ts';
 import type { LeaseTarget } from '../leases/lease-claims.ts';
 
 const RESOURCE = { apiVersion: 'disklift.dev/v1alpha1', kind: 'DiskExport' };
 
 /** On an object only while a live process holds something open for it, because nobody could delete the object without. */
-export const FINALIZER = 'disklift.dev/cleanup';
+const FINALIZER = 'disklift.dev/cleanup';
 
 export function isTerminating({ metadata }: ExportObject): boolean {
   return metadata.deletionTimestamp !== undefined;
@@ -63,7 +64,77 @@ export function storedRequestOf(object: ExportObject): StoredRequest | undefined
 }
 
 /** Versions of one object are numbers that grow; where they are not, the later answer counts. */
-export function isNewer(object: ExportObject, other: ExportObject): boolean {
+function isNewer(object: ExportObject, other: ExportObject): boolean {
   const [a, b] = [object, other].map(({ metadata }) => metadata.resourceVersion) as [string, string];
   return !/^\d+$/.test(a + b) || BigInt(a) > BigInt(b);
+}
+
+export interface KnownExports {
+  get(key: string): ExportObject | undefined;
+  /** What the API server has answered, which the reflector may hear of later. */
+  learn(object: ExportObject): void;
+}
+
+export function createKnownExports(reflector: Pick<Reflector, 'get'>): KnownExports {
+  const answers = new Map<string, ExportObject>();
+
+  return {
+    get(key) {
+      const [reflected, answered] = [reflector.get(key), answers.get(key)];
+      if (answered === undefined || reflected === undefined) {
+        // Answers are about what the reflector has told of before: so it is gone.
+        answers.delete(key);
+        return reflected;
+      }
+      const isAhead = answered.metadata.uid === reflected.metadata.uid && isNewer(answered, reflected);
+      if (!isAhead) answers.delete(key);
+      return isAhead ? answered : reflected;
+    },
+    learn(object) {
+      answers.set(keyOf(object.metadata), object);
+    },
+  };
+}
+
+type Exports = Pick<KubeApi['exports'], 'get' | 'patch'>;
+
+/** What comes between is somebody's edit; who finds that many is not needed here. */
+const MAX_CONFLICTS = 10;
+
+/**
+ * Changes the object as it is now: what `change` makes of it is sent for that version only, and made anew when there is another.
+ * @param change gives undefined where nothing is to be changed
+ * @returns the object behind that; undefined when it is gone
+ */
+export async function changeExport(
+  exports: Exports,
+  object: ExportObject,
+  change: (object: ExportObject) => { patch: MergePatch; subresource?: 'status' } | undefined,
+): Promise<ExportObject | undefined> {
+  let current = object;
+  for (let conflicts = 0; ; conflicts += 1) {
+    const wanted = change(current);
+    if (wanted === undefined) return current;
+    const { uid, resourceVersion } = current.metadata;
+    const metadata = { uid, resourceVersion, ...(wanted.patch.metadata as object | undefined) };
+    try {
+      return await exports.patch(current.metadata, { ...wanted, patch: { ...wanted.patch, metadata } });
+    } catch (error) {
+      if (isApiFailure(error, 'NotFound')) return undefined;
+      if (!isApiFailure(error, 'Conflict') || conflicts === MAX_CONFLICTS) throw error;
+    }
+    const found = await exports.get(object.metadata);
+    if (found === undefined || found.metadata.uid !== uid) return undefined;
+    current = found;
+  }
+}
+
+/** @returns as {@link changeExport} @throws DiskliftError `Cancelled` for an object that is being deleted: it takes no finalizer any more */
+export function setFinalizer(exports: Exports, object: ExportObject, isWanted: boolean): Promise<ExportObject | undefined> {
+  return changeExport(exports, object, (current) => {
+    if (hasFinalizer(current) === isWanted) return undefined;
+    if (isWanted && isTerminating(current)) throw new DiskliftError('Cancelled', `${keyOf(current.metadata)} is being deleted`);
+    const others = (current.metadata.finalizers ?? []).filter((each) => each !== FINALIZER);
+    return { patch: { metadata: { finalizers: isWanted ? [...others, FINALIZER] : others } } };
+  });
 }

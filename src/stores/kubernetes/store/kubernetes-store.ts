@@ -3,18 +3,27 @@
 import type { Clock } from '../../../common/clock.ts';
 import { DiskliftError } from '../../../common/errors.ts';
 import type { DiskExportStatus } from '../../../resource/disk-export.ts';
-import { fitStatus } from '../../../resource/fit-status.ts';
+import { fitStatus } from '../../../resource/status.ts';
 import { timestamp } from '../../../resource/timestamp.ts';
 import type { Claim, RequestEvent, RequestStore, StoredRequest } from '../../contract.ts';
 import type { WorkQueue } from '../cache/work-queue.ts';
 import { isApiFailure } from '../client/api-failure.ts';
 import type { ExportObject, KubeApi, MergePatch, Reflector } from '../client/contract.ts';
 import { createLeaseClaims, type LeaseClaims, type LeaseClaimsOptions } from '../leases/lease-claims.ts';
-import { hasFinalizer, isFinished, isTerminating, keyOf, leaseTargetOf, statusOf, storedRequestOf } from './export-object.ts';
-import { createKnownExports, type KnownExports } from './known-exports.ts';
-import { changeExport, setFinalizer } from './patch-export.ts';
-import { statusPatch } from './status-patch.ts';
-import { createStatusQueue, type StatusQueue } from './status-queue.ts';
+import {
+  changeExport,
+  createKnownExports,
+  hasFinalizer,
+  isFinished,
+  isTerminating,
+  type KnownExports,
+  keyOf,
+  leaseTargetOf,
+  setFinalizer,
+  statusOf,
+  storedRequestOf,
+} from './export-object.ts';
+import { createStatusQueue, type StatusQueue, statusPatch } from './status-queue.ts';
 
 export interface KubernetesStoreOptions extends Pick<LeaseClaimsOptions, 'times' | 'random' | 'ending' | 'holder' | 'self'> {
   api: KubeApi;

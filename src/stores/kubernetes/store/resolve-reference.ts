@@ -3,8 +3,7 @@
 import type { Clock } from '../../../common/clock.ts';
 import { DiskliftError } from '../../../common/errors.ts';
 import { type Backoff, backoffDelayMs } from '../../../common/retry.ts';
-import { REFERENCE_CODES } from '../../../credentials/credentials.ts';
-import type { ReferencedObject, ReferenceResolver } from '../../../credentials/reference-resolver.ts';
+import { REFERENCE_CODES, type ReferencedObject, type ReferenceResolver } from '../../../credentials/credentials.ts';
 import { referencedObject } from '../../directory/read-manifests.ts';
 import { apiFailureOf } from '../client/api-failure.ts';
 import type { ApiFailure, KubeApi } from '../client/contract.ts';

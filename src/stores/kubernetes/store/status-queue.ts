@@ -1,9 +1,10 @@
-/** The statuses of one export, written one after the other, each of the object's generation that the engine has been shown. */
+/** Writes the statuses of one export one after the other, each with the generation that the engine has seen last. */
 
-import { statusOfGeneration } from '../../../resource/conditions.ts';
 import type { DiskExportStatus } from '../../../resource/disk-export.ts';
+import { isFields, type Schema } from '../../../resource/schema.ts';
+import { statusOfGeneration } from '../../../resource/status.ts';
+import { STATUS_SCHEMA } from '../../../resource/status-schema.ts';
 import type { MergePatch } from '../client/contract.ts';
-import { statusPatch } from './status-patch.ts';
 
 export interface StatusQueueOptions {
   /** Of the object as it was claimed. */
@@ -41,4 +42,14 @@ export function createStatusQueue({ generation, write, warn }: StatusQueueOption
       if (last !== undefined) writeLast().catch((error: unknown) => warn(`the status cannot be written: ${(error as Error).message}`));
     },
   };
+}
+
+export function statusPatch(status: DiskExportStatus): MergePatch {
+  return withNulls(status, STATUS_SCHEMA) as MergePatch;
+}
+
+/** Beneath an object that is there the fields of an earlier one would stay, so that they have to be named as well. */
+function withNulls(value: unknown, { properties }: Schema): unknown {
+  if (!isFields(value) || properties === undefined) return value ?? null;
+  return Object.fromEntries(Object.entries(properties).map(([name, schema]) => [name, withNulls(value[name], schema)]));
 }

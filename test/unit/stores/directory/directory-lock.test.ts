@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { stringify } from 'yaml';
 import { type Clock, systemClock } from '../../../../src/common/clock.ts';
 import { DiskliftError } from '../../../../src/common/errors.ts';
-import { directoryError } from '../../../../src/stores/directory/directory-error.ts';
+import { directoryError } from '../../../../src/stores/directory/directory-files.ts';
 import { DirectoryLock } from '../../../../src/stores/directory/directory-lock.ts';
 import { createDirectoryStore } from '../../../../src/stores/directory/directory-store.ts';
 import { changed } from '../../../fixtures/request-table.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, renameSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { fileSignature, readUnchanged } from '../../../../src/stores/directory/open-manifest.ts';
+import { fileSignature, readUnchanged } from '../../../../src/stores/directory/directory-files.ts';
 import { runCommand } from '../../../helpers/run-command.ts';
 import { useTempDir } from '../../../helpers/temp-dir.ts';
 

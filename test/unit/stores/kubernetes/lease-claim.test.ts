@@ -4,8 +4,12 @@ import { DiskliftError } from '../../../../src/common/errors.ts';
 import type { Claim } from '../../../../src/stores/contract.ts';
 import type { LeaseObject } from '../../../../src/stores/kubernetes/client/contract.ts';
 import { leaseTimesOf } from '../../../../src/stores/kubernetes/leases/lease-claim.ts';
-import { createLeaseClaims, type LeaseClaims, type LeaseTarget } from '../../../../src/stores/kubernetes/leases/lease-claims.ts';
-import { createLeaseHolder } from '../../../../src/stores/kubernetes/leases/lease-holder.ts';
+import {
+  createLeaseClaims,
+  createLeaseHolder,
+  type LeaseClaims,
+  type LeaseTarget,
+} from '../../../../src/stores/kubernetes/leases/lease-claims.ts';
 import type { ProcessIdentity } from '../../../../src/stores/process-identity.ts';
 import { createFakeLeases, type FakeLeases, refused, unanswered } from '../../../helpers/fake-leases.ts';
 import { createManualClock, type ManualClock } from '../../../helpers/manual-clock.ts';

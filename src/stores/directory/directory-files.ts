@@ -1,4 +1,4 @@
-/** Opening what lies in a directory of manifests, which may be anything: links, pipes, devices, files without end. */
+/** Files of a directory of requests: read although they may be links, pipes or devices, written durably, and their errors typed. */
 
 import { type BigIntStats, constants } from 'node:fs';
 import fs from 'node:fs/promises';
@@ -80,4 +80,59 @@ function typed(error: unknown, name: string): DiskliftError {
   return error instanceof DiskliftError
     ? error
     : new DiskliftError('InvalidRequest', `${name}: cannot be read: ${errnoOf(error) ?? error}`, error);
+}
+
+const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
+
+/**
+ * Writes beside `file`, and renames when the bytes are on the disk. The name beside it is always the same: what a process that
+ * was killed has left is written over by the next one.
+ */
+export async function writeFileAtomically(file: string, { text, mode }: { text: string; mode: number }): Promise<void> {
+  const directory = path.dirname(file);
+  const beside = path.join(directory, `.${path.basename(file)}.tmp`);
+  const handle = await fs.open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode);
+  try {
+    await handle.writeFile(text);
+    await handle.chmod(mode);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await fs.rename(beside, file);
+  await syncDirectory(directory);
+}
+
+/** Has the names in it survive a loss of power. */
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await fs.open(directory);
+  // Some file systems, those over a network above all, do not know the call.
+  await handle.sync().catch(() => {});
+  await handle.close();
+}
+
+/** Errors that an administrator must correct. */
+const REFUSALS: Readonly<Record<string, string>> = {
+  EROFS: 'it is mounted read-only; mount it writable, because statuses are written beside the manifests',
+  EACCES: 'this user may not; give the directory to the user that runs disklift',
+  EPERM: 'this user may not; give the directory to the user that runs disklift',
+};
+
+const TROUBLES: Readonly<Record<string, string>> = {
+  ENOSPC: 'its file system is full; make room',
+  EDQUOT: 'the quota is used up; make room',
+  ENOENT: 'it is not there; is its volume mounted?',
+};
+
+/** @returns `StoreRefused`, or `StoreUnavailable` for an errno that may pass by itself; an error without an errno unchanged */
+export function directoryError(place: string, error: unknown): unknown {
+  const errno = errnoOf(error);
+  if (errno === undefined) return error;
+  const refusal = REFUSALS[errno];
+  const why = refusal ?? TROUBLES[errno] ?? 'look at its storage';
+  return new DiskliftError(
+    refusal === undefined ? 'StoreUnavailable' : 'StoreRefused',
+    `${place}: cannot be written to (${errno}): ${why}`,
+    error,
+  );
 }

@@ -1,7 +1,8 @@
-/** Facts of the cluster in the environment of a pod. */
+/** Facts that the environment of the process holds beside the settings: the cluster, proxies and kubeconfigs. */
 
 import { readFileSync } from 'node:fs';
 import os from 'node:os';
+import path from 'node:path';
 
 export interface ClusterEnvironment {
   /** Address of the Service `kubernetes`; undefined outside a cluster. */
@@ -34,4 +35,26 @@ function searchDomains(file: string): string[] {
   } catch {
     return [];
   }
+}
+
+export interface ProxyEnvironment {
+  httpsProxy?: string;
+  httpProxy?: string;
+  noProxy?: string;
+}
+
+/** Lower case first: of http_proxy, curl takes no other, because HTTP_PROXY can be a header that a CGI program was sent. */
+export function proxyEnvironment(environment: Readonly<Record<string, string | undefined>> = process.env): ProxyEnvironment {
+  const [httpsProxy, httpProxy, noProxy] = [
+    environment.https_proxy ?? environment.HTTPS_PROXY,
+    environment.http_proxy,
+    environment.no_proxy ?? environment.NO_PROXY,
+  ];
+  return { ...(httpsProxy ? { httpsProxy } : {}), ...(httpProxy ? { httpProxy } : {}), ...(noProxy ? { noProxy } : {}) };
+}
+
+/** @returns the files of KUBECONFIG, or else ~/.kube/config; kubectl skips those that are missing */
+export function defaultKubeconfigs(environment: Readonly<Record<string, string | undefined>> = process.env): string[] {
+  const named = (environment.KUBECONFIG ?? '').split(path.delimiter).filter((file) => file !== '');
+  return named.length > 0 ? named : [path.join(environment.HOME ?? os.homedir(), '.kube', 'config')];
 }
