@@ -36,7 +36,10 @@ export const LAYERS = {
     mayUse: ['common', 'resource', 'credentials', 'engine/observer'],
     reason: 'A store keeps requests and their status; the engine reports to it through the observer contract.',
   },
-  metrics: { mayUse: ['common', 'engine/observer'], reason: 'Metrics observe the engine and never change an export.' },
+  metrics: {
+    mayUse: ['common', 'engine/observer', 'resource/destination-kinds'],
+    reason: 'Metrics observe the engine and never change an export.',
+  },
   server: {
     mayUse: ['common', 'resource', 'stores/contract', 'metrics', 'engine/observer'],
     reason: 'The pages show exports and never change one.',
@@ -121,9 +124,9 @@ export default {
     rule('layer-entry-points', 'Inside of src, import the file that exports the thing, not an entry point.', SRC, { path: [BIN, INDEX] }),
     rule(
       'server-uses-types-only',
-      'The pages show requests and never make, judge or change one.',
+      'The pages show requests and never make, judge or change one. How a destination is shown is in the one table of destinations.',
       { path: '^src/server/' },
-      { path: '^src/(resource|stores)/', dependencyTypesNot: TYPES_ONLY },
+      { path: '^src/(resource|stores)/', pathNot: pathOf('resource/destination-kinds'), dependencyTypesNot: TYPES_ONLY },
     ),
     rule(
       'pure-qcow2',

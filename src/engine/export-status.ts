@@ -2,7 +2,8 @@
 
 import { formatBytes } from '../common/bytes.ts';
 import { formatDuration } from '../common/duration.ts';
-import { DiskliftError, isStoreFailure } from '../common/errors.ts';
+import { type DiskliftError, isStoreFailure } from '../common/errors.ts';
+import { destinationName } from '../resource/destination-kinds.ts';
 import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
 import { fitStatus, setCondition } from '../resource/status.ts';
 import { timestamp } from '../resource/timestamp.ts';
@@ -41,7 +42,7 @@ export function exportStatusOf(facts: ExportFacts, previous: DiskExportStatus | 
     ...(observedGeneration === undefined ? {} : { observedGeneration }),
     phase: summary.phase,
     message: summary.message,
-    destination: destinationKind(request),
+    destination: destinationName(request),
     conditions,
     startTime: timestamp(startMs),
     ...nextAttemptOf(facts),
@@ -79,20 +80,6 @@ function diskFacts(disks: readonly DiskState[], phase: Phase): DiskFacts {
 
 function kept({ attempts = 0, progress, disks = [] }: DiskExportStatus = {}): DiskFacts {
   return { attempts, progress: progress ?? progressOf([], 'Pending'), disks };
-}
-
-type Destination = DiskExport['spec']['destination'];
-
-/** A new kind of destination in the resource fails to compile until it has a row here. */
-const DESTINATION_KINDS = { http: 'HTTP', s3: 'S3', tcp: 'TCP' } as const satisfies Record<
-  keyof Destination,
-  DiskExportStatus['destination']
->;
-
-/** @throws DiskliftError `InvalidRequest` where the request has no destination, or a kind that this version does not support */
-export function destinationKind({ spec }: DiskExport): (typeof DESTINATION_KINDS)[keyof Destination] {
-  for (const [key, kind] of Object.entries(DESTINATION_KINDS)) if (spec.destination[key as keyof Destination] !== undefined) return kind;
-  throw new DiskliftError('InvalidRequest', 'spec.destination names no destination that this version of disklift knows');
 }
 
 interface Summary {

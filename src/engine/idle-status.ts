@@ -1,10 +1,10 @@
 /** The status of a request that nobody works on. */
 
+import { destinationName } from '../resource/destination-kinds.ts';
 import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
 import { fitStatus, setCondition } from '../resource/status.ts';
 import { timestamp } from '../resource/timestamp.ts';
 import type { StoredRequest } from '../stores/contract.ts';
-import { destinationKind } from './export-status.ts';
 
 interface Idle {
   /** Queued: this process runs it in its turn. Unclaimed: this process cannot. */
@@ -21,7 +21,7 @@ export function waitingStatusOf(request: DiskExport, { reason, message, nowMs }:
     ...(observedGeneration === undefined ? {} : { observedGeneration }),
     phase: 'Pending',
     message,
-    destination: destinationKind(request),
+    destination: destinationName(request),
     conditions: setCondition(
       setCondition([], { type: 'Succeeded', status: 'Unknown', ...waiting }, { observedGeneration, nowMs }),
       { type: 'Finished', status: 'False', ...waiting },

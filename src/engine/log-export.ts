@@ -1,15 +1,15 @@
 /** One export in the log: a line an event, none a cluster. */
 
 import type { Logger } from '../common/logger.ts';
+import { destinationName } from '../resource/destination-kinds.ts';
 import type { DiskExport } from '../resource/disk-export.ts';
-import { destinationKind } from './export-status.ts';
 import type { DiskState, ExportWatcher } from './observer.ts';
 
 export function logExport(logger: Logger, request: DiskExport): ExportWatcher {
   const { name, namespace, uid } = request.metadata;
   const log = logger.child({ namespace, export: name, uid });
   const phases = new Map<string, string>();
-  log.info({ destination: destinationKind(request) }, 'export claimed');
+  log.info({ destination: destinationName(request) }, 'export claimed');
 
   function onChange(disk: DiskState): void {
     const { path, phase, attempts, virtualBytes, imageBytes, receipt, failure } = disk;

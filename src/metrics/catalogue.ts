@@ -178,7 +178,6 @@ export const METRICS = {
   },
 } as const satisfies Record<string, MetricDeclaration>;
 
-export const DESTINATIONS = ['HTTP', 'S3', 'TCP'] as const;
 export const SKIP_REASONS = ['hole', 'zero'] as const;
 export const CLUSTER_KINDS = ['data', 'metadata'] as const;
 export const RESULTS = ['Succeeded', 'Failed', 'Cancelled'] as const;

@@ -1,7 +1,8 @@
 /** A registry of its own with every metric of the catalogue, so that several may live in one process. */
 
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { CLUSTER_KINDS, DESTINATIONS, METRIC_PREFIX, METRICS, RESULTS, RETRY_REASONS, SKIP_REASONS } from './catalogue.ts';
+import { DESTINATION_NAMES } from '../resource/destination-kinds.ts';
+import { CLUSTER_KINDS, METRIC_PREFIX, METRICS, RESULTS, RETRY_REASONS, SKIP_REASONS } from './catalogue.ts';
 
 type Declarations = typeof METRICS;
 
@@ -34,7 +35,7 @@ export function createRegistry(): { registry: Registry; metrics: Metrics } {
 function initialise(metrics: Metrics): void {
   const { exports, duration, retries, active } = metrics;
   active.set(0);
-  for (const destination of DESTINATIONS) {
+  for (const destination of DESTINATION_NAMES) {
     for (const result of RESULTS) {
       exports.inc({ destination, result }, 0);
       duration.zero({ destination, result });

@@ -2,7 +2,8 @@
 
 import type { Clock } from '../common/clock.ts';
 import type { DiskState } from '../engine/observer.ts';
-import { CLUSTER_KINDS, type DESTINATIONS, SKIP_REASONS } from './catalogue.ts';
+import type { DestinationName } from '../resource/destination-kinds.ts';
+import { CLUSTER_KINDS, SKIP_REASONS } from './catalogue.ts';
 import type { Metrics } from './create-registry.ts';
 import { createDiskCounts } from './disk-counts.ts';
 
@@ -28,7 +29,7 @@ const IN_MOTION: ReadonlySet<DiskState['phase']> = new Set(['Scanning', 'Streami
 
 interface DiskSeriesOptions {
   labels: DiskLabels;
-  destination: (typeof DESTINATIONS)[number];
+  destination: DestinationName;
   /** Live state that changes during the export. */
   state: DiskState;
   clock: Clock;

@@ -3,7 +3,7 @@
 import { collectDefaultMetrics } from 'prom-client';
 import type { Clock } from '../common/clock.ts';
 import type { DiskState, ExportWatcher } from '../engine/observer.ts';
-import type { DESTINATIONS } from './catalogue.ts';
+import type { DestinationName } from '../resource/destination-kinds.ts';
 import { createRegistry } from './create-registry.ts';
 import { createDiskSeries, type DiskSeries } from './disk-series.ts';
 import { createLastSuccess } from './last-success.ts';
@@ -14,7 +14,7 @@ import type { ScrapeFormat } from './scrape-format.ts';
 export interface ObservedExport {
   namespace: string;
   name: string;
-  destination: (typeof DESTINATIONS)[number];
+  destination: DestinationName;
 }
 
 /** The exports that there are, whichever process runs them. */

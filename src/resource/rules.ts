@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { parseBytes } from '../common/bytes.ts';
-import type { DiskExport, DiskExportSpec, HttpDestination, S3Destination, TlsSpec } from './disk-export.ts';
+import type { DiskExport, DiskExportSpec } from './disk-export.ts';
 
 /** A field of a request that is not valid. */
 export interface FieldError {
@@ -21,15 +21,8 @@ export function quantityBytes(quantity: number | string): number {
 /** The device that a volume in Block mode is. */
 const WHOLE_VOLUME = '.';
 
-const CONTROL_CHARACTER = /\p{Cc}/u;
-const HTTP_URL = /^https?:\/\/([A-Za-z0-9._{}-]+|[[][0-9A-Fa-f:.]+[\]])(:[0-9]{1,5})?([/?][!-"$-[\]-~]*)?$/;
-const BRACES_OUTSIDE_OF_PATH = /^https?:\/\/[^/?]*[{}]|[?].*[{}]/;
-const KNOWN_PLACEHOLDERS = /^([^{}]|[{](namespace|name|uid|claim|date|timestamp|disk)[}])*$/;
-const ENDPOINT = /^https?:\/\/([A-Za-z0-9._-]+|[[][0-9A-Fa-f:.]+[\]])(:[0-9]{1,5})?(\/[A-Za-z0-9._~/-]*)?$/;
-
-const OTHER_BRACES = 'may have no other braces than {namespace}, {name}, {uid}, {claim}, {date}, {timestamp} and {disk}';
-const CONTROL_CHARACTERS = 'must not hold control characters';
-const HTTPS_ONLY = 'is for https only';
+export const CONTROL_CHARACTER = /\p{Cc}/u;
+export const CONTROL_CHARACTERS = 'must not hold control characters';
 
 function* diskErrors(disks: NonNullable<DiskExportSpec['source']['disks']>): Generator<FieldError> {
   const paths = new Set<string>();
@@ -51,46 +44,10 @@ function* imageErrors({ clusterSize, version, refcountBits }: DiskExportSpec['im
   if (version === 2 && refcountBits !== 16) yield { field: 'spec.image.refcountBits', message: 'must be 16 in images of version 2' };
 }
 
-function* tlsErrors(tls: TlsSpec | undefined, field: string): Generator<FieldError> {
-  const bundle = tls?.caBundleRef;
-  if (bundle !== undefined && (bundle.configMap === undefined) === (bundle.secret === undefined))
-    yield { field: `${field}.caBundleRef`, message: 'exactly one of configMap and secret must be set' };
-}
-
-function* httpErrors({ url, urlSecretRef, tls, method, createCollections }: HttpDestination): Generator<FieldError> {
-  if ((url === undefined) === (urlSecretRef === undefined))
-    yield { field: 'spec.destination.http', message: 'exactly one of url and urlSecretRef must be set' };
-  if (createCollections && method !== 'PUT') yield { field: 'spec.destination.http.createCollections', message: 'is for PUT only' };
-  if (url === undefined) return;
-  const field = 'spec.destination.http.url';
-  if (!HTTP_URL.test(url))
-    yield { field, message: 'must be an http or https URL of printable ASCII without user, password, fragment and backslash' };
-  if (BRACES_OUTSIDE_OF_PATH.test(url)) yield { field, message: 'may have placeholders in its path only' };
-  if (!KNOWN_PLACEHOLDERS.test(url)) yield { field, message: OTHER_BRACES };
-  if (tls !== undefined && !url.startsWith('https://')) yield { field: 'spec.destination.http.tls', message: HTTPS_ONLY };
-}
-
-function* s3Errors({ endpoint, key, partSize, tls }: S3Destination): Generator<FieldError> {
-  const field = 'spec.destination.s3';
-  if (endpoint !== undefined && !ENDPOINT.test(endpoint))
-    yield { field: `${field}.endpoint`, message: 'must be an http or https URL of a host, a port and a path' };
-  if (!KNOWN_PLACEHOLDERS.test(key)) yield { field: `${field}.key`, message: OTHER_BRACES };
-  if (CONTROL_CHARACTER.test(key)) yield { field: `${field}.key`, message: CONTROL_CHARACTERS };
-  if (partSize !== undefined && !(quantityBytes(partSize) >= 5 * 2 ** 20 && quantityBytes(partSize) <= 5 * 2 ** 30))
-    yield { field: `${field}.partSize`, message: 'must be from 5Mi to 5Gi' };
-  if (tls !== undefined && endpoint !== undefined && !endpoint.startsWith('https://')) yield { field: `${field}.tls`, message: HTTPS_ONLY };
-}
-
-/** What is wrong with a spec that the schema lets pass, one thing after the other. */
-export function* specErrors({ source, image, destination }: DiskExportSpec): Generator<FieldError> {
-  const { http, s3, tcp } = destination;
+/** The errors of source and image that the schema accepts; those of the destination are in destination-kinds.ts. */
+export function* specErrors({ source, image }: DiskExportSpec): Generator<FieldError> {
   yield* diskErrors(source.disks ?? []);
   yield* imageErrors(image);
-  if ([http, s3, tcp].filter((given) => given !== undefined).length !== 1)
-    yield { field: 'spec.destination', message: 'exactly one of http, s3 and tcp must be set' };
-  for (const [name, kind] of Object.entries({ http, s3, tcp })) yield* tlsErrors(kind?.tls, `spec.destination.${name}.tls`);
-  if (http !== undefined) yield* httpErrors(http);
-  if (s3 !== undefined) yield* s3Errors(s3);
 }
 
 const IMMUTABLE = ['source', 'image', 'destination', 'checksum', 'backoffLimit', 'activeDeadlineSeconds'] as const;

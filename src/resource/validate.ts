@@ -1,6 +1,7 @@
 /** Whether a DiskExport is one, judged as the API server would: the CRD's own schema, then the twins of its rules. */
 
 import { DiskliftError } from '../common/errors.ts';
+import { destinationErrors } from './destination-kinds.ts';
 import type { DiskExport, DiskExportSpec, DiskExportStatus } from './disk-export.ts';
 import { completeMetadata, type FieldError, metadataErrors, specErrors, updateErrors } from './rules.ts';
 import { type Fields, isFields, type Schema, schemaErrors } from './schema.ts';
@@ -24,6 +25,7 @@ export function validateDiskExport(value: unknown): DiskExport {
   refuseFirst(metadataErrors(metadataFields));
   const valid = conforming<DiskExportSpec>(spec, SPEC_SCHEMA, 'spec');
   refuseFirst(specErrors(valid));
+  refuseFirst(destinationErrors(valid.destination));
   return { apiVersion: API_VERSION, kind: 'DiskExport', metadata: completeMetadata(metadataFields), spec: valid };
 }
 

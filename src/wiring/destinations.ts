@@ -1,4 +1,4 @@
-/** From the destination of a request to a target, with the Secrets and ConfigMaps that it refers to. */
+/** The table of destinations, and how each row makes a target with the Secrets and ConfigMaps that a request refers to. */
 
 import type { BufferPool } from '../common/buffer-pool.ts';
 import type { Clock } from '../common/clock.ts';
@@ -16,6 +16,13 @@ import { caBundle, httpHeaders, s3Credentials, tlsClientCertificate } from '../c
 import { bareHost } from '../network/addresses.ts';
 import type { NetworkAccess } from '../network/destination-policy.ts';
 import type { TlsMaterial } from '../network/guarded-connection.ts';
+import {
+  DESTINATION_KINDS,
+  type DestinationKey,
+  type DestinationKind,
+  type DestinationSpecs,
+  ofDestination,
+} from '../resource/destination-kinds.ts';
 import type { CaBundleReference, DiskExport, HttpDestination, S3Destination, TcpDestination, TlsSpec } from '../resource/disk-export.ts';
 import { expandPlaceholders, expandUrl, placeholderValues } from '../resource/placeholders.ts';
 import { quantityBytes } from '../resource/rules.ts';
@@ -24,68 +31,80 @@ import type { ExportTarget } from '../targets/contract.ts';
 
 export interface TargetEnvironment {
   resolve: RequestStore['resolve'];
-  /** Whether a Secret or a ConfigMap that does not exist may yet come. */
+  /** Whether a missing Secret or ConfigMap may be created later, so that another attempt is useful. */
   referencesMayCome: boolean;
-  /** Receives why a Secret cannot be used, where the author of the request must not learn it; left out where the author may. */
+  /** Receives the reason why a Secret cannot be used. Left out where the author of the request may see the reason. */
   logRefusal?: ((message: string) => void) | undefined;
   access: NetworkAccess;
   proxy: ProxyEnvironment;
   clock: Clock;
   random(): number;
-  /** Of the process. */
+  /** Shared by all transfers of the process. */
   buffers: BufferPool;
-  /** Whether S3 may use what the environment of the process has. */
+  /** Whether S3 may use the credentials in the environment of the process. */
   allowAmbientCredentials: boolean;
   /** The targets' own default when left out. */
   minRateBytesPerSecond?: number | undefined;
 }
 
-/** Where a disk goes, as text: two disks for which it is the same would overwrite one another. */
-export function destinationOf(request: DiskExport, diskPath: string): string {
-  const { http, s3, tcp } = request.spec.destination;
-  const values = placeholderValues(request, diskPath);
-  if (http?.url !== undefined) return expandUrl(http.url, values);
-  // What a Secret holds is not read before it is needed, so it counts as one place.
-  if (http?.urlSecretRef !== undefined) return `the URL in ${http.urlSecretRef.name}/${http.urlSecretRef.key}`;
-  if (s3 !== undefined) return `s3://${s3.bucket}/${expandPlaceholders(s3.key, values)}`;
-  if (tcp === undefined) throw new DiskliftError('InvalidRequest', 'spec.destination names no destination');
-  // A receiver that acknowledges is told which disk it gets.
-  return `${tcp.host}:${tcp.port}${tcp.protocol === 'Acknowledged' ? ` for ${diskPath}` : ''}`;
+/** One disk of a request, and what its target is made with. */
+interface DiskDestination {
+  request: DiskExport;
+  diskPath: string;
+  environment: TargetEnvironment;
+  /** Reads the Secrets and ConfigMaps of the request's namespace. */
+  credentials: CredentialReader;
 }
 
-/** Names the host that an export sends to; a URL that a Secret holds counts as a host of its own. */
-export function destinationHostOf({ metadata, spec }: DiskExport): string {
-  const { http, s3, tcp } = spec.destination;
-  const url = http?.url ?? (s3 === undefined ? undefined : serverOf(s3).href);
-  if (url !== undefined) return URL.canParse(url) ? bareHost(new URL(url).hostname) : url;
-  if (http?.urlSecretRef !== undefined) return `the URL in Secret ${metadata.namespace}/${http.urlSecretRef.name}`;
-  return bareHost(tcp?.host ?? '');
+interface DestinationRow<Spec> extends DestinationKind<Spec> {
+  /** Names the server for slots: exports to one server share its slots. @param namespace of the request */
+  server(spec: Spec, namespace: string): string;
+  /**
+   * Creates the target, whose methods check the destination before the scan, send, and abort what an earlier attempt left open.
+   * @throws DiskliftError `InvalidRequest`, `CredentialsInvalid`, `ReferenceInvalid`, `DestinationNotAllowed`
+   */
+  createTarget(spec: Spec, disk: DiskDestination): Promise<ExportTarget>;
+}
+
+type DestinationTable = { readonly [Key in DestinationKey]: DestinationRow<DestinationSpecs[Key]> };
+
+/**
+ * The one table of destinations. A new kind is a folder below targets/ and a row: its first half in resource/destination-kinds.ts, for the layers
+ * that must not import targets, and its second half here.
+ */
+export const DESTINATIONS: DestinationTable = {
+  http: {
+    ...DESTINATION_KINDS.http,
+    // The URL in a Secret is not read for this, so it counts as a server of its own.
+    server: ({ url, urlSecretRef }, namespace) =>
+      url === undefined ? `the URL in Secret ${namespace}/${urlSecretRef?.name}` : hostOf(url),
+    createTarget: createHttp,
+  },
+  s3: { ...DESTINATION_KINDS.s3, server: (spec) => hostOf(serverOf(spec).href), createTarget: createS3 },
+  tcp: { ...DESTINATION_KINDS.tcp, server: ({ host }) => bareHost(host), createTarget: createTcp },
+};
+
+/** @throws DiskliftError `InvalidRequest` for a kind of destination that this version does not support */
+export function destinationServer(request: DiskExport): string {
+  return ofDestination(request, (key, spec) => DESTINATIONS[key].server(spec, request.metadata.namespace));
+}
+
+/** @throws DiskliftError as {@link DestinationRow.createTarget} */
+export async function createTarget(request: DiskExport, diskPath: string, environment: TargetEnvironment): Promise<ExportTarget> {
+  const { namespace } = request.metadata;
+  const credentials = createCredentialReader({ ...environment, namespace, mayCome: environment.referencesMayCome });
+  return ofDestination(request, (key, spec) => DESTINATIONS[key].createTarget(spec, { request, diskPath, environment, credentials }));
+}
+
+function hostOf(url: string): string {
+  return URL.canParse(url) ? bareHost(new URL(url).hostname) : url;
 }
 
 function serverOf({ endpoint, region }: S3Destination): URL {
   return new URL(endpoint ?? `https://s3.${region}.amazonaws.com`);
 }
 
-/** @throws DiskliftError `InvalidRequest`, `CredentialsInvalid`, `DestinationNotAllowed` */
-export async function composeTarget(request: DiskExport, diskPath: string, environment: TargetEnvironment): Promise<ExportTarget> {
-  const { http, s3, tcp } = request.spec.destination;
-  const { namespace } = request.metadata;
-  const credentials = createCredentialReader({ ...environment, namespace, mayCome: environment.referencesMayCome });
-  const disk: DiskDestination = { request, diskPath, environment, credentials };
-  if (http !== undefined) return composeHttp(http, disk);
-  if (s3 !== undefined) return composeS3(s3, disk);
-  if (tcp !== undefined) return composeTcp(tcp, disk);
-  throw new DiskliftError('InvalidRequest', 'spec.destination names no destination');
-}
-
-interface DiskDestination {
-  request: DiskExport;
-  diskPath: string;
-  environment: TargetEnvironment;
-  credentials: CredentialReader;
-}
-
-async function composeHttp(spec: HttpDestination, disk: DiskDestination): Promise<ExportTarget> {
+async function createHttp(spec: HttpDestination, disk: DiskDestination): Promise<ExportTarget> {
   const { createHttpTarget } = await import('../targets/http/http-target.ts');
   const { credentials, environment } = disk;
   const { method, ifNoneMatch, createCollections, headersSecretRef } = spec;
@@ -121,7 +140,7 @@ async function urlOf({ url, urlSecretRef }: HttpDestination, { request, diskPath
   return { ...template, text: expandUrl(template.text, placeholderValues(request, diskPath)) };
 }
 
-async function composeS3(spec: S3Destination, { request, diskPath, environment, credentials }: DiskDestination): Promise<ExportTarget> {
+async function createS3(spec: S3Destination, { request, diskPath, environment, credentials }: DiskDestination): Promise<ExportTarget> {
   const { createS3Target } = await import('../targets/s3/s3-target.ts');
   const { endpoint, region, bucket, forcePathStyle, partSize, maxParts, concurrency, checksum, sha256Object, ifNotExists } = spec;
   const { credentialsSecretRef } = spec;
@@ -157,8 +176,8 @@ async function composeS3(spec: S3Destination, { request, diskPath, environment, 
 }
 
 /**
- * Reads anew at each call; where that fails, gives what it gave before. A Secret that is deleted while an upload is open would
- * otherwise leave the upload there for ever. Lives no longer than the target.
+ * Reads anew at each call, and returns the last value where that fails. Without it, nobody could abort an open upload after its Secret was
+ * deleted. Lives no longer than the target.
  */
 function rememberLast<T>(read: () => Promise<T>): () => Promise<T> {
   let last: T | undefined;
@@ -172,7 +191,7 @@ function rememberLast<T>(read: () => Promise<T>): () => Promise<T> {
   };
 }
 
-async function composeTcp(spec: TcpDestination, { request, diskPath, environment, credentials }: DiskDestination): Promise<ExportTarget> {
+async function createTcp(spec: TcpDestination, { request, diskPath, environment, credentials }: DiskDestination): Promise<ExportTarget> {
   const { createTcpTarget } = await import('../targets/tcp/tcp-target.ts');
   const { host, port, protocol, tls } = spec;
   return createTcpTarget({

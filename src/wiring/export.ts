@@ -11,6 +11,7 @@ import { lookAtVolume } from '../formats/find-disks.ts';
 import { openVolumeDisk } from '../formats/open-volume-disk.ts';
 import { isBackupLayout } from '../formats/qcow2/unnamed-delta.ts';
 import type { Verify } from '../image/prepare-image.ts';
+import { destinationPlace } from '../resource/destination-kinds.ts';
 import type { DiskExport } from '../resource/disk-export.ts';
 import { requireDistinct } from '../resource/placeholders.ts';
 import { quantityBytes } from '../resource/rules.ts';
@@ -18,7 +19,7 @@ import type { InUse, WritersKnown } from '../sources/disk-in-use.ts';
 import { isPattern, matchDisks } from '../sources/match-disks.ts';
 import type { WriterSearch } from '../stores/kubernetes/store/pod-writers.ts';
 import type { CommandContext } from './context.ts';
-import { composeTarget, destinationOf, type TargetEnvironment } from './destinations.ts';
+import { createTarget, type TargetEnvironment } from './destinations.ts';
 
 export interface ExportEnvironment extends TargetEnvironment {
   /** Where each claim is mounted, or its block device. */
@@ -64,7 +65,7 @@ export async function composePlan(request: DiskExport, environment: ExportEnviro
     requireRecordable(path);
     requireLayout(path, request.spec.image.layout);
   }
-  requireDistinct(all.map((path) => ({ disk: path, destination: destinationOf(request, path) })));
+  requireDistinct(all.map((path) => ({ disk: path, destination: destinationPlace(request, path) })));
   return {
     checksum,
     backoffLimit,
@@ -147,7 +148,7 @@ function composeDisk(request: DiskExport, { path, format, volumePath }: Disk, en
         { ...context, signal, clock, inUse, writers },
       );
     },
-    createTarget: () => composeTarget(request, path, environment),
+    createTarget: () => createTarget(request, path, environment),
   };
 }
 

@@ -9,18 +9,18 @@ import { clusterEnvironment, proxyEnvironment } from '../../config/environment.t
 import { type Config, loadConfig } from '../../config/load-config.ts';
 import { packageVersion } from '../../config/package-version.ts';
 import type { SettingKey } from '../../config/settings.ts';
-import { destinationKind } from '../../engine/export-status.ts';
 import { logExport } from '../../engine/log-export.ts';
 import { type ServeOptions, serveRequests } from '../../engine/serve-requests.ts';
 import { createExportMetrics, type ExportMetrics } from '../../metrics/export-metrics.ts';
 import { createDestinationPolicy, createNetworkAccess } from '../../network/destination-policy.ts';
+import { destinationName } from '../../resource/destination-kinds.ts';
 import type { DiskExport } from '../../resource/disk-export.ts';
 import { placeholderValues } from '../../resource/placeholders.ts';
 import { createBoardStore } from '../../server/board-store.ts';
 import { createExportBoard, type ExportBoard } from '../../server/export-board.ts';
 import type { ComposedStore } from '../../wiring/composed-store.ts';
 import type { CommandContext } from '../../wiring/context.ts';
-import { destinationHostOf } from '../../wiring/destinations.ts';
+import { destinationServer } from '../../wiring/destinations.ts';
 import { BUFFER_BYTES, composeLeftovers, composePlan, refusalOf } from '../../wiring/export.ts';
 import { listen } from '../../wiring/listen.ts';
 import { singleRequest } from '../../wiring/single-request.ts';
@@ -134,7 +134,7 @@ function composeServing({
       signal,
       warn,
       executor,
-      hostOf: destinationHostOf,
+      hostOf: destinationServer,
       maxConcurrentExports: config.maxConcurrentExports,
       maxConcurrentExportsPerHost: config.maxConcurrentExportsPerHost || undefined,
       refusal: (request) => refusalOf(request, environment),
@@ -148,7 +148,7 @@ function composeServing({
       },
       watch: (request) => [
         logExport(logger, request),
-        metrics.begin({ ...request.metadata, destination: destinationKind(request) }),
+        metrics.begin({ ...request.metadata, destination: destinationName(request) }),
         board.begin(keyOf(request)),
       ],
     };

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { DiskliftError } from '../../../src/common/errors.ts';
-import { destinationKind } from '../../../src/engine/export-status.ts';
 import type { DiskState } from '../../../src/engine/observer.ts';
 import { createAllocationMapBuilder } from '../../../src/qcow2/write/allocation-map.ts';
+import { destinationName } from '../../../src/resource/destination-kinds.ts';
 import { describeDestination } from '../../../src/server/describe-destination.ts';
 import { createExportBoard, type ExportBoard } from '../../../src/server/export-board.ts';
 import { countPhases, parseQuery, queryExports } from '../../../src/server/query-exports.ts';
@@ -96,7 +96,7 @@ describe('an export board', () => {
     const view = describeDestination({ tape: { drive: 0 } } as never);
     assert.deepEqual(view, { kind: 'unknown', address: 'a kind of destination that this version of disklift does not know' });
     assert.throws(
-      () => destinationKind({ spec: { destination: { tape: {} } } } as never),
+      () => destinationName({ spec: { destination: { tape: {} } } } as never),
       failsWith('InvalidRequest', /names no destination/),
     );
   });
