@@ -40,19 +40,12 @@ const BAR_INTERVAL = '2m';
 const REF_IDS = 'ABCDEFGH';
 
 /** The methods that every builder of a panel has. */
-interface Builder {
-  id(id: number): this;
-  title(title: string): this;
-  description(description: string): this;
-  datasource(source: typeof DATA_SOURCE): this;
-  unit(unit: string): this;
-  height(rows: number): this;
-  span(columns: number): this;
-  min(value: number): this;
-  max(value: number): this;
-  noValue(text: string): this;
-  withTarget(target: DataqueryBuilder): this;
-}
+type Builder = { [Method in 'id' | 'height' | 'span' | 'min' | 'max']: (value: number) => Builder } & {
+  [Method in 'title' | 'description' | 'unit' | 'noValue']: (text: string) => Builder;
+} & {
+  datasource(source: typeof DATA_SOURCE): Builder;
+  withTarget(target: DataqueryBuilder): Builder;
+};
 
 function queries({ kind, targets }: Panel): DataqueryBuilder[] {
   return targets.map(({ expr, legend }, index) => {

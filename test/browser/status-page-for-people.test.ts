@@ -1,4 +1,4 @@
-/** The status page for everybody: thousands of exports, phones, dark rooms, keyboards and screen readers, hostile names, tokens. */
+/** The status page for everybody: thousands of exports, phones, dark mode, keyboards and screen readers, hostile names, tokens. */
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -42,7 +42,7 @@ describe('the status page', function () {
       assert.deepEqual(complaints, []);
     });
 
-  it('is of use with thousands of exports', async () => {
+  it('shows thousands of exports', async () => {
     for (let index = 0; index < 5000; index += 1) {
       const phase = index % 1000 === 7 ? 'Failed' : 'Succeeded';
       app.board.set(`vms/vm-${index}`, storedRequest(`vm-${index}`, statusOf(phase, { message: `message ${index}` })));
@@ -70,7 +70,7 @@ describe('the status page', function () {
     assert.deepEqual(complaints, []);
   });
 
-  it('does not ask again and again because of what runs on another page', async () => {
+  it('sends no extra requests when an export of another page changes', async () => {
     showExports(app.board);
     await using shown = await openPage(browser(), `${app.url}/?show=failed`);
     const { page } = shown;
@@ -84,7 +84,7 @@ describe('the status page', function () {
     assert.ok(questions <= 2, `${questions} questions`);
   });
 
-  it('is used by keyboard, and keeps the focus while things change', async () => {
+  it('can be used by keyboard, and keeps the focus while exports change', async () => {
     const { goOn } = showExports(app.board);
     await using shown = await openPage(browser(), app.url);
     const { page } = shown;
@@ -109,7 +109,7 @@ describe('the status page', function () {
     assert.equal(await toggle.getAttribute('aria-expanded'), 'true');
   });
 
-  it('says to a screen reader what has become of an export', async () => {
+  it('announces the end of an export to a screen reader', async () => {
     app.board.set('vms/nightly', storedRequest('nightly', statusOf('Streaming')));
     await using shown = await openPage(browser(), app.url);
     await shown.page.getByRole('button', { name: 'nightly' }).waitFor();
@@ -118,7 +118,7 @@ describe('the status page', function () {
     await shown.page.getByRole('status').getByText('nightly: Arrived').waitFor();
   });
 
-  it('takes everything for text, whatever an export is called and says', async () => {
+  it('shows every name and message as text, never as markup', async () => {
     const hostile = '</button><img src=//elsewhere.example/x onerror=alert(1)><script>alert(2)</script><style>*{display:none}</style>';
     const stored = storedRequest(
       'e',
@@ -147,7 +147,7 @@ describe('the status page', function () {
     );
   });
 
-  it('works beneath a path, as kubectl proxy serves it', async () => {
+  it('works below a path prefix, such as that of kubectl proxy', async () => {
     showExports(app.board);
     const prefix = '/api/v1/namespaces/vms/pods/backup:9474/proxy';
     const proxy = http.createServer((request, response) => {

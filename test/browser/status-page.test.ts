@@ -15,7 +15,7 @@ import { until } from '../helpers/until.ts';
 const MIB = 1024 * 1024;
 const HOSTILE = '"><img src=x onerror=alert(1)>.img';
 
-/** Takes a body as far as it is told to. */
+/** Reads 16 MiB of each body, and the rest after `goOn`. */
 async function startPacedSink(): Promise<HttpSink & { goOn(): void }> {
   let isOpen = false;
   const waiting: (() => void)[] = [];
@@ -75,7 +75,7 @@ describe('the status page of a sidecar', function () {
   ] as const;
   const expected = EXPECTED.map(([mib, letter]) => letter.repeat(16 * mib)).join('');
 
-  it('shows an export as it goes on, to its end, with the map of its disk', async () => {
+  it('shows the progress of an export until its end, with the map of its disk', async () => {
     await using sink = await startPacedSink();
     await using shown = await openPage(browser(), url);
     const { page, complaints } = shown;
@@ -100,7 +100,7 @@ describe('the status page of a sidecar', function () {
     assert.deepEqual(complaints, []);
   });
 
-  it('explains a failure, and takes what a server and a disk are called for what it is: text', async () => {
+  it('explains a failure, and shows the names of servers and disks as text, never as markup', async () => {
     const words = '<script>alert(2)</script><b id="harm">bold</b>';
     await using sink = await startHttpSink({ onExpect: (_request, response) => void response.writeHead(403).end(words) });
     await using shown = await openPage(browser(), url);
@@ -148,7 +148,7 @@ describe('the status page of a sidecar', function () {
     assert.deepEqual(complaints, []);
   });
 
-  it('finds the sidecar again when it was away', async () => {
+  it('reconnects when the sidecar is back', async () => {
     await using shown = await openPage(browser(), url);
     const { page } = shown;
     await page.getByText('live', { exact: true }).waitFor();

@@ -53,7 +53,7 @@ describe('the user of a kubeconfig', function () {
     }
   }
 
-  it('may have the token in a file beside the kubeconfig, with a line end', async () => {
+  it('can have the token in a file beside the kubeconfig, with a line end', async () => {
     writeFileSync(temp('token'), `${server.token}\n`);
     assert.equal((await seenBy([withUser({ tokenFile: 'token' })])).username, 'admin');
   });
@@ -72,7 +72,7 @@ describe('the user of a kubeconfig', function () {
     assert.deepEqual(extra, { 'example.org/scopes': ['read', 'write'] });
   });
 
-  it('may come from a credential plugin whose command is relative to the kubeconfig', async () => {
+  it('can come from a credential plugin whose command is relative to the kubeconfig', async () => {
     mkdirSync(temp('bin'));
     const status = { token: server.token };
     writeFileSync(

@@ -1,4 +1,4 @@
-/** A reverse proxy in front of a real API server, which fails as load balancers, gateways and busy servers do, where a test tells it to. */
+/** A reverse proxy in front of a real API server. On request it fails as load balancers, gateways and busy servers do. */
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -22,7 +22,7 @@ export interface ApiProxy extends AsyncDisposable {
   kubeconfig: string;
   /** Asked for each request, as `RESOURCE VERB`; undefined lets it through. */
   fault: (what: string) => Fault | undefined;
-  /** What was asked for, in order. */
+  /** The requests so far, in order. */
   requests: { what: string; fault: Fault | undefined; atMs: number }[];
   /** Cuts the connections that are open now. */
   cut(): void;
@@ -33,7 +33,7 @@ export async function startApiProxy(api: ApiServer, directory: string): Promise<
   const authority = await createTestAuthority(directory);
   const { certificate: cert, key } = await authority.issue('proxy', 'IP:127.0.0.1');
   const server = https.createServer({ cert, key }, (request, response) => {
-    // Who asks has gone away, or the server has: the other one notices.
+    // The client or the server has closed its connection: close the other connection as well.
     serve(request, response).catch(() => response.destroy());
   });
   // Watches last, and nobody waits for an idle one to end.

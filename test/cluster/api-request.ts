@@ -8,7 +8,7 @@ export interface ApiAnswer {
   status: number;
   // biome-ignore lint/suspicious/noExplicitAny: what the server sends is for the test to look at
   body: any;
-  /** Of the header Warning. */
+  /** Texts of the header Warning. */
   warnings: string[];
 }
 
@@ -20,7 +20,7 @@ export interface ApiRequest {
   accept?: string;
 }
 
-/** Who asks, and whom: all PEM but the token. */
+/** The server, and the identity of the client. Everything is PEM, except the token. */
 export interface ApiAccess {
   ca?: string | undefined;
   token?: string | undefined;

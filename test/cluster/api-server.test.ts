@@ -26,7 +26,7 @@ describe('the API server of the tests', function () {
     return stdout.toString();
   }
 
-  it('empties a namespace that is deleted, and collects what an object owns', async () => {
+  it('empties a namespace that is deleted, and deletes the objects that a deleted object owns', async () => {
     await kubectl('create', 'namespace', 'vms');
     await kubectl('--namespace', 'vms', 'create', 'configmap', 'owner');
     const uid = await kubectl('--namespace', 'vms', 'get', 'configmap', 'owner', '--output', 'jsonpath={.metadata.uid}');
@@ -46,7 +46,7 @@ describe('the API server of the tests', function () {
     assert.match(await kubectl('explain', 'dx.spec.destination.s3'), /FIELDS:\n.*bucket/s);
   });
 
-  it('leaves nothing behind', async function () {
+  it('leaves no process and no directory behind', async function () {
     if (usesExistingCluster()) return this.skip();
     const other = await startApiServer(requireBinaries(this), { controllerManager: true });
     const directory = path.dirname(other.kubeconfig);

@@ -1,4 +1,4 @@
-/** A real API server with an etcd of its own, on random ports of the loopback and in a directory that goes away with it. */
+/** A real API server with an etcd of its own, on random ports of the loopback and in a directory that is removed with it. */
 
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
@@ -20,7 +20,7 @@ const READY_LIMIT_MS = 40_000;
 
 export interface ApiServer {
   url: string;
-  /** Of a user who may do everything; '' in a cluster that knows its users by certificates. */
+  /** Token of a user who may do everything; '' in a cluster that identifies its users by certificates. */
   token: string;
   /** The certificate authority of the server's certificate, PEM. */
   ca: string;
@@ -29,11 +29,11 @@ export interface ApiServer {
   request(apiPath: string, options?: ApiRequest): Promise<ApiAnswer>;
   kubectl(...args: string[]): Promise<CommandResult>;
   stop(): Promise<void>;
-  /** Undefined where it is not ours. */
+  /** Undefined for an API server that the tests did not start. */
   outage?: Outage;
 }
 
-/** What happens to API servers. What they keep stays where it is. */
+/** Failures of an API server. Its stored data stays in place. */
 export interface Outage {
   /** At once, as a crash would. */
   kill(): Promise<void>;
@@ -143,7 +143,7 @@ export async function startApiServer(binaries: string, options: ApiServerOptions
     const logs = await Promise.all(programs.map(async ({ log }) => (await log).toString().slice(-2000)));
     return assert.fail(`${what}: ${logs.join('\n')}`);
   };
-  // Its certificate is for the addresses that it is told.
+  // Its certificate is issued for the advertised address.
   const url = `https://${options.advertiseAddress ?? '127.0.0.1'}:${port}`;
   const kubeconfig = path.join(directory, 'kubeconfig');
   const caFile = path.join(directory, 'certificates', 'apiserver.crt');

@@ -1,4 +1,4 @@
-/** What an API server was asked, by whom, and what it answered: as the server itself has noted it. */
+/** The requests that an API server received, with user and status, from the server's own audit log. */
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
@@ -16,24 +16,24 @@ export interface AuditedRequest {
 }
 
 export interface AuditLog extends Disposable {
-  /** Of kube-apiserver. */
+  /** Flags of kube-apiserver. */
   readonly flags: readonly string[];
-  /** All requests so far that were answered, in order; of a watch its beginning is what counts. */
+  /** All requests answered so far, in order; a watch counts when it begins. */
   requests(): AuditedRequest[];
 }
 
-/** Those that controllers ask make no difference to anybody here. */
+/** Leaves out requests of the controllers, which no test counts. */
 const RULES = [
   { level: 'None', users: ['system:apiserver', 'system:kube-controller-manager'] },
   { level: 'None', userGroups: ['system:serviceaccounts:kube-system'] },
 ];
 const EVERYBODY = [...RULES, { level: 'Metadata' }];
-/** On a node that is the sidecars, and not the kubelet. */
+/** Requests of ServiceAccounts: on a node those of the sidecars, and not of the kubelet. */
 const ACCOUNTS = [...RULES, { level: 'Metadata', userGroups: ['system:serviceaccounts'] }, { level: 'None' }];
 
 const LOG = 'audit.log';
 
-/** Of audit.k8s.io/v1 Event. */
+/** Fields of an audit.k8s.io/v1 Event. */
 interface Line {
   auditID: string;
   verb: string;

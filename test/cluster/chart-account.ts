@@ -13,7 +13,7 @@ export interface ChartAccount {
   /** As the API server calls it. */
   user: string;
   kubeconfig: string;
-  /** What the Role permits, as `RESOURCE VERB`, sorted. */
+  /** The rights of the Role, as `RESOURCE VERB`, sorted. */
   permitted: string[];
   /** The objects, as `kubectl delete` takes them. */
   file: string;
@@ -22,7 +22,7 @@ export interface ChartAccount {
 const KINDS = ['ServiceAccount', 'Role', 'RoleBinding'];
 
 interface AccountOptions {
-  /** That of the Job before the release is uninstalled, in place of the sidecar's. */
+  /** Uses the account of the Job that runs before uninstalling, in place of the sidecar's. */
   ofHook?: boolean;
 }
 

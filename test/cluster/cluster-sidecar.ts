@@ -8,7 +8,7 @@ import { type Sidecar, type SidecarOptions, startSidecar } from '../helpers/side
 import type { ApiAnswer } from './api-request.ts';
 import type { ApiServer } from './api-server.ts';
 
-const LONGEST_WAIT_MS = 40_000;
+const MAX_WAIT_MS = 40_000;
 const POLL_MS = 50;
 
 /** A DiskExport as the API server has it. */
@@ -66,7 +66,7 @@ export async function createNamespace(api: ApiServer): Promise<Namespace> {
 
   const until: Namespace['until'] = async (export_, isRight) => {
     let object: ExportThere | undefined;
-    for (const endMs = performance.now() + LONGEST_WAIT_MS; performance.now() < endMs; await sleep(POLL_MS)) {
+    for (const endMs = performance.now() + MAX_WAIT_MS; performance.now() < endMs; await sleep(POLL_MS)) {
       object = await get(export_);
       if (isRight(object)) return object;
     }

@@ -61,7 +61,7 @@ describe('the CRD on an API server', function () {
       });
   });
 
-  describe('an object that is there', () => {
+  describe('an existing object', () => {
     for (const { sentence, before = {}, change, refused } of UPDATES)
       it(`${refused === undefined ? 'may' : 'may not'} change ${sentence}`, async () => {
         const old = changed(before);
@@ -75,7 +75,7 @@ describe('the CRD on an API server', function () {
       });
   });
 
-  it('has a status from the start, which says what is missing', async () => {
+  it('gives a new object a status that says which step is missing', async () => {
     const { body } = await create(changed({}));
     const { phase, conditions } = validateStatus(body.status);
     assert.equal(phase, 'Pending');
@@ -85,7 +85,7 @@ describe('the CRD on an API server', function () {
     assert.match(conditions[0]?.message ?? '', /sidecar/);
   });
 
-  it('can be selected by its phase', async () => {
+  it('lets objects be selected by their phase', async () => {
     const { body } = await create(changed({}));
     const patch = { method: 'PATCH', body: { status: { phase: 'Failed' } }, contentType: 'application/merge-patch+json' } as const;
     assert.equal((await api.request(`${COLLECTION}/${body.metadata.name}/status`, patch)).status, 200);
@@ -96,7 +96,7 @@ describe('the CRD on an API server', function () {
     );
   });
 
-  it('takes a status by its subresource only', async () => {
+  it('accepts a status by its subresource only', async () => {
     const { body } = await create({ ...changed({}), status: { phase: 'Succeeded' } });
     assert.equal(body.status.phase, 'Pending');
     const status: DiskExport['status'] = {
@@ -139,7 +139,7 @@ describe('the CRD on an API server', function () {
     assert.deepEqual(undescribed, []);
   });
 
-  it('is found by its short name, in a namespace', async () => {
+  it('is found by its short name, and is namespaced', async () => {
     const { body } = await api.request('/apis/disklift.dev/v1alpha1');
     const [resource] = body.resources;
     assert.partialDeepStrictEqual(resource, { name: 'diskexports', namespaced: true, kind: 'DiskExport', shortNames: ['dx'] });

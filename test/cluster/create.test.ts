@@ -1,4 +1,4 @@
-/** `disklift create` on a real API server. What its account may do is shown on the node (sidecar-jobs). */
+/** `disklift create` on a real API server. sidecar-jobs shows on the node which rights its account needs. */
 
 // Shares a process: API server
 
@@ -39,7 +39,7 @@ describe('disklift create', function () {
     return (body.items as { metadata: { name: string } }[]).map(({ metadata }) => metadata.name);
   };
 
-  it('makes one DiskExport for a Job, which owns it, however often it is called', async () => {
+  it('makes one DiskExport owned by the Job, however often it is called', async () => {
     const of = ['--job', 'nights-29412345', '--job-uid', 'b1f6'];
     const first = await create({ generateName: 'nights-', labels: { team: 'a' } }, ...of);
     assert.deepEqual([first.code, first.stdout.toString()], [0, 'diskexport.disklift.dev/nights-29412345 created\n'], first.stderr);
@@ -54,7 +54,7 @@ describe('disklift create', function () {
     assert.deepEqual([metadata.labels, status.phase], [{ team: 'a' }, 'Pending']);
   });
 
-  it('makes a name that ends in the time, and refuses a name that is taken', async () => {
+  it('appends the time to the name, and refuses a name that exists', async () => {
     assert.equal((await create({ generateName: 'fedora-' })).code, 0);
     assert.match((await names())[0] ?? '', /^fedora-\d{8}t\d{6}z$/);
     assert.equal((await create({ name: 'fixed' })).code, 0);
@@ -86,7 +86,7 @@ describe('disklift create', function () {
     }
   });
 
-  it('waits for an API server that does not answer, for a Job', async function () {
+  it('waits in a Job for an API server that does not answer', async function () {
     if (api.outage === undefined) return this.skip();
     const { outage } = api;
     outage.freeze();

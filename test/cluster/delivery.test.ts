@@ -85,7 +85,7 @@ describe('the manifests and the chart on an API server', function () {
 
   const files = readdirSync(MANIFESTS, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.yaml'));
   for (const name of files.filter((file) => !/^(crd|kustomization|prometheus-rules)/.test(file)))
-    it(`takes ${name} as it is`, () => apply(readManifests(name), '--dry-run=server'));
+    it(`accepts ${name} unchanged`, () => apply(readManifests(name), '--dry-run=server'));
 
   const values: [title: string, values: object][] = [
     ['with everything it can make', EVERYTHING],
@@ -102,11 +102,11 @@ describe('the manifests and the chart on an API server', function () {
   }
 
   for (const [title, object] of values)
-    it(`takes what the chart makes ${title}`, async () => {
+    it(`accepts the chart's objects ${title}`, async () => {
       await apply(await render(object), '--dry-run=server');
     });
 
-  it('refuses what an operator does not know', async function () {
+  it('refuses fields that an operator does not define', async function () {
     if (unknownKinds.length > 0) this.skip();
     const monitor = (await render(TOKEN_OF_CLUSTER)).filter(({ kind }) => kind === 'PodMonitor');
     assert.equal(monitor.length, 1);

@@ -42,12 +42,12 @@ const ANSWER_LIMIT_MS = 20_000;
 const BLOCK_LIMIT_SECONDS = 120;
 
 describe('the blocks of the documentation', () => {
-  it('run on the node, or are listed with what they need', () => {
+  it('run on the node, or are listed here with what they need', () => {
     const names = PAGES.flatMap((page) => blocksOf(page).filter(({ language }) => language === 'console')).map(nameOf);
     assert.deepEqual(names.toSorted(), Object.keys(NOT_RUN).toSorted());
   });
 
-  it('of other pages have no commands', async () => {
+  it('have no commands on other pages', async () => {
     const { stdout } = await runCommand('git', ['ls-files', '*.md'], { cwd: ROOT });
     const others = stdout
       .toString()
@@ -164,7 +164,7 @@ describe('the commands of the documentation on a real node', function () {
     assert.fail(`${file} has not succeeded: ${status}`);
   }
 
-  /** What a reader looks for behind a block, beside exports and images. */
+  /** Results that a reader expects after a block, beside exports and images. */
   const outcomes: Record<string, (output: string) => Promise<void> | void> = {
     'disklift export -f request.yaml --volume fedora-root=/mnt/fedora-root': async (output) => {
       assert.match(output, /^ *phase: Succeeded$/m);

@@ -31,7 +31,7 @@ describe('beside a DiskExport on an API server', function () {
     await access?.close();
   });
 
-  it('kubectl shows its events, and how often each has happened', async () => {
+  it('kubectl shows its events and the count of each', async () => {
     const request = changed({ 'metadata.name': 'told', 'metadata.namespace': 'default' });
     const object = await api.exports.create(request as Unsaved<ExportObject>);
     const warnings: string[] = [];
@@ -61,7 +61,7 @@ describe('beside a DiskExport on an API server', function () {
     assert.match(described, /Events:.*Retrying.*disklift/s);
   });
 
-  it('a Secret and a ConfigMap made by kubectl are read', async () => {
+  it('a Secret and a ConfigMap made by kubectl can be read', async () => {
     const create = async (...args: string[]) => assert.equal((await server.kubectl('create', ...args)).code, 0);
     await create('secret', 'generic', 'store', '--from-literal=accessKeyId=me');
     await create('configmap', 'authorities', '--from-literal=ca.crt=PEM');

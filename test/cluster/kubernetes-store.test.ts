@@ -99,7 +99,7 @@ describe('the API server as a request store', function () {
       });
     }
 
-    /** What a process leaves that was killed while it had an upload open. */
+    /** Leaves an object as a process does that is killed while it has an upload open. */
     async function leaveUpload(name: string): Promise<void> {
       await namespace.apply(diskExport(name, { http: { url: 'http://sink.example/x' } }));
       const status = { phase: 'Streaming', startTime: '2026-01-01T00:00:00Z', disks: [{ path: 'a.img', upload: UPLOAD }] };
@@ -111,7 +111,7 @@ describe('the API server as a request store', function () {
         assert.equal((await namespace.request(place, { method: 'PATCH', body, contentType })).status, 200);
     }
 
-    it('drops the upload of an orphan that is deleted, and its own finalizer only', async () => {
+    it('drops the upload of a deleted export without an owner, and removes no finalizer but its own', async () => {
       await leaveUpload('orphan');
       const serving = serve();
       await sleep(WAIT_MS * 2);
@@ -127,7 +127,7 @@ describe('the API server as a request store', function () {
       await serving;
     });
 
-    it('leaves one alone whose owner lives, and takes it when the Lease has run out', async () => {
+    it('leaves a deleted export to its living owner, and takes it over when the Lease has expired', async () => {
       await leaveUpload('owned');
       const { metadata } = (await namespace.get('owned')) ?? assert.fail();
       const spec = { holderIdentity: 'another', leaseDurationSeconds: 3, renewTime: '2026-01-01T00:00:00.000000Z' };
@@ -140,7 +140,7 @@ describe('the API server as a request store', function () {
       await until('the upload is dropped', () => abandoned.length > 0);
     });
 
-    it('waits for a dead owner and for whoever serves the volume at the same time, and not for one after the other', async () => {
+    it('waits for the Lease of a dead owner and for a sidecar of the volume at the same time, not one after the other', async () => {
       await leaveUpload('orphan');
       const { metadata } = (await namespace.get('orphan')) ?? assert.fail();
       const spec = { holderIdentity: 'killed', leaseDurationSeconds: 4, renewTime: '2026-01-01T00:00:00.000000Z' };
@@ -154,7 +154,7 @@ describe('the API server as a request store', function () {
       assert.ok(tookMs > 3900 && tookMs < 6000, `${tookMs} ms`);
     });
 
-    it('asks seldom about one that another process has', async () => {
+    it('seldom asks for the Lease of an export that another process runs', async () => {
       await namespace.apply(diskExport('theirs', { http: { url: 'http://sink.example/x' } }));
       const { metadata } = (await namespace.get('theirs')) ?? assert.fail();
       const lease = { metadata: { name: `disklift-${metadata.uid}` }, spec: { holderIdentity: 'another', leaseDurationSeconds: 300 } };
@@ -169,7 +169,7 @@ describe('the API server as a request store', function () {
       assert.deepEqual(looks, ['create', 'get']);
     });
 
-    it('says by an event that nobody serves a volume, after a while and of those alone', async () => {
+    it('reports by one event that no sidecar serves the volume of an export, and not for exports that were begun', async () => {
       await leaveUpload('begun');
       void serve();
       await namespace.apply(diskExport('lonely', { http: { url: 'http://sink.example/x' } }));
@@ -186,7 +186,7 @@ describe('the API server as a request store', function () {
       );
     });
 
-    it('asks the API server ten times or less for an export that takes no time', async () => {
+    it('sends at most ten requests to the API server for an export that takes no time', async () => {
       const diskPath = await createDisk(temp('disk.img'), 1024 * 1024, [{ offsetBytes: 0, lengthBytes: 4096, content: 'random' }]);
       const target: ExportTarget = {
         async send({ sizeBytes }, { seal }) {
@@ -206,12 +206,12 @@ describe('the API server as a request store', function () {
       for (const { verb, resource } of started.requests) counts.set(`${verb} ${resource}`, (counts.get(`${verb} ${resource}`) ?? 0) + 1);
       const count = (request: string) => (counts.get(request) ?? 0) / names.length;
       assert.deepEqual([count('create leases'), count('delete leases'), count('update leases')], [1, 1, 0]);
-      // Claimed, begun, done; and that it waits for its turn.
+      // Queued, claimed, begun, done.
       assert.ok(count('patch diskexports/status') <= 4, `${count('patch diskexports/status')}`);
       assert.ok(started.requests.length / names.length <= 10, JSON.stringify([...counts]));
     });
 
-    it('keeps no finalizer when it ends, also of what it does not work on at the moment', async () => {
+    it('removes its finalizers when it closes, also from exports that it does not work on at the moment', async () => {
       await leaveUpload('left');
       const contentType = 'application/merge-patch+json';
       const status = { phase: 'Cancelled', completionTime: '2026-01-01T00:01:00Z' };

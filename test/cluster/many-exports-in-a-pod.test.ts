@@ -31,7 +31,7 @@ const AT_A_TIME = 12;
 const KILLED_AT = [40, 120];
 const LIMIT_MS = 120_000;
 
-/** Of an export at its first attempt, as test/cluster/sidecar-many has them. */
+/** Requests of an export at its first attempt; test/cluster/sidecar-many lists them. */
 const MAX_REQUESTS_EACH = 11;
 /** Lists, watches and the token of a process. */
 const MAX_REQUESTS_OF_A_PROCESS = 10;
@@ -133,7 +133,7 @@ describe('two hundred DiskExports of a pod that is killed twice', function () {
     return first.atMs - after.startMs;
   }
 
-  it('all arrive, none a second time, in bounded memory and for a bounded number of requests', async () => {
+  it('all arrive, none is sent twice, and memory and the number of requests stay bounded', async () => {
     // Exports of one second queue by name, so those of the container that was killed are the first in the queue.
     const names = Array.from({ length: EXPORTS }, (_, index) => `export-${String(index).padStart(3, '0')}`);
     const source = { persistentVolumeClaim: { claimName: 'fedora-root' } };

@@ -21,7 +21,7 @@ import { NODE_ARCHIVES } from './node/images.ts';
 const NODE = path.join(import.meta.dirname, 'node');
 const READY_LIMIT_MS = 120_000;
 
-/** What a node consists of, beside what Debian packages bring. */
+/** The programs of a node that Debian packages do not bring. */
 const PROGRAMS = [
   'etcd',
   'kube-apiserver',
@@ -50,7 +50,7 @@ const DEBIAN_PROGRAMS = [
 
 /** Whom to kill, and what is left to be taken away then. */
 export interface NodeProcesses {
-  /** Of unshare, with which the first process is killed. */
+  /** Process id of unshare. To kill it kills the node's first process. */
   unsharePid: number;
   /** The first process of the namespaces, for nsenter. */
   firstPid: number;
@@ -59,13 +59,13 @@ export interface NodeProcesses {
 }
 
 export interface NodeCluster extends NodeProcesses {
-  /** For whoever is inside. */
+  /** For processes on the node. */
   kubeconfig: string;
   /** The folder with kubectl. */
   binaries: string;
   /** An authority that the image on the node trusts. */
   authority: TestAuthority;
-  /** What to put before a command that is to run on the node. */
+  /** The arguments before a command that runs on the node. */
   enter: readonly [string, ...string[]];
   /** Runs a program on the node, which shares this machine's files. */
   run(command: string, args: readonly string[], options?: CommandOptions): Promise<CommandResult>;
@@ -86,7 +86,7 @@ function childOf(pid: number): number | undefined {
   return Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')) || undefined;
 }
 
-/** What the node has said, the end of it. */
+/** The end of the node's logs. */
 function logsOf(directory: string): string {
   const names = readdirSync(directory).filter((name) => name.endsWith('.log'));
   return names.map((name) => `--- ${name}\n${readFileSync(path.join(directory, name), 'utf8').slice(-1500)}`).join('\n');

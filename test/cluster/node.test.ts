@@ -58,7 +58,7 @@ describe('pods on a real node', function () {
     ['stream-pod', '/disks/disk.img'],
     ['stream-pod-block', '/dev/vmdisk'],
   ] as const)
-    it(`${name}: kubectl exec streams a disk of KubeVirt's user, in the length that measure told before`, async () => {
+    it(`${name}: kubectl exec streams a disk of KubeVirt's user, in the length that measure printed`, async () => {
       await namespace.apply([podOf(name)]);
       await namespace.kubectl('wait', '--for=condition=Ready', `pod/${name}`, '--timeout=60s');
       assert.equal(await namespace.kubectl('exec', name, '--', 'disklift', '--version'), `${version}\n`);

@@ -5,7 +5,7 @@ import { readAll } from '../helpers/run-command.ts';
 
 export interface Program {
   child: ChildProcess;
-  /** What it has said, once it has ended. */
+  /** Its output; resolves when it has ended. */
   log: Promise<Buffer>;
 }
 
@@ -16,7 +16,7 @@ const END_LIMIT_MS = 5000;
 export function startProgram(program: string, args: readonly string[], logFile?: number): Program {
   // A test run that is killed leaves nobody to stop them; so the kernel does where setpriv can ask it to.
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', program, ...args], { stdio: ['ignore', logFile ?? 'ignore', logFile ?? 'pipe'] });
-  // Of a child that writes to a file, the end itself is what `log` waits for.
+  // If the child writes to a file, `log` is empty and waits for its end only.
   const ended = new Promise<Buffer>((resolve) => child.once('close', () => resolve(Buffer.alloc(0))));
   return { child, log: logFile === undefined ? readAll(child.stderr) : ended };
 }

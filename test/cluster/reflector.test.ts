@@ -81,7 +81,7 @@ describe('a reflector on an API server', function () {
     return reflector.get(keyOf(object));
   }
 
-  it('sees what is created, changed and deleted, with two requests', async () => {
+  it('sees objects that are created, changed and deleted, with two requests', async () => {
     const before = await create();
     await until('the first list', () => reflector.hasSynced);
     await until('what was there', () => known(before) !== undefined);
@@ -100,7 +100,7 @@ describe('a reflector on an API server', function () {
     );
   });
 
-  it('lives through the death of the server', async function () {
+  it('survives a crash of the server', async function () {
     const outage = requireOutage(this);
     await until('the first list', () => reflector.hasSynced);
     const gone = await create();
@@ -119,7 +119,7 @@ describe('a reflector on an API server', function () {
     assert.equal(reflector.problem, undefined);
   });
 
-  it('lists anew when the server has forgotten where it was', async function () {
+  it('lists again when the server no longer has its resource version', async function () {
     const outage = requireOutage(this);
     const gone = await create();
     await until('an object', () => known(gone) !== undefined);
@@ -195,7 +195,7 @@ describe('a reflector on an API server', function () {
     }
   });
 
-  it('gives up on a server that hangs, and asks it again on new connections', async function () {
+  it('gives up a request to a server that hangs, and retries on new connections', async function () {
     const outage = requireOutage(this);
     const object = await create();
     outage.freeze();
@@ -209,7 +209,7 @@ describe('a reflector on an API server', function () {
     await until('the object', () => known(object) !== undefined);
   });
 
-  it('keeps to one connection, through a pause as long as that between two renewals of a Lease', async () => {
+  it('keeps one connection through a pause as long as between two renewals of a Lease', async () => {
     const connected: unknown[] = [];
     const onConnected = (message: unknown) => connected.push(message);
     await until('the first list', () => reflector.hasSynced);
@@ -227,14 +227,14 @@ describe('a reflector on an API server', function () {
     }
   });
 
-  it('ends within a second', async () => {
+  it('ends within a second when it is stopped', async () => {
     await until('the first list', () => reflector.hasSynced);
     const startMs = performance.now();
     await stopRunning();
     assert.ok(performance.now() - startMs < 1000);
   });
 
-  it('tells failures apart', async () => {
+  it('distinguishes conflicts, invalid objects, missing objects and objects that exist already', async () => {
     const object = await create();
     const kindOf = (call: Promise<unknown>) => call.then(String, (error: unknown) => apiFailureOf(error)?.kind ?? String(error));
     const { name, namespace, resourceVersion } = object.metadata;

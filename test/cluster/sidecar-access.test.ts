@@ -1,4 +1,4 @@
-/** Who may read what a sidecar tells, by tokens of a real cluster: the commands are those of docs/operations.md. */
+/** Access to a sidecar's pages by tokens of a real cluster. The commands are those of docs/operations.md. */
 
 import assert from 'node:assert/strict';
 import { createPrivateKey, sign } from 'node:crypto';
@@ -87,7 +87,7 @@ describe('tokens of the cluster', function () {
     for (const place of ['/livez', '/page/page.js', '/']) assert.equal(await ask(sidecar, place), 200, place);
   }
 
-  it('are of no use until the sidecar may ask about them, and its log says what is missing', async () => {
+  it('are refused until the sidecar has the right to review them, and its log names the missing right', async () => {
     await using sidecar = await start();
     const token = await tokenOf('prometheus');
     assert.equal(await ask(sidecar, '/metrics', token), 503);
@@ -99,7 +99,7 @@ describe('tokens of the cluster', function () {
     await until('the permission', async () => (await ask(sidecar, '/metrics', token)) === 200);
   });
 
-  it('show metrics and exports to who may get them, and to nobody else', async () => {
+  it('show metrics and exports to accounts with the right, and to no others', async () => {
     await using sidecar = await start();
     const tokens = { prometheus: await tokenOf('prometheus'), viewer: await tokenOf('viewer'), stranger: await tokenOf('stranger') };
     for (const place of ['/metrics', ...EXPORTS]) {
@@ -117,7 +117,7 @@ describe('tokens of the cluster', function () {
     for (const token of given) assert.ok(!sidecar.output().includes(token.slice(-40)), 'a token in the log');
   });
 
-  it('end with their time and with their account', async () => {
+  it('are refused after they expire and after their account is deleted', async () => {
     await using sidecar = await start();
     const token = await tokenOf('leaving');
     assert.equal(await ask(sidecar, '/metrics', atAnotherTime(token, -60, 600)), 200, 'signed as it should be');
@@ -131,7 +131,7 @@ describe('tokens of the cluster', function () {
     await until('the sidecar knows it', async () => (await ask(sidecar, '/metrics', token)) === 401);
   });
 
-  it('open nothing while the API server is away, and do again when it is back', async () => {
+  it('are refused while the API server does not answer, and accepted when it answers again', async () => {
     await using sidecar = await start();
     const token = await tokenOf('prometheus');
     assert.equal(await ask(sidecar, '/metrics', token), 200);

@@ -21,7 +21,7 @@ const MIB = 1024 * 1024;
 const FINALIZERS = ['disklift.dev/cleanup'];
 const PARTS_BEFORE = 2;
 
-describe('an export in a cluster that ends before it is done', function () {
+describe('the end of an export in a cluster', function () {
   this.timeout(90_000);
   const temp = useTempDir();
   let api: ApiServer;
@@ -66,7 +66,7 @@ describe('an export in a cluster that ends before it is done', function () {
     assert.deepEqual([s3.store.objects.size, s3.store.uploads.size], [0, 0]);
   }
 
-  it('by cancel: drops the upload, the finalizer and the Lease, within seconds', async () => {
+  it('by cancel: drops the upload, the finalizer and the Lease within seconds', async () => {
     await using _sidecar = await uploadSomeParts();
     await namespace.edit('long', { cancel: true });
     const status = await namespace.finished('long');
@@ -78,7 +78,7 @@ describe('an export in a cluster that ends before it is done', function () {
     await until('the event', async () => (await namespace.events('long')).includes('Cancelled'));
   });
 
-  it('by cancel, before its turn has come', async () => {
+  it('by cancel, while it waits for its turn', async () => {
     await using sink = await startStallingSink();
     await using _sidecar = await namespace.start({ volumes, flags: ['--max-concurrent-exports', '1'] });
     await namespace.apply(diskExport('first', { http: { url: sink.url } }));
@@ -97,7 +97,7 @@ describe('an export in a cluster that ends before it is done', function () {
     await until('the finalizer is gone', async () => (await namespace.get('long'))?.metadata.finalizers === undefined);
   });
 
-  it('by deletion: drops the upload, and the object goes away within seconds', async () => {
+  it('by deletion: the upload is dropped, and the object is removed within seconds', async () => {
     await using _sidecar = await uploadSomeParts();
     const startMs = performance.now();
     await namespace.remove('long');
@@ -107,14 +107,14 @@ describe('an export in a cluster that ends before it is done', function () {
     await until('the Lease is gone', async () => (await namespace.leases()).length === 0);
   });
 
-  it('by deletion in the foreground, where what it owns goes first', async () => {
+  it('by deletion in the foreground, which removes owned objects first', async () => {
     await using _sidecar = await uploadSomeParts();
     await namespace.request('diskexports/long', { method: 'DELETE', body: { propagationPolicy: 'Foreground' } });
     await namespace.until('long', (there) => there === undefined);
     assertNothingOpen();
   });
 
-  it('by deletion, where nothing is open: it goes at once, and the transfer ends', async () => {
+  it('by deletion, when no upload is open: the object is removed at once, and the transfer ends', async () => {
     await using sink = await startStallingSink();
     await using _sidecar = await namespace.start({ volumes });
     await namespace.apply(diskExport('http', { http: { url: `${sink.url}/http` } }));
@@ -127,7 +127,7 @@ describe('an export in a cluster that ends before it is done', function () {
     assert.equal(sink.complete.size, 0);
   });
 
-  it('by deletion, and comes again under its name: the new one is run', async () => {
+  it('by deletion, and a new export of the same name is run', async () => {
     await using sink = await startHttpSink();
     await using _sidecar = await uploadSomeParts();
     await namespace.remove('long');
@@ -137,7 +137,7 @@ describe('an export in a cluster that ends before it is done', function () {
     assertNothingOpen();
   });
 
-  it('by deletion, also when its destination is dead', async () => {
+  it('by deletion, also when its destination does not answer', async () => {
     await using _sidecar = await uploadSomeParts();
     s3.quirks.push({ operation: 'AbortMultipartUpload', does: 'hang' }, { operation: 'ListParts', does: 'hang' });
     const startMs = performance.now();
@@ -146,7 +146,7 @@ describe('an export in a cluster that ends before it is done', function () {
     assert.ok(performance.now() - startMs < 15_000);
   });
 
-  it('by the end of its namespace', async () => {
+  it('by the deletion of its namespace', async () => {
     await using _sidecar = await uploadSomeParts();
     await api.request(`/api/v1/namespaces/${namespace.name}`, { method: 'DELETE' });
     await namespace.until('long', (there) => there === undefined);
@@ -158,7 +158,7 @@ describe('an export in a cluster that ends before it is done', function () {
     }
   });
 
-  it('by SIGTERM: holds nothing hostage, and the next one sends what is missing', async () => {
+  it('by SIGTERM: keeps no finalizer and no Lease, and the next sidecar sends the missing bytes', async () => {
     await using first = await uploadSomeParts();
     const startMs = performance.now();
     assert.equal(await first.stop(), 0);
@@ -175,7 +175,7 @@ describe('an export in a cluster that ends before it is done', function () {
     await until('the finalizer is gone', async () => (await namespace.get('long'))?.metadata.finalizers === undefined);
   });
 
-  it('by SIGTERM, while the API server is silent and an upload is open: within six seconds', async function () {
+  it('by SIGTERM within six seconds, while the API server does not answer and an upload is open', async function () {
     if (api.outage === undefined) return this.skip();
     await using first = await uploadSomeParts();
     api.outage.freeze();
@@ -188,7 +188,7 @@ describe('an export in a cluster that ends before it is done', function () {
     }
   });
 
-  it('when its time has come: finished ones are deleted', async () => {
+  it('by success: the export is deleted when its TTL has passed', async () => {
     await using sink = await startHttpSink();
     await using _sidecar = await namespace.start({ volumes });
     await namespace.apply(diskExport('brief', { http: { url: `${sink.url}/brief` } }, { ttlSecondsAfterFinished: 1 }));
@@ -196,7 +196,7 @@ describe('an export in a cluster that ends before it is done', function () {
     await namespace.until('brief', (there) => there === undefined);
   });
 
-  it('drops an upload that an earlier process has left behind a finished export', async () => {
+  it('by cancel, when the process was killed before it dropped the upload: the next process drops it', async () => {
     s3.quirks.push({ operation: 'AbortMultipartUpload', does: { status: 503, code: 'SlowDown' } });
     await using first = await uploadSomeParts();
     await namespace.edit('long', { cancel: true });

@@ -1,4 +1,4 @@
-/** What may go wrong between a sidecar and the API server: the sidecar lives through it, exports end right, and none is sent twice. */
+/** Faults between a sidecar and the API server: the sidecar survives, exports end right, and none is sent twice. */
 
 import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';
@@ -16,7 +16,7 @@ import { createNamespace, type Namespace } from './cluster-sidecar.ts';
 import { installCrd } from './install-crd.ts';
 import { requireBinaries } from './kubernetes-binaries.ts';
 
-/** As the sidecars are told. */
+/** The lease duration that the sidecars are started with. */
 const LEASE_MS = 4000;
 const TROUBLE_MS = 6000;
 
@@ -76,14 +76,14 @@ describe('a sidecar whose API server', function () {
     assert.deepEqual(await namespace.leases(), []);
   }
 
-  /** Has everything fail for a while, with one export under way, one that comes meanwhile, and one that has waited before. */
+  /** Every request fails for a while: one export is under way, one is created meanwhile, and one afterwards. */
   async function runInto(fault: Fault): Promise<void> {
     await begin('first');
     proxy.fault = () => fault;
     proxy.cut();
     const before = proxy.requests.length;
     await apply('second');
-    // What was confirmed of the Lease before is not worth anything by then.
+    // The last confirmed renewal of the Lease has expired by then.
     await sleep(LEASE_MS);
     sink.goOn();
     await sleep(TROUBLE_MS - LEASE_MS);
@@ -95,11 +95,11 @@ describe('a sidecar whose API server', function () {
     await assertSentOnce('first', 'second', 'third');
   }
 
-  it('has nothing but 500s for a while', () => runInto({ status: 500 }));
+  it('answers every request with 500 for a while', () => runInto({ status: 500 }));
 
-  it('asks for fewer requests for a while', () => runInto({ status: 429, headers: { 'retry-after': '1' } }));
+  it('answers every request with 429 for a while', () => runInto({ status: 429, headers: { 'retry-after': '1' } }));
 
-  it('does what it is asked for, while its answers get lost', async () => {
+  it('does what is requested, but its answers are lost', async () => {
     sink.goOn();
     const told = new Set<string>();
     proxy.fault = (what) => {
@@ -114,14 +114,14 @@ describe('a sidecar whose API server', function () {
       assert.ok(told.has(what), what);
   });
 
-  it('lets its watch fall silent, and cuts it at last', async () => {
+  it('sends nothing more in its watch, and cuts the watch at last', async () => {
     await begin('first');
     sink.goOn();
     proxy.fault = (what) => (what.endsWith(' watch') ? 'silent' : undefined);
     proxy.cut();
     await until('a watch that tells nothing', () => proxy.requests.some(({ fault }) => fault === 'silent'));
     await apply('second');
-    // It needs no watch to be told how it ends.
+    // Its final status needs no watch.
     await namespace.finished('first');
     assert.equal((await namespace.get('second'))?.status?.startTime, undefined);
     proxy.fault = () => undefined;
@@ -129,7 +129,7 @@ describe('a sidecar whose API server', function () {
     await assertSentOnce('first', 'second');
   });
 
-  it('is restarted, and does not know any more what there was before', async function () {
+  it('is restarted, and its history is compacted', async function () {
     if (api.outage === undefined) return this.skip();
     await begin('first');
     await api.outage.kill();
@@ -140,7 +140,7 @@ describe('a sidecar whose API server', function () {
     await assertSentOnce('first', 'second');
   });
 
-  it('has objects that are none', async () => {
+  it('has malformed objects', async () => {
     sink.goOn();
     await sidecar.stop();
     await loosenCrd(api);
@@ -184,7 +184,7 @@ describe('a sidecar whose API server', function () {
   });
 });
 
-/** Whatever is there is an object of it, as where somebody has had another version of the CRD. */
+/** The CRD accepts any object then, as if another version of it had been installed before. */
 async function loosenCrd(api: ApiServer): Promise<void> {
   const place = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions/diskexports.disklift.dev';
   const { body: crd } = await api.request(place);
@@ -194,6 +194,6 @@ async function loosenCrd(api: ApiServer): Promise<void> {
   delete crd.spec.versions[0].selectableFields;
   const { status, body } = await api.request(place, { method: 'PUT', body: crd });
   assert.equal(status, 200, JSON.stringify(body));
-  // The API server takes a moment to believe it.
+  // The API server takes a moment to apply it.
   await sleep(1000);
 }

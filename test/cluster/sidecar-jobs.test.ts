@@ -67,7 +67,7 @@ describe('a Job of one export', function () {
     assert.deepEqual([await of(name, '{.status.phase}'), await conditionOf(name, 'Finished')], ['Pending', 'False']);
   }
 
-  it('makes another pod for one that is deleted, and its export arrives', async () => {
+  it('replaces a pod that is deleted, and its export arrives', async () => {
     const pod = await begin('pod-deleted');
     await namespace.kubectl('delete', 'pod', pod, '--timeout=40s');
     receiver.letGo();
@@ -78,7 +78,7 @@ describe('a Job of one export', function () {
     assert.equal(await namespace.kubectl('get', await job(), '--output', 'jsonpath={.status.failed}'), '1');
   });
 
-  it('reports at the export that it is suspended, ends a wait for it, and goes on when it is resumed', async () => {
+  it('reports in the export that it is suspended, ends a wait for the export, and continues when it is resumed', async () => {
     const pod = await begin('suspended');
     const waiting = namespace.kubectl('wait', await job(), HAS_ENDED, '--timeout=60s');
     await namespace.kubectl('patch', await job(), '--patch', '{"spec": {"suspend": true}}');
@@ -91,7 +91,7 @@ describe('a Job of one export', function () {
     await assertImageOf(receiver.fileOf('suspended.qcow2'), disk);
   });
 
-  it('reports at the export that it is deleted, and ends a wait for it', async () => {
+  it('reports in the export that it is deleted, and ends a wait for the export', async () => {
     const pod = await begin('job-deleted');
     const waiting = namespace.attempt('wait', await job(), HAS_ENDED, '--timeout=60s');
     await namespace.kubectl('delete', await job(), '--timeout=40s');
@@ -101,7 +101,7 @@ describe('a Job of one export', function () {
     await assertStopped('job-deleted', pod);
   });
 
-  it('is replaced by helm upgrade when its template changes, and the new one continues the export', async () => {
+  it('is replaced by helm upgrade when its template changes, and the new Job continues the export', async () => {
     const pod = await begin('upgraded');
     const name = await job();
     const volumes = { fedora: { claimName: 'fedora-root', once: 'upgraded' } };
@@ -118,7 +118,7 @@ describe('a Job of one export', function () {
     await namespace.kubectl('wait', await job(), '--for=condition=Complete', '--timeout=60s');
   });
 
-  it('stays as it is when helm upgrade adds a claim to the values of before, and takes it away again', async () => {
+  it('stays unchanged when helm upgrade adds a claim and removes it again', async () => {
     await begin('reused');
     const name = await job();
     const deployments = async () => (await namespace.kubectl('get', 'deployments', '--output', 'name')).trim();
@@ -129,7 +129,7 @@ describe('a Job of one export', function () {
     assert.deepEqual([await job(), await deployments()], [name, '']);
   });
 
-  it('of a schedule makes its export, which has its name and goes away with it, as often as it is run', async () => {
+  it('makes, on each run of its schedule, an export with its own name, which is deleted with the Job', async () => {
     const destination = { http: { url: `${receiver.url}/{name}.qcow2` } };
     const schedule = { cron: '0 0 31 2 *', spec: { destination } };
     const values = { volumes: { fedora: { claimName: 'fedora-root', schedule } } };
@@ -145,7 +145,7 @@ describe('a Job of one export', function () {
     assert.equal(await of('second', '{.status.phase}'), 'Succeeded');
   });
 
-  it('of a schedule makes one export, also when its pod is deleted', async () => {
+  it('makes one export per scheduled run, also when its pod is deleted', async () => {
     receiver.hold();
     const destination = { http: { url: `${receiver.url}/{name}.qcow2` } };
     const schedule = { cron: '0 0 31 2 *', spec: { destination } };
@@ -161,7 +161,7 @@ describe('a Job of one export', function () {
     assert.equal((await namespace.kubectl('get', 'diskexports', '--output', 'name')).trim(), 'diskexport.disklift.dev/third');
   });
 
-  it('reports at the export that its pod does not have the claim', async () => {
+  it('reports in the export that its pod does not have the claim', async () => {
     const destination = { http: { url: `${receiver.url}/elsewhere.qcow2` } };
     const source = { persistentVolumeClaim: { claimName: 'windows-root' } };
     const metadata = { name: 'elsewhere' };

@@ -20,11 +20,11 @@ import { installCrd } from './install-crd.ts';
 import { requireBinaries } from './kubernetes-binaries.ts';
 
 const MIB = 1024 * 1024;
-/** Of 5 MiB each, of an image of 24 MiB of data. */
+/** Parts of 5 MiB, for an image with 24 MiB of data. */
 const PARTS = 5;
 const PARTS_BEFORE = 2;
 const EXPORTS = 50;
-/** As the sidecars are told. */
+/** The lease duration that the sidecars are started with. */
 const LEASE_MS = 4000;
 /** From the start of the process on, its own start included. */
 const RESTART_MS = 5000;
@@ -98,7 +98,7 @@ describe('sidecars that want the same exports', function () {
     await until('no Lease is left', async () => (await namespace.leases()).length === 0);
   });
 
-  it('take over from one that was killed, when its Lease has run out, and send what is missing', async () => {
+  it('take over from a killed sidecar when its Lease has expired, and send the missing parts', async () => {
     await using first = await uploadSomeParts('first');
     await first.stop('SIGKILL');
     const before = s3.count('UploadPart');
@@ -125,7 +125,7 @@ describe('sidecars that want the same exports', function () {
       await sidecar.stop('SIGKILL');
     }
 
-    it('go on at once after kill -9, because the restarted process proves that its predecessor has ended', async () => {
+    it('continue at once after kill -9, because the restarted process proves that its predecessor has ended', async () => {
       await loseOne();
       const before = s3.count('UploadPart');
       const startMs = performance.now();
@@ -139,7 +139,7 @@ describe('sidecars that want the same exports', function () {
       await assertArrived();
     });
 
-    it('let go at once of an export that was deleted behind a killed process', async () => {
+    it('release an export at once that was deleted after its process was killed', async () => {
       await loseOne();
       await namespace.remove('long');
       const startMs = performance.now();
@@ -150,7 +150,7 @@ describe('sidecars that want the same exports', function () {
       assert.equal(s3.store.uploads.size, 0, 'the upload is dropped');
     });
 
-    it('do not take over from a process of the same pod that lives', async () => {
+    it('do not take over from a running process of the same pod', async () => {
       s3.quirks.push({ operation: 'UploadPart', after: PARTS_BEFORE, times: 1, does: 'hang' });
       await using first = await startLong('first');
       await namespace.apply(toS3('long'));
@@ -166,7 +166,7 @@ describe('sidecars that want the same exports', function () {
     });
   });
 
-  it('take over from one that stands still; when it goes on, it finds that out and touches nothing', async () => {
+  it('take over from a stopped process, which detects that when it continues, and changes nothing', async () => {
     await using first = await uploadSomeParts('first');
     await stopProcess(first.process.pid as number);
     await using _second = await start('second');
@@ -184,7 +184,7 @@ describe('sidecars that want the same exports', function () {
     await assertArrived();
   });
 
-  it('leave an export to its owner that stood still for less than its Lease', async () => {
+  it('leave an export to its owner when that was stopped for less than the lease duration', async () => {
     await using first = await uploadSomeParts('first');
     await using _second = await start('second');
     await stopProcess(first.process.pid as number);
@@ -195,7 +195,7 @@ describe('sidecars that want the same exports', function () {
     assert.equal((await namespace.get('long'))?.status?.executor?.podName, 'first');
   });
 
-  it('commit nothing while the API server is away for a minute, and what was sent meanwhile counts', async function () {
+  it('commit nothing while the API server does not answer for a minute, and keep the parts sent meanwhile', async function () {
     this.timeout(OUTAGE_MS + 90_000);
     if (api.outage === undefined) return this.skip();
     await using sink = await startStallingSink();

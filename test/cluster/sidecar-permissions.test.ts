@@ -77,7 +77,7 @@ describe('the permissions of the sidecar', function () {
     return s3;
   }
 
-  /** Headers of a Secret, an authority of a ConfigMap, two failures that are told in one event, and an end by TTL. */
+  /** Headers of a Secret, an authority of a ConfigMap, two failures in one event, and a deletion by TTL. */
   async function exportByHttp(): Promise<void> {
     const authority = await createTestAuthority(temp('.'));
     const { certificate: cert, key } = await authority.issue('sink', 'IP:127.0.0.1');
@@ -157,7 +157,7 @@ describe('the permissions of the sidecar', function () {
     assert.doesNotMatch(second.output(), /does not allow/);
   }
 
-  it('are those that it needs, each, and no more', async () => {
+  it('are exactly those that it uses', async () => {
     account = await applyChartAccount(api, namespace.name);
     await using first = await start();
     // Before anything else uses the claim.
@@ -203,7 +203,7 @@ describe('the permissions of the sidecar', function () {
     );
   });
 
-  it('lack what a feature needs that is off in the chart, and the sidecar says so', async () => {
+  it('lack the rights of a feature that is off in the chart, and the sidecar reports that', async () => {
     account = await applyChartAccount(api, namespace.name, { features: { ttl: false, inUse: false } });
     assert.deepEqual(
       account.permitted.filter((each) => each === 'diskexports delete' || each.startsWith('pods ')),
@@ -219,7 +219,7 @@ describe('the permissions of the sidecar', function () {
     assert.deepEqual([...new Set(refused.map(({ verb, resource }) => `${resource} ${verb}`))].sort(), ['diskexports delete', 'pods list']);
   });
 
-  it('without pods leave it unknown whether a Block claim is in use, and the status says why', async function () {
+  it('without the right to list pods leave the use of a Block claim unknown, and the status says why', async function () {
     await requireLoopDevices(this);
     account = await applyChartAccount(api, namespace.name, { features: { inUse: false } });
     await using loop = await attachLoopDevice(temp('volume/disk.img'));
@@ -231,7 +231,7 @@ describe('the permissions of the sidecar', function () {
     assert.match(message ?? '', /its Role does not let this process list the pods/);
   });
 
-  it('do not reach what is none of its business', async () => {
+  it('do not include other objects', async () => {
     account = await applyChartAccount(api, namespace.name);
     const mayDo = async (...what: string[]): Promise<string> => {
       const { stdout } = await api.kubectl('--kubeconfig', account.kubeconfig, 'auth', 'can-i', ...what);

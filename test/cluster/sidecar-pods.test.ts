@@ -72,7 +72,7 @@ describe('the sidecar in real pods', function () {
     await device?.[Symbol.asyncDispose]();
   });
 
-  /** What has become of an export, once it has ended; the pods' logs are told when it does not. */
+  /** The outcome of an export. If it does not end, the failure shows the pods' logs. */
   async function outcomeOf(name: string): Promise<string> {
     const wait = await namespace.attempt('wait', `diskexport/${name}`, '--for=condition=Finished', '--timeout=80s');
     const columns = 'jsonpath={.status.phase} {.status.message}';
@@ -96,7 +96,7 @@ describe('the sidecar in real pods', function () {
     return namespace.kubectl('get', 'diskexport', name, '--output', 'jsonpath={.status.executor.podName}');
   }
 
-  it('a Deployment exports over HTTP, and tells of it by kubectl', async () => {
+  it('a Deployment exports over HTTP, and kubectl shows the result', async () => {
     await namespace.apply([diskExport('over-http', toHttp('over-http'))]);
     await assertSucceeds('over-http');
     await assertImageOf(receiver.fileOf('over-http.qcow2'), disk);
@@ -154,13 +154,13 @@ describe('the sidecar in real pods', function () {
     await assertImageOf(await received(), disk);
   });
 
-  it('a Deployment deletes an export whose time is over', async () => {
+  it('a Deployment deletes an export whose TTL has passed', async () => {
     await namespace.apply([diskExport('short-lived', toHttp('short-lived'), { ttlSecondsAfterFinished: 1 })]);
     await namespace.kubectl('wait', 'diskexport/short-lived', '--for=delete', '--timeout=60s');
     await assertImageOf(receiver.fileOf('short-lived.qcow2'), disk);
   });
 
-  it('a Deployment finishes what a container that was killed had begun, within five seconds of its restart and not after its Lease', async () => {
+  it('a Deployment finishes an export of a killed container within five seconds of the restart, without waiting for its Lease to expire', async () => {
     receiver.hold();
     await namespace.apply([diskExport('killed', toHttp('killed'))]);
     const pod = await executorOf('killed');
@@ -180,7 +180,7 @@ describe('the sidecar in real pods', function () {
     assert.ok(tookMs < 5000 + 1000, `${tookMs} ms`);
   });
 
-  it('a Deployment finishes in another pod what a pod that was deleted had begun', async () => {
+  it('a Deployment finishes an export of a deleted pod in another pod', async () => {
     receiver.hold();
     await namespace.apply([diskExport('deleted', toHttp('deleted'))]);
     const pod = await executorOf('deleted');
@@ -191,7 +191,7 @@ describe('the sidecar in real pods', function () {
     assert.notEqual(await namespace.kubectl('get', 'diskexport', 'deleted', '--output', 'jsonpath={.status.executor.podName}'), pod);
   });
 
-  it('a Job exports a block claim, whose writers the pods tell, and is complete', async () => {
+  it('a Job exports a block claim, finds its writers by the pods, and completes', async () => {
     const source = { persistentVolumeClaim: { claimName: 'windows-root' } };
     await namespace.apply([diskExport('windows-nightly', toHttp('windows'), { source })]);
     const volumes = [{ name: 'windows', claimName: 'windows-root', mode: 'Block', once: 'windows-nightly' }];
@@ -221,7 +221,7 @@ describe('the sidecar in real pods', function () {
   });
 
   it('a Job fails with its export', async () => {
-    // Else the Deployment would run it.
+    // The Deployment would run the export otherwise.
     await namespace.kubectl('scale', 'deployment/nightly-disklift-fedora', '--replicas=0');
     await namespace.kubectl('wait', 'pods', '--selector', 'disklift.dev/volume=fedora', '--for=delete', '--timeout=30s');
     const tls = { caBundleRef: { configMap: 'kube-root-ca.crt', key: 'ca.crt' } };

@@ -44,7 +44,7 @@ describe('the status of an export on an API server', function () {
     volumes = [`claim=${temp('volume')}`];
   });
 
-  it('of 64 disks with long paths is accepted when none has arrived, and when all have', async () => {
+  it('is accepted for 64 disks with long paths, before any has arrived and after all have', async () => {
     const paths = await createLongPaths(temp('volume'));
     const source = { persistentVolumeClaim: { claimName: 'claim' }, disks: paths.map((path) => ({ path })) };
     await using sink = await startHttpSink();
@@ -62,7 +62,7 @@ describe('the status of an export on an API server', function () {
     assert.equal(sink.requests.length, 64);
   });
 
-  it('tells when the next attempt begins, and not any more when it has begun', async () => {
+  it('shows when the next attempt begins, until it has begun', async () => {
     await createDisk(temp('volume/disk.img'), 1024 * 1024, []);
     let failures = 2;
     await using sink = await startHttpSink({
@@ -139,7 +139,7 @@ describe('the status of an export on an API server', function () {
         await api.request(`${PLACE}/${kind}/${namespace.name}`, { method: 'DELETE' });
     }
 
-    it('ends with a brief one that has the receipt', async () => {
+    it('is replaced by a shorter final status that has the receipt', async () => {
       await createDisk(temp('volume/disk.img'), 1024 * 1024, []);
       await refuseUnless('!has(object.status.progress)');
       await using sink = await startHttpSink();
@@ -153,7 +153,7 @@ describe('the status of an export on an API server', function () {
       await dropPolicy();
     });
 
-    it('sends the image once, and tells its end when the policy is gone', async () => {
+    it('is written when the policy is deleted, and the image is sent only once', async () => {
       await createDisk(temp('volume/disk.img'), 1024 * 1024, []);
       await refuseUnless('!has(object.status.completionTime)');
       await using sink = await startHttpSink();

@@ -52,7 +52,7 @@ describe('while an upload is open', function () {
 
   afterEach(async () => {
     await sidecar?.[Symbol.asyncDispose]();
-    // Else one that stayed would keep the resource of the next test from going.
+    // An export that remains would block the deletion of the next test's resource.
     const patch = { method: 'PATCH', body: { metadata: { finalizers: null } }, contentType: 'application/merge-patch+json' } as const;
     await namespace?.request('diskexports/long', patch);
     await s3?.[Symbol.asyncDispose]();
@@ -79,18 +79,18 @@ describe('while an upload is open', function () {
     await goes(place);
   }
 
-  it('the namespace is deleted: it goes, and nothing stays open at the destination', async () => {
+  it('the deletion of the namespace completes, and no upload stays open at the destination', async () => {
     await deleteNamespace();
     assert.equal(s3.store.uploads.size, 0);
     assert.equal(s3.store.objects.size, 0);
   });
 
-  it('the namespace is deleted, and the destination is dead: it goes', async () => {
+  it('the deletion of the namespace completes although the destination does not answer', async () => {
     s3.quirks.push({ operation: 'AbortMultipartUpload', does: 'hang' });
     await deleteNamespace();
   });
 
-  it('the export is deleted, and the destination is dead: it goes within seconds', async () => {
+  it('the deletion of the export completes within seconds although the destination does not answer', async () => {
     s3.quirks.push({ operation: 'AbortMultipartUpload', does: 'hang' });
     const startMs = performance.now();
     await namespace.remove('long');
@@ -99,7 +99,7 @@ describe('while an upload is open', function () {
     assert.ok(tookMs < 20_000, `${tookMs} ms`);
   });
 
-  it('the chart and the resource are uninstalled: they go', async () => {
+  it('the chart and the resource can be uninstalled', async () => {
     assert.equal(await sidecar.stop(), 0);
     await removeAccount();
     assert.equal((await api.request(CRD, { method: 'DELETE' })).status, 200);

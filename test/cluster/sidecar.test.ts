@@ -50,7 +50,7 @@ describe('disklift sidecar in a cluster', function () {
     return Object.fromEntries((status.conditions ?? []).map(({ type, status, reason }) => [type, `${status} ${reason}`]));
   }
 
-  it('runs what is there and what comes, tells all of it, and leaves neither a Lease nor a finalizer', async () => {
+  it('runs exports created before and after its start, reports each, and leaves neither a Lease nor a finalizer', async () => {
     await using sink = await startHttpSink();
     await namespace.apply(diskExport('before', { http: { url: `${sink.url}/{name}` } }));
     await using sidecar = await namespace.start({
@@ -107,7 +107,7 @@ describe('disklift sidecar in a cluster', function () {
     await assertImageOf(temp('received.qcow2'), temp('volume/disk.img'));
   });
 
-  it('says which Secret there is not', async () => {
+  it('names the Secret that is missing', async () => {
     await using sink = await startHttpSink();
     await using _sidecar = await namespace.start({ volumes });
     await namespace.apply(diskExport('e', { http: { url: sink.url, headersSecretRef: { name: 'none' } } }, { backoffLimit: 0 }));
@@ -116,7 +116,7 @@ describe('disklift sidecar in a cluster', function () {
     assert.match(status.message ?? '', /Secret test-\S+\/none cannot be used: it does not exist, has no label/);
   });
 
-  it('says which ConfigMap there is not, and that no credential is wrong', async () => {
+  it('names the ConfigMap that is missing, without blaming the credentials', async () => {
     await using sink = await startHttpSink();
     await using _sidecar = await namespace.start({ volumes });
     const http = { url: sink.url.replace('http:', 'https:'), tls: { caBundleRef: { configMap: 'none', key: 'ca.crt' } } };
@@ -127,7 +127,7 @@ describe('disklift sidecar in a cluster', function () {
     assert.match(status.duration ?? '', /^\d+s$/);
   });
 
-  it('leaves what is not its own alone, and says when others wait for their turn', async () => {
+  it('ignores exports of other volumes, and reports exports that wait for their turn', async () => {
     await using sink = await startStallingSink();
     await using _sidecar = await namespace.start({ volumes, flags: ['--max-concurrent-exports', '1'] });
     const source = { persistentVolumeClaim: { claimName: 'other' } };
@@ -143,7 +143,7 @@ describe('disklift sidecar in a cluster', function () {
     assert.equal((await namespace.finished('second')).phase, 'Succeeded');
   });
 
-  it('waits while a pod may write to the claim, and goes on when it has ended', async () => {
+  it('waits while a pod may write to the claim, and continues when the pod has ended', async () => {
     await using sink = await startHttpSink();
     const volume = { name: 'root', persistentVolumeClaim: { claimName: 'claim' } };
     const containers = [{ name: 'compute', image: 'vm', volumeMounts: [{ name: 'root', mountPath: '/disks' }] }];
@@ -164,7 +164,7 @@ describe('disklift sidecar in a cluster', function () {
     assert.deepEqual([status.phase, status.attempts], ['Succeeded', 1], status.message);
   });
 
-  it('tells of an edit that changes nothing, during an export and behind it', async () => {
+  it('reports an edit that has no effect, during an export and after it', async () => {
     await using sink = await startStallingSink();
     await using _sidecar = await namespace.start({ volumes });
     await namespace.apply(diskExport('edited', { http: { url: `${sink.url}/edited` } }));
@@ -180,7 +180,7 @@ describe('disklift sidecar in a cluster', function () {
   });
 
   describe('--once', () => {
-    it('runs one export, also one that comes later, and exits with its result', async () => {
+    it('runs one export, also one that is created later, and exits with its result', async () => {
       await using sink = await startHttpSink();
       await using sidecar = await namespace.start({ volumes, flags: ['--once', 'good'] });
       await namespace.apply(diskExport('other', { http: { url: `${sink.url}/other` } }));
@@ -194,7 +194,7 @@ describe('disklift sidecar in a cluster', function () {
       assert.equal(sink.requests.length, 1);
     });
 
-    it('exits with 3 and a line that names the reason when the export has failed; the signal that stops it ends it', async () => {
+    it('exits with 3 and a line that names the reason when the export has failed, and by the signal that stops it', async () => {
       await using sink = await startHttpSink({ onExpect: (_request, response) => void response.writeHead(400).end() });
       await namespace.apply(diskExport('bad', { http: { url: `${sink.url}/bad` } }));
       await using sidecar = await namespace.start({ volumes, flags: ['--once', 'bad'] });

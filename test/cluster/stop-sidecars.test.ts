@@ -58,7 +58,7 @@ describe('stop-sidecars', function () {
     return (await api.request(`/apis/${group}/v1/namespaces/${namespace.name}/${place}`)).body.spec;
   }
 
-  it('stops what the chart has made, waits for its pods and no others, and needs every right that the hook has', async () => {
+  it('stops the workloads of the chart, waits for their pods and no others, and uses every right of the hook', async () => {
     const account = await applyChartAccount(api, namespace.name, VALUES, { ofHook: true });
     const { args, deployment, job } = await applyWorkloads();
     const labels = { 'app.kubernetes.io/name': 'disklift', 'app.kubernetes.io/instance': 'disklift' };

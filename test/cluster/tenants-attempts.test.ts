@@ -71,7 +71,7 @@ describe('a tenant', function () {
     return message;
   }
 
-  describe('who names places inside the cluster', () => {
+  describe('that names destinations inside the cluster', () => {
     const PLACES: [name: string, url: string, message: RegExp, env?: Record<string, string>][] = [
       ['api', `https://${MACHINE_ADDRESS}/api/v1/secrets`, /it is the API server/],
       ['api-embedded', `https://[::ffff:${MACHINE_ADDRESS}]/`, /it is the API server/],
@@ -94,7 +94,7 @@ describe('a tenant', function () {
     ];
     const IN_A_POD = { KUBERNETES_SERVICE_HOST: '10.0.0.1', DISKLIFT_NODE_ADDRESSES: '198.51.100.9' };
 
-    it('is refused each of them, before a byte is sent', async () => {
+    it('gets each of them refused before a byte is sent', async () => {
       await using _sidecar = await start(IN_A_POD);
       for (const [name, url] of PLACES) await namespace.apply(diskExport(name, { http: { url } }));
       await namespace.apply(diskExport('over-tcp', { tcp: { host: MACHINE_ADDRESS, port: 6443, protocol: 'Raw' } }));
@@ -106,7 +106,7 @@ describe('a tenant', function () {
       );
     });
 
-    it('is refused them behind a redirect, which shows nothing of what is there', async () => {
+    it('gets them refused behind a redirect, and learns nothing about them', async () => {
       await using _sidecar = await start(IN_A_POD);
       const names: string[] = [];
       for (const [name, url] of PLACES) {
@@ -119,7 +119,7 @@ describe('a tenant', function () {
       for (const [index, name] of names.entries()) assert.match(await messageOf(name), PLACES[index]?.[2] ?? /^$/, name);
     });
 
-    it('reaches Services where the operator says so, and never the API server', async () => {
+    it('reaches Services if the operator allows it, and never the API server', async () => {
       await using _sidecar = await start({ ...IN_A_POD, DISKLIFT_DESTINATION_SCOPE: 'Cluster' });
       await namespace.apply(diskExport('service', { http: { url: 'http://minio.store.svc.invalid/x' } }, { backoffLimit: 0 }));
       await namespace.apply(diskExport('address', { http: { url: 'http://10.0.77.7/x' } }, { backoffLimit: 0, activeDeadlineSeconds: 5 }));
@@ -153,7 +153,7 @@ describe('a tenant', function () {
     assert.deepEqual([...sink.complete.keys()], ['/mine']);
   });
 
-  it('learns nothing of Secrets: missing ones, others and those of another namespace look the same', async () => {
+  it('learns nothing about Secrets: missing ones, unlabelled ones and those of another namespace give the same message', async () => {
     const other = await createNamespace(api);
     await other.secret('theirs', { Authorization: 'Bearer theirs' });
     const body = { metadata: { name: 'unlabelled' }, stringData: { Authorization: 'Bearer unlabelled' } };
@@ -182,7 +182,7 @@ describe('a tenant', function () {
     assert.equal(strict.status, 400, 'the resource has no field for it');
   });
 
-  it('adds labels and annotations up to the limit of the API server, and exports as before', async () => {
+  it('can add labels and annotations up to the limit of the API server without harm', async () => {
     await using sidecar = await start();
     const many = (count: number, value: string) =>
       Object.fromEntries(Array.from({ length: count }, (_, index) => [`tenant.example/label-${index}`, value]));
@@ -200,7 +200,7 @@ describe('a tenant', function () {
     assert.doesNotMatch(`${await (await sidecar.get('/metrics')).text()}${sidecar.output()}`, /tenant\.example/);
   });
 
-  describe('who puts a finalizer on an export that nobody serves', () => {
+  describe('that puts a finalizer on an export that no sidecar serves', () => {
     async function hold(): Promise<void> {
       const held = toSink('held', { source: { persistentVolumeClaim: { claimName: 'nobody-serves' } } });
       const metadata = { name: 'held', namespace: namespace.name, finalizers: FINALIZERS };
@@ -218,7 +218,7 @@ describe('a tenant', function () {
       }
     });
 
-    it('keeps a namespace without a sidecar, until an administrator removes the finalizer', async () => {
+    it('keeps a namespace without a sidecar from being deleted, until an administrator removes the finalizer', async () => {
       await hold();
       assert.equal((await api.kubectl('delete', 'namespace', namespace.name, '--wait=false')).code, 0);
       await sleep(3000);

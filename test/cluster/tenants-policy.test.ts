@@ -93,7 +93,7 @@ describe('the example for tenants', function () {
     ['S3 of Amazon', { s3 }, 403, /s3\.eu-central-1\.amazonaws\.com/],
     ['TCP elsewhere', { tcp: { host: '10.0.0.1', port: 443 } }, 403],
     ['a URL from a Secret', { http: { urlSecretRef: { name: 'x', key: 'url' } } }, 403, /may not come from a Secret/],
-    // What the resource itself refuses.
+    // The schema of the resource refuses these.
     ['a user in front of the host', { http: { url: 'https://backup.example@evil.example/x' } }, 422],
   ];
   it('allows destinations of the namespace and refuses all others', async () => {
@@ -104,7 +104,7 @@ describe('the example for tenants', function () {
     }
   });
 
-  it('allows URLs from Secrets where the namespace does, and nothing where it says nothing', async () => {
+  it('allows URLs from Secrets if the namespace does, and refuses every destination without the ConfigMap of the namespace', async () => {
     const data = { urlSecrets: 'true', hosts: '' };
     const place = 'configmaps/disklift-tenants';
     await namespace.request(place, { method: 'PATCH', body: { data }, contentType: 'application/merge-patch+json' });

@@ -58,7 +58,7 @@ describe('a release that is uninstalled while an upload is open', function () {
     relay?.letGo();
     if (namespace === undefined) return;
     await namespace.kubectl('delete', 'deployments,jobs,pods', '--all', '--timeout=60s');
-    // Else one that is held back would keep the others from being tested.
+    // An export that stays would block the other tests.
     for (const name of (await namespace.kubectl('get', 'diskexports', '--output', 'name')).split('\n').filter(Boolean))
       await namespace.kubectl('patch', name, '--type', 'merge', '--patch', '{"metadata": {"finalizers": null}}');
     await namespace.kubectl('delete', 'diskexports', '--all', '--timeout=20s');
@@ -102,7 +102,7 @@ describe('a release that is uninstalled while an upload is open', function () {
     }
   }
 
-  it('goes, and the next one goes on with the upload', async () => {
+  it('is removed, and the next release continues the upload', async () => {
     const volume = { name: 'fedora', claimName: 'fedora-root' };
     await install(volume);
     await beginUpload('slow');
@@ -120,7 +120,7 @@ describe('a release that is uninstalled while an upload is open', function () {
     await helm(cluster, namespace, 'uninstall', 'nightly');
   });
 
-  it('goes with its Job, and the export can be deleted, though the destination is dead', async () => {
+  it('is removed with its Job, and the export can be deleted although the destination does not answer', async () => {
     await install({ name: 'fedora', claimName: 'fedora-root', once: 'dead' });
     await beginUpload('dead');
     await uninstall();

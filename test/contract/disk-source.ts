@@ -46,7 +46,7 @@ export function itIsADiskSource({ open, sizeStepBytes, findsHoles }: DiskSourceC
     assert.equal(opened.source.sizeBytes, DISK_SIZE_BYTES + sizeStepBytes);
   });
 
-  it('has extents that cover the disk in order, and whose zeros are zeros', async () => {
+  it('has extents that cover the disk in order, and whose zero extents are zeros', async () => {
     await using opened = await open(DISK_SIZE_BYTES, PARTS);
     let at = 0;
     for (const { offset, length, kind } of await extentsOf(opened.source)) {

@@ -1,4 +1,4 @@
-/** What an ExportTarget finds out before the scan. */
+/** The check of an ExportTarget before the scan. */
 
 import assert from 'node:assert/strict';
 import { DiskliftError, type ErrorCode } from '../../src/common/errors.ts';
@@ -27,7 +27,7 @@ export function itIsChecked({ destination, set }: ContractCase): void {
     });
   }
 
-  it('is checked without a byte of the image, and the peer takes the image afterwards', async () => {
+  it('is checked without a byte of the image, and the peer accepts the image afterwards', async () => {
     await using scene = await set();
     await check(scene);
     assert.ok(scene.proxy.passed.toServer <= CHECK_BYTES, `${scene.proxy.passed.toServer} bytes were sent`);
@@ -52,19 +52,19 @@ export function itIsChecked({ destination, set }: ContractCase): void {
     assert.equal(scene.proxy.passed.toServer, 0);
   });
 
-  it('ends the check when it is too late already', async () => {
+  it('does not check when its signal is aborted already', async () => {
     await using scene = await set();
     await assertFails(check(scene, AbortSignal.abort(new DiskliftError('Cancelled', 'enough'))), 'Cancelled', false);
   });
 
   if (!connects) return;
-  it('fails the check, which is worth another try, when nobody listens', async () => {
+  it('fails the check with a retryable error when no server listens', async () => {
     await using scene = await set();
     const target = scene.peer.createTarget(await freePort(), SHORT_LIMITS);
     await assertFails(target.check?.(NEVER) ?? assert.fail('there is no check'), 'DestinationUnreachable', true);
   });
 
-  it('gives the check up when the peer hangs, and at once when the export is cancelled', async () => {
+  it('ends the check after its time limit when the peer hangs, and at once when the export is cancelled', async () => {
     await using scene = await set();
     scene.proxy.expect({ kind: 'stall', direction: 'toServer', atByte: 0, everywhere: true, mayNotHappen: true });
     const startMs = performance.now();

@@ -1,4 +1,4 @@
-/** What an ExportTarget does when the network harms it. */
+/** The behaviour of an ExportTarget under faults of the network. */
 
 import assert from 'node:assert/strict';
 import type { Fault } from '../helpers/fault-proxy.ts';
@@ -22,8 +22,8 @@ async function assertTrue(scene: Scene, { receipt, failure }: Outcome): Promise<
 }
 
 /**
- * What Raw cannot tell from an end by the peer: an orderly end by something between, which has swallowed bytes that both kernels
- * had taken already. The receipt claims no more than it knows.
+ * Raw cannot distinguish an end by the peer from an orderly end by a proxy between, which has dropped bytes that both
+ * kernels had accepted. The receipt therefore claims only that the connection was closed.
  */
 async function assertCutAtTheVeryEnd(scene: Scene, { receipt }: Outcome): Promise<void> {
   await scene.quiet();
@@ -51,7 +51,7 @@ function itSurvivesCuts({ destination, set }: ContractCase): void {
   };
   for (const kind of ['end', 'reset'] as const)
     for (const [name, place] of Object.entries(places))
-      it(`ends true when the connection has its ${kind} behind ${name}`, async () => {
+      it(`reports success only if the image arrived, when the connection has its ${kind} behind ${name}`, async () => {
         const atByte = place(await trafficBytes());
         await using scene = await set();
         scene.proxy.expect({ kind, direction: 'toServer', atByte, everywhere: true });
@@ -69,7 +69,7 @@ function itSurvivesCuts({ destination, set }: ContractCase): void {
 }
 
 function itKnowsSlowFromDead({ set }: ContractCase): void {
-  it('gives a peer up that takes no more', async () => {
+  it('fails when the peer reads no more', async () => {
     await using scene = await set();
     scene.proxy.expect({ kind: 'stall', direction: 'toServer', atByte: 3 * MIB, everywhere: true });
     const { failure, tookMs } = await scene.send();
@@ -80,9 +80,9 @@ function itKnowsSlowFromDead({ set }: ContractCase): void {
     await assertNothingLeft(scene);
   });
 
-  it('gives a peer up that has taken all and says nothing', async () => {
+  it('fails when the peer has read everything and does not answer', async () => {
     await using scene = await set();
-    // Whatever it says to this is lost.
+    // Every answer from then on is lost.
     let answered = false;
     const { failure, receipt } = await scene.send({
       seal: async () => {
@@ -95,10 +95,10 @@ function itKnowsSlowFromDead({ set }: ContractCase): void {
     assert.deepEqual([failure?.code, failure?.retryable], ['DestinationUnreachable', true], failure?.message);
   });
 
-  it('has patience with a slow one', async () => {
+  it('does not fail when the peer is slow', async () => {
     await using scene = await set();
     scene.proxy.expect({ kind: 'slow', direction: 'toServer', atByte: 0, bytesPerSecond: 4 * MIB, everywhere: true });
-    // What both kernels have taken is on its way for up to this long.
+    // Bytes in the buffers of both kernels are on their way for up to this long.
     const { receipt, failure, tookMs } = await scene.send({}, { idleMs: 2000, answerMs: 4000 });
     assert.ok(receipt, failure?.message);
     assert.ok(tookMs > 1000, `${tookMs} ms`);
@@ -110,7 +110,7 @@ export function itFindsCorruption(test: ContractCase): void {
   itFindsSpoiledBytes(test);
   const flip: Fault = { kind: 'corrupt', direction: 'toServer', atByte: 6 * MIB };
   if (destination.findsCorruption)
-    it('never takes an image for right of which a bit has flipped', async () => {
+    it('never reports success when a bit of the image has flipped', async () => {
       await using scene = await set();
       scene.proxy.expect(flip);
       const outcome = await scene.send();
@@ -121,7 +121,7 @@ export function itFindsCorruption(test: ContractCase): void {
       assert.ok((await scene.peer.image())?.equals(await scene.expected()));
     });
   else
-    it('cannot know that a bit has flipped, and claims no digest for a proof', async () => {
+    it('cannot detect a flipped bit, and does not claim a digest as proof', async () => {
       await using scene = await set();
       scene.proxy.expect(flip);
       const { receipt } = await scene.send();
@@ -156,7 +156,7 @@ function itFindsSpoiledBytes({ destination, set }: ContractCase): void {
 }
 
 function itResumes({ set }: ContractCase, resendsBytes: number): void {
-  it('sends only what is missing when it goes on', async () => {
+  it('sends only the missing bytes when it resumes', async () => {
     await using scene = await set();
     scene.proxy.expect({ kind: 'end', direction: 'toServer', atByte: Math.floor(scene.sizeBytes * 0.7), everywhere: true });
     assert.ok((await scene.send()).failure?.retryable);

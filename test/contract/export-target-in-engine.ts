@@ -1,4 +1,4 @@
-/** What an ExportTarget does in the hands of the engine. */
+/** The behaviour of an ExportTarget when the engine runs it. */
 
 import assert from 'node:assert/strict';
 import { appendFileSync } from 'node:fs';
@@ -9,13 +9,13 @@ import { assertNothingComplete, type ContractCase, PROMPT_MS, type Scene } from 
 
 const MIB = 1024 * 1024;
 
-/** Runs one export through the proxy. @param onAttempt is told which attempt begins, from 1 on */
+/** Runs one export through the proxy. @param onAttempt receives the number of the attempt that begins, from 1 on */
 function run(scene: Scene, options: Partial<EngineRun> & { onAttempt?(attempt: number): Promise<void> | void } = {}) {
   let attempts = 0;
   const { onAttempt, ...rest } = options;
   const createTarget = async (): Promise<ExportTarget> => {
     attempts += 1;
-    // In place of the wait between attempts: a receiver has to see that the last sender is gone. Behind a cancel there is none.
+    // Replaces the wait between attempts: a receiver has to notice first that the last sender is gone. After a cancel no attempt follows.
     if (attempts > 1 && !rest.signal?.aborted) await scene.quiet();
     await onAttempt?.(attempts);
     return scene.createTarget();
@@ -42,7 +42,7 @@ function itIsTriedAgain({ destination, set }: ContractCase): void {
   });
 
   if (destination.sealsFirst === true) return;
-  it('begins anew with a disk that has changed, and the peer never has a mixture', async () => {
+  it('starts again when the disk has changed, and the peer never has a mixture', async () => {
     await using scene = await set();
     const act = () => appendFileSync(scene.diskPath, Buffer.alloc(MIB, 7));
     scene.proxy.expect({ kind: 'tell', direction: 'toServer', atByte: Math.floor(scene.sizeBytes / 4), act });
@@ -87,7 +87,7 @@ function itIsGivenUp({ set }: ContractCase): void {
     await assertNothingComplete(scene);
   });
 
-  it('stays as it is for somebody else when the executor is lost', async () => {
+  it('leaves the upload to the next owner when the executor is lost', async () => {
     await using scene = await set();
     const lost = new DiskliftError('ExecutorLost', 'somebody else has it');
     const keeper = {

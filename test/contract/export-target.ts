@@ -1,4 +1,4 @@
-/** What every ExportTarget promises. Each destination calls this with a way to start a real peer of it. */
+/** The contract of every ExportTarget. Each destination calls this with a way to start a real peer of it. */
 
 import assert from 'node:assert/strict';
 import { appendFileSync, truncateSync } from 'node:fs';
@@ -21,7 +21,7 @@ const PARTS = [
   { offsetBytes: 20 * MIB + 512, lengthBytes: 5 * MIB, content: 'random' },
 ] as const;
 
-/** So that it is nothing but the cancellation that ends a transfer. */
+/** Limits so long that only the cancellation ends a transfer. */
 const PATIENT_LIMITS = { connectMs: 20_000, continueMs: 20_000, helloMs: 20_000, idleMs: 20_000, answerMs: 20_000 };
 
 const LOST = new DiskliftError('ExecutorLost', 'somebody else has it');
@@ -39,7 +39,7 @@ export function itIsAnExportTarget(destination: Destination): void {
   itSurvivesFaults(test);
   itWorksInTheEngine(test);
 
-  it('delivers an image that is shorter than what it holds back', async () => {
+  it('delivers an image that is shorter than the held-back tail', async () => {
     await using scene = await setScene(destination, await createDisk(temp('empty.img'), 4 * MIB));
     const { receipt, failure } = await scene.send();
     assert.equal(receipt?.sizeBytes, scene.sizeBytes, failure?.message);
@@ -48,7 +48,7 @@ export function itIsAnExportTarget(destination: Destination): void {
 }
 
 function itDelivers({ destination, set }: ContractCase): void {
-  it('delivers the image, byte for byte, and says what shows it', async () => {
+  it('delivers the image byte for byte, and names the proof', async () => {
     await using scene = await set();
     const { receipt, failure } = await scene.send();
     assert.ok(receipt, failure?.message);
@@ -62,7 +62,7 @@ function itDelivers({ destination, set }: ContractCase): void {
     await scene.assertDisconnected();
   });
 
-  it('tells progress that only grows, up to the size', async () => {
+  it('reports progress that only grows, up to the size', async () => {
     await using scene = await set();
     await scene.send();
     const { progress } = scene;
@@ -75,13 +75,13 @@ function itDelivers({ destination, set }: ContractCase): void {
   });
 
   if (destination.announcesSize)
-    it('tells the size before the first byte', async () => {
+    it('announces the size before the first byte', async () => {
       await using scene = await set();
       await scene.send();
       assert.equal(scene.peer.announcedBytes(), scene.sizeBytes);
     });
 
-  it('gives a refusal its name, and sends next to nothing', async () => {
+  it('reports a refusal with its error code, and sends almost nothing', async () => {
     await using scene = await set();
     await scene.peer.refuse();
     const { failure } = await scene.send();
@@ -114,7 +114,7 @@ function itCanBeStopped({ set }: ContractCase): void {
     await assertNothingLeft(scene);
   }
 
-  it('stops in the middle', async () => {
+  it('stops in the middle of a transfer when its signal is aborted', async () => {
     await using scene = await set();
     const slow = { kind: 'slow', direction: 'toServer', atByte: 0, bytesPerSecond: 32 * MIB, everywhere: true } as const;
     await cancel(scene, { atByte: Math.floor(scene.sizeBytes / 3) }, slow);
@@ -131,7 +131,7 @@ function itCanBeStopped({ set }: ContractCase): void {
       await cancel(scene, { atByte, afterMs: 300 }, { kind: 'stall', direction: 'toServer', atByte, everywhere: true });
     });
 
-  it('does not begin when it is too late already', async () => {
+  it('does not begin when its signal is aborted already', async () => {
     await using scene = await set();
     const { failure } = await scene.send({ signal: AbortSignal.abort(new DiskliftError('Cancelled', 'enough')) });
     assert.deepEqual([failure?.code, failure?.message], ['Cancelled', 'enough']);
@@ -147,7 +147,7 @@ function itHoldsBack({ destination, set }: ContractCase): void {
   };
   // Where the seal comes first there is no meanwhile.
   for (const [name, change] of destination.sealsFirst === true ? [] : Object.entries(changes))
-    it(`never lets the peer have the whole of a disk that ${name} meanwhile`, async () => {
+    it(`never completes the image of a disk that ${name} meanwhile`, async () => {
       await using scene = await set();
       const act = () => change(scene.diskPath);
       scene.proxy.expect({ kind: 'tell', direction: 'toServer', atByte: Math.floor(scene.sizeBytes / 4), act });
@@ -162,7 +162,7 @@ function itHoldsBack({ destination, set }: ContractCase): void {
       await assertNothingLeft(scene);
     });
 
-  it("does not let the peer have the rest when the export is somebody else's by now", async () => {
+  it('does not complete the image when another process owns the export by then', async () => {
     await using scene = await set();
     let seals = 0;
     const { failure } = await scene.send({
@@ -178,7 +178,7 @@ function itHoldsBack({ destination, set }: ContractCase): void {
     await assertNothingLeft(scene);
   });
 
-  it('has nothing complete at the peer while it waits for the seal', async () => {
+  it('leaves the image incomplete at the peer while it waits for the seal', async () => {
     await using scene = await set();
     const { receipt, failure } = await scene.send({
       seal: async () => {

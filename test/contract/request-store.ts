@@ -1,4 +1,4 @@
-/** What every RequestStore promises. Each implementation calls this with a place where people put requests. */
+/** The contract of every RequestStore. Each implementation calls this with a place where people put requests. */
 
 import assert from 'node:assert/strict';
 import { DiskliftError } from '../../src/common/errors.ts';
@@ -11,7 +11,7 @@ export interface RequestStoreScene extends AsyncDisposable {
   namespace: string;
   /** As another process has it, each time. */
   createStore(): RequestStore;
-  /** What people do. */
+  /** Creates or changes a request, as a user does. */
   put(manifest: Manifest): Promise<void>;
   edit(manifest: Manifest): Promise<void>;
   remove(name: string): Promise<void>;
@@ -92,7 +92,7 @@ export function itIsARequestStore(start: () => Promise<RequestStoreScene>): void
     return keyOf(name);
   }
 
-  it('shows what is there, what comes, what changes and what goes', async () => {
+  it('lists existing requests, and reports new, changed and deleted ones', async () => {
     await scene.put(manifest('a'));
     const watched = watch();
     await until('what is there', () => watched.seen.has(keyOf('a')));
@@ -106,7 +106,7 @@ export function itIsARequestStore(start: () => Promise<RequestStoreScene>): void
     assert.equal(await watched.store.get(keyOf('never')), undefined);
   });
 
-  it('lets one at a time work on a request', async () => {
+  it('lets one process at a time work on a request', async () => {
     const watched = watch();
     const key = await put(watched, 'a');
     const claim = (await watched.store.claim(key)) ?? assert.fail();
@@ -120,7 +120,7 @@ export function itIsARequestStore(start: () => Promise<RequestStoreScene>): void
     await again.release();
   });
 
-  it('has one time of creation, before and after the first status and in another process', async () => {
+  it('gives a request one creation time, before and after the first status and in another process', async () => {
     const watched = watch();
     const key = await put(watched, 'a');
     const { creationTimestamp } = requestOf(await watched.store.get(key)).metadata;
@@ -136,7 +136,7 @@ export function itIsARequestStore(start: () => Promise<RequestStoreScene>): void
     assert.equal(requestOf(await next.store.get(key)).metadata.creationTimestamp, creationTimestamp);
   });
 
-  it('has the status as it was last written, and no field of one before', async () => {
+  it('returns the status as it was last written, without fields of an earlier one', async () => {
     const watched = watch();
     const key = await put(watched, 'a');
     const claim = await watched.store.claim(key);
@@ -151,7 +151,7 @@ export function itIsARequestStore(start: () => Promise<RequestStoreScene>): void
     assert.equal(requestOf(await watched.store.get(key)).status?.phase, 'Succeeded');
   });
 
-  it('refuses a status for good that the schema does not accept, and keeps the one before', async () => {
+  it('refuses a status that the schema does not accept with an error that is not retryable, and keeps the earlier one', async () => {
     const watched = watch();
     const key = await put(watched, 'a');
     const claim = await watched.store.claim(key);
@@ -164,7 +164,7 @@ export function itIsARequestStore(start: () => Promise<RequestStoreScene>): void
     await claim?.release();
   });
 
-  it('keeps a request that is deleted while something is open for it, until that is dropped', async () => {
+  it('keeps a deleted request until its open upload is dropped', async () => {
     const watched = watch();
     const key = await put(watched, 'a');
     const claim = (await watched.store.claim(key)) ?? assert.fail();
@@ -183,7 +183,7 @@ export function itIsARequestStore(start: () => Promise<RequestStoreScene>): void
     await until('its status is gone', async () => (await scene.statusOf('a')) === undefined);
   });
 
-  it('shows a new request under the name of one that was worked on when that has ended', async () => {
+  it('shows a new request of the same name only after the work on the old one has ended', async () => {
     const watched = watch();
     const key = await put(watched, 'a');
     const claim = (await watched.store.claim(key)) ?? assert.fail();
@@ -210,7 +210,7 @@ export function itIsARequestStore(start: () => Promise<RequestStoreScene>): void
     await until('for people, too', async () => (await scene.statusOf('a')) === undefined);
   });
 
-  it('reads a Secret of its namespace as it is now', async () => {
+  it('reads the current content of a Secret of its namespace', async () => {
     const { store } = watch();
     const reference = { kind: 'Secret', namespace: scene.namespace, name: 'keys' } as const;
     assert.equal(await store.resolve(reference), undefined);
@@ -220,7 +220,7 @@ export function itIsARequestStore(start: () => Promise<RequestStoreScene>): void
     assert.deepEqual([secret?.data.user?.toString(), secret?.labels['disklift.dev/credentials']], ['one', 'true']);
   });
 
-  it('takes notes of anything', async () => {
+  it('accepts events with any text', async () => {
     const watched = watch();
     const key = await put(watched, 'a');
     await watched.store.recordEvent(key, { type: 'Normal', reason: 'Started', message: 'begins' });

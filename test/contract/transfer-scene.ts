@@ -27,14 +27,14 @@ export interface Scene extends AsyncDisposable {
   readonly peer: Peer;
   readonly proxy: FaultProxy;
   readonly sizeBytes: number;
-  /** What the peer must have when a transfer has succeeded, of the disk as it was when the scene was set. */
+  /** The image that the peer must have after a successful transfer, of the disk as it was when the scene was set. */
   expected(): Promise<Buffer>;
   sha256(): Promise<string>;
   /** A target that sends through the proxy. */
   createTarget(limits?: Partial<TargetLimits>, access?: NetworkAccess): ExportTarget;
-  /** What the last transfer has asked to keep. */
+  /** The resume state that the last transfer saved. */
   readonly saved: ResumeState | undefined;
-  /** What the last transfer has told, in order. */
+  /** The progress that the last transfer reported, in order. */
   readonly progress: readonly number[];
   /** As the engine seals the image that is being sent. */
   seal(): Promise<Seal>;
@@ -57,7 +57,7 @@ export interface ContractCase {
 /** In how much time a transfer must have ended after its signal was aborted. */
 export const PROMPT_MS = 1000;
 
-/** What a test of a destination is about. */
+/** Starts a peer of the destination with a proxy in front of it. */
 export async function setScene(destination: Destination, diskPath: string): Promise<Scene> {
   const directory = await mkdtemp(path.join(path.dirname(diskPath), 'peer-'));
   const peer = await destination.start(directory);
@@ -180,7 +180,7 @@ class TransferScene implements Scene {
   }
 }
 
-/** Of a transfer that has ended without success. Where the peer cannot tell a cut from an end, what it has must be too short. */
+/** Asserts after a failed transfer that the peer has no complete image. If the peer cannot distinguish a cut from an end, its image is too short. */
 export async function assertNothingComplete(scene: Scene): Promise<void> {
   await scene.quiet();
   const image = await scene.peer.image();
@@ -189,7 +189,7 @@ export async function assertNothingComplete(scene: Scene): Promise<void> {
   assert.ok(image === undefined || isCut, 'the peer has something complete');
 }
 
-/** What the engine does when nobody will go on with the transfer. */
+/** Abandons the upload, as the engine does when nothing will resume it, and asserts that nothing is left. */
 export async function assertNothingLeft(scene: Scene): Promise<void> {
   if (scene.saved !== undefined) await scene.createTarget().abandon(scene.saved, AbortSignal.timeout(5000));
   assert.deepEqual(await scene.peer.openUploads(), [], 'the peer holds an upload open');

@@ -26,7 +26,7 @@ export function useBrowser(): () => Browser {
 
 export interface WatchedPage extends AsyncDisposable {
   page: Page;
-  /** What the console, scripts, dialogs and requests to elsewhere have had to complain about. */
+  /** Errors of the console and of scripts, dialogs, and requests to other origins. */
   complaints: string[];
   /** The names of rules that axe-core finds broken, each with where. */
   accessibilityProblems(): Promise<string[]>;

@@ -18,9 +18,9 @@ export interface CdiUploadProxyOptions {
 
 export interface CdiUploadProxy extends AsyncDisposable {
   url: string;
-  /** What the volume was made from; there once an upload has ended well. */
+  /** The image that the volume was made from; undefined until an upload succeeds. */
   image: Buffer | undefined;
-  /** Of each request, in order. */
+  /** Status of each answer, in order. */
   statuses: number[];
   /** Resolves when an upload has begun that is not at its end. */
   busy: Promise<void>;

@@ -14,7 +14,7 @@ export const IMAGE = { repository: 'registry.example/disklift' };
 export const FEDORA = { name: 'fedora', claimName: 'fedora-root' };
 export const WINDOWS = { name: 'windows', claimName: 'windows-root', mode: 'Block' };
 
-/** As little as it can be told. */
+/** The smallest values that the chart accepts. */
 export const MINIMAL = { image: IMAGE, volumes: [FEDORA] };
 
 const SCHEDULE = {

@@ -1,6 +1,6 @@
 /**
- * Stand-ins for the Dockerfile's two base images, put together from the programs of this machine, so that the image
- * is built as it is written where no image registry can be reached.
+ * Stand-ins for the Dockerfile's two base images, made from the programs of this machine. With them the unchanged
+ * Dockerfile can be built where no image registry can be reached.
  */
 
 import assert from 'node:assert/strict';
@@ -16,7 +16,7 @@ export const FINAL_BASE = 'localhost/stand-in/distroless-nodejs:latest';
 /** As in the real bases. */
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
-/** What the Dockerfile's RUN lines and npm call. */
+/** Programs that the Dockerfile's RUN lines and npm call. */
 const BUILD_PROGRAMS = ['sh', 'env', 'sed', 'rm', 'mv', 'cp', 'mkdir', 'chmod', 'ln'];
 
 /** Like gcr.io/distroless/nodejs24-debian13:nonroot: Node at /nodejs/bin/node is the entry point, no shell, user 65532. */
@@ -76,7 +76,7 @@ export async function npmAccess(): Promise<string[]> {
     [config.cafile, `${config.cafile}:ro`],
     [process.env.NODE_EXTRA_CA_CERTS, `${process.env.NODE_EXTRA_CA_CERTS}:ro`],
   ];
-  // Of two mounts at one place the later holds.
+  // A later mount replaces an earlier one at the same path.
   const existing = new Map<string, string>();
   for (const [from, to] of mounts) if (from && to && (await exists(from))) existing.set(to, `${from}:${to}`);
   return [...existing.values()].flatMap((mount) => ['--volume', mount]);

@@ -21,7 +21,7 @@ export interface Container {
   disks: string;
 }
 
-/** What this machine's programs and those in the container are found by. */
+/** Search path for programs, on this machine and in the container. */
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 const WITHOUT_PRIVILEGES = ['setpriv', '--no-new-privs'];
@@ -94,7 +94,7 @@ interface Ended {
   /** The exit code, or the signal. */
   end: number | string;
   tookMs: number;
-  /** What nobody had read until then. */
+  /** Output that was not read before the end. */
   stdout: Buffer;
   stderr: Buffer;
 }

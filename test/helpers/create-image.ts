@@ -8,7 +8,7 @@ export interface ImageToCreate {
   format: string;
   /** `name=value`, as for -o. */
   options?: readonly string[];
-  /** As qemu-img reads it; left out, that of the backing file. */
+  /** In qemu-img's notation; by default the size of the backing file. */
   size?: string;
   /** A backing file of this name, which need not exist when there is a size. */
   backing?: { name: string; format: string };

@@ -61,7 +61,7 @@ export function panelsOf({ panels }: Dashboard): DashboardPanel[] {
   return panels.filter(({ type }) => type !== 'row');
 }
 
-/** What Grafana asks when all is chosen and the time shown is that long. */
+/** The query that Grafana sends when all instances are selected and the time range has this length. */
 export function expand(expr: string, rangeSeconds: number, rateIntervalSeconds = rangeSeconds): string {
   return expr
     .replaceAll('$__range', `${rangeSeconds}s`)

@@ -22,7 +22,7 @@ const LANGUAGES = ['sh', 'console', 'yaml', 'text'] as const;
 
 export interface Block {
   language: (typeof LANGUAGES)[number];
-  /** Of its first line. */
+  /** Number of its first line, from 1. */
   line: number;
   text: string;
 }

@@ -5,10 +5,10 @@ import type { Socket } from 'node:net';
 
 const CHUNK = Buffer.alloc(64 * 1024, '<a>x</a>');
 
-/** What a peer sends at most where a few hundred bytes are due. */
+/** Bytes that the peer sends at most, where a few hundred bytes are expected. */
 const FLOOD_BYTES = 100 * 1024 * 1024;
 
-/** Writes {@link FLOOD_BYTES} and ends, unless the client goes away first. @param onBytes is called with the count so far */
+/** Writes {@link FLOOD_BYTES} and ends, unless the client disconnects first. @param onBytes is called with the count so far */
 export function flood(response: ServerResponse, onBytes: (sentBytes: number) => void = () => {}): void {
   let sentBytes = 0;
   const more = (): void => {
@@ -22,14 +22,14 @@ export function flood(response: ServerResponse, onBytes: (sentBytes: number) => 
   more();
 }
 
-/** Writes a byte every few milliseconds until the client goes away. */
+/** Writes a byte every few milliseconds until the client disconnects. */
 export function drip(response: ServerResponse, everyMs = 20): void {
   response.flushHeaders();
   const timer = setInterval(() => response.write(' '), everyMs);
   response.on('close', () => clearInterval(timer));
 }
 
-/** Writes interim answers until the client goes away. */
+/** Writes interim answers until the client disconnects. */
 export function floodInterim(socket: Socket): void {
   const many = 'HTTP/1.1 102 Processing\r\n\r\n'.repeat(500);
   const more = (): void => {

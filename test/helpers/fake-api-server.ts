@@ -1,6 +1,6 @@
 /**
- * An API server for what a real one does not do on demand: refusals, silence, half a line. It knows lists and watches of DiskExports
- * in one namespace, and refuses what a real one would not take, or what a client has no reason to send.
+ * An API server with faults that a real one does not have on demand: refusals, silence, half a line. It serves lists and watches of
+ * DiskExports in one namespace. It refuses requests that a real one would refuse, and requests that a client has no reason to send.
  */
 
 import assert from 'node:assert/strict';
@@ -45,10 +45,10 @@ export interface FakeApiServer extends AsyncDisposable {
   url: string;
   /** How it is reached. @param file a place for a kubeconfig */
   access(file: string): ApiAccess;
-  /** Creates or changes an object, and tells whoever watches. */
+  /** Creates or changes an object, and reports it to every watch. */
   put(name: string, fields?: Record<string, unknown>): FakeObject;
   remove(name: string): void;
-  /** What is asked for next is answered so, one fault a request. */
+  /** Answers the next requests with these faults, one fault a request. */
   refuse(what: 'list' | 'watch' | 'other', ...faults: Fault[]): void;
   /** As after a compaction: watches from before now, and pages of lists begun before now, get 410. */
   compact(): void;
@@ -103,7 +103,7 @@ export async function startFakeApiServer(): Promise<FakeApiServer> {
       const metadata = { name, namespace: 'vms', uid: known?.metadata.uid ?? `uid-${version}`, resourceVersion: String(version) };
       const object = { ...fields, metadata };
       objects.set(name, object);
-      tell(known === undefined ? 'ADDED' : 'MODIFIED', object);
+      notifyWatches(known === undefined ? 'ADDED' : 'MODIFIED', object);
       return object;
     },
     remove(name) {
@@ -111,7 +111,7 @@ export async function startFakeApiServer(): Promise<FakeApiServer> {
       const known = objects.get(name);
       assert.ok(known !== undefined);
       objects.delete(name);
-      tell('DELETED', { ...known, metadata: { ...known.metadata, resourceVersion: String(version) } });
+      notifyWatches('DELETED', { ...known, metadata: { ...known.metadata, resourceVersion: String(version) } });
     },
     refuse: (what, ...more) => void faults[what]?.push(...more),
     compact() {
@@ -131,7 +131,7 @@ export async function startFakeApiServer(): Promise<FakeApiServer> {
     },
   };
 
-  function tell(type: string, object: FakeObject): void {
+  function notifyWatches(type: string, object: FakeObject): void {
     log.push({ version, type, object });
     for (const watch of fake.watches) watch.send(type, object);
   }

@@ -30,7 +30,7 @@ const FILE_SYSTEMS = {
     ['mke2fs', '-q', '-t', 'ext4', '-I', '128', file],
     ['mount', '-o', 'loop', file, directory],
   ],
-  /** The directory beside it, through a file system in user space that nobody may write to. What files are it remembers for a minute. */
+  /** A read-only view of the directory beside it, by a file system in user space. It caches attributes for a minute. */
   'FUSE that remembers': (file, directory) => [
     ['mkdir', '-p', `${file}.origin`],
     ['bindfs', '-o', 'ro,attr_timeout=60,entry_timeout=60', `${file}.origin`, directory],

@@ -6,7 +6,7 @@ import https from 'node:https';
 import net, { type AddressInfo } from 'node:net';
 
 export interface ForwardProxyOptions {
-  /** What Proxy-Authorization has to say; nothing is asked for where it is left out. */
+  /** The required value of Proxy-Authorization; left out, the proxy requires none. */
   credentials?: string;
   /** Answered instead of a tunnel; 0: nothing is. */
   tunnelStatus?: number;
@@ -15,9 +15,9 @@ export interface ForwardProxyOptions {
 
 export interface ForwardProxy extends AsyncDisposable {
   url: string;
-  /** What tunnels and URLs were asked for, in order. */
+  /** The requested tunnels and URLs, in order. */
   asked: string[];
-  /** Of all requests that the proxy could read. */
+  /** Headers of all requests that the proxy could read. */
   headers: http.IncomingHttpHeaders[];
 }
 

@@ -1,4 +1,4 @@
-/** What the tests read of pods and Deployments, and what every pod of ours must be. */
+/** The fields of pods and Deployments that the tests read, and assertions that hold for every pod of the chart. */
 
 import assert from 'node:assert/strict';
 
@@ -52,7 +52,7 @@ export interface Role extends Manifest {
   rules: { apiGroups: string[]; resources: string[]; resourceNames?: string[]; verbs: string[] }[];
 }
 
-/** Of what the sidecar serves over HTTP. */
+/** Volumes with the Secrets of the sidecar's HTTP server. */
 const SECRET_VOLUMES = ['certificate', 'token'];
 
 const QEMU_USER = { runAsUser: 107, runAsGroup: 107 };

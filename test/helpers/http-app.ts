@@ -26,11 +26,11 @@ export interface HttpAppOptions {
   authorize?: Authorize;
   tls?: Listening['tls'];
   clock?: Listening['clock'];
-  /** Of those who read changes. */
+  /** Clock of the change stream. */
   changesClock?: Listening['clock'];
   metrics?: Pick<ExportMetrics, 'scrape'>;
   placeholders?: PlaceholderSource;
-  /** What the probes say. */
+  /** The problem that the probes report. */
   problem?: () => string | undefined;
 }
 

@@ -8,9 +8,9 @@ import type { AddressInfo } from 'node:net';
 type Handler = (request: http.IncomingMessage, response: http.ServerResponse) => void;
 
 export interface HttpSinkOptions {
-  /** What to do with a request before its body is asked for; by default 100 is said. */
+  /** Handles a request with `Expect: 100-continue`; by default the sink answers 100. */
   onExpect?: Handler;
-  /** What to do with a request; by default its body is read and kept, and 201 answered. */
+  /** Handles a request; by default the sink keeps its body and answers 201. */
   onRequest?: Handler;
   onConnection?: () => void;
   tls?: https.ServerOptions;

@@ -1,4 +1,4 @@
-/** What the container image starts Node with. */
+/** The flags that the container image starts Node with. */
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';

@@ -12,13 +12,13 @@ interface Waiter {
 }
 
 export interface ManualClock extends Clock {
-  /** Moves on, and wakes who waits for any moment until then, in order. */
+  /** Advances the time, and wakes waiters whose time has come, in order. */
   advance(delayMs: number): Promise<void>;
   /** Sets the wall clock forward by that many milliseconds, as NTP does. Durations are not affected. */
   setWallClock(forwardMs: number): void;
-  /** Whether somebody waits who has asked for just so long. */
+  /** Whether a waiter with exactly this delay exists. */
   isAwaited(delayMs: number): boolean;
-  /** Waits, in real time, until somebody waits for just so long. */
+  /** Waits, in real time, until a waiter with exactly this delay exists. */
   untilWaiting(delayMs: number): Promise<void>;
 }
 

@@ -7,7 +7,7 @@ import type { DiskSource, SourceExtent } from '../../src/sources/contract.ts';
 
 export interface MemoryDisk {
   source: DiskSource;
-  /** What it holds now. */
+  /** Its current content. */
   bytes: Buffer;
   /** Reads that have ended, and their bytes. */
   readCount: number;

@@ -24,7 +24,7 @@ export interface NbdFakeOptions {
   knowsGo?: boolean;
   /** Smallest, preferred, largest. */
   blockSizes?: [number, number, number];
-  /** What it answers to a request, if anything. */
+  /** The answer to a request; undefined sends none. */
   answer?(request: NbdRequest, socket: Socket): Uint8Array | undefined;
 }
 
@@ -32,7 +32,7 @@ export interface NbdFake extends AsyncDisposable {
   socketPath: string;
   exportName: string;
   requests: NbdRequest[];
-  /** What the client did against the protocol. */
+  /** Violations of the protocol by the client. */
   complaints: string[];
   /** Resolves when the client has closed. */
   left: Promise<void>;

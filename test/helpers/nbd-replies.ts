@@ -1,4 +1,4 @@
-/** What NBD servers say, and what they should not, as bytes. Written from the protocol's document, not from src. */
+/** Valid and invalid messages of NBD servers, as bytes. Written from the protocol's document, not from src. */
 
 export function u16(...values: number[]): Buffer {
   const bytes = Buffer.alloc(2 * values.length);

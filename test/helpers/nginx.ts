@@ -18,7 +18,7 @@ export interface Nginx extends AsyncDisposable {
 /** Debian has it with the programs of administrators, which are not on everybody's path. */
 const PATHS = `${process.env.PATH}:/usr/sbin:/sbin`;
 
-const LONGEST_START_MS = 5000;
+const MAX_START_MS = 5000;
 
 /** @param locations what `server` holds beside its root, in nginx's own language; DIRECTORY stands for the directory */
 export async function startNginx(directory: string, locations: string): Promise<Nginx> {
@@ -41,7 +41,7 @@ async function tryNginx(directory: string, locations: string): Promise<Nginx | u
   });
   const ended = once(child, 'close');
   ended.catch(() => {});
-  const endMs = performance.now() + LONGEST_START_MS;
+  const endMs = performance.now() + MAX_START_MS;
   while (!hasEnded(child) && performance.now() < endMs && !(await isListening(port))) await sleep(10);
   if (hasEnded(child) || !(await isListening(port))) {
     child.kill('SIGKILL');

@@ -1,4 +1,4 @@
-/** What a process has resident, as the kernel counts it. */
+/** The resident memory of a process, as the kernel counts it. */
 
 import { readFileSync } from 'node:fs';
 

@@ -1,4 +1,4 @@
-/** What a process has cost the machine. */
+/** The processor time of a process. */
 
 import { readFileSync } from 'node:fs';
 

@@ -42,7 +42,7 @@ interface Series {
 
 export interface Prometheus extends AsyncDisposable {
   pid: number;
-  /** Asks now. @throws when the expression is none, or the answer no vector */
+  /** Evaluates an expression now. @throws when the expression is not valid, or the result no vector */
   query(expr: string): Promise<Sample[]>;
   queryRange(expr: string, range: Range): Promise<Series[]>;
   alerts(): Promise<Alert[]>;
@@ -57,11 +57,11 @@ export interface PrometheusOptions {
   /** HOST:PORT of each, by the name of the job. */
   jobs: Record<string, string[]>;
   scrapeIntervalMs: number;
-  /** What a file of rules holds. */
+  /** The content of a file of rules. */
   rules: string;
 }
 
-const LONGEST_START_MS = 20_000;
+const MAX_START_MS = 20_000;
 
 export async function startPrometheus(options: PrometheusOptions): Promise<Prometheus> {
   for (let round = 1; ; round += 1) {
@@ -98,7 +98,7 @@ async function tryPrometheus(options: PrometheusOptions, port: number): Promise<
   const child = spawn('prometheus', args, { stdio: ['ignore', log, log] });
   const exited = once(child, 'exit');
   const stop = async () => {
-    // What it has stored goes with its directory.
+    // Its stored data is removed with its directory.
     child.kill('SIGKILL');
     await exited;
   };
@@ -110,7 +110,7 @@ async function tryPrometheus(options: PrometheusOptions, port: number): Promise<
     return data;
   }
 
-  for (const endMs = performance.now() + LONGEST_START_MS; ; await sleep(50)) {
+  for (const endMs = performance.now() + MAX_START_MS; ; await sleep(50)) {
     if (hasEnded(child)) return undefined;
     const isReady = await fetch(`http://127.0.0.1:${port}/-/ready`).then(
       ({ ok }) => ok,

@@ -9,13 +9,13 @@ export interface Selector {
   metric: string;
   /** Each as it is written: `job=~"$job"`. */
   matchers: string[];
-  /** What stands in brackets. */
+  /** The duration in brackets. */
   range?: string;
   /** The function around the range. */
   caller?: string;
 }
 
-/** What Grafana puts in the place of its own variables; another duration for each, so that they can be told apart. */
+/** Replacements for Grafana's own variables; each has another duration, so that they stay distinguishable. */
 const DURATIONS: Record<string, string> = { $__rate_interval: '111s', $__range: '222s', $__interval: '333s' };
 
 /** Every vector selector of an expression; variables of a dashboard may stand where text or a duration does. */

@@ -11,7 +11,7 @@ const CORRUPTIONS = ['corrupt', 'corrupt'] as const;
 export interface RandomFaultOptions {
   /** Gives numbers from 0 up to, and not with, 1. */
   random(): number;
-  /** What an attempt sends at least when nothing happens. */
+  /** The minimum number of bytes that an attempt without faults sends. */
   sizeBytes: number;
   /** Whether the destination finds a bit that has flipped: otherwise nobody could tell right from wrong. */
   findsCorruption: boolean;
@@ -25,7 +25,7 @@ export function randomFaults({ random, sizeBytes, findsCorruption, knowsLength }
 
   function randomFault(): Fault {
     const direction = pick<Direction>(['toServer', 'toServer', 'toServer', 'toClient']);
-    // What comes back is little, and all of it matters. Of what goes there, the ends are the places where things go wrong.
+    // Any byte of a short answer can matter. In the bytes to the server, faults at both ends matter most.
     const atByte =
       direction === 'toClient'
         ? Math.floor(random() * 600)

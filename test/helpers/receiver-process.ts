@@ -13,7 +13,7 @@ export interface ReceiverProcess extends AsyncDisposable {
   address: string;
   kill(signal: NodeJS.Signals): void;
   ended: Promise<CommandResult>;
-  /** What was printed on standard error so far. */
+  /** Standard error so far. */
   stderr(): string;
 }
 

@@ -1,11 +1,11 @@
-/** A server that answers uploads too early and goes away, as those do that know nothing of lingering. */
+/** A server that answers uploads too early and closes the connection, as servers without lingering close do. */
 
 import { once } from 'node:events';
 import net, { type AddressInfo, type Socket } from 'node:net';
 import tls from 'node:tls';
 
 export interface RudeServerOptions {
-  /** Of the connection, head included, that are read before `onEnough`; nothing is read afterwards. */
+  /** Bytes of the connection, head included, that are read before `onEnough`; nothing is read afterwards. */
   readBytes: number;
   /** Called once for each connection. */
   onEnough(socket: Socket): void;

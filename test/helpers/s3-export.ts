@@ -28,7 +28,7 @@ export interface S3Sent {
 
 export interface S3Sending {
   image: VirtualImage;
-  /** Of the S3 server. */
+  /** URL of the S3 server. */
   url: string;
   options?: Omit<Partial<S3TargetOptions>, 'limits'>;
   limits?: Partial<S3Limits>;

@@ -1,4 +1,4 @@
-/** What a strict S3 server refuses a request for before it looks at what is asked. */
+/** Checks of a strict S3 server that come before the operation of a request. */
 
 import { createHash } from 'node:crypto';
 import type http from 'node:http';
@@ -26,7 +26,7 @@ export function refusalOf(request: http.IncomingMessage, body: Buffer, { refuseK
   const refused = refuseKey?.(accessKeyId);
   if (refused !== undefined) return { status: refused === 'ExpiredToken' ? 400 : 403, code: refused };
   if (secret !== undefined && !isSignedWith(secret, request)) return { status: 403, code: 'SignatureDoesNotMatch' };
-  // What third parties do not know: bodies in signed chunks.
+  // Servers of third parties do not support bodies in signed chunks.
   if (/aws-chunked/.test(headers['content-encoding'] ?? '') || headers['x-amz-decoded-content-length'] !== undefined)
     return { status: 501, code: 'NotImplemented' };
   if (headers['transfer-encoding'] !== undefined) return { status: 501, code: 'NotImplemented' };

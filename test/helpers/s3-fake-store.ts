@@ -1,4 +1,4 @@
-/** What an S3 server keeps: objects, and uploads that are still open. */
+/** The storage of an S3 server: objects, and uploads that are still open. */
 
 import type http from 'node:http';
 import { TAG_MAKERS, type TagKind } from './s3-fake-tags.ts';
@@ -25,7 +25,7 @@ interface StoreRules {
   encryption?: http.OutgoingHttpHeaders;
   volunteersCrc32?: boolean;
   ignoresRanges?: boolean;
-  /** What becomes of If-None-Match; honoured when left out. */
+  /** How the server treats If-None-Match; honoured when left out. */
   ifNoneMatch?: 'honoured' | 'ignored' | 'refused';
 }
 

@@ -21,7 +21,7 @@ export interface Quirk {
   part?: number;
   /** How many requests of the operation it happens to; all, when left out. */
   times?: number;
-  /** So many requests of the operation are let through first. */
+  /** How many requests of the operation pass first. */
   after?: number;
   /**
    * The operation's fault. A status is an error instead of the operation; 'error in 200' imitates Complete after it has begun to answer.
@@ -54,7 +54,7 @@ export interface Quirk {
 }
 
 export interface S3FakeOptions {
-  /** Of a part that is not the last. */
+  /** Minimum size of a part that is not the last. */
   leastPartBytes?: number;
   /** Parts in one page of ListParts. */
   pageParts?: number;
@@ -70,7 +70,7 @@ export interface S3FakeOptions {
   ifNoneMatch?: 'honoured' | 'ignored' | 'refused';
   /** Reports the CRC32 of the received bytes without a request. */
   volunteersCrc32?: boolean;
-  /** What the server's clock is ahead of ours. */
+  /** How far the server's clock is ahead of ours. */
   clockAheadMs?: number;
   /** Gives what a request that was signed with this access key is refused with. */
   refuseKey?: (accessKeyId: string) => string | undefined;
@@ -98,7 +98,7 @@ export interface S3Fake extends AsyncDisposable {
   count(operation: Operation): number;
 }
 
-/** What a quirk that is late waits for. */
+/** Delay of a quirk that answers late. */
 export const LATE_MS = 100;
 
 const MAX_WAITS = 1000;

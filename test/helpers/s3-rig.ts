@@ -46,7 +46,7 @@ class S3Rig {
     this.fake = await startS3Fake({ leastPartBytes: 1, secret: SECRET, ...options });
   }
 
-  /** Of parts. */
+  /** The number of parts. */
   count(): number {
     return Math.ceil(this.expected.length / PART_BYTES);
   }

@@ -11,7 +11,7 @@ import { transferContext } from './transfer-context.ts';
 
 export interface TcpSending extends Partial<TcpTargetOptions> {
   port: number;
-  /** Whether the digest that is compared is another than that of the image. */
+  /** Whether the sender compares a wrong digest. */
   wrongDigest?: boolean;
   context?: Partial<TransferContext>;
 }

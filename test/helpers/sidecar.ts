@@ -14,7 +14,7 @@ import type { Manifest } from './manifest.ts';
 
 const BIN = path.join(import.meta.dirname, '..', '..', 'src', 'bin.ts');
 
-const LONGEST_WAIT_MS = 30_000;
+const MAX_WAIT_MS = 30_000;
 const POLL_MS = 50;
 
 export interface SidecarOptions {
@@ -24,17 +24,17 @@ export interface SidecarOptions {
   volumes: readonly string[];
   flags?: readonly string[];
   env?: Record<string, string>;
-  /** What Node is started with: the sources when left out. */
+  /** The program that Node runs; the sources when left out. */
   program?: readonly string[];
 }
 
 export interface Sidecar extends AsyncDisposable {
   process: ChildProcess;
-  /** Of its pages, on loopback. */
+  /** Port of its pages, on loopback. */
   port: number;
   /** Everything it has said so far. */
   output(): string;
-  /** What its log has said, line by line. */
+  /** The lines of its log so far. */
   log(): Record<string, unknown>[];
   get(path: string): Promise<Response>;
   /** The values of a scrape, by series. */
@@ -69,7 +69,7 @@ export async function waitForStatus(
   isRight: (status: DiskExportStatus) => boolean = (status) => status.completionTime !== undefined,
 ): Promise<DiskExportStatus> {
   let status: DiskExportStatus | undefined;
-  for (let waitedMs = 0; waitedMs < LONGEST_WAIT_MS; waitedMs += POLL_MS) {
+  for (let waitedMs = 0; waitedMs < MAX_WAIT_MS; waitedMs += POLL_MS) {
     status = statusOf(requests, name);
     if (status !== undefined && isRight(status)) return status;
     await sleep(POLL_MS);
@@ -103,7 +103,7 @@ export async function startSidecar({ requests, volumes, flags = [], env = {}, pr
 
   let port: number | undefined;
   for (let waitedMs = 0; port === undefined; waitedMs += POLL_MS) {
-    if (hasEnded(child) || waitedMs > LONGEST_WAIT_MS) assert.fail(`the sidecar does not run: ${text}`);
+    if (hasEnded(child) || waitedMs > MAX_WAIT_MS) assert.fail(`the sidecar does not run: ${text}`);
     await sleep(POLL_MS);
     port = log().find(({ msg }) => msg === 'sidecar runs')?.port as number | undefined;
   }

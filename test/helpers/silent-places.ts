@@ -1,4 +1,4 @@
-/** Places that never answer: a file on storage that is away, and a server that accepts connections and says nothing. */
+/** Places that never answer: a file on storage that does not answer, and a server that accepts connections and never answers. */
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -17,8 +17,8 @@ export interface SilentPlace extends AsyncDisposable {
 }
 
 /**
- * A FIFO: a program that opens it waits in the kernel until there is a writer, and then for a byte, as for storage that does not answer.
- * From outside, only a writer can see that a reader is there.
+ * A FIFO. A program that opens it waits in the kernel for a writer, and then for a byte, as with storage that does not answer.
+ * From outside, only a writer can detect a reader.
  */
 export function silentFile(place: string): SilentPlace {
   execFileSync('mkfifo', [place]);

@@ -1,4 +1,4 @@
-/** A server that takes the head of each request and then reads nothing until it is told to. */
+/** A server that reads the head of each request, and its body only after `goOn`. */
 
 import type http from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';

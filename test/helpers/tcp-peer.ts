@@ -7,7 +7,7 @@ import tls from 'node:tls';
 export interface TcpPeer extends AsyncDisposable {
   host: string;
   port: number;
-  /** What has been read from a connection. */
+  /** The bytes read from a connection so far. */
   received(index: number): Buffer;
   /** How a connection ends: 'end' in order, or an error's code. */
   ended(index: number): Promise<string>;

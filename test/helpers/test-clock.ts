@@ -5,7 +5,7 @@ import { throwIfAborted } from '../../src/common/abortable.ts';
 import type { Clock } from '../../src/common/clock.ts';
 
 export interface TestClock extends Clock {
-  /** What was waited for, in order. */
+  /** The delays waited for, in order. */
   readonly delaysMs: number[];
 }
 

@@ -1,4 +1,4 @@
-/** What a target is given where no engine runs: nothing is asked of it and nothing may be kept. */
+/** The context of a transfer without an engine: by default nothing aborts it, and a target that saves a resume state fails. */
 
 import assert from 'node:assert/strict';
 import type { TransferContext } from '../../src/targets/contract.ts';

@@ -29,9 +29,9 @@ export const NAMES = ['steady', 'retried', 'failed', 'stalled'] as const;
 export interface WatchedExports extends AsyncDisposable {
   sidecar: Sidecar;
   prometheus: Prometheus;
-  /** What the metrics have as `instance`. */
+  /** The label `instance` of the metrics. */
   instance: string;
-  /** Of a sidecar that is not there. */
+  /** The label `instance` of a sidecar that does not run. */
   goneInstance: string;
   startMs: number;
   statusOf(name: (typeof NAMES)[number]): { disk: DiskStatus; completionTime?: string | undefined };
@@ -113,11 +113,11 @@ export async function startWatchedExports(directory: string, bytesPerSecond: num
   }
 }
 
-const LONGEST_WAIT_MS = 30_000;
+const MAX_WAIT_MS = 30_000;
 
 /** Waits until something is so that nobody tells of. */
 export async function until(isSo: () => Promise<boolean>): Promise<void> {
-  const endMs = performance.now() + LONGEST_WAIT_MS;
+  const endMs = performance.now() + MAX_WAIT_MS;
   while (!(await isSo())) {
     if (performance.now() > endMs) throw new Error(`still not so: ${isSo}`);
     await sleep(100);

@@ -22,7 +22,7 @@ interface Scene {
   title: string;
   /** As promtool writes series: a value each minute. */
   series: Record<string, string>;
-  /** What fires at which minute; nothing else may. */
+  /** The alerts that fire, by minute. No other alert may fire. */
   at: Record<string, { labels: string; summary: string; description: string } | 'silent'>;
 }
 
@@ -241,7 +241,7 @@ describe('the alerts', () => {
     assert.equal(code, 0, `${stdout}${stderr}`);
   }
 
-  it('are rules that promtool has nothing to say about', async () => {
+  it('are rules without complaints of promtool', async () => {
     await promtool('check', 'rules', '--lint-fatal', path.join(ROOT, RULES_FILE));
     const { groups } = parse(readFileSync(path.join(ROOT, RULES_FILE), 'utf8')) as RuleGroups;
     assert.deepEqual(
@@ -250,7 +250,7 @@ describe('the alerts', () => {
     );
   });
 
-  it('ask for metrics that exist, by labels that they have', () => {
+  it('query only metrics that exist, by labels that these have', () => {
     const declarations: MetricDeclaration[] = Object.values(METRICS);
     const recorded = recordingRules({}).map(({ record }) => record);
     for (const { expr } of [...rules, ...recordingRules({})])
@@ -261,7 +261,7 @@ describe('the alerts', () => {
       }
   });
 
-  it('lead to a section of the operations page each', () => {
+  it('each link to a section of the operations page', () => {
     const headings = readFileSync(path.join(ROOT, RUNBOOK), 'utf8')
       .split('\n')
       .flatMap((line) => /^#+ (.*)$/.exec(line)?.[1] ?? []);
@@ -275,7 +275,7 @@ describe('the alerts', () => {
     for (const { annotations, alert } of rules) assert.ok(anchors.includes(annotations.runbook_url), alert);
   });
 
-  it('have a scene each in which they fire', () => {
+  it('each have a scene in which they fire', () => {
     assert.deepEqual(
       Object.keys(SCENES)
         .map((name) => `Disklift${name}`)
@@ -290,7 +290,7 @@ describe('the alerts', () => {
         );
   });
 
-  /** What promtool expects of one alert at one time. */
+  /** A test case of promtool, for one alert at one time. */
   function expectation({ alert, labels, annotations }: AlertRule, at: string, fires: Scene['at'][string]): object {
     if (fires === 'silent') return { eval_time: at, alertname: alert, exp_alerts: [] };
     const { summary, description } = fires;
@@ -332,7 +332,7 @@ describe('the alerts', () => {
       return Object.fromEntries(documents.flatMap((each) => (each === null ? [] : [[each.kind, each]])));
     }
 
-    it('are there when they are asked for, word by word, with links that lead where they are told to', async () => {
+    it('are rendered on request, word for word, with links to the given runbook', async () => {
       const runbook = 'https://wiki.example/disklift';
       const { PrometheusRule: rule } = await render({ prometheusRule: { enabled: true, runbook, labels: { release: 'prometheus' } } });
       const { metadata, spec } = rule as { metadata: { name: string; labels: Record<string, string> }; spec: RuleGroups };
@@ -342,7 +342,7 @@ describe('the alerts', () => {
       assert.equal(text.includes(RUNBOOK), true);
     });
 
-    it('stand beside the dashboard, as a ConfigMap that Grafana finds', async () => {
+    it('come with the dashboard, as a ConfigMap that Grafana finds', async () => {
       const { ConfigMap: map } = await render({ dashboard: { enabled: true, annotations: { grafana_folder: 'Backup' } } });
       const { metadata, data } = map as { metadata: { labels: object; annotations: object }; data: Record<string, string> };
       assert.deepEqual(metadata.annotations, { grafana_folder: 'Backup' });
@@ -350,7 +350,7 @@ describe('the alerts', () => {
       assert.equal(`${data['disklift.json']}\n`, readFileSync(path.join(ROOT, DASHBOARD_FILE), 'utf8'));
     });
 
-    it('are not there unless they are asked for', async () => {
+    it('are not rendered by default', async () => {
       const objects = await render({});
       for (const kind of ['PrometheusRule', 'ConfigMap']) assert.ok(!(kind in objects), kind);
     });

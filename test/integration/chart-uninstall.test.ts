@@ -1,4 +1,4 @@
-/** What the chart has run before a release is taken away: its objects, their order and their rights. test/cluster/uninstall-pods lives through it. */
+/** The Job that the chart runs before uninstalling: its objects, their order and their rights. test/cluster/uninstall-pods runs it. */
 
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
@@ -31,7 +31,7 @@ describe('the hook of the chart that stops the pods', function () {
     return job ?? assert.fail('there is a Job');
   }
 
-  it('makes an account with its rights, then a Job, and leaves none of it', async () => {
+  it('makes an account with its rights, then a Job, and deletes them all afterwards', async () => {
     const hooks = hooksOf(await render(MINIMAL));
     assert.deepEqual(
       hooks.map(({ kind, metadata: { annotations = {}, name } }) => [
@@ -51,7 +51,7 @@ describe('the hook of the chart that stops the pods', function () {
       assert.equal(metadata.annotations?.['helm.sh/hook-delete-policy'], 'before-hook-creation,hook-succeeded,hook-failed');
   });
 
-  it('names every Deployment and every Job of the release to the command, and permits no more', async () => {
+  it('passes every Deployment and Job of the release to the command, and permits no more', async () => {
     const manifests = await render({ image: IMAGE, volumes: [FEDORA, WINDOWS, { ...FEDORA, name: 'data', once: 'data-nightly' }] });
     const hooks = hooksOf(manifests);
     const own = manifests.filter((manifest) => !hooks.includes(manifest));
@@ -82,7 +82,7 @@ describe('the hook of the chart that stops the pods', function () {
     assert.deepEqual(jobOf(hooks).spec.template.spec.containers[0]?.args?.slice(-2), ['--cronjob', 'nightly-disklift-fedora']);
   });
 
-  it('runs in a pod that is as restricted as the others, has no volume, and is not among those that it waits for', async () => {
+  it('runs in a pod that is as restricted as the others, has no volume, and does not wait for itself', async () => {
     for (const [values, mode] of [
       [EVERYTHING, 'KubeVirt'],
       [{ ...EVERYTHING, securityContext: { mode: 'OpenShift' } }, 'OpenShift'],
@@ -96,12 +96,12 @@ describe('the hook of the chart that stops the pods', function () {
       const { nodeSelector, tolerations, affinity, serviceAccountName } = spec;
       assert.partialDeepStrictEqual(EVERYTHING, { nodeSelector, tolerations, affinity });
       assert.equal(serviceAccountName, NAME);
-      // What keeps a sidecar from starting must not keep its release from going.
+      // An environment that keeps a sidecar from starting must not keep its release from being uninstalled.
       assert.equal(spec.containers[0]?.env, undefined);
     }
   });
 
-  it('uses the account that is there where the chart makes none', async () => {
+  it('uses the given account if the chart makes none', async () => {
     const hooks = hooksOf(await render({ ...MINIMAL, serviceAccount: { create: false, name: 'backup' } }));
     assert.deepEqual(
       hooks.map(({ kind }) => kind),
@@ -112,7 +112,7 @@ describe('the hook of the chart that stops the pods', function () {
     assert.deepEqual(binding?.subjects, [{ kind: 'ServiceAccount', name: 'backup' }]);
   });
 
-  it('has a name that a label holds, whatever the release is called', async () => {
+  it('has a name that fits into a label, for any name of the release', async () => {
     const { name } = jobOf(hooksOf(await render(MINIMAL, `${'a'.repeat(48)}-bcde`))).metadata;
     assert.equal(name, `${'a'.repeat(48)}-stop-sidecars`);
   });
@@ -121,7 +121,7 @@ describe('the hook of the chart that stops the pods', function () {
     ['when it is off', { uninstallHook: { enabled: false } }],
     ['where the chart may make no Role', { rbac: { create: false } }],
   ] as const)
-    it(`is not there ${title}`, async () => {
+    it(`is not rendered ${title}`, async () => {
       assert.deepEqual(hooksOf(await render({ ...MINIMAL, ...values })), []);
     });
 });

@@ -1,4 +1,4 @@
-/** What the chart says to people: its notes, its values, its version. */
+/** The texts of the chart for users: its notes, its values, its version. */
 
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -47,7 +47,7 @@ describe('the words of the chart', () => {
     assert.doesNotMatch(notes, /kubectl apply -f - <<END/);
   });
 
-  it('the notes say which right a sidecar lacks to judge tokens, only where it needs it', async () => {
+  it('the notes name the missing right to review tokens, only if a sidecar needs it', async () => {
     const notesWith = async (...flags: string[]): Promise<string> => {
       const values = inTempDir('values.json');
       writeFileSync(values, JSON.stringify({ image: IMAGE, volumes: [FEDORA] }));

@@ -33,7 +33,7 @@ function endpointOf(manifests: Manifest[]): object {
   return others;
 }
 
-/** What the Role permits, as `RESOURCE VERB`, with the names that it holds for. */
+/** The rights of the Role, as `RESOURCE VERB`, with the names that it is limited to. */
 function permitted(manifests: Manifest[]): string[] {
   const rules = ofKind<Role>(manifests, 'Role').flatMap(({ rules }) => rules);
   return rules.flatMap(({ resources, verbs, resourceNames = [] }) =>
@@ -61,7 +61,7 @@ describe('the chart', function () {
     return file;
   }
 
-  /** What a release is made of; what its end takes is in chart-uninstall. */
+  /** Renders the objects of a release; chart-uninstall renders those of its end. */
   const template = (values: unknown, ...flags: string[]) =>
     tools.helm('template', 'nightly', CHART, '--namespace', 'vms', '--no-hooks', '--values', valuesFile(values), ...flags);
 
@@ -78,7 +78,7 @@ describe('the chart', function () {
     }
   });
 
-  it('gives a Job another name whenever the Job is another, because a Job cannot be changed', async () => {
+  it('gives a Job another name whenever its template changes, because a Job cannot be changed', async () => {
     const nameWith = async (values: object) =>
       ofKind(await render({ image: IMAGE, volumes: { a: { claimName: 'a', once: 'x' } }, ...values }), 'Job')[0]?.metadata.name;
     const changed = [
@@ -377,13 +377,13 @@ describe('the chart', function () {
       });
     }
 
-    it('names no user for OpenShift, where the namespace has one', async () => {
+    it('sets no user for OpenShift, where the namespace has one', async () => {
       const deployments = deploymentsOf(await render({ image: IMAGE, volumes: [FEDORA, WINDOWS], securityContext: { mode: 'OpenShift' } }));
       assert.equal(deployments.length, 2);
       for (const { spec } of deployments) assertRestricted(spec.template.spec, { mode: 'OpenShift', token: true });
     });
 
-    it('takes the level that SELinux has given to the disk', async () => {
+    it('sets the SELinux level of the disk', async () => {
       const level = 's0:c12,c34';
       const spec = podOf(await render({ ...MINIMAL, securityContext: { seLinuxLevel: level } }));
       assertRestricted(spec, { seLinuxLevel: level, token: true });

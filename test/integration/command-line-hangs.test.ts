@@ -63,7 +63,7 @@ describe('the command line', function () {
   const requests = () => ['--requests', temp('requests')];
   const volume = () => ['--volume', `claim=${temp('volume')}`];
 
-  /** What hangs or fails, where, the arguments that lead there, and the line that tells of the failure. */
+  /** The call that hangs or fails, its place, the arguments that lead to it, and the error line. */
   type Row = [what: string, kind: 'file' | 'server', args: (place: string) => string[], failure: RegExp];
   const rows: Row[] = [
     ['measure: the NBD server', 'server', (place) => ['measure', `nbd://${place}`], /^disklift: nbd:\S+: .*refused/],
@@ -205,7 +205,7 @@ describe('the command line', function () {
 
     const uploading = (s3: S3Fake) => ({ reached: until('a part', () => s3.count('UploadPart') > 1) });
 
-    it('says so after a second, and ends after eight', async () => {
+    it('reports that after a second, and ends after eight', async () => {
       await using s3 = await startS3Fake();
       const { tookMs, stderr } = await msFromSignalToEnd(await prepare(s3), uploading(s3), 'SIGTERM');
       assert.ok(tookMs > 7900 && tookMs < 10_500, `${tookMs} ms`);
@@ -220,7 +220,7 @@ describe('the command line', function () {
     });
   });
 
-  describe('fails with one line that names the place when it cannot have', () => {
+  describe('fails with one line that names the place when it cannot open', () => {
     for (const [what, kind, args, failure] of rows)
       it(what, async () => {
         const { code, stderr } = await disklift(args(kind === 'file' ? temp('place') : `127.0.0.1:${await freePort()}`));

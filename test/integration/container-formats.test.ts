@@ -22,7 +22,7 @@ describe('the container image disklift-formats', function () {
   });
   after(() => image?.[Symbol.asyncDispose]());
 
-  it('is started as the other one, by the same user', () => {
+  it('has the same command and user as the other image', () => {
     const { Entrypoint, Cmd, User, WorkingDir } = image.config;
     assert.deepEqual(
       { Entrypoint, Cmd, User, WorkingDir },
@@ -30,7 +30,7 @@ describe('the container image disklift-formats', function () {
     );
   });
 
-  it('streams a qcow2 disk in a pod under Pod Security restricted, where nothing can be written but shared memory', async () => {
+  it('streams a qcow2 disk in a pod under Pod Security restricted, where only shared memory is writable', async () => {
     const disk = await createDisk(temp('disk.raw'), 8 * MIB, [{ offsetBytes: MIB, lengthBytes: 3 * MIB, content: 'random' }]);
     const convert = await runCommand('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', disk, temp('disk.qcow2')]);
     assert.equal(convert.code, 0, convert.stderr);

@@ -17,7 +17,7 @@ const ROOT = path.join(import.meta.dirname, '..', '..');
 const MIB = 1024 * 1024;
 
 /** client-node's models are 24 MiB of the 37 there are today; what adds half of that, such as a second platform's binaries, was not meant to be there. */
-const LARGEST_APP_BYTES = 50 * MIB;
+const MAX_APP_BYTES = 50 * MIB;
 
 interface LockFile {
   packages: Record<string, { version: string; dev?: boolean }>;
@@ -54,7 +54,7 @@ describe('the container image', function () {
       );
     });
 
-    it('tells what the image is, in which version and under which license', () => {
+    it('has labels with title, version and license', () => {
       const { name, description, version, license } = readJson(path.join(ROOT, 'package.json')) as Record<string, string>;
       const label = (key: string) => image.config.Labels[`org.opencontainers.image.${key}`];
       assert.deepEqual([label('title'), label('description'), label('version'), label('licenses')], [name, description, version, license]);
@@ -62,7 +62,7 @@ describe('the container image', function () {
   });
 
   describe('its files', () => {
-    it('hold the packages that run, in the versions of the lock file, and none of development', () => {
+    it('include the packages of the lock file in its versions, and no development packages', () => {
       const lock = readJson(path.join(ROOT, 'package-lock.json')) as LockFile;
       const manifests = filesIn(inImage('app')).filter((file) => /(^|\/)node_modules\/(@[^/]+\/)?[^/]+\/package\.json$/.test(file));
       const installed = manifests.map((file) => path.dirname(file));
@@ -77,7 +77,7 @@ describe('the container image', function () {
       for (const name of ['commander', 'cli-progress', 'koffi']) assert.ok(installed.includes(`node_modules/${name}`), name);
     });
 
-    it('hold no TypeScript sources and nothing to compile', () => {
+    it('include no TypeScript sources and nothing to compile', () => {
       const files = filesIn(inImage('app'));
       assert.deepEqual(
         files.filter((file) => /(?<!\.d)\.ts$|^dist\/.*\.d\.ts$|\.tsbuildinfo$|\/vendor\//.test(file)),
@@ -86,24 +86,24 @@ describe('the container image', function () {
       assert.deepEqual([...new Set(files.map((file) => file.split('/')[0]))].sort(), ['LICENSE', 'dist', 'node_modules', 'package.json']);
     });
 
-    it('hold one binary of koffi, for this platform', () => {
+    it('include one binary of koffi, for this platform', () => {
       const binaries = filesIn(inImage('app')).filter((file) => file.endsWith('.node'));
       assert.equal(binaries.length, 1, binaries.join());
       assert.match(binaries[0] as string, new RegExp(`linux_${process.arch}/koffi\\.node$`));
     });
 
-    it('can be changed by nobody but root', () => {
+    it('can be changed only by root', () => {
       for (const name of ['', ...readdirSync(inImage('app'), { recursive: true, encoding: 'utf8' })]) {
         const { uid, mode } = lstatSync(inImage(`app/${name}`));
         assert.deepEqual([uid, mode & 0o022], [0, 0], name);
       }
     });
 
-    it(`take less than ${LARGEST_APP_BYTES / MIB} MiB beside the base`, () => {
+    it(`take less than ${MAX_APP_BYTES / MIB} MiB beside the base`, () => {
       const bytes = (directory: string) => filesIn(directory).reduce((sum, file) => sum + lstatSync(path.join(directory, file)).size, 0);
       const appBytes = bytes(inImage('app'));
       console.log(`        /app ${(appBytes / MIB).toFixed(1)} MiB, the whole image ${(bytes(image.root) / MIB).toFixed(1)} MiB`);
-      assert.ok(appBytes < LARGEST_APP_BYTES, `${appBytes} bytes`);
+      assert.ok(appBytes < MAX_APP_BYTES, `${appBytes} bytes`);
     });
   });
 
@@ -128,13 +128,13 @@ describe('the container image', function () {
       return execIn(await start(idleCommand()), uid, command, stdout === undefined ? {} : { stdout });
     }
 
-    it('tells its version', async () => {
+    it('prints its version', async () => {
       const { version } = readJson(path.join(ROOT, 'package.json')) as { version: string };
       const { code, stdout, stderr } = await exec(['disklift', '--version']);
       assert.deepEqual([code, stdout.toString(), stderr], [0, `${version}\n`, '']);
     });
 
-    it('has koffi, which it would do without in silence', async () => {
+    it('has koffi, which disklift would silently run without', async () => {
       const script = "require('koffi').load('libc.so.6').func('int getpid()')() > 0 || process.exit(1)";
       const { code, stderr } = await exec(['/nodejs/bin/node', '-e', script]);
       assert.equal(code, 0, stderr);
@@ -146,7 +146,7 @@ describe('the container image', function () {
       assert.match(stderr, /sh: No such file or directory/);
     });
 
-    it('streams a disk that only the qemu user can read, in the length that measure told before', async () => {
+    it('streams a disk that only the qemu user can read, in the length that measure printed', async () => {
       const disk = await createKubeVirtDisk(inTempDir(''));
       const measured = await exec(['disklift', 'measure', '/disks/disk.img', '--output', 'json']);
       assert.equal(measured.code, 0, measured.stderr);
@@ -158,14 +158,14 @@ describe('the container image', function () {
       await assertImageOf(output, disk);
     });
 
-    it('cannot read that disk as another user, and says so', async () => {
+    it('cannot read that disk as another user, and reports that', async () => {
       await createKubeVirtDisk(inTempDir(''));
       const { code, stdout, stderr } = await exec(['disklift', 'stream', '/disks/disk.img'], { uid: 65_532 });
       assert.deepEqual([code, stdout.length], [1, 0]);
       assert.match(stderr, /disk\.img: .*permission denied/i);
     });
 
-    it('streams as the first process, too', async () => {
+    it('also streams as the first process', async () => {
       const disk = await createKubeVirtDisk(inTempDir(''));
       const { stdout, stderr } = await start([...image.config.Entrypoint, 'stream', '/disks/disk.img']);
       const [streamed, errors] = await Promise.all([readAll(stdout), readAll(stderr)]);
@@ -175,7 +175,7 @@ describe('the container image', function () {
       await assertImageOf(output, disk);
     });
 
-    it('ends with an error when it is stopped as the first process, and what arrived is no image', async () => {
+    it('ends with an error when it is stopped as the first process, and leaves no valid image', async () => {
       const disk = await createKubeVirtDisk(inTempDir(''));
       // Nobody reads, so it cannot get to the end of the image.
       const streaming = await start([...image.config.Entrypoint, 'stream', '/disks/disk.img']);
@@ -189,7 +189,7 @@ describe('the container image', function () {
       assert.notEqual(code, 0);
     });
 
-    it('waits without a shell, and is gone as soon as its pod is deleted', async () => {
+    it('waits without a shell, and ends as soon as its pod is deleted', async () => {
       const { end, tookMs } = await terminate(await start(idleCommand()));
       assert.equal(end, 0);
       assert.ok(tookMs < 2000, `${tookMs} ms`);
@@ -197,7 +197,7 @@ describe('the container image', function () {
   });
 });
 
-/** What keeps the pods of manifests/ running; a test of the chart keeps its own equal to it. */
+/** The command that keeps the pods of manifests/ running; a test of the chart compares the chart's with it. */
 function idleCommand(): readonly string[] {
   const { spec } = parse(readFileSync(path.join(ROOT, 'manifests', 'stream-pod.yaml'), 'utf8')) as Pod;
   return spec.containers[0]?.command ?? assert.fail('the pod has a command');

@@ -43,7 +43,7 @@ describe('disklift export', () => {
     return body;
   }
 
-  it('sends every disk of the volume, each to its place, and prints the status', async () => {
+  it('sends every disk of the volume to its own location, and prints the status', async () => {
     await using sink = await startHttpSink();
     const file = await writeManifests(diskExport('nightly', { http: { url: `${sink.url}/{namespace}/{name}/{claim}-{disk}.qcow2` } }));
     const result = await run(file);
@@ -67,7 +67,7 @@ describe('disklift export', () => {
     assert.equal(result.stderr, '', 'nothing on standard error where there is no terminal');
   });
 
-  it('makes a name from generateName, and fills in the time at which it was started', async () => {
+  it('makes a name from generateName, and fills in its start time', async () => {
     await using sink = await startHttpSink();
     const { metadata, ...manifest } = diskExport('', { http: { url: `${sink.url}/{name}/{date}/{timestamp}/{disk}` } });
     const startMs = Date.now() - 1000;
@@ -85,7 +85,7 @@ describe('disklift export', () => {
     }
   });
 
-  it('sends the disks of a VM that was copied with all its files, and names a file that may be a disk and is left out', async () => {
+  it('sends the disks of a VM copied with all its files, and names a left-out file that may be a disk', async () => {
     await using sink = await startHttpSink();
     for (const name of ['a-ctk.vmdk', 'a.vmx', 'a.nvram', 'vmware.log', 'c.img.xz']) await writeFile(temp(`volume/${name}`), name);
     const result = await run(await writeManifests(diskExport('whole', { http: { url: `${sink.url}/{disk}` } })));
@@ -100,7 +100,7 @@ describe('disklift export', () => {
     assert.match(result.stderr, /left out: c\.img\.xz is an xz file/);
   });
 
-  it('sends the disks that are named, as the request wants the image, with headers out of a Secret', async () => {
+  it('sends the named disks with the requested options and the headers of a Secret', async () => {
     await using sink = await startHttpSink();
     const spec = {
       source: { persistentVolumeClaim: { claimName: 'claim' }, disks: [{ path: 'a.img' }] },
@@ -124,7 +124,7 @@ describe('disklift export', () => {
     assert.ok(!`${result.stdout}${result.stderr}`.includes('s3cr3t'));
   });
 
-  it('takes the user of a Windows domain in the URL of a Secret, as curl does, and shows nothing of it', async () => {
+  it('accepts a user of a Windows domain in the URL of a Secret, as curl does, and shows nothing of it', async () => {
     await using sink = await startHttpSink();
     const url = `${sink.url.replace('//', '//CORP\\bob:s3cr3t@')}/{disk}`;
     const source = { persistentVolumeClaim: { claimName: 'claim' }, disks: [{ path: 'a.img' }] };
@@ -154,7 +154,7 @@ describe('disklift export', () => {
       assert.ok(!`${result.stdout}${result.stderr}`.includes('s3cr3t'), result.stderr);
     });
 
-  it('sends no byte of what a hostile volume leads to', async () => {
+  it('sends no byte of files that a hostile volume refers to', async () => {
     await using sink = await startHttpSink();
     await mkdir(temp('outside'));
     await createDisk(temp('outside/disk.img'), MIB, [{ offsetBytes: 0, lengthBytes: MIB, content: 'random' }]);
@@ -173,7 +173,7 @@ describe('disklift export', () => {
     assert.equal(sink.requests.length, 0);
   });
 
-  it('takes the manifest from standard input', async () => {
+  it('reads the manifest from standard input', async () => {
     await using sink = await startHttpSink();
     const file = await writeManifests(diskExport('one', { http: { url: `${sink.url}/{disk}` } }));
     const { code } = await runShell(`${diskliftLine(['export', '-f', '-', '--volume', `claim=${temp('volume')}`])} < ${file}`);
@@ -207,7 +207,7 @@ describe('disklift export', () => {
     );
   });
 
-  it('is cancelled by SIGINT, says so, and leaves nothing complete', async () => {
+  it('is cancelled by SIGINT, reports that, and leaves no complete image', async () => {
     const seen = Promise.withResolvers<void>();
     await using sink = await startHttpSink({
       onRequest: (request) =>

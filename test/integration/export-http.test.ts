@@ -33,7 +33,7 @@ function answerBehind(bytes: number, status: number): Exchange {
 
 const EXCHANGES: Record<string, Exchange> = {
   'answer 500 early': answerBehind(3 * MIB, 500),
-  // So early that the rest is not in the kernel's buffers yet: from then on nobody could tell this answer from a right one.
+  // Early enough that the rest is not in the kernel's buffers yet; a later answer could not be distinguished from a right one.
   'answer 200 early': answerBehind(MIB / 4, 200),
   'answer 503 at the end': (request, response) => void request.resume().once('end', () => response.writeHead(503).end()),
 };
@@ -41,7 +41,7 @@ const EXCHANGES: Record<string, Exchange> = {
 describe('export to an HTTP server', () => {
   const temp = useTempDir();
 
-  /** A server that treats the first request as `exchange` says, and takes the others. */
+  /** A server that handles the first request by `exchange`, and accepts the others. */
   async function startUnwilling(exchange: Exchange): Promise<HttpSink> {
     let requests = 0;
     const sink: HttpSink = await startHttpSink({
@@ -58,7 +58,7 @@ describe('export to an HTTP server', () => {
   }
 
   for (const [name, exchange] of Object.entries(EXCHANGES))
-    it(`succeeds at the second attempt when the first made the server ${name}`, async () => {
+    it(`succeeds at the second attempt when the first makes the server ${name}`, async () => {
       const diskPath = await createDisk(temp('a.img'), 24 * MIB, [{ offsetBytes: 100_000, lengthBytes: 9 * MIB, content: 'random' }]);
       await using sink = await startUnwilling(exchange);
       const { phase, disks, failure } = await runEngine({
@@ -95,7 +95,7 @@ describe('export to an HTTP server', () => {
       );
     });
 
-    it('waits for the answer as long as the request allows, and then looks the image up', async () => {
+    it('waits for the answer as long as the request allows, and then checks for the image', async () => {
       await using sink = await startHttpSink({
         onRequest: (request, response) => {
           if (request.method === 'PUT') return void request.resume();
@@ -109,7 +109,7 @@ describe('export to an HTTP server', () => {
       assert.ok(performance.now() - startMs > 1000);
     });
 
-    it('is found after a proxy has timed out, and the status names the proof', async () => {
+    it('finds the image after a proxy has timed out, and the status names the proof', async () => {
       let stored: Buffer = Buffer.alloc(0);
       await using sink: HttpSink = await startHttpSink({
         onRequest(request, response) {

@@ -40,10 +40,10 @@ describe('a disk in use', function () {
     await assertImageOf(temp('arrived.qcow2'), disk);
   }
 
-  describe('of a sidecar', () => {
+  describe('in a sidecar', () => {
     const start = (...flags: string[]) => startSidecar({ requests: temp('requests'), volumes: [`claim=${temp('volume')}`], flags });
 
-    it('is waited for, its writer is named, and the wait costs no attempt', async () => {
+    it('delays its export without using up an attempt, and the status names the writer', async () => {
       await using sink = await startHttpSink();
       await using writer = await openForWriting(disk);
       await using sidecar = await start();
@@ -64,7 +64,7 @@ describe('a disk in use', function () {
       assert.equal(sidecar.log().filter(({ msg }) => msg === 'waits for a disk in use').length, 1);
     });
 
-    it('is passed by while it is in use, waits for its turn then, and comes before what was asked for later', async () => {
+    it('lets other exports run first, and is queued before later exports when it is free', async () => {
       await createDisk(temp('volume/quiet.raw'), MIB, [{ offsetBytes: 0, lengthBytes: MIB / 2, content: 'random' }]);
       const quiet = (sink: HttpSink, name: string): Manifest => {
         const source = { persistentVolumeClaim: { claimName: 'claim' }, disks: [{ path: 'quiet.raw' }] };
@@ -103,7 +103,7 @@ describe('a disk in use', function () {
       assert.equal((await sidecar.metrics()).get('disklift_exports_active'), 0);
     });
 
-    it('is let go of within a second or so when the export is cancelled', async () => {
+    it('does not delay the cancellation of its export', async () => {
       await using sink = await startHttpSink();
       await using _writer = await openForWriting(disk);
       await using _sidecar = await start();
@@ -122,7 +122,7 @@ describe('a disk in use', function () {
     return (parse(stdout.toString()) as { status: DiskExportStatus }).status;
   }
 
-  it('ends an export that was told to fail', async () => {
+  it('fails an export with inUse Fail at once', async () => {
     await using sink = await startHttpSink();
     await using _writer = await openForWriting(disk);
     const status = await exportDisk(requestOf(sink, 'Fail', { backoffLimit: 6 }));
@@ -130,7 +130,7 @@ describe('a disk in use', function () {
     assert.equal(sink.requests.length, 0);
   });
 
-  it('is exported as it is where that is allowed', async () => {
+  it('is exported with inUse Allow', async () => {
     await using sink = await startHttpSink();
     await using _writer = await openForWriting(disk);
     assert.equal((await exportDisk(requestOf(sink, 'Allow'))).phase, 'Succeeded');
@@ -138,7 +138,7 @@ describe('a disk in use', function () {
     await assertArrived(sink);
   });
 
-  it('cannot come into use while it is exported: QEMU refuses to write by its own locking, and reads on', async () => {
+  it('cannot be opened for writing by QEMU while it is exported, but can still be read', async () => {
     const before = await readFile(disk);
     const tries: Promise<{ isWritten: boolean; words: string }>[] = [];
     const reads: Promise<{ code: number | null }>[] = [];
@@ -162,7 +162,7 @@ describe('a disk in use', function () {
     assert.ok((await tryToWrite(disk)).isWritten, 'and free again behind it');
   });
 
-  it('is refused by disklift stream in one line, unless it is allowed', async () => {
+  it('is refused by disklift stream in one line without --in-use allow', async () => {
     await using _writer = await openForWriting(disk);
     for (const flags of [[], ['--in-use', 'fail']]) {
       const { code, stdout, stderr } = await disklift(['stream', ...flags, disk]);
@@ -180,7 +180,7 @@ describe('a disk in use', function () {
       return requireLoopDevices(this);
     });
 
-    it('is exported only where use is allowed, because nobody can tell', async () => {
+    it('is exported only with inUse Allow, because its use cannot be detected', async () => {
       await using sink = await startHttpSink();
       await using loop = await attachLoopDevice(disk);
       for (const inUse of ['Wait', 'Fail']) {

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import path from 'node:path';
-import { ALLOWED, type Breaches, LAYER_BREACHES, SIZE_BREACHES, SOURCE_BREACHES } from '../fixtures/planted-breaches.ts';
+import { ALLOWED, LAYER_VIOLATIONS, type PlantedViolations, SIZE_VIOLATIONS, SOURCE_VIOLATIONS } from '../fixtures/planted-violations.ts';
 import { type PlantedTree, type Plants, plantedTree } from '../helpers/planted-tree.ts';
 import { runCommand } from '../helpers/run-command.ts';
 import { checkLayers, EVERY_MODULE_SEEN, LAYERS_FILE } from '../tools/check-layers.ts';
@@ -15,18 +15,18 @@ import type { Violation } from '../tools/violation.ts';
 const ROOT = path.join(import.meta.dirname, '..', '..');
 const CHECKS = ['check-layers.ts', 'check-source.ts', 'check-size.ts'].map((name) => path.join('test', 'tools', name));
 
-interface Breach {
+interface PlantedViolation {
   rule: string;
   plants: Plants;
 }
 
-/** To examine all sources takes a second or two; so breaches that lie in different files are planted together. */
-function apart(breaches: Breaches): Breach[][] {
-  const batches: Breach[][] = [];
-  for (const [rule, planted] of Object.entries(breaches))
+/** Examining all sources takes a second or two. Violations in different files are therefore planted together. */
+function batchesOf(plantsByRule: PlantedViolations): PlantedViolation[][] {
+  const batches: PlantedViolation[][] = [];
+  for (const [rule, planted] of Object.entries(plantsByRule))
     for (const plants of planted) {
       const files = Object.keys(plants);
-      const isFree = (batch: Breach[]) => !batch.some((breach) => files.some((file) => Object.hasOwn(breach.plants, file)));
+      const isFree = (batch: PlantedViolation[]) => !batch.some((planted) => files.some((file) => Object.hasOwn(planted.plants, file)));
       const batch = batches.find(isFree);
       if (batch === undefined) batches.push([{ rule, plants }]);
       else batch.push({ rule, plants });
@@ -41,46 +41,50 @@ describe('the rules about the sources', () => {
   });
   after(() => tree[Symbol.dispose]());
 
-  /** Plants every breach and asserts that `check` names its rule at one of the planted files. */
-  async function assertSeen(rules: readonly string[], breaches: Breaches, check: (root: string) => Violation[] | Promise<Violation[]>) {
-    assert.deepEqual(Object.keys(breaches).sort(), [...rules].sort(), 'every rule is broken once');
-    for (const [rule, planted] of Object.entries(breaches)) assert.ok(planted.length > 0, rule);
-    for (const breachesAtOnce of apart(breaches)) {
-      const plants = Object.assign({}, ...breachesAtOnce.map((breach) => breach.plants));
+  /** Plants every violation, and asserts that `check` names its rule at one of the planted files. */
+  async function assertSeen(
+    rules: readonly string[],
+    plantsByRule: PlantedViolations,
+    check: (root: string) => Violation[] | Promise<Violation[]>,
+  ) {
+    assert.deepEqual(Object.keys(plantsByRule).sort(), [...rules].sort(), 'every rule is broken once');
+    for (const [rule, planted] of Object.entries(plantsByRule)) assert.ok(planted.length > 0, rule);
+    for (const batch of batchesOf(plantsByRule)) {
+      const plants = Object.assign({}, ...batch.map((planted) => planted.plants));
       const violations = await tree.withPlanted(plants, () => check(tree.root));
-      for (const breach of breachesAtOnce) {
+      for (const planted of batch) {
         const isFound = violations.some(
-          ({ rule, where }) => rule === breach.rule && Object.hasOwn(breach.plants, where.replace(/:\d+$/, '')),
+          ({ rule, where }) => rule === planted.rule && Object.hasOwn(planted.plants, where.replace(/:\d+$/, '')),
         );
-        assert.ok(isFound, `${breach.rule} in ${JSON.stringify(breach.plants)}, but found: ${JSON.stringify(violations)}`);
+        assert.ok(isFound, `${planted.rule} in ${JSON.stringify(planted.plants)}, but found: ${JSON.stringify(violations)}`);
       }
     }
   }
 
-  it('let the sources pass as they are', async () => {
+  it('accept the sources', async () => {
     assert.deepEqual([...(await checkLayers(tree.root)), ...checkSource(tree.root), ...checkSize(tree.root)], []);
   });
 
-  it('let every layer import what it may', async () => {
+  it('accept every import that is allowed', async () => {
     const violations = await tree.withPlanted(ALLOWED, async () => [...(await checkLayers(tree.root)), ...checkSource(tree.root)]);
     assert.deepEqual(violations, []);
   });
 
-  it('see every import that is not allowed', async () => {
+  it('find every import that is not allowed', async () => {
     const { default: config } = await import(path.join(ROOT, LAYERS_FILE));
     const rules = config.forbidden.map(({ name }: { name: string }) => name);
-    await assertSeen(rules, LAYER_BREACHES, checkLayers);
+    await assertSeen(rules, LAYER_VIOLATIONS, checkLayers);
   });
 
-  it('see what imports cannot show', async () => {
+  it('find every violation that imports cannot show', async () => {
     await assertSeen(
       SOURCE_RULES.map(({ name }) => name),
-      SOURCE_BREACHES,
+      SOURCE_VIOLATIONS,
       checkSource,
     );
   });
 
-  it('see files that are too long or oddly named', () => assertSeen(SIZE_RULES, SIZE_BREACHES, checkSize));
+  it('find files that are too long or have a wrong name', () => assertSeen(SIZE_RULES, SIZE_VIOLATIONS, checkSize));
 
   it('fail when a module of src was not examined', async () => {
     const blindLayers = `import config from './${LAYERS_FILE}';\nexport default { ...config, options: { ...config.options, exclude: '^src/qcow2/' } };\n`;
@@ -95,12 +99,12 @@ describe('the rules about the sources', () => {
 
   it('end make check: its commands exit with 1 and name the file and the rule', async () => {
     const makeCheck = (await runCommand('make', ['--dry-run', '--always-make', 'check'], { cwd: ROOT })).stdout.toString();
-    const breaches = [LAYER_BREACHES['layer-qcow2'], SOURCE_BREACHES['no-process-exit'], SIZE_BREACHES['most-lines']];
+    const planted = [LAYER_VIOLATIONS['layer-qcow2'], SOURCE_VIOLATIONS['no-process-exit'], SIZE_VIOLATIONS['most-lines']];
     for (const [index, check] of CHECKS.entries()) {
       assert.ok(makeCheck.includes(`node ${check}`), check);
       const run = () => runCommand(process.execPath, [path.join(ROOT, check)], { cwd: tree.root });
       assert.equal((await run()).code, 0);
-      const [plants = {}] = breaches[index] ?? [];
+      const [plants = {}] = planted[index] ?? [];
       const { code, stderr } = await tree.withPlanted(plants, run);
       assert.equal(code, 1);
       assert.match(stderr, /^src\/(qcow2|cli|image)\/planted\.ts(:\d+)?: .*\[(layer-qcow2|no-process-exit|most-lines)\]$/m);

@@ -9,7 +9,7 @@ import { CHART, FEDORA, IMAGE, MANIFESTS, parseManifests, readManifests, WINDOWS
 import { assertRestricted, type Manifest, type Pod, type Workload } from '../helpers/helm-pods.ts';
 import { type HelmTools, helmTools } from '../helpers/helm-tools.ts';
 
-/** What Helm adds to labels, and the namespace that it fills in. */
+/** Labels that Helm adds, and the namespace that it fills in. */
 const OF_HELM = ['helm.sh/chart', 'app.kubernetes.io/managed-by', 'app.kubernetes.io/version', 'namespace'];
 
 const NIGHTLY = {
@@ -90,13 +90,13 @@ describe('the plain manifests', function () {
   });
 
   for (const name of ['stream-pod', 'stream-pod-block'])
-    it(`${name} asks nobody for anything`, () => {
+    it(`${name} needs no rights in the API server`, () => {
       const [pod] = readManifests(`${name}.yaml`) as Pod[];
       assert.equal(pod?.metadata.name, name);
       assertRestricted(pod?.spec ?? assert.fail(), { token: false });
     });
 
-  it('restore-pod-block asks nobody for anything, and writes to the claim that it brings', () => {
+  it('restore-pod-block needs no rights in the API server, and writes to the claim that it brings', () => {
     const manifests = readManifests('restore-pod-block.yaml');
     const pod = manifests.find(({ kind }) => kind === 'Pod') as Pod;
     const claim = manifests.find(({ kind }) => kind === 'PersistentVolumeClaim');
@@ -105,7 +105,7 @@ describe('the plain manifests', function () {
     assertRestricted(pod.spec, { token: false, writes: true });
   });
 
-  it('are put together by kustomize, without the resource, so that their deletion deletes no DiskExport', async () => {
+  it('are combined by kustomize without the CRD, so that deleting them deletes no DiskExport', async () => {
     const { code, stdout, stderr } = await tools.kubectl('kustomize', MANIFESTS);
     assert.equal(code, 0, stderr);
     const kinds = parseManifests(stdout.toString()).map(({ kind }) => kind);
@@ -115,7 +115,7 @@ describe('the plain manifests', function () {
   // tenants.yaml is about those who ask: test/cluster/tenants-policy.
   const examples = readdirSync(path.join(MANIFESTS, 'examples')).filter((name) => name !== 'tenants.yaml');
   for (const file of [...examples.map((name) => `examples/${name}`), 'job.yaml'])
-    it(`${file} asks for one export, which is valid, and brings what it refers to`, () => {
+    it(`${file} has one valid export, and the objects that it refers to`, () => {
       const manifests = readManifests(file);
       const requests = manifests.filter(({ kind }) => kind === 'DiskExport');
       assert.equal(requests.length, 1);

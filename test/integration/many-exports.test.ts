@@ -1,4 +1,4 @@
-/** What exports cost the process that makes them: its event loop and its memory. */
+/** The cost of exports for their process: delays of its event loop and memory. */
 
 // Runs alone: it measures the delay of a process's event loop and its memory.
 
@@ -52,7 +52,7 @@ describe('exports and the process that makes them', () => {
   const createDataDisk = (dataBytes: number) =>
     createDisk(temp('a.img'), 2 * dataBytes, [{ offsetBytes: 0, lengthBytes: dataBytes, content: 'random' }]);
 
-  it('leaves the event loop free and the memory small with four at once', async () => {
+  it('keep the event loop free and the memory small with four at once', async () => {
     const diskPath = await createDataDisk(256 * MIB);
     const reports: ExportProcessReport[] = [];
     while (reports.length < MEASUREMENTS && !reports.some(({ delayP99Ms }) => delayP99Ms < 50)) {
@@ -76,7 +76,7 @@ describe('exports and the process that makes them', () => {
     for (const { peakMemoryBytes } of reports) assert.ok(peakMemoryBytes < 250e6, `${peakMemoryBytes} bytes`);
   });
 
-  it('keeps the memory small with four to S3 at once, over TLS', async () => {
+  it('keep the memory small with four to S3 at once, over TLS', async () => {
     const diskPath = await createDataDisk(512 * MIB);
     const authority = await createTestAuthority(temp('.'));
     await using sink = await startDrainingS3(await authority.issue('sink', 'IP:127.0.0.1'));
@@ -113,7 +113,7 @@ describe('exports and the process that makes them', () => {
     },
   };
   for (const [name, { start, url, dataBytes, mostBytes }] of Object.entries(slow))
-    it(`keeps little in memory when it is faster than ${name}`, async () => {
+    it(`keep the memory small when the disk is faster than ${name}`, async () => {
       const diskPath = await createDataDisk(dataBytes);
       await using peer = await start();
       await using proxy = await startFaultProxy(peer.port, {

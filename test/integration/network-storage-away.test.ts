@@ -16,7 +16,7 @@ const [STARTED, GO, IMAGE] = ['/run/started', '/run/go', '/run/out.qcow2'];
 /** The limit is one second plus the delays of a busy machine. The NFS client itself waits longer than this. */
 const MAX_END_MS = 4000;
 
-describe('an NFS server that goes away', function () {
+describe('an NFS server that stops answering', function () {
   this.timeout(120_000);
   const guest = useNetworkMounts(['nfs']);
   // The test can disconnect the other client's network.
@@ -53,7 +53,7 @@ describe('an NFS server that goes away', function () {
     return guest().start(`exec ${diskliftLine(['export', '-f', '/run/request.yaml', '--volume', `claim=${volume}`])}`);
   }
 
-  /** Asserts that SIGTERM ends the process in time, while the server is away. */
+  /** Asserts that SIGTERM ends the process in time, while the server does not answer. */
   async function assertEndsBySignal({ processId, ended }: GuestProcess) {
     await guest().output(`kill -TERM ${processId}`);
     return assertEnds(ended);
@@ -104,7 +104,7 @@ describe('an NFS server that goes away', function () {
     assert.match(stderr, /DeadlineExceeded/);
   });
 
-  it('does not keep a cancelled export of a sidecar, or the sidecar, from ending', async () => {
+  it('does not keep a cancelled export of a sidecar or the sidecar from ending', async () => {
     const listen = ['--listen-host', '127.0.0.1', '--listen-port', '0', '--allow-destination', '127.0.0.1'];
     await guest().output('mkdir -p /run/requests');
     await writeRequest('/run/requests/e.yaml', {});
@@ -119,7 +119,7 @@ describe('an NFS server that goes away', function () {
     assert.equal((await assertEndsBySignal(sidecar)).code, 0);
   });
 
-  it('delays a stream, whose image is whole when the network is back', async () => {
+  it('delays a stream, whose image is complete when the network is back', async () => {
     const stream = await startStream();
     await untilStarted();
     await goAway();

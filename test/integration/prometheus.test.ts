@@ -1,6 +1,6 @@
 /**
- * The real Prometheus scrapes a sidecar during real exports. Every query of the dashboard is asked and has to give the numbers
- * that the exports had, and the alerts have to fire in the server, by rules whose minutes are seconds.
+ * The real Prometheus scrapes a sidecar during real exports. Every query of the dashboard must give the numbers that the
+ * exports had. The alerts must fire in the server, by rules whose minutes are seconds.
  */
 
 import assert from 'node:assert/strict';
@@ -57,7 +57,7 @@ describe('Prometheus', function () {
     assert.deepEqual(Object.keys(actual).sort(), Object.keys(expected).sort());
     for (const [key, perSecond] of Object.entries(actual)) {
       const [seen, was] = [perSecond * rangeSeconds, expected[key] as number];
-      // What rate() adds at both ends is at most a scrape's worth.
+      // At both ends rate() adds at most one scrape's worth.
       assert.ok(seen >= was * 0.99 && seen <= was * 1.2, `${counter} ${key}: ${seen} is not ${was}`);
     }
   }
@@ -196,14 +196,14 @@ describe('Prometheus', function () {
           await EXPECTED[title]?.[index]?.(await exports.prometheus.query(expand(expr, rangeSeconds)));
         });
 
-    it('where scanned is skipped and written data together', () => {
+    it('with scanned clusters as the sum of skipped and written ones', () => {
       const { total, scanned, skipped, written } = clustersOf('steady');
       assert.deepEqual([total, scanned, skipped, written], [CLUSTERS.total, CLUSTERS.total, SKIPPED, CLUSTERS.data]);
       assert.equal(scanned, (skipped ?? 0) + (written ?? 0));
     });
   });
 
-  it('fires the alerts of what has failed, stands still and is not there, and no other', async () => {
+  it('fires the alerts of a failed export, a stalled export and a missing target, and no other', async () => {
     const expected = [
       ['DiskliftExportFailed', `vms/failed`],
       ['DiskliftExportStalled', `vms/stalled`],
@@ -235,7 +235,7 @@ describe('Prometheus', function () {
     assert.equal(await exports.prometheus.unitOf('disklift_sent_bytes'), 'bytes');
   });
 
-  it('has nothing to say about the metrics (promtool check metrics)', async () => {
+  it('has no complaints about the metrics (promtool check metrics)', async () => {
     const file = path.join(directory, 'metrics');
     await writeFile(file, await (await exports.sidecar.get('/metrics')).text());
     const { code, stdout, stderr } = await runShell(`promtool check metrics < '${file}'`);

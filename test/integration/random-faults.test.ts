@@ -26,7 +26,7 @@ const EXPORTS = 200;
 const WORKERS = 4;
 
 const LIMITS: TargetLimits = { connectMs: 400, continueMs: 100, helloMs: 400, idleMs: 300, answerMs: 500, queryMs: 500 };
-const LONGEST_EXPORT_MS = 20_000;
+const MAX_EXPORT_MS = 20_000;
 
 interface Round {
   name: string;
@@ -46,7 +46,7 @@ interface Round {
 async function inTime<T>(promise: Promise<T>): Promise<T | undefined> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), LONGEST_EXPORT_MS);
+    timer = setTimeout(() => resolve(undefined), MAX_EXPORT_MS);
   });
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
@@ -126,7 +126,7 @@ describe('random faults', function () {
     } else {
       assert.equal(phase, 'Failed');
       assert.match(failure?.message ?? '', /^[^\n]+ \(after 4 attempts\)$|^[^\n]+$/);
-      // Its last word may have been lost; but nothing that was cut off or mixed may look complete.
+      // Its last answer may have been lost; but nothing that was cut off or mixed may look complete.
       if (image === undefined || spoils !== undefined || faults.some(({ kind }) => kind === 'corrupt')) return;
       const isCut = !destination.knowsLength && image.length < original.length;
       // An attempt that arrived whole before the disk changed, and whose confirmation was lost, is not a wrong image.

@@ -62,7 +62,7 @@ describe('receive and send over TCP', () => {
         await assertImageOf(file, disk);
       });
 
-    it('nc -l that ends in the middle: not taken for success, and it lacks the end', async () => {
+    it('nc -l that ends in the middle: the sender reports a failure', async () => {
       const port = await freePort();
       const peer = runCommand('bash', ['-c', `nc -l 127.0.0.1 ${port} < /dev/null | head -c ${3 * MIB} > '${file}'`]);
       const failure = await failureOf(sendWhenListening(port, { protocol: 'Raw' }));
@@ -82,7 +82,7 @@ describe('receive and send over TCP', () => {
         assert.ok(readFileSync(file).equals(readFileSync(disk)));
       });
 
-    it('a raw sender that resets the connection: nothing gets the name, and the next one may come', async () => {
+    it('a raw sender that resets the connection: no image is stored, and the next sender is accepted', async () => {
       await using receiver = await startReceiver(['--output', file, '--protocol', 'raw']);
       // Somebody looks whether there is a server.
       net.connect(receiver.port, '127.0.0.1').end();
@@ -98,7 +98,7 @@ describe('receive and send over TCP', () => {
   });
 
   describe('over TLS', () => {
-    it('takes senders that trust it, by Raw and by Acknowledged', async () => {
+    it('accepts senders that trust it, by Raw and by Acknowledged', async () => {
       const authority = await createTestAuthority(temp(''));
       await authority.issue('server', 'DNS:receiver.example');
       for (const protocol of ['Raw', 'Acknowledged'] as const) {
@@ -119,7 +119,7 @@ describe('receive and send over TCP', () => {
       }
     });
 
-    it('wants a certificate of senders where it is told to', async () => {
+    it('requires a certificate of senders if configured', async () => {
       const authority = await createTestAuthority(temp(''));
       await authority.issue('server', 'IP:127.0.0.1');
       const client = await authority.issue('client', 'DNS:sender.example');
@@ -132,7 +132,7 @@ describe('receive and send over TCP', () => {
       await assertImageOf(file, disk);
     });
 
-    it('resets the connection when a raw image cannot be completed, so that the sender does not take it for arrived', async () => {
+    it('resets the connection when a raw image cannot be completed, so that the sender does not report success', async () => {
       const authority = await createTestAuthority(temp(''));
       await authority.issue('server', 'IP:127.0.0.1');
       const flags = ['--protocol', 'raw', '--tls-cert', temp('server.pem'), '--tls-key', temp('server.key')];
@@ -186,7 +186,7 @@ describe('receive and send over TCP', () => {
       [`${hello({ disk: 'x'.repeat(5000) })}`, /a line is longer than 4096 bytes/],
     ];
 
-    it('senders that do not speak the protocol: each is told why, and nothing is written', async () => {
+    it('senders that do not speak the protocol: each receives a reason, and nothing is written', async () => {
       await using receiver = await startReceiver(['--output', file]);
       for (const [bytes, error] of refused) {
         const answer = JSON.parse(await say(receiver, bytes)) as { error: string; retryable?: boolean };
@@ -201,7 +201,7 @@ describe('receive and send over TCP', () => {
       assert.equal((await receiver.ended).code, 0);
     });
 
-    it(`300 first lines of anything at all ${SEED_TEXT}`, async () => {
+    it(`300 random first lines ${SEED_TEXT}`, async () => {
       await using receiver = await startReceiver(['--output', file]);
       const random = createRandom(SEED);
       const valid = Buffer.from(hello({ size: 10, fingerprint: 'f' }));
@@ -246,7 +246,7 @@ describe('receive and send over TCP', () => {
       assert.ok(!existsSync(file));
     });
 
-    it('many who say nothing: they do not keep anybody else out for long', async () => {
+    it('many silent connections: they do not block other senders for long', async () => {
       await using receiver = await startReceiver(['--output', file]);
       const silent = Array.from({ length: 20 }, () => net.connect(receiver.port, '127.0.0.1').on('error', () => {}));
       await Promise.all(silent.map((socket) => once(socket, 'connect')));
@@ -259,7 +259,7 @@ describe('receive and send over TCP', () => {
     });
   });
 
-  it('stops when the sender is killed while it waits for the hello to be answered', async () => {
+  it('accepts the next sender after one was killed in the middle of its hello', async () => {
     await using receiver = await startReceiver(['--output', file]);
     const child = spawn('nc', ['127.0.0.1', String(receiver.port)], { stdio: ['pipe', 'ignore', 'ignore'] });
     child.stdin.write('{"protocol"');

@@ -69,7 +69,7 @@ describe('receive', () => {
 
   const readDurableBytes = async () => (await readPartialState(`${file}.partial.json`))?.durableBytes ?? 0;
 
-  it('takes an image, prints its size and digest, and ends', async () => {
+  it('accepts an image, prints its size and digest, and ends', async () => {
     await using receiver = await receive();
     const receipt = await sendTcp(disk, { port: receiver.port });
     assert.equal(receipt.proof, 'digest');
@@ -78,13 +78,13 @@ describe('receive', () => {
     assert.match(receiver.stderr(), /^disklift: listening on 127\.0\.0\.1:\d+\n$/);
   });
 
-  it('takes raw bytes up to their end', async () => {
+  it('accepts raw bytes until the connection ends', async () => {
     await using receiver = await receive('--protocol', 'raw');
     assert.equal((await sendTcp(disk, { port: receiver.port, protocol: 'Raw' })).proof, 'close');
     await assertReceived(receiver);
   });
 
-  it('writes to a pipe, and confirms what the pipe has taken', async () => {
+  it('writes to a pipe, and confirms the bytes that the pipe has accepted', async () => {
     await using receiver = await startReceiver(['--output', '-']);
     const receipt = await sendTcp(disk, { port: receiver.port });
     const { code, stdout } = await receiver.ended;
@@ -93,7 +93,7 @@ describe('receive', () => {
     await assertImageOf(file, disk);
   });
 
-  it('cannot begin anew in a pipe', async () => {
+  it('cannot start again in a pipe', async () => {
     await using receiver = await startReceiver(['--output', '-']);
     await using proxy = await startFaultProxy(receiver.port, { kind: 'reset', direction: 'toServer', atByte: 3 * MIB });
     await failureOf(sendTcp(disk, { port: proxy.port }));
@@ -111,12 +111,12 @@ describe('receive', () => {
     assert.equal((await sendTcp(disk, { port: all.port })).proof, 'digest');
   });
 
-  describe('goes on', () => {
+  describe('resumes', () => {
     beforeEach(async () => {
       disk = await createDisk(temp('a.img'), 110 * MIB, [{ offsetBytes: 0, lengthBytes: 100 * MIB, content: 'random' }]);
     });
 
-    /** What goes through `proxy` stands still behind so many bytes. */
+    /** Stalls the transfer through `proxy` after that many bytes. */
     const stopBehind = (proxy: FaultProxy, bytes: number) =>
       proxy.expect({ kind: 'stall', direction: 'toServer', atByte: bytes, everywhere: true });
 
@@ -141,7 +141,7 @@ describe('receive', () => {
       assert.ok((progress[0] ?? 0) > 40 * MIB, `${progress[0]}`);
     });
 
-    it('when it was killed itself: only what it had not made sure of is sent again', async () => {
+    it('when it was killed itself: only bytes that were not on disk are sent again', async () => {
       let port: number;
       let durableBytes: number;
       {
@@ -170,7 +170,7 @@ describe('receive', () => {
       assert.ok(proxy.passed.toServer < leftBytes + SLACK_BYTES, `${proxy.passed.toServer} of ${leftBytes}`);
     });
 
-    it('when it was stopped in order: everything that had come counts', async () => {
+    it('when it was stopped in order: no received byte is sent again', async () => {
       let sentBytes: number;
       {
         await using receiver = await receive();
@@ -196,7 +196,7 @@ describe('receive', () => {
       assert.ok(sentBytes + proxy.passed.toServer < statSync(file).size + SLACK_BYTES, `${sentBytes} and ${proxy.passed.toServer}`);
     });
 
-    it('not with a disk that has changed: that begins anew', async () => {
+    it('not with a disk that has changed: the transfer starts again', async () => {
       await using receiver = await receive();
       await using proxy = await startFaultProxy(receiver.port);
       proxy.expect({ kind: 'reset', direction: 'toServer', atByte: 60 * MIB });
@@ -208,7 +208,7 @@ describe('receive', () => {
       await assertReceived(receiver);
     });
 
-    it('not with bytes that somebody has changed in the partial file: the digest tells, and the next try begins anew', async () => {
+    it('not with a partial file that was changed: the digest differs, and the next attempt starts again', async () => {
       await using receiver = await receive();
       await using proxy = await startFaultProxy(receiver.port);
       proxy.expect({ kind: 'reset', direction: 'toServer', atByte: 60 * MIB });
@@ -225,7 +225,7 @@ describe('receive', () => {
     });
   });
 
-  it('tells a sender once more what it has not heard', async () => {
+  it('repeats a receipt that the sender did not receive', async () => {
     await using receiver = await receive();
     await using proxy = await startFaultProxy(receiver.port);
     // Within the confirmation.
@@ -238,7 +238,7 @@ describe('receive', () => {
     await assertReceived(receiver);
   });
 
-  it('drops what the sender disagrees with', async () => {
+  it('drops an image whose digest the sender rejects', async () => {
     await using receiver = await receive();
     assert.equal((await failureOf(sendTcp(disk, { port: receiver.port, wrongDigest: true }))).code, 'ChecksumMismatch');
     await until('it is removed', () => !existsSync(file));
@@ -246,7 +246,7 @@ describe('receive', () => {
     await assertReceived(receiver);
   });
 
-  it('is busy for others while it receives, but not for the one that comes again', async () => {
+  it('is busy for other senders while it receives, but not for the same sender that reconnects', async () => {
     await using receiver = await receive();
     await using proxy = await startFaultProxy(receiver.port);
     proxy.expect({ kind: 'stall', direction: 'toServer', atByte: 3 * MIB });
@@ -263,7 +263,7 @@ describe('receive', () => {
     await first;
   });
 
-  it('goes on after an image with --keep, and replaces it with --force', async () => {
+  it('keeps listening after an image with --keep, and replaces it with --force', async () => {
     await using receiver = await receive('--keep');
     await sendTcp(disk, { port: receiver.port });
     const again = await failureOf(sendTcp(disk, { port: receiver.port, exportUid: 'uid-2' }));
@@ -298,7 +298,7 @@ describe('receive', () => {
     assert.deepEqual(JSON.parse(stdout.toString()), { size: 4, sha256: sha256Of(file), file });
   });
 
-  it('touches nothing but its own files', async () => {
+  it('changes only its own files', async () => {
     writeFileSync(temp('victim'), 'precious');
     for (const name of ['.partial', '.partial.json', '.partial.json.new']) symlinkSync(temp('victim'), file + name);
     await using receiver = await receive();
@@ -332,7 +332,7 @@ describe('receive', () => {
     assert.equal(readFileSync(file, 'utf8'), 'precious');
   });
 
-  it('tells the sender why when it cannot write, and ends', async () => {
+  it('sends the reason to the sender when it cannot write, and ends', async () => {
     await using receiver = await startReceiver(['--output', temp('gone/out.qcow2')]);
     const failure = await failureOf(sendTcp(disk, { port: receiver.port }));
     assert.match(failure.message, /the receiver refuses: cannot open the output: ENOENT$/);

@@ -46,7 +46,7 @@ describe('a sidecar that ends before the server has answered that the image is s
   const start = () => startSidecar({ requests, volumes: [`claim=${temp('volume')}`] });
 
   for (const signal of ['SIGKILL', 'SIGTERM'] as const)
-    it(`by ${signal}: the next one does not take its own image for somebody else's`, async () => {
+    it(`by ${signal}: the next one recognizes its own image`, async () => {
       await using first = await start();
       await apply(requests, diskExport('once', { http: { url: `${server.url}/{disk}.qcow2`, ifNoneMatch: true } }));
       await until('the server has the image', () => server.complete.has(PATH));

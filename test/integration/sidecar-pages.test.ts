@@ -1,4 +1,4 @@
-/** What a sidecar tells over HTTP when its settings say how, and in its log. */
+/** The HTTP server of a sidecar with its settings, and its log. */
 
 import assert from 'node:assert/strict';
 import { mkdir, rename, writeFile } from 'node:fs/promises';
@@ -15,7 +15,7 @@ import { createTestAuthority } from '../helpers/test-authority.ts';
 
 const MIB = 1024 * 1024;
 
-describe('what a sidecar tells', function () {
+describe('the HTTP server of a sidecar', function () {
   this.timeout(60_000);
   const temp = useTempDir();
   let requests: string;
@@ -27,7 +27,7 @@ describe('what a sidecar tells', function () {
 
   const start = (...flags: string[]): Promise<Sidecar> => startSidecar({ requests, volumes: [`claim=${temp('volume')}`], flags });
 
-  it('is told by HTTPS, to who has the token', async () => {
+  it('serves HTTPS to clients that have the token', async () => {
     const authority = await createTestAuthority(temp('.'));
     const { certificate, key } = await authority.issue('sidecar', 'IP:127.0.0.1');
     await Promise.all([writeFile(temp('tls.crt'), certificate), writeFile(temp('tls.key'), key), writeFile(temp('token'), 'a-token')]);
@@ -54,7 +54,7 @@ describe('what a sidecar tells', function () {
     await assert.rejects(sidecar.get('/livez'), 'plain HTTP is not answered');
   });
 
-  it('is that it is not ready while a volume is away', async () => {
+  it('reports that it is not ready while a volume is missing', async () => {
     await using sidecar = await start();
     const waitForReadiness = async (status: number, text: string) => {
       for (let response = await sidecar.get('/readyz'); response.status !== status; response = await sidecar.get('/readyz'))
@@ -68,7 +68,7 @@ describe('what a sidecar tells', function () {
     await waitForReadiness(200, 'ok\n');
   });
 
-  it('is the same in the API as in the status, and what an export was about in the log', async () => {
+  it('shows the same in the API as in the status, and the log names the export in every line', async () => {
     await using sink = await startHttpSink();
     await using sidecar = await start();
     await apply(requests, diskExport('nightly', { http: { url: `${sink.url}/{disk}` } }));
@@ -92,13 +92,13 @@ describe('what a sidecar tells', function () {
       assert.deepEqual([line.disk, line.attempt], ['disk.img', 1], JSON.stringify(line));
   });
 
-  it('is refused where its settings make no sense', async () => {
+  it('refuses contradictory settings', async () => {
     await assert.rejects(start('--listen-key-file', temp('none')), /both --listen-certificate-file and --listen-key-file/);
     await assert.rejects(start('--listen-token-file', temp('none')), /the token cannot be read: ENOENT/);
     await assert.rejects(start('--listen-token-review'), /--listen-token-review asks the API server, and with --requests there is none/);
   });
 
-  it('is refused in a cluster, too, by an end of the process', async () => {
+  it('ends the process in a cluster when its settings are refused', async () => {
     await using api = await startFakeApiServer();
     const access = api.access(temp('kubeconfig'));
     await access.close();

@@ -1,4 +1,4 @@
-/** What a sidecar that dies leaves behind, and what the next one makes of it: only what is missing is sent, and nothing stays open. */
+/** Exports of a sidecar that dies: the next one sends only the missing parts, and no upload stays open. */
 
 import assert from 'node:assert/strict';
 import { appendFile, mkdir, rm, writeFile } from 'node:fs/promises';
@@ -83,7 +83,7 @@ describe('a sidecar that ends while it uploads to S3', function () {
       await assertArrived();
     });
 
-  it('and whose disk changes before the next one comes: that begins anew, and the old upload is dropped', async () => {
+  it('and whose disk changes before the next one starts: that starts again, and drops the old upload', async () => {
     await using first = await uploadSomeParts();
     await first.stop('SIGKILL');
     s3.quirks.length = 0;
@@ -97,7 +97,7 @@ describe('a sidecar that ends while it uploads to S3', function () {
     await assertArrived();
   });
 
-  it('and whose request is cancelled before the next one comes: that drops the upload', async () => {
+  it('and whose request is cancelled before the next one starts: that drops the upload', async () => {
     await using first = await uploadSomeParts();
     await first.stop('SIGKILL');
     await apply(requests, manifest({ cancel: true }), keys);
@@ -107,7 +107,7 @@ describe('a sidecar that ends while it uploads to S3', function () {
     assert.equal(s3.store.objects.size, 0);
   });
 
-  it('and whose request is deleted before the next one comes: that drops the upload', async () => {
+  it('and whose request is deleted before the next one starts: that drops the upload', async () => {
     await using first = await uploadSomeParts();
     await first.stop('SIGKILL');
     await rm(temp('requests/long.yaml'));
@@ -131,7 +131,7 @@ describe('a sidecar that ends while it uploads to S3', function () {
       assert.deepEqual([s3.store.objects.size, s3.store.uploads.size], [0, 0]);
     });
 
-  describe('before it is told the name of its upload', () => {
+  describe('before it receives the id of its upload', () => {
     /** Runs a sidecar until the server has made an upload, and does not say so. */
     async function askForUpload(): Promise<Sidecar> {
       s3.quirks.push({ operation: 'CreateMultipartUpload', does: 'hang after' });
@@ -153,7 +153,7 @@ describe('a sidecar that ends while it uploads to S3', function () {
       await assertArrived();
     });
 
-    it('by SIGKILL, and is not wanted any more: the next one drops it', async () => {
+    it('by SIGKILL, and its request is cancelled: the next one drops it', async () => {
       await using first = await askForUpload();
       await first.stop('SIGKILL');
       await apply(requests, manifest({ cancel: true }), keys);
@@ -186,7 +186,7 @@ describe('a sidecar that is killed while it sends to a receiver', function () {
   this.timeout(60_000);
   const temp = useTempDir();
 
-  it('has a next one that sends the missing bytes only', async () => {
+  it('is followed by one that sends only the missing bytes', async () => {
     const requests = temp('requests');
     await mkdir(temp('volume'));
     await createDisk(temp('volume/disk.img'), 256 * MIB, [{ offsetBytes: MIB, lengthBytes: 160 * MIB, content: 'random' }]);

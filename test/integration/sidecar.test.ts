@@ -43,7 +43,7 @@ describe('disklift sidecar', function () {
     await assertImageOf(temp('arrived.qcow2'), temp('volume/disk.img'));
   }
 
-  it('runs what is there and what comes, writes the status beside it, and counts clusters', async () => {
+  it('runs requests that exist at its start and later ones, writes each status beside its request, and counts clusters', async () => {
     await using sink = await startHttpSink();
     await mkdir(requests);
     await apply(requests, diskExport('before', { http: { url: `${sink.url}/{name}` } }));
@@ -98,7 +98,7 @@ describe('disklift sidecar', function () {
     assert.match(message ?? '', /^a+…: the path has more than 1024 characters; move the disk to a shorter one$/);
   });
 
-  it('runs no more at a time than it is told to, first come, first served', async () => {
+  it('runs at most --max-concurrent-exports at a time, in the order of the requests', async () => {
     await using sink = await startStallingSink();
     await using _sidecar = await start({ flags: ['--max-concurrent-exports', '2'] });
     for (const name of ['e1', 'e2', 'e3']) {
@@ -114,7 +114,7 @@ describe('disklift sidecar', function () {
     for (const name of ['e1', 'e2', 'e3']) assert.equal((await waitForStatus(requests, name)).phase, 'Succeeded');
   });
 
-  it('ends an export that is cancelled within a second or so, also one that waits for its turn', async () => {
+  it('ends a cancelled export within about a second, also one that waits for its turn', async () => {
     await using sink = await startStallingSink();
     await using _sidecar = await start({ flags: ['--max-concurrent-exports', '1'] });
     const manifests = ['e1', 'e2'].map((name) => diskExport(name, { http: { url: `${sink.url}/${name}` } }));
@@ -129,7 +129,7 @@ describe('disklift sidecar', function () {
     assert.equal(sink.complete.size, 0);
   });
 
-  it('ends an export whose manifest is deleted, and takes its status away', async () => {
+  it('ends an export whose manifest is deleted, and removes its status', async () => {
     await enlargeDisk();
     await using sink = await startStallingSink();
     await using _sidecar = await start();
@@ -146,7 +146,7 @@ describe('disklift sidecar', function () {
     assert.equal(sink.complete.size, 0);
   });
 
-  it('does not run a finished export again, also when it is begun anew', async () => {
+  it('does not run a finished export again after a restart', async () => {
     await using sink = await startHttpSink();
     await using first = await start();
     await apply(requests, diskExport('once', { http: { url: `${sink.url}/once` } }));
@@ -157,7 +157,7 @@ describe('disklift sidecar', function () {
     assert.deepEqual([statusOf(requests, 'once'), sink.requests.length], [status, 1]);
   });
 
-  it('goes on with what SIGTERM has stopped, and exits at once', async () => {
+  it('exits at once on SIGTERM, and resumes the export after a restart', async () => {
     await enlargeDisk();
     await using sink = await startStallingSink();
     await using first = await start();
@@ -175,7 +175,7 @@ describe('disklift sidecar', function () {
     await assertArrived(sink, '/long');
   });
 
-  it('goes on with what SIGKILL has stopped, and that attempt does not count', async () => {
+  it('resumes an export after SIGKILL without counting that attempt', async () => {
     await enlargeDisk();
     await using sink = await startStallingSink();
     await using first = await start();
@@ -190,7 +190,7 @@ describe('disklift sidecar', function () {
     await assertArrived(sink, '/long');
   });
 
-  it('removes a finished export, manifest and status, when its time has come', async () => {
+  it('removes the manifest and the status of a finished export when its TTL has passed', async () => {
     await using sink = await startHttpSink();
     await using _sidecar = await start();
     await apply(requests, diskExport('brief', { http: { url: `${sink.url}/brief` } }, { ttlSecondsAfterFinished: 2 }));
@@ -202,7 +202,7 @@ describe('disklift sidecar', function () {
     await assertArrived(sink, '/brief');
   });
 
-  it('fails when its deadline has passed', async () => {
+  it('fails an export when its deadline has passed', async () => {
     await using sink = await startStallingSink();
     await using _sidecar = await start();
     await apply(requests, diskExport('slow', { http: { url: `${sink.url}/slow` } }, { activeDeadlineSeconds: 2 }));
@@ -210,7 +210,7 @@ describe('disklift sidecar', function () {
     assert.deepEqual([status.phase, status.disks?.[0]?.reason], ['Failed', 'DeadlineExceeded']);
   });
 
-  it('says what is wrong with a manifest, and runs it when it has been put right', async () => {
+  it('reports the errors of a manifest, and runs it when they are corrected', async () => {
     await using sink = await startHttpSink();
     await using _sidecar = await start();
     const right = diskExport('typo', { http: { url: `${sink.url}/typo` } });
@@ -224,7 +224,7 @@ describe('disklift sidecar', function () {
     await assertArrived(sink, '/typo');
   });
 
-  it('is not harmed by manifests that are written byte by byte, edited and in nonsense', async () => {
+  it('survives manifests that are written byte by byte, edited or malformed', async () => {
     await using sink = await startHttpSink();
     await using sidecar = await start();
     await writeFile(`${requests}/nonsense.yaml`, '{{{{');
@@ -245,7 +245,7 @@ describe('disklift sidecar', function () {
     assert.equal(sidecar.process.exitCode, null);
   });
 
-  it('goes nowhere that the policy does not allow', async () => {
+  it('sends nothing to destinations that the policy does not allow', async () => {
     await using sink = await startHttpSink();
     await using _sidecar = await start({ flags: ['--deny-destination', '127.0.0.1'] });
     await apply(requests, diskExport('in', { http: { url: `${sink.url}/in` } }));
@@ -257,7 +257,7 @@ describe('disklift sidecar', function () {
     assert.equal(sink.requests.length, 0);
   });
 
-  it('tells no secret to anybody but its destination', async () => {
+  it('sends a secret to its destination only', async () => {
     const secrets = { password: 'pl4nted-password', token: 'pl4nted-token', query: 'pl4nted-query' };
     await using sink = await startHttpSink({ onExpect: (_request, response) => void response.writeHead(500, 'no').end('pl4in words') });
     await using sidecar = await start({ flags: ['--log-level', 'debug'] });
@@ -282,7 +282,7 @@ describe('disklift sidecar', function () {
     assert.ok(!told.includes('pl4nted'), told.slice(Math.max(0, told.indexOf('pl4nted') - 200), told.indexOf('pl4nted') + 50));
   });
 
-  it('refuses settings that make no sense, in one line', async () => {
+  it('refuses contradictory settings in one line', async () => {
     for (const flags of [
       ['--listen-port', 'x'],
       ['--allow-destination', '10.0.0.0/99'],

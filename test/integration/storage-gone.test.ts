@@ -27,7 +27,7 @@ function startKillingSink(volume: string): Promise<HttpSink> {
   });
 }
 
-describe('storage that goes away during an export', function () {
+describe('storage that disappears during an export', function () {
   this.timeout(60_000);
   const temp = useTempDir();
 
@@ -59,10 +59,10 @@ describe('storage that goes away during an export', function () {
       });
     });
 
-  describe('of a sidecar', () => {
+  describe('in a sidecar', () => {
     const { mounted, origin } = useFileSystem('sshfs');
 
-    it('leaves no active export, and makes no more runs than allowed', async () => {
+    it('leaves no active export, and causes no more attempts than allowed', async () => {
       await createDisk(origin('disk.img'), 48 * MIB, [{ offsetBytes: 0, lengthBytes: 48 * MIB, content: 'random' }]);
       const volume = path.dirname(mounted('disk.img'));
       await using sink = await startKillingSink(volume);

@@ -52,7 +52,7 @@ describe('disklift stream refuses', () => {
 
   it('a disk that is missing', async () => assertRefused(await disklift(['stream', temp('no.img')]), 1, /no\.img: no such disk/));
 
-  it('what is no disk: a directory, a FIFO, a character device', async () => {
+  it('a directory, a FIFO and a character device', async () => {
     await mkdir(temp('directory'));
     await runCommand('mkfifo', [temp('fifo')]);
     assertRefused(await disklift(['stream', temp('directory')]), 2, /directory: is a directory, not a disk image/);
@@ -74,7 +74,7 @@ describe('disklift stream refuses', () => {
     assert.match(result.stdout.toString(), /^disklift: standard output is a terminal[^\n]*\n$/);
   });
 
-  it('to write onto the disk that it reads, by whatever name', async () => {
+  it('to write onto the disk that it reads, by any name of the disk', async () => {
     const before = await readFile(temp('disk.img'));
     await link(temp('disk.img'), temp('same.img'));
     const result = await runShell(`${diskliftLine(['stream', temp('same.img')])} >> '${temp('disk.img')}'`);
@@ -98,7 +98,7 @@ describe('disklift stream refuses', () => {
     assertRefused(await disklift(['stream', path, '-d', '-c', '1024']), 2, /does not fit .* larger cluster size/);
   });
 
-  it('a disk that is not of the format that it is said to be', async () => {
+  it('a disk that does not have the stated format', async () => {
     assertRefused(await disklift(['stream', temp('disk.img'), '-f', 'qcow2']), 1, /disk\.img: /);
   });
 
@@ -129,7 +129,7 @@ describe('disklift stream takes', () => {
 describe('disklift stream fails', () => {
   const temp = useTempDir();
 
-  it('quietly, with 1, when the reader has had enough', async () => {
+  it('without a message, with exit code 1, when the reader closes the pipe', async () => {
     const disk = await createDisk(temp('disk.img'), 32 * MIB, [{ offsetBytes: 0, lengthBytes: 32 * MIB, content: 'random' }]);
     for (const withoutKoffi of [false, true]) {
       const line = diskliftLine(['stream', disk], { withoutKoffi });
@@ -146,7 +146,7 @@ describe('disklift stream fails', () => {
     assert.match(stderr, /^disklift: standard output: cannot write at byte 0: ENOSPC\n$/);
   });
 
-  it('within a second when it is interrupted while the reader stands still, as a signal ends a program', async () => {
+  it('within a second, by the signal, when it is interrupted while the reader stands still', async () => {
     const disk = await createDisk(temp('disk.img'), 32 * MIB, [{ offsetBytes: 0, lengthBytes: 32 * MIB, content: 'random' }]);
     for (const withoutKoffi of [false, true]) {
       // sleep reads nothing; the pipe is full after 1 MiB.
@@ -163,7 +163,7 @@ describe('disklift stream fails', () => {
       return requireLoopDevices(this);
     });
 
-    it('with the offset, and never puts zeros in its place', async () => {
+    it('with the offset of the error, and never writes zeros instead', async () => {
       const path = await createDisk(temp('backing.img'), 16 * MIB, [{ offsetBytes: 0, lengthBytes: 16 * MIB, content: 'random' }]);
       await using loop = await attachLoopDevice(path);
       // The device keeps its size: what lies behind the file's new end can no longer be read.

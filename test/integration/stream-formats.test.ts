@@ -68,7 +68,7 @@ describe('disklift stream of other formats', function () {
       await assertImageOf(temp('out.qcow2'), disk);
     });
 
-  it('gives what a chain of backing files amounts to', async () => {
+  it('gives the content of a chain of backing files', async () => {
     await qemuImg(['convert', '-f', 'raw', '-O', 'raw', disk, 'base.raw']);
     await qemuImg(['create', '-q', '-f', 'qcow2', '-b', 'base.raw', '-F', 'raw', 'middle.qcow2']);
     await qemuImg(['create', '-q', '-f', 'qcow2', '-b', 'middle.qcow2', '-F', 'qcow2', 'top.qcow2']);
@@ -81,7 +81,7 @@ describe('disklift stream of other formats', function () {
     await assertImageOf(temp('out.qcow2'), temp('images/expected.raw'));
   });
 
-  it('gives what lies in an external data file', async () => {
+  it('gives the content of an external data file', async () => {
     const raw = 'data_file=data.raw,data_file_raw=on';
     for (const options of ['data_file=data.raw', raw]) {
       await qemuImg(['create', '-q', '-f', 'qcow2', '-o', options, 'image.qcow2', `${DISK_SIZE_BYTES}`]);
@@ -93,7 +93,7 @@ describe('disklift stream of other formats', function () {
     }
   });
 
-  it('gives a VMDK of several extents of all kinds, in their order', async () => {
+  it('gives the content of a VMDK with extents of all kinds, in their order', async () => {
     const sectors = (bytes: number) => bytes / 512;
     const content = await readFile(disk);
     await writeFile(temp('images/flat.bin'), Buffer.concat([Buffer.alloc(1024, 7), content.subarray(0, 8 * MIB)]));
@@ -115,7 +115,7 @@ describe('disklift stream of other formats', function () {
     await assertImageOf(temp('out.qcow2'), disk);
   });
 
-  it('gives a VMDK with its parent', async () => {
+  it('gives the content of a VMDK with its parent', async () => {
     await qemuImg(['convert', '-f', 'raw', '-O', 'vmdk', disk, 'parent.vmdk']);
     await qemuImg(['create', '-q', '-f', 'vmdk', '-b', 'parent.vmdk', '-F', 'vmdk', 'child.vmdk']);
     const { code } = await runCommand('qemu-io', ['-f', 'vmdk', '-c', 'write -P 0x61 9M 64K', temp('images/child.vmdk')]);
@@ -125,7 +125,7 @@ describe('disklift stream of other formats', function () {
     await assertImageOf(temp('out.qcow2'), temp('images/expected.raw'));
   });
 
-  it('reads an image that is given by a link with the files beside the link', async () => {
+  it('finds the other files of an image beside the link that names it', async () => {
     await mkdir(temp('images/real'));
     await mkdir(temp('images/links'));
     await qemuImg(['convert', '-f', 'raw', '-O', 'qcow2', disk, 'links/base.qcow2']);
@@ -199,7 +199,7 @@ describe('disklift stream of other formats', function () {
     assert.match(stderr, /^disklift: warning: [^\n]*image\.qcow2: states a disk of 0 bytes[^\n]*\n$/);
   });
 
-  it('is measured to the byte', async () => {
+  it('has exactly the size that measure prints', async () => {
     await qemuImg(['convert', '-f', 'raw', '-O', 'vhdx', disk, 'image.vhdx']);
     await stream('image.vhdx', 'vhdx', ['-c', '4K']);
     const { stdout, stderr } = await disklift(['measure', '-f', 'vhdx', '-c', '4K', '--output', 'json', temp('images/image.vhdx')]);
@@ -212,13 +212,13 @@ describe('disklift stream of other formats', function () {
     assert.deepEqual([code !== 0, stdout.length], [true, 0]);
   }
 
-  it('tells which image has QEMU where it is not installed', async () => {
+  it('names the container image that has QEMU if QEMU is not installed', async () => {
     await qemuImg(['convert', '-c', '-f', 'raw', '-O', 'qcow2', disk, 'image.qcow2']);
     const result = await disklift(['stream', '-f', 'qcow2', temp('images/image.qcow2')], { env: { PATH: temp('nothing') } });
     assertRefused(result, /image\.qcow2: .* neither is installed; the image disklift-formats has one/);
   });
 
-  it('needs no QEMU for qcow2 whose disk lies plain in its files', async () => {
+  it('needs no QEMU for qcow2 without compression or encryption', async () => {
     await qemuImg(['convert', '-f', 'raw', '-O', 'qcow2', disk, 'base.qcow2']);
     await qemuImg(['create', '-q', '-f', 'qcow2', '-b', 'base.qcow2', '-F', 'qcow2', 'image.qcow2']);
     const line = diskliftLine(['stream', '-f', 'qcow2', temp('images/image.qcow2')]);
@@ -227,7 +227,7 @@ describe('disklift stream of other formats', function () {
     await assertImageOf(temp('out.qcow2'), disk);
   });
 
-  it('gives no byte of what lies outside, whoever names it', async () => {
+  it('gives no byte of a file outside the volume, in whichever way an image names it', async () => {
     await createDisk(temp('secret.raw'), MIB, [{ offsetBytes: 0, lengthBytes: MIB, content: 'random' }]);
     await qemuImg(['create', '-q', '-f', 'qcow2', '-u', '-b', temp('secret.raw'), '-F', 'raw', 'backing.qcow2', '1M']);
     await qemuImg(['create', '-q', '-f', 'qcow2', '-u', '-b', '../secret.raw', '-F', 'raw', 'up.qcow2', '1M']);
@@ -253,7 +253,7 @@ describe('disklift stream of other formats', function () {
       );
   });
 
-  it('gives no byte of what the descriptor within a sparse VMDK names', async () => {
+  it('gives no byte of a file that the descriptor within a sparse VMDK names', async () => {
     await createDisk(temp('secret.raw'), MIB, [{ offsetBytes: 0, lengthBytes: MIB, content: 'random' }]);
     await qemuImg(['create', '-q', '-f', 'vmdk', 'image.vmdk', '1M']);
     const image = await readFile(temp('images/image.vmdk'));
@@ -273,7 +273,7 @@ describe('disklift stream of other formats', function () {
     assertRefused(await disklift(['stream', '-f', 'qcow2', temp('images/image.qcow2')]), /image\.qcow2: is in use by qemu-io \(pid \d+\)/);
   });
 
-  it('is not what it was when it is cut short', async () => {
+  it('refuses a truncated image', async () => {
     await qemuImg(['convert', '-f', 'raw', '-O', 'vdi', disk, 'image.vdi']);
     await truncate(temp('images/image.vdi'), 4 * MIB);
     assertRefused(
@@ -286,7 +286,7 @@ describe('disklift stream of other formats', function () {
   });
 
   describe('on a volume', () => {
-    it('is exported as what it is, waited for while it is in use, and kept from writers then', async () => {
+    it('is exported in its own format, after its use has ended, and cannot be written to meanwhile', async () => {
       await qemuImg(['convert', '-f', 'raw', '-O', 'qcow2', disk, 'image.qcow2']);
       const tries: { isWritten: boolean; words: string }[] = [];
       await using sink = await startHttpSink({
@@ -319,7 +319,7 @@ describe('disklift stream of other formats', function () {
       return requireLoopDevices(this);
     });
 
-    it('is read as qcow2 when that is said, past the page cache, and may refer to nothing', async () => {
+    it('is read as qcow2 only if stated, past the page cache, and must refer to no other file', async () => {
       await qemuImg(['convert', '-f', 'raw', '-O', 'qcow2', disk, 'image.qcow2']);
       await truncate(temp('images/image.qcow2'), 32 * MIB);
       {
@@ -333,7 +333,7 @@ describe('disklift stream of other formats', function () {
       assertRefused(await disklift(['stream', '-f', 'qcow2', loop.path]), /\/dev\/loop\d+: .*(character device|refers to a file)/);
     });
 
-    it('is raw in a request, whatever its guest has written, unless the request says otherwise', async () => {
+    it('is raw in a request unless that states a format, even if its guest has written a header', async () => {
       await qemuImg(['convert', '-f', 'raw', '-O', 'qcow2', disk, 'image.qcow2']);
       await truncate(temp('images/image.qcow2'), 32 * MIB);
       await using loop = await attachLoopDevice(temp('images/image.qcow2'));

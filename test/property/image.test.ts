@@ -37,7 +37,7 @@ function create(path: string, disk: { parts: DiskPart[]; slackBytes: number }): 
 describe('image', () => {
   const temp = useTempDir();
 
-  it(`of any disk with any options passes qemu-img check and compare, and is as long as predicted ${SEED_TEXT}`, async function () {
+  it(`passes qemu-img check and compare, for any disk and options, and is as long as predicted ${SEED_TEXT}`, async function () {
     this.timeout(120_000);
     await fc.assert(
       fc.asyncProperty(disks, options, async (disk, qcow2) => {
@@ -52,7 +52,7 @@ describe('image', () => {
     );
   });
 
-  it(`reads the same bytes in any range as the stream has, with either zero detection ${SEED_TEXT}`, async function () {
+  it(`reads the same bytes in any range as the stream has, with both kinds of zero detection ${SEED_TEXT}`, async function () {
     this.timeout(120_000);
     const reads = fc.array(fc.tuple(fc.nat(), fc.nat({ max: 300 * KIB })), { maxLength: 30 });
     await fc.assert(

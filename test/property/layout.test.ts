@@ -59,7 +59,7 @@ describe('layout', () => {
     );
   });
 
-  it(`renders any piece of the metadata as the whole shows it ${SEED_TEXT}`, () => {
+  it(`renders any part of the metadata with the same bytes as the whole ${SEED_TEXT}`, () => {
     fc.assert(
       fc.property(
         clusterRanges,
@@ -81,7 +81,7 @@ describe('layout', () => {
     );
   });
 
-  it(`covers any stretch of the image with runs, without gap or overlap, that point to the right place ${SEED_TEXT}`, () => {
+  it(`covers any part of the image with runs at the right offsets, without gap or overlap ${SEED_TEXT}`, () => {
     fc.assert(
       fc.property(clusterRanges, fc.nat(), options, fc.nat(), fc.nat(), (ranges, cut, qcow2, a, b) => {
         const layout = layoutOf(ranges, cut, qcow2);

@@ -87,14 +87,14 @@ describe('an NBD disk', () => {
     ],
   ];
   for (const [what, args, sizeBytes] of nbdkits)
-    it(`of ${what} reads in any range as another client reads it ${SEED_TEXT}`, async () => {
+    it(`of ${what} has the same bytes in any range as for another client ${SEED_TEXT}`, async () => {
       await using server = await startNbdkit(temp('nbd.sock'), args);
       const truth = await truthOf(server);
       // qemu-img rounds up to whole sectors.
       await assertReadsAs(server, truth.subarray(0, sizeBytes));
     });
 
-  it(`of qemu-nbd reads in any range as the raw disk that it was made of ${SEED_TEXT}`, async () => {
+  it(`of qemu-nbd has the same bytes in any range as the raw disk that it was made from ${SEED_TEXT}`, async () => {
     await using server = await startNbdkit(temp('nbd.sock'), ['sparse-random', `${SPARSE_SIZE_BYTES}`, `seed=${SEED}`, 'percent=20']);
     const truth = await truthOf(server);
     const { code, stderr } = await runCommand('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', temp('truth.img'), temp('disk.qcow2')]);

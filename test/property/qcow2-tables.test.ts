@@ -74,7 +74,7 @@ describe('qcow2 tables with mistakes', () => {
     return { bytes, image: { name: 'image', header: parseHeader(bytes, 'image'), fileSizeBytes: bytes.length } };
   }
 
-  it(`give a typed error, or a disk that lies in its file ${SEED_TEXT}`, async function () {
+  it(`give a typed error, or a disk whose bytes all lie within the file ${SEED_TEXT}`, async function () {
     this.timeout(TIME_BOX_MS + 10_000);
     const { bytes, image } = await original();
     const tables = tablesOf(bytes, image);
@@ -99,7 +99,7 @@ describe('qcow2 tables with mistakes', () => {
     for (const [what, count] of Object.entries(seen)) assert.ok(count > 10, `${what}: ${count}`);
   });
 
-  it(`never give another disk than QEMU reads ${SEED_TEXT}`, async function () {
+  it(`never give a disk that differs from QEMU's ${SEED_TEXT}`, async function () {
     this.timeout(60_000);
     const { bytes, image } = await original();
     const tables = tablesOf(bytes, image);
@@ -153,7 +153,7 @@ describe('qcow2 tables with mistakes', () => {
           seen.refused += 1;
           continue;
         }
-        // What QEMU reads behind the end must not matter.
+        // Bytes that QEMU reads behind the end must not matter.
         const [alone, followed] = [temp('alone'), temp('followed')];
         await writeFile(alone, copy);
         await writeFile(followed, Buffer.concat([copy, Buffer.alloc(2 ** 20, 0xaa)]));

@@ -55,7 +55,7 @@ function spoil(value: unknown, random: () => number): unknown {
   return Object.assign(Object.fromEntries(Object.entries(others)), { [name]: spoil(old, random) });
 }
 
-/** What Ajv says, in our words. */
+/** An error of Ajv, in our notation. */
 function inOurWords({ keyword, instancePath, params, message }: ErrorObject): Fields {
   const field = `spec${instancePath.replace(/\/(\d+)(?=\/|$)/g, '[$1]').replaceAll('/', '.')}`;
   switch (keyword) {
@@ -72,7 +72,7 @@ function inOurWords({ keyword, instancePath, params, message }: ErrorObject): Fi
 
 describe('schemaErrors', () => {
   for (const [what, schema] of Object.entries({ spec: SPEC_SCHEMA, status: STATUS_SCHEMA }))
-    it(`finds in a ${what} what Ajv finds, and fills in the same ${SEED_TEXT}`, () => {
+    it(`finds the same errors in a ${what} as Ajv, and fills in the same defaults ${SEED_TEXT}`, () => {
       const ajv = new Ajv({
         strict: true,
         strictRequired: false,

@@ -23,7 +23,7 @@ function assertConforms(status: DiskExportStatus): void {
 }
 
 describe(`a status ${SEED_TEXT}`, () => {
-  it('conforms to the schema and is small enough for etcd, whatever disks, destinations and pods say', () => {
+  it('conforms to the schema and is small enough for etcd, with any texts of disks, destinations and pods', () => {
     let truncated = 0;
     fc.assert(
       fc.property(extremeExports(), (facts) => {
@@ -39,7 +39,7 @@ describe(`a status ${SEED_TEXT}`, () => {
     assert.ok(truncated > 2, `${truncated} statuses have a message that was truncated`);
   });
 
-  it('keeps its end and its receipts in the briefer forms, and an open upload in every form', () => {
+  it('keeps its end and its receipts in the shorter forms, and an open upload in every form', () => {
     fc.assert(
       fc.property(extremeExports(), (facts) => {
         const status = exportStatusOf(facts, undefined);
@@ -55,7 +55,7 @@ describe(`a status ${SEED_TEXT}`, () => {
     );
   });
 
-  it('of an invalid request conforms, and the same request gets no second one', () => {
+  it('conforms for an invalid request, which gets only one', () => {
     fc.assert(
       fc.property(extremeExports(), ({ leftOut = [] }) => {
         const invalid = { kind: 'invalid' as const, message: leftOut.join(' ') };
@@ -67,7 +67,7 @@ describe(`a status ${SEED_TEXT}`, () => {
     );
   });
 
-  it('is made of any value', () => {
+  it('can be made from any value', () => {
     fc.assert(
       fc.property(
         fc.object({ key: fc.constantFrom(...Object.keys(STATUS_SCHEMA.properties ?? {}), 'path', 'type'), maxDepth: 4 }),
@@ -79,7 +79,7 @@ describe(`a status ${SEED_TEXT}`, () => {
     );
   });
 
-  it('that conforms and is small is left as it is', () => {
+  it('stays unchanged if it conforms and is small', () => {
     const status: DiskExportStatus = {
       phase: 'Streaming',
       message: 'disk.img: is sent (attempt 1), 漢字 and 😀 included',
@@ -88,7 +88,7 @@ describe(`a status ${SEED_TEXT}`, () => {
     assert.deepEqual(fitStatus(status), status);
   });
 
-  it('shows a character that changes the direction of text by its number', () => {
+  it('shows a character that changes the text direction as its number', () => {
     assert.equal(fitStatus({ message: 'exe\u202egnp.img\nis read' }).message, 'exe\\u202egnp.img\\u000ais read');
   });
 });

@@ -56,7 +56,7 @@ function diceOf(random: () => number): Dice {
   return { whole, pick: (values) => values[whole(values.length)] as (typeof values)[number] };
 }
 
-/** Stretches of noise, of text, and of nothing. */
+/** Extents of noise and of text, with holes between. */
 function randomContent({ whole }: Dice): Buffer {
   const content = Buffer.alloc(512 * (1 + whole(10 * 2048)));
   for (let count = whole(12); count > 0; count -= 1) {

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { readSourceFile, sourcePaths } from './source-tree.ts';
 import { reportViolations, type Violation } from './violation.ts';
 
-const MOST_LINES = 300;
+const MAX_LINES = 300;
 
 const KEBAB_CASE = /^[a-z0-9]+(-[a-z0-9]+)*$/;
 
@@ -13,8 +13,8 @@ export const SIZE_RULES = ['most-lines', 'kebab-case'] as const;
 function brokenBy(root: string, where: string): Violation[] {
   const violations: Violation[] = [];
   const { lineCount } = readSourceFile(root, where);
-  if (lineCount > MOST_LINES)
-    violations.push({ rule: SIZE_RULES[0], where, what: `${lineCount} lines; more than ${MOST_LINES} hold two things that belong apart` });
+  if (lineCount > MAX_LINES)
+    violations.push({ rule: SIZE_RULES[0], where, what: `${lineCount} lines; more than ${MAX_LINES} hold two things that belong apart` });
   const names = [...path.dirname(where).split('/'), path.basename(where, '.ts')];
   if (!names.every((name) => KEBAB_CASE.test(name)))
     violations.push({ rule: SIZE_RULES[1], where, what: 'names of files and directories are lower case words with hyphens' });
@@ -27,5 +27,5 @@ export function checkSize(root: string): Violation[] {
 
 if (import.meta.main) {
   const root = process.cwd();
-  reportViolations(`size: ${sourcePaths(root).length} files, none above ${MOST_LINES} lines`, checkSize(root));
+  reportViolations(`size: ${sourcePaths(root).length} files, none above ${MAX_LINES} lines`, checkSize(root));
 }

@@ -1,6 +1,6 @@
 /** Runs the rules of source-rules.ts over src. */
 
-import { breaches, SOURCE_RULES } from './source-rules.ts';
+import { SOURCE_RULES, violatingNodes } from './source-rules.ts';
 import { readSourceFile, sourcePaths } from './source-tree.ts';
 import { reportViolations, type Violation } from './violation.ts';
 
@@ -9,7 +9,7 @@ export function checkSource(root: string): Violation[] {
   for (const sourcePath of sourcePaths(root)) {
     const file = readSourceFile(root, sourcePath);
     for (const rule of SOURCE_RULES)
-      for (const node of breaches(rule, file)) {
+      for (const node of violatingNodes(rule, file)) {
         const { line } = file.tree.getLineAndCharacterOfPosition(node.getStart(file.tree));
         violations.push({ rule: rule.name, where: `${sourcePath}:${line + 1}`, what: rule.reason });
       }

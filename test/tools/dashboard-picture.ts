@@ -16,7 +16,7 @@ export interface DrawnPanel {
   results: DrawnSeries[][];
 }
 
-export interface Span {
+export interface TimeRange {
   startSeconds: number;
   endSeconds: number;
 }
@@ -85,7 +85,7 @@ function drawLegend(names: readonly string[], box: Box): string {
   return parts.join('');
 }
 
-function drawPlot({ panel, results }: DrawnPanel, box: Box, { startSeconds, endSeconds }: Span): string {
+function drawPlot({ panel, results }: DrawnPanel, box: Box, { startSeconds, endSeconds }: TimeRange): string {
   const shown = results.flat().filter(({ values }) => values.length > 0);
   const plot = { x: box.x + 62, y: box.y + 6, width: box.width - 70, height: box.height - 56 };
   const isBars = panel.fieldConfig.defaults.custom?.drawStyle === 'bars';
@@ -123,7 +123,7 @@ function drawPlot({ panel, results }: DrawnPanel, box: Box, { startSeconds, endS
 }
 
 /** Buckets are cumulative: a cell is what its bucket has beyond the one below. */
-function drawHeatmap({ results }: DrawnPanel, box: Box, { startSeconds, endSeconds }: Span): string {
+function drawHeatmap({ results }: DrawnPanel, box: Box, { startSeconds, endSeconds }: TimeRange): string {
   const buckets = results
     .flat()
     .map(({ labels, values }) => ({ bound: Number((labels.le ?? '').replace('+Inf', 'Infinity')), values }))
@@ -177,7 +177,7 @@ function drawTable({ panel, results }: DrawnPanel, box: Box): string {
   return head + [...rows.values()].map((cells, index) => line(cells, box.y + 38 + index * 20, 'font-size="12"')).join('');
 }
 
-function drawPanel(drawn: DrawnPanel, span: Span): string {
+function drawPanel(drawn: DrawnPanel, timeRange: TimeRange): string {
   const { panel } = drawn;
   const { x, y, w, h } = panel.gridPos;
   const outer = { x: x * COLUMN + GAP, y: y * ROW + GAP, width: w * COLUMN - GAP, height: h * ROW - GAP };
@@ -185,10 +185,10 @@ function drawPanel(drawn: DrawnPanel, span: Span): string {
   const title = text(outer.x + 10, outer.y + 19, panel.title, 'font-weight="600"');
   const box = { x: outer.x + 6, y: outer.y + 28, width: outer.width - 12, height: outer.height - 34 };
   const draw = { stat: drawStat, timeseries: drawPlot, heatmap: drawHeatmap, table: drawTable }[panel.type] ?? drawTable;
-  return frame + title + draw(drawn, box, span);
+  return frame + title + draw(drawn, box, timeRange);
 }
 
-export function dashboardPicture(rows: readonly DashboardPanel[], panels: readonly DrawnPanel[], span: Span): string {
+export function dashboardPicture(rows: readonly DashboardPanel[], panels: readonly DrawnPanel[], timeRange: TimeRange): string {
   const height = Math.max(...panels.map(({ panel: { gridPos } }) => gridPos.y + gridPos.h)) * ROW + GAP;
   const width = 24 * COLUMN + GAP;
   const titles = rows.map(({ title, gridPos }) => text(GAP + 2, gridPos.y * ROW + 26, title, `font-size="14" fill="${FAINT}"`));
@@ -197,7 +197,7 @@ export function dashboardPicture(rows: readonly DashboardPanel[], panels: readon
     '<title>The panels of the dashboard</title>',
     `<rect width="${width}" height="${height}" fill="#f6f8fa"/>`,
     ...titles,
-    ...panels.map((panel) => drawPanel(panel, span)),
+    ...panels.map((panel) => drawPanel(panel, timeRange)),
     '</svg>',
     '',
   ].join('\n');

@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type DashboardPanel, expand, panelsOf, readDashboard } from '../helpers/dashboard.ts';
 import type { Prometheus } from '../helpers/prometheus.ts';
 import { startWatchedExports } from '../helpers/watched-exports.ts';
-import { type DrawnPanel, type DrawnSeries, dashboardPicture, type Span } from './dashboard-picture.ts';
+import { type DrawnPanel, type DrawnSeries, dashboardPicture, type TimeRange } from './dashboard-picture.ts';
 
 const MIB = 1024 * 1024;
 
@@ -25,7 +25,7 @@ function legend(format: string, labels: Record<string, string>): string {
   return format.replaceAll(/\{\{(\w+)\}\}/g, (_, label: string) => labels[label] ?? '');
 }
 
-async function ask(prometheus: Prometheus, panel: DashboardPanel, { startSeconds, endSeconds }: Span): Promise<DrawnPanel> {
+async function ask(prometheus: Prometheus, panel: DashboardPanel, { startSeconds, endSeconds }: TimeRange): Promise<DrawnPanel> {
   const results: DrawnSeries[][] = [];
   // Where the panel has a step of its own, it is one at which windows do not overlap.
   const { interval } = panel;
@@ -50,11 +50,11 @@ try {
   await using exports = await startWatchedExports(directory, BYTES_PER_SECOND);
   await sleep(AFTER_MS);
   const dashboard = readDashboard();
-  const span = { startSeconds: exports.startMs / 1000, endSeconds: Date.now() / 1000 };
+  const timeRange = { startSeconds: exports.startMs / 1000, endSeconds: Date.now() / 1000 };
   const panels: DrawnPanel[] = [];
-  for (const panel of panelsOf(dashboard)) panels.push(await ask(exports.prometheus, panel, span));
+  for (const panel of panelsOf(dashboard)) panels.push(await ask(exports.prometheus, panel, timeRange));
   const rows = dashboard.panels.filter(({ type }) => type === 'row');
-  writeFileSync(file, dashboardPicture(rows, panels, span));
+  writeFileSync(file, dashboardPicture(rows, panels, timeRange));
 } finally {
   rmSync(directory, { recursive: true, force: true });
 }

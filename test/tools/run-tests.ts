@@ -1,6 +1,6 @@
 /**
  * Runs test files, each in a process of its own and several at a time: run-tests.ts [--workers N] [--limit-seconds N] [PLACE...]
- * See test-plan.ts for those that run alone. What a file prints stays together; failures and the total come at the end.
+ * See test-plan.ts for those that run alone. The output of a file stays together; failures and the total come at the end.
  */
 
 import { mkdirSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-/** What a file of src may say, where imports alone do not tell. Rules look at syntax trees, so comments are free. */
+/** Rules about files of src that imports alone cannot show. They examine syntax trees, so comments are free. */
 
 import ts from 'typescript';
 import type { SourceFile } from './source-tree.ts';
@@ -146,7 +146,7 @@ export const SOURCE_RULES: readonly SourceRule[] = [
 ];
 
 /** Every node of the file that breaks `rule`. */
-export function* breaches(rule: SourceRule, { tree, path }: SourceFile): Generator<ts.Node> {
+export function* violatingNodes(rule: SourceRule, { tree, path }: SourceFile): Generator<ts.Node> {
   const nodes: ts.Node[] = [tree];
   for (let node = nodes.pop(); node !== undefined; node = nodes.pop()) {
     if (rule.isBrokenBy(node, path)) yield node;

@@ -23,7 +23,7 @@ interface TimedStep {
   durationMs: number;
 }
 
-/** What a process of mocha reports: after each failure, and when its last test has ended. */
+/** Results that a process of mocha reports after each failure, and when its last test has ended. */
 export interface ProcessResults {
   /** All tests have ended. */
   isComplete: boolean;

@@ -9,7 +9,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 
-/** What one process of mocha runs. */
+/** The test files of one process of mocha. */
 export interface TestJob {
   files: string[];
   /** Why no other test may run meanwhile. */

@@ -11,10 +11,10 @@ const MOCHA = path.join(path.dirname(createRequire(import.meta.url).resolve('moc
 const REPORTER = path.join(import.meta.dirname, 'spec-with-total.ts');
 
 export interface JobResult extends ProcessResults {
-  /** What the process and its children have printed. */
+  /** The output of the process and its children. */
   output: string;
   durationMs: number;
-  /** What the process and its children have computed for. A busy machine makes `durationMs` longer, and this hardly. */
+  /** Processor time of the process and its children. On a busy machine `durationMs` grows, and this hardly. */
   processorSeconds: number;
 }
 

@@ -1,4 +1,4 @@
-/** What every check of the sources gives back, and how it is told. */
+/** A violation that a check of the sources returns, and its report. */
 
 export interface Violation {
   /** The name of the rule that is broken. */

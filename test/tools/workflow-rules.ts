@@ -24,7 +24,7 @@ interface WorkflowRule {
   name: string;
   reason: string;
   /** @returns each place that breaks the rule */
-  breaches(workflow: Workflow, text: string): string[];
+  violations(workflow: Workflow, text: string): string[];
 }
 
 const PINNED = /^\s*(?:- )?uses: [\w.-]+\/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/;
@@ -47,37 +47,37 @@ export const WORKFLOW_RULES: readonly WorkflowRule[] = [
   {
     name: 'action-pinned',
     reason: 'a tag can be moved to other code: pin the action by the SHA of its commit, with the version in a comment',
-    breaches: (_, text) => text.split('\n').filter((line) => /^\s*(- )?uses:/.test(line) && !PINNED.test(line)),
+    violations: (_, text) => text.split('\n').filter((line) => /^\s*(- )?uses:/.test(line) && !PINNED.test(line)),
   },
   {
     name: 'no-permissions-by-default',
     reason: 'the workflow needs `permissions: {}`, so that a new job has no right that it does not name',
-    breaches: ({ permissions }) => (isNothing(permissions) ? [] : ['permissions']),
+    violations: ({ permissions }) => (isNothing(permissions) ? [] : ['permissions']),
   },
   {
     name: 'permissions-per-job',
     reason: 'a job names its rights one by one',
-    breaches: (workflow) => jobsOf(workflow, ({ permissions }) => typeof permissions !== 'object' || permissions === null),
+    violations: (workflow) => jobsOf(workflow, ({ permissions }) => typeof permissions !== 'object' || permissions === null),
   },
   {
     name: 'time-limit',
     reason: 'a job that hangs must end: set timeout-minutes',
-    breaches: (workflow) => jobsOf(workflow, (job) => typeof job['timeout-minutes'] !== 'number'),
+    violations: (workflow) => jobsOf(workflow, (job) => typeof job['timeout-minutes'] !== 'number'),
   },
   {
     name: 'concurrency',
     reason: 'two runs for one branch or tag disturb one another: set concurrency',
-    breaches: ({ concurrency }) => (concurrency === undefined ? ['concurrency'] : []),
+    violations: ({ concurrency }) => (concurrency === undefined ? ['concurrency'] : []),
   },
   {
     name: 'make-only',
     reason: 'a step calls one target of the Makefile, so that every machine can run the same',
-    breaches: (workflow) => stepsOf(workflow).flatMap(({ run }) => (run === undefined || MAKE.test(run) ? [] : [run])),
+    violations: (workflow) => stepsOf(workflow).flatMap(({ run }) => (run === undefined || MAKE.test(run) ? [] : [run])),
   },
   {
     name: 'no-credentials-left',
     reason: 'a checkout leaves its token in the work tree unless persist-credentials is false',
-    breaches: (workflow) =>
+    violations: (workflow) =>
       stepsOf(workflow).flatMap((step) =>
         step.uses?.startsWith('actions/checkout@') && step.with?.['persist-credentials'] !== false ? [step.uses] : [],
       ),
@@ -85,7 +85,7 @@ export const WORKFLOW_RULES: readonly WorkflowRule[] = [
 ];
 
 export function brokenRules(where: string, workflow: Workflow, text: string): Violation[] {
-  return WORKFLOW_RULES.flatMap(({ name, reason, breaches }) =>
-    breaches(workflow, text).map((place) => ({ rule: name, where, what: `${place.trim()}: ${reason}` })),
+  return WORKFLOW_RULES.flatMap(({ name, reason, violations }) =>
+    violations(workflow, text).map((place) => ({ rule: name, where, what: `${place.trim()}: ${reason}` })),
   );
 }

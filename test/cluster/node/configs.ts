@@ -1,4 +1,4 @@
-/** What the programs of a node are told: where they lie is the node's own (namespaces.sh). */
+/** The configuration of a node's programs. Their paths exist on the node only (namespaces.sh). */
 
 import { readFileSync } from 'node:fs';
 import path from 'node:path';

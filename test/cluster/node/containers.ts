@@ -14,7 +14,7 @@ export interface ContainerProcess {
   anonymousBytes(): Promise<number>;
 }
 
-/** Of USER_HZ, which is the same on every Linux. */
+/** USER_HZ is 100 on every Linux. */
 const MS_PER_TICK = 10;
 
 async function ctr(cluster: NodeCluster, ...args: string[]): Promise<string> {
@@ -23,7 +23,7 @@ async function ctr(cluster: NodeCluster, ...args: string[]): Promise<string> {
   return stdout.toString();
 }
 
-/** @returns that of a pod's container which runs; undefined while there is none */
+/** @returns the process of a pod's container; undefined while the container does not run */
 export async function processOf(cluster: NodeCluster, pod: string, container: string): Promise<ContainerProcess | undefined> {
   const labels = { 'io.kubernetes.pod.name': pod, 'io.kubernetes.container.name': container };
   const filter = Object.entries(labels).map(([name, value]) => `labels."${name}"==${value}`);

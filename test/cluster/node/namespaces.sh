@@ -1,7 +1,7 @@
 #!/bin/bash
 # The first process of a node: namespaces.sh DIRECTORY NODE COMMAND..., within unshare --net --mount --pid --uts --ipc --mount-proc.
-# What the node writes to /var/lib and /var/log lies in the directory; /run, /mnt and the network are its own and end with it.
-# DIRECTORY/receivers has lines of an address and a name.
+# The node's /var/lib and /var/log lie in the directory; its /run, /mnt and network end with the node.
+# Each line of DIRECTORY/receivers has an address and a name.
 set -eu
 directory=$1 node=$2
 shift 2
@@ -35,6 +35,6 @@ ip route add default dev disklift0
 while read -r address _; do ip address replace "$address/32" dev lo; done < "$directory/receivers"
 echo 1 > /proc/sys/net/ipv4/ip_forward
 
-# As the first process bash reaps whoever has lost its parent.
+# As the first process bash reaps processes that have lost their parent.
 "$@" &
 wait $!

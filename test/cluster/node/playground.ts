@@ -1,4 +1,4 @@
-/** What the documentation's examples use, on a node: a namespace, claims with small disks, and receivers under the names of the examples. */
+/** Objects of the documentation's examples on a node: a namespace, claims with small disks, and receivers with the examples' names. */
 
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';

@@ -18,7 +18,7 @@ export const S3_PORT = 7070;
 export const TCP_PORT = 9475;
 export const BUCKET = 'backups';
 
-/** Starts a program on the node, which ends with it. What it says lies in the node's directory. */
+/** Starts a program on the node, which ends with the node. Its output lies in the node's directory. */
 export function startOnNode({ enter, directory }: NodeCluster, command: string, args: readonly string[]): ChildProcess {
   const log = openSync(path.join(directory, 'receivers.log'), 'a');
   return spawn(enter[0], [...enter.slice(1), command, ...args], { stdio: ['ignore', log, log], detached: true });
@@ -35,7 +35,7 @@ export interface HttpReceiver {
   url: string;
   /** Where what was sent under a name lies. */
   fileOf(name: string): string;
-  /** What it has received so far, in order. */
+  /** The bodies received so far, in order. */
   bodies(): ReceivedBody[];
   /** From now on it takes no more of a body than fits on the way. */
   hold(): void;
@@ -89,7 +89,7 @@ export interface Relay {
   letGo(): void;
   /** Whether all that may pass has passed. */
   isReached(): boolean;
-  /** What has got to the server so far. */
+  /** Bytes that have reached the server so far. */
   passedBytes(): number;
 }
 

@@ -34,7 +34,7 @@ function write(name: string, content: string | object): string {
   return file;
 }
 
-/** What it says lies in DIRECTORY/NAME.log. */
+/** The program's output lies in DIRECTORY/NAME.log. */
 function start(program: string, ...args: string[]): Program {
   return startProgram(program, args, openSync(path.join(directory, `${path.basename(program)}.log`), 'a'));
 }
@@ -90,7 +90,7 @@ const wait = ['wait', `node/${NODE_NAME}`, '--for=condition=Ready', '--timeout=1
 await until('the node is ready', async () => (await api.kubectl(...wait)).code === 0);
 assert.ok(await succeeds('nft', 'list', 'tables'));
 
-// Whoever waits for the file finds all of it.
+// The rename makes the file appear complete.
 copyFileSync(api.kubeconfig, path.join(directory, 'kubeconfig.partial'));
 renameSync(path.join(directory, 'kubeconfig.partial'), path.join(directory, 'kubeconfig'));
 await new Promise(() => setInterval(() => {}, 1 << 30));

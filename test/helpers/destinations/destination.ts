@@ -27,15 +27,15 @@ export interface OpenUpload {
 export interface Peer extends AsyncDisposable {
   /** On 127.0.0.1. */
   readonly port: number;
-  /** What somebody who asks for the image now gets. */
+  /** The image that a reader gets now; undefined if there is none. */
   image(): Promise<Buffer | undefined>;
   /** Transfers that the peer holds open until somebody goes on with them or drops them. */
   openUploads(): Promise<OpenUpload[]>;
-  /** What it was told of the size before a byte of the image came, at the last transfer. Undefined where nothing tells it. */
+  /** The size announced before the first byte of the image, at the last transfer. Undefined where no size is announced. */
   announcedBytes(): number | undefined;
   /** Stores the bodies of the next `times` requests with image bytes altered, and no others. Left out where the peer cannot do that. */
   spoil?(alteration: Alteration, times: number): void;
-  /** From now on it turns everybody away. */
+  /** From now on it refuses every transfer. */
   refuse(): Promise<void>;
   /** @param port of the peer, or of what is between */
   createTarget(port: number, limits: TargetLimits, access?: NetworkAccess): ExportTarget;
@@ -63,6 +63,6 @@ export interface Destination {
   sealsFirst?: boolean;
   /** The same as another one but for what it proves: only that is looked at. */
   isVariant?: boolean;
-  /** What is sent twice at most when a transfer is resumed. Left out where none can be. */
+  /** The most bytes that a resumed transfer sends twice. Left out where transfers cannot be resumed. */
   resendsBytes?: number;
 }

@@ -20,7 +20,7 @@ interface Variant {
   tls?: boolean;
 }
 
-/** Tells what a hello has announced, and turns it away when it is told to. */
+/** Records the size that a hello announces, and refuses it when `refuses` is set. */
 function watchOutput(output: ImageOutput): ImageOutput & { announcedBytes: number | undefined; refuses: boolean } {
   return {
     announcedBytes: undefined,
@@ -87,7 +87,7 @@ const RAW = {
   check: { connects: false, findsRefusal: false },
   proof: 'close',
   announcesSize: false,
-  // What the receiver had not read when it hung up was in the buffers of both kernels.
+  // Bytes that the receiver had not read when it closed the connection were in the buffers of both kernels.
   refusal: { code: 'DestinationUnreachable', retryable: true, mostBytes: 10 * MIB },
   // The one thing that Raw cannot do: where a connection ends in order is where the image ends.
   knowsLength: false,
@@ -100,7 +100,7 @@ const ACKNOWLEDGED = {
   announcesSize: true,
   findsCorruption: true,
   knowsLength: true,
-  // What the receiver had not read yet when the sender came again.
+  // Bytes that the receiver had not read when the sender reconnected.
   resendsBytes: 4 * MIB,
 } as const;
 
