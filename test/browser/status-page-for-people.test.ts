@@ -147,7 +147,7 @@ describe('the status page', function () {
     );
   });
 
-  it('works below a path prefix, such as that of kubectl proxy', async () => {
+  it('works below a path prefix, as kubectl proxy serves it', async () => {
     showExports(app.board);
     const prefix = '/api/v1/namespaces/vms/pods/backup:9474/proxy';
     const proxy = http.createServer((request, response) => {

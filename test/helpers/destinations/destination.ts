@@ -27,7 +27,7 @@ export interface OpenUpload {
 export interface Peer extends AsyncDisposable {
   /** On 127.0.0.1. */
   readonly port: number;
-  /** The image that a reader gets now; undefined if there is none. */
+  /** The image that a reader gets now; undefined if it does not exist. */
   image(): Promise<Buffer | undefined>;
   /** Transfers that the peer holds open until somebody goes on with them or drops them. */
   openUploads(): Promise<OpenUpload[]>;
