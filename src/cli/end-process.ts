@@ -1,7 +1,7 @@
 /** Ends the process even while calls hang. */
 
 import { constants } from 'node:os';
-import { exitProcess } from '../native/exit-process.ts';
+import { exitProcess } from '../native/libc.ts';
 import type { RunResult } from './run.ts';
 
 /** Grace period for the process to end by itself. A call that hangs in a thread of the pool would keep the process for ever. */

@@ -5,7 +5,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { parseBytes } from '../common/bytes.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { DISK_FORMATS, type DiskFormat } from '../formats/formats.ts';
-import type { ImageLayout } from '../image/prepare-image.ts';
+import type { ImageLayout } from '../image/image-layouts.ts';
 import type { ZeroDetection } from '../image/scan.ts';
 import { DEFAULT_CLUSTER_SIZE_BYTES, DEFAULT_REFCOUNT_BITS } from '../qcow2/constants.ts';
 import type { Qcow2Options } from '../qcow2/write/options.ts';

@@ -5,7 +5,7 @@ import { Command, CommanderError } from 'commander';
 import { systemClock } from '../common/clock.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
 import { createLimiter } from '../common/limiter.ts';
-import { printable } from '../common/printable.ts';
+import { printable } from '../common/text.ts';
 import { packageVersion } from '../config/package-version.ts';
 import { loadLibc } from '../native/libc.ts';
 import type { CommandContext } from '../wiring/context.ts';

@@ -1,4 +1,6 @@
-/** Bounds calls to files that a command needs before it starts, so that dead storage ends it with a message. */
+/**
+ * Bounds calls to files that a command needs before it starts, so that dead storage ends the command with a message.
+ */
 
 import { readFile } from 'node:fs/promises';
 import type { Clock } from './clock.ts';

@@ -1,4 +1,4 @@
-/** Numbers and names in bytes that somebody else has written. Nothing is read past their end, whatever they say. */
+/** Reads numbers and names in the bytes of another program, and never past their end. */
 
 import { DiskliftError } from './errors.ts';
 
@@ -7,9 +7,9 @@ export interface BoundedView {
   u8(at: number): number;
   u16(at: number): number;
   u32(at: number): number;
-  /** @throws DiskliftError `FormatUnsupported` for 2^53 and more, too */
+  /** @throws DiskliftError `FormatUnsupported` also for 2^53 and more */
   u64(at: number): number;
-  /** A name: UTF-8. @throws DiskliftError `FormatUnsupported` for anything else and for a NUL in it, too */
+  /** A name in UTF-8. @throws DiskliftError `FormatUnsupported` also for other bytes and for a NUL */
   text(at: number, length: number): string;
   /** The error of a file that breaks the rules of its format. */
   refuse(why: string): DiskliftError;
@@ -17,12 +17,12 @@ export interface BoundedView {
 
 export interface BoundedBytes {
   bytes: Uint8Array;
-  /** Of the file, for messages. */
+  /** Name of the file in messages. */
   name: string;
   isLittleEndian?: boolean;
 }
 
-/** Each of its functions @throws DiskliftError `FormatUnsupported` for what is not, or not whole, among the bytes. */
+/** Each function of the view @throws DiskliftError `FormatUnsupported` for a value that the bytes do not hold whole */
 export function boundedView({ bytes, name, isLittleEndian = false }: BoundedBytes): BoundedView {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const refuse = (why: string) => new DiskliftError('FormatUnsupported', `${name}: ${why}`);

@@ -1,7 +1,7 @@
 /**
- * Modules of Node that are slow to load, each loaded by the first call. `import 'node:http'` evaluates whatever the module can
- * give, a WebSocket and its client among it, which takes 35 ms where this takes 4; node:tls takes 15 ms either way, so it and
- * node:https wait until somebody wants TLS.
+ * Modules of Node that are slow to load; the first call loads each. `import 'node:http'` evaluates all that the module
+ * exports, including a WebSocket client, which takes 35 ms; this takes 4 ms. node:tls takes 15 ms either way, so it and
+ * node:https are loaded for the first TLS connection.
  */
 
 export function nodeHttp() {

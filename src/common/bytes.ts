@@ -33,8 +33,8 @@ export function formatBytes(bytes: number): string {
 }
 
 /**
- * What `K`, `M` and `G` mean: powers of 1024 to qemu-img and so on our command line; powers of 1000 in a quantity of Kubernetes and so in
- * the resource. `Ki`, `Mi` and `Gi` are powers of 1024 in both.
+ * `K`, `M` and `G` are powers of 1024 on the command line, as for qemu-img. In the resource they are powers of 1000, as
+ * in quantities of Kubernetes. `Ki`, `Mi` and `Gi` are powers of 1024 in both.
  */
 export type SizeStyle = 'qemu' | 'kubernetes';
 

@@ -1,4 +1,4 @@
-/** Time, as the parts that depend on it see it: tests hand in a clock of their own. */
+/** Time as a parameter, so that tests can use a clock of their own. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { throwIfAborted } from './abortable.ts';
@@ -12,8 +12,8 @@ export interface Clock {
   delay(delayMs: number, signal: AbortSignal): Promise<void>;
 }
 
-/** Node's timers run out at once when they are asked for more: 24.8 days. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
+/** 24.8 days. Node's timers expire at once when they are set to more. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export const systemClock: Clock = {
   nowMs: () => Date.now(),
@@ -22,7 +22,7 @@ export const systemClock: Clock = {
     const endMs = performance.now() + delayMs;
     try {
       for (let leftMs = delayMs; leftMs > 0; leftMs = endMs - performance.now())
-        await delay(Math.min(leftMs, LONGEST_TIMER_MS), undefined, { signal });
+        await delay(Math.min(leftMs, MAX_TIMER_MS), undefined, { signal });
     } catch (error) {
       throwIfAborted(signal);
       throw error;

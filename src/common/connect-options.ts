@@ -6,8 +6,8 @@ export const CONNECT_OPTIONS = {
   keepAlive: true,
   keepAliveInitialDelay: 30_000,
   /**
-   * Node 24 tries each address of a name for 250 ms only, so a distant host with two addresses could not be reached at all. In 5 s the
-   * kernel sends a lost SYN again twice (RFC 6298: after 1 s and 3 s).
+   * Node 24 tries each address of a name for 250 ms only, so no connection to a distant host with two addresses would
+   * succeed. In 5 s the kernel sends a lost SYN again twice (RFC 6298: after 1 s and 3 s).
    */
   autoSelectFamily: true,
   autoSelectFamilyAttemptTimeout: 5000,

@@ -34,11 +34,11 @@ const RETRYABLE: ReadonlySet<ErrorCode> = new Set([
 ]);
 
 export interface ErrorFacts {
-  /** Where the code alone does not tell: a server that rejects an image may take it later. */
+  /** Overrides the default of the code: a server that rejects an image may accept it later. */
   retryable?: boolean | undefined;
-  /** How long the peer has asked to be left alone. */
+  /** Shortest wait that the peer requires before the next request. */
   retryAfterMs?: number | undefined;
-  /** The export has ended with this failure. Another process that serves it would not run it again. */
+  /** True when the export has ended with this failure: another process would not run it again. */
   isOutcome?: boolean | undefined;
 }
 
@@ -60,7 +60,9 @@ export class DiskliftError extends Error {
   }
 }
 
-/** Whether the store of requests (API server or directory) does not answer, or refuses. The export itself may be fine. */
+/**
+ * Whether the store of requests (API server or directory) does not answer, or refuses. The export itself may be fine.
+ */
 export function isStoreFailure(error: unknown): error is DiskliftError & { code: 'StoreUnavailable' | 'StoreRefused' } {
   return error instanceof DiskliftError && (error.code === 'StoreUnavailable' || error.code === 'StoreRefused');
 }

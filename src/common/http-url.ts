@@ -1,17 +1,21 @@
 /** Accepts only URLs of http and https that all parsers read in the same way. Pure. */
 
-/** The URL, or the reason why the text is none. The reason follows the words "the URL" and quotes nothing of the text. */
+/**
+ * The URL, or the reason why the text is not a valid URL. The reason follows the words "the URL" and does not quote the
+ * text.
+ */
 export type HttpUrlReading = { url: URL } | { problem: string };
 
 const NOT_A_URL = 'is not a URL of http or https';
 
 /**
- * Reads an absolute URL of http or https. Refuses texts that the WHATWG URL standard and RFC 3986 (as curl implements it) read
- * differently. Otherwise the checked host could differ from the connected host, and a password could become part of a path.
+ * Reads an absolute URL of http or https. Refuses texts that the WHATWG URL standard and RFC 3986 (as curl implements
+ * it) read differently. Otherwise the checked host could differ from the connected host, and a password could become
+ * part of a path.
  *
- * Exception: a backslash in the user (`DOMAIN\user`) counts as `%5C`, as curl sends it. RFC 3986, section 3.2, ends the authority at
- * the first `/`, `?` or `#` only. A backslash directly before the `@` is refused: no domain is written that way, but attacks on allow
- * lists are.
+ * Exception: a backslash in the user (`DOMAIN\user`) counts as `%5C`, as curl sends it. RFC 3986, section 3.2, ends the
+ * authority at the first `/`, `?` or `#` only. A backslash directly before the `@` is refused: no domain is written
+ * that way, but attacks on allow lists are.
  */
 export function readHttpUrl(text: string): HttpUrlReading {
   // The WHATWG parser silently drops tabs, line ends and outer spaces; RFC 3986 allows none of them.
@@ -30,4 +34,8 @@ export function readHttpUrl(text: string): HttpUrlReading {
     return { problem: 'has a part of its path in which a dot is written %2E, which programs read in two ways' };
   const url = URL.parse(`${scheme}${user.replaceAll('\\', '%5C')}${hostAndPort}${rest}`);
   return url === null ? { problem: NOT_A_URL } : { url };
+}
+
+export function unbracketed(host: string): string {
+  return host.replace(/^\[(.*)\]$/, '$1');
 }

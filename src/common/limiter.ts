@@ -99,8 +99,8 @@ export function createLimiter(capacity: number): Limiter {
 }
 
 /**
- * Runs independent tasks, at most `limit` at a time, with the outcome of a sequential loop. Starts no task after a failure, and
- * settles when the running tasks have ended.
+ * Runs independent tasks, at most `limit` at a time, with the outcome of a sequential loop. Starts no task after a
+ * failure, and settles when the running tasks have ended.
  * @returns the results, in the order of `items`
  * @throws the failure of the failed item that comes first in `items`
  */

@@ -1,10 +1,10 @@
 /**
- * Reads many short pieces by few reads. A read costs about as much as copying 100 KiB, so one read covers short neighbours and the
- * bytes between them.
+ * Reads many short pieces by few reads. A read costs about as much as copying 100 KiB, so one read covers short
+ * neighbours and the bytes between them.
  */
 
+import { allocateIoBuffer } from './buffers.ts';
 import { KIB, MIB } from './bytes.ts';
-import { allocateIoBuffer } from './io-buffer.ts';
 
 export interface Piece {
   /** Byte offset in the file. */
@@ -31,7 +31,10 @@ interface Group {
   pieces: Piece[];
 }
 
-/** @param pieces in any order; only those that follow their predecessor closely are read together with it @throws as `read` does */
+/**
+ * @param pieces in any order; only those that follow their predecessor closely are read together with it
+ * @throws as `read` does
+ */
 export async function readPieces(pieces: Iterable<Piece>, read: Read): Promise<void> {
   let failure: { cause: unknown } | undefined;
   const fail = (cause: unknown) => {
@@ -85,7 +88,8 @@ async function readGroup({ start, end, pieces }: Group, read: Read): Promise<voi
   try {
     await read(buffer.subarray(0, end - start), start);
   } catch {
-    // An unreadable sector between the pieces concerns no piece. The buffer is not used again, because its read has failed.
+    // An unreadable sector between the pieces concerns no piece. The buffer is not used again, because its read has
+    // failed.
     for (const { offset, target } of pieces) await read(target, offset);
     return;
   }

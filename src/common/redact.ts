@@ -1,4 +1,4 @@
-/** Text without what could be a secret in it: the last net, behind parts that put none there. */
+/** Removes possible secrets from text, in case a part that must not put secrets there does. */
 
 const PATTERNS: readonly [RegExp, string][] = [
   // User and password of a URL.
@@ -16,11 +16,11 @@ export function redact(text: string): string {
 
 const SECRET_NAME = /authorization|cookie|password|secret|token|credential|apikey|privatekey/i;
 
-/** The same of all texts beneath `value`; a value whose name says that it is a secret is left out. */
+/** Redacts all texts beneath `value`, and leaves out values whose name is the name of a secret. */
 export function redactValue(value: unknown, depth = 0): unknown {
   if (typeof value === 'string') return redact(value);
   if (typeof value !== 'object' || value === null) return value;
-  // Nothing that is logged lies deeper.
+  // No logged value lies deeper.
   if (depth > 5) return '...';
   if (value instanceof Error) return redact(value.stack ?? value.message);
   if (Array.isArray(value)) return value.map((each) => redactValue(each, depth + 1));

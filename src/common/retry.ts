@@ -14,7 +14,10 @@ export interface RetryOptions {
   clock: Pick<Clock, 'monotonicMs' | 'delay'>;
   /** Gives numbers from 0 up to, and not with, 1. */
   random(): number;
-  /** Ends the loop and its waits. The loop does not abandon a running task; wrap a task that may be abandoned in `abortable`. */
+  /**
+   * Ends the loop and its waits. The loop does not abandon a running task; wrap a task that may be abandoned in
+   * `abortable`.
+   */
   signal: AbortSignal;
   /** No try begins later than this after the first one. Default: no limit. */
   limitMs?: number | undefined;
@@ -25,7 +28,8 @@ export interface RetryOptions {
 }
 
 /**
- * Repeats `task` until it succeeds. Waits longer after each failure, and at least as long as the peer requires (Retry-After).
+ * Repeats `task` until it succeeds. Waits longer after each failure, and at least as long as the peer requires
+ * (Retry-After).
  * @throws a failure that is not retryable, or the last one; the reason of the signal's abort (DiskliftError)
  */
 export async function retry<T>(task: () => Promise<T>, options: RetryOptions): Promise<T> {
@@ -55,7 +59,9 @@ export interface Backoff {
   capMs: number;
   /** Each failure multiplies the upper bound by this. Default 2. */
   factor?: number;
-  /** The lower bound of each wait is the upper bound of the wait before it. Thus a number of waits covers a known time. */
+  /**
+   * The lower bound of each wait is the upper bound of the wait before it. Thus a number of waits covers a known time.
+   */
   isIncreasing?: boolean;
 }
 

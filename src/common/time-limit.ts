@@ -65,8 +65,8 @@ export interface Grace {
 }
 
 /**
- * Waits for an operation that ends soon after an abort unless a call beneath it hangs: after the abort at most `graceMs` more.
- * The outcome after that is ignored.
+ * Waits for an operation that ends soon after an abort unless a call beneath it hangs: after the abort at most
+ * `graceMs` more. The outcome after that is ignored.
  * @throws the failure of `operation`; the signal's reason (DiskliftError) when the grace period has passed
  */
 export async function settleWithin<T>(operation: Promise<T>, { signal, clock, graceMs }: Grace): Promise<T> {

@@ -1,8 +1,7 @@
 /** Secrets and ConfigMaps that a request refers to. They are read when they are needed, never cached, and sent to the destination alone. */
 
 import { DiskliftError, type ErrorCode } from '../common/errors.ts';
-import { readHttpUrl } from '../common/http-url.ts';
-import { unbracketed } from '../common/unbracketed.ts';
+import { readHttpUrl, unbracketed } from '../common/http-url.ts';
 import type { SecretKeyReference, SecretReference } from '../resource/disk-export.ts';
 import { type EntryData, entryText } from './secret-data.ts';
 

@@ -1,6 +1,6 @@
 /** Smaller statuses for a store that refuses the full one, as an API server with another version's CRD does. Pure. */
 
-import { truncated } from '../common/printable.ts';
+import { truncated } from '../common/text.ts';
 import type { DiskExportStatus, DiskStatus } from '../resource/disk-export.ts';
 
 const MAX_MESSAGE_CHARACTERS = 200;

@@ -1,8 +1,8 @@
 /** From how far an export is to the status that people read. Pure. */
 
 import { formatBytes } from '../common/bytes.ts';
-import { formatDuration } from '../common/duration.ts';
 import { type DiskliftError, isStoreFailure } from '../common/errors.ts';
+import { formatDuration } from '../common/text.ts';
 import { destinationName } from '../resource/destination-kinds.ts';
 import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
 import { fitStatus, setCondition } from '../resource/status.ts';

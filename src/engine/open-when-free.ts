@@ -2,7 +2,7 @@
 
 import { abortable, throwIfAborted } from '../common/abortable.ts';
 import { DiskliftError } from '../common/errors.ts';
-import { openUnlessAborted } from '../image/open-source.ts';
+import { openUnlessAborted } from '../image/prepare-image.ts';
 import type { DiskSource } from '../sources/contract.ts';
 import type { EngineContext } from './context.ts';
 import type { DiskState } from './observer.ts';

@@ -5,15 +5,15 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { MIB } from '../common/bytes.ts';
 import type { StreamRange, VirtualImage } from './contract.ts';
 
-/** One update of the hash holds up the event loop for half a millisecond; several exports each make one in a turn of it. */
-const LONGEST_UPDATE_BYTES = MIB / 2;
+/** One update blocks the event loop for half a millisecond, and each of several exports makes one in a turn of it. */
+const MAX_UPDATE_BYTES = MIB / 2;
 
 export interface DigestedImage {
-  /** The same bytes; without `placedRuns`, since bytes that no one sees cannot be hashed. */
+  /** Has the same bytes, but no `fileExtents`: bytes that the kernel moves cannot be hashed. */
   image: VirtualImage;
   /**
-   * Of the whole image, in hex. What was not read in order is read for it once more: a transfer that went on from where an
-   * earlier one had stopped costs one more read of what lies in front.
+   * SHA-256 of the whole image, in hex. Reads once more the bytes that were not read in order. A resumed transfer thus
+   * costs one more read of the bytes in front of it.
    * @throws as {@link VirtualImage.read}
    */
   sha256(signal: AbortSignal): Promise<string>;
@@ -23,16 +23,16 @@ export function digestImage(image: VirtualImage): DigestedImage {
   const hash = createHash('sha256');
   let hashedBytes = 0;
   let result: string | undefined;
-  /** One reader at a time extends the hash. What others read meanwhile is read once more when it is their bytes' turn. */
+  /** One reader at a time extends the hash. Bytes of other readers are read once more when the hash reaches them. */
   let isTaken = false;
 
-  /** Hashes what is new in the bytes from `offset` on; they reach up to what has been hashed, or begin before. */
+  /** Hashes the new bytes of `bytes`, which begin at or before the end of the hashed bytes. */
   async function extend(bytes: Uint8Array, offset: number): Promise<void> {
     const first = hashedBytes - offset;
     for (let at = first; at < bytes.length; at = hashedBytes - offset) {
-      // Between updates it is the turn of whatever else the process does.
+      // Other work of the process has its turn between updates.
       if (at > first) await nextTurn();
-      const update = bytes.subarray(at, at + LONGEST_UPDATE_BYTES);
+      const update = bytes.subarray(at, at + MAX_UPDATE_BYTES);
       hash.update(update);
       hashedBytes += update.length;
     }

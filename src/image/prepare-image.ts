@@ -1,32 +1,27 @@
-/** From a disk to its virtual image: identity, scan, layout, and the seal that holds them together. */
+/** From a disk to its virtual image: identity, scan, layout, and the check that the disk is unchanged. */
 
 import { abortable } from '../common/abortable.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { settleWithin } from '../common/time-limit.ts';
-import { checkL1TableSize } from '../qcow2/limits.ts';
 import { type AllocationMap, fullAllocationMap } from '../qcow2/write/allocation-map.ts';
-import { createLayout, type Layout } from '../qcow2/write/layout.ts';
+import type { Layout } from '../qcow2/write/layout.ts';
 import { type Qcow2Options, validateOptions } from '../qcow2/write/options.ts';
 import type { DiskSource } from '../sources/contract.ts';
-import type { BlockHashes } from './block-hashes.ts';
 import type { VirtualImage } from './contract.ts';
-import { openUnlessAborted } from './open-source.ts';
+import type { BlockHashes } from './disk-blocks.ts';
+import { IMAGE_LAYOUTS, type ImageLayout } from './image-layouts.ts';
 import { scanDisk, type ZeroDetection } from './scan.ts';
 import { sealSource } from './seal.ts';
-import { createVerbatimLayout } from './verbatim-layout.ts';
 import { createVirtualImage } from './virtual-image.ts';
 
 /**
- * Whether the data is read once more after the scan and compared. 'auto' does so where the disk's identity does not show writes, as
- * with block devices and most FUSE file systems.
+ * Whether the data is read once more after the scan and compared. 'auto' compares disks whose identity does not show
+ * writes, as block devices and files of most FUSE file systems.
  */
 export type Verify = 'auto' | 'always' | 'never';
 
-/** 'Converted': the disk as qcow2; 'Verbatim': the file's own bytes, whatever its format. */
-export type ImageLayout = 'Converted' | 'Verbatim';
-
-/** What a user may choose about an image. */
+/** Choices of the user about an image. */
 export interface ImageOptions {
   /** 'Converted' when left out. */
   layout?: ImageLayout | undefined;
@@ -41,9 +36,9 @@ export interface PrepareOptions extends ImageOptions {
   openSource(): Promise<DiskSource>;
   signal: AbortSignal;
   clock: Clock;
-  /** Takes one line about what is worth knowing but stops nothing. */
+  /** Receives one-line warnings; a warning does not stop the export. */
   warn(message: string): void;
-  /** Called when the disk is open, and its size and the format that it lies in are known. */
+  /** Called when the disk is open and its size and format are known. */
   onOpen?: ((diskSizeBytes: number, format: string, notice?: string) => void) | undefined;
   onScanned?: ((scannedBytes: number) => void) | undefined;
 }
@@ -55,13 +50,17 @@ export interface PreparedImage extends AsyncDisposable {
   seal(): Promise<void>;
 }
 
-/** Opens, checks and scans a disk. @throws DiskliftError; nothing has been sent then. */
+/**
+ * Opens, checks and scans a disk. The caller disposes the result.
+ * @throws DiskliftError `InvalidRequest` for options that do not go together, `ImageTooLarge`, `SourceChanged`, the
+ * failures of opening and reading the disk, `Cancelled`. The disk is closed then
+ */
 export async function prepareImage(options: PrepareOptions): Promise<PreparedImage> {
   validateOptions(options.qcow2);
   validateVerify(options);
   const source = await openUnlessAborted(options.openSource(), options.signal);
   try {
-    if (options.layout !== 'Verbatim') checkL1TableSize(source.sizeBytes, options.qcow2.clusterSizeBytes);
+    layoutRules(options).checkDiskSize(source.sizeBytes, options.qcow2);
     if (source.notice !== undefined) options.warn(`${source.name}: ${source.notice}`);
     if (source.sizeBytes === 0 && source.format !== undefined)
       options.warn(`${source.name}: states a disk of 0 bytes, so the image holds nothing of its file; is it the right file?`);
@@ -78,7 +77,7 @@ export async function prepareImage(options: PrepareOptions): Promise<PreparedIma
 const CLOSE_GRACE_MS = 400;
 
 /**
- * Never rejects. A lost storage fails the close as well; that failure concerns no bytes, and must not hide the first failure.
+ * Never rejects. Lost storage fails the close as well; that failure concerns no bytes, and must not hide the first one.
  */
 async function closeSource(source: DiskSource, { signal, clock }: PrepareOptions): Promise<void> {
   await settleWithin(source.dispose(), { signal, clock, graceMs: CLOSE_GRACE_MS }).catch(() => {});
@@ -86,31 +85,33 @@ async function closeSource(source: DiskSource, { signal, clock }: PrepareOptions
 
 type Parts = Omit<PreparedImage, typeof Symbol.asyncDispose>;
 
-/** The image of a disk whose identity tells of every write. */
+/** Prepares the image of a disk whose identity changes with every write. */
 async function prepareTrusted(source: DiskSource, options: PrepareOptions): Promise<Parts> {
   const identity = await abortable(source.identity(), options.signal);
-  const layout = layoutOf(await mapOf(source, options), options);
+  const layout = layoutRules(options).create(await mapOf(source, options), options.qcow2);
   // A disk that changed during the scan is refused before the first byte rather than at the last.
   const seal = () => sealSource(source, identity, options.signal);
   await seal();
   return { layout, image: createVirtualImage({ source, layout, identity }), seal };
 }
 
-/** The fact that a hard link, a chmod or an extended attribute changes. Comparing the content finds a write behind it. */
+/**
+ * Facts that a hard link, a chmod or an extended attribute changes. Comparing the content finds a write behind them.
+ */
 const ATTRIBUTES_ALONE = ['ctime'];
 
-/** The image of a disk whose content is compared, beside its identity. */
+/** Prepares the image of a disk whose content is compared in addition to its identity. */
 async function prepareVerified(source: DiskSource, options: PrepareOptions): Promise<Parts> {
   // Loaded when it is needed: most commands start sooner without it.
-  const [{ createBlockHashes }, { verifyDisk }] = await Promise.all([import('./block-hashes.ts'), import('./verify.ts')]);
+  const [{ createBlockHashes }, { verifyDisk }] = await Promise.all([import('./disk-blocks.ts'), import('./verify.ts')]);
   const identity = await abortable(source.identity(), options.signal);
   const hashes = createBlockHashes();
   const map = await mapOf(source, options, hashes);
-  const layout = layoutOf(map, options);
+  const layout = layoutRules(options).create(map, options.qcow2);
   await sealSource(source, identity, options.signal);
   const again = await openAgain(source, options.signal);
   const verified = verifyDisk({ source: again, map, hashes });
-  // With the content, a transfer that another process has begun is not gone on with when the disk was written to since.
+  // With the content in the fingerprint, no process resumes a transfer that began before the disk was written to.
   const image = createVirtualImage({ source: verified, layout, identity: { ...identity, content: hashes.digest() } });
   return {
     layout,
@@ -140,7 +141,7 @@ function validateVerify({ verify, zeroDetection }: PrepareOptions): void {
 }
 
 function isVerified(source: DiskSource, { verify = 'auto', zeroDetection, qcow2, warn }: PrepareOptions): boolean {
-  // A raw external data file is not looked at, and the image says nothing of what it holds.
+  // Nothing reads a raw external data file, and the image describes none of its content.
   if (verify === 'never' || qcow2.dataFile?.raw === true) return false;
   if (verify === 'always') return true;
   if (source.identityMissesWrites !== true) return false;
@@ -149,19 +150,37 @@ function isVerified(source: DiskSource, { verify = 'auto', zeroDetection, qcow2,
   return zeroDetection === 'content';
 }
 
-function layoutOf(map: AllocationMap, { layout, qcow2 }: PrepareOptions): Layout {
-  return layout === 'Verbatim' ? createVerbatimLayout(map, qcow2) : createLayout(map, qcow2);
+function layoutRules({ layout = 'Converted' }: ImageOptions) {
+  return IMAGE_LAYOUTS[layout];
 }
 
 async function mapOf(source: DiskSource, options: PrepareOptions, hashes?: BlockHashes): Promise<AllocationMap> {
   const { clusterSizeBytes, dataFile } = options.qcow2;
-  // In a raw external data file every cluster is mapped to itself, whatever it holds: there is nothing to look at.
+  // In a raw external data file every cluster is mapped to itself, so no scan is needed.
   if (dataFile?.raw === true) return fullAllocationMap(source.sizeBytes, clusterSizeBytes);
   const { signal, onScanned } = options;
-  // A verbatim image needs no content scan, except for the hashes that verification compares.
-  const zeroDetection = options.layout === 'Verbatim' && hashes === undefined ? 'extents' : options.zeroDetection;
+  // An image that keeps zeros needs no content scan, except for the hashes that verification compares.
+  const { dropsZeros } = layoutRules(options);
+  const zeroDetection = dropsZeros || hashes !== undefined ? options.zeroDetection : 'extents';
   const map = await scanDisk({ source, clusterSizeBytes, zeroDetection, signal, onProgress: onScanned, onData: hashes?.add });
-  if (options.layout !== 'Verbatim' && zeroDetection === 'extents' && map.clusters.total > 0 && map.clusters.hole === 0)
+  if (dropsZeros && zeroDetection === 'extents' && map.clusters.total > 0 && map.clusters.hole === 0)
     options.warn(`${source.name}: no holes found, so the image holds the whole disk; --zero-detection content finds zeros by reading`);
   return map;
+}
+
+/**
+ * Waits for the disk or for `signal`. A disk that hanging storage opens after the abort is closed at once.
+ * @throws the failure of `opening`; the signal's reason (DiskliftError), at once
+ */
+export async function openUnlessAborted(opening: Promise<DiskSource>, signal: AbortSignal): Promise<DiskSource> {
+  try {
+    return await abortable(opening, signal);
+  } catch (error) {
+    if (signal.aborted)
+      opening
+        .then((source) => source.dispose())
+        // No caller waits for this result any more.
+        .catch(() => {});
+    throw error;
+  }
 }

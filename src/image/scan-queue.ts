@@ -1,19 +1,21 @@
-/** Clusters on their way into the map: those that are being read, and those known already, in the order of the disk. */
+/**
+ * Clusters on their way into the map, in the order of the disk: reads in flight, and clusters that certainly hold data.
+ */
 
+import { allocateIoBuffer } from '../common/buffers.ts';
 import { KIB } from '../common/bytes.ts';
-import { allocateIoBuffer } from '../common/io-buffer.ts';
+import type { AllocationMapBuilder } from '../qcow2/write/allocation-map.ts';
 import type { DiskSource } from '../sources/contract.ts';
-import { type ClusterSpan, type ContentMapperOptions, createContentMapper } from './content-mapper.ts';
 
 export interface ScanQueue {
-  /** Clusters that hold data for certain. */
-  addData(span: ClusterSpan): void;
+  /** Adds clusters that certainly hold data. */
+  addData(range: ScanRange): void;
   /**
-   * Starts reading clusters to see what they hold; waits for an earlier read while too many are in flight. Short spans are read together
-   * with those that follow closely.
+   * Starts reading clusters to find zeros. Waits for an earlier read while too many are in flight. One read covers
+   * short ranges that follow each other closely.
    */
-  addRead(span: ClusterSpan): Promise<void>;
-  /** Puts into the map what does not have to be waited for. */
+  addRead(range: ScanRange): Promise<void>;
+  /** Puts clusters into the map that wait for no read. */
   flushKnown(): void;
   /** Puts everything into the map. */
   finish(): Promise<void>;
@@ -21,7 +23,7 @@ export interface ScanQueue {
 
 export interface ScanQueueOptions extends ContentMapperOptions {
   source: DiskSource;
-  /** The most that a span of `addRead` may have. */
+  /** Upper bound of a range of `addRead`. */
   readSizeBytes: number;
   readsInFlight: number;
   signal: AbortSignal;
@@ -34,18 +36,18 @@ interface Read {
 }
 
 /** Adjacent clusters that certainly hold data, or that one read covers. */
-interface Item extends ClusterSpan {
+interface Item extends ScanRange {
   read?: Read;
   /** The clusters to map, in order, with holes between them. All clusters when left out. */
-  parts?: ClusterSpan[];
+  parts?: ScanRange[];
 }
 
 /** Clusters that one read covers. */
-type Joined = ClusterSpan & { parts: ClusterSpan[] };
+type Joined = ScanRange & { parts: ScanRange[] };
 
 /** Reading a hole of this length takes no longer than another call. */
 const MAX_GAP_BYTES = 32 * KIB;
-/** A longer span is a read of its own. */
+/** A longer range is a read of its own. */
 const MAX_JOINED_BYTES = 64 * KIB;
 
 export function createScanQueue(options: ScanQueueOptions): ScanQueue {
@@ -55,7 +57,7 @@ export function createScanQueue(options: ScanQueueOptions): ScanQueue {
   const reader = createJoinedReader(options);
   const maxGap = Math.floor(MAX_GAP_BYTES / clusterSizeBytes);
   const maxJoined = Math.floor(MAX_JOINED_BYTES / clusterSizeBytes);
-  /** Read that is not started yet, because it may take in the next span. */
+  /** A read that has not started, because it may cover the next range too. */
   let joined: Joined | undefined;
   let readCount = 0;
   function startJoined(): void {
@@ -66,13 +68,13 @@ export function createScanQueue(options: ScanQueueOptions): ScanQueue {
   }
 
   /** @returns whether the clusters join the pending read */
-  function join(span: ClusterSpan): boolean {
+  function join(range: ScanRange): boolean {
     if (joined === undefined) return false;
-    const gap = span.firstCluster - (joined.firstCluster + joined.clusterCount);
-    const clusterCount = span.firstCluster + span.clusterCount - joined.firstCluster;
+    const gap = range.firstCluster - (joined.firstCluster + joined.clusterCount);
+    const clusterCount = range.firstCluster + range.clusterCount - joined.firstCluster;
     if (gap > maxGap || clusterCount * clusterSizeBytes > options.readSizeBytes) return false;
     joined.clusterCount = clusterCount;
-    joined.parts.push(span);
+    joined.parts.push(range);
     return true;
   }
 
@@ -104,12 +106,12 @@ export function createScanQueue(options: ScanQueueOptions): ScanQueue {
       if (follows) last.clusterCount += clusterCount;
       else items.push({ firstCluster, clusterCount });
     },
-    async addRead(span) {
-      if (join(span)) return;
+    async addRead(range) {
+      if (join(range)) return;
       startJoined();
       while (readCount >= options.readsInFlight) await finishOldestRead();
-      joined = { ...span, parts: [span] };
-      if (span.clusterCount > maxJoined) startJoined();
+      joined = { ...range, parts: [range] };
+      if (range.clusterCount > maxJoined) startJoined();
     },
     flushKnown,
     async finish() {
@@ -135,9 +137,9 @@ function createJoinedReader({ source, clusterSizeBytes, readSizeBytes, signal }:
   function start({ firstCluster, clusterCount, parts }: Joined): Read {
     const offset = firstCluster * clusterSizeBytes;
     const lengthBytes = Math.min(clusterCount * clusterSizeBytes, source.sizeBytes - offset);
-    const readInto = (buffer: Buffer, span: ClusterSpan) => {
-      const from = (span.firstCluster - firstCluster) * clusterSizeBytes;
-      const to = Math.min(from + span.clusterCount * clusterSizeBytes, lengthBytes);
+    const readInto = (buffer: Buffer, range: ScanRange) => {
+      const from = (range.firstCluster - firstCluster) * clusterSizeBytes;
+      const to = Math.min(from + range.clusterCount * clusterSizeBytes, lengthBytes);
       return source.read(buffer.subarray(from, to), offset + from, signal);
     };
     /** An unreadable hole between the parts concerns no part. The buffer of the failed read is not used again. */
@@ -152,7 +154,7 @@ function createJoinedReader({ source, clusterSizeBytes, readSizeBytes, signal }:
     const buffer = idleBuffers.pop() ?? allocateIoBuffer(readSizeBytes);
     const whole = readInto(buffer, { firstCluster, clusterCount }).then(() => buffer);
     const done = parts.length === 1 ? whole : whole.catch(readParts);
-    // Its turn to be awaited comes later; until then a failure is not unhandled.
+    // The queue awaits it later; until then a failure is not unhandled.
     done.catch((cause: unknown) => {
       failure ??= { cause };
     });
@@ -160,4 +162,53 @@ function createJoinedReader({ source, clusterSizeBytes, readSizeBytes, signal }:
   }
 
   return { start, giveBack: (buffer) => void idleBuffers.push(buffer) };
+}
+
+export interface ScanRange {
+  firstCluster: number;
+  clusterCount: number;
+}
+
+interface ContentMapperOptions {
+  clusterSizeBytes: number;
+  builder: AllocationMapBuilder;
+  /**
+   * Receives all clusters that were read and hold data, in the order of the disk. The bytes are valid during the call
+   * only.
+   */
+  onData?: ((bytes: Uint8Array, offset: number) => void) | undefined;
+}
+
+/**
+ * @param bytes of the disk from `firstCluster` on
+ * @param ranges the clusters to map, in order; a hole lies in front of each
+ */
+type ContentMapper = (bytes: Buffer, firstCluster: number, ranges: readonly ScanRange[]) => void;
+
+function createContentMapper({ clusterSizeBytes, builder, onData }: ContentMapperOptions): ContentMapper {
+  const zeros = Buffer.alloc(clusterSizeBytes);
+
+  function mapRange(bytes: Buffer, start: number, bytesAt: number): void {
+    let dataFrom = start;
+    const passOn = (dataEnd: number) => {
+      if (dataEnd > dataFrom) onData?.(bytes.subarray(dataFrom, dataEnd), bytesAt + dataFrom);
+    };
+    for (let at = start; at < bytes.length; at += clusterSizeBytes) {
+      const end = Math.min(at + clusterSizeBytes, bytes.length);
+      const isZero = bytes[at] === 0 && zeros.compare(bytes, at, end, 0, end - at) === 0;
+      builder.append(isZero ? 'zero' : 'data', 1);
+      if (!isZero) continue;
+      passOn(at);
+      dataFrom = end;
+    }
+    passOn(bytes.length);
+  }
+
+  return (bytes, firstCluster, ranges) => {
+    for (const range of ranges) {
+      builder.append('hole', range.firstCluster - builder.clusterCount);
+      const start = (range.firstCluster - firstCluster) * clusterSizeBytes;
+      mapRange(bytes.subarray(0, start + range.clusterCount * clusterSizeBytes), start, firstCluster * clusterSizeBytes);
+    }
+  };
 }

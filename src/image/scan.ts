@@ -1,7 +1,7 @@
 /**
- * From a disk to its allocation map. Holes are skipped without being read. A cluster that the page cache shows to hold
- * data is not read either. All else is read and compared with zeros by whole clusters, several reads in flight, because
- * storage behind a network answers late but answers many at a time.
+ * From a disk to its allocation map. The scan reads neither holes nor clusters that the page cache shows to hold data.
+ * It reads the rest and compares whole clusters with zeros. Several reads are in flight, because storage behind a
+ * network answers late, but answers many at a time.
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -9,10 +9,9 @@ import { throwIfAborted } from '../common/abortable.ts';
 import { KIB, MIB } from '../common/bytes.ts';
 import { type AllocationMap, type AllocationMapBuilder, createAllocationMapBuilder } from '../qcow2/write/allocation-map.ts';
 import type { DiskSource, SourceExtent } from '../sources/contract.ts';
-import type { ClusterSpan } from './content-mapper.ts';
-import { createScanQueue } from './scan-queue.ts';
+import { createScanQueue, type ScanRange } from './scan-queue.ts';
 
-/** 'content': read the data and drop clusters of zeros. 'extents': trust holes alone and read nothing. */
+/** 'content' reads the data and drops clusters of zeros; 'extents' reads nothing and drops holes only. */
 export type ZeroDetection = 'content' | 'extents';
 
 export interface ScanOptions {
@@ -20,19 +19,19 @@ export interface ScanOptions {
   clusterSizeBytes: number;
   zeroDetection: ZeroDetection;
   signal: AbortSignal;
-  /** Called as the scan proceeds, with the bytes of the disk that have been decided so far. */
+  /** Called as the scan proceeds, with the number of bytes that have been scanned. */
   onProgress?: ((scannedBytes: number) => void) | undefined;
   /**
-   * Called with all clusters that hold data, in the order of the disk; the bytes are valid during the call only. When it is
-   * there, all that is not a hole is read, whatever the cache shows of it.
+   * Called with all clusters that hold data, in the order of the disk. The bytes are valid during the call only. With
+   * it, the scan reads all but holes, without a look at the page cache.
    */
   onData?: ((bytes: Uint8Array, offset: number) => void) | undefined;
 }
 
-/** A read this long keeps a disk busy and costs little in calls. A cluster is never larger. */
+/** A read of this size keeps a disk busy with few calls. No cluster is larger. */
 const READ_SIZE_BYTES = 2 * MIB;
 
-/** At 5 ms a request, 6 reads of 2 MiB carry 2.4 GB/s. More only costs memory. */
+/** At 5 ms a request, 6 reads of 2 MiB carry 2.4 GB/s. More would only take memory. */
 const READS_IN_FLIGHT = 6;
 
 /** @throws DiskliftError as {@link DiskSource.read} */
@@ -40,17 +39,17 @@ export async function scanDisk(options: ScanOptions): Promise<AllocationMap> {
   const { source, clusterSizeBytes } = options;
   const builder = createAllocationMapBuilder(source.sizeBytes, clusterSizeBytes);
   const holes = options.zeroDetection === 'content' ? 'worthwhile' : 'all';
-  const spans = clusterSpans(source.extents(options.signal, holes), clusterSizeBytes);
+  const ranges = scanRanges(source.extents(options.signal, holes), clusterSizeBytes);
   const progress = () => options.onProgress?.(Math.min(builder.clusterCount * clusterSizeBytes, source.sizeBytes));
-  if (options.zeroDetection === 'content') await mapContent(options, spans, builder, progress);
-  else await mapExtents(spans, builder, progress);
+  if (options.zeroDetection === 'content') await mapContent(options, ranges, builder, progress);
+  else await mapExtents(ranges, builder, progress);
   builder.append('hole', Math.ceil(source.sizeBytes / clusterSizeBytes) - builder.clusterCount);
   progress();
   return builder.build();
 }
 
-/** The clusters that hold data, each once: several extents may lie in one cluster, and one may begin inside of it. */
-async function* clusterSpans(extents: AsyncIterable<SourceExtent>, clusterSizeBytes: number): AsyncGenerator<ClusterSpan> {
+/** Clusters that hold data, each once. Several extents may lie in one cluster, and an extent may begin inside one. */
+async function* scanRanges(extents: AsyncIterable<SourceExtent>, clusterSizeBytes: number): AsyncGenerator<ScanRange> {
   let firstCluster = 0;
   let end = 0;
   for await (const extent of extents) {
@@ -66,23 +65,23 @@ async function* clusterSpans(extents: AsyncIterable<SourceExtent>, clusterSizeBy
   if (end > firstCluster) yield { firstCluster, clusterCount: end - firstCluster };
 }
 
-async function mapExtents(spans: AsyncIterable<ClusterSpan>, builder: AllocationMapBuilder, progress: () => void): Promise<void> {
-  for await (const span of spans) {
-    builder.append('hole', span.firstCluster - builder.clusterCount);
-    builder.append('data', span.clusterCount);
+async function mapExtents(ranges: AsyncIterable<ScanRange>, builder: AllocationMapBuilder, progress: () => void): Promise<void> {
+  for await (const range of ranges) {
+    builder.append('hole', range.firstCluster - builder.clusterCount);
+    builder.append('data', range.clusterCount);
     progress();
   }
 }
 
-/** A look at the cache costs about a microsecond; to read a smaller cluster whole costs no more. */
-const SMALLEST_LOOKED_AT_BYTES = 16 * KIB;
+/** A look at the page cache takes about a microsecond. Reading a smaller cluster takes no longer. */
+const MIN_LOOKED_AT_BYTES = 16 * KIB;
 
-/** Looks that are taken before other work of the process has its turn: about a millisecond. */
+/** Looks before other work of the process has its turn: about a millisecond. */
 const LOOKS_IN_A_ROW = 1024;
 
 async function mapContent(
   { source, clusterSizeBytes, signal, onData }: ScanOptions,
-  spans: AsyncIterable<ClusterSpan>,
+  ranges: AsyncIterable<ScanRange>,
   builder: AllocationMapBuilder,
   progress: () => void,
 ): Promise<void> {
@@ -95,12 +94,12 @@ async function mapContent(
     builder,
     onData,
   });
-  const looks = onData === undefined && clusterSizeBytes >= SMALLEST_LOOKED_AT_BYTES;
+  const looks = onData === undefined && clusterSizeBytes >= MIN_LOOKED_AT_BYTES;
   let lookCount = 0;
 
-  for await (const span of spans) {
-    const spanEnd = span.firstCluster + span.clusterCount;
-    for (let firstCluster = span.firstCluster; firstCluster < spanEnd; ) {
+  for await (const range of ranges) {
+    const rangeEnd = range.firstCluster + range.clusterCount;
+    for (let firstCluster = range.firstCluster; firstCluster < rangeEnd; ) {
       if (looks && source.showsData?.(firstCluster * clusterSizeBytes) === true) {
         queue.addData({ firstCluster, clusterCount: 1 });
         firstCluster += 1;
@@ -110,7 +109,7 @@ async function mapContent(
         throwIfAborted(signal);
         queue.flushKnown();
       } else {
-        const clusterCount = Math.min(READ_SIZE_BYTES / clusterSizeBytes, spanEnd - firstCluster);
+        const clusterCount = Math.min(READ_SIZE_BYTES / clusterSizeBytes, rangeEnd - firstCluster);
         await queue.addRead({ firstCluster, clusterCount });
         firstCluster += clusterCount;
       }

@@ -1,17 +1,16 @@
 /**
- * The promise "same source, or no image" for disks whose identity does not tell of writes: all that the scan has read is
- * read once more, and compared by a hash of every MiB, before the image can be complete. All first readings end before
- * the second ones begin, so an image that was sealed is what the disk held when its scan ended
+ * The promise "same source, or no image" for disks whose identity does not show writes. All that the scan has read is
+ * read once more and compared by a hash of every MiB before the image can be complete. All first readings end before
+ * the second ones begin, so a sealed image is the disk's content at the end of its scan
  * (docs/decisions/0010-verify.md).
  */
 
+import { abortable } from '../common/abortable.ts';
+import { allocateIoBuffer } from '../common/buffers.ts';
 import { DiskliftError } from '../common/errors.ts';
-import { allocateIoBuffer } from '../common/io-buffer.ts';
 import type { AllocationMap, ClusterKind } from '../qcow2/write/allocation-map.ts';
 import type { DiskSource } from '../sources/contract.ts';
-import { createBlockCache } from './block-cache.ts';
-import type { BlockHashes } from './block-hashes.ts';
-import { BLOCK_SIZE_BYTES, blocksWith, countBlocks, holesBetween, stretchesOf } from './disk-blocks.ts';
+import { BLOCK_SIZE_BYTES, type BlockHashes, blocksWith, countBlocks, extentsOf, holesBetween } from './disk-blocks.ts';
 
 export interface VerifiedDisk {
   /**
@@ -26,20 +25,20 @@ export interface VerifiedDisk {
 export interface VerifyInput {
   source: DiskSource;
   map: AllocationMap;
-  /** Of all clusters of data. */
+  /** Hashes of all clusters of data. */
   hashes: BlockHashes;
 }
 
-/** Where nobody waits for the bytes; each takes a MiB of memory. */
+/** Concurrent comparisons while no reader waits for the bytes. Each takes a MiB of memory. */
 const COMPARISONS_IN_FLIGHT = 4;
 
-/** For each of the reads that take dropped clusters along, of which there are several at once. */
+/** Concurrent comparisons of blocks of zeros that each read of data starts; several reads run at once. */
 const TAKEN_ALONG_IN_FLIGHT = 2;
 
 const isData = (kind: ClusterKind) => kind === 'data';
 const isRead = (kind: ClusterKind) => kind !== 'hole';
 
-/** Nothing may have been read through it before the scan has ended. */
+/** Reads must not begin before the scan has ended. */
 export function verifyDisk(input: VerifyInput): VerifiedDisk {
   const { map, hashes } = input;
   const compare = createComparison(input);
@@ -107,14 +106,14 @@ function changedAt({ name }: DiskSource, offset: number): DiskliftError {
 
 type Compare = (block: number, buffer: Uint8Array, signal: AbortSignal) => Promise<void>;
 
-/** Reads a block, but for its holes, and compares it with what the scan has read. */
+/** Reads a block except for its holes, and compares it with the data of the scan. */
 function createComparison({ source, map, hashes }: VerifyInput): Compare {
   const zeros = Buffer.alloc(BLOCK_SIZE_BYTES);
   return async (block, buffer, signal) => {
     const blockStart = block * BLOCK_SIZE_BYTES;
     const pieces = { hole: [] as Uint8Array[], zero: [] as Uint8Array[], data: [] as Uint8Array[] };
     const toRead: { start: number; end: number }[] = [];
-    for (const { kind, start, end } of stretchesOf(map, block)) {
+    for (const { kind, start, end } of extentsOf(map, block)) {
       pieces[kind].push(buffer.subarray(start - blockStart, end - blockStart));
       const last = toRead.at(-1);
       if (kind === 'hole') continue;
@@ -129,9 +128,10 @@ function createComparison({ source, map, hashes }: VerifyInput): Compare {
 }
 
 /**
- * Blocks of zeros are not in the image, so nobody asks for them. They are compared along the way, in proportion to the
- * data, lest a peer wait for the last bytes longer than it likes.
- * @returns to be called whenever a block of data has been compared; waits until the others have come as far
+ * Blocks of zeros are not in the image, so no reader requests them. They are compared along the way, in proportion to
+ * the data. If all were left to the end, a peer could wait for the last bytes longer than its time limit.
+ * @returns a function to call after each comparison of a block of data; it waits until the blocks of zeros have kept
+ * pace
  */
 function createPace(map: AllocationMap, compare: Compare): (signal: AbortSignal) => Promise<void> {
   const dataCount = countBlocks(map, isData);
@@ -149,7 +149,7 @@ function createPace(map: AllocationMap, compare: Compare): (signal: AbortSignal)
         yield dropped.next().value as number;
       }
     };
-    // What fails here, and is not asked for again, is left to `finish`.
+    // `finish` compares blocks again whose comparison fails here.
     const batch = { blocks: due(), limit: TAKEN_ALONG_IN_FLIGHT, idleBuffers };
     await inParallel(batch, (block, buffer) => compare(block, buffer, signal));
   };
@@ -158,16 +158,16 @@ function createPace(map: AllocationMap, compare: Compare): (signal: AbortSignal)
 function* blocksOfZeros(map: AllocationMap): Generator<number> {
   for (const block of blocksWith(map, (kind) => kind === 'zero')) {
     let holdsData = false;
-    for (const { kind } of stretchesOf(map, block)) holdsData ||= isData(kind);
+    for (const { kind } of extentsOf(map, block)) holdsData ||= isData(kind);
     if (!holdsData) yield block;
   }
 }
 
 interface Batch {
   blocks: Generator<number>;
-  /** Tasks at once. */
+  /** Number of concurrent tasks. */
   limit: number;
-  /** Taken from and given back to. A buffer that a failed read may still write to does not come back. */
+  /** A buffer that a failed read may still write to does not come back. */
   idleBuffers: Uint8Array[];
 }
 
@@ -181,4 +181,79 @@ async function inParallel({ blocks, limit, idleBuffers }: Batch, task: (block: n
     }
   };
   await Promise.all(Array.from({ length: limit }, work));
+}
+
+export interface BlockCache {
+  /**
+   * Calls `take` with the block's bytes, valid during that call only.
+   * @throws what `load` throws, `Cancelled` at once
+   */
+  use(block: number, signal: AbortSignal, take: (bytes: Uint8Array) => void): Promise<void>;
+}
+
+interface Entry {
+  buffer: Buffer;
+  loaded: Promise<void>;
+  /** Signal of the first caller. When it is aborted, the other callers begin a new load. */
+  signal: AbortSignal;
+  userCount: number;
+  /** True after a successful load; nothing writes to `buffer` any more. */
+  isLoaded: boolean;
+}
+
+/** Enough for the read-ahead of a stream. More blocks stay only while they are in use. */
+const KEPT_BLOCKS = 8;
+
+export function createBlockCache(load: (block: number, buffer: Uint8Array, signal: AbortSignal) => Promise<void>): BlockCache {
+  /** In the order of their last use. */
+  const entries = new Map<number, Entry>();
+
+  /**
+   * Drops the blocks above the limit that were not used for longest.
+   * @returns the buffer of one of them, or a new one
+   */
+  function takeBuffer(): Buffer {
+    let buffer: Buffer | undefined;
+    for (const [block, entry] of entries) {
+      if (entries.size < KEPT_BLOCKS) break;
+      if (entry.userCount > 0 || !entry.isLoaded) continue;
+      entries.delete(block);
+      buffer = entry.buffer;
+    }
+    return buffer ?? allocateIoBuffer(BLOCK_SIZE_BYTES);
+  }
+
+  function begin(block: number, signal: AbortSignal): Entry {
+    const buffer = takeBuffer();
+    const entry: Entry = { buffer, loaded: load(block, buffer, signal), signal, userCount: 0, isLoaded: false };
+    entry.loaded.then(
+      () => {
+        entry.isLoaded = true;
+      },
+      // The kernel may still write to the buffer of an abandoned read, so the buffer is not used again.
+      () => {
+        if (entries.get(block) === entry) entries.delete(block);
+      },
+    );
+    return entry;
+  }
+
+  return {
+    async use(block, signal, take) {
+      for (;;) {
+        const entry = entries.get(block) ?? begin(block, signal);
+        entries.delete(block);
+        entries.set(block, entry);
+        entry.userCount += 1;
+        try {
+          await abortable(entry.loaded, signal);
+          return take(entry.buffer);
+        } catch (error) {
+          if (signal.aborted || !entry.signal.aborted) throw error;
+        } finally {
+          entry.userCount -= 1;
+        }
+      }
+    },
+  };
 }

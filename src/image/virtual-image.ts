@@ -1,16 +1,14 @@
-/** The virtual image: metadata computed when asked for, data read from the source. */
+/** The virtual image: metadata computed on demand, data read from the source. */
 
+import { allocateIoBuffer } from '../common/buffers.ts';
 import { MIB } from '../common/bytes.ts';
-import { allocateIoBuffer } from '../common/io-buffer.ts';
 import { type Piece, readPieces } from '../common/read-pieces.ts';
 import type { Layout } from '../qcow2/write/layout.ts';
 import type { DiskSource, SourceIdentity } from '../sources/contract.ts';
-import type { StreamRange, VirtualImage } from './contract.ts';
-import { fingerprintOf } from './fingerprint.ts';
-import { placedRuns } from './placed-runs.ts';
+import type { ImageFileExtent, StreamRange, VirtualImage } from './contract.ts';
 
 export interface VirtualImageInput {
-  /** Clusters of data are all that is read of it. */
+  /** Only its clusters of data are read. */
   source: Pick<DiskSource, 'read' | 'fileExtents'>;
   layout: Layout;
   /** Taken before the scan that made the layout. */
@@ -20,12 +18,12 @@ export interface VirtualImageInput {
 /** Long enough that a write or a request costs little per byte, short enough that four streams fit a small budget. */
 const CHUNK_SIZE_BYTES = MIB;
 
-/** Chunks that are being read while one is with the consumer. */
+/** Chunks that are read while the consumer has one. */
 const CHUNKS_AHEAD = 4;
 
 export function createVirtualImage({ source, layout, identity }: VirtualImageInput): VirtualImage {
   // Bound, because the source may be a class instance.
-  const places = source.fileExtents?.bind(source);
+  const extentsOfSource = source.fileExtents?.bind(source);
   let fingerprint: string | undefined;
 
   async function read(buffer: Uint8Array, offset: number, signal: AbortSignal): Promise<void> {
@@ -50,7 +48,7 @@ export function createVirtualImage({ source, layout, identity }: VirtualImageInp
         const buffer = idleBuffers.pop() ?? allocateIoBuffer(CHUNK_SIZE_BYTES);
         const chunk = buffer.subarray(0, Math.min(CHUNK_SIZE_BYTES, end - next));
         const done = read(chunk, next, signal);
-        // Its turn to be awaited comes later; until then a failure is not unhandled.
+        // The loop awaits it later; until then a failure is not unhandled.
         done.catch(() => {});
         ahead.push({ chunk, buffer, done });
         next += chunk.length;
@@ -73,6 +71,60 @@ export function createVirtualImage({ source, layout, identity }: VirtualImageInp
     },
     read,
     stream,
-    ...(places === undefined ? {} : { placedRuns: (start, end) => placedRuns({ layout, places }, start, end) }),
+    ...(extentsOfSource === undefined ? {} : { fileExtents: (start, end) => fileExtents({ layout, extentsOfSource }, start, end) }),
   };
+}
+
+export interface FileExtentsInput {
+  layout: Layout;
+  extentsOfSource: NonNullable<DiskSource['fileExtents']>;
+}
+
+/**
+ * Merges neighbours. In a file that is a qcow2 image itself, clusters may be neighbours that lie apart on the disk.
+ */
+export function* fileExtents({ layout, extentsOfSource }: FileExtentsInput, start: number, end: number): Generator<ImageFileExtent> {
+  let last: ImageFileExtent | undefined;
+  for (const run of layout.runs(start, end)) {
+    if (run.kind !== 'data') continue;
+    for (const { offset, length, fd, fileOffset } of extentsOfSource(run.sourceOffset, run.length)) {
+      const next = { imageOffset: run.imageOffset + (offset - run.sourceOffset), length, fd, fileOffset };
+      if (last !== undefined && follows(last, next)) {
+        last.length += length;
+        continue;
+      }
+      if (last !== undefined) yield last;
+      last = next;
+    }
+  }
+  if (last !== undefined) yield last;
+}
+
+function follows(last: ImageFileExtent, next: ImageFileExtent): boolean {
+  return next.fd === last.fd && next.imageOffset === last.imageOffset + last.length && next.fileOffset === last.fileOffset + last.length;
+}
+
+/** Number of ranges that are hashed at a time. */
+const BATCH = 4096;
+
+/** SHA-256, in hex, of the options, the identity and every range of data. */
+export function fingerprintOf(layout: Layout, identity: SourceIdentity): string {
+  // Loaded when it is needed: a command that resumes nothing starts sooner without it.
+  const hash = process.getBuiltinModule('node:crypto').createHash('sha256');
+  const facts = Object.entries(identity).sort(([a], [b]) => (a < b ? -1 : 1));
+  const { clusterSizeBytes, refcountBits, version, dataFile } = layout.options;
+  hash.update(JSON.stringify([clusterSizeBytes, refcountBits, version, dataFile?.path, dataFile?.raw, layout.map.diskSizeBytes, facts]));
+  // This comes last, so that the fingerprints of converted images do not change between versions.
+  if (layout.isVerbatim) hash.update('verbatim');
+  const batch = Buffer.alloc(BATCH * 16);
+  let used = 0;
+  for (const range of layout.map.ranges()) {
+    if (range.kind !== 'data') continue;
+    used = batch.writeDoubleBE(range.firstCluster, used);
+    used = batch.writeDoubleBE(range.clusterCount, used);
+    if (used < batch.length) continue;
+    hash.update(batch);
+    used = 0;
+  }
+  return hash.update(batch.subarray(0, used)).digest('hex');
 }

@@ -11,7 +11,7 @@ import { createRetention } from './retention.ts';
 import { type Scrape, scrapeRegistry } from './scrape.ts';
 import type { ScrapeFormat } from './scrape-format.ts';
 
-export interface ObservedExport {
+interface ObservedExport {
   namespace: string;
   name: string;
   destination: DestinationName;

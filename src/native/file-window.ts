@@ -1,13 +1,13 @@
 /**
- * A window of this process's address space that shows a stretch of a file. The kernel reads through it into the file's own
- * pages, without the file's lock, and can be asked to have them as huge pages, also on a tmpfs that is mounted without them.
+ * A window of this process's address space that shows an extent of a file. The kernel reads through it into the file's
+ * own pages, without the file's lock. It can make them huge pages, also on a tmpfs that is mounted without them.
  */
 
 import { readFileSync } from 'node:fs';
 import { MIB } from '../common/bytes.ts';
 import type { Libc } from './libc.ts';
 
-/** Of most processors, with pages of 4 KiB. */
+/** Size on most processors, with pages of 4 KiB. */
 export const HUGE_PAGE_BYTES = 2 * MIB;
 
 const HUGE_PAGE_SIZE_FILE = '/sys/kernel/mm/transparent_hugepage/hpage_pmd_size';
@@ -25,12 +25,12 @@ const MADV_POPULATE_WRITE = 23;
 /** Linux 6.1 */
 const MADV_COLLAPSE = 25;
 
-/** One page at least, of whatever size. */
+/** At least one page, of any page size. */
 const ONE_PAGE_BYTES = 1;
 
-interface FileStretch {
+interface WindowExtent {
   fd: number;
-  /** A multiple of {@link HUGE_PAGE_BYTES}, as is the length. */
+  /** A multiple of {@link HUGE_PAGE_BYTES}, like the length. */
   offset: number;
   /** At most the window's size. The file must be that long, or it cannot be filled. */
   length: number;
@@ -38,17 +38,20 @@ interface FileStretch {
 
 export interface FileWindow {
   /**
-   * Shows a stretch of a file, opened for reading and writing, in place of what it has shown before, and has it lie in huge
-   * pages: all are zeros that were not there yet.
-   * @returns false when the kernel does not know how, or has no memory in pieces as large
+   * Shows another extent, of a file that is open for reading and writing, and makes its pages huge. New pages are
+   * zeros.
+   * @returns false when the kernel does not support that, or has no contiguous memory of that size
    */
-  showInHugePages(stretch: FileStretch): Promise<boolean>;
-  /** Fills what is shown from `fdIn` at `fileOffset` on. @returns false when not all of it could be read, or written to */
+  showInHugePages(extent: WindowExtent): Promise<boolean>;
+  /**
+   * Fills the shown extent from `fdIn` at `fileOffset` on.
+   * @returns false when a read or write failed, or ended early
+   */
   fillFrom(fdIn: number, fileOffset: number): Promise<boolean>;
   close(): Promise<void>;
 }
 
-/** @returns undefined when huge pages are of another size, or not known at all, or there is no room. */
+/** @returns undefined when the kernel has no huge pages of this size, or the address space has no room */
 export async function openFileWindow(libc: Libc, sizeBytes: number): Promise<FileWindow | undefined> {
   if (hugePageBytes() !== HUGE_PAGE_BYTES) return undefined;
   const reserved = { length: sizeBytes + HUGE_PAGE_BYTES, flags: MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE };
@@ -58,7 +61,7 @@ export async function openFileWindow(libc: Libc, sizeBytes: number): Promise<Fil
   const address = Math.ceil(room / HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES;
   let length = 0;
 
-  /** A huge page is made of the pages that are there, so there must be one. */
+  /** The kernel makes a huge page from existing pages, so at least one must exist. */
   async function populateFirstPages(): Promise<boolean> {
     for (let at = 0; at < length; at += HUGE_PAGE_BYTES) {
       const { value } = await libc.madvise(address + at, ONE_PAGE_BYTES, MADV_POPULATE_WRITE);
@@ -68,8 +71,8 @@ export async function openFileWindow(libc: Libc, sizeBytes: number): Promise<Fil
   }
 
   return {
-    async showInHugePages({ fd, offset, length: stretchBytes }) {
-      length = stretchBytes;
+    async showInHugePages({ fd, offset, length: extentBytes }) {
+      length = extentBytes;
       const mapping = { address, length, protection: PROT_READ | PROT_WRITE, flags: MAP_SHARED | MAP_FIXED, fd, offset };
       if ((await libc.mmap(mapping)).value < 0) return false;
       if (!(await populateFirstPages())) return false;

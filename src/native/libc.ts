@@ -1,12 +1,12 @@
 /**
  * The C library's functions that Node lacks. All calls run in libuv's thread pool, so a file system that hangs does not
- * hang the event loop. Without koffi `loadLibc` returns undefined, and callers have a portable way.
+ * hang the event loop. Without koffi `loadLibc` returns undefined, and callers use Node's own functions.
  */
 
 import os from 'node:os';
 import { type NativeLibrary, nameOfErrno, openNativeLibrary } from './library.ts';
 
-/** What a call returned; `errno` is the error's name (`ENXIO`), and undefined when the value is not negative. */
+/** The result of a call. `errno` is the error's name (`ENXIO`), and undefined when the value is not negative. */
 export interface CallResult {
   value: number;
   errno?: string | undefined;
@@ -24,15 +24,18 @@ export interface Libc {
   fcntl(fd: number, command: number, argument: number): Promise<CallResult>;
   /** fcntl(2) with a struct flock. The result has the lock as the call has left it. */
   fcntlLock(fd: number, command: number, lock: FileLock): Promise<CallResult & { lock: FileLock }>;
-  /** `value` is the address of the mapping. What it shows is for the kernel alone to touch: here, a page that cannot be had ends the process. */
+  /**
+   * `value` is the address of the mapping. Only the kernel may access it: in this process, access to a page that cannot
+   * be loaded ends the process.
+   */
   mmap(mapping: Mapping): Promise<CallResult>;
   munmap(address: number, length: number): Promise<CallResult>;
   madvise(address: number, length: number, advice: number): Promise<CallResult>;
   /** Reads into mapped memory. */
   pread(fd: number, address: number, length: number, offset: number): Promise<CallResult>;
-  /** A descriptor that closes on exec is the caller's part to ask for. */
+  /** The caller's flags must include O_CLOEXEC for a descriptor that closes on exec. */
   openat2(directoryFd: number, path: string, how: OpenHow): Promise<CallResult>;
-  /** Of what `fd` has open; what it tells goes nowhere. Left out where the C library has no such function. */
+  /** Queries the file that `fd` has open, and drops the result. Absent where the C library has no such function. */
   statx?(fd: number, flags: number, mask: number): Promise<CallResult>;
   /** FS_IOC_FIEMAP: `map` is a struct fiemap with room for extents behind it, which the call fills. */
   fiemap(fd: number, map: ArrayBuffer): Promise<CallResult>;
@@ -40,7 +43,10 @@ export interface Libc {
   bytesReadable(fd: number): Promise<CallResult>;
 }
 
-/** A stretch of a file in struct flock. `processId` is 0 in what is asked, and -1 in what is told of locks that no process owns. */
+/**
+ * An extent of a file in struct flock. `processId` is 0 in a query, and -1 in the answer for a lock that no process
+ * owns.
+ */
 interface FileLock {
   type: number;
   offset: number;
@@ -55,7 +61,7 @@ interface Mapping {
   length: number;
   protection: number;
   flags: number;
-  /** -1 for memory that is no file's. */
+  /** -1 for memory without a file. */
   fd: number;
   offset: number;
 }
@@ -99,8 +105,8 @@ function bind(library: NativeLibrary): Libc {
   type Callback = (error: Error | null, result: number | bigint) => void;
 
   /**
-   * The parameters of the calls that run. koffi hands on the address of a typed array and keeps no reference to it:
-   * collected while its call runs, its memory would be somebody else's when the kernel writes to it.
+   * The parameters of running calls. koffi passes on the address of a typed array and keeps no reference to it. If the
+   * garbage collector took the array during the call, the kernel would write to memory of another object.
    */
   const inFlight = new Set<readonly unknown[]>();
 
@@ -209,4 +215,15 @@ function decodeLock(bytes: DataView): FileLock {
     length: Number(bytes.getBigInt64(16, IS_LITTLE_ENDIAN)),
     processId: bytes.getInt32(24, IS_LITTLE_ENDIAN),
   };
+}
+
+/**
+ * _exit(2): ends the process at once. Node's own exit waits for every thread of its pool. A thread that reads from
+ * unreachable storage (NFS mounted hard) returns only when the storage is back. Without koffi the process ends by
+ * SIGKILL, or by SIGABRT as the first process of a container, which cannot kill itself.
+ */
+export function exitProcess(exitCode: number): void {
+  openNativeLibrary()?.func('void _exit(int status)')(exitCode);
+  process.kill(process.pid, 'SIGKILL');
+  process.abort();
 }

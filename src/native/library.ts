@@ -11,7 +11,7 @@ export interface NativeLibrary {
   func: ReturnType<KoffiModule['load']>['func'];
   /** The address of a buffer's memory, which must not move: a Buffer's own allocation, not a small typed array. */
   addressOf(buffer: Uint8Array): bigint;
-  /** The error number that the last call left. To be asked at once: whatever JavaScript does next may change it. */
+  /** The error number of the last call. Read it at once: any other JavaScript code may change it. */
   errno: KoffiModule['errno'];
 }
 

@@ -1,4 +1,6 @@
-/** MD5 (RFC 1321) in libuv's thread pool, by the OpenSSL inside Node. `node:crypto` computes MD5 on the event loop only. */
+/**
+ * MD5 (RFC 1321) in libuv's thread pool, by the OpenSSL inside Node. `node:crypto` computes MD5 on the event loop only.
+ */
 
 import { openOwnProgram } from './library.ts';
 
@@ -23,7 +25,7 @@ async function bind(): Promise<Md5 | undefined> {
     const own = openOwnProgram();
     if (own === undefined) return undefined;
     const native = own.func('void *MD5(const void *data, size_t length, void *digest)');
-    /** koffi keeps no reference to what a call reads and writes. */
+    /** Buffers of running calls, to which koffi keeps no reference. */
     const inFlight = new Set<readonly unknown[]>();
     const md5: Md5 = async (bytes) => {
       const digest = Buffer.alloc(MD5_BYTES);

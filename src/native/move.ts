@@ -1,5 +1,6 @@
-/** Moving a file's bytes to another descriptor without their passing through this process. */
+/** Moves bytes of a file to another descriptor without copying them into this process, and waits for room in a pipe. */
 
+import { setTimeout as delay } from 'node:timers/promises';
 import { MIB } from '../common/bytes.ts';
 import type { CallResult, Libc } from './libc.ts';
 
@@ -9,10 +10,10 @@ const SPLICE_F_MORE = 4;
 const F_SETPIPE_SZ = 1031;
 const POLLERR = 8;
 
-/** What an unprivileged process may ask for (/proc/sys/fs/pipe-max-size). */
+/** Limit for an unprivileged process (/proc/sys/fs/pipe-max-size). */
 const PIPE_SIZE_BYTES = 1024 * 1024;
 
-/** Makes a pipe as large as anyone may; fewer and longer moves are faster. One that cannot grow works too. */
+/** Makes a pipe as large as any process may; fewer and longer moves are faster. A pipe that cannot grow works too. */
 export async function enlargePipe(libc: Libc, fd: number): Promise<void> {
   await libc.fcntl(fd, F_SETPIPE_SZ, PIPE_SIZE_BYTES);
 }
@@ -20,7 +21,7 @@ export async function enlargePipe(libc: Libc, fd: number): Promise<void> {
 export interface Move {
   fdIn: number;
   fdOut: number;
-  /** Of the first byte, in `fdIn`. */
+  /** Offset of the first byte, in `fdIn`. */
   offset: number;
   length: number;
 }
@@ -40,18 +41,35 @@ export async function moveToPipe(libc: Libc, { fdIn, fdOut, offset, length }: Mo
   );
 }
 
-/** Few calls, and still short ones, after which an abort is noticed. */
-const LONGEST_FILE_MOVE_BYTES = 32 * MIB;
+/** Few calls, and short enough that an abort takes effect soon. */
+const MAX_FILE_MOVE_BYTES = 32 * MIB;
 
-/** sendfile(2): copies up to `length` bytes to where the file `fdOut` stands. Not for files opened for appending (EINVAL). */
+/**
+ * sendfile(2): copies up to `length` bytes to where the file `fdOut` stands. Not for files opened for appending
+ * (EINVAL).
+ */
 export async function moveToFile(libc: Libc, { fdIn, fdOut, offset, length }: Move): Promise<MoveResult> {
-  return resultOf(await libc.sendfile(fdOut, fdIn, BigInt64Array.of(BigInt(offset)), Math.min(length, LONGEST_FILE_MOVE_BYTES)));
+  return resultOf(await libc.sendfile(fdOut, fdIn, BigInt64Array.of(BigInt(offset)), Math.min(length, MAX_FILE_MOVE_BYTES)));
 }
 
-/** Whether bytes wait in the pipe whose writing end is `fd`; 'broken' when nobody is left to read them. */
+/** Whether bytes wait in the pipe whose writing end is `fd`; 'broken' when it has no reader. */
 export async function pipeState(libc: Libc, fd: number): Promise<'empty' | 'pending' | 'broken'> {
   const { revents } = await libc.poll(fd, 0, 0);
   if ((revents & POLLERR) !== 0) return 'broken';
   const { value } = await libc.bytesReadable(fd);
   return value === 0 ? 'empty' : 'pending';
+}
+
+const POLLOUT = 4;
+
+/** An abort takes effect at the latest after this time. */
+const SLICE_MS = 100;
+
+/** Without poll: short enough to keep a pipe filled, long enough to leave a waiting process idle. */
+const PORTABLE_SLICE_MS = 2;
+
+/** Returns when `fd` can be written to, has an error, or a slice of time is over, whichever comes first. */
+export async function waitWritable(libc: Libc | undefined, fd: number): Promise<void> {
+  if (libc === undefined) await delay(PORTABLE_SLICE_MS);
+  else await libc.poll(fd, POLLOUT, SLICE_MS);
 }

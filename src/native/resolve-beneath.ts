@@ -1,4 +1,4 @@
-/** Finding what lies beneath a directory, and nothing else, whatever stands there or is put there meanwhile. */
+/** Opens paths beneath a directory and never outside of it, even while another process changes the names there. */
 
 import { type BigIntStats, close, constants, fstat } from 'node:fs';
 import fs, { type FileHandle } from 'node:fs/promises';
@@ -24,7 +24,7 @@ const RESOLVE_BENEATH = 0x08;
 /** ENOSYS: Linux before 5.6. EPERM: sandboxes that are older than the call refuse it like that. */
 const LACKS_OPENAT2: ReadonlySet<string | undefined> = new Set(['ENOSYS', 'EPERM']);
 
-/** Its `code` is the errno's name. */
+/** An error whose `code` is the errno's name. */
 export class ResolveError extends Error {
   readonly code: string;
   constructor(code: string) {
@@ -34,9 +34,9 @@ export class ResolveError extends Error {
 }
 
 /**
- * By openat2(2), or where that is not to be had step by step, which gives the same.
+ * Uses openat2(2); where the kernel lacks it, opens one part after the other with the same result.
  * @param parts names, each without a slash and neither `.` nor `..`
- * @throws an error with an errno as its code: ELOOP for a symbolic link, be it the last part or on the way
+ * @throws an error with an errno as its code: ELOOP for a symbolic link in any part
  */
 export async function resolveBeneath(libc: Libc | undefined, directory: FileHandle, parts: readonly string[]): Promise<ResolvedFile> {
   if (libc === undefined) return resolvedBy(await walk(directory, parts));

@@ -1,7 +1,7 @@
 /** Hosts and addresses as they are compared: bare names, sets of networks, and IPv4 addresses inside IPv6 addresses. Pure. */
 
 import { BlockList, isIP, SocketAddress } from 'node:net';
-import { unbracketed } from '../common/unbracketed.ts';
+import { unbracketed } from '../common/http-url.ts';
 
 /** Without the brackets of an IPv6 address, its zone, and the dot that ends a fully qualified name; in lower case. */
 export function bareHost(host: string): string {

@@ -5,7 +5,7 @@ import type { TLSSocket } from 'node:tls';
 import { cancelledError, throwIfAborted } from '../common/abortable.ts';
 import { nodeTls } from '../common/builtin.ts';
 import { CONNECT_OPTIONS } from '../common/connect-options.ts';
-import { unbracketed } from '../common/unbracketed.ts';
+import { unbracketed } from '../common/http-url.ts';
 import type { NetworkAccess } from './destination-policy.ts';
 
 export interface GuardedConnectionOptions {

@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { abortable, cancelledError, throwIfAborted } from '../common/abortable.ts';
 import { nodeHttp } from '../common/builtin.ts';
 import { DiskliftError } from '../common/errors.ts';
-import { unbracketed } from '../common/unbracketed.ts';
+import { unbracketed } from '../common/http-url.ts';
 import { basicCredentials } from './basic-credentials.ts';
 import { createNetworkAccess, type NetworkAccess } from './destination-policy.ts';
 import { connectGuarded, type GuardedConnectionOptions, startTls, type TlsMaterial } from './guarded-connection.ts';

@@ -13,7 +13,7 @@ export const DEFAULT_CLUSTER_SIZE_BYTES = 64 * KIB;
 export const REFCOUNT_BITS: readonly number[] = [1, 2, 4, 8, 16, 32, 64];
 export const DEFAULT_REFCOUNT_BITS = 16;
 
-/** A guest disk is measured in sectors; QEMU cuts a size that is not a multiple of one. */
+/** The size of a guest disk is whole sectors; QEMU truncates other sizes. */
 export const SECTOR_SIZE_BYTES = 512;
 
 /** L1, L2 and refcount table entries are 64-bit big-endian words. */
@@ -23,11 +23,14 @@ export const TABLE_ENTRY_SIZE_BYTES = 8;
 export const MAX_L1_TABLE_SIZE_BYTES = 32 * MIB;
 export const MAX_REFCOUNT_TABLE_SIZE_BYTES = 8 * MIB;
 
-/** Fields 72..111 exist from version 3 on. 112 is what QEMU writes: the spec's 104 and the compression type with its padding. */
+/**
+ * Fields 72..111 exist from version 3 on. 112 is what QEMU writes: the spec's 104 and the compression type with its
+ * padding.
+ */
 export const V3_HEADER_LENGTH = 112;
 
 export const V2_HEADER_LENGTH = 72;
-/** What a header of version 3 has at least: one without a compression type. */
+/** Shortest header of version 3: one without a compression type. */
 export const MIN_V3_HEADER_LENGTH = 104;
 
 /** QEMU opens no image with more. */

@@ -1,6 +1,6 @@
 /** Changes of a status: its conditions, and the limits of its schema. Pure. */
 
-import { printable, truncated } from '../common/printable.ts';
+import { printable, truncated } from '../common/text.ts';
 import type { Condition, DiskExportStatus } from './disk-export.ts';
 import { isFields, type Schema, schemaErrors } from './schema.ts';
 import { STATUS_SCHEMA } from './status-schema.ts';

@@ -1,6 +1,6 @@
 /** Where an export goes, as it may be shown: without anything that could be a secret. */
 
-import { printable } from '../common/printable.ts';
+import { printable } from '../common/text.ts';
 import { type DestinationName, describeKind } from '../resource/destination-kinds.ts';
 import type { DestinationSpec } from '../resource/disk-export.ts';
 

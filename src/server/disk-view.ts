@@ -1,6 +1,6 @@
 /** What is told of a disk that is under way in this process. Sizes are bytes. */
 
-import { printable } from '../common/printable.ts';
+import { printable } from '../common/text.ts';
 import { countClusters, type DiskState, receiptFacts } from '../engine/observer.ts';
 import type { DiskStatus } from '../resource/disk-export.ts';
 import { sentUntilCluster } from './draw-map.ts';

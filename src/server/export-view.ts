@@ -1,6 +1,6 @@
 /** What /api/v1/exports and the status page tell of one export. Made of the status, and while it runs here of what is known by the second. */
 
-import { printable } from '../common/printable.ts';
+import { printable } from '../common/text.ts';
 import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
 import type { StoredRequest } from '../stores/contract.ts';
 import { type DestinationView, describeDestination, type PlaceholderTexts } from './describe-destination.ts';

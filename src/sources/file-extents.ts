@@ -2,11 +2,9 @@
 
 import { throwIfAborted } from '../common/abortable.ts';
 import { KIB, MIB } from '../common/bytes.ts';
-import { createCachedReader } from '../native/cached-read.ts';
+import { type DataExtentResult, nextDataExtent, unwrittenExtents } from '../native/file-extents.ts';
 import type { Libc } from '../native/libc.ts';
-import { dropCachedPages } from '../native/page-cache.ts';
-import { type DataStretchResult, nextDataStretch } from '../native/seek-data.ts';
-import { unwrittenExtents } from '../native/unwritten-extents.ts';
+import { createCachedReader, dropCachedPages } from '../native/page-cache.ts';
 import type { SourceExtent, WantedHoles } from './contract.ts';
 import { readError } from './opened-file.ts';
 
@@ -72,10 +70,10 @@ export async function* dataExtents({ libc, fd, name, sizeBytes, signal, holes }:
   }
 }
 
-async function seekData({ libc, fd, name }: FileToSeek, at: number): Promise<DataStretchResult> {
+async function seekData({ libc, fd, name }: FileToSeek, at: number): Promise<DataExtentResult> {
   if (libc === undefined) return 'unsupported';
   try {
-    return await nextDataStretch(libc, fd, at);
+    return await nextDataExtent(libc, fd, at);
   } catch (error) {
     throw readError(name, at, error);
   }

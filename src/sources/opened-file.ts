@@ -6,8 +6,8 @@ import { promisify } from 'node:util';
 import { abortable, throwIfAborted } from '../common/abortable.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
 import type { Limiter } from '../common/limiter.ts';
+import { endOffset } from '../native/file-extents.ts';
 import type { Libc } from '../native/libc.ts';
-import { endOffset } from '../native/seek-data.ts';
 
 export interface OpenedFile {
   handle: FileHandle;

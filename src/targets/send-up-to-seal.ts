@@ -1,8 +1,8 @@
 /** An image goes out up to its last bytes; those follow only when the source is known to be unchanged. */
 
 import { abortable } from '../common/abortable.ts';
+import { allocateIoBuffer } from '../common/buffers.ts';
 import { MIB } from '../common/bytes.ts';
-import { allocateIoBuffer } from '../common/io-buffer.ts';
 import type { VirtualImage } from '../image/contract.ts';
 import type { Seal, TransferContext } from './contract.ts';
 

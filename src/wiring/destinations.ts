@@ -1,6 +1,6 @@
 /** The table of destinations, and how each row makes a target with the Secrets and ConfigMaps that a request refers to. */
 
-import type { BufferPool } from '../common/buffer-pool.ts';
+import type { BufferPool } from '../common/buffers.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import type { ProxyEnvironment } from '../config/environment.ts';

@@ -3,7 +3,7 @@
 import { MIB } from '../common/bytes.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
-import { truncated } from '../common/printable.ts';
+import { truncated } from '../common/text.ts';
 import { arrivedAndGone } from '../engine/disk-status.ts';
 import type { DiskPlan } from '../engine/run-disk.ts';
 import type { ExportPlan } from '../engine/run-export.ts';

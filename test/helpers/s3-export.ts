@@ -1,7 +1,7 @@
 /** Sends an image to S3 in this process, with small parts and short waits. */
 
 import assert from 'node:assert/strict';
-import { createBufferPool } from '../../src/common/buffer-pool.ts';
+import { createBufferPool } from '../../src/common/buffers.ts';
 import { systemClock } from '../../src/common/clock.ts';
 import { DiskliftError } from '../../src/common/errors.ts';
 import type { VirtualImage } from '../../src/image/contract.ts';

@@ -2,12 +2,10 @@ import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { DiskliftError } from '../../src/common/errors.ts';
 import type { ForeignImage } from '../../src/qcow2/read/foreign-image.ts';
-import type { GuestMapping } from '../../src/qcow2/read/guest-mapping.ts';
-import { parseL1Table, placeOfL1Table } from '../../src/qcow2/read/l1-table.ts';
-import { createMetadataPlaces } from '../../src/qcow2/read/metadata-places.ts';
-import { createOverlayBuilder } from '../../src/qcow2/read/overlay-mapping.ts';
+import { createOverlayBuilder, type GuestMapping } from '../../src/qcow2/read/guest-mapping.ts';
+import { createMetadataPlaces, parseL1Table, placeOfL1Table } from '../../src/qcow2/read/l1-table.ts';
 import { parseHeader } from '../../src/qcow2/read/parse-header.ts';
-import { createEndCheck } from '../../src/qcow2/read/truncation-check.ts';
+import { createTruncationCheck } from '../../src/qcow2/read/truncation-check.ts';
 import { createImage } from '../helpers/create-image.ts';
 import { openByUs, readDisk } from '../helpers/open-image.ts';
 import { runCommand } from '../helpers/run-command.ts';
@@ -144,7 +142,7 @@ describe('qcow2 tables with mistakes', () => {
           random,
         );
         try {
-          const check = createEndCheck(image);
+          const check = createTruncationCheck(image);
           for (const [index, offset] of l2Offsets.entries())
             check.addTable(copy.subarray(offset, offset + image.header.clusterSizeBytes), { index, offset });
           seen.complete += 1;

@@ -67,6 +67,7 @@ describe('a release', function () {
       'package-version': ['package.json', /"version": "[^"]+"/, '"version": "9.9.9"'],
       'package-stream': ['dist/bin.js', '\n', "\nif (process.argv[2] === 'stream') process.exit(0);\n"],
       'package-import': ['dist/index.js', /export \{ openDisk \}.*/, ''],
+      'package-example': ['README.md', 'await prepared.seal()', 'await prepared.close()'],
       'package-types': ['dist/index.d.ts', /export \{[^}]* openDisk \}.*/, ''],
     };
     for (const rule of Object.keys(INSTALLED_CHECKS) as (keyof typeof INSTALLED_CHECKS)[])

@@ -1,7 +1,7 @@
 /** What `disklift export` does. */
 
 import { stringify } from 'yaml';
-import { createBufferPool } from '../../common/buffer-pool.ts';
+import { createBufferPool } from '../../common/buffers.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import { startTimeLimit, type TimeLimit } from '../../common/time-limit.ts';
 import { proxyEnvironment } from '../../config/environment.ts';

@@ -2,7 +2,7 @@
 
 import { abortable, throwIfAborted } from '../../common/abortable.ts';
 import { readAhead } from '../../common/await-storage.ts';
-import { createBufferPool } from '../../common/buffer-pool.ts';
+import { createBufferPool } from '../../common/buffers.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import { createLogger, type Logger } from '../../common/logger.ts';
 import { clusterEnvironment, proxyEnvironment } from '../../config/environment.ts';

@@ -3,11 +3,10 @@
 import zlib from 'node:zlib';
 import { DiskliftError } from '../../common/errors.ts';
 import { type ForeignImage, guestSizeBytes } from '../../qcow2/read/foreign-image.ts';
-import { parseL1Table, placeOfL1Table } from '../../qcow2/read/l1-table.ts';
-import { createMetadataPlaces } from '../../qcow2/read/metadata-places.ts';
-import { createOverlayBuilder } from '../../qcow2/read/overlay-mapping.ts';
+import { createOverlayBuilder } from '../../qcow2/read/guest-mapping.ts';
+import { createMetadataPlaces, parseL1Table, placeOfL1Table } from '../../qcow2/read/l1-table.ts';
 import { parseHeader, type Qcow2Header, qcow2ClusterSize } from '../../qcow2/read/parse-header.ts';
-import { createEndCheck } from '../../qcow2/read/truncation-check.ts';
+import { createTruncationCheck } from '../../qcow2/read/truncation-check.ts';
 import { fileSize, type OpenedFile, type ReadTarget, readExactly, readUpTo, regularFileSize } from '../../sources/opened-file.ts';
 import type { FormatReader, LayerBelow, LayerMapping, PlainLayer, ReadOptions } from '../format.ts';
 import type { ImageFile } from '../image-file.ts';
@@ -116,7 +115,7 @@ async function checkTruncation(opened: ImageFile, file: FileToCheck): Promise<st
   const offsets = await readL1Table(target, image, signal);
   // Refuses tables that stand for two parts of the disk, so that their number is bounded by the file's size.
   createMetadataPlaces(image, offsets);
-  const check = createEndCheck(image);
+  const check = createTruncationCheck(image);
   for await (const tables of readTables(target, { offsets, tableSizeBytes: image.header.clusterSizeBytes, signal }))
     for (const { bytes, ...place } of tables) check.addTable(bytes, place);
   for (const offset of check.tails) {

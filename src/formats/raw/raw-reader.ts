@@ -1,6 +1,6 @@
 /** Reads a raw file as a part of an image: a backing file, a data file or an extent. */
 
-import { rawMapping } from '../../qcow2/read/overlay-mapping.ts';
+import { rawMapping } from '../../qcow2/read/guest-mapping.ts';
 import { regularFileSize } from '../../sources/opened-file.ts';
 import type { FormatReader } from '../format.ts';
 

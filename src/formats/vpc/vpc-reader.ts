@@ -6,8 +6,7 @@
 import { boundedView } from '../../common/bounded-view.ts';
 import { alignUp, isPowerOfTwo } from '../../common/bytes.ts';
 import { DiskliftError } from '../../common/errors.ts';
-import { createGuestMappingBuilder, type GuestMapping } from '../../qcow2/read/guest-mapping.ts';
-import { MAX_RANGE_COUNT } from '../../qcow2/read/overlay-mapping.ts';
+import { createGuestMappingBuilder, type GuestMapping, MAX_RANGE_COUNT } from '../../qcow2/read/guest-mapping.ts';
 import { type OpenedFile, readUpTo, regularFileSize, statOpened } from '../../sources/opened-file.ts';
 import type { FormatReader, PlainLayer } from '../format.ts';
 import type { ImageFile } from '../image-file.ts';

@@ -1,4 +1,4 @@
-/** An image that somebody else has written, as far as its tables are to be judged by it. */
+/** An image from another program: the facts that its tables are checked against, and the errors of wrong tables. */
 
 import { alignDown, alignUp } from '../../common/bytes.ts';
 import { DiskliftError } from '../../common/errors.ts';
@@ -6,15 +6,15 @@ import { SECTOR_SIZE_BYTES, TABLE_ENTRY_SIZE_BYTES } from '../constants.ts';
 import type { Qcow2Header } from './parse-header.ts';
 
 export interface ForeignImage {
-  /** For messages. */
+  /** Name in messages. */
   name: string;
   header: Qcow2Header;
   fileSizeBytes: number;
-  /** Of the external data file, where there is one. */
+  /** Size of the external data file, if the image has one. */
   dataFileSizeBytes?: number | undefined;
 }
 
-/** The disk's size: whole sectors, as QEMU has it. */
+/** Size of the disk in whole sectors, as QEMU rounds it. */
 export function guestSizeBytes({ sizeBytes }: Pick<Qcow2Header, 'sizeBytes'>): number {
   return alignDown(sizeBytes, SECTOR_SIZE_BYTES);
 }
@@ -30,15 +30,17 @@ function entriesPerL2Table(header: Pick<Qcow2Header, 'clusterSizeBytes' | 'hasEx
 }
 
 /**
- * How many L2 tables the disk has room for. An L1 table may be longer: behind the disk's end QEMU keeps the state of a VM for a moment,
- * while it takes a snapshot.
+ * Number of L2 tables that map the disk. An L1 table may be longer: while QEMU takes a snapshot, it keeps the state of
+ * the VM behind the disk's end.
  */
 export function l2TableCount(header: Pick<Qcow2Header, 'sizeBytes' | 'clusterSizeBytes' | 'hasExtendedL2'>): number {
   return Math.ceil(guestSizeBytes(header) / (header.clusterSizeBytes * entriesPerL2Table(header)));
 }
 
-/** @returns what the table of the L1 index `index` maps, and how much of it, since the disk may end within */
-export function l2TableSpan(
+/**
+ * @returns the offset that the table of the L1 index `index` maps, and its length in use, since the disk may end within
+ */
+export function l2TableRange(
   header: Pick<Qcow2Header, 'sizeBytes' | 'clusterSizeBytes' | 'hasExtendedL2'>,
   index: number,
 ): { guestOffset: number; usedBytes: number } {
@@ -48,12 +50,12 @@ export function l2TableSpan(
   return { guestOffset, usedBytes: Math.min(clusterCount * l2EntrySizeBytes(header), clusterSizeBytes) };
 }
 
-/** A file ends with a whole sector for QEMU: what the last one lacks is zeros. */
+/** QEMU fills the last sector of a file with zeros. */
 export function wholeSectors(fileSizeBytes: number): number {
   return alignUp(fileSizeBytes, SECTOR_SIZE_BYTES);
 }
 
-/** A stretch of the disk, and where an L2 table says that it lies. */
+/** Bytes of the disk, with their offset in the file according to an L2 table. */
 export interface PlacedData {
   guestOffset: number;
   hostOffset: number;
@@ -62,8 +64,9 @@ export interface PlacedData {
 }
 
 /**
- * An image's own file is whole sectors, so that one that ends elsewhere has lost something; an external data file may be any raw disk.
- * @throws DiskliftError `SourceReadError` for data that goes on behind the end of the file it is in
+ * The file of an image is whole sectors; another length means that it was truncated. An external data file may be any
+ * raw disk.
+ * @throws DiskliftError `SourceReadError` for data beyond the end of its file
  */
 export function requireInFile({ name, fileSizeBytes, dataFileSizeBytes }: ForeignImage, placed: PlacedData): void {
   const { guestOffset, hostOffset, length, tableOffset } = placed;
@@ -76,12 +79,12 @@ export function requireInFile({ name, fileSizeBytes, dataFileSizeBytes }: Foreig
     );
 }
 
-/** @param offset in the file `name`, of the entry or table that is wrong */
+/** @param offset of the wrong entry or table in the file `name` */
 export function corruptTable(name: string, offset: number, why: string): DiskliftError {
   return new DiskliftError('SourceReadError', `${name}: its qcow2 table at offset ${offset} ${why}; qemu-img check says more`);
 }
 
-/** The same for what lies behind the file's end. It may be still on its way, so it is tried again, as what is corrupt is. */
+/** The error for a table or data beyond the file's end. It is retryable, because the file may still be growing. */
 export function cutShort(
   { name, fileSizeBytes }: Pick<ForeignImage, 'name' | 'fileSizeBytes'>,
   offset: number,

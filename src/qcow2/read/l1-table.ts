@@ -1,5 +1,6 @@
-/** The L1 table of an image that somebody else has written: where its L2 tables lie (qcow2.rst, "L1 table entry"). Pure. */
+/** The L1 table of an image from another program, and the places of all tables (qcow2.rst, "L1 table entry"). Pure. */
 
+import { countNotAbove } from '../../common/columns.ts';
 import { COPIED_FLAG_HIGH, TABLE_ENTRY_SIZE_BYTES } from '../constants.ts';
 import { joinHalves } from '../entries.ts';
 import { corruptTable, cutShort, type ForeignImage, l2TableCount } from './foreign-image.ts';
@@ -8,7 +9,10 @@ import { corruptTable, cutShort, type ForeignImage, l2TableCount } from './forei
 const RESERVED_HIGH = 0x7f000000;
 const RESERVED_LOW = 0x1ff;
 
-/** Where the part of the table lies that maps the disk. @throws DiskliftError `SourceReadError` when the file ends in front of it */
+/**
+ * The place of the part of the table that maps the disk.
+ * @throws DiskliftError `SourceReadError` when the file ends in front of its end
+ */
 export function placeOfL1Table({ name, header, fileSizeBytes }: ForeignImage): { offset: number; length: number } {
   const place = { offset: header.l1TableOffset, length: l2TableCount(header) * TABLE_ENTRY_SIZE_BYTES };
   if (place.length > 0 && place.offset < header.clusterSizeBytes) throw corruptTable(name, place.offset, 'lies where the header is');
@@ -18,7 +22,7 @@ export function placeOfL1Table({ name, header, fileSizeBytes }: ForeignImage): {
 
 /**
  * @param bytes of {@link placeOfL1Table}
- * @returns the offset of each L2 table; 0 where there is none
+ * @returns the offset of each L2 table; 0 for a table that does not exist
  * @throws DiskliftError `SourceReadError` that names the entry's offset
  */
 export function parseL1Table(bytes: Uint8Array, image: ForeignImage): Float64Array {
@@ -37,4 +41,39 @@ export function parseL1Table(bytes: Uint8Array, image: ForeignImage): Float64Arr
     offsets[index] = offset;
   }
   return offsets;
+}
+
+export interface MetadataPlaces {
+  /** Whether metadata lies between `start` (inclusive) and `end` (exclusive). Binary search. */
+  overlaps(start: number, end: number): boolean;
+}
+
+/**
+ * Finds the header, L1 table, refcount table and L2 tables of the disk. They must not overlap, and no data may lie
+ * there.
+ * @param l2Offsets as {@link parseL1Table} gives them
+ * @throws DiskliftError `SourceReadError`
+ */
+export function createMetadataPlaces({ name, header }: ForeignImage, l2Offsets: Float64Array): MetadataPlaces {
+  const { clusterSizeBytes } = header;
+  const fixed = [
+    { start: 0, end: clusterSizeBytes },
+    { start: header.l1TableOffset, end: header.l1TableOffset + header.l1EntryCount * TABLE_ENTRY_SIZE_BYTES },
+    { start: header.refcountTableOffset, end: header.refcountTableOffset + header.refcountTableClusterCount * clusterSizeBytes },
+  ];
+  const tables = l2Offsets.filter((offset) => offset !== 0).sort();
+  for (const [index, offset] of tables.entries()) {
+    // Each table adds ranges to the disk, so a table that counts twice could make more ranges than the file has room
+    // for.
+    if (offset === tables[index - 1]) throw corruptTable(name, offset, 'is an L2 table of two parts of the disk');
+    if (fixed.some(({ start, end }) => offset < end && offset + clusterSizeBytes > start))
+      throw corruptTable(name, offset, 'is an L2 table that lies where another table is');
+  }
+
+  const tablesBefore = (offset: number) => countNotAbove(tables, offset - 1);
+
+  return {
+    overlaps: (start, end) =>
+      fixed.some((place) => start < place.end && end > place.start) || tablesBefore(end) > tablesBefore(start - clusterSizeBytes + 1),
+  };
 }

@@ -1,14 +1,20 @@
-/** The header of an image that somebody else has written, as far as one needs it to read the image (qcow2.rst, "Header"). */
+/** Parses the header of an image from another program, and the files that it names (qcow2.rst, "Header"). */
 
 import { type BoundedView, boundedView } from '../../common/bounded-view.ts';
+import { alignUp } from '../../common/bytes.ts';
 import {
   AUTOCLEAR_RAW_EXTERNAL_DATA_BIT,
   DEFAULT_REFCOUNT_BITS,
+  HEADER_EXTENSION_BACKING_FORMAT,
+  HEADER_EXTENSION_DATA_FILE_NAME,
+  HEADER_EXTENSION_ENCRYPTION,
+  HEADER_EXTENSION_END,
   INCOMPATIBLE_COMPRESSION_TYPE_BIT,
   INCOMPATIBLE_CORRUPT_BIT,
   INCOMPATIBLE_DIRTY_BIT,
   INCOMPATIBLE_EXTENDED_L2_BIT,
   INCOMPATIBLE_EXTERNAL_DATA_FILE_BIT,
+  MAX_BACKING_FILE_NAME_LENGTH,
   MAX_CLUSTER_SIZE_BYTES,
   MAX_L1_TABLE_SIZE_BYTES,
   MAX_REFCOUNT_TABLE_SIZE_BYTES,
@@ -20,15 +26,14 @@ import {
   TABLE_ENTRY_SIZE_BYTES,
   V2_HEADER_LENGTH,
 } from '../constants.ts';
-import { type BackingFileName, parseReferences } from './parse-references.ts';
 
 export interface Qcow2Header {
   version: 2 | 3;
   clusterSizeBytes: number;
-  /** Of the guest's disk, as the header has it. QEMU reads whole sectors only: what is behind the last one is not there for it. */
+  /** Size of the guest's disk according to the header. QEMU reads whole sectors only and ignores the rest. */
   sizeBytes: number;
   encryption: 'none' | 'aes' | 'luks';
-  /** Enough for the whole disk. The tables' offsets are multiples of the cluster size. */
+  /** Covers the whole disk. The tables' offsets are multiples of the cluster size. */
   l1EntryCount: number;
   l1TableOffset: number;
   refcountTableOffset: number;
@@ -38,13 +43,13 @@ export interface Qcow2Header {
   snapshotsOffset: number;
   /** Refcounts may be wrong, which matters to writers only. */
   isDirty: boolean;
-  /** Somebody has found the metadata to be wrong. */
+  /** QEMU has found the metadata to be wrong. */
   isCorrupt: boolean;
   /** L2 entries have 16 bytes, with two bits for each 32nd of a cluster. */
   hasExtendedL2: boolean;
   compression: 'deflate' | 'zstd';
   backingFile?: BackingFileName;
-  /** Without a name only somebody who knows the file can read the image. Raw: the file can be read without the image. */
+  /** Without a name, only a user who knows the file can read the image. Raw: the file is readable without the image. */
   dataFile?: { name?: string; isRaw: boolean };
 }
 
@@ -60,7 +65,7 @@ const KNOWN_INCOMPATIBLE = (1 << (INCOMPATIBLE_EXTENDED_L2_BIT + 1)) - 1;
 /**
  * @param bytes the beginning of the file, of 24 bytes or more
  * @param name of the file, for messages
- * @returns bytes: how much of the file {@link parseHeader} wants to see
+ * @returns the length, in bytes, of the part of the file that {@link parseHeader} needs
  * @throws DiskliftError `FormatUnsupported`
  */
 export function qcow2ClusterSize(bytes: Uint8Array, name: string): number {
@@ -75,8 +80,8 @@ export function qcow2ClusterSize(bytes: Uint8Array, name: string): number {
 }
 
 /**
- * What QEMU refuses to open is refused: what is not known, contradicts itself, or is larger than it may be.
- * @param bytes the first cluster; of a file that is shorter, all of it
+ * Refuses what QEMU refuses: unknown features, contradictions, and tables that are too large.
+ * @param bytes the first cluster, or the whole file if it is shorter
  * @param name of the file, for messages
  * @throws DiskliftError `FormatUnsupported`
  */
@@ -100,7 +105,7 @@ export function parseHeader(bytes: Uint8Array, name: string): Qcow2Header {
   };
 }
 
-/** What version 3 has added; of version 2 what goes without saying there. */
+/** The fields of version 3, with their implied values for version 2. */
 function parseVersionedFields(view: BoundedView, clusterSizeBytes: number) {
   const version: 2 | 3 = view.u32(4) === 2 ? 2 : 3; // version
   const headerLength = version === 2 ? V2_HEADER_LENGTH : view.u32(100); // header_length
@@ -132,14 +137,14 @@ function parseVersionedFields(view: BoundedView, clusterSizeBytes: number) {
   };
 }
 
-/** The incompatible features, as bits. Who does not know one of them cannot read the image. */
+/** The incompatible features, as bits. A reader that does not support one of them cannot read the image. */
 function knownFeatures(view: BoundedView): number {
   const [high, low] = [view.u32(72), view.u32(76)]; // u64 incompatible_features
   if (high !== 0 || low > KNOWN_INCOMPATIBLE) throw view.refuse('has features of qcow2 that are not known');
   return low;
 }
 
-/** Where the tables lie, and whether they could. */
+/** The places of the tables, checked against the limits of QEMU. */
 function parseTables(view: BoundedView, clusterSizeBytes: number, hasExtendedL2: boolean) {
   const tables = {
     l1EntryCount: view.u32(36), // l1_size
@@ -160,4 +165,84 @@ function parseTables(view: BoundedView, clusterSizeBytes: number, hasExtendedL2:
   for (const offset of [tables.l1TableOffset, tables.refcountTableOffset, tables.snapshotsOffset])
     if (offset % clusterSizeBytes !== 0) throw view.refuse(`has a table at ${offset}, which is not the beginning of a cluster`);
   return tables;
+}
+
+interface BackingFileName {
+  /** Never empty. The text of the image's author: a path, or another kind of name that QEMU opens. */
+  name: string;
+  format?: string;
+}
+
+interface HeaderReferences {
+  backingFile?: BackingFileName;
+  dataFileName?: string;
+}
+
+interface HeaderBounds {
+  clusterSizeBytes: number;
+  headerLength: number;
+  encryption: 'none' | 'aes' | 'luks';
+}
+
+/** QEMU keeps the name of the format in this many bytes and a NUL. */
+const MAX_FORMAT_LENGTH = 15;
+const ENCRYPTION_EXTENSION_LENGTH = 16;
+const UNDERSTOOD: ReadonlySet<number> = new Set([
+  HEADER_EXTENSION_BACKING_FORMAT,
+  HEADER_EXTENSION_DATA_FILE_NAME,
+  HEADER_EXTENSION_ENCRYPTION,
+]);
+
+/**
+ * @param view of the first cluster, or of the whole file where that is shorter
+ * @throws DiskliftError `FormatUnsupported`
+ */
+function parseReferences(view: BoundedView, bounds: HeaderBounds): HeaderReferences {
+  const backingNameOffset = view.u64(8); // backing_file_offset
+  const backingNameLength = view.u32(16); // backing_file_size
+  if (backingNameOffset > bounds.clusterSizeBytes) throw view.refuse('names its backing file outside of its first cluster');
+  const hasBackingName = backingNameOffset !== 0 && backingNameLength !== 0;
+  if (hasBackingName && backingNameLength > Math.min(MAX_BACKING_FILE_NAME_LENGTH, bounds.clusterSizeBytes - backingNameOffset))
+    throw view.refuse('the name of its backing file is too long');
+  const end = backingNameOffset === 0 ? bounds.clusterSizeBytes : backingNameOffset;
+  const { format, dataFileName } = parseExtensions(view, end, bounds);
+  return {
+    ...(hasBackingName
+      ? { backingFile: { name: view.text(backingNameOffset, backingNameLength), ...(format === undefined ? {} : { format }) } }
+      : {}),
+    ...(dataFileName === undefined ? {} : { dataFileName }),
+  };
+}
+
+interface NamedByExtensions {
+  format?: string;
+  dataFileName?: string;
+}
+
+/** type u32, length u32 (without padding), data, zeros up to a multiple of 8; to the one of type 0, or `end` */
+function parseExtensions(view: BoundedView, end: number, { headerLength, encryption }: HeaderBounds): NamedByExtensions {
+  const found = new Map<number, { at: number; length: number }>();
+  let at = headerLength;
+  while (at < end) {
+    const type = view.u32(at);
+    if (type === HEADER_EXTENSION_END) break;
+    const length = view.u32(at + 4);
+    if (at + 8 + length > end) throw view.refuse(`its header extension at byte ${at} is too large`);
+    // QEMU uses the last one; other programs may not.
+    if (found.has(type) && UNDERSTOOD.has(type)) throw view.refuse(`has two header extensions of the type 0x${type.toString(16)}`);
+    found.set(type, { at: at + 8, length });
+    at = alignUp(at + 8 + length, 8);
+  }
+  const text = (type: number, maxLength = end) => {
+    const extension = found.get(type);
+    if (extension === undefined || extension.length === 0) return undefined;
+    if (extension.length > maxLength) throw view.refuse('the name of the format of its backing file is too long');
+    return view.text(extension.at, extension.length);
+  };
+  const encryptionLength = found.get(HEADER_EXTENSION_ENCRYPTION)?.length;
+  if (encryptionLength !== (encryption === 'luks' ? ENCRYPTION_EXTENSION_LENGTH : undefined))
+    throw view.refuse('its encryption and the header extension for it do not match');
+  const format = text(HEADER_EXTENSION_BACKING_FORMAT, MAX_FORMAT_LENGTH);
+  const dataFileName = text(HEADER_EXTENSION_DATA_FILE_NAME);
+  return { ...(format === undefined ? {} : { format }), ...(dataFileName === undefined ? {} : { dataFileName }) };
 }

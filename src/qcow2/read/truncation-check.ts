@@ -1,29 +1,30 @@
-/** Whether a file holds all that the L2 tables of its image point at; one that was cut short does not. Pure; fed table by table. */
+/**
+ * Checks that a file holds all clusters of its L2 tables, which a truncated file does not. Pure; fed table by table.
+ */
 
-import { type ClusterRun, parseL2Table } from '../write/l2-table.ts';
-import { parseExtendedL2Table } from './extended-l2-table.ts';
-import { cutShort, type ForeignImage, guestSizeBytes, l2TableSpan, requireInFile, wholeSectors } from './foreign-image.ts';
+import { cutShort, type ForeignImage, guestSizeBytes, l2TableRange, requireInFile, wholeSectors } from './foreign-image.ts';
+import { type ClusterRun, parseExtendedL2Table, parseL2Table } from './l2-table.ts';
 
-export interface EndCheck {
+export interface TruncationCheck {
   /**
    * @param bytes the table of the L1 index `index`, one cluster
-   * @param offset where it lies in the file
-   * @throws DiskliftError `SourceReadError` that names the table's offset, and what lies behind the file's end
+   * @param offset of the table in the file
+   * @throws DiskliftError `SourceReadError` that names the table's offset and the data beyond the file's end
    */
   addTable(bytes: Uint8Array, { index, offset }: { index: number; offset: number }): void;
   /**
-   * Where compressed clusters begin whose last sector the file has a part of. They are whole if that part is all of them, which only
-   * their bytes tell.
+   * Offsets of compressed clusters whose last sector is only partly in the file. Only their bytes show whether they are
+   * whole.
    */
   readonly tails: ReadonlySet<number>;
-  /** Whether a table so far has a zero flag, of a cluster or of a subcluster. */
+  /** Whether one of the added tables has a zero flag, of a cluster or of a subcluster. */
   readonly hasExplicitZeros: boolean;
 }
 
-/** So many may begin within a sector, and one in front of it: no cluster is made of less than a byte. */
+/** At most 512 clusters begin within a sector, and one in front of it: every cluster has at least a byte. */
 const MAX_TAIL_COUNT = 513;
 
-export function createEndCheck(image: ForeignImage): EndCheck {
+export function createTruncationCheck(image: ForeignImage): TruncationCheck {
   const { header, fileSizeBytes } = image;
   const { clusterSizeBytes } = header;
   const sizeBytes = guestSizeBytes(header);
@@ -46,8 +47,8 @@ export function createEndCheck(image: ForeignImage): EndCheck {
       return hasExplicitZeros;
     },
     addTable(bytes, { index, offset }) {
-      const span = l2TableSpan(header, index);
-      let guestOffset = span.guestOffset;
+      const range = l2TableRange(header, index);
+      let guestOffset = range.guestOffset;
       const check = ({ kind, clusterCount, hostOffset, hostLength, hasZeros = kind === 'zero' }: ClusterRun): boolean => {
         hasExplicitZeros ||= hasZeros;
         const length = Math.min(hostLength ?? clusterCount * clusterSizeBytes, sizeBytes - guestOffset);
@@ -56,7 +57,7 @@ export function createEndCheck(image: ForeignImage): EndCheck {
         guestOffset += clusterCount * clusterSizeBytes;
         return true;
       };
-      parse({ bytes: bytes.subarray(0, span.usedBytes), offset, guestOffset }, image, check);
+      parse({ bytes: bytes.subarray(0, range.usedBytes), offset, guestOffset }, image, check);
     },
   };
 }

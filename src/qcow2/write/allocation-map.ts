@@ -1,11 +1,16 @@
 /**
- * What each guest cluster holds, as ranges of equal kind. A range costs 17 bytes in typed columns (as an object it
- * would cost 96), so memory follows how fragmented a disk is, never how large it is.
+ * Maps each guest cluster to its kind, as ranges of one kind. A range takes 17 bytes in typed columns, where an object
+ * would take 96. Memory grows with the fragmentation of a disk, not with its size.
  */
+
+import { doubled, lastNotAbove } from '../../common/columns.ts';
 
 export type ClusterKind = 'hole' | 'zero' | 'data';
 const KINDS: readonly ClusterKind[] = ['hole', 'zero', 'data'];
 const DATA = KINDS.indexOf('data');
+
+/** Ranges that the columns of a new map have room for. */
+const MIN_CAPACITY = 64;
 
 interface ClusterCounts {
   total: number;
@@ -13,7 +18,7 @@ interface ClusterCounts {
   data: number;
   /** Clusters that were read and found to be zeros. */
   zero: number;
-  /** Clusters that the source says it does not hold; they were not read. */
+  /** Clusters that the source reports as holes; they were not read. */
   hole: number;
 }
 
@@ -51,36 +56,18 @@ export interface AllocationMapBuilder {
   build(): AllocationMap;
 }
 
-/** The last index below `length` whose column value is not above `value`; the columns ascend. */
-function lastNotAbove(column: Float64Array, length: number, value: number): number {
-  let low = 0;
-  let high = length - 1;
-  while (low < high) {
-    const middle = (low + high + 1) >>> 1;
-    if ((column[middle] as number) <= value) low = middle;
-    else high = middle - 1;
-  }
-  return low;
-}
-
 export function createAllocationMapBuilder(diskSizeBytes: number, clusterSizeBytes: number): AllocationMapBuilder {
-  let capacity = 64;
-  let firstClusters = new Float64Array(capacity);
-  let dataBefore = new Float64Array(capacity);
-  let kinds = new Uint8Array(capacity);
+  let firstClusters = new Float64Array(MIN_CAPACITY);
+  let dataBefore = new Float64Array(MIN_CAPACITY);
+  let kinds = new Uint8Array(MIN_CAPACITY);
   let rangeCount = 0;
   let clusterCount = 0;
   const totals = [0, 0, 0];
 
   function grow(): void {
-    capacity *= 2;
-    const [oldFirst, oldBefore, oldKinds] = [firstClusters, dataBefore, kinds];
-    firstClusters = new Float64Array(capacity);
-    dataBefore = new Float64Array(capacity);
-    kinds = new Uint8Array(capacity);
-    firstClusters.set(oldFirst);
-    dataBefore.set(oldBefore);
-    kinds.set(oldKinds);
+    firstClusters = doubled(firstClusters);
+    dataBefore = doubled(dataBefore);
+    kinds = doubled(kinds);
   }
 
   return {
@@ -91,7 +78,7 @@ export function createAllocationMapBuilder(diskSizeBytes: number, clusterSizeByt
       if (count === 0) return;
       const kindCode = KINDS.indexOf(kind);
       if (rangeCount === 0 || kinds[rangeCount - 1] !== kindCode) {
-        if (rangeCount === capacity) grow();
+        if (rangeCount === kinds.length) grow();
         firstClusters[rangeCount] = clusterCount;
         dataBefore[rangeCount] = totals[DATA] as number;
         kinds[rangeCount] = kindCode;
@@ -146,20 +133,20 @@ function freeze(columns: Columns): AllocationMap {
       for (let index = fromRange; index < rangeCount; index += 1) yield rangeAt(index);
     },
     rangeAt,
-    rangeOfCluster: (cluster) => lastNotAbove(firstClusters, rangeCount, cluster),
-    // A range without data shares its count with the data range behind it, which the search therefore prefers.
-    rangeOfDataCluster: (index) => lastNotAbove(dataBefore, rangeCount, index),
+    rangeOfCluster: (cluster) => lastNotAbove(firstClusters, cluster, rangeCount),
+    // A range without data has the same count as the data range behind it, so the search for the last one finds that.
+    rangeOfDataCluster: (index) => lastNotAbove(dataBefore, index, rangeCount),
   };
 }
 
-/** A map of a disk whose every cluster counts as data, without having looked at any. */
+/** A map in which every cluster counts as data, without a scan. */
 export function fullAllocationMap(diskSizeBytes: number, clusterSizeBytes: number): AllocationMap {
   const builder = createAllocationMapBuilder(diskSizeBytes, clusterSizeBytes);
   builder.append('data', Math.ceil(diskSizeBytes / clusterSizeBytes));
   return builder.build();
 }
 
-/** The length in bytes of what `clusterCount` clusters from `firstCluster` on hold of the disk, whose end may cut the last. */
+/** Length in bytes of `clusterCount` clusters from `firstCluster` on; the disk's end may cut the last cluster. */
 export function bytesOfClusters(map: AllocationMap, firstCluster: number, clusterCount: number): number {
   const start = firstCluster * map.clusterSizeBytes;
   return Math.min(start + clusterCount * map.clusterSizeBytes, map.diskSizeBytes) - start;

@@ -29,7 +29,7 @@ const INCOMPATIBLE = 0;
 const COMPATIBLE = 1;
 const AUTOCLEAR = 2;
 
-/** What QEMU calls the feature bits: a reader that does not know a bit can name it. */
+/** QEMU's names of the feature bits, with which a reader can name a bit that it does not support. */
 const FEATURE_NAMES: readonly (readonly [type: number, bit: number, name: string])[] = [
   [INCOMPATIBLE, INCOMPATIBLE_DIRTY_BIT, 'dirty bit'],
   [INCOMPATIBLE, INCOMPATIBLE_CORRUPT_BIT, 'corrupt bit'],
@@ -75,7 +75,7 @@ function extensionsOf(options: Qcow2Options): HeaderExtension[] {
 }
 
 /**
- * Encodes the header and its extensions. What follows in the first cluster is zeros, which also end the extensions.
+ * Encodes the header and its extensions. The rest of the first cluster is zeros, which also end the extensions.
  * @returns at most one cluster.
  * @throws DiskliftError `InvalidRequest` when the data file's name does not fit.
  */

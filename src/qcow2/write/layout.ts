@@ -1,22 +1,21 @@
 /**
- * Where everything lies in the image: the only source of sizes. The order is header, refcount table, refcount blocks,
- * L1 table, L2 tables, data clusters; each part starts on a cluster border and every cluster is used exactly once.
+ * The runs of an image. The order is header, refcount table, refcount blocks, L1 table, L2 tables, data clusters. Each
+ * part starts on a cluster border, and every cluster is used exactly once.
  */
 
-import { checkL1TableSize } from '../limits.ts';
 import { type AllocationMap, bytesOfClusters } from './allocation-map.ts';
 import { encodeHeader } from './header.ts';
 import { type Qcow2Options, validateOptions } from './options.ts';
-import { placeParts } from './placement.ts';
+import { checkL1TableSize, placeParts } from './placement.ts';
 import { createMetadataRenderer } from './render.ts';
 
-/** A stretch of the image and where its bytes come from. */
+/** A run of the image, with the origin of its bytes. */
 export type Run =
   | { kind: 'metadata' | 'zeros'; imageOffset: number; length: number }
   | { kind: 'data'; imageOffset: number; length: number; sourceOffset: number };
 
 export interface Layout {
-  /** True where the image is the file itself, byte for byte; then the options have no effect. */
+  /** True where the image is the file itself, byte for byte. The options have no effect then. */
   readonly isVerbatim?: true;
   readonly options: Qcow2Options;
   readonly map: AllocationMap;

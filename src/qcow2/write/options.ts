@@ -1,4 +1,4 @@
-/** What a user may choose about an image, and which choices go together. */
+/** Options of a qcow2 image, and the combinations that are allowed. */
 
 import { isPowerOfTwo } from '../../common/bytes.ts';
 import { DiskliftError } from '../../common/errors.ts';
@@ -10,12 +10,15 @@ export interface Qcow2Options {
   /** 1, 2, 4, 8, 16, 32 or 64. */
   refcountBits: number;
   version: 2 | 3;
-  /** Leave the data where it is: the image holds metadata only and names this file. Version 3 only. */
+  /** Leaves the data in this file: the image holds metadata only and names the file. Version 3 only. */
   dataFile?: ExternalDataFile | undefined;
 }
 
-export interface ExternalDataFile {
-  /** The name that the image stores. QEMU resolves a relative one against the working directory of the process that opens the image. */
+interface ExternalDataFile {
+  /**
+   * The name that the image stores. QEMU resolves a relative name against the working directory of the process that
+   * opens the image.
+   */
   path: string;
   /** The data file is at the same time a complete raw image: every cluster is mapped to itself. */
   raw: boolean;

@@ -1,11 +1,11 @@
-/** Where each part of the image lies. All sizes come from here; nothing else computes one. */
+/** Offsets of all parts of an image, and the sizes that QEMU refuses to open. No other module computes a size. */
 
-import { type Geometry, geometryOf } from '../geometry.ts';
-import { refcountTableFits, refcountTableTooLarge } from '../limits.ts';
-import { createTableIndex, type TableIndex } from '../read/table-index.ts';
+import { formatBytes } from '../../common/bytes.ts';
+import { DiskliftError } from '../../common/errors.ts';
+import { MAX_CLUSTER_SIZE_BYTES, MAX_L1_TABLE_SIZE_BYTES, MAX_REFCOUNT_TABLE_SIZE_BYTES, TABLE_ENTRY_SIZE_BYTES } from '../constants.ts';
 import type { AllocationMap } from './allocation-map.ts';
+import { createTableIndex, type Geometry, geometryOf, refcountCounts, type TableIndex, tablesTouched } from './geometry.ts';
 import type { Qcow2Options } from './options.ts';
-import { refcountCounts } from './refcounts.ts';
 
 /** Offsets in the image; every part starts on a cluster border and ends where the next one starts. */
 export interface Placement {
@@ -45,4 +45,77 @@ export function placeParts(map: AllocationMap, options: Qcow2Options): Placement
     dataOffset: l2TablesOffset + tables.tableCount * clusterSizeBytes,
     tables,
   };
+}
+
+function l1TableFits(geometry: Geometry): boolean {
+  return geometry.l1EntryCount * TABLE_ENTRY_SIZE_BYTES <= MAX_L1_TABLE_SIZE_BYTES;
+}
+
+function refcountTableFits(tableClusterCount: number, clusterSizeBytes: number): boolean {
+  return tableClusterCount * clusterSizeBytes <= MAX_REFCOUNT_TABLE_SIZE_BYTES;
+}
+
+function tooLarge(what: string, clusterSizeBytes: number, workingSizeBytes: number): DiskliftError {
+  return new DiskliftError(
+    'ImageTooLarge',
+    `${what} at a cluster size of ${clusterSizeBytes}, which QEMU does not open; the smallest cluster size that works is ${workingSizeBytes}`,
+  );
+}
+
+/** With 2 MiB clusters the tables reach 512 PiB at any refcount width, more than a size below 2^53 can need. */
+function smallestClusterSize(above: number, works: (clusterSizeBytes: number) => boolean): number {
+  let size = above * 2;
+  while (size < MAX_CLUSTER_SIZE_BYTES && !works(size)) size *= 2;
+  return size;
+}
+
+/**
+ * Call this before the scan: the L1 table's size follows from the disk's size alone.
+ * @throws DiskliftError `ImageTooLarge` that names the smallest cluster size that works.
+ */
+export function checkL1TableSize(diskSizeBytes: number, clusterSizeBytes: number): void {
+  if (l1TableFits(geometryOf(diskSizeBytes, clusterSizeBytes))) return;
+  const working = smallestClusterSize(clusterSizeBytes, (size) => l1TableFits(geometryOf(diskSizeBytes, size)));
+  throw tooLarge(
+    `a disk of ${formatBytes(diskSizeBytes)} needs an L1 table of more than ${formatBytes(MAX_L1_TABLE_SIZE_BYTES)}`,
+    clusterSizeBytes,
+    working,
+  );
+}
+
+/** Counts of the data clusters and L2 tables of the same disk at a multiple of the map's cluster size. */
+function countsAt(map: AllocationMap, clusterSizeBytes: number): { dataCount: number; tableCount: number } {
+  const factor = clusterSizeBytes / map.clusterSizeBytes;
+  const entriesPerTable = clusterSizeBytes / TABLE_ENTRY_SIZE_BYTES;
+  const counts = { dataCount: 0, tableCount: 0 };
+  let lastCluster = -1;
+  let lastTable = -1;
+  for (const range of map.ranges()) {
+    if (range.kind !== 'data') continue;
+    const firstCluster = Math.max(Math.floor(range.firstCluster / factor), lastCluster + 1);
+    const end = Math.ceil((range.firstCluster + range.clusterCount) / factor);
+    if (end <= firstCluster) continue;
+    counts.dataCount += end - firstCluster;
+    lastCluster = end - 1;
+    const coarse = { ...range, firstCluster, clusterCount: end - firstCluster };
+    const [first, last] = tablesTouched(coarse, entriesPerTable);
+    counts.tableCount += last - first + (first === lastTable ? 0 : 1);
+    lastTable = last;
+  }
+  return counts;
+}
+
+/** The error for a refcount table over the limit, with the smallest cluster size at which this map fits. */
+function refcountTableTooLarge(map: AllocationMap, options: Qcow2Options): DiskliftError {
+  const working = smallestClusterSize(options.clusterSizeBytes, (size) => {
+    const geometry = geometryOf(map.diskSizeBytes, size);
+    const { dataCount, tableCount } = countsAt(map, size);
+    const others = 1 + geometry.l1ClusterCount + tableCount + (options.dataFile === undefined ? dataCount : 0);
+    return l1TableFits(geometry) && refcountTableFits(refcountCounts(others, size, options.refcountBits).tableClusterCount, size);
+  });
+  return tooLarge(
+    `the image needs a refcount table of more than ${formatBytes(MAX_REFCOUNT_TABLE_SIZE_BYTES)} with refcounts of ${options.refcountBits} bits`,
+    options.clusterSizeBytes,
+    working,
+  );
 }

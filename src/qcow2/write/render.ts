@@ -1,9 +1,9 @@
-/** From the layout to the bytes of the metadata, at any offset and on demand: tables never lie in memory whole. */
+/** Renders the metadata at any offset and on demand, so that no table is in memory as a whole. */
 
 import { TABLE_ENTRY_SIZE_BYTES } from '../constants.ts';
 import { writeCopiedOffsets, writeOffset } from '../entries.ts';
-import { tablesTouched } from '../read/table-index.ts';
 import type { AllocationMap } from './allocation-map.ts';
+import { tablesTouched } from './geometry.ts';
 import type { Qcow2Options } from './options.ts';
 import type { Placement } from './placement.ts';
 
@@ -14,7 +14,10 @@ export interface RenderInput {
   header: Uint8Array;
 }
 
-/** A part of the metadata. `render` fills `bytes`, which are zeros, with what lies at `offset` in the part; both are multiples of 8. */
+/**
+ * A part of the metadata. `render` fills `bytes`, which are zeros, with what lies at `offset` in the part; both are
+ * multiples of 8.
+ */
 interface Part {
   imageOffset: number;
   render(bytes: Uint8Array, offset: number): void;
@@ -129,7 +132,10 @@ function renderL2Tables(input: RenderInput, bytes: Uint8Array, offset: number): 
   }
 }
 
-/** Entry i: the host offset of the guest cluster, or 0 for one that reads as zeros. In a data file the two offsets are the same. */
+/**
+ * Entry i: the host offset of the guest cluster, or 0 for one that reads as zeros. In a data file the two offsets are
+ * the same.
+ */
 function renderL2Entries({ map, options, place }: RenderInput, bytes: Uint8Array, l1Index: number, offset: number): void {
   const { clusterSizeBytes } = options;
   const firstCluster = l1Index * place.geometry.l2EntriesPerTable + offset / TABLE_ENTRY_SIZE_BYTES;

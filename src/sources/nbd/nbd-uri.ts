@@ -2,7 +2,7 @@
 
 import net from 'node:net';
 import { DiskliftError } from '../../common/errors.ts';
-import { unbracketed } from '../../common/unbracketed.ts';
+import { unbracketed } from '../../common/http-url.ts';
 import { MAX_STRING_BYTES } from './protocol.ts';
 
 /** Where a server listens. */

@@ -1,5 +1,6 @@
 /** Requests that a server has not yet answered in full; checks that its answers fit. Pure. */
 
+import { countNotAbove } from '../../common/columns.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import { errorName, violation } from './protocol.ts';
 import type { ReplyEvent } from './reply-parser.ts';
@@ -154,7 +155,7 @@ export class CoveredRanges {
     const { edges } = this;
     // The edges that lie at or before `start`: an even number of them, or one that begins a range around it.
     let before = edges.length;
-    if (start < (edges.at(-1) ?? 0)) before = countUpTo(edges, start);
+    if (start < (edges.at(-1) ?? 0)) before = countNotAbove(edges, start);
     if (before % 2 === 1 || end > (edges[before] ?? Number.POSITIVE_INFINITY)) return false;
     const touchesPrevious = before > 0 && edges[before - 1] === start;
     const touchesNext = edges[before] === end;
@@ -171,15 +172,4 @@ export class CoveredRanges {
     if (start > 0) return 0;
     return end < this.lengthBytes ? end : undefined;
   }
-}
-
-/** @returns the number of the ascending `values` that are not above `limit` */
-function countUpTo(values: readonly number[], limit: number): number {
-  let [low, high] = [0, values.length];
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((values[middle] as number) <= limit) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

@@ -5,7 +5,7 @@ import { type Document, LineCounter, parseAllDocuments } from 'yaml';
 import { abortable } from '../../common/abortable.ts';
 import { awaitStorage, type StorageWait } from '../../common/await-storage.ts';
 import { DiskliftError, type ErrorCode, errnoOf } from '../../common/errors.ts';
-import { textWithin } from '../../common/text-within.ts';
+import { textWithin } from '../../common/text.ts';
 import { type ObjectReference, REFERENCE_CODES, type ReferencedObject, type ReferenceResolver } from '../../credentials/credentials.ts';
 import type { DiskExport } from '../../resource/disk-export.ts';
 import { type Fields, isFields } from '../../resource/schema.ts';

@@ -1,6 +1,6 @@
 /** What an S3 destination is described by. */
 
-import type { BufferPool } from '../../common/buffer-pool.ts';
+import type { BufferPool } from '../../common/buffers.ts';
 import { MIB } from '../../common/bytes.ts';
 import type { Clock } from '../../common/clock.ts';
 import type { NetworkAccess } from '../../network/destination-policy.ts';

@@ -6,8 +6,7 @@ import { promisify } from 'node:util';
 import { abortable, throwIfAborted } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
 import type { Libc } from '../../native/libc.ts';
-import { enlargePipe, type Move, type MoveResult, moveToFile, moveToPipe, pipeState } from '../../native/move.ts';
-import { waitWritable } from '../../native/wait-writable.ts';
+import { enlargePipe, type Move, type MoveResult, moveToFile, moveToPipe, pipeState, waitWritable } from '../../native/move.ts';
 import { bytesToHugePage, createTmpfsFiller, type TmpfsFiller, wholeHugePages } from './fill-tmpfs.ts';
 import { writeError } from './write-fully.ts';
 

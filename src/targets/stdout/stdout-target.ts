@@ -6,13 +6,12 @@
 
 import fs from 'node:fs';
 import { promisify } from 'node:util';
+import { allocateIoBuffer } from '../../common/buffers.ts';
 import { KIB, MIB } from '../../common/bytes.ts';
 import type { Clock } from '../../common/clock.ts';
-import { allocateIoBuffer } from '../../common/io-buffer.ts';
-import type { PlacedRun, VirtualImage } from '../../image/contract.ts';
-import { createCachedReader } from '../../native/cached-read.ts';
+import type { ImageFileExtent, VirtualImage } from '../../image/contract.ts';
 import type { Libc } from '../../native/libc.ts';
-import { prefetchPages } from '../../native/page-cache.ts';
+import { createCachedReader, prefetchPages } from '../../native/page-cache.ts';
 import type { ExportTarget, Receipt, TransferContext } from '../contract.ts';
 import { type Mover, openMover } from './open-mover.ts';
 import { writeError, writeFully } from './write-fully.ts';
@@ -68,12 +67,12 @@ class Transfer {
   /** Sends what lies in front of `end`, long runs of data from descriptor to descriptor; the rest is for reads and writes. */
   private async moveUpTo(end: number): Promise<void> {
     const { libc, fd, clock } = this.output;
-    if (libc === undefined || this.image.placedRuns === undefined) return;
+    if (libc === undefined || this.image.fileExtents === undefined) return;
     const mover = await openMover({ libc, fdOut: fd, clock });
     if (mover === undefined) return;
     try {
-      const prefetcher = createPrefetcher(libc, this.image.placedRuns(0, end));
-      for (const run of this.image.placedRuns(0, end)) {
+      const prefetcher = createPrefetcher(libc, this.image.fileExtents(0, end));
+      for (const run of this.image.fileExtents(0, end)) {
         if (run.length < SHORTEST_MOVE_BYTES) continue;
         await this.streamUpTo(run.imageOffset);
         const movedBytes = await this.moveRun(run, mover, prefetcher);
@@ -85,7 +84,7 @@ class Transfer {
     }
   }
 
-  private async moveRun({ imageOffset, fd, fileOffset, length }: PlacedRun, mover: Mover, prefetcher: Prefetcher): Promise<number> {
+  private async moveRun({ imageOffset, fd, fileOffset, length }: ImageFileExtent, mover: Mover, prefetcher: Prefetcher): Promise<number> {
     const { signal, progress } = this.context;
     prefetcher.advanceTo(imageOffset);
     const onMoved = (movedBytes: number) => {
@@ -134,14 +133,14 @@ interface Prefetcher {
 }
 
 /** @param runs all that will be moved, in order */
-function createPrefetcher(libc: Libc, runs: Iterable<PlacedRun>): Prefetcher {
+function createPrefetcher(libc: Libc, runs: Iterable<ImageFileExtent>): Prefetcher {
   const steps = stepsOf(runs);
   let next = steps.next();
   let inFlight = 0;
   const cached = createCachedReader(1);
 
   /** Judged by both ends; a wrong guess costs time only. */
-  function isCached({ fd, fileOffset, length }: PlacedRun): boolean {
+  function isCached({ fd, fileOffset, length }: ImageFileExtent): boolean {
     return cached?.read(fd, fileOffset) === true && cached.read(fd, fileOffset + length - 1);
   }
 
@@ -161,7 +160,7 @@ function createPrefetcher(libc: Libc, runs: Iterable<PlacedRun>): Prefetcher {
   };
 }
 
-function* stepsOf(runs: Iterable<PlacedRun>): Generator<PlacedRun> {
+function* stepsOf(runs: Iterable<ImageFileExtent>): Generator<ImageFileExtent> {
   for (const { imageOffset, fileOffset, length, fd } of runs)
     for (let done = 0; done < length; done += STEP_BYTES)
       yield { imageOffset: imageOffset + done, length: Math.min(STEP_BYTES, length - done), fd, fileOffset: fileOffset + done };

@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { abortable, throwIfAborted } from '../../common/abortable.ts';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
 import type { Libc } from '../../native/libc.ts';
-import { waitWritable } from '../../native/wait-writable.ts';
+import { waitWritable } from '../../native/move.ts';
 
 const writeAsync = promisify(fs.write);
 

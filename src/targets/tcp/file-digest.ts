@@ -2,8 +2,8 @@
 
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
+import { allocateIoBuffer } from '../../common/buffers.ts';
 import { MIB } from '../../common/bytes.ts';
-import { allocateIoBuffer } from '../../common/io-buffer.ts';
 
 const READ_BYTES = MIB;
 

@@ -15,7 +15,7 @@ import { withLimit } from '../with-limit.ts';
 import { type Confirmation, discardLine, helloLine, parseConfirmation, parseOffset, rereadAllowanceMs } from './messages.ts';
 import { connectPeer, locationOf, type Peer } from './peer.ts';
 
-export interface TcpLimits extends PaceLimits {
+interface TcpLimits extends PaceLimits {
   /** Until a connection stands, TLS included. */
   connectMs: number;
   /** From our first line to the receiver's. */

@@ -1,6 +1,6 @@
 /** The npm package: what it holds, and that it works in a project that has nothing else. */
 
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { runCommand } from '../../helpers/run-command.ts';
 import type { Violation } from '../violation.ts';
@@ -43,6 +43,7 @@ export const INSTALLED_CHECKS = {
   'package-stream': checkStream,
   'package-import': checkImport,
   'package-types': checkTypes,
+  'package-example': checkExample,
 } satisfies Record<string, (project: string, version: string) => Promise<Violation[]>>;
 
 type PackageRule = keyof typeof INSTALLED_CHECKS | 'package-files';
@@ -61,14 +62,11 @@ async function checkVersion(project: string, version: string): Promise<Violation
   return [violation('package-version', 'disklift --version', `ended with ${code} and "${stdout}${stderr}", not "${version}"`)];
 }
 
-/** A disk with data, zeros and a hole, which qemu-img compares with its image. */
+/** Streams a disk, and lets qemu-img compare the image with it. */
 async function checkStream(project: string): Promise<Violation[]> {
   return inScratch(async (scratch) => {
     const [disk, image] = [path.join(scratch, 'disk.img'), path.join(scratch, 'disk.qcow2')];
-    const content = Buffer.alloc(4 * MIB);
-    content.fill('disklift', MIB, 2 * MIB);
-    writeFileSync(disk, content);
-    await run('truncate', ['--size', '16M', disk], scratch);
+    await createDisk(disk);
     const { code, stdout, stderr } = await runCommand(programOf(project), ['stream', disk], { cwd: scratch });
     if (code !== 0) return [violation('package-stream', 'disklift stream', `ended with ${code}: ${stderr}`)];
     writeFileSync(image, stdout);
@@ -115,6 +113,27 @@ async function checkTypes(project: string): Promise<Violation[]> {
   ];
   const { code, stdout } = await runCommand(process.execPath, [tsc, ...options, 'use.mts'], { cwd: project });
   return code === 0 ? [] : [violation('package-types', 'use.mts', stdout.toString().split('\n').slice(0, 3).join(' '))];
+}
+
+/** Runs the example of README.md, "Use it as a library", on a disk with data, zeros and a hole. */
+async function checkExample(project: string): Promise<Violation[]> {
+  const readme = readFileSync(path.join(project, 'node_modules', 'disklift', 'README.md'), 'utf8');
+  const example = /^## Use it as a library$.*?^```js\n(.*?)^```$/ms.exec(readme)?.[1];
+  if (example === undefined) return [violation('package-example', 'README.md', 'has no example in JavaScript')];
+  writeFileSync(path.join(project, 'example.mjs'), example);
+  await createDisk(path.join(project, 'disk.raw'));
+  const { code, stderr } = await runCommand(process.execPath, ['example.mjs'], { cwd: project });
+  if (code !== 0) return [violation('package-example', 'README.md', `the example ended with ${code}: ${stderr}`)];
+  const judged = await runCommand('qemu-img', ['compare', '-f', 'raw', '-F', 'qcow2', 'disk.raw', 'disk.qcow2'], { cwd: project });
+  return judged.code === 0 ? [] : [violation('package-example', 'README.md', `qemu-img compare: ${judged.stdout}${judged.stderr}`)];
+}
+
+/** A disk of 16 MiB with data, zeros and a hole. */
+async function createDisk(file: string): Promise<void> {
+  const content = Buffer.alloc(4 * MIB);
+  content.fill('disklift', MIB, 2 * MIB);
+  writeFileSync(file, content);
+  await run('truncate', ['--size', '16M', file], path.dirname(file));
 }
 
 function linkOnce(target: string, link: string): void {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { type BufferPool, createBufferPool, type PooledBuffer } from '../../../src/common/buffer-pool.ts';
+import { type BufferPool, createBufferPool, type PooledBuffer } from '../../../src/common/buffers.ts';
 import { DiskliftError } from '../../../src/common/errors.ts';
 import { NEVER } from '../../helpers/image-in-process.ts';
 

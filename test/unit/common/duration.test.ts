@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { formatDuration } from '../../../src/common/duration.ts';
+import { formatDuration } from '../../../src/common/text.ts';
 
 describe('a duration', () => {
   const durations: [seconds: number, text: string][] = [

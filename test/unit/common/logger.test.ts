@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import path from 'node:path';
-import { logLineForPeople } from '../../../src/common/log-line.ts';
-import { createLogger, type LoggerOptions } from '../../../src/common/logger.ts';
+import { createLogger, type LoggerOptions, logLineForPeople } from '../../../src/common/logger.ts';
 import { readAll } from '../../helpers/run-command.ts';
 
 function log(format: LoggerOptions['format'], level = 'info') {

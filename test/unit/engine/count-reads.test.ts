@@ -100,7 +100,7 @@ describe('parts that are objects of a class', () => {
     const builder = createAllocationMapBuilder(SIZE_BYTES, 65_536);
     builder.append('data', 4);
     const image = createVirtualImage({ source: new ClassDisk(), layout: createLayout(builder.build(), DEFAULT_OPTIONS), identity: {} });
-    const runs = [...(image.placedRuns?.(0, image.sizeBytes) ?? [])];
+    const runs = [...(image.fileExtents?.(0, image.sizeBytes) ?? [])];
     assert.deepEqual(
       runs.map(({ fd, length }) => [fd, length]),
       [[7, SIZE_BYTES]],

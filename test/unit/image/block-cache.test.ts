@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createBlockCache } from '../../../src/image/block-cache.ts';
+import { createBlockCache } from '../../../src/image/verify.ts';
 
 const KEPT_BLOCKS = 8;
 

@@ -57,7 +57,7 @@ describe('digest', () => {
     const hash = createHash('sha256');
     for await (const chunk of image.stream({ signal: NEVER })) hash.update(chunk);
     assert.equal(hash.digest('hex'), expected);
-    assert.equal(image.placedRuns, undefined);
+    assert.equal(image.fileExtents, undefined);
   });
 
   it('reads what lies in front of a transfer that goes on in the middle', async () => {

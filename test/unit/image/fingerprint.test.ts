@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { fingerprintOf } from '../../../src/image/fingerprint.ts';
+import { fingerprintOf } from '../../../src/image/virtual-image.ts';
 import { createAllocationMapBuilder } from '../../../src/qcow2/write/allocation-map.ts';
 import { createLayout } from '../../../src/qcow2/write/layout.ts';
 import { DEFAULT_OPTIONS } from '../../helpers/image-in-process.ts';

@@ -248,9 +248,9 @@ describe('verify', () => {
     // As on a file system that does not keep times.
     const timeless = { ...source, identity: async () => ({}) };
     const always = await prepareImage({ ...OPTIONS, verify: 'always', openSource: async () => timeless });
-    assert.equal(always.image.placedRuns, undefined, 'bytes that nobody sees');
+    assert.equal(always.image.fileExtents, undefined, 'bytes that nobody sees');
     await using auto = await prepareImage({ ...OPTIONS, openSource: async () => timeless });
-    assert.notEqual(auto.image.placedRuns, undefined, 'files have times, so nothing is read again');
+    assert.notEqual(auto.image.fileExtents, undefined, 'files have times, so nothing is read again');
     await flip(path, MIB);
     await auto.seal();
     await assert.rejects(always.seal(), { code: 'SourceChanged', message: /at offset 1048576;/ });

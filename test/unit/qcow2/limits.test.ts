@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { GIB } from '../../../src/common/bytes.ts';
-import { checkL1TableSize } from '../../../src/qcow2/limits.ts';
 import { createAllocationMapBuilder, fullAllocationMap } from '../../../src/qcow2/write/allocation-map.ts';
 import { createLayout } from '../../../src/qcow2/write/layout.ts';
+import { checkL1TableSize } from '../../../src/qcow2/write/placement.ts';
 import { DEFAULT_OPTIONS } from '../../helpers/image-in-process.ts';
 
 /** The largest disk whose L1 table QEMU opens: 2^22 entries, each for (cluster size / 8) clusters. */

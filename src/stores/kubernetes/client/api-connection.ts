@@ -4,7 +4,7 @@ import { HttpMethod, IsomorphicFetchHttpLibrary, RequestContext, type ResponseCo
 import { throwIfAborted } from '../../../common/abortable.ts';
 import { KIB, MIB } from '../../../common/bytes.ts';
 import type { Clock } from '../../../common/clock.ts';
-import { textWithin } from '../../../common/text-within.ts';
+import { textWithin } from '../../../common/text.ts';
 import { withinLimit } from '../../../common/time-limit.ts';
 import type { ApiAccess } from './api-access.ts';
 import { refusedError, tooLargeError, unansweredError, unusableError } from './api-failure.ts';

@@ -3,9 +3,9 @@
 import { isIP } from 'node:net';
 import type { Clock } from '../../../common/clock.ts';
 import { DiskliftError } from '../../../common/errors.ts';
+import { unbracketed } from '../../../common/http-url.ts';
 import { type Backoff, retry } from '../../../common/retry.ts';
 import { withinLimit } from '../../../common/time-limit.ts';
-import { unbracketed } from '../../../common/unbracketed.ts';
 import type { KubeApi } from './contract.ts';
 
 export interface ApiServerHostsOptions {

@@ -83,7 +83,7 @@ export interface PodObject extends KubeObject {
 }
 
 /** A Secret's entries are base64 in `data`. A ConfigMap's are text there, and base64 in `binaryData`. */
-export interface DataObject extends KubeObject {
+interface DataObject extends KubeObject {
   data?: Record<string, string>;
   binaryData?: Record<string, string>;
 }
@@ -122,14 +122,14 @@ interface ListOptions extends CallOptions {
 /** What a merge patch does to objects (RFC 7386): null removes a field, lists are replaced whole. */
 export type MergePatch = Readonly<Record<string, unknown>>;
 
-export interface PatchOptions extends CallOptions {
+interface PatchOptions extends CallOptions {
   patch: MergePatch;
   /** The default is the object without its status. */
   subresource?: 'status' | 'scale';
 }
 
 /** A watch has no time limit of its own: the server or `signal` ends it. */
-export interface WatchOptions {
+interface WatchOptions {
   resourceVersion: string;
   /** The server ends the watch after this time. */
   timeoutSeconds: number;
@@ -144,7 +144,7 @@ export interface WatchEvent {
   object: unknown;
 }
 
-export interface ObjectList<T> {
+interface ObjectList<T> {
   /** Of the whole list, for a watch that begins where it ends. */
   resourceVersion: string;
   items: T[];

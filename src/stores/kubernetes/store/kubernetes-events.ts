@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../../common/clock.ts';
-import { printable, truncated } from '../../../common/printable.ts';
+import { printable, truncated } from '../../../common/text.ts';
 import { timestamp } from '../../../resource/timestamp.ts';
 import type { RequestEvent } from '../../contract.ts';
 import { isApiFailure } from '../client/api-failure.ts';

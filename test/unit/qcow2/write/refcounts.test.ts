@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { refcountCounts } from '../../../../src/qcow2/write/refcounts.ts';
+import { refcountCounts } from '../../../../src/qcow2/write/geometry.ts';
 import { SEED, SEED_TEXT } from '../../../helpers/seed.ts';
 
 describe('refcount counts', () => {

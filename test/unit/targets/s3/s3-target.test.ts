@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { createBufferPool } from '../../../../src/common/buffer-pool.ts';
+import { createBufferPool } from '../../../../src/common/buffers.ts';
 import { DiskliftError, type ErrorCode } from '../../../../src/common/errors.ts';
 import { digestImage } from '../../../../src/image/digest.ts';
 import { createDestinationPolicy, createNetworkAccess } from '../../../../src/network/destination-policy.ts';

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { placedRuns } from '../../../src/image/placed-runs.ts';
+import { fileExtents } from '../../../src/image/virtual-image.ts';
 import { createAllocationMapBuilder } from '../../../src/qcow2/write/allocation-map.ts';
 import { createLayout } from '../../../src/qcow2/write/layout.ts';
 import type { FileExtent } from '../../../src/sources/contract.ts';
@@ -27,9 +27,9 @@ describe('runs of an image that lie in files', () => {
   const { dataOffset, imageSizeBytes } = layout;
 
   it('are the data of a raw disk, apart where it lies apart', () => {
-    const places = (offset: number, length: number) => [{ offset, length, fd: 7, fileOffset: offset }];
+    const extentsOfSource = (offset: number, length: number) => [{ offset, length, fd: 7, fileOffset: offset }];
     assert.deepEqual(
-      [...placedRuns({ layout, places }, 0, imageSizeBytes)],
+      [...fileExtents({ layout, extentsOfSource }, 0, imageSizeBytes)],
       [
         { imageOffset: dataOffset, length: 2 * CLUSTER, fd: 7, fileOffset: 0 },
         { imageOffset: dataOffset + 2 * CLUSTER, length: CLUSTER, fd: 7, fileOffset: 4 * CLUSTER },
@@ -46,12 +46,12 @@ describe('runs of an image that lie in files', () => {
         [6, 3],
       ].map(([disk = 0, file = 0]) => [disk * CLUSTER, (10 + file) * CLUSTER]),
     );
-    const places = (offset: number, length: number) => {
+    const extentsOfSource = (offset: number, length: number) => {
       const start = Math.floor(offset / CLUSTER) * CLUSTER;
       const base = fileOffsetOf.get(start) ?? 11 * CLUSTER;
       return [{ offset, length, fd: 7, fileOffset: base + offset - start }];
     };
-    const run = (start: number, end: number) => [...placedRuns({ layout, places }, start, end)];
+    const run = (start: number, end: number) => [...fileExtents({ layout, extentsOfSource }, start, end)];
     assert.deepEqual(run(0, imageSizeBytes), [{ imageOffset: dataOffset, length: 4 * CLUSTER, fd: 7, fileOffset: 10 * CLUSTER }]);
     assert.deepEqual(run(dataOffset + 100, imageSizeBytes - 5), [
       { imageOffset: dataOffset + 100, length: 4 * CLUSTER - 105, fd: 7, fileOffset: 10 * CLUSTER + 100 },
@@ -60,12 +60,12 @@ describe('runs of an image that lie in files', () => {
   });
 
   it('leave out what is in no file, and are apart where the file is another', () => {
-    const places = function* (offset: number, length: number): Generator<FileExtent> {
+    const extentsOfSource = function* (offset: number, length: number): Generator<FileExtent> {
       if (offset === 0) yield { offset: 4096, length: length - 4096, fd: 7, fileOffset: 4096 };
       else yield { offset, length, fd: offset / CLUSTER + 4, fileOffset: offset === 4 * CLUSTER ? 2 * CLUSTER : 3 * CLUSTER };
     };
     assert.deepEqual(
-      [...placedRuns({ layout, places }, 0, imageSizeBytes)],
+      [...fileExtents({ layout, extentsOfSource }, 0, imageSizeBytes)],
       [
         { imageOffset: dataOffset + 4096, length: 2 * CLUSTER - 4096, fd: 7, fileOffset: 4096 },
         { imageOffset: dataOffset + 2 * CLUSTER, length: CLUSTER, fd: 8, fileOffset: 2 * CLUSTER },

@@ -1,49 +1,48 @@
-/** The large buffers of the whole process, within one budget of bytes. */
+/** Buffers for reads: their memory, and the pool of the whole process within one budget of bytes. */
 
 import { alignUp, MIB } from './bytes.ts';
-import { allocateIoBuffer } from './io-buffer.ts';
 import { createLimiter } from './limiter.ts';
 
 export interface PooledBuffer {
-  /** As long as was wanted, with arbitrary content. */
+  /** Has the requested length, and arbitrary content. */
   bytes: Buffer;
   /**
    * Calls after the first do nothing.
-   * @param isUsable false when something may still use the bytes: then nobody else is given them
+   * @param isUsable false when something may still use the bytes; then the pool hands them out no more
    */
   giveBack(isUsable: boolean): void;
 }
 
 export interface BufferPool {
   /**
-   * Waits, first come first served, until the budget has room.
+   * Waits until the budget has room. Requests get their buffers in the order of their calls.
    * @throws DiskliftError `Cancelled` when `signal` is aborted
    */
   take(sizeBytes: number, signal: AbortSignal): Promise<PooledBuffer>;
   /**
-   * The same for memory that its user allocates.
-   * @returns gives it back; calls after the first do nothing
+   * Reserves room for memory that the caller allocates.
+   * @returns a function that gives it back; calls after the first do nothing
    */
   reserve(sizeBytes: number, signal: AbortSignal): Promise<() => void>;
 }
 
-/** Buffers of about one size can stand in for one another. */
+/** Sizes are rounded up to this, so that buffers of about one size can be used for one another. */
 const GRANULE_BYTES = 4 * MIB;
 
 /**
- * Buffers are used again, however many transfers take turns: what is dropped at the speed of transfers is not collected at that speed,
- * and the process would hold many times its budget.
- * @param totalBytes of all buffers; who wants more than that gets it when nothing else is taken
+ * Buffers are used again. The garbage collector is slower than transfers that drop their buffers, so
+ * without reuse the process would hold many times its budget.
+ * @param totalBytes budget of all buffers; a larger request is granted when nothing else is taken
  */
 export function createBufferPool(totalBytes: number): BufferPool {
   const budget = createLimiter(totalBytes);
   let takenBytes = 0;
-  /** Nobody has them. */
+  /** Buffers that no caller has. */
   let idle: Buffer[] = [];
-  /** Nobody has any other either: the garbage collector may have these. */
+  /** Idle buffers while no caller has any: the garbage collector may take these. */
   let collectable: WeakRef<Buffer>[] = [];
 
-  /** @returns gives it back, with a buffer that others may have */
+  /** @returns a function that gives it back, with a buffer for later callers */
   async function hold(sizeBytes: number, signal: AbortSignal): Promise<(buffer?: Buffer) => void> {
     const release = await budget.acquire(sizeBytes, { signal });
     takenBytes += sizeBytes;
@@ -63,7 +62,7 @@ export function createBufferPool(totalBytes: number): BufferPool {
     };
   }
 
-  function dropWhatIsTooMuch(): void {
+  function dropSurplus(): void {
     let heldBytes = idle.reduce((sum, { length }) => sum + length, takenBytes);
     while (idle.length > 0 && heldBytes > totalBytes) heldBytes -= idle.shift()?.length ?? 0;
   }
@@ -74,13 +73,25 @@ export function createBufferPool(totalBytes: number): BufferPool {
       const giveBack = await hold(capacityBytes, signal);
       const at = idle.findIndex(({ length }) => length === capacityBytes);
       const [buffer = allocateIoBuffer(capacityBytes)] = at < 0 ? [] : idle.splice(at, 1);
-      dropWhatIsTooMuch();
+      dropSurplus();
       return { bytes: buffer.subarray(0, sizeBytes), giveBack: (isUsable) => giveBack(isUsable ? buffer : undefined) };
     },
     async reserve(sizeBytes, signal) {
       const giveBack = await hold(sizeBytes, signal);
-      dropWhatIsTooMuch();
+      dropSurplus();
       return () => giveBack();
     },
   };
+}
+
+/**
+ * A large allocation of the C library begins 16 bytes behind the start of a page. On current x86 processors, copying
+ * pages to there takes twice as long as copying to other 16-byte boundaries. Each store seems to overlap the load
+ * behind it (docs/decisions/0002-read-buffers.md). The buffer therefore begins at the next cache line.
+ */
+const HEAD_BYTES = 48;
+
+/** A buffer for file pages that the kernel copies: arbitrary content, and memory of its own (not of Node's pool). */
+export function allocateIoBuffer(sizeBytes: number): Buffer {
+  return Buffer.allocUnsafeSlow(HEAD_BYTES + sizeBytes).subarray(HEAD_BYTES);
 }
