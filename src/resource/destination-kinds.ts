@@ -23,7 +23,7 @@ export type DestinationKey = keyof DestinationSpecs;
 /** Name of a kind in the status, in metrics, in the log and on the pages. */
 export type DestinationName = NonNullable<DiskExportStatus['destination']>;
 
-export interface DiskPlace {
+interface DiskPlace {
   /** Path of the disk on the volume. */
   diskPath: string;
   values: PlaceholderValues;

@@ -72,7 +72,7 @@ type DestinationTable = { readonly [Key in DestinationKey]: DestinationRow<Desti
  * The one table of destinations. A new kind is a folder below targets/ and a row: its first half in resource/destination-kinds.ts, for the layers
  * that must not import targets, and its second half here.
  */
-export const DESTINATIONS: DestinationTable = {
+const DESTINATIONS: DestinationTable = {
   http: {
     ...DESTINATION_KINDS.http,
     // The URL in a Secret is not read for this, so it counts as a server of its own.
