@@ -12,7 +12,7 @@ const threadPoolSize = isUsable ? Math.min(Number(statedSize), MAX_THREAD_POOL_S
 process.env.UV_THREADPOOL_SIZE = String(threadPoolSize);
 
 const { run } = await import('./cli/run.ts');
-const { endProcess } = await import('./cli/end-process.ts');
+const { endProcess } = await import('./cli/end.ts');
 endProcess(await run(process.argv.slice(2), threadPoolSize));
 
 export {};

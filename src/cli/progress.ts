@@ -3,16 +3,17 @@
 import type { WriteStream } from 'node:tty';
 import type { SingleBar } from 'cli-progress';
 import { formatBytes } from '../common/bytes.ts';
+import type { DiskState, ExportObserver } from '../engine/observer.ts';
 
 type Pass = 'scan' | 'stream';
 
 export interface Progress {
   begin(pass: Pass, totalBytes: number): void;
-  /** Cheap: remembers a number. */
+  /** Called often: only stores the number. */
   update(bytes: number): void;
-  /** Everything has arrived. */
+  /** All bytes have arrived. */
   done(): void;
-  /** Ends the output; also after an error. */
+  /** Ends the output. Called also after an error. */
   stop(): void;
 }
 
@@ -26,7 +27,7 @@ export async function createProgress(how: 'auto' | 'json' | 'none', stream: Writ
   return how === 'auto' && stream.isTTY ? createBars(stream) : NO_PROGRESS;
 }
 
-/** How far a pass is, and how fast it went on average. */
+/** Progress of a pass and its average speed. */
 class PassState {
   readonly pass: Pass;
   readonly totalBytes: number;
@@ -66,7 +67,7 @@ function createJsonProgress(stream: WriteStream): Progress {
 }
 
 async function createBars(stream: WriteStream): Promise<Progress> {
-  // Loaded only when somebody looks: a command in a pipeline starts sooner without it.
+  // Loaded only for a terminal: a command in a pipeline starts faster without it.
   const { default: cliProgress } = await import('cli-progress');
   let state: PassState | undefined;
   let bar: SingleBar | undefined;
@@ -100,5 +101,31 @@ async function createBars(stream: WriteStream): Promise<Progress> {
       clearInterval(timer);
       bar?.stop();
     },
+  };
+}
+
+/** Shows an export on the terminal: a bar for each pass over a disk, and a line for each attempt that failed. */
+export function progressObserver(progress: Progress, warn: (message: string) => void): ExportObserver {
+  let shown = '';
+
+  /** Begins a bar when a pass has begun and its length is known. */
+  function begin({ path, phase, attempts, virtualBytes, imageBytes }: DiskState): void {
+    const pass = phase === 'Scanning' ? 'scan' : phase === 'Streaming' ? 'stream' : undefined;
+    const totalBytes = pass === 'scan' ? virtualBytes : imageBytes;
+    const name = `${path} ${pass} ${attempts}`;
+    if (pass === undefined || totalBytes === undefined || name === shown) return;
+    shown = name;
+    progress.begin(pass, totalBytes);
+  }
+
+  return {
+    onChange(disk) {
+      begin(disk);
+      if (disk.phase === 'Succeeded') progress.done();
+    },
+    onProgress: ({ phase, scannedBytes, sentBytes }) => progress.update(phase === 'Scanning' ? scannedBytes : sentBytes),
+    onRetry: ({ path, attempts }, { message }, delayMs) =>
+      warn(`${path}: attempt ${attempts} failed, the next in ${(delayMs / 1000).toFixed(1)} s: ${message}`),
+    onWait: ({ path }, { message }) => warn(`${path}: waits until the disk is free: ${message}`),
   };
 }

@@ -1,4 +1,4 @@
-/** The command line: arguments in, exit code out. Every failure is one line on standard error. */
+/** Runs a command line and returns its exit code. Every failure is one line on standard error. */
 
 import { setMaxListeners } from 'node:events';
 import { Command, CommanderError } from 'commander';
@@ -16,25 +16,20 @@ import { addReceiveCommand } from './commands/receive.ts';
 import { addSidecarCommand } from './commands/sidecar.ts';
 import { addStopSidecarsCommand } from './commands/stop-sidecars.ts';
 import { addStreamCommand } from './commands/stream.ts';
+import type { RunResult } from './end.ts';
 
 const EXIT_DONE = 0;
 const EXIT_FAILED = 1;
 const EXIT_UNUSABLE_ARGUMENTS = 2;
-/** The podFailurePolicy of a Job ends the Job for this exit code alone, because another pod could not change the outcome. */
+/** Only this exit code makes the podFailurePolicy of a Job end the Job, because another pod could not change the outcome. */
 const EXIT_EXPORT_ENDED = 3;
 
-/** Threads of libuv's pool that source reads never take: for writes, native calls and everything else of Node. */
+/** Threads of libuv's pool that source reads never use: for writes, native calls and everything else of Node. */
 const RESERVED_THREADS = 4;
 
 const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
-export interface RunResult {
-  exitCode: number;
-  /** The signal that ended the run, to be sent to this process again now that everything is cleaned up. */
-  signal?: NodeJS.Signals | undefined;
-}
-
-/** @param threadPoolSize UV_THREADPOOL_SIZE as the process was started with */
+/** @param threadPoolSize UV_THREADPOOL_SIZE at the start of the process */
 export async function run(argv: readonly string[], threadPoolSize: number): Promise<RunResult> {
   const controller = new AbortController();
   // A failure to write to standard error cannot be reported anywhere.
@@ -58,7 +53,7 @@ export async function run(argv: readonly string[], threadPoolSize: number): Prom
     return { exitCode: EXIT_DONE };
   } catch (error) {
     const exitCode = report(error);
-    // The outcome of an export says more than a signal that came too late to change it.
+    // The outcome of the export counts, because the signal came too late to change it.
     return exitCode === EXIT_EXPORT_ENDED ? { exitCode } : { exitCode, signal: received };
   } finally {
     for (const signal of STOP_SIGNALS) process.off(signal, onSignal);
@@ -96,13 +91,13 @@ function printLine(message: string): void {
 
 /** @returns the exit code */
 function report(error: unknown): number {
-  // Commander has printed what it has to say; help and version end with 0.
+  // Commander has printed its message; help and version end with 0.
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_DONE : EXIT_UNUSABLE_ARGUMENTS;
   if (!(error instanceof DiskliftError)) {
     process.stderr.write(`disklift: internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
     return EXIT_FAILED;
   }
-  // A reader that stops early, as head(1) does, is nobody's mistake.
+  // A reader that stops early, such as head(1), is not an error.
   if (errnoOf(error.cause) !== 'EPIPE') printLine(error.message);
   if (error.isOutcome) return EXIT_EXPORT_ENDED;
   return error.code === 'InvalidRequest' ? EXIT_UNUSABLE_ARGUMENTS : EXIT_FAILED;

@@ -1,4 +1,4 @@
-/** A command's standard output: checks that it is open, and prints texts. */
+/** Checks that standard output is open, and prints to it. */
 
 import { fstatSync, readFileSync } from 'node:fs';
 import { DiskliftError } from '../common/errors.ts';

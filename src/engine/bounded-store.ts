@@ -1,10 +1,14 @@
-/** Bounds every call of a store of requests, so that a hanging API server or network file system cannot keep the process. */
+/**
+ * Bounds every call of a store of requests, so that a hanging API server or network file system cannot keep the process from ending.
+ * Reports to the observers what was read and what is written.
+ */
 
 import { abortable } from '../common/abortable.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { startTimeLimit, withinLimit } from '../common/time-limit.ts';
 import type { Claim, RequestStore } from '../stores/contract.ts';
+import type { RequestObserver } from './observer.ts';
 
 const CLOSE_MS = 800;
 
@@ -12,6 +16,7 @@ export interface BoundedStoreOptions {
   clock: Clock;
   /** Aborted when the process must end. */
   stopping: AbortSignal;
+  observers: readonly RequestObserver[];
   warn(message: string, key?: string): void;
 }
 
@@ -21,12 +26,12 @@ const ANSWER_MS = 60_000;
 /** Limit of calls after SIGTERM that the next process can make as well. */
 export const QUICK_FAREWELL_MS = 1000;
 
-/** A call that begins when {@link QUICK_FAREWELL_MS} are over gets this long. */
+/** Limit of a call that begins after {@link QUICK_FAREWELL_MS}. */
 const LAST_CALL_MS = 400;
 
 /**
- * Limit after SIGTERM of what the next process cannot make up for: without its final status an export is sent again, and an object
- * whose finalizer stays cannot be deleted. The process has ten seconds in all.
+ * Limit after SIGTERM of calls that the next process cannot make up for: without its final status an export is sent again, and an object
+ * that keeps its finalizer cannot be deleted. The process has ten seconds in all.
  */
 export const FAREWELL_MS = 4000;
 
@@ -41,11 +46,11 @@ export interface BoundedStore extends RequestStore {
  *   {@link FAREWELL_MS}. Before that they may wait for an API server that does not answer.
  * - A claim that arrives after the limit is released. `release` never fails.
  */
-export function boundStore(store: RequestStore, { clock, stopping, warn }: BoundedStoreOptions): BoundedStore {
+export function boundStore(store: RequestStore, { clock, stopping, observers, warn }: BoundedStoreOptions): BoundedStore {
   const ended = new DiskliftError('ExecutorLost', 'the process ends, and the store of requests does not answer');
   const farewell = startTimeLimit({ clock, limitMs: FAREWELL_MS, expired: ended, after: stopping });
   const quick = startTimeLimit({ clock, limitMs: QUICK_FAREWELL_MS, expired: ended, after: stopping });
-  /** Requests whose clean-up is pending by what this process has written. */
+  /** Requests whose clean-up this process has marked as pending. */
   const guarded = new Set<string>();
 
   function quickly<T>(call: Promise<T>): Promise<T> {
@@ -68,7 +73,7 @@ export function boundStore(store: RequestStore, { clock, stopping, warn }: Bound
       const released = withinLimit(claim.release(), { limitMs: FAREWELL_MS, clock, signal: farewell.signal, late });
       await (guarded.has(key) ? released : quickly(released));
     } catch (error) {
-      warn(`the claim cannot be released, and runs out by itself: ${(error as Error).message}`, key);
+      warn(`the claim cannot be released, and expires by itself: ${(error as Error).message}`, key);
     }
   }
 
@@ -91,7 +96,11 @@ export function boundStore(store: RequestStore, { clock, stopping, warn }: Bound
         await withinLimit(closed, { limitMs: CLOSE_MS, clock, signal: farewell.signal, late }).catch(() => {});
       }
     },
-    get: (key) => answered(store.get(key), `get ${key}`),
+    async get(key) {
+      const stored = await answered(store.get(key), `get ${key}`);
+      for (const observer of observers) observer.onRead?.(key, stored);
+      return stored;
+    },
     async claim(key) {
       const claiming = store.claim(key);
       let claim: Claim | undefined;
@@ -107,6 +116,7 @@ export function boundStore(store: RequestStore, { clock, stopping, warn }: Bound
       return { lost, assertHeld: () => abortable(claim.assertHeld(), ends), release: () => release(key, claim) };
     },
     writeStatus(key, status) {
+      for (const observer of observers) observer.onStatus?.(key, status);
       const written = store.writeStatus(key, status);
       return status.completionTime === undefined ? quickly(written) : abortable(written, farewell.signal);
     },
@@ -115,7 +125,10 @@ export function boundStore(store: RequestStore, { clock, stopping, warn }: Bound
       await quickly(store.setCleanupPending(key, pending));
       if (!pending) guarded.delete(key);
     },
-    remove: (key) => quickly(store.remove(key)),
+    async remove(key) {
+      await quickly(store.remove(key));
+      for (const observer of observers) observer.onRead?.(key, undefined);
+    },
     resolve: (reference) => abortable(store.resolve(reference), stopping),
     recordEvent: (key, event) => abortable(store.recordEvent(key, event), stopping).catch(() => {}),
     close() {
@@ -125,7 +138,7 @@ export function boundStore(store: RequestStore, { clock, stopping, warn }: Bound
   };
 }
 
-/** The claim's signal; the reason of its abort is the store's choice. */
+/** The claim's signal with a reason of the engine's: a store may abort with any reason. */
 function lostSignal({ lost }: Claim): AbortSignal {
   const controller = new AbortController();
   const onLost = () => controller.abort(new DiskliftError('ExecutorLost', 'the claim was lost'));

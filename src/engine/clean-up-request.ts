@@ -1,24 +1,26 @@
-/** Drops what an earlier process has left open at the destination of a request that has ended, or is being deleted. */
+/** Aborts the uploads that an earlier process has left open for a request that has ended or is being deleted. */
 
 import { abortable, throwIfAborted } from '../common/abortable.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
-import type { DiskExport } from '../resource/disk-export.ts';
+import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
 import type { RequestStore } from '../stores/contract.ts';
-import { abandonLeftovers, hasLeftovers, withoutUploads } from './abandon-leftovers.ts';
+import { type AbandonContext, abandonUpload } from './abandon-upload.ts';
+import type { ExportPlan } from './contract.ts';
+import { restoreDiskState } from './disk-status.ts';
 import { isFinished } from './idle-status.ts';
-import type { ExportPlan } from './run-export.ts';
+import { newDiskState } from './observer.ts';
 
 export interface CleanUp {
   store: RequestStore;
   clock: Clock;
   planLeftovers(request: DiskExport): Promise<ExportPlan>;
   warn(message: string, key: string): void;
-  /** Aborted when the process is to end. */
+  /** Aborted when the process must end. */
   stopping: AbortSignal;
 }
 
-/** @returns false where another process has the request @throws DiskliftError when the destination may still hold something */
+/** @returns false when another process holds the claim @throws DiskliftError when the destination may still hold an upload */
 export async function cleanUpRequest(key: string, { store, clock, planLeftovers, warn, stopping }: CleanUp): Promise<boolean> {
   const claim = await store.claim(key);
   if (claim === undefined) return false;
@@ -27,22 +29,39 @@ export async function cleanUpRequest(key: string, { store, clock, planLeftovers,
     if (stored?.kind !== 'request') return true;
     const { request, isTerminating } = stored;
     if (!isTerminating && !isFinished(request)) return true;
-    const keeper = { assertHeld: () => claim.assertHeld(), save: async () => {} };
-    const context = { clock, keeper, observer: {}, stopping };
+    const exportClaim = { assertHeld: () => claim.assertHeld(), saveStates: async () => {} };
+    const context = { clock, claim: exportClaim, observer: {}, stopping };
     try {
       if (hasLeftovers(request)) await abandonLeftovers(request, await abortable(planLeftovers(request), stopping), context);
     } catch (error) {
       throwIfAborted(stopping);
       await claim.assertHeld();
       if (!isTerminating || !(error instanceof DiskliftError)) throw error;
-      // A destination that is dead does not keep a request from going away.
+      // A destination that does not answer must not block the deletion.
       warn(`an upload is left at the destination: ${error.message}`, key);
     }
-    // A store that refuses the status must not keep the request, which goes away with it.
+    // A request that is being deleted takes its status with it. A store that refuses the status must not block the deletion.
     if (!isTerminating && hasLeftovers(request)) await store.writeStatus(key, withoutUploads(request));
     await store.setCleanupPending(key, false);
     return true;
   } finally {
     await claim.release();
+  }
+}
+
+/** Whether the status names an upload that is open. */
+export function hasLeftovers({ status }: { status?: DiskExportStatus | undefined }): boolean {
+  return status?.disks?.some(({ upload }) => upload !== undefined) ?? false;
+}
+
+function withoutUploads({ status = {} }: DiskExport): DiskExportStatus {
+  return { ...status, ...(status.disks === undefined ? {} : { disks: status.disks.map(({ upload: _, ...disk }) => disk) }) };
+}
+
+/** @throws DiskliftError when the destination may still hold an upload */
+async function abandonLeftovers(request: DiskExport, plan: ExportPlan, context: AbandonContext): Promise<void> {
+  for (const disk of plan.disks) {
+    const state = restoreDiskState(newDiskState(disk), request.status);
+    if (state.upload !== undefined) await abandonUpload(state, () => disk.createTarget(), context);
   }
 }

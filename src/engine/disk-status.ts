@@ -1,12 +1,10 @@
-/** One disk's part of the status: written from its state, and read back by whoever goes on with it. */
+/** The status of one disk: written from its state, and read back by the process that continues the export. */
 
 import { DiskliftError, type ErrorCode } from '../common/errors.ts';
 import type { DiskExportStatus, DiskStatus } from '../resource/disk-export.ts';
 import type { Proof } from '../targets/contract.ts';
-import { countClusters, type DiskState, PROOFS, receiptFacts } from './observer.ts';
-import type { Phase } from './phases.ts';
-import type { DiskPlan } from './run-disk.ts';
-import { type ExportPlan, newDiskState } from './run-export.ts';
+import type { DiskPlan, ExportPlan } from './contract.ts';
+import { countClusters, type DiskState, newDiskState, type Phase, PROOFS, receiptFacts } from './observer.ts';
 
 export function diskStatusOf(disk: DiskState): DiskStatus {
   const { path, phase, format, virtualBytes, imageBytes, sentBytes, attempts, receipt, failure, upload } = disk;
@@ -38,12 +36,12 @@ function proofOf(name: DiskStatus['proof']): Proof {
 const ACTIVE: ReadonlySet<string | undefined> = new Set(['Scanning', 'Streaming', 'Verifying'] satisfies Phase[]);
 
 /**
- * The state that a disk is in when another process has written its status: an end is an end, and everything else is to be
- * begun again, with what the destination holds of it. The attempt that was under way does not count.
+ * The state of a disk whose status another process has written. A disk that has ended stays so. Any other disk begins again with the
+ * upload that is open at its destination; the attempt that was interrupted does not count.
  */
 export function restoreDiskState(fresh: DiskState, status: DiskExportStatus | undefined): DiskState {
   const disk = status?.disks?.find(({ path }) => path === fresh.path);
-  // A run that was lost may have sent more than its last status says.
+  // A run that was lost with its process may have sent more than its last status says.
   const wasLost = status?.unfinishedRuns !== undefined;
   if (disk === undefined) return wasLost ? { ...fresh, mayHaveSent: true } : fresh;
   const { phase, attempts = 0, sentBytes = 0, upload, format, virtualBytes, imageBytes } = disk;
@@ -66,13 +64,13 @@ export function restoreDiskState(fresh: DiskState, status: DiskExportStatus | un
   return restored;
 }
 
-/** Paths of the disks that have arrived and are no longer on the volume. Their receipts stay in the status. */
+/** Paths of disks that have arrived and are no longer on the volume. Their receipts stay in the status. */
 export function arrivedAndGone(paths: readonly string[], status: DiskExportStatus | undefined): string[] {
   return (status?.disks ?? []).flatMap(({ path, phase }) => (phase === 'Succeeded' && !paths.includes(path) ? [path] : []));
 }
 
 /**
- * After a restart an export without listed disks searches the volume again. It must not succeed without a disk that it had started before.
+ * After a restart, an export that lists no disks searches the volume again. It must not succeed without a disk that it had started.
  * @param paths of the disks that exist now
  * @throws DiskliftError `SourceNotFound`
  */
@@ -81,11 +79,11 @@ function requireEarlierDisks(paths: readonly string[], status: DiskExportStatus 
   if (lost === undefined) return;
   throw new DiskliftError(
     'SourceNotFound',
-    `${lost.path}: was a disk of this export before it was begun again, has not arrived, and is there no more; put it back or export the others anew`,
+    `${lost.path}: was a disk of this export before the restart, has not arrived, and is missing now; put it back, or export the other disks in a new request`,
   );
 }
 
-/** @returns the states of the plan's disks, and of disks that have arrived and are gone @throws DiskliftError `SourceNotFound` */
+/** @returns states of the plan's disks, and of disks that have arrived and are gone @throws DiskliftError `SourceNotFound` */
 export function restoreDisks(plan: ExportPlan, status: DiskExportStatus | undefined): Record<'states' | 'gone', DiskState[]> {
   const paths = plan.disks.map(({ path }) => path);
   requireEarlierDisks(paths, status);
@@ -104,7 +102,7 @@ function arrived(
   return {
     phase: 'Succeeded',
     sentBytes: imageBytes,
-    // What is no data is metadata.
+    // All bytes of the image that are not data.
     metadataBytes: imageBytes - (clusters?.written ?? 0) * clusterSizeBytes,
     ...(clusters === undefined ? {} : { clusters: { total: clusters.total, data: clusters.written, hole: clusters.skipped, zero: 0 } }),
     receipt: {

@@ -1,61 +1,61 @@
-/** Slots of the exports that run at a time: first come, first served, also when an export that gave its slot back returns. */
+/** Slots limit the exports that run at a time. They are granted in the order of `reserve`, also to exports that gave their slot back. */
 
 import { abortable, throwIfAborted } from '../common/abortable.ts';
 
-/** Why an export waits: no slot is free, or its host has as many as it may have. */
+/** Why an export waits: no slot is free, or its host uses all slots that it may have. */
 type SlotWait = 'slot' | 'host';
 
 export interface Slot {
   /**
-   * Waits until a slot is free and no export that came earlier can use it.
+   * Waits until a slot is free that no earlier export can use.
    * @throws DiskliftError the reason of `signal`'s abort; then no slot is held
    */
   acquire(signal: AbortSignal): Promise<void>;
-  /** Gives the slot back for a wait, and keeps the export's turn. */
+  /** Gives the slot back for a wait. The export keeps its position in the queue. */
   pause(): void;
   /**
-   * The same for an export that has a disk open and its scan in memory.
-   * @returns whether it may keep both. As many waiting exports may as there are slots, so that memory, descriptors and child processes do
-   * not grow with the number of exports that wait
+   * As `pause`, for an export that has a disk open and its scan in memory.
+   * @returns whether the export may keep both. The number of waiting exports that may is the number of slots, so that memory, descriptors
+   * and child processes do not grow with the number of waiting exports
    */
   pauseOpen(): boolean;
-  /** Gives the slot back for good. The second call does nothing. */
+  /** Gives the slot and the position in the queue back. A second call does nothing. */
   release(): void;
-  /** Whether the last attempt failed because of the destination. Other exports to other hosts then always have a slot left. */
+  /** Reports whether the last attempt failed because of the destination. While it did, one slot stays free for exports to other hosts. */
   setHostFailing(isFailing: boolean): void;
-  /** Whether the host fails, and an export to another host waits that could have the slot. */
+  /** Whether the host fails while an export to another host waits and could use the slot. */
   holdsUpOthers(): boolean;
-  /** Undefined while it holds a slot, or waits for none. */
+  /** Undefined while the export holds a slot, or does not wait for one. */
   waitsFor(): SlotWait | undefined;
 }
 
 export interface ExportSlots {
-  /** Exports get their slots in the order of these calls. @param host of the destination; exports to one host are counted together */
+  /** Exports get slots in the order of these calls. @param host of the destination; exports to one host are counted together */
   reserve(host: string): Slot;
 }
 
 export interface SlotLimits {
-  /** 1 and more. */
+  /** At least 1. */
   total: number;
-  /** Slots that exports to one host may hold together. No limit of its own when left out. */
+  /** Slots that exports to one host may hold together. `total` when left out. */
   perHost?: number | undefined;
 }
 
 export function createExportSlots(limits: SlotLimits): ExportSlots {
   const pool = new Pool(limits);
-  return { reserve: (host) => new TurnSlot(pool, host) };
+  return { reserve: (host) => new QueuedSlot(pool, host) };
 }
 
 class Pool {
   free: number;
   private readonly total: number;
   private readonly perHost: number;
-  private turns = 0;
-  /** Exports that wait and keep their disks open. */
-  private keeping = 0;
+  private reservations = 0;
+  /** Waiting exports that keep their disks open. */
+  private openCount = 0;
   private readonly hosts = new Map<string, Host>();
-  /** By their turns. */
-  private readonly waiting: TurnSlot[] = [];
+  /** In the order of their reservations. */
+  private readonly waiting: QueuedSlot[] = [];
 
   constructor({ total, perHost = total }: SlotLimits) {
     this.total = total;
@@ -63,21 +63,22 @@ class Pool {
     this.free = total;
   }
 
-  nextTurn(): number {
-    this.turns += 1;
-    return this.turns;
+  /** @returns the position of the export in the queue */
+  reserve(): number {
+    this.reservations += 1;
+    return this.reservations;
   }
 
-  enter(name: string): Host {
-    const host = this.hosts.get(name) ?? { name, turns: 0, held: 0, isFailing: false };
+  addTo(name: string): Host {
+    const host = this.hosts.get(name) ?? { name, exports: 0, held: 0, isFailing: false };
     this.hosts.set(name, host);
-    host.turns += 1;
+    host.exports += 1;
     return host;
   }
 
-  leave(host: Host): void {
-    host.turns -= 1;
-    if (host.turns === 0) this.hosts.delete(host.name);
+  removeFrom(host: Host): void {
+    host.exports -= 1;
+    if (host.exports === 0) this.hosts.delete(host.name);
   }
 
   isFull({ held, isFailing }: Host): boolean {
@@ -88,17 +89,17 @@ class Pool {
     return this.waiting.some((slot) => slot.host !== host && !this.isFull(slot.host));
   }
 
-  isWaiting(slot: TurnSlot): boolean {
+  isWaiting(slot: QueuedSlot): boolean {
     return this.waiting.includes(slot);
   }
 
-  wait(slot: TurnSlot): void {
+  wait(slot: QueuedSlot): void {
     this.waiting.push(slot);
-    this.waiting.sort((a, b) => a.turn - b.turn);
+    this.waiting.sort((a, b) => a.position - b.position);
     this.grantAll();
   }
 
-  stopWaiting(slot: TurnSlot): void {
+  stopWaiting(slot: QueuedSlot): void {
     const index = this.waiting.indexOf(slot);
     if (index >= 0) this.waiting.splice(index, 1);
   }
@@ -106,12 +107,12 @@ class Pool {
   giveBack(host: Host): void {
     this.free += 1;
     host.held -= 1;
-    // Exports to other hosts first, also where there is one slot only.
+    // Exports to other hosts come first, even if there is only one slot.
     if (host.isFailing) this.grantAll(host);
     this.grantAll();
   }
 
-  /** An export whose host is full does not hold up those behind it. @param passedOver gets no slot */
+  /** An export whose host is full does not block the exports behind it. @param passedOver gets no slot */
   grantAll(passedOver?: Host): void {
     for (const next of [...this.waiting]) {
       if (this.free === 0) return;
@@ -124,37 +125,38 @@ class Pool {
   }
 
   keepOpen(): boolean {
-    if (this.keeping >= this.total) return false;
-    this.keeping += 1;
+    if (this.openCount >= this.total) return false;
+    this.openCount += 1;
     return true;
   }
 
-  stopKeeping(): void {
-    this.keeping -= 1;
+  stopKeepingOpen(): void {
+    this.openCount -= 1;
   }
 }
 
 interface Host {
   readonly name: string;
-  /** Exports that have a turn. The entry is dropped with the last one. */
-  turns: number;
+  /** Exports with a reservation. The entry is removed with the last one. */
+  exports: number;
+  /** Slots. */
   held: number;
   isFailing: boolean;
 }
 
-class TurnSlot implements Slot {
-  readonly turn: number;
+class QueuedSlot implements Slot {
+  readonly position: number;
   readonly host: Host;
   private readonly pool: Pool;
   private granted = Promise.withResolvers<void>();
   private isHeld = false;
-  private isKeeping = false;
+  private keepsOpen = false;
   private isReleased = false;
 
   constructor(pool: Pool, host: string) {
     this.pool = pool;
-    this.turn = pool.nextTurn();
-    this.host = pool.enter(host);
+    this.position = pool.reserve();
+    this.host = pool.addTo(host);
   }
 
   async acquire(signal: AbortSignal): Promise<void> {
@@ -171,7 +173,7 @@ class TurnSlot implements Slot {
 
   grant(): void {
     this.isHeld = true;
-    this.stopKeeping();
+    this.stopKeepingOpen();
     this.granted.resolve();
   }
 
@@ -183,17 +185,17 @@ class TurnSlot implements Slot {
   }
 
   pauseOpen(): boolean {
-    this.isKeeping ||= this.pool.keepOpen();
+    this.keepsOpen ||= this.pool.keepOpen();
     this.pause();
-    return this.isKeeping;
+    return this.keepsOpen;
   }
 
   release(): void {
-    this.stopKeeping();
+    this.stopKeepingOpen();
     this.pause();
     if (this.isReleased) return;
     this.isReleased = true;
-    this.pool.leave(this.host);
+    this.pool.removeFrom(this.host);
   }
 
   setHostFailing(isFailing: boolean): void {
@@ -210,8 +212,8 @@ class TurnSlot implements Slot {
     return this.pool.free > 0 && this.pool.isFull(this.host) ? 'host' : 'slot';
   }
 
-  private stopKeeping(): void {
-    if (this.isKeeping) this.pool.stopKeeping();
-    this.isKeeping = false;
+  private stopKeepingOpen(): void {
+    if (this.keepsOpen) this.pool.stopKeepingOpen();
+    this.keepsOpen = false;
   }
 }

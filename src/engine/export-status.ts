@@ -1,4 +1,4 @@
-/** From how far an export is to the status that people read. Pure. */
+/** The status of an export that has begun. Pure. */
 
 import { formatBytes } from '../common/bytes.ts';
 import { type DiskliftError, isStoreFailure } from '../common/errors.ts';
@@ -8,29 +8,28 @@ import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
 import { fitStatus, setCondition } from '../resource/status.ts';
 import { timestamp } from '../resource/timestamp.ts';
 import { diskStatusOf } from './disk-status.ts';
-import type { DiskState, ExportEnd } from './observer.ts';
-import { isFinal, type Phase } from './phases.ts';
+import { type DiskState, type ExportEnd, isFinal, type Phase } from './observer.ts';
 
 export interface ExportFacts {
   request: DiskExport;
-  /** Absent as long as nobody has looked for them: then the status keeps what it tells of them, their uploads above all. */
+  /** Absent until the disks are found: until then the status keeps what it has about them, such as open uploads. */
   disks?: readonly DiskState[] | undefined;
   /** One sentence for each file on the volume that may be a disk and is not sent. */
   leftOut?: readonly string[] | undefined;
-  /** There when the export has ended here. */
+  /** Present when this run has ended. */
   end?: { phase: ExportEnd; failure?: DiskliftError | undefined } | undefined;
-  /** Milliseconds since the epoch, of the first claim. */
+  /** Time of the first claim in milliseconds since the epoch. */
   startMs: number;
   nowMs: number;
   executor?: DiskExportStatus['executor'] | undefined;
   unfinishedRuns?: DiskExportStatus['unfinishedRuns'];
-  /** There while it waits because processes were lost in its runs. */
+  /** Present while the export waits because processes were lost in its runs. */
   suspicion?: { message: string; nextAttemptMs: number } | undefined;
 }
 
 const MAX_SHOWN_COUNT = 10;
 
-/** @param previous what stands there now: a condition that stays as it is keeps its time */
+/** @param previous the present status: a condition that does not change keeps its time */
 export function exportStatusOf(facts: ExportFacts, previous: DiskExportStatus | undefined): DiskExportStatus {
   const { request, disks, end, startMs, nowMs, executor, unfinishedRuns } = facts;
   const { generation: observedGeneration } = request.metadata;
@@ -57,13 +56,13 @@ function endTimes(startMs: number, completionTime: string): Pick<DiskExportStatu
   return { completionTime, duration: formatDuration(Date.parse(completionTime) - startMs) };
 }
 
-/** In whole seconds, rounded up: no attempt begins before. */
+/** Rounded up to whole seconds, so that no attempt begins earlier. */
 function nextAttemptOf({ disks = [], end, suspicion }: ExportFacts): Pick<DiskExportStatus, 'nextAttemptTime'> {
   const nextAttemptMs = suspicion?.nextAttemptMs ?? disks.find((disk) => disk.nextAttemptMs !== undefined)?.nextAttemptMs;
   return end !== undefined || nextAttemptMs === undefined ? {} : { nextAttemptTime: timestamp(Math.ceil(nextAttemptMs / 1000) * 1000) };
 }
 
-/** A run that hands over has, too, but not one that has only waited. */
+/** True also for a run that hands over to another process, unless it has only waited. */
 function hasEndedInOrder({ end, suspicion }: ExportFacts): boolean {
   return end !== undefined && (end.phase !== 'Pending' || suspicion === undefined);
 }
@@ -91,11 +90,11 @@ interface Summary {
 function summaryOf(facts: ExportFacts): Summary {
   const { disks = [], end } = facts;
   if (end !== undefined && end.phase !== 'Pending') return { phase: end.phase, ...endOf(facts, end) };
-  // The failure is the store's: the disks may be readable.
+  // The store has failed; the disks may be readable.
   const storeFailure = end?.failure;
   if (isStoreFailure(storeFailure))
-    return { phase: 'Pending', reason: storeFailure.code, message: `will be run again: ${storeFailure.message}` };
-  // No process may be left that could say so later, as when a Job was suspended or deleted.
+    return { phase: 'Pending', reason: storeFailure.code, message: `will run again: ${storeFailure.message}` };
+  // Maybe no process follows that could write this later: the Job may be suspended or deleted.
   if (end !== undefined) return { phase: 'Pending', reason: 'Unclaimed', message: handoverOf(facts) };
   if (facts.suspicion !== undefined) return { phase: 'Pending', reason: 'ExecutorCrashed', message: facts.suspicion.message };
   const disk = disks.find(({ phase }) => !isFinal(phase));
@@ -108,25 +107,25 @@ function summaryOf(facts: ExportFacts): Summary {
         reason: 'Queued',
         message:
           failure === undefined
-            ? `${path}: is not in use any more, and waits for its turn`
-            : `${path}: waits for its turn, to make another attempt: ${failure.message}`,
+            ? `${path}: is no longer in use, and waits for a slot`
+            : `${path}: waits for a slot to make another attempt: ${failure.message}`,
       };
     if (failure === undefined) return { phase, reason: 'Claimed', message: `${path}: about to begin` };
-    // Not the disk's failure: the export is handed over.
+    // The disk has not failed: the export is handed over.
     if (failure.code === 'ExecutorLost') return { phase, reason: 'Unclaimed', message: handoverOf(facts) };
     if (failure.code === 'SourceInUse' || failure.code === 'InUseUnknown')
-      return { phase, reason: failure.code, message: `${path}: waits until nobody writes to it: ${failure.message}` };
-    return { phase, reason: failure.code, message: `${path}: attempt ${attempts} failed and will be made again: ${failure.message}` };
+      return { phase, reason: failure.code, message: `${path}: waits until the disk is free: ${failure.message}` };
+    return { phase, reason: failure.code, message: `${path}: attempt ${attempts} failed and will be retried: ${failure.message}` };
   }
   const doing = { Scanning: 'is scanned', Streaming: 'is sent', Verifying: 'is verified' }[phase as 'Scanning'];
   return { phase, reason: phase === 'Scanning' ? 'Scanning' : 'Streaming', message: `${path}: ${doing} (attempt ${attempts})` };
 }
 
 function handoverOf({ executor: { podName } = {} }: ExportFacts): string {
-  if (podName === undefined) return 'the process that ran this export was stopped; another one that serves the claim goes on with it';
+  if (podName === undefined) return 'the process that ran this export was stopped; another process that serves the claim continues it';
   return (
-    `the pod ${podName}, which ran this export, was stopped; the next pod that serves the claim goes on with it. A Deployment or a Job ` +
-    'makes one by itself, unless it is suspended, scaled down or deleted'
+    `the pod ${podName}, which ran this export, was stopped; the next pod that serves the claim continues it. A Deployment or a Job ` +
+    'creates one by itself, unless it is suspended, scaled down or deleted'
   );
 }
 
@@ -171,7 +170,7 @@ function shortened(texts: readonly string[], separator: ', ' | '; ' = '; '): str
   return texts.length > MAX_SHOWN_COUNT ? `${shown}${separator}and ${texts.length - MAX_SHOWN_COUNT} more` : shown;
 }
 
-/** Failures that say something of the source. */
+/** Failures of the source. */
 const SOURCE_CODE = /^(Source|FormatUnsupported|InUse|ImageTooLarge)/;
 
 function sourceReadyOf(disks: readonly DiskState[], isOver: boolean): Omit<ConditionChange, 'type'> {
@@ -190,7 +189,7 @@ function progressOf(disks: readonly DiskState[], phase: Phase): NonNullable<Disk
   const sum = (of: (disk: DiskState) => number | undefined) => disks.reduce((total, disk) => total + (of(disk) ?? 0), 0);
   const sentBytes = sum((disk) => disk.sentBytes);
   const shares = sum(({ imageBytes, sentBytes: sent }) => (imageBytes ? sent / imageBytes : 0));
-  // 100 is for what has arrived: bytes that were sent may still be refused.
+  // 100 only when all disks have arrived: the destination may still refuse the bytes that it has received.
   const percent = phase === 'Succeeded' ? 100 : disks.length === 0 ? 0 : Math.min(99, Math.floor((100 * shares) / disks.length));
   return {
     percent,
@@ -202,7 +201,7 @@ function progressOf(disks: readonly DiskState[], phase: Phase): NonNullable<Disk
   };
 }
 
-/** As Kubernetes writes sizes: 1.3Gi. */
+/** A size in the notation of Kubernetes: 1.3Gi. */
 function quantity(bytes: number): string {
   return bytes === 0
     ? '0'

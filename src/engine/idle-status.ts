@@ -1,4 +1,4 @@
-/** The status of a request that nobody works on. */
+/** The status of a request that no process runs. Pure. */
 
 import { destinationName } from '../resource/destination-kinds.ts';
 import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
@@ -7,13 +7,13 @@ import { timestamp } from '../resource/timestamp.ts';
 import type { StoredRequest } from '../stores/contract.ts';
 
 interface Idle {
-  /** Queued: this process runs it in its turn. Unclaimed: this process cannot. */
+  /** Queued: this process runs the request when a slot is free. Unclaimed: this process cannot run it. */
   reason: 'Queued' | 'Unclaimed';
   message: string;
   nowMs: number;
 }
 
-/** Nobody has begun. */
+/** No process has begun the export. */
 export function waitingStatusOf(request: DiskExport, { reason, message, nowMs }: Idle): DiskExportStatus {
   const { generation: observedGeneration } = request.metadata;
   const waiting = { reason, message };
@@ -30,7 +30,7 @@ export function waitingStatusOf(request: DiskExport, { reason, message, nowMs }:
   });
 }
 
-/** It cannot be done as it stands. @returns undefined when the status says so already, or tells of an export that has been */
+/** @returns undefined when the status says so already, or is the status of an export that has begun */
 export function invalidStatusOf(
   { message, status }: Extract<StoredRequest, { kind: 'invalid' }>,
   nowMs: number,
@@ -48,7 +48,7 @@ export function invalidStatusOf(
   return fitStatus({ phase: 'Failed', message, conditions, completionTime: timestamp(nowMs) });
 }
 
-/** Whether a request was edited after its last status, which changes nothing of what became of it. */
+/** Whether a request was edited after its last status. An edit does not change the outcome. */
 export function isEdited({ metadata: { generation }, status }: DiskExport): boolean {
   return generation !== undefined && status !== undefined && status.observedGeneration !== generation;
 }

@@ -1,11 +1,15 @@
-/** One export in the log: a line an event, none a cluster. */
+/** Logs one line for each event of a run. */
 
 import type { Logger } from '../common/logger.ts';
 import { destinationName } from '../resource/destination-kinds.ts';
 import type { DiskExport } from '../resource/disk-export.ts';
-import type { DiskState, ExportWatcher } from './observer.ts';
+import type { DiskState, ExportWatcher, RequestObserver } from './observer.ts';
 
-export function logExport(logger: Logger, request: DiskExport): ExportWatcher {
+export function createExportLog(logger: Logger): RequestObserver {
+  return { onBegin: (_key, request) => logRun(logger, request) };
+}
+
+function logRun(logger: Logger, request: DiskExport): ExportWatcher {
   const { name, namespace, uid } = request.metadata;
   const log = logger.child({ namespace, export: name, uid });
   const phases = new Map<string, string>();
@@ -28,10 +32,10 @@ export function logExport(logger: Logger, request: DiskExport): ExportWatcher {
     observer: {
       onChange,
       onRetry: ({ path, attempts }, { code, message }, delayMs) =>
-        log.warn({ disk: path, attempt: attempts, reason: code, error: message, delayMs }, 'attempt failed and will be made again'),
+        log.warn({ disk: path, attempt: attempts, reason: code, error: message, delayMs }, 'attempt failed and will be retried'),
       onWait: ({ path, attempts }, { code, message }) =>
-        log.warn({ disk: path, attempt: attempts + 1, reason: code, error: message }, 'waits for a disk in use'),
+        log.warn({ disk: path, attempt: attempts + 1, reason: code, error: message }, 'waits until the disk is free'),
     },
-    end: (phase) => log.info({ phase }, phase === 'Pending' ? 'export left to another process' : 'export has ended'),
+    end: (phase) => log.info({ phase }, phase === 'Pending' ? 'export handed over to another process' : 'export has ended'),
   };
 }

@@ -1,54 +1,95 @@
-/** What the engine tells about an export while it runs: to the status, the terminal, the metrics. */
+/**
+ * What the engine reports while it serves requests: to the log, the metrics, the registry of exports and the terminal. For each request:
+ *
+ * 1. `onRead` whenever the engine has read the request from the store, and when the request is gone.
+ * 2. `onBegin` when a run of it begins here. The watcher that it returns receives `onChange`, `onProgress`, `onRetry` and `onWait`
+ *    during the run, and `end` once.
+ * 3. `onStatus` before each write of its status, during the run and outside of it.
+ *
+ * Observers change nothing about an export. They must neither throw nor take long, because the export waits for them.
+ */
 
 import type { DiskliftError } from '../common/errors.ts';
 import type { PreparedImage } from '../image/prepare-image.ts';
-import type { DiskStatus } from '../resource/disk-export.ts';
+import type { DiskExport, DiskExportStatus, DiskStatus } from '../resource/disk-export.ts';
 import type { Proof, Receipt, ResumeState } from '../targets/contract.ts';
-import type { Phase } from './phases.ts';
 
-/** One disk of an export, as it stands. Sizes are bytes. */
+export type Phase = 'Pending' | 'Scanning' | 'Streaming' | 'Verifying' | 'Succeeded' | 'Failed' | 'Cancelled';
+
+/** Phase at the end of a run. Pending: another run must continue the export. */
+export type ExportEnd = Extract<Phase, 'Succeeded' | 'Failed' | 'Cancelled' | 'Pending'>;
+
+const ENDS = ['Failed', 'Cancelled'] as const;
+
+/** Phases of a disk that may follow each other. A disk that is to be retried is Pending; when it was scanned already it streams at once. */
+const NEXT: Readonly<Record<Phase, readonly Phase[]>> = {
+  Pending: ['Scanning', 'Streaming', 'Pending', ...ENDS],
+  Scanning: ['Streaming', 'Pending', ...ENDS],
+  Streaming: ['Verifying', 'Pending', ...ENDS],
+  Verifying: ['Succeeded', 'Pending', ...ENDS],
+  Succeeded: [],
+  Failed: [],
+  Cancelled: [],
+};
+
+/** @returns `to` @throws RangeError when `to` cannot follow `from`: a mistake of this program */
+export function step(from: Phase, to: Phase): Phase {
+  if (!NEXT[from].includes(to)) throw new RangeError(`an export cannot go from ${from} to ${to}`);
+  return to;
+}
+
+export function isFinal(phase: Phase): boolean {
+  return NEXT[phase].length === 0;
+}
+
+/** State of one disk of an export. The engine changes it while the export runs. Sizes are bytes. */
 export interface DiskState {
   /** Relative to the volume. */
   readonly path: string;
   phase: Phase;
-  /** Begun so far. */
+  /** Attempts that have begun. */
   attempts: number;
   readonly clusterSizeBytes: number;
-  /** Known once the disk is open, as its size is: Raw, QCOW2, VMDK, ... */
+  /** Raw, QCOW2, VMDK, ... Known when the disk is open, like `virtualBytes`. */
   format?: string;
   virtualBytes?: number;
   /** Note for the user about the disk; it does not stop the export. */
   notice?: string;
   /** In the last scan. */
   scannedBytes: number;
-  /** From the disk, in all attempts of this process. */
+  /** Read from the disk in all attempts of this process. */
   readBytes: number;
-  /** Known once the disk has been scanned, as `metadataBytes`, `clusters` and `map` are. */
+  /** Known when the disk is scanned, like `metadataBytes`, `clusters` and `map`. */
   imageBytes?: number;
-  /** The part of the image in front of its data. */
+  /** Bytes of the image before its data. */
   metadataBytes?: number;
   clusters?: PreparedImage['layout']['map']['clusters'];
   /** Absent for a disk that another process has scanned. */
   map?: PreparedImage['layout']['map'];
   /** In the current attempt. */
   sentBytes: number;
-  /** Whether an earlier process has sent bytes, or may have: the destination may hold an image of this export. */
+  /** Whether an earlier process may have sent bytes: the destination may hold an image of this export. */
   mayHaveSent?: boolean;
-  /** What the destination holds open for this disk. */
+  /** The upload of this disk that is open at the destination. */
   upload?: ResumeState | undefined;
-  /** There when the disk has arrived. */
+  /** Present when the disk has arrived. */
   receipt?: Receipt;
-  /** Of the last attempt that failed, or that the disk is in use and waited for. */
+  /** Failure of the last attempt, or why the disk is in use while the export waits for it. */
   failure?: DiskliftError | undefined;
-  /** There while it waits for its next attempt: milliseconds since the epoch. */
+  /** Time of the next attempt in milliseconds since the epoch, while the disk waits for it. */
   nextAttemptMs?: number;
-  /** The wait for the disk, or for the next attempt, is over, and the export waits for a slot. */
+  /** Whether the wait for the disk or for the next attempt is over and the export waits for a slot. */
   isQueued?: boolean;
+}
+
+/** The state of a disk before its first attempt. */
+export function newDiskState({ path, qcow2 }: { path: string; qcow2: { clusterSizeBytes: number } }): DiskState {
+  return { path, clusterSizeBytes: qcow2.clusterSizeBytes, phase: 'Pending', attempts: 0, scannedBytes: 0, readBytes: 0, sentBytes: 0 };
 }
 
 export interface ClusterCounts {
   total: number;
-  /** The scan has decided what they are, from a hole or from their bytes. */
+  /** Classified by the scan as hole, zero or data. */
   scanned: number;
   /** Left out of the image: holes and zeros. */
   skipped: number;
@@ -58,12 +99,12 @@ export interface ClusterCounts {
   writtenMetadata: number;
 }
 
-/** How many clusters of a disk have been scanned, skipped and written so far: the numbers of the status and of the metrics. */
+/** Clusters of a disk that are scanned, skipped and written so far: the numbers of the status and of the metrics. */
 export function countClusters(disk: DiskState): ClusterCounts {
   const { clusterSizeBytes, virtualBytes = 0, scannedBytes, sentBytes, metadataBytes = 0, clusters } = disk;
   return {
     total: Math.ceil(virtualBytes / clusterSizeBytes),
-    // Only the last cluster of a disk may be a part of one.
+    // Only the last cluster of a disk may be shorter than the others.
     scanned: scannedBytes === virtualBytes ? Math.ceil(scannedBytes / clusterSizeBytes) : Math.floor(scannedBytes / clusterSizeBytes),
     skipped: (clusters?.hole ?? 0) + (clusters?.zero ?? 0),
     written: Math.floor(Math.max(0, sentBytes - metadataBytes) / clusterSizeBytes),
@@ -87,23 +128,37 @@ export function receiptFacts({ location, etag, sha256, proof }: Receipt): Pick<D
   return { location, ...(etag === undefined ? {} : { etag }), ...(sha256 === undefined ? {} : { sha256 }), proof: PROOFS[proof] };
 }
 
-/** Must neither throw nor take long: the export waits for it. */
+/** Receives the events of one run. */
 export interface ExportObserver {
-  /** The phase is another, or a size has become known. */
+  /** The phase has changed, or a size has become known. */
   onChange?(disk: DiskState): void;
   /** Bytes were scanned or sent. Called often. */
   onProgress?(disk: DiskState): void;
-  /** An attempt has failed and another will follow in `delayMs`. */
+  /** An attempt has failed, and another follows in `delayMs`. */
   onRetry?(disk: DiskState, failure: DiskliftError, delayMs: number): void;
-  /** The disk is in use and is waited for. Called once a wait. */
+  /** The disk is in use, and the export waits for it. Called once a wait. */
   onWait?(disk: DiskState, inUse: DiskliftError): void;
 }
 
-/** Follows one export from its beginning to its end. */
+/** Follows one run of an export from its beginning to its end. */
 export interface ExportWatcher {
   observer: ExportObserver;
-  /** Called once. With Pending, another process will go on with the export. `failure` tells why it has not succeeded. */
+  /** Called once. With Pending, another run continues the export. @param failure why the export has not succeeded */
   end(result: ExportEnd, failure?: DiskliftError): void;
 }
 
-export type ExportEnd = Extract<Phase, 'Succeeded' | 'Failed' | 'Cancelled' | 'Pending'>;
+/** A request as the store holds it. */
+export type ObservedRequest =
+  | { kind: 'request'; request: DiskExport }
+  /** The request cannot be carried out as it is. */
+  | { kind: 'invalid'; message: string; status: DiskExportStatus | undefined };
+
+/** Observes all requests that the engine serves. Keys are `NAMESPACE/NAME`. */
+export interface RequestObserver {
+  /** The engine has read the request. Undefined: the request is gone. */
+  onRead?(key: string, stored: ObservedRequest | undefined): void;
+  /** The engine writes this status. Called even when the store refuses it, because the status is true all the same. */
+  onStatus?(key: string, status: DiskExportStatus): void;
+  /** A run of the request begins in this process. */
+  onBegin?(key: string, request: DiskExport): ExportWatcher;
+}

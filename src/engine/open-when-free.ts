@@ -1,31 +1,48 @@
-/** The disk of an attempt, opened when nobody writes to it. Waiting for that costs no attempt. */
+/** Opens the disk of an attempt when no other process writes to it, and waits for slots. Waiting uses no attempt. */
 
 import { abortable, throwIfAborted } from '../common/abortable.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { openUnlessAborted } from '../image/prepare-image.ts';
 import type { DiskSource } from '../sources/contract.ts';
-import type { EngineContext } from './context.ts';
-import type { DiskState } from './observer.ts';
-import type { Phase } from './phases.ts';
-import { waitForSlot } from './wait-for-slot.ts';
+import type { DiskPlan, EngineContext } from './contract.ts';
+import type { DiskState, Phase } from './observer.ts';
 
-/** How often a disk in use is looked at: a few system calls. */
+/** A look at a disk in use takes a few system calls. */
 const POLL_MS = 2000;
 
-export interface Opening {
-  /** Throws a retryable `SourceInUse` where a disk in use is to be waited for, and such an `InUseUnknown` where that will be known later. */
-  openSource(signal: AbortSignal): Promise<DiskSource>;
-  /** With the attempt counted that the disk is opened for. */
+export interface SlotWait {
   state: DiskState;
   enter(phase: Phase): void;
+  context: Pick<EngineContext, 'signal' | 'slot'>;
+}
+
+/**
+ * Acquires a slot again after a wait. Until then the disk is Pending and its status says that it is queued. The export goes ahead of
+ * exports that came later: its deadline runs, and its destination may hold an upload open.
+ * @throws DiskliftError the reason of the signal's abort; then no slot is held
+ */
+export async function waitForSlot({ state, enter, context: { signal, slot } }: SlotWait): Promise<void> {
+  if (slot === undefined) return;
+  state.isQueued = true;
+  enter('Pending');
+  try {
+    await slot.acquire(signal);
+  } finally {
+    state.isQueued = false;
+  }
+}
+
+export interface Opening extends SlotWait, Pick<DiskPlan, 'openSource'> {
+  /** Its `attempts` include the one for which the disk is opened. */
+  state: DiskState;
   context: Pick<EngineContext, 'signal' | 'clock' | 'observer' | 'slot'>;
 }
 
 /**
- * Leaves the disk Scanning. While it is in use it is Pending, with that as its failure and without the attempt; and so it stays when
- * the wait is cancelled.
+ * Opens the disk and leaves it Scanning. While the disk is in use it is Pending: its failure says why, and the attempt is not counted.
+ * A cancelled wait leaves that state.
  *
- * While the disk is in use the export gives its slot back, because a VM can run for weeks. When the disk is free it takes a slot again,
+ * While the disk is in use the export gives its slot back, because a VM can run for weeks. When the disk is free it acquires a slot again,
  * ahead of exports that were queued later. Other exports do not starve, because the slot is given back at once when the disk is in use again.
  * @throws what `openSource` throws, with the slot held; DiskliftError the reason of the signal's abort, maybe without the slot
  */
@@ -44,12 +61,12 @@ export async function openWhenFree(opening: Opening): Promise<DiskSource> {
     while (opened instanceof DiskliftError) {
       slot?.pause();
       await untilFree(opening);
-      // That the disk is in use is not true any more.
+      // The disk is free now; its failure must not say otherwise.
       state.failure = failure;
       await waitForSlot(opening);
       opened = await open(opening);
       if (!(opened instanceof DiskliftError)) break;
-      // Somebody was faster.
+      // Another process has opened the disk since the last look.
       state.failure = opened;
       enter('Pending');
     }
@@ -73,7 +90,7 @@ async function untilFree(opening: Opening): Promise<void> {
   }
 }
 
-/** @returns why the disk has to be waited for. It is closed again, so that nobody is kept from it by an export that waits for a slot. */
+/** @returns why the disk is in use, or undefined. Closes the disk again, because an export without a slot must not lock it. */
 async function look(opening: Opening): Promise<DiskliftError | undefined> {
   const { signal } = opening.context;
   try {
@@ -82,22 +99,22 @@ async function look(opening: Opening): Promise<DiskliftError | undefined> {
     await abortable(opened.dispose(), signal);
   } catch (error) {
     throwIfAborted(signal);
-    // Whatever else is wrong with it will be so when it is opened to be read.
+    // The attempt opens the disk again, and meets any other failure then.
     if (!(error instanceof DiskliftError)) throw error;
   }
   return undefined;
 }
 
-/** @returns the disk, or why it has to be waited for */
+/** @returns the disk, or why it is in use */
 async function open({ openSource, context: { signal } }: Opening): Promise<DiskSource | DiskliftError> {
   try {
     return await openUnlessAborted(openSource(signal), signal);
   } catch (error) {
-    if (isToBeWaitedFor(error)) return error;
+    if (isInUse(error)) return error;
     throw error;
   }
 }
 
-function isToBeWaitedFor(error: unknown): error is DiskliftError {
+function isInUse(error: unknown): error is DiskliftError {
   return error instanceof DiskliftError && error.retryable && (error.code === 'SourceInUse' || error.code === 'InUseUnknown');
 }

@@ -1,41 +1,18 @@
-/** One disk of an export, from the scan to the receipt, in as many attempts as it takes and may take. */
+/** Brings one disk of an export to its destination, with retries. */
 
-import { abortable, cancelledError, throwIfAborted } from '../common/abortable.ts';
 import { DiskliftError, type ErrorCode } from '../common/errors.ts';
-import { backoffDelayMs } from '../common/retry.ts';
-import { settleWithin } from '../common/time-limit.ts';
-import { type DigestedImage, digestImage } from '../image/digest.ts';
-import { type ImageOptions, type PreparedImage, prepareImage } from '../image/prepare-image.ts';
-import type { DiskSource } from '../sources/contract.ts';
-import type { ExportTarget, Seal } from '../targets/contract.ts';
+import { type Backoff, backoffDelayMs } from '../common/retry.ts';
 import { abandonUpload } from './abandon-upload.ts';
-import { abortedError } from './aborted-error.ts';
-import { ATTEMPT_BACKOFF } from './attempt-backoff.ts';
-import { checkDestination } from './check-destination.ts';
-import type { EngineContext } from './context.ts';
-import { countReads } from './count-reads.ts';
+import { DiskAttempts } from './attempt-disk.ts';
+import type { DiskPlan, DiskRules, EngineContext } from './contract.ts';
 import type { DiskState } from './observer.ts';
-import { openWhenFree } from './open-when-free.ts';
-import { type Phase, step } from './phases.ts';
-import { requireRecordableUpload } from './recordable-upload.ts';
-import { waitForSlot } from './wait-for-slot.ts';
+import { waitForSlot } from './open-when-free.ts';
 
-export interface DiskPlan extends ImageOptions {
-  /** Relative to the volume; names the disk in the status. */
-  path: string;
-  /** A retryable `SourceInUse` or `InUseUnknown` is waited for, which costs no attempt. */
-  openSource(signal: AbortSignal): Promise<DiskSource>;
-  /** Called for each attempt: credentials are read anew. */
-  createTarget(): Promise<ExportTarget>;
-  /** Where another process has left off. */
-  state?: DiskState | undefined;
-}
-
-export interface DiskRules {
-  checksum: 'SHA256' | 'None';
-  /** Attempts that may fail before the disk has failed, beside the first. */
-  backoffLimit: number;
-}
+/**
+ * Waits between attempts. They are short at first, for a broken connection. The default backoffLimit of the resource, 8, covers the
+ * reboot of a receiver: at least 22 minutes, at most 32.
+ */
+export const ATTEMPT_BACKOFF: Backoff = { baseMs: 2000, capMs: 600_000, factor: 3, isIncreasing: true };
 
 /** An export gives its slot back in a longer wait. In a shorter one the next export would hardly begin. */
 const MAX_SLOT_WAIT_MS = 5000;
@@ -43,255 +20,106 @@ const MAX_SLOT_WAIT_MS = 5000;
 /** Failures after which exports to other hosts keep a slot of their own. */
 const DESTINATION_FAILURES: ReadonlySet<ErrorCode> = new Set(['DestinationUnreachable', 'DestinationRejected']);
 
-/** An object that the request refers to is gone, or has changed. */
+/** An object that the request refers to is missing, or has changed. */
 const REFERENCE_FAILURES: ReadonlySet<ErrorCode> = new Set(['CredentialsInvalid', 'ReferenceInvalid']);
 
-/** Time for a target to close its connections after the export's signal is aborted. */
-const SEND_GRACE_MS = 500;
+/**
+ * @param state is kept up to date and ends Succeeded, Failed or Cancelled; or Pending when this process lost the export
+ * @throws only errors that are no DiskliftError: mistakes of this program
+ */
+export async function runDisk(plan: DiskPlan, rules: DiskRules, state: DiskState, context: EngineContext): Promise<void> {
+  const attempts = new DiskAttempts(plan, rules, state, context);
+  try {
+    for (;;) {
+      const attemptsBefore = state.attempts;
+      const failure = await attempts.attempt();
+      judgeHost(failure, context);
+      if (failure === undefined) return attempts.enter('Succeeded');
+      state.failure = failure;
+      if (failure.code === 'ExecutorLost') {
+        // The attempt has not failed: another process continues it.
+        state.attempts = attemptsBefore;
+        return attempts.enter('Pending');
+      }
+      if (failure.code === 'SourceChanged') await attempts.forgetScan();
+      const isRetryable = failure.retryable && !context.signal.aborted;
+      if (!isRetryable || state.attempts > rules.backoffLimit) {
+        if (isRetryable) state.failure = withCount(failure, state.attempts);
+        attempts.enter(failure.code === 'Cancelled' ? 'Cancelled' : 'Failed');
+        return await abandonAtEnd({ plan, state, context, attempts });
+      }
+      await backOff(failure, { state, context, attempts });
+    }
+  } finally {
+    await attempts.forgetScan();
+  }
+}
 
-/** What is kept from one attempt to the next: the scan, and what has been hashed. */
-interface Prepared {
-  prepared: PreparedImage;
-  digested: DigestedImage | undefined;
+interface Run {
+  plan: DiskPlan;
+  state: DiskState;
+  context: EngineContext;
+  attempts: DiskAttempts;
+}
+
+function withCount(failure: DiskliftError, attempts: number): DiskliftError {
+  return new DiskliftError(failure.code, `${failure.message} (after ${attempts === 1 ? '1 attempt' : `${attempts} attempts`})`, failure);
+}
+
+function judgeHost(failure: DiskliftError | undefined, { slot }: EngineContext): void {
+  if (failure === undefined) slot?.setHostFailing(false);
+  else if (failure.retryable && DESTINATION_FAILURES.has(failure.code)) slot?.setHostFailing(true);
 }
 
 /**
- * Brings one disk to its destination.
- * @param state is kept up to date and ends Succeeded, Failed or Cancelled; or Pending, when the executor was lost
- * @throws only what is no DiskliftError: mistakes of this program
+ * Waits for the next attempt. In a long wait, or while the host fails, another export may use the slot. The destination keeps the upload.
+ * The disk stays open if the number of waiting exports with open disks permits.
  */
-export function runDisk(plan: DiskPlan, rules: DiskRules, state: DiskState, context: EngineContext): Promise<void> {
-  return new DiskRun(plan, rules, state, context).run();
-}
-
-class DiskRun {
-  private readonly plan: DiskPlan;
-  private readonly rules: DiskRules;
-  private readonly state: DiskState;
-  private readonly context: EngineContext;
-  private kept: Prepared | undefined;
-  /** Of the last attempt. */
-  private target: ExportTarget | undefined;
-  /** Whether an attempt has sent bytes, or may have, in this process or in an earlier one. */
-  private hasSent: boolean;
-
-  constructor(plan: DiskPlan, rules: DiskRules, state: DiskState, context: EngineContext) {
-    this.plan = plan;
-    this.rules = rules;
-    this.state = state;
-    this.context = context;
-    this.hasSent = state.mayHaveSent === true || state.attempts > 0;
-  }
-
-  async run(): Promise<void> {
-    const { state, context } = this;
-    try {
-      for (;;) {
-        const attemptsBefore = state.attempts;
-        const failure = await this.attempt();
-        this.judgeHost(failure);
-        if (failure === undefined) return this.enter('Succeeded');
-        state.failure = failure;
-        if (failure.code === 'ExecutorLost') {
-          // Not the disk's attempt that failed: somebody else will make it.
-          state.attempts = attemptsBefore;
-          return this.enter('Pending');
-        }
-        if (failure.code === 'SourceChanged') await this.forgetScan();
-        if (context.signal.aborted || !failure.retryable) return await this.end(failure);
-        if (state.attempts > this.rules.backoffLimit)
-          return await this.end(new DiskliftError(failure.code, `${failure.message} (after ${countOf(state.attempts)})`, failure));
-        await this.backOff(failure);
-      }
-    } finally {
-      await this.forgetScan();
-    }
-  }
-
-  private judgeHost(failure: DiskliftError | undefined): void {
-    const { slot } = this.context;
-    if (failure === undefined) slot?.setHostFailing(false);
-    else if (failure.retryable && DESTINATION_FAILURES.has(failure.code)) slot?.setHostFailing(true);
-  }
-
-  private enter(phase: Phase): void {
-    this.state.phase = step(this.state.phase, phase);
-    this.context.observer.onChange?.(this.state);
-  }
-
-  /** @returns the failure of the attempt, or undefined when the disk has arrived */
-  private async attempt(): Promise<DiskliftError | undefined> {
-    const { signal } = this.context;
-    this.state.attempts += 1;
-    try {
-      throwIfAborted(signal);
-      this.kept ??= await this.prepare();
-      await this.send(this.kept);
-      return undefined;
-    } catch (error) {
-      // What a transfer that is torn down reports says nothing of why.
-      if (signal.aborted) return abortedError(signal, this.state);
-      if (!(error instanceof DiskliftError)) throw error;
-      return error;
-    }
-  }
-
-  private async prepare(): Promise<Prepared> {
-    const { plan, state, context } = this;
-    // Anew before the image is sent: credentials may have been replaced since.
-    this.target = await checkDestination(() => plan.createTarget(), context);
-    // Named one by one, because a spread would lose the methods of a class instance.
-    const prepared = await prepareImage({
-      layout: plan.layout,
-      qcow2: plan.qcow2,
-      zeroDetection: plan.zeroDetection,
-      verify: plan.verify,
-      openSource: async () => {
-        const source = await openWhenFree({
-          openSource: (signal) => plan.openSource(signal),
-          state,
-          context,
-          enter: (phase) => this.enter(phase),
-        });
-        return countReads(source, state);
-      },
-      signal: context.signal,
-      clock: context.clock,
-      warn: context.warn,
-      onOpen: (virtualBytes, format, notice) => {
-        if (notice !== undefined) state.notice = notice;
-        state.format = format === 'raw' ? 'Raw' : format.toUpperCase();
-        state.virtualBytes = virtualBytes;
-        context.observer.onChange?.(state);
-      },
-      onScanned: (scannedBytes) => {
-        state.scannedBytes = scannedBytes;
-        context.observer.onProgress?.(state);
-      },
-    });
-    state.imageBytes = prepared.image.sizeBytes;
-    state.metadataBytes = prepared.layout.dataOffset;
-    state.clusters = prepared.layout.map.clusters;
-    state.map = prepared.layout.map;
-    const digested = this.rules.checksum === 'SHA256' ? digestImage(prepared.image) : undefined;
-    return { prepared, digested };
-  }
-
-  private async send({ prepared, digested }: Prepared): Promise<void> {
-    const { plan, state, context } = this;
-    const { signal, keeper } = context;
-    state.sentBytes = 0;
-    this.enter('Streaming');
-    // What it refers to may have to be waited for.
-    const target = await abortable(plan.createTarget(), signal);
-    this.target = target;
-    // Parts of another image: of the disk before it changed, or of other options.
-    if (state.upload !== undefined && state.upload.fingerprint !== prepared.image.fingerprint)
-      await abandonUpload(state, async () => target, context);
-    // A hanging target is abandoned; its later reports are ignored.
-    let isUnderWay = true;
-    const sending = target.send(digested?.image ?? prepared.image, {
-      signal,
-      resume: state.upload,
-      hasSentBefore: this.hasSent,
-      saveResume: async (upload) => {
-        if (!isUnderWay) throw cancelledError(signal);
-        state.upload = upload;
-        requireRecordableUpload(plan.path, upload);
-        await abortable(keeper.save(), signal);
-      },
-      progress: (sentBytes) => {
-        if (!isUnderWay) return;
-        this.hasSent ||= sentBytes > 0;
-        state.sentBytes = sentBytes;
-        context.observer.onProgress?.(state);
-      },
-      seal: () => abortable(this.seal({ prepared, digested }), signal),
-    });
-    try {
-      state.receipt = await settleWithin(sending, { signal, clock: context.clock, graceMs: SEND_GRACE_MS });
-    } finally {
-      isUnderWay = false;
-    }
-    // Whatever the target has told of its progress: all of it has arrived.
-    state.sentBytes = state.imageBytes ?? state.sentBytes;
-    context.observer.onProgress?.(state);
-  }
-
-  private async seal({ prepared, digested }: Prepared): Promise<Seal> {
-    const { state, context } = this;
-    const { signal, keeper } = context;
-    throwIfAborted(signal);
-    // The phase is entered already where a server redirected the upload at its end.
-    if (state.phase !== 'Verifying') this.enter('Verifying');
-    const sha256 = await digested?.sha256(signal);
-    // All reads come before the seal. The claim is confirmed last, because that wait may be long.
-    await prepared.seal();
-    await keeper.assertHeld();
-    return sha256 === undefined ? {} : { sha256 };
-  }
-
-  /** In a long wait, or while the host fails, another export may have the slot. The destination keeps the upload, and the disk stays open where there is room for it. */
-  private async backOff(failure: DiskliftError): Promise<void> {
-    const { state, context } = this;
-    const { retryAfterMs } = failure;
-    const delayMs = backoffDelayMs(ATTEMPT_BACKOFF, { failedAttempts: state.attempts, retryAfterMs }, context.random);
-    state.nextAttemptMs = context.clock.nowMs() + delayMs;
-    this.enter('Pending');
-    context.observer.onRetry?.(state, failure, delayMs);
-    const givesSlotBack = delayMs > MAX_SLOT_WAIT_MS || context.slot?.holdsUpOthers() === true;
-    try {
-      if (givesSlotBack) await this.pause();
-      await context.clock.delay(delayMs, context.signal);
-      delete state.nextAttemptMs;
-      if (givesSlotBack) await waitForSlot({ state, context, enter: (phase) => this.enter(phase) });
-    } catch (error) {
-      // An abort ends the wait; the next attempt finds it.
-      if (!(error instanceof DiskliftError)) throw error;
-    } finally {
-      delete state.nextAttemptMs;
-    }
-  }
-
-  private async pause(): Promise<void> {
-    const { slot } = this.context;
-    if (this.kept === undefined) slot?.pause();
-    else if (slot?.pauseOpen() === false) await this.forgetScan();
-  }
-
-  private async end(failure: DiskliftError): Promise<void> {
-    const { plan, state, context } = this;
-    state.failure = failure;
-    this.enter(failure.code === 'Cancelled' ? 'Cancelled' : 'Failed');
-    if (state.upload === undefined) return;
-    try {
-      await this.abandon();
-    } catch (error) {
-      if (!(error instanceof DiskliftError)) throw error;
-      // The disk has ended, whatever becomes of it; `upload` tells what is still there.
-      context.warn(`${plan.path}: an upload is left at the destination: ${error.message}`);
-    }
-  }
-
-  /** What a request refers to may have gone with it, its credentials among them: then those of the last attempt have to do. */
-  private async abandon(): Promise<void> {
-    const { plan, state, context, target } = this;
-    try {
-      await abandonUpload(state, () => plan.createTarget(), context);
-    } catch (error) {
-      const isCredential = error instanceof DiskliftError && REFERENCE_FAILURES.has(error.code);
-      if (!isCredential || target === undefined) throw error;
-      await abandonUpload(state, async () => target, context);
-    }
-  }
-
-  private async forgetScan(): Promise<void> {
-    const last = this.kept;
-    this.kept = undefined;
-    await last?.prepared[Symbol.asyncDispose]();
+async function backOff(failure: DiskliftError, { state, context, attempts }: Omit<Run, 'plan'>): Promise<void> {
+  const { clock, signal, slot, observer, random } = context;
+  const { retryAfterMs } = failure;
+  const delayMs = backoffDelayMs(ATTEMPT_BACKOFF, { failedAttempts: state.attempts, retryAfterMs }, random);
+  state.nextAttemptMs = clock.nowMs() + delayMs;
+  attempts.enter('Pending');
+  observer.onRetry?.(state, failure, delayMs);
+  const givesSlotBack = delayMs > MAX_SLOT_WAIT_MS || slot?.holdsUpOthers() === true;
+  try {
+    if (givesSlotBack) await giveSlotBack(attempts, context);
+    await clock.delay(delayMs, signal);
+    delete state.nextAttemptMs;
+    if (givesSlotBack) await waitForSlot({ state, context, enter: (phase) => attempts.enter(phase) });
+  } catch (error) {
+    // An abort ends the wait; the next attempt reports it.
+    if (!(error instanceof DiskliftError)) throw error;
+  } finally {
+    delete state.nextAttemptMs;
   }
 }
 
-function countOf(attempts: number): string {
-  return attempts === 1 ? '1 attempt' : `${attempts} attempts`;
+async function giveSlotBack(attempts: DiskAttempts, { slot }: EngineContext): Promise<void> {
+  if (!attempts.hasScan) slot?.pause();
+  else if (slot?.pauseOpen() === false) await attempts.forgetScan();
+}
+
+/** The disk has ended, even when its upload cannot be aborted; `upload` in its status then names the upload that is left. */
+async function abandonAtEnd(run: Run): Promise<void> {
+  const { plan, state, context } = run;
+  if (state.upload === undefined) return;
+  try {
+    await abandon(run);
+  } catch (error) {
+    if (!(error instanceof DiskliftError)) throw error;
+    context.warn(`${plan.path}: an upload is left at the destination: ${error.message}`);
+  }
+}
+
+/** Uses the target of the last attempt when the Secrets of the request are gone, as they may be when it is deleted. */
+async function abandon({ plan, state, context, attempts: { target } }: Run): Promise<void> {
+  try {
+    await abandonUpload(state, () => plan.createTarget(), context);
+  } catch (error) {
+    const isReference = error instanceof DiskliftError && REFERENCE_FAILURES.has(error.code);
+    if (!isReference || target === undefined) throw error;
+    await abandonUpload(state, async () => target, context);
+  }
 }

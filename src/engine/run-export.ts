@@ -1,32 +1,13 @@
-/** One export from request to receipts: all its disks, one after the other, within its deadline. */
+/** Runs an export: all its disks, one after the other, within its deadline. */
 
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { startTimeLimit, type TimeLimit } from '../common/time-limit.ts';
-import type { EngineContext } from './context.ts';
-import type { DiskState, ExportEnd } from './observer.ts';
-import { isFinal } from './phases.ts';
-import { type DiskPlan, type DiskRules, runDisk } from './run-disk.ts';
+import type { EngineContext, ExportPlan, ExportResult } from './contract.ts';
+import { type DiskState, isFinal, newDiskState } from './observer.ts';
+import { runDisk } from './run-disk.ts';
 
-export interface ExportPlan extends DiskRules {
-  disks: readonly DiskPlan[];
-  /** One sentence for each file on the volume that may be a disk and is not sent; none when left out. */
-  leftOut?: readonly string[] | undefined;
-  /** Counted from `startMs`. No deadline when left out. */
-  activeDeadlineSeconds?: number | undefined;
-  /** When the export was begun, maybe by another process: milliseconds since the epoch. Now when left out. */
-  startMs?: number | undefined;
-}
-
-export interface ExportResult {
-  /** Pending: this executor was lost, and the export has not ended. */
-  phase: ExportEnd;
-  disks: readonly DiskState[];
-  /** Why it did not succeed: of the first disk that did not. */
-  failure?: DiskliftError;
-}
-
-/** A disk that fails does not keep the others from arriving; a deadline and a cancellation end them all. */
+/** The failure of one disk does not stop the others. A deadline and a cancellation end all of them. */
 export async function runExport(plan: ExportPlan, context: EngineContext): Promise<ExportResult> {
   const disks = plan.disks.map((disk) => disk.state ?? newDiskState(disk));
   const deadline = startDeadline(plan, context.clock);
@@ -44,28 +25,19 @@ export async function runExport(plan: ExportPlan, context: EngineContext): Promi
 
 /** The context may be a class instance: its methods are called, never copied. */
 function withSignal(context: EngineContext, signal: AbortSignal): EngineContext {
-  const { stopping, keeper, slot, clock, observer } = context;
-  return { signal, stopping, keeper, slot, clock, observer, random: () => context.random(), warn: (message) => context.warn(message) };
-}
-
-/** A disk of which nothing has been done. */
-export function newDiskState({ path, qcow2 }: Pick<DiskPlan, 'path' | 'qcow2'>): DiskState {
-  return { path, clusterSizeBytes: qcow2.clusterSizeBytes, phase: 'Pending', attempts: 0, scannedBytes: 0, readBytes: 0, sentBytes: 0 };
+  const { stopping, claim, slot, clock, observer } = context;
+  return { signal, stopping, claim, slot, clock, observer, random: () => context.random(), warn: (message) => context.warn(message) };
 }
 
 function resultOf(disks: readonly DiskState[]): ExportResult {
   const [first] = disks.filter(({ phase }) => phase !== 'Succeeded');
   if (first === undefined) return { phase: 'Succeeded', disks };
-  const phase = disks.some((disk) => disk.phase === 'Pending')
-    ? 'Pending'
-    : disks.some((disk) => disk.phase === 'Failed')
-      ? 'Failed'
-      : 'Cancelled';
+  const phase = (['Pending', 'Failed'] as const).find((each) => disks.some((disk) => disk.phase === each)) ?? 'Cancelled';
   const { failure = new DiskliftError('Cancelled', 'cancelled') } = disks.find((disk) => disk.phase === phase) ?? first;
   return { phase, disks, failure };
 }
 
-/** @returns undefined where the export has no deadline */
+/** @returns undefined when the export has no deadline */
 export function startDeadline(
   { activeDeadlineSeconds: seconds, startMs }: Pick<ExportPlan, 'activeDeadlineSeconds' | 'startMs'>,
   clock: Clock,

@@ -1,4 +1,4 @@
-/** One claimed request, from its plan to its final status. */
+/** Runs a claimed request: plan, disks, final status. */
 
 import { abortable, cancelledError, throwIfAborted } from '../common/abortable.ts';
 import { DiskliftError, isStoreFailure } from '../common/errors.ts';
@@ -6,34 +6,36 @@ import { startTimeLimit, type TimeLimit } from '../common/time-limit.ts';
 import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
 import { timestamp } from '../resource/timestamp.ts';
 import type { RequestEvent } from '../stores/contract.ts';
-import { hasLeftovers } from './abandon-leftovers.ts';
 import { FAREWELL_MS, QUICK_FAREWELL_MS } from './bounded-store.ts';
-import type { EngineContext } from './context.ts';
+import { hasLeftovers } from './clean-up-request.ts';
+import type { EngineContext, ExportClaim, ExportPlan } from './contract.ts';
 import { restoreDisks } from './disk-status.ts';
+import { createExportEvents, type ExportEvents } from './export-events.ts';
 import { exportStatusOf } from './export-status.ts';
 import type { DiskState, ExportEnd, ExportObserver, ExportWatcher } from './observer.ts';
 import { patiently } from './patiently.ts';
-import { type ExportPlan, runExport, startDeadline } from './run-export.ts';
+import { runExport, startDeadline } from './run-export.ts';
 import { createStatusWriter } from './status-writer.ts';
 import { Suspicion, type SuspicionOptions } from './suspicion.ts';
 
 export interface RequestRun
   extends Pick<EngineContext, 'signal' | 'clock' | 'random' | 'warn' | 'slot'>,
     Pick<SuspicionOptions, 'suspects'> {
-  /** With the status that somebody else may have left. */
+  /** With the status that an earlier process may have written. */
   request: DiskExport;
   executor?: DiskExportStatus['executor'] | undefined;
-  /** Finds the disks, on storage that may hang, and prepares what sending requires. @throws DiskliftError when either fails */
+  /** Finds the disks on storage that may hang, and prepares their targets. @throws DiskliftError */
   plan(): Promise<ExportPlan>;
   watchers: readonly ExportWatcher[];
-  /** Aborted when the claim is lost, and when the process is to end: then the last word has little time, or none. */
+  /** Aborted when the claim is lost; then the final status is not written. */
   lost: AbortSignal;
+  /** Aborted when the process must end; then the final status is written within {@link FAREWELL_MS}. */
   stopping: AbortSignal;
   /** @throws DiskliftError `ExecutorLost` */
   assertHeld(): Promise<void>;
   writeStatus(status: DiskExportStatus): Promise<void>;
   setCleanupPending(pending: boolean): Promise<void>;
-  /** Whether it is being deleted: then what a destination does not drop is left there. */
+  /** Whether the request is being deleted. Then an upload that the destination does not abort is left there. */
   isTerminating(): boolean;
   recordEvent(event: RequestEvent): Promise<void>;
 }
@@ -44,14 +46,14 @@ export interface RequestEnd {
   failure?: DiskliftError | undefined;
   /** The final status. It was not written when another process owns the export. */
   status: DiskExportStatus;
-  /** Why an export that has ended here is not so in the store. */
+  /** Why the store does not have the final status. */
   unrecorded?: DiskliftError | undefined;
 }
 
 type Ended = Pick<RequestEnd, 'phase' | 'failure'>;
 
-/** A status that says how it ended is worth waiting for, but not for ever. */
-const LAST_WORD_MS = 300_000;
+/** Limit for writing the final status while the store fails. */
+const FINAL_STATUS_MS = 300_000;
 
 /** Limit of an outage of the API server, or of the directory's storage, that costs no attempt. */
 const STORE_PATIENCE_MS = 300_000;
@@ -71,22 +73,18 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
   let end: Ended | undefined;
   let isWatched = true;
   let status = request.status;
+  const events = createExportEvents(run);
   const suspicion = new Suspicion(run);
-  const writer = createStatusWriter({
-    ...run,
-    build() {
-      status = exportStatusOf(
-        { request, disks, leftOut, end, startMs, nowMs: clock.nowMs(), executor: run.executor, ...suspicion.facts() },
-        status,
-      );
-      return status;
-    },
-    write: run.writeStatus,
-  });
+  const build = () => {
+    const facts = { request, disks, leftOut, end, startMs, nowMs: clock.nowMs(), executor: run.executor, ...suspicion.facts() };
+    status = exportStatusOf(facts, status);
+    return status;
+  };
+  const writer = createStatusWriter({ ...run, build, write: run.writeStatus });
   const deadline = startDeadline({ activeDeadlineSeconds: request.spec.activeDeadlineSeconds, startMs }, clock);
   const signal = deadline === undefined ? run.signal : AbortSignal.any([run.signal, deadline.signal]);
-  const calls = { ...run, signal };
-  const keeper = createKeeper(calls, writer.flush, () => disks ?? []);
+  const calls = { ...run, events, signal };
+  const claim = createExportClaim(calls, writer.flush, () => disks ?? []);
 
   function observe(): void {
     suspicion.observe(disks ?? []);
@@ -96,15 +94,15 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
   async function runPlanned(): Promise<Ended> {
     try {
       await suspicion.begin(signal, (message) => {
-        recordEvent(run, 'Warning', 'ExecutorCrashed', message);
+        events.record('Warning', 'ExecutorCrashed', message);
         return writer.flush(signal, STORE_PATIENCE_MS);
       });
       await writer.flush(signal, STORE_PATIENCE_MS);
-      // Somebody else's, who could not stay to drop it.
+      // An upload of an earlier process that could not abort it.
       if (hasLeftovers(request)) await guardCleanup(calls);
       const plan = await abortable(run.plan(), signal);
       leftOut = plan.leftOut ?? [];
-      for (const each of leftOut) tellLeftOut(run, each);
+      events.leaveOut(leftOut);
       const { states, gone } = restoreDisks(plan, request.status);
       disks = [...states, ...gone];
       // The deadline starts here, because it covers the search for disks as well.
@@ -113,11 +111,15 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
         activeDeadlineSeconds: undefined,
         disks: plan.disks.map((disk, index) => ({ ...disk, state: states[index] })),
       };
-      recordEvent(run, 'Normal', 'Started', `sends ${states.map(({ path }) => path).join(', ')}`);
+      events.record('Normal', 'Started', `sends ${states.map(({ path }) => path).join(', ')}`);
       return await runExport(planned, {
         ...calls,
-        keeper,
-        observer: joinObservers([...run.watchers.map(({ observer }) => observer), noting(run), { onChange: observe, onProgress: observe }]),
+        claim,
+        observer: joinObservers([
+          ...run.watchers.map(({ observer }) => observer),
+          events.observer,
+          { onChange: observe, onProgress: observe },
+        ]),
       });
     } catch (error) {
       if (!(error instanceof DiskliftError)) throw error;
@@ -131,22 +133,18 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
     // The remaining steps need no disk.
     run.slot?.release();
     const isPending = ended.phase === 'Pending';
-    const last = isPending ? startLastCalls(run, FAREWELL_MS, QUICK_FAREWELL_MS) : startLastCalls(run, LAST_WORD_MS, FAREWELL_MS);
+    const last = isPending ? startLastCalls(run, FAREWELL_MS, QUICK_FAREWELL_MS) : startLastCalls(run, FINAL_STATUS_MS, FAREWELL_MS);
     try {
-      end = await confirmed(ended, () => abortable(run.assertHeld(), last.signal));
+      end = await endIfHeld(ended, () => abortable(run.assertHeld(), last.signal));
       isWatched = false;
       for (const watcher of run.watchers) watcher.end(end.phase, end.failure);
       if (end.failure === LOST) return { ...end, status: status as DiskExportStatus };
-      noteEnd(run, end);
-      const unrecorded = await writer.flush(last.signal).catch((error: unknown) => {
-        if (!(error instanceof DiskliftError)) throw error;
-        run.warn(error.message);
-        return error;
-      });
+      events.end(end.phase, end.failure);
+      const unrecorded = await writeFinalStatus(run, () => writer.flush(last.signal));
       const isDone = unrecorded === undefined && !hasLeftovers({ status });
-      // A run that ended before it had its disks has tried to drop nothing: the clean-up does that next.
-      const isTried = disks !== undefined;
-      if (!isPending && (isDone || (run.isTerminating() && isTried))) await abortable(run.setCleanupPending(false), last.signal);
+      // A run that ended before it had its disks has aborted no upload: the clean-up does that next.
+      const hasTriedToAbort = disks !== undefined;
+      if (!isPending && (isDone || (run.isTerminating() && hasTriedToAbort))) await abortable(run.setCleanupPending(false), last.signal);
       return { ...end, status: status as DiskExportStatus, ...(unrecorded === undefined || isPending ? {} : { unrecorded }) };
     } finally {
       last.stop();
@@ -160,16 +158,28 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
   }
 }
 
+/** @returns why the store does not have the status, or undefined */
+async function writeFinalStatus({ warn }: RequestRun, flush: () => Promise<void>): Promise<DiskliftError | undefined> {
+  try {
+    await flush();
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof DiskliftError)) throw error;
+    warn(error.message);
+    return error;
+  }
+}
+
 function abortedBeforeDisks(signal: AbortSignal): DiskliftError {
   const reason = cancelledError(signal);
   if (reason.code !== 'DeadlineExceeded') return reason;
-  return new DiskliftError(reason.code, `${reason.message}: the disks on the volume were still being looked for`, reason);
+  return new DiskliftError(reason.code, `${reason.message}: the search for disks on the volume had not ended`, reason);
 }
 
-/** Whoever lost the export says no more about it: somebody else does. */
-const LOST = new DiskliftError('ExecutorLost', "the export is somebody else's by now");
+/** Another process owns the status now. */
+const LOST = new DiskliftError('ExecutorLost', 'another process owns the export now');
 
-async function confirmed(end: Ended, assertHeld: () => Promise<void>): Promise<Ended> {
+async function endIfHeld(end: Ended, assertHeld: () => Promise<void>): Promise<Ended> {
   try {
     await assertHeld();
     return end;
@@ -179,7 +189,7 @@ async function confirmed(end: Ended, assertHeld: () => Promise<void>): Promise<E
   }
 }
 
-/** Failures of the store or of the claim are no failures of the export, which runs again. */
+/** After a failure of the store or of the claim the export runs again. */
 function endedBy(failure: DiskliftError): Ended {
   if (failure.code === 'ExecutorLost' || isStoreFailure(failure)) return { phase: 'Pending', failure };
   return { phase: failure.code === 'Cancelled' ? 'Cancelled' : 'Failed', failure };
@@ -187,10 +197,10 @@ function endedBy(failure: DiskliftError): Ended {
 
 /**
  * Limits for the calls after the work. A cancelled export makes them as well, because users wait for its final status.
- * @param farewellMs limit from the moment on when the process must end
+ * @param farewellMs limit that starts when the process must end
  */
 function startLastCalls({ clock, lost, stopping }: RequestRun, limitMs: number, farewellMs: number): TimeLimit {
-  const expired = new DiskliftError('ExecutorLost', 'the last status could not be written');
+  const expired = new DiskliftError('ExecutorLost', 'the final status could not be written');
   const limit = startTimeLimit({ clock, limitMs, expired });
   const farewell = startTimeLimit({ clock, limitMs: farewellMs, expired, after: stopping });
   return {
@@ -202,12 +212,14 @@ function startLastCalls({ clock, lost, stopping }: RequestRun, limitMs: number, 
   };
 }
 
+type GuardedRun = RequestRun & { events: ExportEvents };
+
 /**
  * Marks the clean-up as pending, so that the request stays until its upload is aborted. Waits while the store does not answer.
- * @throws DiskliftError `StoreRefused`; `StoreUnavailable` after five minutes
+ * @throws DiskliftError `StoreRefused`; `StoreUnavailable` after {@link STORE_PATIENCE_MS}
  */
-async function guardCleanup(run: RequestRun): Promise<void> {
-  let isTold = false;
+async function guardCleanup({ events, ...run }: GuardedRun): Promise<void> {
+  let isRecorded = false;
   await patiently(() => run.setCleanupPending(true), {
     ...run,
     patienceMs: STORE_PATIENCE_MS,
@@ -215,23 +227,23 @@ async function guardCleanup(run: RequestRun): Promise<void> {
     onFailure(error) {
       const { code, message } = error as DiskliftError;
       run.warn(`waits for the store of requests: ${message}`);
-      if (!isTold) recordEvent(run, 'Warning', code, `waits for the store of requests: ${message}`);
-      isTold = true;
+      if (!isRecorded) events.record('Warning', code, `waits for the store of requests: ${message}`);
+      isRecorded = true;
     },
   });
 }
 
-function createKeeper(
-  run: RequestRun,
+function createExportClaim(
+  run: GuardedRun,
   flush: (signal: AbortSignal, patienceMs?: number) => Promise<void>,
   disks: () => readonly DiskState[],
-): EngineContext['keeper'] {
+): ExportClaim {
   let isPending = hasLeftovers(run.request);
   return {
     assertHeld: () => run.assertHeld(),
-    async save() {
+    async saveStates() {
       const isOpen = disks().some(({ upload }) => upload !== undefined);
-      // In this order, so that at no moment something is open that nobody would clean up.
+      // The clean-up is marked first, so that an open upload always has a process that aborts it.
       if (isOpen && !isPending) await guardCleanup(run);
       if (isOpen) isPending = true;
       throwIfAborted(run.signal);
@@ -243,7 +255,7 @@ function createKeeper(
       } catch (error) {
         if (!isStoreFailure(error)) throw error;
         // No upload is open any more. The removal is tried again when the next upload is saved, and at the end.
-        run.warn(`the request would wait for a clean-up that is done: ${error.message}`);
+        run.warn(`the finished clean-up cannot be recorded yet: ${error.message}`);
       }
     },
   };
@@ -264,34 +276,4 @@ function joinObservers(observers: readonly ExportObserver[]): ExportObserver {
       for (const observer of observers) observer.onWait?.(disk, inUse);
     },
   };
-}
-
-function noting(run: RequestRun): ExportObserver {
-  return {
-    onRetry: ({ path, attempts }, failure, delayMs) =>
-      recordEvent(
-        run,
-        'Warning',
-        'Retrying',
-        `${path}: attempt ${attempts} failed, the next in ${Math.ceil(delayMs / 1000)} s: ${failure.message}`,
-      ),
-    onWait: ({ path }, { message }) => recordEvent(run, 'Warning', 'Waiting', `${path}: waits until nobody writes to it: ${message}`),
-  };
-}
-
-function tellLeftOut(run: RequestRun, which: string): void {
-  const message = `left out: ${which}`;
-  run.warn(message);
-  recordEvent(run, 'Warning', 'DiskLeftOut', message);
-}
-
-function noteEnd(run: RequestRun, { phase, failure }: Ended): void {
-  if (phase === 'Succeeded') recordEvent(run, 'Normal', 'Succeeded', 'every disk has arrived');
-  else if (phase === 'Cancelled') recordEvent(run, 'Normal', 'Cancelled', failure?.message ?? 'cancelled');
-  else if (phase === 'Failed') recordEvent(run, 'Warning', 'Failed', `${failure?.code}: ${failure?.message}`);
-}
-
-function recordEvent(run: RequestRun, type: RequestEvent['type'], reason: string, message: string): void {
-  // `recordEvent` never fails by contract; an export must not depend on that.
-  run.recordEvent({ type, reason, message }).catch(() => {});
 }

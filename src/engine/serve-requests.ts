@@ -1,61 +1,61 @@
-/** Runs the requests of a store as they come: a few at a time, first come, first served, for as long as the process lives. */
+/**
+ * Runs the requests of a store: a limited number at a time, in the order in which they come, as long as the process lives.
+ *
+ * For each key that the store reports, the server reads the request. It cancels a run whose request is cancelled or being deleted, cleans
+ * up after a request that has ended or is being deleted, and starts a run for any other request. When a run ends, it reads the request
+ * again. After a failure the request is paused and read again later.
+ */
 
 import { DiskliftError } from '../common/errors.ts';
 import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
 import { statusOfGeneration } from '../resource/status.ts';
 import type { Claim, RequestStore } from '../stores/contract.ts';
-import { hasLeftovers } from './abandon-leftovers.ts';
 import { type BoundedStore, boundStore } from './bounded-store.ts';
-import { cleanUpRequest } from './clean-up-request.ts';
-import type { EngineContext } from './context.ts';
+import { cleanUpRequest, hasLeftovers } from './clean-up-request.ts';
+import type { EngineContext, ExportPlan } from './contract.ts';
+import { createKeyedTimers, type KeyedTimers, Pauses } from './delayed-requests.ts';
 import { createExportSlots, type ExportSlots, type Slot } from './export-slots.ts';
 import { invalidStatusOf, isEdited, isFinished, waitingStatusOf } from './idle-status.ts';
-import { createKeyedTimers, type KeyedTimers } from './keyed-timers.ts';
-import type { ExportWatcher } from './observer.ts';
-import { Pauses } from './pauses.ts';
-import type { ExportPlan } from './run-export.ts';
+import type { RequestObserver } from './observer.ts';
 import { runRequest } from './run-request.ts';
 import { UnrecordedEnds } from './unrecorded-ends.ts';
 
 export interface ServeOptions extends Pick<EngineContext, 'signal' | 'clock' | 'random'> {
   store: RequestStore;
-  /** Why an export cannot be run here, or undefined when it can. */
+  /** @returns why this process cannot run the export, or undefined when it can */
   refusal(request: DiskExport): string | undefined;
-  /** @throws DiskliftError when the disks or the destination cannot be */
+  /** @throws DiskliftError when the disks or the destination are not there */
   plan(request: DiskExport): Promise<ExportPlan>;
-  /** Of the disks for which the status tells of an upload; needs no volume. @throws DiskliftError when that cannot be */
+  /** Plans only the disks whose uploads the status names, without the volume. @throws DiskliftError when the destination is not there */
   planLeftovers(request: DiskExport): Promise<ExportPlan>;
-  watch(request: DiskExport): readonly ExportWatcher[];
+  observers: readonly RequestObserver[];
   executor?: DiskExportStatus['executor'] | undefined;
   /** Names the destination's host; exports to one host are counted together. */
   hostOf(request: DiskExport): string;
   maxConcurrentExports: number;
-  /** Limit for exports to one host. No limit of its own when left out. */
+  /** Limit for exports to one host. `maxConcurrentExports` when left out. */
   maxConcurrentExportsPerHost?: number | undefined;
-  /** How long who serves the volume of a deleted request has to drop what it holds open, before anybody does. Default half a minute. */
+  /** Grace period for the process that serves the volume to abort the upload of a deleted request; then any process may. {@link ORPHAN_MS} when left out. */
   orphanMs?: number;
-  /** How long who serves the volume of a new request has to begin, before it is said that nobody does. Default two minutes. */
+  /** Time in which a process that serves the volume begins a new request; then an event says that none does. {@link UNSERVED_MS} when left out. */
   unservedMs?: number;
   warn(message: string, key?: string): void;
 }
 
-/** An export that waits for its turn or runs. */
+/** An export that waits for a slot or runs. */
 interface Active {
   cancel: AbortController;
-  /** The request is being deleted, and must not be kept by a destination that is dead. */
+  /** The request is being deleted. A destination that does not answer must not block that. */
   isTerminating: boolean;
   done: Promise<void>;
 }
 
-/** Nobody who serves the volume has dropped what a deleted request holds open: then anybody does. As long as a Lease of a dead process holds. */
+/** As long as the Lease of a dead process holds by default. */
 const ORPHAN_MS = 30_000;
 
-/** Whoever serves the volume has had the time to begin. */
 const UNSERVED_MS = 120_000;
 
-/**
- * Returns when `signal` is aborted and everything has stopped. What was under way is left so that another process can go on.
- */
+/** Resolves when `signal` is aborted and every run has stopped. Another process can continue the runs. */
 export function serveRequests(options: ServeOptions): Promise<void> {
   return new RequestServer(options).run();
 }
@@ -69,7 +69,7 @@ class RequestServer {
   private readonly active = new Map<string, Active>();
   private readonly pauses: Pauses;
   private readonly unrecorded: UnrecordedEnds;
-  /** Aborted when the process is to end: exports stop where they are. */
+  /** Aborted when the process must end: runs stop, and uploads stay open. */
   private readonly stop = new AbortController();
   private readonly expiring: KeyedTimers;
   private readonly orphans: KeyedTimers;
@@ -102,7 +102,7 @@ class RequestServer {
     this.store.close();
   }
 
-  /** What one request does must not keep the others from being served. */
+  /** The failure of one request must not stop the others. */
   private async handleSafely(key: string): Promise<void> {
     try {
       await this.handle(key);
@@ -152,11 +152,11 @@ class RequestServer {
     if (isTerminating && reason === undefined) return this.start(key, () => this.cleanUp(key));
     if (reason === undefined) return this.start(key, (cancelled) => this.runOne(key, request, cancelled), request.spec.cancel);
     if (isTerminating) return this.orphans.start(key, this.options.orphanMs ?? ORPHAN_MS, () => this.adopt(key));
-    await this.tellUnserved(key, request, reason);
+    await this.reportUnserved(key, request, reason);
   }
 
-  /** Somebody else may serve it. */
-  private async tellUnserved(key: string, request: DiskExport, message: string): Promise<void> {
+  /** Another process may serve the volume. */
+  private async reportUnserved(key: string, request: DiskExport, message: string): Promise<void> {
     const { store } = this;
     const { clock } = this.options;
     if (request.status !== undefined) return;
@@ -166,21 +166,21 @@ class RequestServer {
       const stored = await store.get(key);
       if (stored?.kind !== 'request') return;
       const { status } = stored.request;
-      // Whoever has it wait for its turn says that.
+      // A process that has queued the request has written a status.
       const isUnserved = store.showsUnclaimed ? status === undefined : status?.startTime === undefined && !isFinished(stored.request);
       if (isUnserved) await store.recordEvent(key, { type: 'Warning', reason: 'VolumeNotServed', message, isOnce: true });
     });
   }
 
-  /** Drops what a request that is being deleted holds open, when it still does. */
+  /** Cleans up after a request that is still being deleted. */
   private async adopt(key: string): Promise<void> {
     const stored = await this.store.get(key);
     if (stored?.kind === 'request' && stored.isTerminating && !this.active.has(key)) this.start(key, () => this.cleanUp(key));
   }
 
   /**
-   * Does `work` on a request aside, and looks at the request again behind it: more may have been asked for meanwhile. Not so where
-   * `work` gives false, because somebody else has the request: the store names it again when it may be free.
+   * Starts `work` on a request. Reads the request again when `work` returns true, because it may have changed meanwhile. False means that
+   * another process holds the claim: the store reports the key again when the claim may be free.
    */
   private start(key: string, work: (cancelled: AbortSignal) => Promise<boolean>, isCancelled = false): void {
     const cancel = new AbortController();
@@ -204,9 +204,9 @@ class RequestServer {
     const slot = this.slots.reserve(this.options.hostOf(request));
     let claim: Claim | undefined;
     try {
-      // A request that is cancelled meanwhile needs none.
+      // A request that is cancelled while it waits needs no slot.
       const acquired = slot.acquire(AbortSignal.any([cancelled, this.stop.signal])).catch(() => {});
-      await this.tellQueued(key, request, slot);
+      await this.reportQueued(key, request, slot);
       await acquired;
       if (this.stop.signal.aborted) return false;
       if (await this.unrecorded.record(key)) return true;
@@ -226,7 +226,7 @@ class RequestServer {
         suspects: this.suspects,
         stopping: this.stop.signal,
         plan: () => this.options.plan(stored.request),
-        watchers: this.options.watch(stored.request),
+        watchers: this.options.observers.flatMap((observer) => observer.onBegin?.(key, stored.request) ?? []),
         assertHeld: () => held.assertHeld(),
         warn: (message) => this.options.warn(message, key),
         writeStatus: (status) => store.writeStatus(key, status),
@@ -241,7 +241,7 @@ class RequestServer {
         claim = undefined;
       }
       if (phase === 'Pending' || unrecorded !== undefined) {
-        // The retry waits, because the same failure may come again at once.
+        // The retry waits, because the same failure may happen again at once.
         this.retryLater(key, unrecorded ?? failure);
         return false;
       }
@@ -253,16 +253,16 @@ class RequestServer {
     }
   }
 
-  /** As long as it waits for its turn nobody has claimed it, but somebody will. */
-  private async tellQueued(key: string, request: DiskExport, slot: Slot): Promise<void> {
+  /** A request without a status would look as if no process served it. */
+  private async reportQueued(key: string, request: DiskExport, slot: Slot): Promise<void> {
     const { store } = this;
     const { clock, maxConcurrentExports, hostOf } = this.options;
     const wait = slot.waitsFor();
     if (wait === undefined || request.status !== undefined) return;
     const message =
       wait === 'host'
-        ? `waits for its turn: other exports to ${hostOf(request)} run, and no more may at a time`
-        : `waits for its turn: ${maxConcurrentExports} exports run at a time`;
+        ? `waits for a slot: other exports to ${hostOf(request)} use all slots of that host`
+        : `waits for a slot: ${maxConcurrentExports} exports run at a time`;
     await store.writeStatus(key, waitingStatusOf(request, { reason: 'Queued', message, nowMs: clock.nowMs() }));
   }
 
@@ -272,7 +272,7 @@ class RequestServer {
     return isDone;
   }
 
-  /** Removes a finished request when its time has come. */
+  /** Removes a finished request after `ttlSecondsAfterFinished`. */
   private finish(key: string, request: DiskExport): void {
     const { ttlSecondsAfterFinished } = request.spec;
     const { completionTime } = request.status ?? {};
@@ -282,7 +282,7 @@ class RequestServer {
     const leftMs = Date.parse(completionTime) + ttlSecondsAfterFinished * 1000 - clock.nowMs();
     this.expiring.start(key, leftMs, async () => {
       const stored = await store.get(key);
-      // The time may have been changed meanwhile.
+      // The request may have been edited meanwhile.
       const isStillDue = stored?.kind === 'request' && stored.request.spec.ttlSecondsAfterFinished === ttlSecondsAfterFinished;
       if (isStillDue && isFinished(stored.request)) await store.remove(key);
       else await this.handleSafely(key);

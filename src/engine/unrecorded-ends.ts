@@ -1,15 +1,15 @@
-/** Exports that have ended in this process, and that the store has refused to record. */
+/** Exports that have ended in this process while the store refused their final status. */
 
 import type { DiskExportStatus } from '../resource/disk-export.ts';
 import type { Claim, RequestStore } from '../stores/contract.ts';
-import { hasLeftovers } from './abandon-leftovers.ts';
-import { createAcceptedWriter } from './write-accepted.ts';
+import { hasLeftovers } from './clean-up-request.ts';
+import { createAcceptedWriter } from './status-writer.ts';
 
 interface Ended {
   /** UID of the request. */
   uid: string;
   status: DiskExportStatus;
-  /** Stays held, because another process that had the export meanwhile could replace the image in part. */
+  /** Stays held, because another process could run the export again and replace the image. */
   claim: Claim;
 }
 
@@ -18,7 +18,7 @@ export interface UnrecordedEndsOptions {
   warn(message: string, key: string): void;
 }
 
-/** Without this the destination would receive the same image again and again. */
+/** Keeps final statuses until the store accepts them. Otherwise the destination would receive the same image again and again. */
 export class UnrecordedEnds {
   private readonly options: UnrecordedEndsOptions;
   private readonly ends = new Map<string, Ended>();
@@ -31,7 +31,7 @@ export class UnrecordedEnds {
     this.ends.set(key, ended);
   }
 
-  /** Gives the claim back. The next process runs the export again. */
+  /** Releases the claim. The next process runs the export again. */
   async forget(key: string): Promise<void> {
     const ended = this.ends.get(key);
     this.ends.delete(key);
@@ -43,8 +43,8 @@ export class UnrecordedEnds {
   }
 
   /**
-   * Writes the status of an export that has ended here, unless the claim was lost since. Then the export runs again.
-   * @returns false where no export of this name has ended here, or its end counts no more
+   * Writes the final status of an export that has ended here. If the claim was lost meanwhile, the export runs again.
+   * @returns false when there is no such export, or when it must run again
    * @throws DiskliftError when the store still refuses
    */
   async record(key: string): Promise<boolean> {

@@ -1,14 +1,14 @@
-/** Every metric, declared once. Names and units as https://prometheus.io/docs/practices/naming/ asks for. */
+/** Declares every metric once. Names and units follow https://prometheus.io/docs/practices/naming/. */
 
 export interface MetricDeclaration {
   type: 'counter' | 'gauge' | 'histogram';
   /** Without the prefix. */
   name: string;
   help: string;
-  /** What it counts or measures. Where it is one of Prometheus' units the name ends with it, in front of `_total`. */
+  /** The name ends with the unit, before `_total`, if it is one of Prometheus' units. */
   unit: string;
   labels: readonly string[];
-  /** Of a histogram: upper bounds. */
+  /** Upper bounds of a histogram. */
   buckets?: readonly number[];
 }
 
@@ -182,7 +182,7 @@ export const SKIP_REASONS = ['hole', 'zero'] as const;
 export const CLUSTER_KINDS = ['data', 'metadata'] as const;
 export const RESULTS = ['Succeeded', 'Failed', 'Cancelled'] as const;
 
-/** Failures that an attempt can be made again after. */
+/** Reasons of failures after which an attempt is retried. */
 export const RETRY_REASONS = [
   'SourceReadError',
   'SourceChanged',

@@ -1,4 +1,4 @@
-/** A registry of its own with every metric of the catalogue, so that several may live in one process. */
+/** Creates a registry with every metric of the catalogue. One process may have several. */
 
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { DESTINATION_NAMES } from '../resource/destination-kinds.ts';
@@ -6,7 +6,7 @@ import { CLUSTER_KINDS, METRIC_PREFIX, METRICS, RESULTS, RETRY_REASONS, SKIP_REA
 
 type Declarations = typeof METRICS;
 
-/** The prom-client metric that a declaration makes. */
+/** The prom-client metric of a declaration. */
 type MetricOf<D> = D extends { type: 'counter'; labels: readonly (infer Label extends string)[] }
   ? Counter<Label>
   : D extends { type: 'gauge'; labels: readonly (infer Label extends string)[] }
@@ -31,7 +31,7 @@ export function createRegistry(): { registry: Registry; metrics: Metrics } {
   return { registry, metrics };
 }
 
-/** A series that appears with its first failure has no rate that an alert could see. */
+/** Creates series at 0: a series that appears with its first failure has no rate, so no alert would see it. */
 function initialise(metrics: Metrics): void {
   const { exports, duration, retries, active } = metrics;
   active.set(0);

@@ -1,18 +1,17 @@
-/** The series of one disk: brought up to date when somebody looks, so that counting costs nothing while bytes move. */
+/** The series of one disk. They are updated at a scrape, so that counting costs nothing while bytes move. */
 
 import type { Clock } from '../common/clock.ts';
-import type { DiskState } from '../engine/observer.ts';
+import { countClusters, type DiskState } from '../engine/observer.ts';
 import type { DestinationName } from '../resource/destination-kinds.ts';
 import { CLUSTER_KINDS, SKIP_REASONS } from './catalogue.ts';
 import type { Metrics } from './create-registry.ts';
-import { createDiskCounts } from './disk-counts.ts';
 
 export interface DiskSeries {
-  /** Bytes were scanned or sent. Called for each piece of them. */
+  /** Bytes were scanned or sent. Called often. */
   moved(): void;
-  /** Takes over how far the disk is: at each change of its phase, and before a scrape. */
+  /** Counts the progress of the disk: at each change of its phase, and before a scrape. */
   update(): void;
-  /** Nothing more will move. */
+  /** The run of the export has ended. */
   end(): void;
   /** Removes the series. */
   forget(): void;
@@ -24,13 +23,13 @@ interface DiskLabels {
   disk: string;
 }
 
-/** Phases in which bytes are read or sent all the time; what a destination or a second look takes is told by nobody. */
+/** Phases in which bytes move all the time. While a destination or a second read verifies, no progress is reported. */
 const IN_MOTION: ReadonlySet<DiskState['phase']> = new Set(['Scanning', 'Streaming']);
 
 interface DiskSeriesOptions {
   labels: DiskLabels;
   destination: DestinationName;
-  /** Live state that changes during the export. */
+  /** Changes during the export. */
   state: DiskState;
   clock: Clock;
 }
@@ -79,6 +78,53 @@ export function createDiskSeries(metrics: Metrics, { labels, destination, state,
       for (const kind of CLUSTER_KINDS) metrics.writtenClusters.remove({ ...labels, kind });
       const { scannedClusters, sourceReadBytes, sentBytes, progressRatio, lastProgress } = metrics;
       for (const metric of [scannedClusters, sourceReadBytes, sentBytes, progressRatio, lastProgress]) metric.remove(labels);
+    },
+  };
+}
+
+interface DiskProgress {
+  scannedClusters: number;
+  skipped: Readonly<Record<(typeof SKIP_REASONS)[number], number>>;
+  written: Readonly<Record<(typeof CLUSTER_KINDS)[number], number>>;
+  readBytes: number;
+  sentBytes: number;
+}
+
+interface DiskCounts {
+  /** Called at least once an attempt, before the next one begins. @returns progress since the last call */
+  advance(state: DiskState): DiskProgress;
+}
+
+/** Growth of a number that may be reset to 0. */
+function createGrowth(): (value: number) => number {
+  let last = 0;
+  return (value) => {
+    const growth = value < last ? value : value - last;
+    last = value;
+    return growth;
+  };
+}
+
+/** Counters only grow, while the state of a disk begins again with each attempt. */
+function createDiskCounts(): DiskCounts {
+  const [scanned, data, metadata] = [createGrowth(), createGrowth(), createGrowth()] as const;
+  const [read, sent] = [createGrowth(), createGrowth()] as const;
+  let counted: DiskState['map'];
+
+  return {
+    advance(state) {
+      const { readBytes, sentBytes, map } = state;
+      const counts = countClusters(state);
+      // Each scan classifies the clusters again, so a new map counts in full.
+      const found = map === counted ? undefined : map?.clusters;
+      counted = map;
+      return {
+        scannedClusters: scanned(counts.scanned),
+        skipped: { hole: found?.hole ?? 0, zero: found?.zero ?? 0 },
+        written: { data: data(counts.written), metadata: metadata(counts.writtenMetadata) },
+        readBytes: read(readBytes),
+        sentBytes: sent(sentBytes),
+      };
     },
   };
 }

@@ -1,15 +1,12 @@
-/** Counting what exports do. An observer of the engine: it changes nothing about them. */
+/** Counts exports. Observes the engine and never changes an export. */
 
 import { collectDefaultMetrics } from 'prom-client';
 import type { Clock } from '../common/clock.ts';
 import type { DiskState, ExportWatcher } from '../engine/observer.ts';
 import type { DestinationName } from '../resource/destination-kinds.ts';
-import { createRegistry } from './create-registry.ts';
+import { createRegistry, type Metrics } from './create-registry.ts';
 import { createDiskSeries, type DiskSeries } from './disk-series.ts';
-import { createLastSuccess } from './last-success.ts';
-import { createRetention } from './retention.ts';
-import { type Scrape, scrapeRegistry } from './scrape.ts';
-import type { ScrapeFormat } from './scrape-format.ts';
+import { type Scrape, type ScrapeFormat, scrapeRegistry } from './scrape.ts';
 
 interface ObservedExport {
   namespace: string;
@@ -17,22 +14,22 @@ interface ObservedExport {
   destination: DestinationName;
 }
 
-/** The exports that there are, whichever process runs them. */
+/** Counts of all exports, also those that other processes run. */
 export interface ExportCensus {
-  /** Of the claims that this process serves. */
+  /** Exports of claims that this process serves. */
   pending: number;
   unclaimed: number;
-  /** Of the claims that this process serves. */
+  /** Succeeded exports of claims that this process serves. */
   successes: Iterable<{ namespace: string; claim: string; timeMs: number }>;
 }
 
 export interface ExportMetrics {
   scrape(format: ScrapeFormat): Promise<Scrape>;
-  /** An export begins. */
+  /** A run of an export begins. */
   begin(observed: ObservedExport): ExportWatcher;
-  /** When it was last known which requests there are, in milliseconds since the epoch; 0 before it was known at all. */
+  /** @param timeMs when the list of requests was last up to date, in milliseconds since the epoch; 0: never */
   watchSucceeded(timeMs: number): void;
-  /** A claim that is served has a time of its last success from the start. */
+  /** Makes the series of the last success of a claim exist from the start. */
   serves(namespace: string, claim: string): void;
   count(census: ExportCensus): void;
 }
@@ -40,15 +37,15 @@ export interface ExportMetrics {
 export interface ExportMetricsOptions {
   version: string;
   clock: Clock;
-  /** How long the series of an export stay when it has ended: whoever scrapes must have had the time to see the last values. */
+  /** How long the series of an ended export stay, so that a scrape sees the last values. */
   retentionMs: number;
-  /** Also counts what the process takes: memory, CPU time, descriptors, the delay of the event loop. For one registry a process. */
+  /** Also measures the process: memory, CPU time, descriptors, event loop delay. Only for one registry of a process. */
   ofProcess?: boolean;
-  /** Aborted when nobody will ask any more. */
+  /** Aborted after the last scrape. */
   signal: AbortSignal;
 }
 
-/** Gauges of prom-client that are named as if they were counters. Each is the sum of another metric. */
+/** Gauges of prom-client with names of counters. Each is the sum of another metric. */
 const MISNAMED = ['handles', 'requests', 'resources'].map((what) => `nodejs_active_${what}_total`);
 
 export function createExportMetrics(options: ExportMetricsOptions): ExportMetrics {
@@ -67,7 +64,7 @@ export function createExportMetrics(options: ExportMetricsOptions): ExportMetric
     const key = `${namespace}/${name}`;
     const startMs = clock.monotonicMs();
     const disks = new Map<string, DiskSeries>();
-    // The same export once more: its series begin anew, and nothing may remove them half way.
+    // The series of another run of the export begin anew. A timer of the earlier run must not remove them.
     ended.forget(key);
     metrics.active.inc();
 
@@ -121,6 +118,80 @@ export function createExportMetrics(options: ExportMetricsOptions): ExportMetric
       metrics.pending.set(pending);
       metrics.unclaimed.set(unclaimed);
       for (const success of successes) lastSuccess.set(success);
+    },
+  };
+}
+
+interface Success {
+  namespace: string;
+  claim: string;
+  /** Milliseconds since the epoch. */
+  timeMs: number;
+}
+
+interface LastSuccess {
+  /** Ignores a success that is not later than the known one. */
+  set(success: Success): void;
+}
+
+/** The last success of each claim. It outlives the DiskExport, which may be deleted. */
+function createLastSuccess({ lastSuccess }: Pick<Metrics, 'lastSuccess'>): LastSuccess {
+  const known = new Map<string, number>();
+
+  return {
+    set({ namespace, claim, timeMs }) {
+      const key = `${namespace}/${claim}`;
+      if (timeMs <= (known.get(key) ?? -1)) return;
+      known.set(key, timeMs);
+      lastSuccess.set({ export_namespace: namespace, claim }, timeMs / 1000);
+    },
+  };
+}
+
+interface Retention {
+  /** @param size number of disks @param forget called once, after `retentionMs` or when there are too many series */
+  keep(key: string, size: number, forget: () => void): void;
+  /** Calls `forget` of the key now, if it is kept. */
+  forget(key: string): void;
+}
+
+interface RetentionOptions {
+  clock: Clock;
+  retentionMs: number;
+  signal: AbortSignal;
+}
+
+/** Disks of ended exports, with eight series each: more would make scrapes too large. */
+const MAX_DISKS = 1000;
+
+/** Keeps series of ended exports for a limited time, and a limited number of them. */
+function createRetention({ clock, retentionMs, signal }: RetentionOptions): Retention {
+  /** The oldest first. */
+  const kept = new Map<string, { size: number; forget(): void }>();
+  let keptSize = 0;
+
+  function forget(key: string): void {
+    const entry = kept.get(key);
+    if (entry === undefined) return;
+    kept.delete(key);
+    keptSize -= entry.size;
+    entry.forget();
+  }
+
+  return {
+    forget,
+    keep(key, size, forgetIt) {
+      forget(key);
+      const entry = { size: Math.max(1, size), forget: forgetIt };
+      kept.set(key, entry);
+      keptSize += entry.size;
+      for (const oldest of kept.keys()) if (keptSize > MAX_DISKS && oldest !== key) forget(oldest);
+      clock.delay(retentionMs, signal).then(
+        () => {
+          if (kept.get(key) === entry) forget(key);
+        },
+        () => {},
+      );
     },
   };
 }

@@ -1,19 +1,21 @@
-/** What the sidecar tells over HTTP: metrics, whether it is well, its exports, and the page that shows them. */
+/** The HTTP app of the sidecar: metrics, probes, exports as JSON, and the status page. */
 
-import express, { type Express, type NextFunction, type Request, type Response } from 'express';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import express, { type Express, type NextFunction, type Request, type Response, Router } from 'express';
 import { DiskliftError } from '../common/errors.ts';
 import type { ExportMetrics } from '../metrics/export-metrics.ts';
-import { scrapeFormatOf } from '../metrics/scrape-format.ts';
-import { type ApiOptions, apiRoutes } from './api-routes.ts';
+import { scrapeFormatOf } from '../metrics/scrape.ts';
+import type { ChangeStream } from './change-stream.ts';
+import type { ExportRegistry } from './export-registry.ts';
 import type { Health } from './health.ts';
-import { pageAssets } from './page-assets.ts';
-import { type Authorize, requireToken } from './require-token.ts';
-import { securityHeaders } from './security-headers.ts';
+import { parseQuery, queryExports } from './query-exports.ts';
+import { type Authorize, mayStayOf, requireToken } from './require-token.ts';
 
 export interface AppOptions extends ApiOptions {
   metrics: Pick<ExportMetrics, 'scrape'>;
   health: Pick<Health, 'liveness' | 'readiness'>;
-  /** Who may see metrics and exports; everybody when left out. The probes and the page, which has no facts in it, need no token. */
+  /** Judges tokens for metrics and exports; when left out, no token is needed. The probes and the page, which contains no facts, need none. */
   authorize?: Authorize | undefined;
   warn(message: string): void;
 }
@@ -54,14 +56,14 @@ function surviveErrors(_request: Request, response: Response, next: NextFunction
   next();
 }
 
-/** Nothing is changed over HTTP, so nothing is taken. */
+/** Refuses other methods and bodies, because nothing can be changed over HTTP. */
 function readOnly({ method, headers }: Request, response: Response, next: NextFunction): void {
   const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
   if ((method === 'GET' || method === 'HEAD') && !hasBody) {
     next();
     return;
   }
-  // What it sends is not read.
+  // The body is not read.
   response.set({ Allow: 'GET, HEAD', Connection: 'close' });
   response
     .status(hasBody ? 413 : 405)
@@ -85,7 +87,7 @@ interface Failed {
 }
 
 function answerError(error: unknown, { request, response, next, warn }: Failed): void {
-  // express ends what has begun.
+  // express ends the response.
   if (response.headersSent) {
     next(error);
     return;
@@ -98,4 +100,111 @@ function answerError(error: unknown, { request, response, next, warn }: Failed):
     warn(`${request.path}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
     response.status(500).send('internal error\n');
   }
+}
+
+interface ApiOptions {
+  registry: ExportRegistry;
+  changes: ChangeStream;
+  /** Version of the program. */
+  version: string;
+}
+
+/** Routes of /api/v1: exports as JSON, and a stream of changes. */
+function apiRoutes({ registry, changes, version }: ApiOptions): Router {
+  const router = Router();
+  router.get('/exports', (request, response) => {
+    const query = parseQuery(paramsOf(request));
+    response.json({ version, ...queryExports(registry, query), offset: query.offset, limit: query.limit });
+  });
+  router.get('/exports/:namespace/:name', (request, response) => {
+    const view = registry.get(keyOf(request));
+    if (view === undefined) notFound(response);
+    else response.json(view);
+  });
+  router.get('/exports/:namespace/:name/map', (request, response) => {
+    const map = registry.mapOf(keyOf(request), paramsOf(request).get('disk') ?? '');
+    if (map === undefined) response.status(204).end();
+    else response.json(map);
+  });
+  router.get('/changes', (request, response) => {
+    if (request.method === 'HEAD') response.type('text/event-stream').end();
+    else if (!changes.add(response, mayStayOf(response)))
+      response.status(503).set('Retry-After', '10').type('text/plain').send('too many readers\n');
+  });
+  return router;
+}
+
+function notFound(response: Response): void {
+  response.status(404).type('text/plain').send('no such export\n');
+}
+
+function keyOf({ params }: Request): string {
+  return `${params.namespace}/${params.name}`;
+}
+
+function paramsOf({ originalUrl }: Request): URLSearchParams {
+  const at = originalUrl.indexOf('?');
+  return new URLSearchParams(at < 0 ? '' : originalUrl.slice(at + 1));
+}
+
+const DIRECTORY = path.join(import.meta.dirname, 'page');
+
+const TYPES: Readonly<Record<string, string>> = {
+  '.html': 'text/html',
+  '.css': 'text/css',
+  '.js': 'text/javascript',
+  '.svg': 'image/svg+xml',
+};
+
+const FILES: Readonly<Record<string, string>> = {
+  '/': 'page.html',
+  '/page/page.css': 'page.css',
+  '/page/page.js': 'page.js',
+  '/page/dom.js': 'dom.js',
+  '/page/export-row.js': 'export-row.js',
+  '/page/disk-panel.js': 'disk-panel.js',
+  '/page/disk-map.js': 'disk-map.js',
+  '/page/format.js': 'format.js',
+  '/page/server.js': 'server.js',
+  '/page/icon.svg': 'icon.svg',
+};
+
+/** Serves the files of the status page and no others. */
+function pageAssets(): Router {
+  const router = Router();
+  for (const [place, name] of Object.entries(FILES)) {
+    const body = readFileSync(path.join(DIRECTORY, name));
+    const type = `${TYPES[path.extname(name)]}; charset=utf-8`;
+    router.get(place, (_request, response: Response) => {
+      response.set('Content-Type', type).send(body);
+    });
+  }
+  return router;
+}
+
+const CONTENT_SECURITY_POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "img-src 'self'",
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+  // Texts of a request cannot become markup, even by a mistake of the page.
+  "require-trusted-types-for 'script'",
+  "trusted-types 'none'",
+].join('; ');
+
+/** Nothing is loaded from elsewhere, framed, cached or sniffed. */
+function securityHeaders(_request: Request, response: Response, next: NextFunction): void {
+  response.set({
+    'Content-Security-Policy': CONTENT_SECURITY_POLICY,
+    'X-Content-Type-Options': 'nosniff',
+    'Referrer-Policy': 'no-referrer',
+    'Cross-Origin-Opener-Policy': 'same-origin',
+    'Cross-Origin-Resource-Policy': 'same-origin',
+    'Cache-Control': 'no-store',
+  });
+  next();
 }

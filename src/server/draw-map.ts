@@ -1,31 +1,31 @@
 /**
- * A picture of a disk: so many cells, and what each holds. It is computed from the ranges of the allocation map, at the picture's
- * resolution: a disk of 16 TiB costs what a small one does.
+ * Draws the map of a disk: for each cell its shares of data and zeros. The cost depends on the number of cells, not on the size of the
+ * disk, because cells are computed from the ranges of the allocation map.
  */
 
 import type { DiskState } from '../engine/observer.ts';
 
 type DiskMap = NonNullable<DiskState['map']>;
 
-/** Of equal stretches of the disk, in order. A cell's holes are what is neither data nor zeros. */
+/** Cells of equal parts of the disk, in order. The rest of a cell, neither data nor zeros, is holes. */
 export interface MapPicture {
   diskBytes: number;
   clusterBytes: number;
   totalClusters: number;
   cellCount: number;
-  /** For each cell its shares of data and of zeros, from 0 to 255 each, in base64. Anything at all is at least 1. */
+  /** For each cell its shares of data and of zeros, from 0 to 255 each, in base64. Any data at all gives at least 1. */
   shares: string;
 }
 
 /** Fine enough for a screen. A disk of fewer clusters has a cell for each. */
-const MOST_CELLS = 4096;
+const MAX_CELLS = 4096;
 
-/** Of a cell with more ranges, zeros are told from holes by a sample. Data is exact. */
-const MOST_RANGES_A_CELL = 64;
+/** In a cell with more ranges the share of zeros is estimated from a sample. The share of data is exact. */
+const MAX_RANGES_PER_CELL = 64;
 
 const pictures = new WeakMap<DiskMap, MapPicture>();
 
-/** A map is drawn once. */
+/** Each map is drawn once. */
 export function drawMap(map: DiskMap): MapPicture {
   let picture = pictures.get(map);
   if (picture === undefined) {
@@ -37,7 +37,7 @@ export function drawMap(map: DiskMap): MapPicture {
 
 function draw(map: DiskMap): MapPicture {
   const { total } = map.clusters;
-  const cellCount = Math.min(total, MOST_CELLS);
+  const cellCount = Math.min(total, MAX_CELLS);
   const shares = new Uint8Array(2 * cellCount);
   let dataBefore = 0;
   for (let cell = 0; cell < cellCount; cell += 1) {
@@ -66,14 +66,14 @@ function shareOf(part: number, whole: number): number {
   return part === 0 ? 0 : Math.max(1, Math.floor((255 * part) / whole));
 }
 
-/** Data clusters in front of guest cluster `cluster`. */
+/** Data clusters before guest cluster `cluster`. */
 function countDataBefore(map: DiskMap, cluster: number): number {
   if (cluster >= map.clusters.total) return map.clusters.data;
   const { kind, firstCluster, dataClustersBefore } = map.rangeAt(map.rangeOfCluster(cluster));
   return dataClustersBefore + (kind === 'data' ? cluster - firstCluster : 0);
 }
 
-/** Exact, or where there are too many ranges in the cell, what is not data is split as a sample of it is. */
+/** Exact, unless the cell has too many ranges; then a sample of them decides how the clusters without data divide into zeros and holes. */
 function countZeros(map: DiskMap, { from, end, data }: { from: number; end: number; data: number }): number {
   const other = end - from - data;
   if (other === 0 || map.clusters.zero === 0) return 0;
@@ -81,25 +81,25 @@ function countZeros(map: DiskMap, { from, end, data }: { from: number; end: numb
   const first = map.rangeOfCluster(from);
   const last = map.rangeOfCluster(end - 1);
   const rangeCount = last - first + 1;
-  const looks = Math.min(rangeCount, MOST_RANGES_A_CELL);
+  const sampleCount = Math.min(rangeCount, MAX_RANGES_PER_CELL);
   let [zeros, holes] = [0, 0];
-  for (let look = 0; look < looks; look += 1) {
-    const index = first + Math.floor(((look + (rangeCount > looks ? scatter(look) : 0)) * rangeCount) / looks);
+  for (let sample = 0; sample < sampleCount; sample += 1) {
+    const index = first + Math.floor(((sample + (rangeCount > sampleCount ? scatter(sample) : 0)) * rangeCount) / sampleCount);
     const { kind, firstCluster, clusterCount } = map.rangeAt(index);
     const length = Math.min(firstCluster + clusterCount, end) - Math.max(firstCluster, from);
     if (kind === 'zero') zeros += length;
     else if (kind === 'hole') holes += length;
   }
-  return zeros === 0 ? 0 : looks === rangeCount ? zeros : Math.round((other * zeros) / (zeros + holes));
+  return zeros === 0 ? 0 : sampleCount === rangeCount ? zeros : Math.round((other * zeros) / (zeros + holes));
 }
 
-/** From 0 up to, and not with, 1: evenly, but in no step with ranges that alternate. */
-function scatter(look: number): number {
-  return (look * 0.618_033_988_749_895) % 1;
+/** A number in [0, 1). The numbers are evenly distributed, and out of step with ranges that alternate. */
+function scatter(sample: number): number {
+  return (sample * 0.618_033_988_749_895) % 1;
 }
 
 /**
- * How far the sent data reaches on the disk, in guest clusters. The image has data in the order of the disk, so it is one place.
+ * The guest cluster before which all data has been sent. The image has data in the order of the disk, so there is one such cluster.
  * @param written data clusters that were sent
  */
 export function sentUntilCluster(map: DiskMap, written: number): number {

@@ -1,10 +1,10 @@
-/** What /api/v1/exports and the status page tell of one export. Made of the status, and while it runs here of what is known by the second. */
+/** An export as /api/v1/exports and the status page show it: from its status and, while it runs here, from the state of its disks. Pure. */
 
 import { printable } from '../common/text.ts';
-import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
-import type { StoredRequest } from '../stores/contract.ts';
-import { type DestinationView, describeDestination, type PlaceholderTexts } from './describe-destination.ts';
-import type { DiskView } from './disk-view.ts';
+import type { ObservedRequest } from '../engine/observer.ts';
+import { type DestinationName, describeKind } from '../resource/destination-kinds.ts';
+import type { DestinationSpec, DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
+import type { DiskView } from './live-export.ts';
 import { hintOf } from './reason-hints.ts';
 
 export type ExportPhase = NonNullable<DiskExportStatus['phase']>;
@@ -12,24 +12,24 @@ export type ExportPhase = NonNullable<DiskExportStatus['phase']>;
 export interface ExportView {
   namespace: string;
   name: string;
-  /** Absent of what is no valid request. */
+  /** Absent for an invalid request. */
   claim?: string;
   destination?: DestinationView;
   phase: ExportPhase;
   reason?: string;
   message?: string;
-  /** What to do about the reason. */
+  /** Advice about the reason. */
   hint?: string;
   /** Whether this process runs it now. */
   isLive: boolean;
   /** Whether no process has claimed it. */
   isUnclaimed: boolean;
-  /** There while it waits for its next attempt. */
+  /** Present while the export waits for its next attempt. */
   nextAttemptTime?: string;
   startTime?: string;
   completionTime?: string;
   attempts: number;
-  /** Attempts beside the first of each disk. */
+  /** Attempts after the first of each disk. */
   retries: number;
   percent: number;
   virtualBytes: number;
@@ -44,19 +44,19 @@ export interface ExportView {
 
 export interface ExportFacts {
   key: string;
-  stored: StoredRequest;
-  /** The last that was written. */
+  stored: ObservedRequest;
+  /** The status that was written last. */
   status: DiskExportStatus | undefined;
-  /** Of disks that are under way here, instead of what the status tells. */
+  /** Disks of a run in this process; they replace those of the status. */
   liveDisks?: readonly DiskView[] | undefined;
   placeholders?: PlaceholderSource | undefined;
 }
 
-/** @returns the values of a request's placeholders; without `disk` where `diskPath` is left out */
+/** @returns values of the request's placeholders; without `disk` when `diskPath` is left out */
 export type PlaceholderSource = (request: DiskExport, diskPath?: string) => PlaceholderTexts;
 
-/** What nobody has written about an export that nobody has begun with. */
-const UNCLAIMED = 'No process has claimed this export. A sidecar that serves the claim does so.';
+/** Shown when no process has written a status. */
+const UNCLAIMED = 'No process has claimed this export. A sidecar that serves the claim will.';
 
 const ENDS: ReadonlySet<string> = new Set(['Succeeded', 'Failed', 'Cancelled']);
 
@@ -102,12 +102,12 @@ export function exportViewOf({ key, stored, status, liveDisks, placeholders }: E
   };
 }
 
-/** Several disks go to several places. */
+/** Several disks have several destinations. */
 function onlyPathOf(disks: readonly DiskView[]): string | undefined {
   return disks.length === 1 ? disks[0]?.path : undefined;
 }
 
-function specFacts({ request: { spec } }: Extract<StoredRequest, { kind: 'request' }>, placeholders: PlaceholderTexts = {}) {
+function specFacts({ request: { spec } }: Extract<ObservedRequest, { kind: 'request' }>, placeholders: PlaceholderTexts = {}) {
   return { claim: spec.source.persistentVolumeClaim.claimName, destination: describeDestination(spec.destination, placeholders) };
 }
 
@@ -121,7 +121,7 @@ function timesOf({ startTime, completionTime, executor }: DiskExportStatus = {})
 
 function mergeDisks(status: DiskExportStatus | undefined, live: readonly DiskView[] = []): DiskView[] {
   const known = new Map(live.map((disk) => [disk.path, disk]));
-  const told = (status?.disks ?? []).map((disk): DiskView => {
+  const recorded = (status?.disks ?? []).map((disk): DiskView => {
     const { phase = 'Pending', sentBytes = 0, attempts = 0, upload: _, format: __, reason, ...facts } = disk;
     const hint = hintOf(reason);
     return (
@@ -135,18 +135,18 @@ function mergeDisks(status: DiskExportStatus | undefined, live: readonly DiskVie
       }
     );
   });
-  const paths = new Set(told.map(({ path }) => path));
-  return [...told, ...live.filter(({ path }) => !paths.has(path))];
+  const paths = new Set(recorded.map(({ path }) => path));
+  return [...recorded, ...live.filter(({ path }) => !paths.has(path))];
 }
 
-/** The status is up to two seconds old; what is under way here is known better. */
+/** The status is up to two seconds old, so the disks of a run in this process decide. */
 function phaseOf(status: DiskExportStatus | undefined, disks: readonly DiskView[]): ExportPhase {
   const { phase = 'Pending' } = status ?? {};
   if (isOver(phase)) return phase;
   return disks.find((disk) => !isOver(disk.phase))?.phase ?? phase;
 }
 
-/** As the status has it: 100 is for what has arrived. */
+/** The same as in the status: 100 only when all disks have arrived. */
 function percentOf(disks: readonly DiskView[]): number {
   const shares = disks.reduce((sum, { imageBytes, sentBytes }) => sum + (imageBytes ? sentBytes / imageBytes : 0), 0);
   return disks.length === 0 ? 0 : Math.min(99, Math.floor((100 * shares) / disks.length));
@@ -155,9 +155,32 @@ function percentOf(disks: readonly DiskView[]): number {
 function rateOf(disks: readonly DiskView[]): Pick<ExportView, 'bytesPerSecond' | 'etaSeconds'> {
   const { bytesPerSecond, phase } = disks.find((disk) => disk.bytesPerSecond !== undefined) ?? {};
   if (bytesPerSecond === undefined) return {};
-  // How large an image will be is known once its disk has been scanned.
+  // The size of an image is known when its disk is scanned.
   const left = disks.map((disk) => (isOver(disk.phase) ? 0 : disk.imageBytes === undefined ? undefined : disk.imageBytes - disk.sentBytes));
   const isKnown = phase === 'Streaming' && bytesPerSecond > 0 && !left.includes(undefined);
   const leftBytes = left.reduce<number>((sum, bytes) => sum + (bytes ?? 0), 0);
   return { bytesPerSecond, ...(isKnown ? { etaSeconds: Math.ceil(leftBytes / bytesPerSecond) } : {}) };
+}
+
+export interface DestinationView {
+  kind: DestinationName | 'unknown';
+  /** With the values of placeholders that are known. */
+  address: string;
+}
+
+/** Values by the names of the placeholders. */
+export type PlaceholderTexts = Readonly<Record<string, string | undefined>>;
+
+/** Describes a destination without anything that could be a secret. */
+export function describeDestination(destination: DestinationSpec, placeholders: PlaceholderTexts = {}): DestinationView {
+  const { kind, address } = describeKind(destination) ?? UNKNOWN_DESTINATION;
+  return { kind, address: printable(expanded(address, placeholders)) };
+}
+
+const UNKNOWN_DESTINATION = { kind: 'unknown', address: 'a kind of destination that this version of disklift does not know' } as const;
+
+function expanded(address: string, placeholders: PlaceholderTexts): string {
+  return address.replace(/\{(\w+)\}/g, (whole, name: string) =>
+    Object.hasOwn(placeholders, name) ? (placeholders[name] ?? whole) : whole,
+  );
 }

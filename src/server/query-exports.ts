@@ -1,13 +1,14 @@
-/** Which exports somebody wants to see, and in which order. */
+/** Selects, orders and counts the exports of the registry. */
 
 import { DiskliftError } from '../common/errors.ts';
-import type { ExportBoard } from './export-board.ts';
+import type { ExportCensus } from '../metrics/export-metrics.ts';
+import type { ExportRegistry } from './export-registry.ts';
 import { type ExportPhase, type ExportView, isOver } from './export-view.ts';
 
 export interface ExportQuery {
-  /** All of these words, anywhere in what is told of an export. */
+  /** The texts of an export must contain all of these words. */
   search: string;
-  /** Any of these; all when empty. */
+  /** All phases when empty. */
   phases: readonly ExportPhase[];
   namespace?: string | undefined;
   offset: number;
@@ -17,50 +18,50 @@ export interface ExportQuery {
 export type PhaseCounts = Record<ExportPhase, number>;
 
 export interface ExportPage {
-  /** Of all exports, by phase. */
+  /** All exports by phase. */
   counts: PhaseCounts;
   total: number;
-  /** Exports that the query is about, of which `items` are some. */
+  /** Exports that match the query; `items` is one page of them. */
   matched: number;
   items: ExportView[];
 }
 
 const PHASES: readonly ExportPhase[] = ['Pending', 'Scanning', 'Streaming', 'Verifying', 'Succeeded', 'Failed', 'Cancelled'];
-const MOST_ITEMS = 200;
+const MAX_ITEMS = 200;
 const DEFAULT_ITEMS = 50;
-const LONGEST_SEARCH = 200;
+const MAX_SEARCH_CHARACTERS = 200;
 
-/** @throws DiskliftError `InvalidRequest` for what cannot be understood */
+/** @throws DiskliftError `InvalidRequest` for an invalid parameter */
 export function parseQuery(params: URLSearchParams): ExportQuery {
   const search = params.get('search') ?? '';
-  if (search.length > LONGEST_SEARCH) throw invalid(`search: ${LONGEST_SEARCH} characters at most`);
+  if (search.length > MAX_SEARCH_CHARACTERS) throw invalid(`search: ${MAX_SEARCH_CHARACTERS} characters at most`);
   const phases = params.getAll('phase').flatMap((value) => value.split(','));
   for (const phase of phases) if (!PHASES.includes(phase as ExportPhase)) throw invalid(`phase: one of ${PHASES.join(', ')}`);
   return {
     search,
     phases: phases as ExportPhase[],
     namespace: params.get('namespace') ?? undefined,
-    offset: numberOf(params, 'offset', { least: 0, most: 1e6, absent: 0 }),
-    limit: numberOf(params, 'limit', { least: 1, most: MOST_ITEMS, absent: DEFAULT_ITEMS }),
+    offset: numberOf(params, 'offset', { min: 0, max: 1e6, absent: 0 }),
+    limit: numberOf(params, 'limit', { min: 1, max: MAX_ITEMS, absent: DEFAULT_ITEMS }),
   };
 }
 
-function numberOf(params: URLSearchParams, name: string, { least, most, absent }: { least: number; most: number; absent: number }): number {
+function numberOf(params: URLSearchParams, name: string, { min, max, absent }: { min: number; max: number; absent: number }): number {
   const text = params.get(name);
   if (text === null) return absent;
   const value = /^\d{1,7}$/.test(text) ? Number(text) : Number.NaN;
-  if (value >= least && value <= most) return value;
-  throw invalid(`${name}: a whole number from ${least} to ${most}`);
+  if (value >= min && value <= max) return value;
+  throw invalid(`${name}: a whole number from ${min} to ${max}`);
 }
 
 function invalid(message: string): DiskliftError {
   return new DiskliftError('InvalidRequest', message);
 }
 
-export function queryExports(board: Pick<ExportBoard, 'keys' | 'get'>, query: ExportQuery): ExportPage {
-  const views = [...board.keys()].map((key) => board.get(key)).filter((view) => view !== undefined);
+export function queryExports(registry: Pick<ExportRegistry, 'keys' | 'get'>, query: ExportQuery): ExportPage {
+  const views = [...registry.keys()].map((key) => registry.get(key)).filter((view) => view !== undefined);
   const words = query.search.toLowerCase().split(/\s+/).filter(Boolean);
-  const matching = views.filter((view) => isWanted(view, query) && words.every((word) => textOf(view).includes(word)));
+  const matching = views.filter((view) => matches(view, query) && words.every((word) => textOf(view).includes(word)));
   matching.sort(byUrgency);
   return {
     counts: countPhases(views),
@@ -76,7 +77,7 @@ export function countPhases(views: Iterable<ExportView>): PhaseCounts {
   return counts;
 }
 
-function isWanted({ phase, namespace }: ExportView, query: ExportQuery): boolean {
+function matches({ phase, namespace }: ExportView, query: ExportQuery): boolean {
   if (query.namespace !== undefined && namespace !== query.namespace) return false;
   return query.phases.length === 0 || query.phases.includes(phase);
 }
@@ -94,7 +95,7 @@ function textOf(view: ExportView): string {
   return text;
 }
 
-/** What runs, what waits, what has ended last. */
+/** Running exports first, then waiting ones, then ended ones with the latest first. */
 function byUrgency(a: ExportView, b: ExportView): number {
   const order = rankOf(a) - rankOf(b);
   if (order !== 0) return order;
@@ -106,4 +107,17 @@ function byUrgency(a: ExportView, b: ExportView): number {
 
 function rankOf({ phase }: ExportView): number {
   return isOver(phase) ? 2 : phase === 'Pending' ? 1 : 0;
+}
+
+/** Counts of all exports for a scrape. @param claims that this process serves */
+export function censusOf(views: Iterable<ExportView>, claims: { has(claim: string): boolean }): ExportCensus {
+  const census = { pending: 0, unclaimed: 0, successes: [] as { namespace: string; claim: string; timeMs: number }[] };
+  for (const { phase, isUnclaimed, claim, namespace, completionTime } of views) {
+    if (isUnclaimed) census.unclaimed += 1;
+    if (claim === undefined || !claims.has(claim)) continue;
+    if (phase === 'Pending' && !isUnclaimed) census.pending += 1;
+    if (phase === 'Succeeded' && completionTime !== undefined)
+      census.successes.push({ namespace, claim, timeMs: Date.parse(completionTime) });
+  }
+  return census;
 }

@@ -1,31 +1,31 @@
-/** The listening socket of the app. */
+/** The HTTP or HTTPS server of the app. */
 
 import { once } from 'node:events';
+import fs from 'node:fs/promises';
 import type { RequestListener, Server } from 'node:http';
 import type https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { awaitStorage } from '../common/await-storage.ts';
-import { nodeHttp, nodeHttps } from '../common/builtin.ts';
+import { nodeHttp, nodeHttps, nodeTls } from '../common/builtin.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
-import { readTlsFiles, reloadTlsFiles, type TlsFiles } from './tls-files.ts';
 
 export interface RunningServer extends AsyncDisposable {
-  /** As it came to be: a port of 0 takes any that is free. */
+  /** The port that is bound, also when port 0 was requested. */
   port: number;
 }
 
 export interface Listening {
   host: string;
   port: number;
-  /** HTTPS, when they are there. */
+  /** HTTP when left out. */
   tls?: TlsFiles | undefined;
   clock: Clock;
   warn(message: string): void;
 }
 
-/** Nobody who asks for a page sends more, or takes longer. */
+/** Limit of a request, whose answer is a page or less. */
 const REQUEST_LIMIT_MS = 10_000;
 /** Node checks these limits every 30 s. */
 const LIMITS = {
@@ -35,20 +35,20 @@ const LIMITS = {
   keepAliveTimeout: 60_000,
   connectionsCheckingInterval: 1000,
 };
-const MOST_CONNECTIONS = 256;
+const MAX_CONNECTIONS = 256;
 
-/** What has been asked for when the server ends is still answered. */
+/** Requests that have arrived when the server ends are answered in this time. */
 const FAREWELL_MS = 1000;
-const LOOK_MS = 20;
+const POLL_MS = 20;
 
 /**
- * Answers that never end by themselves must be ended by others before this is disposed of, or are cut off then.
- * @throws DiskliftError `InvalidRequest` when the address cannot be listened at, or there is no certificate for it
+ * End responses without end before you dispose of the server; otherwise they are cut off.
+ * @throws DiskliftError `InvalidRequest` when the server cannot listen at the address, or its certificate cannot be read
  */
 export async function startServer(app: RequestListener, { host, port, tls, clock, warn }: Listening): Promise<RunningServer> {
   const closing = new AbortController();
   const server = await createServer(app, { tls, clock, warn, signal: closing.signal });
-  server.maxConnections = MOST_CONNECTIONS;
+  server.maxConnections = MAX_CONNECTIONS;
   server.listen(port, host);
   try {
     await once(server, 'listening');
@@ -68,10 +68,10 @@ export async function startServer(app: RequestListener, { host, port, tls, clock
         isClosed = true;
         closed.resolve();
       });
-      for (let waitedMs = 0; waitedMs < FAREWELL_MS && !isClosed; waitedMs += LOOK_MS) {
-        // A connection is idle when it has its answer.
+      for (let waitedMs = 0; waitedMs < FAREWELL_MS && !isClosed; waitedMs += POLL_MS) {
+        // A connection is idle after its answer.
         server.closeIdleConnections();
-        await sleep(LOOK_MS);
+        await sleep(POLL_MS);
       }
       server.closeAllConnections();
       await closed.promise;
@@ -88,4 +88,63 @@ async function createServer(app: RequestListener, { tls: files, clock, warn, sig
   const server: https.Server = nodeHttps().createServer({ ...LIMITS, ...material, minVersion: 'TLSv1.2' }, app);
   void reloadTlsFiles({ server, files, material, clock, warn, signal });
   return server;
+}
+
+export interface TlsFiles {
+  certificateFile: string;
+  keyFile: string;
+}
+
+interface TlsMaterial {
+  cert: Buffer;
+  key: Buffer;
+}
+
+/** The files are polled, because mounted Secrets change by symbolic links, on file systems that may not report that. */
+const RELOAD_MS = 10_000;
+
+/** @throws DiskliftError `InvalidRequest` when the files cannot be read or do not match */
+async function readTlsFiles({ certificateFile, keyFile }: TlsFiles): Promise<TlsMaterial> {
+  try {
+    const [cert, key] = await Promise.all([fs.readFile(certificateFile), fs.readFile(keyFile)]);
+    nodeTls().createSecureContext({ cert, key });
+    return { cert, key };
+  } catch (error) {
+    const why = errnoOf(error) ?? (error as Error).message;
+    throw new DiskliftError('InvalidRequest', `${certificateFile} and ${keyFile} cannot be used for HTTPS: ${why}`, error);
+  }
+}
+
+interface Reload {
+  server: Pick<https.Server, 'setSecureContext'>;
+  files: TlsFiles;
+  /** The material that the server uses now. */
+  material: TlsMaterial;
+  clock: Clock;
+  warn(message: string): void;
+  signal: AbortSignal;
+}
+
+/** Gives the server new files until `signal` is aborted. While the files cannot be used, the last usable material stays. */
+async function reloadTlsFiles({ server, files, material, clock, warn, signal }: Reload): Promise<void> {
+  let [current, problem] = [material, ''];
+  for (;;) {
+    try {
+      await clock.delay(RELOAD_MS, signal);
+    } catch {
+      return;
+    }
+    try {
+      const next = await readTlsFiles(files);
+      problem = '';
+      if (next.cert.equals(current.cert) && next.key.equals(current.key)) continue;
+      server.setSecureContext(next);
+      current = next;
+    } catch (error) {
+      const { message } = error as Error;
+      // Warns once, not every ten seconds.
+      if (message !== problem) warn(message);
+      problem = message;
+    }
+  }
 }

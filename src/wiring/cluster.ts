@@ -1,4 +1,4 @@
-/** The DiskExports of a namespace as the store of a sidecar: all that asks the API server, wired together. */
+/** Composes the store of a sidecar whose requests are the DiskExports of a namespace. */
 
 import { randomUUID } from 'node:crypto';
 import dns from 'node:dns/promises';
@@ -8,6 +8,9 @@ import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { startTimeLimit } from '../common/time-limit.ts';
 import type { Config } from '../config/load-config.ts';
+import type { DiskExportStatus } from '../resource/disk-export.ts';
+import type { Authorize } from '../server/require-token.ts';
+import type { RequestStore } from '../stores/contract.ts';
 import { createReflector } from '../stores/kubernetes/cache/reflector.ts';
 import { createWorkQueue } from '../stores/kubernetes/cache/work-queue.ts';
 import { findApiServerHosts } from '../stores/kubernetes/client/api-server-hosts.ts';
@@ -20,9 +23,30 @@ import { createKubernetesStore, type KubernetesStore } from '../stores/kubernete
 import { type NamespaceEndOptions, untilNamespaceEnds } from '../stores/kubernetes/store/namespace-end.ts';
 import { findPodWriter } from '../stores/kubernetes/store/pod-writers.ts';
 import { createReferenceResolver } from '../stores/kubernetes/store/resolve-reference.ts';
-import type { ComposedStore } from './composed-store.ts';
-import type { ExportEnvironment } from './export.ts';
 import { openApiAccess } from './open-api-access.ts';
+import type { SourceEnvironment } from './sources.ts';
+
+/** A store of requests with what the sidecar needs of it. */
+export interface ComposedStore extends Pick<SourceEnvironment, 'findWriter'> {
+  store: RequestStore;
+  executor?: NonNullable<DiskExportStatus['executor']>;
+  /** Undefined when the store serves requests of any namespace. */
+  namespace?: string;
+  /** When the list of requests was last up to date, in milliseconds since the epoch. */
+  lastSuccessMs(): number | undefined;
+  /** Milliseconds since {@link lastSuccessMs}, by a monotonic clock. */
+  silenceMs(): number | undefined;
+  /** Why requests are not served now, or undefined when they are. */
+  readinessProblem(): string | undefined;
+  /** Why requests are not served and only a restart helps, or undefined. */
+  livenessProblem(): string | undefined;
+  /** Asks the API server whether a token permits access; undefined without an API server. */
+  authorize?: Authorize;
+  /** Hosts of the API server, to which exports must not send. Resolves within about a minute and never fails. Left out without an API server. */
+  apiServerHosts?: Promise<readonly string[]>;
+  /** Called after the last claim is released. */
+  close(): Promise<void>;
+}
 
 type ClusterConfig = Pick<
   Config,
@@ -33,20 +57,20 @@ export interface ClusterOptions {
   config: ClusterConfig;
   clock: Clock;
   version: string;
-  /** Aborted when the process is to end. */
+  /** Aborted when the process must end. */
   signal: AbortSignal;
   warn(message: string, key?: string): void;
 }
 
-/** So long the API server may take to hear the last of a process that is told to end; then nobody makes sure of Leases any more... */
+/** After SIGTERM Leases are renewed for this long. */
 const ENDING_MS = 3000;
-/** ...and then it hears nothing more at all. */
+/** After SIGTERM calls of the API server may take this long. */
 const FAREWELL_MS = 4000;
 
-/** Limit of the last events after SIGTERM: nothing depends on them. */
+/** After SIGTERM events may take this long: nothing depends on them. */
 const EVENTS_MS = 1200;
 
-/** Nothing has come for so long, and nothing says why: a watch ends in less, and a list follows in ten minutes at most. */
+/** The API server answers more often in good health: a watch ends earlier, and a list follows in ten minutes at most. */
 const SILENCE_MS = 900_000;
 
 /** @throws DiskliftError `InvalidRequest` when there is no API server, or no namespace */
@@ -55,7 +79,7 @@ export async function composeCluster(options: ClusterOptions): Promise<ComposedS
   const { kubeconfig, podUid, podName, nodeName, containerName } = config;
   const access = await openApiAccess(kubeconfig || undefined, { clock, signal });
   const namespace = config.namespace || access.namespace;
-  if (namespace === undefined) throw new DiskliftError('InvalidRequest', 'which namespace is served is not told; use --namespace NAME');
+  if (namespace === undefined) throw new DiskliftError('InvalidRequest', 'the namespace to serve is unknown; use --namespace NAME');
   const expired = new DiskliftError('ExecutorLost', 'the API server does not answer, and the process ends');
   const ending = startTimeLimit({ clock, limitMs: ENDING_MS, expired, after: signal });
   const farewell = startTimeLimit({ clock, limitMs: FAREWELL_MS, expired, after: signal });
@@ -82,19 +106,22 @@ export async function composeCluster(options: ClusterOptions): Promise<ComposedS
     postEvent: events.post,
     ...shared,
   });
-  const running = Promise.all([reflector.run(signal), leaveInTime({ namespaces: api.namespaces, namespace, clock, signal, warn }, store)]);
+  const running = Promise.all([
+    reflector.run(signal),
+    leaveEndingNamespace({ namespaces: api.namespaces, namespace, clock, signal, warn }, store),
+  ]);
   const own = { podUID: podUid || undefined, containerName: containerName || undefined };
   return {
     store,
     executor,
     namespace,
-    findWriter: rememberWriters(clock, (claimName) => findPodWriter(claimName, { pods: api.pods, namespace, own })),
+    findWriter: cacheWriters(clock, (claimName) => findPodWriter(claimName, { pods: api.pods, namespace, own })),
     lastSuccessMs: () => reflector.lastSuccessMs(),
-    unreadiness: () => (reflector.hasSynced ? undefined : (reflector.problem?.message ?? 'the DiskExports have not been listed yet')),
+    readinessProblem: () => (reflector.hasSynced ? undefined : (reflector.problem?.message ?? 'the DiskExports have not been listed yet')),
     silenceMs: () => reflector.silenceMs(),
-    illness() {
+    livenessProblem() {
       const isSilent = reflector.problem === undefined && (reflector.silenceMs() ?? 0) > SILENCE_MS;
-      return isSilent ? 'nothing has come from the API server for long' : undefined;
+      return isSilent ? 'the API server has not answered for 15 minutes' : undefined;
     },
     apiServerHosts: findApiServerHosts({ discovery: api.discovery, server: access.server, resolve: addressesOf, signal, ...shared }),
     authorize: createTokenReviewer({ reviews: api.reviews, namespace, clock, warn }),
@@ -113,14 +140,14 @@ async function addressesOf(name: string): Promise<string[]> {
   return (await dns.lookup(name, { all: true })).map(({ address }) => address);
 }
 
-async function leaveInTime(options: Omit<NamespaceEndOptions, 'isNeeded'>, store: KubernetesStore): Promise<void> {
+async function leaveEndingNamespace(options: Omit<NamespaceEndOptions, 'isNeeded'>, store: KubernetesStore): Promise<void> {
   if (await untilNamespaceEnds({ ...options, isNeeded: () => store.holdsBack() })) await store.leaveNamespace();
 }
 
-/** How long a writer is taken for one without another look: who waits for its end looks every two seconds. */
+/** A writer that was found is cached for this long, because waiting exports look every two seconds. */
 const WRITER_MS = 5000;
 
-function rememberWriters(clock: Clock, find: NonNullable<ExportEnvironment['findWriter']>): NonNullable<ExportEnvironment['findWriter']> {
+function cacheWriters(clock: Clock, find: NonNullable<SourceEnvironment['findWriter']>): NonNullable<SourceEnvironment['findWriter']> {
   const found = new Map<string, { search: ReturnType<typeof find>; sinceMs: number }>();
   return async (claimName) => {
     const last = found.get(claimName);

@@ -1,28 +1,26 @@
-/** The HTTP side of the sidecar, wired: metrics, probes, exports and their page. */
+/** Composes the HTTP server of the sidecar: metrics, probes, exports and their page. */
 
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import type { Config } from '../config/load-config.ts';
 import type { ExportMetrics } from '../metrics/export-metrics.ts';
-import { censusOf } from '../server/census.ts';
 import { createChangeStream } from '../server/change-stream.ts';
 import { createApp } from '../server/create-app.ts';
-import type { ExportBoard } from '../server/export-board.ts';
+import type { ExportRegistry } from '../server/export-registry.ts';
 import type { ExportView } from '../server/export-view.ts';
 import { createHealth } from '../server/health.ts';
-import type { Authorize } from '../server/require-token.ts';
-import { type RunningServer, startServer } from '../server/start-server.ts';
-import type { TlsFiles } from '../server/tls-files.ts';
-import { authorizeByFile } from '../server/token-file.ts';
+import { censusOf } from '../server/query-exports.ts';
+import { type Authorize, authorizeByFile } from '../server/require-token.ts';
+import { type RunningServer, startServer, type TlsFiles } from '../server/start-server.ts';
 import { createVolumeProbe } from '../sources/probe-volumes.ts';
-import type { ComposedStore } from './composed-store.ts';
+import type { ComposedStore } from './cluster.ts';
 
 export interface ListenOptions {
   config: Config;
   volumes: ReadonlyMap<string, string>;
   metrics: ExportMetrics;
-  board: ExportBoard;
-  composed: Pick<ComposedStore, 'lastSuccessMs' | 'silenceMs' | 'unreadiness' | 'illness' | 'authorize'>;
+  registry: ExportRegistry;
+  composed: Pick<ComposedStore, 'lastSuccessMs' | 'silenceMs' | 'readinessProblem' | 'livenessProblem' | 'authorize'>;
   clock: Clock;
   version: string;
   warn(message: string): void;
@@ -30,22 +28,22 @@ export interface ListenOptions {
   signal: AbortSignal;
 }
 
-/** @throws DiskliftError `InvalidRequest` for settings that make no sense */
+/** @throws DiskliftError `InvalidRequest` for settings that contradict each other */
 export async function listen(options: ListenOptions): Promise<RunningServer> {
-  const { config, volumes, metrics, board, composed, clock, version, warn, signal } = options;
+  const { config, volumes, metrics, registry, composed, clock, version, warn, signal } = options;
   const tls = tlsFilesOf(config);
   const authorize = await authorizeOf(options);
   const app = createApp({
     metrics: {
       scrape(format) {
         metrics.watchSucceeded(composed.lastSuccessMs() ?? 0);
-        metrics.count(censusOf(viewsOf(board), volumes));
+        metrics.count(censusOf(viewsOf(registry), volumes));
         return metrics.scrape(format);
       },
     },
     health: createHealth({ ...composed, volumeProblem: createVolumeProbe(volumes, { clock, signal }), signal }),
-    board,
-    changes: createChangeStream({ board, clock, warn, signal }),
+    registry,
+    changes: createChangeStream({ registry, clock, warn, signal }),
     version,
     authorize,
     warn,
@@ -53,9 +51,9 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
   return startServer(app, { host: config.listenHost, port: config.listenPort, tls, clock, warn });
 }
 
-function* viewsOf(board: ExportBoard): Generator<ExportView> {
-  for (const key of board.keys()) {
-    const view = board.get(key);
+function* viewsOf(registry: ExportRegistry): Generator<ExportView> {
+  for (const key of registry.keys()) {
+    const view = registry.get(key);
     if (view !== undefined) yield view;
   }
 }

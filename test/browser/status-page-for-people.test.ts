@@ -28,7 +28,7 @@ describe('the status page', function () {
     'on a phone in the dark': { ...PHONE, colorScheme: 'dark' as const },
   }))
     it(`breaks no rule of accessibility and fits, ${where}`, async () => {
-      showExports(app.board);
+      showExports(app.registry);
       await using shown = await openPage(browser(), app.url, options);
       const { page, complaints } = shown;
       await page.getByRole('img', { name: /^Map of disk\.img/ }).waitFor();
@@ -45,7 +45,7 @@ describe('the status page', function () {
   it('shows thousands of exports', async () => {
     for (let index = 0; index < 5000; index += 1) {
       const phase = index % 1000 === 7 ? 'Failed' : 'Succeeded';
-      app.board.set(`vms/vm-${index}`, storedRequest(`vm-${index}`, statusOf(phase, { message: `message ${index}` })));
+      app.registry.onRead(`vms/vm-${index}`, storedRequest(`vm-${index}`, statusOf(phase, { message: `message ${index}` })));
     }
     const startMs = performance.now();
     await using shown = await openPage(browser(), app.url);
@@ -71,7 +71,7 @@ describe('the status page', function () {
   });
 
   it('sends no extra requests when an export of another page changes', async () => {
-    showExports(app.board);
+    showExports(app.registry);
     await using shown = await openPage(browser(), `${app.url}/?show=failed`);
     const { page } = shown;
     await page.getByText('live', { exact: true }).waitFor();
@@ -85,7 +85,7 @@ describe('the status page', function () {
   });
 
   it('can be used by keyboard, and keeps the focus while exports change', async () => {
-    const { goOn } = showExports(app.board);
+    const { goOn } = showExports(app.registry);
     await using shown = await openPage(browser(), app.url);
     const { page } = shown;
     const toggle = page.getByRole('button', { name: 'mail-gateway' });
@@ -102,7 +102,7 @@ describe('the status page', function () {
     assert.equal(await toggle.getAttribute('aria-expanded'), 'true');
     await page.getByText('a'.repeat(64)).waitFor();
     // Another order of the list, and changes of what runs.
-    app.board.set('vms/another', storedRequest('another', statusOf('Streaming')));
+    app.registry.onRead('vms/another', storedRequest('another', statusOf('Streaming')));
     goOn(0.7);
     await page.getByRole('button', { name: 'another' }).waitFor();
     assert.equal(await focused(), 'mail-gateway');
@@ -110,11 +110,11 @@ describe('the status page', function () {
   });
 
   it('announces the end of an export to a screen reader', async () => {
-    app.board.set('vms/nightly', storedRequest('nightly', statusOf('Streaming')));
+    app.registry.onRead('vms/nightly', storedRequest('nightly', statusOf('Streaming')));
     await using shown = await openPage(browser(), app.url);
     await shown.page.getByRole('button', { name: 'nightly' }).waitFor();
     await shown.page.getByText('live', { exact: true }).waitFor();
-    app.board.set('vms/nightly', storedRequest('nightly', statusOf('Succeeded')));
+    app.registry.onRead('vms/nightly', storedRequest('nightly', statusOf('Succeeded')));
     await shown.page.getByRole('status').getByText('nightly: Arrived').waitFor();
   });
 
@@ -129,9 +129,9 @@ describe('the status page', function () {
     );
     assert.ok(stored.kind === 'request');
     stored.request.spec.source.persistentVolumeClaim.claimName = hostile;
-    app.board.set(`${hostile.replaceAll('/', '_')}/${hostile.replaceAll('/', '_')}`, stored);
-    app.board.set('__proto__/constructor', storedRequest('e'));
-    app.board.set('vms/long', storedRequest('long', statusOf('Failed', { message: 'x'.repeat(20_000) })));
+    app.registry.onRead(`${hostile.replaceAll('/', '_')}/${hostile.replaceAll('/', '_')}`, stored);
+    app.registry.onRead('__proto__/constructor', storedRequest('e'));
+    app.registry.onRead('vms/long', storedRequest('long', statusOf('Failed', { message: 'x'.repeat(20_000) })));
     await using shown = await openPage(browser(), app.url, PHONE);
     const { page, complaints } = shown;
     await page.getByRole('button', { name: 'alert(1)' }).click();
@@ -148,7 +148,7 @@ describe('the status page', function () {
   });
 
   it('works below a path prefix, as kubectl proxy serves it', async () => {
-    showExports(app.board);
+    showExports(app.registry);
     const prefix = '/api/v1/namespaces/vms/pods/backup:9474/proxy';
     const proxy = http.createServer((request, response) => {
       const place = request.url?.startsWith(`${prefix}/`) ? request.url.slice(prefix.length) : '/not-there';
@@ -174,7 +174,7 @@ describe('the status page', function () {
   it('asks for a token where one is needed, and keeps it for the tab', async () => {
     const verdicts: Record<string, Verdict> = { right: 'allowed', another: 'forbidden' };
     await using guarded = await startHttpApp({ authorize: async (token) => verdicts[token] ?? 'unknown' });
-    showExports(guarded.board);
+    showExports(guarded.registry);
     await using shown = await openPage(browser(), guarded.url);
     const { page } = shown;
     const field = page.getByLabel('Bearer token');
@@ -193,7 +193,7 @@ describe('the status page', function () {
   it('reads changes by one connection, also after a token was renewed', async () => {
     const verdicts: Record<string, Verdict> = { first: 'allowed', second: 'allowed' };
     await using guarded = await startHttpApp({ authorize: async (token) => verdicts[token] ?? 'unknown' });
-    showExports(guarded.board);
+    showExports(guarded.registry);
     await using shown = await openPage(browser(), guarded.url);
     const { page } = shown;
     const open = new Set<unknown>();

@@ -94,7 +94,7 @@ describe('the API server as a request store', function () {
             createTarget: async () => ({ send: plan, abandon: async (upload) => void abandoned.push(upload) }),
           })),
         }),
-        watch: () => [],
+        observers: [],
         ...options,
       });
     }

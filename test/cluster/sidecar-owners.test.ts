@@ -177,7 +177,7 @@ describe('sidecars that want the same exports', function () {
     const before = counts();
     const { resourceVersion } = (await namespace.get('long'))?.metadata ?? assert.fail();
     first.process.kill('SIGCONT');
-    await until('it has noticed', () => first.log().some(({ msg }) => msg === 'export left to another process'));
+    await until('it has noticed', () => first.log().some(({ msg }) => msg === 'export handed over to another process'));
     await sleep(500);
     assert.deepEqual(counts(), before);
     assert.equal((await namespace.get('long'))?.metadata.resourceVersion, resourceVersion);

@@ -6,8 +6,8 @@ import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
-import { statusesByLength } from '../../src/engine/brief-status.ts';
 import { exportStatusOf } from '../../src/engine/export-status.ts';
+import { statusesByLength } from '../../src/engine/status-writer.ts';
 import type { DiskExportStatus } from '../../src/resource/disk-export.ts';
 import { statusPatch } from '../../src/stores/kubernetes/store/status-queue.ts';
 import { extremeExports } from '../helpers/extreme-exports.ts';
@@ -149,7 +149,7 @@ describe('the status of an export on an API server', function () {
       assert.deepEqual([phase, disks?.[0]?.path, disks?.[0]?.location], ['Succeeded', 'disk.img', `${sink.url}/brief`]);
       assert.match(disks?.[0]?.sha256 ?? '', /^[0-9a-f]{64}$/);
       assert.equal(conditions?.find(({ type }) => type === 'Finished')?.status, 'True');
-      assert.match(sidecar.output(), /a briefer one is written in its place: .*our policy/);
+      assert.match(sidecar.output(), /a shorter one is written in its place: .*our policy/);
       await dropPolicy();
     });
 

@@ -136,7 +136,7 @@ describe('disklift sidecar in a cluster', function () {
     await sink.begun(1);
     await namespace.apply(diskExport('second', { http: { url: sink.url } }));
     const second = await namespace.until('second', (there) => there?.status?.message?.startsWith('waits') ?? false);
-    assert.match(second?.status?.message ?? '', /waits for its turn/);
+    assert.match(second?.status?.message ?? '', /waits for a slot/);
     const other = (await namespace.get('other'))?.status;
     assert.deepEqual([other?.phase, other?.conditions?.[0]?.reason, other?.observedGeneration], ['Pending', 'Unclaimed', undefined]);
     sink.goOn();

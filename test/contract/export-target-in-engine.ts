@@ -90,13 +90,13 @@ function itIsGivenUp({ set }: ContractCase): void {
   it('leaves the upload to the next owner when the executor is lost', async () => {
     await using scene = await set();
     const lost = new DiskliftError('ExecutorLost', 'somebody else has it');
-    const keeper = {
-      save: async () => {},
+    const claim = {
+      saveStates: async () => {},
       assertHeld: async () => {
         throw lost;
       },
     };
-    const result = await run(scene, { keeper, backoffLimit: 2 });
+    const result = await run(scene, { claim, backoffLimit: 2 });
     assert.deepEqual([result.phase, result.failure], ['Pending', lost]);
     await assertNothingComplete(scene);
     const { upload } = result.disks[0] ?? assert.fail('no disk');

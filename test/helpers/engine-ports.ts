@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { type Clock, systemClock } from '../../src/common/clock.ts';
 import { DiskliftError } from '../../src/common/errors.ts';
+import type { ExportPlan } from '../../src/engine/contract.ts';
 import type { DiskState, ExportEnd, ExportWatcher } from '../../src/engine/observer.ts';
-import type { ExportPlan } from '../../src/engine/run-export.ts';
 import { serveRequests } from '../../src/engine/serve-requests.ts';
 import type { DiskExport, DiskExportStatus } from '../../src/resource/disk-export.ts';
 import { validateDiskExport, validateStatus } from '../../src/resource/validate.ts';
@@ -256,7 +256,7 @@ export function createEnginePorts({ hangsAt, fails = {}, failsAlways = {}, refus
         refusal: () => undefined,
         plan,
         planLeftovers: plan,
-        watch: ({ metadata: { namespace, name } }) => [watcher(`${namespace}/${name}`)],
+        observers: [{ onBegin: (key) => watcher(key) }],
         warn: (message) => void warnings.push(message),
       });
       return { ended, stop: () => stop.abort(new DiskliftError('Cancelled', 'cancelled by SIGTERM')) };

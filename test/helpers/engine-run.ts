@@ -1,12 +1,12 @@
 /** One disk through the whole engine. */
 
 import { systemClock } from '../../src/common/clock.ts';
-import type { ExportKeeper } from '../../src/engine/context.ts';
+import type { ExportClaim, ExportResult } from '../../src/engine/contract.ts';
 import type { ExportObserver } from '../../src/engine/observer.ts';
-import { type ExportResult, runExport } from '../../src/engine/run-export.ts';
+import { runExport } from '../../src/engine/run-export.ts';
 import type { ExportTarget } from '../../src/targets/contract.ts';
 import { DEFAULT_OPTIONS, NEVER, openSource } from './image-in-process.ts';
-import { NO_KEEPER } from './no-keeper.ts';
+import { UNCONTESTED_CLAIM } from './uncontested-claim.ts';
 
 export interface EngineRun {
   diskPath: string;
@@ -14,7 +14,7 @@ export interface EngineRun {
   backoffLimit?: number;
   activeDeadlineSeconds?: number;
   signal?: AbortSignal;
-  keeper?: ExportKeeper;
+  claim?: ExportClaim;
   observer?: ExportObserver;
   /** Told of what is left at the destination. */
   warn?(message: string): void;
@@ -40,6 +40,6 @@ export function runEngine({
   };
   return runExport(
     { checksum: 'SHA256', backoffLimit, activeDeadlineSeconds, disks: [disk] },
-    { signal: NEVER, keeper: NO_KEEPER, observer: {}, warn: () => {}, ...context, clock: systemClock, random: withoutWaits },
+    { signal: NEVER, claim: UNCONTESTED_CLAIM, observer: {}, warn: () => {}, ...context, clock: systemClock, random: withoutWaits },
   );
 }

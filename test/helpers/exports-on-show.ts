@@ -1,10 +1,10 @@
-/** A board with exports in every state, to be looked at. */
+/** Fills a registry with exports in every state, for people to look at. */
 
 import { DiskliftError } from '../../src/common/errors.ts';
 import type { DiskState } from '../../src/engine/observer.ts';
 import { createAllocationMapBuilder } from '../../src/qcow2/write/allocation-map.ts';
 import type { DiskExportStatus } from '../../src/resource/disk-export.ts';
-import type { ExportBoard } from '../../src/server/export-board.ts';
+import type { ExportRegistry } from '../../src/server/export-registry.ts';
 import { statusOf, storedRequest } from './http-app.ts';
 
 const CLUSTER = 65_536;
@@ -34,7 +34,7 @@ function diskState(path: string, virtualBytes: number, sentShare: number): DiskS
 }
 
 /** @param goOn is called with a share from 0 to 1: how far the running one has come */
-export function showExports(board: ExportBoard): { goOn(share: number): void } {
+export function showExports(registry: ExportRegistry): { goOn(share: number): void } {
   const failed = (reason: string, message: string): Partial<DiskExportStatus> => ({
     message,
     conditions: [{ type: 'Succeeded', status: 'False', reason, message, lastTransitionTime: '2026-01-01T00:00:00Z' }],
@@ -44,7 +44,7 @@ export function showExports(board: ExportBoard): { goOn(share: number): void } {
     progress: { percent: 33, virtualBytes: 40 * GIB, imageBytes: 9 * GIB, sentBytes: 3 * GIB, skippedBytes: 31 * GIB, written: '3Gi' },
   });
   const waiting = (reason: string, why: string): Partial<DiskExportStatus> => {
-    const message = `disk.img: waits until nobody writes to it: ${why}`;
+    const message = `disk.img: waits until the disk is free: ${why}`;
     return { message, conditions: [{ type: 'Succeeded', status: 'Unknown', reason, message, lastTransitionTime: '2026-01-01T00:00:00Z' }] };
   };
   const arrived: Partial<DiskExportStatus> = {
@@ -79,16 +79,16 @@ export function showExports(board: ExportBoard): { goOn(share: number): void } {
   };
   for (const [name, stored] of Object.entries(rows)) {
     if (stored.kind === 'request') stored.request.spec.source.persistentVolumeClaim.claimName = `${name}-root`;
-    board.set(`vms/${name}`, stored);
+    registry.onRead(`vms/${name}`, stored);
   }
   const disk = diskState('disk.img', 40 * GIB, 0.4);
-  const watcher = board.begin('vms/fedora-nightly');
+  const watcher = registry.onBegin('vms/fedora-nightly');
   watcher.observer.onChange?.(disk);
-  const ended = board.begin('vms/postgres-archive');
+  const ended = registry.onBegin('vms/postgres-archive');
   ended.observer.onChange?.({ ...diskState('disk.img', 40 * GIB, 0.33), phase: 'Failed', attempts: 7 });
   ended.end('Failed', new DiskliftError('DestinationUnreachable', 'refused'));
-  board.set('vms/postgres-archive', rows['postgres-archive']);
-  board.setStatus(
+  registry.onRead('vms/postgres-archive', rows['postgres-archive']);
+  registry.onStatus(
     'vms/postgres-archive',
     statusOf('Failed', failed('DestinationUnreachable', 'https://backup.example/postgres: connection refused (after 7 attempts)')),
   );

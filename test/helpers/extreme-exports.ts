@@ -3,9 +3,7 @@
 import fc from 'fast-check';
 import { DiskliftError, type ErrorCode } from '../../src/common/errors.ts';
 import type { ExportFacts } from '../../src/engine/export-status.ts';
-import type { DiskState } from '../../src/engine/observer.ts';
-import type { Phase } from '../../src/engine/phases.ts';
-import { newDiskState } from '../../src/engine/run-export.ts';
+import { type DiskState, newDiskState, type Phase } from '../../src/engine/observer.ts';
 import type { DiskExport } from '../../src/resource/disk-export.ts';
 import { DEFAULT_OPTIONS } from './image-in-process.ts';
 

@@ -1,4 +1,4 @@
-/** The app of the sidecar in this process, behind a real socket, with a board that a test fills. */
+/** The app of the sidecar in this process, behind a real socket, with a registry that the test fills. */
 
 import { systemClock } from '../../src/common/clock.ts';
 import { DiskliftError } from '../../src/common/errors.ts';
@@ -7,7 +7,7 @@ import type { DiskExportStatus } from '../../src/resource/disk-export.ts';
 import { validateDiskExport } from '../../src/resource/validate.ts';
 import { createChangeStream } from '../../src/server/change-stream.ts';
 import { createApp } from '../../src/server/create-app.ts';
-import { createExportBoard, type ExportBoard } from '../../src/server/export-board.ts';
+import { createExportRegistry, type ExportRegistry } from '../../src/server/export-registry.ts';
 import type { PlaceholderSource } from '../../src/server/export-view.ts';
 import type { Authorize } from '../../src/server/require-token.ts';
 import { type Listening, startServer } from '../../src/server/start-server.ts';
@@ -15,7 +15,7 @@ import type { StoredRequest } from '../../src/stores/contract.ts';
 import { diskExport } from './manifest.ts';
 
 export interface HttpApp extends AsyncDisposable {
-  board: ExportBoard;
+  registry: ExportRegistry;
   port: number;
   url: string;
   warnings: string[];
@@ -40,14 +40,14 @@ export async function startHttpApp(options: HttpAppOptions = {}): Promise<HttpAp
   const ended = new AbortController();
   const warnings: string[] = [];
   const warn = (message: string) => void warnings.push(message);
-  const board = createExportBoard(systemClock, placeholders);
-  const changes = createChangeStream({ board, clock: changesClock, warn, signal: ended.signal });
+  const registry = createExportRegistry(systemClock, placeholders);
+  const changes = createChangeStream({ registry, clock: changesClock, warn, signal: ended.signal });
   const health = { liveness: () => ({ problem: problem(), facts: 'facts' }), readiness: async () => problem() };
-  const app = createApp({ board, changes, version: '1.2.3', metrics, health, authorize, warn });
+  const app = createApp({ registry, changes, version: '1.2.3', metrics, health, authorize, warn });
   const server = await startServer(app, { host: '127.0.0.1', port: 0, tls, clock, warn });
   const url = `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${server.port}`;
   return {
-    board,
+    registry,
     port: server.port,
     url,
     warnings,

@@ -61,7 +61,7 @@ describe('a disk in use', function () {
       const done = await waitForStatus(temp('requests'), 'e');
       assert.deepEqual([done.phase, done.attempts, conditionOf(done, 'SourceReady')?.status], ['Succeeded', 1, 'True']);
       await assertArrived(sink);
-      assert.equal(sidecar.log().filter(({ msg }) => msg === 'waits for a disk in use').length, 1);
+      assert.equal(sidecar.log().filter(({ msg }) => msg === 'waits until the disk is free').length, 1);
     });
 
     it('lets other exports run first, and is queued before later exports when it is free', async () => {
@@ -84,9 +84,9 @@ describe('a disk in use', function () {
       await stalling.begun(1);
       await apply(temp('requests'), quiet(sink, 'later'));
       const unclaimed = await waitForStatus(temp('requests'), 'later', ({ message }) => message !== undefined);
-      assert.deepEqual([unclaimed.message, unclaimed.startTime], ['waits for its turn: 1 exports run at a time', undefined]);
+      assert.deepEqual([unclaimed.message, unclaimed.startTime], ['waits for a slot: 1 exports run at a time', undefined]);
       await writer.quit();
-      const queued = await waitForStatus(temp('requests'), 'e', ({ message }) => message?.includes('waits for its turn') ?? false);
+      const queued = await waitForStatus(temp('requests'), 'e', ({ message }) => message?.includes('waits for a slot') ?? false);
       assert.deepEqual([queued.phase, queued.attempts, conditionOf(queued, 'Progressing')?.reason], ['Pending', 0, 'Queued']);
       assert.notEqual(conditionOf(queued, 'SourceReady')?.status, 'False');
       assert.ok((await tryToWrite(disk)).isWritten, 'a VM is not kept from its disk meanwhile');

@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { appendFileSync, mkdirSync } from 'node:fs';
-import type { ExportResult } from '../../src/engine/run-export.ts';
+import type { ExportResult } from '../../src/engine/contract.ts';
 import { DESTINATIONS } from '../helpers/destinations/all-destinations.ts';
 import type { Destination, Peer, TargetLimits } from '../helpers/destinations/destination.ts';
 import { runEngine } from '../helpers/engine-run.ts';

@@ -114,7 +114,7 @@ describe('disklift sidecar', function () {
     for (const name of ['e1', 'e2', 'e3']) assert.equal((await waitForStatus(requests, name)).phase, 'Succeeded');
   });
 
-  it('ends a cancelled export within about a second, also one that waits for its turn', async () => {
+  it('ends a cancelled export within about a second, also one that waits for a slot', async () => {
     await using sink = await startStallingSink();
     await using _sidecar = await start({ flags: ['--max-concurrent-exports', '1'] });
     const manifests = ['e1', 'e2'].map((name) => diskExport(name, { http: { url: `${sink.url}/${name}` } }));

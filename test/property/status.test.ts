@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { Ajv } from 'ajv';
 import fc from 'fast-check';
-import { statusesByLength } from '../../src/engine/brief-status.ts';
 import { exportStatusOf } from '../../src/engine/export-status.ts';
 import { invalidStatusOf } from '../../src/engine/idle-status.ts';
+import { statusesByLength } from '../../src/engine/status-writer.ts';
 import type { DiskExportStatus } from '../../src/resource/disk-export.ts';
 import { fitStatus } from '../../src/resource/status.ts';
 import { STATUS_SCHEMA } from '../../src/resource/status-schema.ts';

@@ -10,7 +10,7 @@ import { startHttpApp } from '../helpers/http-app.ts';
 const FILE = path.join(import.meta.dirname, '..', '..', 'docs', 'status-page.png');
 
 await using app = await startHttpApp({ placeholders: (request, diskPath = 'disk.img') => ({ ...placeholderValues(request, diskPath) }) });
-const { goOn } = showExports(app.board);
+const { goOn } = showExports(app.registry);
 const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: process.getuid?.() === 0 ? ['--no-sandbox'] : [] });
 const page = await browser.newPage({ viewport: { width: 1100, height: 700 } });
 await page.goto(app.url);

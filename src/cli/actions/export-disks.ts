@@ -1,4 +1,4 @@
-/** What `disklift export` does. */
+/** Implements `disklift export`. */
 
 import { stringify } from 'yaml';
 import { createBufferPool } from '../../common/buffers.ts';
@@ -11,10 +11,9 @@ import type { DiskExport, DiskExportStatus } from '../../resource/disk-export.ts
 import { readRequestFile } from '../../stores/directory/read-manifests.ts';
 import type { CommandContext } from '../../wiring/context.ts';
 import { BUFFER_BYTES, composePlan } from '../../wiring/export.ts';
-import { progressObserver } from '../export-progress.ts';
-import { createProgress } from '../progress.ts';
+import { parseVolumes } from '../options.ts';
+import { createProgress, progressObserver } from '../progress.ts';
 import { printOutput } from '../standard-output.ts';
-import { parseVolumes } from '../volume-option.ts';
 
 export interface ExportFlags {
   file: string;
@@ -28,9 +27,9 @@ export async function exportDisks(flags: ExportFlags, context: CommandContext): 
     context,
     volumes: parseVolumes(flags.volume),
     resolve,
-    // All there is lies in the file.
+    // The file contains all objects that the request refers to.
     referencesMayCome: false,
-    // Whoever runs this command has all rights that the command has.
+    // The user of this command may send anywhere, so no policy applies.
     access: createNetworkAccess(),
     allowAmbientCredentials: true,
     proxy: proxyEnvironment(),

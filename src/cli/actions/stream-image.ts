@@ -9,7 +9,7 @@ import type { Verify } from '../../image/prepare-image.ts';
 import type { InUse } from '../../sources/disk-in-use.ts';
 import type { CommandContext } from '../../wiring/context.ts';
 import { composeImage, composeStdoutTarget, STDOUT_FD } from '../../wiring/stream.ts';
-import { type ImageFlags, layoutOf, qcow2OptionsOf } from '../image-options.ts';
+import { type ImageFlags, layoutOf, qcow2OptionsOf } from '../options.ts';
 import { createProgress } from '../progress.ts';
 import { requireOpenStdout } from '../standard-output.ts';
 

@@ -3,7 +3,7 @@
 import { type Command, Option } from 'commander';
 import type { CommandContext } from '../../wiring/context.ts';
 import type { CreateFlags } from '../actions/create-export.ts';
-import { endInTime } from '../end-in-time.ts';
+import { endInTime } from '../end.ts';
 
 export function addCreateCommand(program: Command, context: CommandContext): void {
   program

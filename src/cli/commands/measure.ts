@@ -1,19 +1,45 @@
-/** `disklift measure IMAGE`: how large the image will be, to the byte, before anything is sent. */
+/** `disklift measure IMAGE`: prints the exact size of an image before anything is sent. */
 
 import { type Command, Option } from 'commander';
+import type { Layout } from '../../qcow2/write/layout.ts';
 import type { CommandContext } from '../../wiring/context.ts';
-import type { MeasureFlags } from '../actions/measure-image.ts';
-import { endInTime } from '../end-in-time.ts';
-import { addImageOptions } from '../image-options.ts';
+import { endInTime } from '../end.ts';
+import { addImageOptions, type ImageFlags, layoutOf, qcow2OptionsOf } from '../options.ts';
+
+interface MeasureFlags extends ImageFlags {
+  output: 'human' | 'json';
+}
 
 export function addMeasureCommand(program: Command, context: CommandContext): void {
   addImageOptions(program.command('measure'))
     .description('print the exact size that the image of a disk will have')
     .addOption(new Option('--output <how>', 'human or json').choices(['human', 'json']).default('human'))
-    .action((image: string, flags: MeasureFlags) =>
-      endInTime(context, async () => {
-        const { measureImage } = await import('../actions/measure-image.ts');
-        await measureImage(image, flags, context);
-      }),
-    );
+    .action((image: string, flags: MeasureFlags) => endInTime(context, () => measureImage(image, flags, context)));
+}
+
+async function measureImage(image: string, flags: MeasureFlags, context: CommandContext): Promise<void> {
+  const [{ composeImage }, { printOutput, requireOpenStdout }] = await Promise.all([
+    import('../../wiring/stream.ts'),
+    import('../standard-output.ts'),
+  ]);
+  requireOpenStdout();
+  const qcow2 = qcow2OptionsOf(image, flags);
+  const { beneath, zeroDetection } = flags;
+  await using prepared = await composeImage({ path: image, ...layoutOf(flags), beneath, qcow2, zeroDetection, verify: 'never' }, context);
+  const measured = measurementOf(prepared.layout);
+  await printOutput(flags.output === 'json' ? `${JSON.stringify(measured)}\n` : humanText(measured), context);
+}
+
+function measurementOf({ map, virtualSizeBytes, imageSizeBytes }: Layout) {
+  return { virtualSizeBytes, imageSizeBytes, clusters: map.clusters, extents: map.dataRangeCount };
+}
+
+function humanText({ virtualSizeBytes, imageSizeBytes, clusters, extents }: ReturnType<typeof measurementOf>): string {
+  const { total, data, zero, hole } = clusters;
+  return [
+    `virtual size: ${virtualSizeBytes} bytes`,
+    `image size:   ${imageSizeBytes} bytes`,
+    `clusters:     ${total} (${data} data in ${extents} extents, ${zero} zero, ${hole} in holes)`,
+    '',
+  ].join('\n');
 }

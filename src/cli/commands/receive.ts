@@ -4,7 +4,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { ListenAddress } from '../../targets/tcp/session.ts';
 import type { CommandContext } from '../../wiring/context.ts';
 import type { ReceiveFlags } from '../actions/receive-image.ts';
-import { endInTime } from '../end-in-time.ts';
+import { endInTime } from '../end.ts';
 
 export function addReceiveCommand(program: Command, context: CommandContext): void {
   program

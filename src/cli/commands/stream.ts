@@ -3,11 +3,11 @@
 import { type Command, Option } from 'commander';
 import type { CommandContext } from '../../wiring/context.ts';
 import type { StreamFlags } from '../actions/stream-image.ts';
-import { endInTime } from '../end-in-time.ts';
-import { addImageOptions } from '../image-options.ts';
+import { endInTime } from '../end.ts';
+import { addImageOptions, addProgressOption } from '../options.ts';
 
 export function addStreamCommand(program: Command, context: CommandContext): void {
-  addImageOptions(program.command('stream'))
+  const command = addImageOptions(program.command('stream'))
     .description('write a disk to standard output as a qcow2 image')
     .addOption(
       new Option(
@@ -24,16 +24,11 @@ export function addStreamCommand(program: Command, context: CommandContext): voi
       )
         .choices(['auto', 'fail', 'allow'])
         .default('auto'),
-    )
-    .addOption(
-      new Option('--progress <how>', 'auto: bars when standard error is a terminal; json: one line of JSON a second')
-        .choices(['auto', 'json', 'none'])
-        .default('auto'),
-    )
-    .action((image: string, flags: StreamFlags) =>
-      endInTime(context, async () => {
-        const { streamImage } = await import('../actions/stream-image.ts');
-        await streamImage(image, flags, context);
-      }),
     );
+  addProgressOption(command).action((image: string, flags: StreamFlags) =>
+    endInTime(context, async () => {
+      const { streamImage } = await import('../actions/stream-image.ts');
+      await streamImage(image, flags, context);
+    }),
+  );
 }

@@ -4,12 +4,12 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type ReceiveFlags, receiveImage } from '../../../src/cli/actions/receive-image.ts';
-import { runSidecar } from '../../../src/cli/actions/run-sidecar.ts';
+import { startSidecar } from '../../../src/cli/commands/sidecar.ts';
 import { STORAGE_LIMIT_MS } from '../../../src/common/await-storage.ts';
 import { systemClock } from '../../../src/common/clock.ts';
 import { createLimiter } from '../../../src/common/limiter.ts';
+import { authorizeByFile } from '../../../src/server/require-token.ts';
 import { startServer } from '../../../src/server/start-server.ts';
-import { authorizeByFile } from '../../../src/server/token-file.ts';
 import { readRequestFile } from '../../../src/stores/directory/read-manifests.ts';
 import type { CommandContext } from '../../../src/wiring/context.ts';
 import { openApiAccess } from '../../../src/wiring/open-api-access.ts';
@@ -51,7 +51,7 @@ describe('a file that a command needs', () => {
     ['the certificate of receive', (file) => receive({ tlsCert: file, tlsKey: temp('good') })],
     ['the key of receive', (file) => receive({ tlsCert: temp('good'), tlsKey: file })],
     ['the client authority of receive', (file) => receive({ tlsCert: temp('good'), tlsKey: temp('good'), tlsClientCa: file })],
-    ['the settings of the sidecar', (file) => runSidecar({ config: file }, context)],
+    ['the settings of the sidecar', (file) => startSidecar({ config: file }, context)],
     ['the kubeconfig', (file) => openApiAccess(file, context)],
     ['the token of the pages', (file) => authorizeByFile(file, context)],
     [

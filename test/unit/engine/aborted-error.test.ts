@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { DiskliftError } from '../../../src/common/errors.ts';
-import { abortedError } from '../../../src/engine/aborted-error.ts';
-import type { DiskState } from '../../../src/engine/observer.ts';
-import { newDiskState } from '../../../src/engine/run-export.ts';
+import { abortedError } from '../../../src/engine/attempt-disk.ts';
+import { type DiskState, newDiskState } from '../../../src/engine/observer.ts';
 import { DEFAULT_OPTIONS } from '../../helpers/image-in-process.ts';
 
 const MIB = 1024 * 1024;
@@ -16,9 +15,9 @@ describe('a deadline', () => {
     [{ phase: 'Scanning', scannedBytes: 3 * MIB, virtualBytes: 8 * MIB }, 'a.img was being scanned (3 MiB of 8 MiB)'],
     [{ phase: 'Streaming', sentBytes: MIB, imageBytes: 2 * MIB }, 'a.img was being sent (1 MiB of 2 MiB)'],
     [{ phase: 'Verifying' }, 'the destination had not confirmed a.img yet'],
-    [{ phase: 'Pending', failure: inUse }, 'a.img waited until nobody writes to it: the VM db has it'],
+    [{ phase: 'Pending', failure: inUse }, 'a.img waited until the disk is free: the VM db has it'],
     [{ phase: 'Pending', failure: away }, 'a.img waited for another attempt: connection refused'],
-    [{ phase: 'Pending' }, 'a.img waited for its turn'],
+    [{ phase: 'Pending' }, 'a.img waited for a slot'],
   ];
   for (const [facts, text] of cases)
     it(`says what it ended: ${text}`, () => {

@@ -1,9 +1,7 @@
 import assert from 'node:assert/strict';
-import type { Clock } from '../../../src/common/clock.ts';
-import { systemClock } from '../../../src/common/clock.ts';
-import type { EngineContext } from '../../../src/engine/context.ts';
-import { countReads } from '../../../src/engine/count-reads.ts';
-import type { DiskPlan } from '../../../src/engine/run-disk.ts';
+import { type Clock, systemClock } from '../../../src/common/clock.ts';
+import { countReads } from '../../../src/engine/attempt-disk.ts';
+import type { DiskPlan, EngineContext } from '../../../src/engine/contract.ts';
 import { runExport } from '../../../src/engine/run-export.ts';
 import type { VirtualImage } from '../../../src/image/contract.ts';
 import { createVirtualImage } from '../../../src/image/virtual-image.ts';
@@ -12,7 +10,7 @@ import { createLayout } from '../../../src/qcow2/write/layout.ts';
 import type { DiskSource, FileExtent, SourceExtent } from '../../../src/sources/contract.ts';
 import type { ExportTarget, Receipt, TransferContext } from '../../../src/targets/contract.ts';
 import { DEFAULT_OPTIONS, NEVER } from '../../helpers/image-in-process.ts';
-import { NO_KEEPER } from '../../helpers/no-keeper.ts';
+import { UNCONTESTED_CLAIM } from '../../helpers/uncontested-claim.ts';
 
 const SIZE_BYTES = 4 * 65_536;
 
@@ -68,7 +66,7 @@ class ClassPlan implements DiskPlan {
 
 class ClassContext implements EngineContext {
   readonly signal = NEVER;
-  readonly keeper = NO_KEEPER;
+  readonly claim = UNCONTESTED_CLAIM;
   readonly clock: Clock = systemClock;
   readonly observer = {};
   private readonly warnings: string[] = [];

@@ -3,14 +3,15 @@
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { DiskliftError, type ErrorCode } from '../../../src/common/errors.ts';
+import type { ExportPlan, ExportResult } from '../../../src/engine/contract.ts';
 import { createExportSlots, type ExportSlots } from '../../../src/engine/export-slots.ts';
 import type { DiskState } from '../../../src/engine/observer.ts';
-import { type ExportPlan, type ExportResult, runExport } from '../../../src/engine/run-export.ts';
+import { runExport } from '../../../src/engine/run-export.ts';
 import { DEFAULT_OPTIONS, openSource } from '../../helpers/image-in-process.ts';
 import { createManualClock, type ManualClock } from '../../helpers/manual-clock.ts';
-import { NO_KEEPER } from '../../helpers/no-keeper.ts';
 import { createDisk } from '../../helpers/sparse-disk.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
+import { UNCONTESTED_CLAIM } from '../../helpers/uncontested-claim.ts';
 import { until } from '../../helpers/until.ts';
 
 const MIB = 1024 * 1024;
@@ -79,7 +80,7 @@ describe('engine with a disk in use and few slots', () => {
           { checksum: 'None', backoffLimit: 0, ...rules, disks: names.map(diskOf) },
           {
             signal: cancel.signal,
-            keeper: NO_KEEPER,
+            claim: UNCONTESTED_CLAIM,
             clock,
             slot,
             random: () => 0,
@@ -102,7 +103,7 @@ describe('engine with a disk in use and few slots', () => {
 
   const isQueued = (export_: Run, name: string) => until(`${name} is queued`, () => export_.states.get(name)?.isQueued === true);
 
-  /** The export of `waits` waits for its turn, behind that of `runs`, which runs until the result is called. */
+  /** The export of `waits` waits for a slot, behind that of `runs`, which runs until the result is called. */
   async function queue(rules: Partial<ExportPlan> = {}): Promise<{ first: Run; second: Run; goOn(): void }> {
     const goOn = hold('runs');
     inUse.add('waits');
@@ -145,7 +146,7 @@ describe('engine with a disk in use and few slots', () => {
     await assertFree();
   });
 
-  it('waits for its turn when the disk is free, keeps nobody from it, and goes before those that have come later', async () => {
+  it('waits for a slot when the disk is free, keeps nobody from it, and goes before those that have come later', async () => {
     const { first, second, goOn } = await queue();
     const later = run(['later']);
     const state = first.states.get('waits');
@@ -219,7 +220,7 @@ describe('engine with a disk in use and few slots', () => {
     ['Cancelled', 'Cancelled'],
     ['ExecutorLost', 'Pending'],
   ] as const satisfies [ErrorCode, string][])
-    it(`ends with ${code} while it waits for its turn, and takes no slot`, async () => {
+    it(`ends with ${code} while it waits for a slot, and takes no slot`, async () => {
       const { first, second, goOn } = await queue();
       first.cancel.abort(new DiskliftError(code, 'enough'));
       assert.deepEqual(endOf(await first.done), [phase, code, 0]);
@@ -229,7 +230,7 @@ describe('engine with a disk in use and few slots', () => {
       await assertFree();
     });
 
-  it('ends at its deadline while it waits for its turn', async () => {
+  it('ends at its deadline while it waits for a slot', async () => {
     const { first, second, goOn } = await queue({ activeDeadlineSeconds: 60 });
     await clock.advance(60_000);
     assert.deepEqual(endOf(await first.done), ['Failed', 'DeadlineExceeded', 0]);

@@ -4,14 +4,15 @@ import assert from 'node:assert/strict';
 import { appendFile } from 'node:fs/promises';
 import { systemClock } from '../../../src/common/clock.ts';
 import { DiskliftError } from '../../../src/common/errors.ts';
+import type { ExportPlan, ExportResult } from '../../../src/engine/contract.ts';
 import type { DiskState } from '../../../src/engine/observer.ts';
-import { type ExportPlan, type ExportResult, runExport } from '../../../src/engine/run-export.ts';
+import { runExport } from '../../../src/engine/run-export.ts';
 import type { DiskSource } from '../../../src/sources/contract.ts';
 import { DEFAULT_OPTIONS, openSource } from '../../helpers/image-in-process.ts';
-import { NO_KEEPER } from '../../helpers/no-keeper.ts';
 import { createDisk } from '../../helpers/sparse-disk.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 import { createTestClock, type TestClock } from '../../helpers/test-clock.ts';
+import { UNCONTESTED_CLAIM } from '../../helpers/uncontested-claim.ts';
 
 const MIB = 1024 * 1024;
 
@@ -52,7 +53,7 @@ describe('engine with a disk in use', () => {
       { checksum: 'None', backoffLimit: 0, ...rules, disks: [plan] },
       {
         signal: cancel.signal,
-        keeper: NO_KEEPER,
+        claim: UNCONTESTED_CLAIM,
         clock,
         random: () => 0.5,
         warn: assert.fail,

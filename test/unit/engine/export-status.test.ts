@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { DiskliftError } from '../../../src/common/errors.ts';
 import { restoreDiskState } from '../../../src/engine/disk-status.ts';
 import { type ExportFacts, exportStatusOf } from '../../../src/engine/export-status.ts';
-import type { DiskState } from '../../../src/engine/observer.ts';
-import { newDiskState } from '../../../src/engine/run-export.ts';
+import { type DiskState, newDiskState } from '../../../src/engine/observer.ts';
 import type { DiskExport, DiskExportStatus } from '../../../src/resource/disk-export.ts';
 import { DEFAULT_OPTIONS } from '../../helpers/image-in-process.ts';
 
@@ -134,7 +133,7 @@ describe('export status', () => {
     const failure = new DiskliftError('SourceReadError', 'a.img: cannot read at offset 7: EIO');
     const waiting = statusOf([disk({ attempts: 2, failure })]);
     assert.deepEqual([waiting.phase, conditionOf(waiting, 'Succeeded')[1]], ['Pending', 'SourceReadError']);
-    assert.match(waiting.message ?? '', /attempt 2 failed and will be made again: .*EIO/);
+    assert.match(waiting.message ?? '', /attempt 2 failed and will be retried: .*EIO/);
     assert.deepEqual(conditionOf(waiting, 'SourceReady'), ['False', 'SourceReadError']);
 
     const failed = disk({ phase: 'Failed', attempts: 7, failure });
@@ -164,10 +163,10 @@ describe('export status', () => {
     assert.equal(statusOf([disk({ attempts: 1, failure })], {}, statusOf([waiting])).nextAttemptTime, undefined);
   });
 
-  it('says that a disk which was in use waits for its turn', () => {
+  it('says that a disk which was in use waits for a slot', () => {
     const status = statusOf([disk({ isQueued: true })]);
     assert.deepEqual([status.phase, conditionOf(status, 'Progressing')], ['Pending', ['True', 'Queued']]);
-    assert.match(status.message ?? '', /^a\.img: is not in use any more, and waits for its turn$/);
+    assert.match(status.message ?? '', /^a\.img: is no longer in use, and waits for a slot$/);
     assert.deepEqual(conditionOf(status, 'SourceReady'), ['Unknown', 'Scanning']);
   });
 

@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict';
 import { appendFile } from 'node:fs/promises';
 import { DiskliftError } from '../../../src/common/errors.ts';
-import type { ExportKeeper } from '../../../src/engine/context.ts';
-import type { DiskState } from '../../../src/engine/observer.ts';
-import { type ExportResult, newDiskState, runExport } from '../../../src/engine/run-export.ts';
+import type { ExportClaim, ExportResult } from '../../../src/engine/contract.ts';
+import { type DiskState, newDiskState } from '../../../src/engine/observer.ts';
+import { runExport } from '../../../src/engine/run-export.ts';
 import type { VirtualImage } from '../../../src/image/contract.ts';
 import type { ExportTarget, Receipt, ResumeState, TransferContext } from '../../../src/targets/contract.ts';
 import { DEFAULT_OPTIONS, openSource } from '../../helpers/image-in-process.ts';
@@ -23,7 +23,7 @@ describe('engine, with a destination that holds transfers open', () => {
   let cancel: AbortController;
   /** What happened, in order. */
   let log: string[];
-  let assertHeld: ExportKeeper['assertHeld'];
+  let assertHeld: ExportClaim['assertHeld'];
   let abandon: ExportTarget['abandon'];
   let warnings: string[];
   beforeEach(async () => {
@@ -56,7 +56,7 @@ describe('engine, with a destination that holds transfers open', () => {
       { checksum: 'None', backoffLimit, disks: [{ ...disk, state: { ...newDiskState(disk), ...state } }] },
       {
         signal: cancel.signal,
-        keeper: { assertHeld: () => assertHeld(), save: async () => void log.push('save') },
+        claim: { assertHeld: () => assertHeld(), saveStates: async () => void log.push('save') },
         clock: createTestClock(),
         random: () => 0.5,
         warn: (message) => warnings.push(message),

@@ -3,15 +3,15 @@ import { createHash } from 'node:crypto';
 import { appendFile } from 'node:fs/promises';
 import { systemClock } from '../../../src/common/clock.ts';
 import { DiskliftError } from '../../../src/common/errors.ts';
-import type { DiskPlan } from '../../../src/engine/run-disk.ts';
-import { type ExportPlan, type ExportResult, runExport } from '../../../src/engine/run-export.ts';
+import type { DiskPlan, ExportPlan, ExportResult } from '../../../src/engine/contract.ts';
+import { runExport } from '../../../src/engine/run-export.ts';
 import type { VirtualImage } from '../../../src/image/contract.ts';
 import type { ExportTarget, Receipt, TransferContext } from '../../../src/targets/contract.ts';
 import { DEFAULT_OPTIONS, openSource } from '../../helpers/image-in-process.ts';
-import { NO_KEEPER } from '../../helpers/no-keeper.ts';
 import { createDisk } from '../../helpers/sparse-disk.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 import { createTestClock, type TestClock } from '../../helpers/test-clock.ts';
+import { UNCONTESTED_CLAIM } from '../../helpers/uncontested-claim.ts';
 
 const MIB = 1024 * 1024;
 
@@ -75,7 +75,7 @@ describe('engine', () => {
       { checksum: 'SHA256', backoffLimit: 2, ...rules, disks },
       {
         signal: cancel.signal,
-        keeper: NO_KEEPER,
+        claim: UNCONTESTED_CLAIM,
         clock,
         random: () => 0.5,
         warn: assert.fail,
@@ -232,7 +232,7 @@ describe('engine', () => {
       { checksum: 'None', backoffLimit: 2, disks: [plan] },
       {
         signal: cancel.signal,
-        keeper: NO_KEEPER,
+        claim: UNCONTESTED_CLAIM,
         clock: systemClock,
         random: () => 0.99,
         warn: assert.fail,

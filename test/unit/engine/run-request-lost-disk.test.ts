@@ -1,7 +1,7 @@
 /** An export that another process restarts after the volume has lost a disk. */
 
 import assert from 'node:assert/strict';
-import type { ExportPlan } from '../../../src/engine/run-export.ts';
+import type { ExportPlan } from '../../../src/engine/contract.ts';
 import { runRequest } from '../../../src/engine/run-request.ts';
 import type { DiskExportStatus, DiskStatus } from '../../../src/resource/disk-export.ts';
 import { requestRun } from '../../helpers/request-run.ts';

@@ -112,7 +112,7 @@ describe('serving requests', function () {
       const { ports, served } = start({ hangsAt });
       await ports.hangs;
       await stopWithin(served, LIMIT_MS);
-      assert.equal(ports.ends[0]?.phase, 'Pending', 'another process goes on with it');
+      assert.equal(ports.ends[0]?.phase, 'Pending', 'another process continues it');
     }
 
     it('ends within a second after SIGTERM, for each call of the store but those of the end', () =>
@@ -168,7 +168,7 @@ describe('serving requests', function () {
       const stop = new AbortController();
       const claim = { lost: new AbortController().signal, assertHeld: async () => {}, release: async () => void releases.push('vms/a') };
       const store = { claim: () => late.promise.then(() => claim) } as never;
-      const bounded = boundStore(store, { clock: systemClock, stopping: stop.signal, warn: assert.fail });
+      const bounded = boundStore(store, { clock: systemClock, stopping: stop.signal, observers: [], warn: assert.fail });
       const claiming = bounded.claim('vms/a');
       stop.abort(new DiskliftError('ExecutorLost', 'stopped'));
       await assert.rejects(claiming, { code: 'ExecutorLost' });
@@ -259,7 +259,7 @@ describe('serving requests', function () {
       assert.ok(claims >= 2 && claims <= 6, `${claims} claims`);
       const { phase, conditions, message, disks } = ports.statusOf(key);
       assert.deepEqual([phase, conditions?.find(({ type }) => type === 'Succeeded')?.reason], ['Pending', 'StoreRefused']);
-      assert.match(message ?? '', /^will be run again: .*does not allow it$/);
+      assert.match(message ?? '', /^will run again: .*does not allow it$/);
       assert.equal(disks?.[0]?.upload?.id, 'upload', 'what an earlier process holds open is not forgotten');
       assert.ok(ports.warnings.some((warning) => warning.includes('does not allow it')));
       await stopWithin(served, LIMIT_MS);
@@ -274,7 +274,7 @@ describe('serving requests', function () {
         conditions?.map(({ type, status }) => `${type} ${status}`),
         ['Succeeded True', 'Finished True', 'Progressing False'],
       );
-      assert.equal(ports.warnings.filter((warning) => warning.includes('a briefer one is written')).length, 1);
+      assert.equal(ports.warnings.filter((warning) => warning.includes('a shorter one is written')).length, 1);
       await until('the release', () => ports.get(key)?.isClaimed === false);
       assert.equal(ports.get(key)?.isGuarded, false);
       await stopWithin(served, LIMIT_MS);

@@ -3,14 +3,15 @@
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { DiskliftError, type ErrorCode } from '../../../src/common/errors.ts';
+import type { ExportResult } from '../../../src/engine/contract.ts';
 import { createExportSlots, type ExportSlots } from '../../../src/engine/export-slots.ts';
 import type { DiskState } from '../../../src/engine/observer.ts';
-import { type ExportResult, runExport } from '../../../src/engine/run-export.ts';
+import { runExport } from '../../../src/engine/run-export.ts';
 import { DEFAULT_OPTIONS, openSource } from '../../helpers/image-in-process.ts';
 import { createManualClock, type ManualClock } from '../../helpers/manual-clock.ts';
-import { NO_KEEPER } from '../../helpers/no-keeper.ts';
 import { createDisk } from '../../helpers/sparse-disk.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
+import { UNCONTESTED_CLAIM } from '../../helpers/uncontested-claim.ts';
 import { until } from '../../helpers/until.ts';
 
 const MIB = 1024 * 1024;
@@ -80,7 +81,7 @@ describe('engine with few slots and destinations that fail', () => {
           },
           {
             signal: cancel.signal,
-            keeper: NO_KEEPER,
+            claim: UNCONTESTED_CLAIM,
             clock,
             slot,
             random: () => 0,

@@ -78,7 +78,7 @@ describe('status writer', () => {
     assert.deepEqual(written, []);
   });
 
-  it('writes a briefer status in place of one that is refused for good, and only such from then on', async () => {
+  it('writes a shorter status in place of one that is refused for good, and only such from then on', async () => {
     refuses = ({ progress }) => progress !== undefined;
     const progress = { percent: 0, virtualBytes: 0, imageBytes: 0, sentBytes: 0, skippedBytes: 0, written: '0' };
     now = { message: 'first', progress };

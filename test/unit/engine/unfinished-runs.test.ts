@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { DiskState } from '../../../src/engine/observer.ts';
-import { UnfinishedRuns } from '../../../src/engine/unfinished-runs.ts';
+import { UnfinishedRuns } from '../../../src/engine/suspicion.ts';
 import type { DiskExportStatus } from '../../../src/resource/disk-export.ts';
 import { createEnginePorts, type EnginePorts, type Faults, untilFinished } from '../../helpers/engine-ports.ts';
 import { createManualClock, type ManualClock } from '../../helpers/manual-clock.ts';
@@ -73,7 +73,7 @@ describe('an export whose process is lost again and again', () => {
     await until('the other is done', () => isDone(ports, 'innocent'));
     const { phase, message, conditions, unfinishedRuns, nextAttemptTime } = ports.statusOf('vms/guilty');
     assert.equal(nextAttemptTime, '2026-01-01T00:00:05Z');
-    const said = 'waits 5 s, and then runs without another such export: the process was lost 3 times in a row while it ran this export';
+    const said = 'waits 5 s, then runs while no other such export does: the process was lost 3 times in a row while it ran this export';
     assert.deepEqual([phase, message, unfinishedRuns], ['Pending', said, { count: 3, sentBytes: 0 }]);
     assert.equal(conditions?.find(({ type }) => type === 'Succeeded')?.reason, 'ExecutorCrashed');
     assert.ok(!ports.calls.includes('plan 2'));

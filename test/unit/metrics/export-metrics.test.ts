@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { DiskliftError } from '../../../src/common/errors.ts';
-import { newDiskState, runExport } from '../../../src/engine/run-export.ts';
+import { newDiskState } from '../../../src/engine/observer.ts';
+import { runExport } from '../../../src/engine/run-export.ts';
 import { METRICS } from '../../../src/metrics/catalogue.ts';
 import { createExportMetrics, type ExportMetrics } from '../../../src/metrics/export-metrics.ts';
 import type { ExportTarget } from '../../../src/targets/contract.ts';
 import { DEFAULT_OPTIONS, NEVER, openSource } from '../../helpers/image-in-process.ts';
-import { NO_KEEPER } from '../../helpers/no-keeper.ts';
 import { createDisk } from '../../helpers/sparse-disk.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 import { createTestClock, type TestClock } from '../../helpers/test-clock.ts';
+import { UNCONTESTED_CLAIM } from '../../helpers/uncontested-claim.ts';
 
 const MIB = 1024 * 1024;
 const OBSERVED = { namespace: 'vms', name: 'nightly', destination: 'HTTP' } as const;
@@ -66,7 +67,7 @@ describe('export metrics', () => {
     };
     const { phase, disks, failure } = await runExport(
       { checksum: 'None', backoffLimit: 3, disks: [disk] },
-      { signal: NEVER, keeper: NO_KEEPER, clock, random: () => 0.5, warn: assert.fail, observer: meter.observer },
+      { signal: NEVER, claim: UNCONTESTED_CLAIM, clock, random: () => 0.5, warn: assert.fail, observer: meter.observer },
     );
     meter.end(phase, failure);
     return { phase, imageBytes: disks[0]?.imageBytes as number };

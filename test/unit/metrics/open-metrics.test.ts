@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { toOpenMetrics } from '../../../src/metrics/open-metrics.ts';
+import { toOpenMetrics } from '../../../src/metrics/scrape.ts';
 
 const CLASSIC = `# HELP x_sent_bytes_total Says "bytes".
 # TYPE x_sent_bytes_total counter

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { scrapeFormatOf } from '../../../src/metrics/scrape-format.ts';
+import { scrapeFormatOf } from '../../../src/metrics/scrape.ts';
 
 describe('the format of a scrape', () => {
   const rows: [who: string, accept: string | undefined, format: string][] = [

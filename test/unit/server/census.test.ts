@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { censusOf } from '../../../src/server/census.ts';
 import type { ExportView } from '../../../src/server/export-view.ts';
+import { censusOf } from '../../../src/server/query-exports.ts';
 
 const view = (facts: Partial<ExportView>) => ({ namespace: 'vms', claim: 'root', isUnclaimed: false, ...facts }) as ExportView;
 const CLAIMS = new Set(['root']);

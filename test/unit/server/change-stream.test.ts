@@ -25,7 +25,7 @@ describe('the change stream', () => {
     app = await startHttpApp({ authorize: async () => verdict, changesClock: clock });
     for (let index = 0; index < 100; index += 1) {
       const status = statusOf('Streaming', { message: 'x'.repeat(2000) });
-      app.board.set(`vms/vm-${index}`, storedRequest(`vm-${index}`, status));
+      app.registry.onRead(`vms/vm-${index}`, storedRequest(`vm-${index}`, status));
     }
   });
   afterEach(() => app[Symbol.asyncDispose]());
@@ -51,7 +51,7 @@ describe('the change stream', () => {
 
   /** Changes each export, so that the next message has 200 KB. */
   function changeAll(): void {
-    for (const key of app.board.keys()) app.board.setStatus(key, statusOf('Streaming', { message: 'y'.repeat(2000) }));
+    for (const key of app.registry.keys()) app.registry.onStatus(key, statusOf('Streaming', { message: 'y'.repeat(2000) }));
   }
 
   for (const end of ['unavailable', 'unknown'] as const)
@@ -95,7 +95,7 @@ describe('the change stream', () => {
 
 describe('the server of the sidecar', () => {
   const nothing = {
-    board: {} as never,
+    registry: {} as never,
     changes: {} as never,
     version: '0',
     metrics: { scrape: async () => assert.fail() },

@@ -4,8 +4,7 @@ import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tls from 'node:tls';
 import { systemClock } from '../../../src/common/clock.ts';
-import type { Authorize, Verdict } from '../../../src/server/require-token.ts';
-import { authorizeByFile } from '../../../src/server/token-file.ts';
+import { type Authorize, authorizeByFile, type Verdict } from '../../../src/server/require-token.ts';
 import { type HttpApp, startHttpApp, statusOf, storedRequest } from '../../helpers/http-app.ts';
 import { NEVER } from '../../helpers/image-in-process.ts';
 import { createManualClock } from '../../helpers/manual-clock.ts';
@@ -30,7 +29,7 @@ describe('the app', function () {
 
   it('tells exports as JSON: a page of them, one, and the map of none', async () => {
     await using app = await startHttpApp();
-    app.board.set('vms/e', storedRequest('e', statusOf('Succeeded')));
+    app.registry.onRead('vms/e', storedRequest('e', statusOf('Succeeded')));
     const page = (await (await app.get('/api/v1/exports?search=e')).json()) as Record<string, unknown>;
     assert.deepEqual([page.total, page.matched, page.version, (page.items as unknown[]).length], [1, 1, '1.2.3', 1]);
     assert.equal(((await (await app.get('/api/v1/exports/vms/e')).json()) as { phase: string }).phase, 'Succeeded');
@@ -49,9 +48,9 @@ describe('the app', function () {
       for await (const chunk of response.body as ReadableStream<Uint8Array>) text += Buffer.from(chunk).toString();
     })();
     while (!text.includes('connected')) await sleep(10);
-    app.board.set('vms/e', storedRequest('e', statusOf('Failed')));
-    app.board.set('vms/gone', storedRequest('gone'));
-    app.board.set('vms/gone', undefined);
+    app.registry.onRead('vms/e', storedRequest('e', statusOf('Failed')));
+    app.registry.onRead('vms/gone', storedRequest('gone'));
+    app.registry.onRead('vms/gone', undefined);
     while (!text.includes('\n\nevent: changes')) await sleep(10);
     await app[Symbol.asyncDispose]();
     await reading;

@@ -11,8 +11,8 @@ describe('health', () => {
   const create = (options: Partial<HealthOptions>) =>
     createHealth({
       silenceMs: () => 3000,
-      illness: () => undefined,
-      unreadiness: () => undefined,
+      livenessProblem: () => undefined,
+      readinessProblem: () => undefined,
       volumeProblem: async () => undefined,
       signal: ended.signal,
       ...options,
@@ -25,12 +25,12 @@ describe('health', () => {
 
   it('is ill when the store will not get well by itself', () => {
     assert.equal(create({}).liveness().problem, undefined);
-    assert.equal(create({ illness: () => 'silence' }).liveness().problem, 'silence');
+    assert.equal(create({ livenessProblem: () => 'silence' }).liveness().problem, 'silence');
   });
 
   it('is ready when requests are known and volumes can be opened', async () => {
     assert.equal(await create({}).readiness(), undefined);
-    assert.equal(await create({ unreadiness: () => 'not listed' }).readiness(), 'not listed');
+    assert.equal(await create({ readinessProblem: () => 'not listed' }).readiness(), 'not listed');
     assert.equal(await create({ volumeProblem: async () => 'away' }).readiness(), 'away');
   });
 });

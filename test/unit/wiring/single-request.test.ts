@@ -30,7 +30,7 @@ describe('a process for one request', () => {
     const single = singleRequest({ store, key: KEY, refusal: unused, clock: systemClock, onEnd });
     await serveRequests({
       ...{ store: single.store, signal: end.signal, clock: systemClock, random: Math.random, warn: unused },
-      ...{ refusal: unused, plan: unused, planLeftovers: unused, watch: unused, hostOf: unused, maxConcurrentExports: 1 },
+      ...{ refusal: unused, plan: unused, planLeftovers: unused, observers: [], hostOf: unused, maxConcurrentExports: 1 },
     });
     assert.deepEqual(
       written.map(({ phase, message }) => [phase, message]),

@@ -1,4 +1,4 @@
-/** The flags that `stream` and `measure` share: those of qcow2-to-stdout.py, and the way zeros are found. */
+/** Options that several commands share. The flags of images are those of qcow2-to-stdout.py, and `--zero-detection`. */
 
 import path from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
@@ -12,7 +12,7 @@ import type { Qcow2Options } from '../qcow2/write/options.ts';
 import { isNbdUri } from '../sources/nbd/nbd-uri.ts';
 
 export interface ImageFlags {
-  /** Raw when left out, with a warning where the file's name or its bytes contradict that. */
+  /** Raw when left out, with a warning when the file's name or its bytes contradict that. */
   format?: DiskFormat;
   beneath?: string;
   clusterSize: number;
@@ -36,6 +36,17 @@ function wholeNumber(text: string): number {
   return Number(text);
 }
 
+export function addProgressOption(command: Command): Command {
+  return command.addOption(
+    new Option('--progress <how>', 'auto: bars when standard error is a terminal; json: one line of JSON a second')
+      .choices(['auto', 'json', 'none'])
+      .default('auto'),
+  );
+}
+
+/** Parser of an option that may be repeated. */
+export const collect = (value: string, earlier: string[]): string[] => [...earlier, value];
+
 export function addImageOptions(command: Command): Command {
   return command
     .argument('<image>', 'the disk: a regular file, a block device, nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH')
@@ -58,7 +69,7 @@ export function addImageOptions(command: Command): Command {
     );
 }
 
-/** The layout of the image, and the format that the file is opened with for it. */
+/** @returns the layout of the image, and the format with which the file is opened */
 export function layoutOf({ verbatim, format }: ImageFlags): { layout: ImageLayout; format: DiskFormat | undefined } {
   return verbatim ? { layout: 'Verbatim', format: 'raw' } : { layout: 'Converted', format };
 }
@@ -89,4 +100,17 @@ export function qcow2OptionsOf(imagePath: string, flags: ImageFlags): Qcow2Optio
     version: flags.qcow2Version as 2 | 3,
     dataFile: wantsDataFile ? { path: dataFileName ?? path.resolve(imagePath), raw: flags.rawDataFile } : undefined,
   };
+}
+
+/** @param entries `NAME=PATH`: a claim, and its mount point or block device @throws DiskliftError `InvalidRequest` */
+export function parseVolumes(entries: readonly string[]): Map<string, string> {
+  const volumes = new Map<string, string>();
+  for (const entry of entries) {
+    const [, name, location] = /^([^=]+)=(.+)$/.exec(entry) ?? [];
+    if (name === undefined || location === undefined)
+      throw new DiskliftError('InvalidRequest', `--volume ${entry}: NAME=PATH is expected, a claim and where it is mounted`);
+    if (volumes.has(name)) throw new DiskliftError('InvalidRequest', `--volume ${entry}: ${name} is given twice`);
+    volumes.set(name, path.resolve(location));
+  }
+  return volumes;
 }

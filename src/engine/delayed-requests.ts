@@ -1,4 +1,4 @@
-/** Pauses requests whose store has failed, and resumes them later. */
+/** Delays of requests: pauses after a failure of the store, and actions that are due later. */
 
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
@@ -64,4 +64,38 @@ export class Pauses {
     this.failures.delete(key);
     this.urgent.delete(key);
   }
+}
+
+export interface KeyedTimers {
+  /** Calls `act` after the delay, unless the process ends first. Does nothing while the key has a timer. */
+  start(key: string, delayMs: number, act: () => Promise<void>): void;
+}
+
+export interface KeyedTimersOptions {
+  clock: Clock;
+  signal: AbortSignal;
+  /** Receives the error of `act`. */
+  onError(key: string, error: unknown): void;
+}
+
+export function createKeyedTimers({ clock, signal, onError }: KeyedTimersOptions): KeyedTimers {
+  const waiting = new Set<string>();
+
+  async function run(key: string, delayMs: number, act: () => Promise<void>): Promise<void> {
+    try {
+      await clock.delay(Math.max(0, delayMs), signal);
+      waiting.delete(key);
+      await act();
+    } catch (error) {
+      if (!signal.aborted) onError(key, error);
+    }
+  }
+
+  return {
+    start(key, delayMs, act) {
+      if (waiting.has(key)) return;
+      waiting.add(key);
+      void run(key, delayMs, act);
+    },
+  };
 }

@@ -1,70 +1,64 @@
-/** All exports that the store of requests tells of, as they stand: for those who look, never for those who run them. */
+/** Registry of all exports that the store reports, for the pages. It observes the engine and never changes an export. */
 
 import type { Clock } from '../common/clock.ts';
-import type { ExportWatcher } from '../engine/observer.ts';
+import type { ExportWatcher, ObservedRequest, RequestObserver } from '../engine/observer.ts';
 import type { DiskExportStatus } from '../resource/disk-export.ts';
-import type { StoredRequest } from '../stores/contract.ts';
 import { type ExportView, exportViewOf, type PlaceholderSource } from './export-view.ts';
 import { createLiveExport, type DiskMapView, type LiveExport } from './live-export.ts';
 
 /** Keys are `NAMESPACE/NAME`. */
-export interface ExportBoard {
-  /** What the store holds now; undefined when it is gone. */
-  set(key: string, stored: StoredRequest | undefined): void;
-  /** A status was written. */
-  setStatus(key: string, status: DiskExportStatus): void;
-  /** The export runs here from now on. */
-  begin(key: string): ExportWatcher;
+export interface ExportRegistry extends Required<Pick<RequestObserver, 'onRead' | 'onStatus'>> {
+  onBegin(key: string): ExportWatcher;
   keys(): Iterable<string>;
-  /** Of exports that run here. */
+  /** Keys of exports that run in this process. */
   liveKeys(): Iterable<string>;
   get(key: string): ExportView | undefined;
-  /** Undefined where it is not known, as when another process has scanned the disk. */
+  /** Undefined when the map is not known, as for a disk that another process has scanned. */
   mapOf(key: string, disk: string): DiskMapView | undefined;
-  /** @param listener called with a key each time that something has changed about it: often @returns takes it away again */
+  /** @param listener called with the key for each change: often @returns removes the listener */
   onChange(listener: (key: string) => void): () => void;
 }
 
 interface Entry {
-  stored: StoredRequest;
+  stored: ObservedRequest;
   status: DiskExportStatus | undefined;
   live?: LiveExport | undefined;
-  /** It has ended here, and its last status is about to be written. */
+  /** The run has ended here, and its final status is about to be written. */
   hasEnded?: boolean;
-  /** Of an export that does not run here. */
+  /** Cached while the export does not run here. */
   view?: ExportView | undefined;
 }
 
-/** Disks that have ended and whose pictures are kept: 12 KiB each. */
-const MOST_PICTURES = 256;
+/** Maps that are kept of disks that have ended: 12 KiB each. */
+const MAX_MAPS = 256;
 
-/** @param placeholders left out, destinations are shown as the requests have them */
-export function createExportBoard(clock: Pick<Clock, 'monotonicMs'>, placeholders?: PlaceholderSource): ExportBoard {
+/** @param placeholders when left out, destinations are shown with their placeholders */
+export function createExportRegistry(clock: Pick<Clock, 'monotonicMs'>, placeholders?: PlaceholderSource): ExportRegistry {
   const entries = new Map<string, Entry>();
   const listeners = new Set<(key: string) => void>();
   /** The oldest first. */
-  const pictures = new Map<string, DiskMapView>();
+  const maps = new Map<string, DiskMapView>();
 
   function changed(key: string, entry?: Entry): void {
     if (entry !== undefined) entry.view = undefined;
     for (const listener of listeners) listener(key);
   }
 
-  function keepPictures(key: string, live: LiveExport): void {
+  function keepMaps(key: string, live: LiveExport): void {
     for (const path of live.paths()) {
-      const picture = live.mapOf(path);
-      if (picture === undefined) continue;
-      pictures.delete(pictureKey(key, path));
-      pictures.set(pictureKey(key, path), picture);
+      const map = live.mapOf(path);
+      if (map === undefined) continue;
+      maps.delete(mapKey(key, path));
+      maps.set(mapKey(key, path), map);
     }
-    for (const oldest of pictures.keys()) if (pictures.size > MOST_PICTURES) pictures.delete(oldest);
+    for (const oldest of maps.keys()) if (maps.size > MAX_MAPS) maps.delete(oldest);
   }
 
   return {
-    set(key, stored) {
+    onRead(key, stored) {
       const entry = entries.get(key);
       if (stored === undefined) {
-        // What still runs of it is told until it has ended.
+        // A deleted export is shown until its run has ended.
         if (entry?.live !== undefined && entry.hasEnded !== true) return;
         if (entries.delete(key)) changed(key);
         return;
@@ -74,14 +68,14 @@ export function createExportBoard(clock: Pick<Clock, 'monotonicMs'>, placeholder
       entries.set(key, next);
       changed(key, next);
     },
-    setStatus(key, status) {
+    onStatus(key, status) {
       const entry = entries.get(key);
       if (entry === undefined) return;
       entry.status = status;
       if (entry.hasEnded) entry.live = undefined;
       changed(key, entry);
     },
-    begin(key) {
+    onBegin(key) {
       const live = createLiveExport(
         () => clock.monotonicMs(),
         () => changed(key),
@@ -91,11 +85,11 @@ export function createExportBoard(clock: Pick<Clock, 'monotonicMs'>, placeholder
       return {
         observer: live.observer,
         end(result) {
-          keepPictures(key, live);
+          keepMaps(key, live);
           const ended = entries.get(key);
           if (ended?.live !== live) return;
           ended.hasEnded = true;
-          // Nothing more will be written about it here.
+          // This process writes no final status.
           if (result === 'Pending') ended.live = undefined;
           changed(key, ended);
         },
@@ -111,7 +105,7 @@ export function createExportBoard(clock: Pick<Clock, 'monotonicMs'>, placeholder
       entry.view ??= exportViewOf({ key, stored, status, placeholders });
       return entry.view;
     },
-    mapOf: (key, disk) => entries.get(key)?.live?.mapOf(disk) ?? (entries.has(key) ? pictures.get(pictureKey(key, disk)) : undefined),
+    mapOf: (key, disk) => entries.get(key)?.live?.mapOf(disk) ?? (entries.has(key) ? maps.get(mapKey(key, disk)) : undefined),
     onChange(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
@@ -119,6 +113,6 @@ export function createExportBoard(clock: Pick<Clock, 'monotonicMs'>, placeholder
   };
 }
 
-function pictureKey(key: string, path: string): string {
+function mapKey(key: string, path: string): string {
   return `${key}/${path}`;
 }

@@ -3,8 +3,8 @@ import { DiskliftError } from '../../../src/common/errors.ts';
 import type { DiskState } from '../../../src/engine/observer.ts';
 import { createAllocationMapBuilder } from '../../../src/qcow2/write/allocation-map.ts';
 import { destinationName } from '../../../src/resource/destination-kinds.ts';
-import { describeDestination } from '../../../src/server/describe-destination.ts';
-import { createExportBoard, type ExportBoard } from '../../../src/server/export-board.ts';
+import { createExportRegistry, type ExportRegistry } from '../../../src/server/export-registry.ts';
+import { describeDestination } from '../../../src/server/export-view.ts';
 import { countPhases, parseQuery, queryExports } from '../../../src/server/query-exports.ts';
 import { failsWith } from '../../helpers/failure.ts';
 import { statusOf, storedRequest } from '../../helpers/http-app.ts';
@@ -24,12 +24,12 @@ function scannedDisk(): DiskState {
   };
 }
 
-describe('an export board', () => {
+describe('the registry of exports', () => {
   let timeMs: number;
-  let board: ExportBoard;
+  let registry: ExportRegistry;
   beforeEach(() => {
     timeMs = 0;
-    board = createExportBoard({ monotonicMs: () => timeMs });
+    registry = createExportRegistry({ monotonicMs: () => timeMs });
   });
 
   it('tells what the status tells of an export that nobody runs here', () => {
@@ -49,46 +49,46 @@ describe('an export board', () => {
         { path: 'a.img', phase: 'Failed', attempts: 3, sentBytes: 5, imageBytes: 10, reason: 'SourceNotFound', message: 'no such disk' },
       ],
     });
-    board.set('vms/e', storedRequest('e', status));
-    const view = board.get('vms/e') ?? assert.fail();
+    registry.onRead('vms/e', storedRequest('e', status));
+    const view = registry.get('vms/e') ?? assert.fail();
     assert.deepEqual(
       [view.phase, view.reason, view.percent, view.retries, view.skippedBytes, view.isLive],
       ['Failed', 'SourceNotFound', 3, 2, 7, false],
     );
     assert.match(view.hint ?? '', /spec\.source\.disks/);
     assert.deepEqual(view.destination, { kind: 'HTTP', address: 'https://backup.example/{name}/{disk}.qcow2' });
-    assert.equal(board.mapOf('vms/e', 'a.img'), undefined);
-    board.set('vms/e', undefined);
-    assert.equal(board.get('vms/e'), undefined);
+    assert.equal(registry.mapOf('vms/e', 'a.img'), undefined);
+    registry.onRead('vms/e', undefined);
+    assert.equal(registry.get('vms/e'), undefined);
   });
 
   it('says of an export that nobody has begun with that no process has claimed it', () => {
-    board.set('vms/e', storedRequest('e', undefined));
-    const view = board.get('vms/e') ?? assert.fail();
+    registry.onRead('vms/e', storedRequest('e', undefined));
+    const view = registry.get('vms/e') ?? assert.fail();
     assert.deepEqual([view.phase, view.isUnclaimed, view.reason], ['Pending', true, 'Unclaimed']);
     assert.match(view.message ?? '', /^No process has claimed this export\./);
     assert.match(view.hint ?? '', /sidecar that serves this claim/);
-    board.setStatus('vms/e', statusOf('Scanning', {}));
-    assert.equal(board.get('vms/e')?.isUnclaimed, false);
+    registry.onStatus('vms/e', statusOf('Scanning', {}));
+    assert.equal(registry.get('vms/e')?.isUnclaimed, false);
   });
 
   it('tells when the next attempt begins, only while the export waits', () => {
     const nextAttemptTime = '2026-01-01T00:00:00Z';
-    board.set('vms/e', storedRequest('e', statusOf('Pending', { nextAttemptTime })));
-    assert.equal(board.get('vms/e')?.nextAttemptTime, nextAttemptTime);
-    board.setStatus('vms/e', statusOf('Streaming', { nextAttemptTime }));
-    assert.equal(board.get('vms/e')?.nextAttemptTime, undefined);
+    registry.onRead('vms/e', storedRequest('e', statusOf('Pending', { nextAttemptTime })));
+    assert.equal(registry.get('vms/e')?.nextAttemptTime, nextAttemptTime);
+    registry.onStatus('vms/e', statusOf('Streaming', { nextAttemptTime }));
+    assert.equal(registry.get('vms/e')?.nextAttemptTime, undefined);
   });
 
   it('fills in the placeholders of a destination, and that of the disk where there is one', () => {
-    const expanding = createExportBoard({ monotonicMs: () => timeMs }, (_request, disk) => ({
+    const expanding = createExportRegistry({ monotonicMs: () => timeMs }, (_request, disk) => ({
       name: 'e',
       ...(disk === undefined ? {} : { disk }),
     }));
     const disks = [{ path: 'a' }, { path: 'b' }];
-    expanding.set('vms/e', storedRequest('e', statusOf('Pending', { disks })));
+    expanding.onRead('vms/e', storedRequest('e', statusOf('Pending', { disks })));
     assert.equal(expanding.get('vms/e')?.destination?.address, 'https://backup.example/e/{disk}.qcow2');
-    expanding.setStatus('vms/e', statusOf('Pending', { disks: disks.slice(0, 1) }));
+    expanding.onStatus('vms/e', statusOf('Pending', { disks: disks.slice(0, 1) }));
     assert.equal(expanding.get('vms/e')?.destination?.address, 'https://backup.example/e/a.qcow2');
   });
 
@@ -103,74 +103,74 @@ describe('an export board', () => {
 
   it('shows nothing of a destination that could be a secret', () => {
     const secrets = { http: { url: 'https://x.example/a?X-Amz-Signature=pl4nted' } };
-    board.set('vms/a', storedRequest('a', undefined, secrets));
-    board.set('vms/b', storedRequest('b', undefined, { http: { urlSecretRef: { name: 'address', key: 'url' } } }));
-    assert.equal(board.get('vms/a')?.destination?.address, 'https://x.example/a');
-    assert.equal(board.get('vms/b')?.destination?.address, 'the URL in Secret address');
+    registry.onRead('vms/a', storedRequest('a', undefined, secrets));
+    registry.onRead('vms/b', storedRequest('b', undefined, { http: { urlSecretRef: { name: 'address', key: 'url' } } }));
+    assert.equal(registry.get('vms/a')?.destination?.address, 'https://x.example/a');
+    assert.equal(registry.get('vms/b')?.destination?.address, 'the URL in Secret address');
   });
 
   it('tells of a running export by the second: phase, rate, what is left, and how far on the disk', () => {
-    board.set('vms/e', storedRequest('e'));
+    registry.onRead('vms/e', storedRequest('e'));
     const disk = { ...scannedDisk(), sentBytes: 5 * CLUSTER };
-    const { observer } = board.begin('vms/e');
+    const { observer } = registry.onBegin('vms/e');
     observer.onChange?.(disk);
     for (timeMs = 0; timeMs <= 2000; timeMs += 500) {
       disk.sentBytes = 5 * CLUSTER + (timeMs / 2000) * MIB;
       observer.onProgress?.(disk);
     }
     timeMs = 2000;
-    const view = board.get('vms/e') ?? assert.fail();
+    const view = registry.get('vms/e') ?? assert.fail();
     assert.deepEqual([view.phase, view.isLive, view.bytesPerSecond, view.etaSeconds], ['Streaming', true, MIB / 2, 2]);
-    assert.deepEqual([view.disks[0]?.sentUntilCluster, board.mapOf('vms/e', 'disk.img')?.sentUntilCluster], [16, 16]);
+    assert.deepEqual([view.disks[0]?.sentUntilCluster, registry.mapOf('vms/e', 'disk.img')?.sentUntilCluster], [16, 16]);
     timeMs = 4000;
-    assert.equal(board.get('vms/e')?.bytesPerSecond, MIB / 4, 'nothing has come since');
+    assert.equal(registry.get('vms/e')?.bytesPerSecond, MIB / 4, 'nothing has come since');
   });
 
   it('does not fall back to an older status at the end, and keeps the picture', () => {
-    board.set('vms/e', storedRequest('e'));
+    registry.onRead('vms/e', storedRequest('e'));
     const disk = scannedDisk();
-    const watcher = board.begin('vms/e');
+    const watcher = registry.onBegin('vms/e');
     watcher.observer.onChange?.(disk);
-    board.setStatus('vms/e', statusOf('Streaming', { disks: [{ path: 'disk.img', phase: 'Streaming', sentBytes: 1 }] }));
+    registry.onStatus('vms/e', statusOf('Streaming', { disks: [{ path: 'disk.img', phase: 'Streaming', sentBytes: 1 }] }));
     Object.assign(disk, { phase: 'Failed', sentBytes: 5 * CLUSTER + MIB, failure: new DiskliftError('DestinationRejected', 'no') });
     watcher.observer.onChange?.(disk);
     watcher.end('Failed', disk.failure);
-    assert.deepEqual([board.get('vms/e')?.disks[0]?.phase, board.get('vms/e')?.sentBytes], ['Failed', 5 * CLUSTER + MIB]);
-    board.setStatus('vms/e', statusOf('Failed', { disks: [{ path: 'disk.img', phase: 'Failed', sentBytes: 5 * CLUSTER + MIB }] }));
-    assert.deepEqual([board.get('vms/e')?.isLive, board.mapOf('vms/e', 'disk.img')?.sentUntilCluster], [false, 16]);
+    assert.deepEqual([registry.get('vms/e')?.disks[0]?.phase, registry.get('vms/e')?.sentBytes], ['Failed', 5 * CLUSTER + MIB]);
+    registry.onStatus('vms/e', statusOf('Failed', { disks: [{ path: 'disk.img', phase: 'Failed', sentBytes: 5 * CLUSTER + MIB }] }));
+    assert.deepEqual([registry.get('vms/e')?.isLive, registry.mapOf('vms/e', 'disk.img')?.sentUntilCluster], [false, 16]);
   });
 
   it('keeps the pictures of no more disks than there is room for', () => {
     for (let index = 0; index < 300; index += 1) {
-      board.set(`vms/e${index}`, storedRequest(`e${index}`));
-      const watcher = board.begin(`vms/e${index}`);
+      registry.onRead(`vms/e${index}`, storedRequest(`e${index}`));
+      const watcher = registry.onBegin(`vms/e${index}`);
       watcher.observer.onChange?.(scannedDisk());
       watcher.end('Succeeded');
-      board.setStatus(`vms/e${index}`, statusOf('Succeeded'));
+      registry.onStatus(`vms/e${index}`, statusOf('Succeeded'));
     }
-    const has = (index: number) => board.mapOf(`vms/e${index}`, 'disk.img') !== undefined;
+    const has = (index: number) => registry.mapOf(`vms/e${index}`, 'disk.img') !== undefined;
     assert.deepEqual([has(0), has(43), has(44), has(299)], [false, false, true, true]);
   });
 
   it('says of an export that is deleted while it runs what becomes of it', () => {
-    board.set('vms/e', storedRequest('e'));
-    const watcher = board.begin('vms/e');
+    registry.onRead('vms/e', storedRequest('e'));
+    const watcher = registry.onBegin('vms/e');
     watcher.observer.onChange?.(scannedDisk());
-    board.set('vms/e', undefined);
-    assert.equal(board.get('vms/e')?.phase, 'Streaming');
+    registry.onRead('vms/e', undefined);
+    assert.equal(registry.get('vms/e')?.phase, 'Streaming');
     watcher.end('Cancelled', new DiskliftError('Cancelled', 'deleted'));
-    board.set('vms/e', undefined);
-    assert.equal(board.get('vms/e'), undefined);
+    registry.onRead('vms/e', undefined);
+    assert.equal(registry.get('vms/e'), undefined);
   });
 
   describe('asked for exports', () => {
-    const query = (text: string) => queryExports(board, parseQuery(new URLSearchParams(text)));
+    const query = (text: string) => queryExports(registry, parseQuery(new URLSearchParams(text)));
     beforeEach(() => {
       for (let index = 0; index < 3000; index += 1) {
         const phase = index % 3 === 0 ? 'Succeeded' : index % 3 === 1 ? 'Failed' : 'Pending';
-        board.set(`vms/e${index}`, storedRequest(`e${index}`, statusOf(phase, { message: `says ${index}` })));
+        registry.onRead(`vms/e${index}`, storedRequest(`e${index}`, statusOf(phase, { message: `says ${index}` })));
       }
-      board.set('vms/runs', storedRequest('runs', statusOf('Streaming')));
+      registry.onRead('vms/runs', storedRequest('runs', statusOf('Streaming')));
     });
 
     it('gives a page of them, what runs first, and counts all', () => {

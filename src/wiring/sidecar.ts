@@ -1,0 +1,200 @@
+/** Composes the sidecar: a store of requests, the engine that serves them, and the observers of the engine. */
+
+import { abortable, throwIfAborted } from '../common/abortable.ts';
+import { createBufferPool } from '../common/buffers.ts';
+import type { Clock } from '../common/clock.ts';
+import { DiskliftError } from '../common/errors.ts';
+import type { Logger } from '../common/logger.ts';
+import { clusterEnvironment, proxyEnvironment } from '../config/environment.ts';
+import type { Config } from '../config/load-config.ts';
+import { packageVersion } from '../config/package-version.ts';
+import { createExportLog } from '../engine/log-export.ts';
+import type { RequestObserver } from '../engine/observer.ts';
+import { type ServeOptions, serveRequests } from '../engine/serve-requests.ts';
+import { createExportMetrics } from '../metrics/export-metrics.ts';
+import { createDestinationPolicy, createNetworkAccess } from '../network/destination-policy.ts';
+import { destinationName } from '../resource/destination-kinds.ts';
+import type { DiskExport } from '../resource/disk-export.ts';
+import { placeholderValues } from '../resource/placeholders.ts';
+import { createExportRegistry } from '../server/export-registry.ts';
+import { createDirectoryStore } from '../stores/directory/directory-store.ts';
+import type { ComposedStore } from './cluster.ts';
+import type { CommandContext } from './context.ts';
+import { destinationServer } from './destinations.ts';
+import { BUFFER_BYTES, composeLeftovers, composePlan } from './export.ts';
+import { listen } from './listen.ts';
+import { singleRequest } from './single-request.ts';
+import { refusalOf } from './sources.ts';
+
+export interface SidecarOptions {
+  config: Config;
+  /** Mount point or block device of each claim. */
+  volumes: ReadonlyMap<string, string>;
+  logger: Logger;
+  context: CommandContext;
+}
+
+/**
+ * Serves requests until the context's signal is aborted, or until the one request of `once` has ended.
+ * @throws DiskliftError `InvalidRequest` for settings that contradict each other; with `once`, why the export has not succeeded
+ */
+export async function runSidecar({ config, volumes, logger, context: { signal: stop, ...context } }: SidecarOptions): Promise<void> {
+  const warn = (message: string, key?: string) => logger.warn(subjectOf(key), message);
+  const ended = new AbortController();
+  const signal = AbortSignal.any([stop, ended.signal]);
+  const version = packageVersion();
+  const { clock } = context;
+  const metrics = createExportMetrics({ version, clock, retentionMs: config.seriesRetentionSeconds * 1000, ofProcess: true, signal });
+  const registry = createExportRegistry(clock, placeholdersOf);
+  const metricsObserver: RequestObserver = {
+    onBegin: (_key, request) => metrics.begin({ ...request.metadata, destination: destinationName(request) }),
+  };
+  const observers = [createExportLog(logger), metricsObserver, registry];
+  const serving = composeServing({ config, volumes, observers, warn, context: { ...context, warn, signal } });
+  const composed = await composeStore({ config, clock, version, signal, warn });
+  const end = () => ended.abort(new DiskliftError('ExecutorLost', 'the export has ended'));
+  const giveUp = async (error: unknown): Promise<never> => {
+    end();
+    await composed.close();
+    throw error;
+  };
+  const listening = { config, volumes, metrics, registry, composed, clock, version, warn, signal: ended.signal };
+  const server = await abortable(listen(listening), stop).catch(giveUp);
+  const { namespace } = composed;
+  if (namespace !== undefined) for (const claim of volumes.keys()) metrics.serves(namespace, claim);
+  const source = config.requests === '' ? { namespace } : { requests: config.requests };
+  logger.info({ host: config.listenHost, port: server.port, volumes: [...volumes.keys()], ...source }, 'sidecar runs');
+  const single =
+    config.once === ''
+      ? undefined
+      : singleRequest({
+          store: composed.store,
+          key: `${namespace}/${config.once}`,
+          refusal: (request) => refusalOf(request, { volumes }),
+          clock,
+          onEnd: end,
+        });
+  try {
+    await serveRequests({ ...serving(composed), store: single?.store ?? composed.store });
+  } finally {
+    end();
+    await Promise.all([composed.close(), server[Symbol.asyncDispose]()]);
+    logger.info('sidecar ends');
+  }
+  if (single === undefined) return;
+  if (!single.hasEnded()) throwIfAborted(stop);
+  single.requireSuccess();
+}
+
+interface StoreOptions {
+  config: Config;
+  clock: Clock;
+  version: string;
+  signal: AbortSignal;
+  warn(message: string, key?: string): void;
+}
+
+/** The store of the API server or of a directory. @throws DiskliftError `InvalidRequest` for settings that contradict each other */
+async function composeStore(options: StoreOptions): Promise<ComposedStore> {
+  const { config, clock, warn } = options;
+  if (config.requests === '') {
+    // client-node takes half a second to load.
+    const { composeCluster } = await import('./cluster.ts');
+    return composeCluster(options);
+  }
+  if (config.once !== '') throw new DiskliftError('InvalidRequest', '--once is for a cluster; disklift export runs one manifest');
+  let last: { ms: number; monotonicMs: number } | undefined;
+  const onLook = () => {
+    last = { ms: clock.nowMs(), monotonicMs: clock.monotonicMs() };
+  };
+  const store = createDirectoryStore({ directory: config.requests, clock, warn, onLook });
+  return {
+    store,
+    lastSuccessMs: () => last?.ms,
+    silenceMs: () => (last === undefined ? undefined : clock.monotonicMs() - last.monotonicMs),
+    readinessProblem: () => (last === undefined ? `${config.requests} cannot be read` : store.problem()),
+    livenessProblem: () => undefined,
+    close: async () => {},
+  };
+}
+
+interface ServingOptions {
+  config: Config;
+  volumes: ReadonlyMap<string, string>;
+  observers: readonly RequestObserver[];
+  context: CommandContext;
+  /** @param key of the request that the message is about */
+  warn(message: string, key?: string): void;
+}
+
+/** @throws DiskliftError `InvalidRequest` for invalid destinations in the settings */
+function composeServing({ config, volumes, observers, warn, context }: ServingOptions): (composed: ComposedStore) => ServeOptions {
+  const { signal } = context;
+  const policy = createDestinationPolicy({
+    allow: config.allowDestination,
+    deny: config.denyDestination,
+    cluster: {
+      scope: config.destinationScope === 'Cluster' ? 'Cluster' : 'External',
+      networks: config.clusterNetworks,
+      nodeAddresses: config.nodeAddresses,
+      ...clusterEnvironment(),
+    },
+  });
+  const shared = { clock: context.clock, random: Math.random };
+  const common = {
+    ...shared,
+    context,
+    volumes,
+    access: createNetworkAccess(policy),
+    referencesMayCome: true,
+    allowAmbientCredentials: config.allowAmbientCredentials,
+    minRateBytesPerSecond: config.minRateBytesPerSecond,
+    proxy: proxyEnvironment(),
+    buffers: createBufferPool(BUFFER_BYTES),
+  };
+  return ({ store, executor, findWriter, apiServerHosts }) => {
+    const environment = { ...common, findWriter, resolve: store.resolve };
+    const environmentOf = (request: DiskExport) => {
+      const warnOf = (message: string) => warn(message, keyOf(request));
+      return { ...environment, logRefusal: warnOf, context: { ...context, warn: warnOf } };
+    };
+    // No export may begin before the policy denies the API server.
+    const policyIsComplete = apiServerHosts?.then((hosts) => policy.addApiServers(hosts));
+    return {
+      ...shared,
+      store,
+      signal,
+      warn,
+      executor,
+      observers,
+      hostOf: destinationServer,
+      maxConcurrentExports: config.maxConcurrentExports,
+      maxConcurrentExportsPerHost: config.maxConcurrentExportsPerHost || undefined,
+      refusal: (request) => refusalOf(request, environment),
+      plan: async (request) => {
+        await policyIsComplete;
+        return composePlan(request, environmentOf(request));
+      },
+      planLeftovers: async (request) => {
+        await policyIsComplete;
+        return composeLeftovers(request, environmentOf(request));
+      },
+    };
+  };
+}
+
+/** Without a path, the disk stays a placeholder. */
+function placeholdersOf(request: DiskExport, diskPath?: string): Readonly<Record<string, string | undefined>> {
+  const { disk, ...values } = placeholderValues(request, diskPath ?? '');
+  return diskPath === undefined ? values : { ...values, disk };
+}
+
+function keyOf({ metadata: { namespace, name } }: DiskExport): string {
+  return `${namespace}/${name}`;
+}
+
+/** Fields of a log line about a request. @param key `NAMESPACE/NAME` */
+function subjectOf(key: string | undefined): object {
+  const [namespace, name] = key?.split('/') ?? [];
+  return name === undefined ? {} : { namespace, export: name };
+}
