@@ -15,7 +15,7 @@ export interface BenchSidecar {
   pid: number;
   /** URL of its status page and metrics. */
   port: number;
-  /** @returns how long the export took, in seconds from its claim to its end, as the sidecar tells it */
+  /** @returns the duration of the export, in seconds from its claim to its end, by the sidecar's log */
   exportTo(name: string, destination: object, checksum?: string): Promise<number>;
   stop(): Promise<void>;
 }
@@ -32,8 +32,8 @@ export async function startBenchSidecar({ disk, flags = [], nodeFlags = [], env 
   const requests = mkdtempSync(path.join(os.tmpdir(), 'disklift-bench-'));
   const sidecar = await startSidecar({ requests, volumes: [benchVolume(disk)], flags, env, program: [...nodeFlags, BIN] });
 
-  /** When the sidecar has said so of an export, or undefined. */
-  function toldOf(name: string, what: string): { timeMs: number; phase: unknown } | undefined {
+  /** The log line of the export with this message, if any. */
+  function logLineOf(name: string, what: string): { timeMs: number; phase: unknown } | undefined {
     const line = sidecar.log().find(({ msg, export: of }) => msg === what && of === name);
     return line && { timeMs: Date.parse(line.time as string), phase: line.phase };
   }
@@ -43,13 +43,13 @@ export async function startBenchSidecar({ disk, flags = [], nodeFlags = [], env 
     port: sidecar.port,
     async exportTo(name, destination, checksum = 'SHA256') {
       await apply(requests, benchRequest(name, disk, destination, checksum));
-      let ended = toldOf(name, 'export has ended');
-      for (; ended === undefined; ended = toldOf(name, 'export has ended')) {
+      let ended = logLineOf(name, 'export has ended');
+      for (; ended === undefined; ended = logLineOf(name, 'export has ended')) {
         if (hasEnded(sidecar.process)) throw new Error(`the sidecar has ended: ${sidecar.output()}`);
         await sleep(POLL_MS);
       }
       if (ended.phase !== 'Succeeded') throw new Error(`${name}: ${ended.phase}: ${sidecar.output()}`);
-      return (ended.timeMs - (toldOf(name, 'export claimed')?.timeMs ?? Number.NaN)) / 1000;
+      return (ended.timeMs - (logLineOf(name, 'export claimed')?.timeMs ?? Number.NaN)) / 1000;
     },
     async stop() {
       // It writes a last status yet.

@@ -12,7 +12,7 @@ const PEERS = process.env.DISKLIFT_PEERS ?? path.join(import.meta.dirname, '..',
 const SCRIPT = path.join(PEERS, 'qcow2-to-stdout-reviewed.py');
 const SINK = path.join(import.meta.dirname, 'http-sink.ts');
 
-/** The last pass as `--progress json` tells it. */
+/** The last pass in the output of `--progress json`. */
 function transferSeconds(stderr: string): number {
   const last = stderr.trim().split('\n').at(-1) ?? '';
   return (JSON.parse(last) as { elapsedSeconds: number }).elapsedSeconds;

@@ -10,7 +10,7 @@ const BUFFER_BYTES = 1024 * 1024;
 const HEAD_END = '\r\n\r\n';
 const LAST_CHUNK = '0\r\n\r\n';
 
-/** @returns takes what comes, and says when the request is whole */
+/** @returns a function that takes bytes, and returns true when the request is complete */
 function createRequest(answer: (text: string) => void): (bytes: Buffer) => boolean {
   let head = '';
   let leftBytes: number | undefined;

@@ -1,4 +1,4 @@
-/** Results as tables for people. */
+/** Results as readable tables. */
 
 import os from 'node:os';
 import type { Result } from './contest.ts';

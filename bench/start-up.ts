@@ -20,7 +20,7 @@ const manifest = path.join(BENCH_DIR, 'start-up.yaml');
 mkdirSync(volume, { recursive: true });
 writeFileSync(disk, '');
 truncateSync(disk, MIB);
-// Nobody listens there.
+// No server listens there.
 const nowhere = { http: { url: 'http://127.0.0.1:1/disk.qcow2' } };
 writeFileSync(manifest, JSON.stringify(benchRequest('start-up', disk, nowhere, 'None')));
 
@@ -36,7 +36,7 @@ interface Run {
   cpuMs: number;
 }
 
-/** Node tells of no child's CPU time, and bash does. */
+/** Node does not report the CPU time of a child, and bash does. */
 function runOnce(args: readonly string[]): Run {
   const { stderr } = spawnSync(
     'bash',

@@ -97,7 +97,7 @@ const ofQcow2 = measure('mixed 8 GiB, a qcow2 image, warm, to tmpfs', [
 
 const mixedQcow2 = '/dev/shm/disklift-bench-source.qcow2';
 const sourceOf = `rm -f ${mixedQcow2}; qemu-img convert -f raw -O qcow2 ${mixed} ${mixedQcow2}; ${touchMemory}`;
-// tmpfs does not tell what it has cached, so here all data is read for zeros to be found.
+// tmpfs does not report its cached pages, so here all data is read to find zeros.
 measure('mixed 8 GiB, a qcow2 image on tmpfs, to tmpfs', [
   { name: 'disklift', line: `@${DISKLIFT} stream -f qcow2 ${mixedQcow2} > ${tmpfs}`, prepare: sourceOf },
   { name: 'qemu-img convert', line: `@qemu-img convert -f qcow2 -O qcow2 ${mixedQcow2} ${tmpfs}`, prepare: sourceOf },

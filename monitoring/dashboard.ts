@@ -148,7 +148,7 @@ const VARIABLES = [
   queryVariable('export', 'Export', `label_values(${EXPORTS}{job=~"$job", instance=~"$instance", export_namespace=~"$namespace"}, export)`),
 ];
 
-/** @returns the dashboard as Grafana takes it, in JSON */
+/** @returns the dashboard as JSON for Grafana */
 export function dashboardFile(): string {
   const builder = new DashboardBuilder('disklift')
     .uid('disklift-exports')

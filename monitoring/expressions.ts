@@ -15,7 +15,7 @@ function declarationOf(name: MetricName): Declaration {
   return Object.values(METRICS).find((declaration) => declaration.name === name) as Declaration;
 }
 
-/** The metric as Prometheus knows it. */
+/** The name of the metric in Prometheus. */
 export function metric(name: MetricName): string {
   return `${METRIC_PREFIX}${name}${declarationOf(name).type === 'histogram' ? '_bucket' : ''}`;
 }

@@ -1,4 +1,4 @@
-/** The status page for everybody: thousands of exports, phones, dark mode, keyboards and screen readers, hostile names, tokens. */
+/** The status page for all users: thousands of exports, phones, dark mode, keyboards and screen readers, hostile names, tokens. */
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -178,7 +178,7 @@ describe('the status page', function () {
     await using shown = await openPage(browser(), guarded.url);
     const { page } = shown;
     const field = page.getByLabel('Bearer token');
-    // One that is known, but may not see this; without any it is nobody's.
+    // A valid token without the right to see the exports.
     await field.fill('another');
     await page.getByRole('button', { name: 'Show the exports' }).click();
     await page.getByText('That token was not accepted.').waitFor();

@@ -36,7 +36,7 @@ export async function startApiProxy(api: ApiServer, directory: string): Promise<
     // The client or the server has closed its connection: close the other connection as well.
     serve(request, response).catch(() => response.destroy());
   });
-  // Watches last, and nobody waits for an idle one to end.
+  // Watches are long, and no client waits for the end of an idle one.
   const agent = new https.Agent({ keepAlive: true, ca: api.ca });
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {

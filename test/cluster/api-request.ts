@@ -1,4 +1,4 @@
-/** One request to an API server, as raw as it is. */
+/** One raw request to an API server. */
 
 import type { IncomingMessage } from 'node:http';
 import https from 'node:https';

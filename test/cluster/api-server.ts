@@ -51,7 +51,7 @@ export interface ApiServerOptions {
   controllerManager?: boolean;
   /** Further flags of kube-controller-manager. */
   controllerManagerFlags?: readonly string[];
-  /** Address that nodes and pods reach it at; left out, nobody does but this machine. */
+  /** Address at which nodes and pods reach it; left out, only this machine does. */
   advertiseAddress?: string;
   /** Further users, as lines of a token file: `token,user,uid,"group"`. */
   users?: readonly string[];
@@ -59,7 +59,7 @@ export interface ApiServerOptions {
   serverFlags?: readonly string[];
 }
 
-/** A port that nobody listened on a moment ago. */
+/** A port that was free a moment ago. */
 async function freePort(): Promise<number> {
   const server = net.createServer().listen(0, '127.0.0.1');
   await new Promise((resolve) => server.once('listening', resolve));
@@ -116,7 +116,7 @@ function startControllerManager(binaries: string, directory: string, flags: read
     `--kubeconfig=${path.join(directory, 'kubeconfig')}`,
     `--service-account-private-key-file=${path.join(directory, 'sa.key')}`,
     `--root-ca-file=${path.join(directory, 'certificates', 'apiserver.crt')}`,
-    // Nobody asks it anything, so it needs no port.
+    // No client sends requests to it, so it needs no port.
     ...['--leader-elect=false', '--use-service-account-credentials', '--secure-port=0'],
     ...flags,
   ]);

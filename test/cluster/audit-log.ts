@@ -65,7 +65,7 @@ function writePolicy(directory: string, rules: readonly object[]): readonly stri
 
 /** @param directory where the log lies */
 export function requestsIn(directory: string): AuditedRequest[] {
-  // A watch is there twice: when it begins and when it ends. The last line may be half written.
+  // A watch has two lines: one when it begins and one when it ends. The last line may be incomplete.
   const lines = readFileSync(path.join(directory, LOG), 'utf8').split('\n').slice(0, -1);
   const byId = new Map<string, AuditedRequest>();
   for (const line of lines) {

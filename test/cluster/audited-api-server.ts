@@ -10,7 +10,7 @@ export interface AuditedApiServer extends ApiServer {
 }
 
 /**
- * Skips a suite on a cluster that is there already, whose log nobody is shown. Call it in `before`.
+ * Skips a suite on an existing cluster, whose audit log cannot be read. Call it in `before`.
  * @param serverFlags further ones of kube-apiserver
  */
 export async function startAuditedApiServer(context: Mocha.Context, ...serverFlags: string[]): Promise<AuditedApiServer> {

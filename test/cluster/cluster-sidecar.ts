@@ -27,7 +27,7 @@ export interface Namespace {
   get(name: string): Promise<ExportThere | undefined>;
   edit(name: string, spec: object): Promise<ApiAnswer>;
   remove(name: string): Promise<ApiAnswer>;
-  /** Waits until the object is as `isRight` wants it; undefined is one that is gone. */
+  /** Waits until the object fulfils `isRight`; it is undefined when it does not exist. */
   until(name: string, isRight: (object: ExportThere | undefined) => boolean): Promise<ExportThere | undefined>;
   /** Waits until it has ended. */
   finished(name: string): Promise<DiskExportStatus>;
@@ -44,14 +44,14 @@ const PLACES: Record<string, string> = {
 
 let namespaces = 0;
 
-/** @param namespace one that is there */
+/** @param namespace an existing one */
 export async function createNamespace(api: ApiServer): Promise<Namespace> {
   namespaces += 1;
   const name = `test-${process.pid}-${namespaces}`;
   const { status } = await api.request('/api/v1/namespaces', { method: 'POST', body: { metadata: { name } } });
   assert.equal(status, 201);
 
-  // Without a controller manager nobody makes the account that pods have.
+  // Without a controller manager no process makes the default account of pods.
   await api.request(`/api/v1/namespaces/${name}/serviceaccounts`, { method: 'POST', body: { metadata: { name: 'default' } } });
 
   const request: Namespace['request'] = (place, options) => {

@@ -10,10 +10,10 @@ import type { ApiServer } from './api-server.ts';
 const FILE = path.join(import.meta.dirname, '..', '..', 'manifests', 'crd.yaml');
 const CRDS = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
 
-/** Kubernetes 1.29 does not know selectableFields, so that users install the CRD there without strict validation. */
+/** Kubernetes 1.29 does not support selectableFields, so that users install the CRD there without strict validation. */
 const IS_OLDEST = process.env.KUBERNETES === 'oldest';
 
-/** Unknown fields and what the server warns of fail it. A cluster that has the resource gets it as it is now. */
+/** Fails on unknown fields and on warnings of the server. In a cluster that has the resource, it is updated. */
 export async function installCrd(api: ApiServer): Promise<void> {
   const crd = parse(readFileSync(FILE, 'utf8'));
   const there = await api.request(`${CRDS}/${crd.metadata.name}`);

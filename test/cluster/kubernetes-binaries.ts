@@ -6,7 +6,7 @@ import path from 'node:path';
 
 const SCRIPT = path.join(import.meta.dirname, '..', 'tools', 'kubernetes-binaries.sh');
 
-/** A cluster that is there already, which a kubeconfig names, is tested on in place of one that is started. */
+/** Whether the tests use an existing cluster, which a kubeconfig names, instead of starting one. */
 export function usesExistingCluster(): boolean {
   return process.env.USE_EXISTING_CLUSTER === 'true';
 }

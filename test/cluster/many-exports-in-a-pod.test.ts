@@ -119,7 +119,7 @@ describe('two hundred DiskExports of a pod that is killed twice', function () {
     };
   }
 
-  /** @returns how long the next container took, from its start, to go on with an export of the one that was killed */
+  /** @returns how long the next container took, from its start, to continue an export of the killed container */
   async function killAndMeasure(before: ContainerProcess, inFlight: Set<string>): Promise<number> {
     await before.kill();
     receiver.letGo();

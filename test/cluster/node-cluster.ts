@@ -103,14 +103,14 @@ async function detachLoopDevices(directory: string): Promise<void> {
 
 export async function stopNodeCluster({ unsharePid, firstPid, directory }: NodeProcesses): Promise<void> {
   if (existsSync(`/proc/${unsharePid}`)) process.kill(unsharePid, 'SIGKILL');
-  // The kernel takes everybody else along, which lasts a moment.
+  // The kernel ends all other processes of the node, which takes a moment.
   while (existsSync(`/proc/${firstPid}`)) await delay(20);
   await detachLoopDevices(directory);
   removeCgroups(path.basename(directory));
   rmSync(directory, { recursive: true, force: true, maxRetries: 10 });
 }
 
-/** @param outlives whether it goes on when this process ends; else it is killed then, whatever happens */
+/** @param outlives whether it continues when this process ends; otherwise it is killed then in any case */
 export async function startNodeCluster({ outlives = false } = {}): Promise<NodeCluster> {
   const binaries = kubernetesBinaries(...PROGRAMS) ?? assert.fail('the programs of a node are there');
   const archives = NODE_ARCHIVES.map(imageFile);

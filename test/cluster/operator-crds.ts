@@ -30,7 +30,7 @@ const DEFINITIONS: Definitions[] = [
 /** The kinds that these define. */
 export const OPERATOR_KINDS = ['PodMonitor', 'PrometheusRule', 'VolumeSnapshot'];
 
-/** @returns false where they are not to be had, or the cluster is somebody's: then it is left as it is */
+/** @returns false if the definitions are missing or the cluster is not started by the tests: then it stays unchanged */
 export async function installOperatorCrds(api: ApiServer): Promise<boolean> {
   if (usesExistingCluster()) return false;
   const files: string[] = [];

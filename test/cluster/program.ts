@@ -14,7 +14,7 @@ const END_LIMIT_MS = 5000;
 
 /** @param logFile a descriptor that the program writes to in place of a pipe that is read to its end */
 export function startProgram(program: string, args: readonly string[], logFile?: number): Program {
-  // A test run that is killed leaves nobody to stop them; so the kernel does where setpriv can ask it to.
+  // If the test run is killed, the kernel ends the programs, where setpriv can request that.
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', program, ...args], { stdio: ['ignore', logFile ?? 'ignore', logFile ?? 'pipe'] });
   // If the child writes to a file, `log` is empty and waits for its end only.
   const ended = new Promise<Buffer>((resolve) => child.once('close', () => resolve(Buffer.alloc(0))));

@@ -58,7 +58,7 @@ describe('a sidecar whose API server', function () {
     await namespace.apply(diskExport(name, { http: { url: `${sink.url}/${name}` } }));
   }
 
-  /** Runs an export until its peer has its head and its status says that it runs. */
+  /** Runs an export until its peer has the head of the request and its status is Streaming. */
   async function begin(name: string): Promise<void> {
     await apply(name);
     await sink.begun(1);

@@ -21,12 +21,12 @@ describe('a sidecar in a cluster that is killed whenever one of its exports send
     await installCrd(api);
   });
 
-  it('brings the other exports through, and fails this one after backoffLimit', async () => {
+  it('completes the other exports, and fails this one after backoffLimit', async () => {
     const namespace = await createNamespace(api);
     await namespace.secret('keys', { AWS_ACCESS_KEY_ID: 'access', AWS_SECRET_ACCESS_KEY: 'secret' });
     await mkdir(temp('volume'));
     await createDisk(temp('volume/disk.img'), 64 * MIB, [{ offsetBytes: MIB, lengthBytes: 12 * MIB, content: 'random' }]);
-    // With Leases that hold for a minute: each process has to prove that the one before has ended.
+    // With Leases of a minute: each process has to prove that its predecessor has ended.
     const flags = ['--max-concurrent-exports', '3', '--pod-name', 'pod', '--lease-duration-seconds', '60'];
     await assertOthersGetThrough({
       apply: namespace.apply,

@@ -206,7 +206,7 @@ describe('sidecars that want the same exports', function () {
     await api.outage.kill();
     await sleep(OUTAGE_MS / 2);
     sink.goOn();
-    // All but the last bytes: its Lease may be another's by now, and only the API server can tell.
+    // All but the last bytes: another process may have its Lease by now, and only the API server knows that.
     await sleep(OUTAGE_MS / 2);
     assert.equal(sink.complete.size, 0);
     await api.outage.restart();

@@ -1,4 +1,4 @@
-/** The sidecar with the chart's own Role and nothing more: it asks for nothing beyond, and for everything that the Role permits. */
+/** The sidecar with only the chart's own Role: it sends no request beyond it, and uses every right of it. */
 
 import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';
@@ -67,7 +67,7 @@ describe('the permissions of the sidecar', function () {
     await namespace.until(name, (object) => object === undefined);
   }
 
-  /** An upload that stays open until somebody acts. */
+  /** An upload that stays open until the test acts. */
   async function openUpload(name: string): Promise<S3Fake> {
     const s3 = await startS3Fake();
     s3.quirks.push({ operation: 'UploadPart', after: 1, does: 'hang' });
@@ -171,7 +171,7 @@ describe('the permissions of the sidecar', function () {
       [],
       'requests that were refused',
     );
-    // /api, which every user may read, names no resource: it tells where the API server is.
+    // /api, which every user may read, names no resource; it returns the address of the API server.
     const onResources = requests.filter(({ resource }) => resource !== '');
     assert.equal(requests.length - onResources.length, 2, 'one for each process');
     assert.ok(onResources.every((request) => request.namespace === namespace.name));

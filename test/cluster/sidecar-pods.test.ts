@@ -102,7 +102,7 @@ describe('the sidecar in real pods', function () {
     await assertImageOf(receiver.fileOf('over-http.qcow2'), disk);
     assert.match(await namespace.kubectl('get', 'dx', 'over-http'), /Succeeded +Completed +100 +HTTP/);
     const told = await namespace.kubectl('describe', 'diskexport', 'over-http');
-    // Within one second their order is anybody's.
+    // Events of the same second have no order.
     for (const event of [/Normal +Claimed/, /Normal +Started/, /Normal +Succeeded/]) assert.match(told, event);
     assert.match(await namespace.kubectl('logs', 'deployment/nightly-disklift-fedora'), /over-http/);
   });
@@ -175,7 +175,7 @@ describe('the sidecar in real pods', function () {
     const restarts = 'jsonpath={.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].state.running.startedAt}';
     const [count, startedAt = ''] = (await namespace.kubectl('get', 'pod', pod, '--output', restarts)).split(' ');
     assert.equal(count, '1');
-    // The kubelet tells whole seconds.
+    // The kubelet reports whole seconds.
     const tookMs = (begins()[1]?.atMs ?? assert.fail()) - Date.parse(startedAt);
     assert.ok(tookMs < 5000 + 1000, `${tookMs} ms`);
   });

@@ -1,4 +1,4 @@
-/** Statuses that a real API server could refuse: the export ends, its end is there to be read, and nothing is sent twice. */
+/** Statuses that a real API server could refuse: the export ends, its final status can be read, and nothing is sent twice. */
 
 // Shares a process: API server
 
@@ -83,7 +83,7 @@ describe('the status of an export on an API server', function () {
     assert.equal((await namespace.finished('again')).nextAttemptTime, undefined);
   });
 
-  it(`is accepted whatever disks, destinations and pods say, in every form ${SEED_TEXT}`, async () => {
+  it(`is accepted with any texts of disks, destinations and pods, in every form ${SEED_TEXT}`, async () => {
     const { metadata } = await namespace.apply(diskExport('extreme', { http: { url: 'http://sink.example/x' } }));
     await fc.assert(
       fc.asyncProperty(extremeExports({ isPatient: true }), async (facts) => {

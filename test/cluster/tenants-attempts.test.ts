@@ -19,7 +19,7 @@ import { requireBinaries, usesExistingCluster } from './kubernetes-binaries.ts';
 const MIB = 1024 * 1024;
 const FINALIZERS = ['disklift.dev/cleanup'];
 
-/** Where nobody forbids it, an export could send there: an address that is not of the loopback. */
+/** An address outside of the loopback, which an export could reach without a policy. */
 const MACHINE_ADDRESS = Object.values(os.networkInterfaces())
   .flatMap((each = []) => each)
   .find(({ internal, family }) => !internal && family === 'IPv4')?.address;

@@ -1,4 +1,4 @@
-/** The one node that all tests of a run share: started for the first that asks, stopped behind the last. */
+/** The one node that all tests of a run share: started for the first test that uses it, stopped after the last test. */
 
 import assert from 'node:assert/strict';
 import { type NodeCluster, nodeProblem, startNodeCluster } from './node-cluster.ts';

@@ -38,7 +38,7 @@ export function itIsChecked({ destination, set }: ContractCase): void {
     assert.ok(receipt, failure?.message);
   });
 
-  it(`${findsRefusal ? 'learns from' : 'passes'} a check that the peer's refusal ${findsRefusal ? 'is sure' : 'says nothing to'}`, async () => {
+  it(`${findsRefusal ? 'fails' : 'passes'} the check when the peer will refuse the image`, async () => {
     await using scene = await set();
     await scene.peer.refuse();
     if (findsRefusal) await assertFails(check(scene), destination.refusal.code, destination.refusal.retryable);
@@ -68,7 +68,7 @@ export function itIsChecked({ destination, set }: ContractCase): void {
     await using scene = await set();
     scene.proxy.expect({ kind: 'stall', direction: 'toServer', atByte: 0, everywhere: true, mayNotHappen: true });
     const startMs = performance.now();
-    // Plain HTTP says nothing before its request, so a connection is all that can be known.
+    // A server of plain HTTP sends nothing before a request, so the check can only connect.
     await check(scene).catch((error: DiskliftError) => assert.deepEqual([error.code, error.retryable], ['DestinationUnreachable', true]));
     assert.ok(performance.now() - startMs < 4 * PROMPT_MS, `${performance.now() - startMs} ms`);
     const cancel = new AbortController();

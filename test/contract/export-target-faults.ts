@@ -13,7 +13,7 @@ export function itSurvivesFaults(test: ContractCase): void {
   if (test.destination.resendsBytes !== undefined) itResumes(test, test.destination.resendsBytes);
 }
 
-/** Either the image is there, or the failure is one that another attempt may mend. */
+/** Asserts that either the image has arrived or the failure is retryable. */
 async function assertTrue(scene: Scene, { receipt, failure }: Outcome): Promise<void> {
   await scene.quiet();
   const image = await scene.peer.image();

@@ -42,7 +42,7 @@ export interface Scene extends AsyncDisposable {
   quiet(): Promise<void>;
   /** Sends as the engine does. */
   send(changes?: Partial<TransferContext>, limits?: Partial<TargetLimits>): Promise<Outcome>;
-  /** Asserts that the peer has the image, and that it is one of the disk as it is now. */
+  /** Asserts that the peer has the image of the disk's current content. */
   assertArrived(): Promise<void>;
   /** Asserts that no connection is left open, or is not for long. */
   assertDisconnected(): Promise<void>;

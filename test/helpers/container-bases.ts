@@ -24,7 +24,7 @@ export async function makeFinalBase(store: ContainerStore): Promise<void> {
   const root = store.scratch('final-base');
   await addProgram(root, process.execPath, '/nodejs/bin/node');
   await mkdir(path.join(root, 'etc'));
-  // Nobody has 107 here, as in the real base.
+  // No user has the id 107 here, as in the real base.
   await writeFile(
     path.join(root, 'etc', 'passwd'),
     'root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n',
@@ -32,7 +32,7 @@ export async function makeFinalBase(store: ContainerStore): Promise<void> {
   await imageOf(store, root, FINAL_BASE, [`ENV PATH=${PATH}`, 'USER 65532', 'WORKDIR /home/nonroot', 'ENTRYPOINT ["/nodejs/bin/node"]']);
 }
 
-/** As docker.io/library/node: Node beneath /usr/local, a shell, and an apt-get; what that would install is there already. */
+/** As docker.io/library/node: Node beneath /usr/local, a shell, and an apt-get, whose packages are installed already. */
 export async function makeFormatsBase(store: ContainerStore): Promise<void> {
   const root = store.scratch('formats-base');
   await addProgram(root, process.execPath, '/usr/local/bin/node');

@@ -52,7 +52,7 @@ export async function startContainer({ root, uid, workingDirectory, disks }: Con
   });
 }
 
-/** The id of the first process on this machine; undefined before it is there and behind its end. */
+/** The id of the first process on this machine; undefined before its start and after its end. */
 async function firstProcess(container: ChildProcess): Promise<number | undefined> {
   const children = await readFile(`/proc/${container.pid}/task/${container.pid}/children`, 'utf8');
   return Number(children) || undefined;
@@ -99,14 +99,14 @@ interface Ended {
   stderr: Buffer;
 }
 
-/** Ends a container, whose output nobody has begun to read, as the kubelet begins to. */
+/** Ends a container as the kubelet does first, by SIGTERM. Its output must not have been read before. */
 export async function terminate(container: ChildProcess): Promise<Ended> {
   const pid = await whenIdle(container);
   const startMs = performance.now();
   const ended = new Promise<Ended>((resolve, reject) => {
     container.once('exit', (code, signal) => {
       const tookMs = performance.now() - startMs;
-      // At once: behind its own event Node throws away what nobody reads.
+      // At once, because Node discards unread output after this event.
       Promise.all([readAll(container.stdout), readAll(container.stderr)]).then(
         ([stdout, stderr]) => resolve({ end: code ?? String(signal), tookMs, stdout, stderr }),
         reject,

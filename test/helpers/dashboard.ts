@@ -1,4 +1,4 @@
-/** The dashboard as it is shipped, and what the tests read of it. */
+/** The shipped dashboard, and the parts of it that the tests read. */
 
 import { readFileSync } from 'node:fs';
 import path from 'node:path';

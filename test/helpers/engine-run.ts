@@ -23,7 +23,7 @@ export interface EngineRun {
 /** No number of a real source of randomness: it takes away the least time that the waits between attempts have. */
 const withoutWaits = () => -0.5;
 
-/** There is no wait between attempts unless the peer asks for it. */
+/** No wait between attempts, unless the peer requests one. */
 export function runEngine({
   diskPath,
   createTarget,

@@ -18,9 +18,9 @@ export interface Fault {
   status?: number;
   headers?: Record<string, string>;
   body?: unknown;
-  /** The connection is closed and nothing is said. */
+  /** Closes the connection without an answer. */
   cut?: boolean;
-  /** Nothing is said at all. */
+  /** Sends no answer. */
   hang?: boolean;
   /** 100 MiB are sent as the body. Called with the count of bytes. */
   flood?: (sentBytes: number) => void;
@@ -31,7 +31,7 @@ export interface Fault {
 interface FakeWatch {
   query: URLSearchParams;
   response: ServerResponse;
-  /** Writes what is given as it is. */
+  /** Writes the text unchanged. */
   write(text: string): void;
   send(type: string, object: unknown): void;
   end(): void;
@@ -145,7 +145,7 @@ export async function startFakeApiServer(): Promise<FakeApiServer> {
     else response.end(typeof body === 'string' ? body : JSON.stringify(body));
   }
 
-  /** @returns what is still to be said */
+  /** @returns the answer, unless it has been sent */
   function answer(request: IncomingMessage, response: ServerResponse, body: string): Fault | undefined {
     const { pathname, searchParams: query } = new URL(request.url ?? '', url);
     fake.headers.push(request.headers);

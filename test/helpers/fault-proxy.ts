@@ -1,6 +1,6 @@
 /**
- * A TCP proxy between a target and its real server that does harm where a test has told it to. It knows nothing of what it
- * passes on, so TLS goes through it as anything else does.
+ * A TCP proxy between a target and its real server, with faults that a test sets. It does not interpret the bytes that it
+ * passes on, so TLS passes as well.
  */
 
 import assert from 'node:assert/strict';
@@ -12,8 +12,9 @@ import { resetSocket } from './reset-socket.ts';
 export type Direction = 'toServer' | 'toClient';
 
 /**
- * 'end': an orderly end (FIN) to both, and what still comes is swallowed; 'reset': an RST to both; 'stall': nothing is read
- * any more, either way; 'slow': both ways; 'corrupt': the byte at `atByte` has one bit flipped; 'tell': no harm, `act` is called.
+ * 'end': an orderly end (FIN) to both, and later bytes are dropped; 'reset': an RST to both; 'stall': the proxy reads nothing
+ * more in both directions; 'slow': in both directions; 'corrupt': the byte at `atByte` has one bit flipped; 'tell': no harm,
+ * calls `act`.
  */
 type Harm =
   | { kind: 'end' | 'reset' | 'corrupt' }
@@ -23,13 +24,16 @@ type Harm =
 
 export type Fault = Harm & {
   direction: Direction;
-  /** Happens when so many bytes have been passed on in `direction`, all connections together; when those are passed already, with the next byte or the end. */
+  /**
+   * Happens after that many bytes in `direction`, of all connections together. If more have passed already, it happens at
+   * the next byte or the end.
+   */
   atByte: number;
   /** Counts the bytes of this connection only: 0 is the first. */
   connection?: number;
   /** The network is gone: it happens to all connections, later ones too, until `heal()`. Not for 'corrupt'. */
   everywhere?: boolean;
-  /** Whether the test has something to say even when it did not come to that. */
+  /** Whether the test also passes if the fault does not happen. */
   mayNotHappen?: boolean;
 };
 
@@ -38,13 +42,13 @@ export interface FaultProxy extends AsyncDisposable {
   readonly port: number;
   /** Bytes that were passed on, all connections together. */
   readonly passed: Readonly<Record<Direction, number>>;
-  /** That the target has not closed yet. */
+  /** Connections that the target has not closed yet. */
   readonly openConnections: number;
-  /** Adds a fault; its `atByte` counts from the very beginning too. */
+  /** Adds a fault; its `atByte` counts from the start of the proxy as well. */
   expect(fault: Fault): void;
-  /** Ends what was everywhere, for connections that come. */
+  /** Ends the faults with `everywhere`, for new connections. */
   heal(): void;
-  /** @throws AssertionError when something that the test has asked for did not happen */
+  /** @throws AssertionError when an expected fault did not happen */
   assertAllHappened(): void;
 }
 

@@ -79,7 +79,7 @@ export async function startForwardProxy({ credentials, tunnelStatus = 200, tls }
     asked,
     headers,
     async [Symbol.asyncDispose]() {
-      // Also the tunnels, of which the server knows nothing any more.
+      // Also the tunnels, which the server no longer tracks.
       for (const socket of sockets) socket.destroy();
       await new Promise((resolve) => server.close(resolve));
     },

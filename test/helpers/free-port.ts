@@ -1,4 +1,4 @@
-/** A port of loopback that nobody listens at, for programs that cannot take any that is free. Somebody may be faster: try again. */
+/** A free port of loopback, for programs that cannot choose one themselves. Another process may take it first: then try again. */
 
 import { once } from 'node:events';
 import net, { type AddressInfo } from 'node:net';

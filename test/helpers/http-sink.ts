@@ -1,4 +1,4 @@
-/** A server that takes uploads, keeps those that were complete, and otherwise does what a test tells it. */
+/** A server that accepts uploads and keeps the complete ones; a test can replace its handlers. */
 
 import { once } from 'node:events';
 import http from 'node:http';

@@ -1,4 +1,4 @@
-/** A disk in memory that changes when a test says so, which no file does between one read and the next. */
+/** A disk in memory that a test can change between two reads, which it could not do with a file. */
 
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';

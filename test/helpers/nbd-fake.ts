@@ -1,4 +1,4 @@
-/** An NBD server that says what a test wants it to: for lies that no real one tells. It is strict with what it is asked. */
+/** An NBD server with the replies of a test, also wrong ones that no real server sends. It checks every request strictly. */
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -18,9 +18,9 @@ export interface NbdRequest {
 export interface NbdFakeOptions {
   sizeBytes: number;
   structured?: boolean;
-  /** Whether it tells of extents. */
+  /** Whether it reports extents. */
   allocation?: boolean;
-  /** Whether it knows NBD_OPT_GO; else there is NBD_OPT_EXPORT_NAME. */
+  /** Whether it supports NBD_OPT_GO; otherwise only NBD_OPT_EXPORT_NAME. */
   knowsGo?: boolean;
   /** Smallest, preferred, largest. */
   blockSizes?: [number, number, number];

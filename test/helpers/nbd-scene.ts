@@ -1,4 +1,4 @@
-/** A disk of random bytes on an NBD server that tells the truth until a test says otherwise. */
+/** A disk of random bytes on an NBD server, which answers truthfully by default. */
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
@@ -36,7 +36,7 @@ export async function withNbdFake(
   assert.deepEqual(fake.complaints, []);
 }
 
-/** Checks that an error tells of a read that failed at `offset`, and why. */
+/** Asserts that an error reports a failed read at `offset`, with its reason. */
 export function failedAt(offset: number, reason: RegExp, doing = 'cannot read') {
   return (error: Error & { code?: string }): true => {
     assert.equal(error.code, 'SourceReadError', error.message);

@@ -13,7 +13,7 @@ import { NEVER } from './image-in-process.ts';
 export interface NbdServer extends AsyncDisposable {
   socketPath: string;
   exportName: string;
-  /** As `disklift stream` takes it. */
+  /** The URI for `disklift stream`. */
   uri: string;
   process: ChildProcess;
 }
@@ -31,7 +31,7 @@ async function isListening(socketPath: string): Promise<boolean> {
 }
 
 async function start(command: string, args: readonly string[], { socketPath, exportName }: { socketPath: string; exportName: string }) {
-  // A server notes every client that leaves without a word, so what it says is read and shown when it does not start only.
+  // A server logs every client that disconnects early, so its output is shown only if it does not start.
   const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
   child.stderr.on('data', (bytes: Buffer) => {

@@ -15,7 +15,7 @@ export interface Nginx extends AsyncDisposable {
   file(name: string): string;
 }
 
-/** Debian has it with the programs of administrators, which are not on everybody's path. */
+/** Debian has it among the programs of administrators, which are not on every user's path. */
 const PATHS = `${process.env.PATH}:/usr/sbin:/sbin`;
 
 const MAX_START_MS = 5000;
@@ -26,7 +26,7 @@ export async function startNginx(directory: string, locations: string): Promise<
   for (let round = 1; ; round += 1) {
     const nginx = await tryNginx(directory, locations);
     if (nginx !== undefined) return nginx;
-    // Somebody else may have taken the port.
+    // Another process may have taken the port.
     if (round === 3) throw new Error(`nginx does not start: ${readFileSync(path.join(directory, 'error.log'), 'utf8')}`);
   }
 }

@@ -36,7 +36,7 @@ export function plantedTree(copied: readonly string[]): PlantedTree {
   };
 }
 
-/** @returns what takes it away again, with the directories that were made for it */
+/** @returns a function that removes the text again, with the directories made for it */
 function plant(file: string, text: string): () => void {
   if (existsSync(file)) {
     const before = readFileSync(file);

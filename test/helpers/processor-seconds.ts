@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 
-/** USER_HZ, in which proc(5) tells times: the same on every Linux. */
+/** USER_HZ, the unit of times in proc(5): the same on every Linux. */
 const TICKS_PER_SECOND = 100;
 
 /** @returns the time that a process has computed for until now, in itself and for it in the kernel: utime and stime of proc(5) */

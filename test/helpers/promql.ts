@@ -7,7 +7,7 @@ type Node = ReturnType<typeof parser.parse>['topNode'];
 
 export interface Selector {
   metric: string;
-  /** Each as it is written: `job=~"$job"`. */
+  /** Each in its notation: `job=~"$job"`. */
   matchers: string[];
   /** The duration in brackets. */
   range?: string;

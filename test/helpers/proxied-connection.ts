@@ -81,7 +81,7 @@ export class ProxiedConnection {
     }
   }
 
-  /** Where nothing is said before the end, the end is what a fault that is due happens to. */
+  /** Applies a pending fault to the end of the connection if no byte precedes that end. */
   private strikeAtEnd(direction: Direction): void {
     const next = this.hooks.nextFault(direction);
     if (next === undefined || next.inBytes > 0 || next.fault.kind === 'corrupt') return;

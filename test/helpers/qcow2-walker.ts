@@ -1,5 +1,5 @@
 /**
- * An independent reader of qcow2 metadata that knows nothing of the code under test. Stricter than `qemu-img check`:
+ * An independent reader of qcow2 metadata that shares no code with the program. Stricter than `qemu-img check`:
  * every cluster of the file is used exactly once, refcounts behind the last cluster are 0, reserved bits are 0.
  */
 

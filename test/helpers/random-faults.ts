@@ -13,9 +13,9 @@ export interface RandomFaultOptions {
   random(): number;
   /** The minimum number of bytes that an attempt without faults sends. */
   sizeBytes: number;
-  /** Whether the destination finds a bit that has flipped: otherwise nobody could tell right from wrong. */
+  /** Whether the destination detects a flipped bit: otherwise the test cannot flip one. */
   findsCorruption: boolean;
-  /** Whether the peer's orderly end cannot be mistaken for another's: otherwise an end by something between looks like success. */
+  /** Whether an orderly end by a proxy cannot look like the peer's: otherwise it looks like success. */
   knowsLength: boolean;
 }
 

@@ -1,4 +1,4 @@
-/** qcow2 images of every plain kind, made by qemu-img and qemu-io as a seed wants them. */
+/** qcow2 images of every plain kind, made by qemu-img and qemu-io from a seed. */
 
 import assert from 'node:assert/strict';
 import path from 'node:path';
@@ -80,7 +80,7 @@ async function createLayer(directory: string, { layer, below, dice, story }: Lay
   if (!hasDataFile && refcountBits > 1 && dice.isLucky(0.3)) await run(directory, story, 'qemu-img', ['snapshot', '-c', 'before', name]);
   if (!isOld && !isRawDataFile && dice.isLucky(0.3)) {
     sectors = 1 + dice.whole(MAX_SECTORS);
-    // With internal snapshots QEMU may refuse; then the image stays as it is.
+    // With internal snapshots QEMU may refuse; then the image stays unchanged.
     const { code } = await runCommand('qemu-img', ['resize', '-q', '--shrink', '-f', 'qcow2', name, `${sectors * 512}`], {
       cwd: directory,
     });

@@ -79,7 +79,7 @@ export function answerTo(asked: Asked, store: S3FakeStore): S3Answer {
   return complete(asked, { store, uploadId, upload });
 }
 
-/** "Conditional writes" in Amazon's guide; a Complete that is refused leaves the upload as it is. */
+/** "Conditional writes" in Amazon's guide; a refused Complete leaves the upload unchanged. */
 function refusalOfCondition({ key, headers }: Asked, { objects, rules }: S3FakeStore): S3Answer | undefined {
   if (headers['if-none-match'] === undefined || rules.ifNoneMatch === 'ignored') return undefined;
   if (rules.ifNoneMatch === 'refused')

@@ -18,7 +18,7 @@ const MAX_WAIT_MS = 30_000;
 const POLL_MS = 50;
 
 export interface SidecarOptions {
-  /** The directory of manifests; it is made when it is not there. Left out, `flags` tell of a cluster. */
+  /** The directory of manifests, which is made if it does not exist. Left out, `flags` name a cluster. */
   requests?: string;
   /** NAME=PATH */
   volumes: readonly string[];
@@ -32,7 +32,7 @@ export interface Sidecar extends AsyncDisposable {
   process: ChildProcess;
   /** Port of its pages, on loopback. */
   port: number;
-  /** Everything it has said so far. */
+  /** Its output so far. */
   output(): string;
   /** The lines of its log so far. */
   log(): Record<string, unknown>[];
@@ -62,7 +62,7 @@ export function statusOf(requests: string, name: string): DiskExportStatus | und
   }
 }
 
-/** Waits until the status is as `isRight` wants it. */
+/** Waits until the status fulfils `isRight`. */
 export async function waitForStatus(
   requests: string,
   name: string,

@@ -1,4 +1,4 @@
-/** A TCP or TLS server that does with each connection what a test tells it. */
+/** A TCP or TLS server that handles each connection by a function of the test. */
 
 import { once } from 'node:events';
 import net, { type AddressInfo } from 'node:net';

@@ -1,4 +1,4 @@
-/** A clock that stands still until somebody waits: then it is as late as they wanted, at once. */
+/** A clock that stands still, and advances at once by each delay that the code waits for. */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { throwIfAborted } from '../../src/common/abortable.ts';

@@ -16,7 +16,7 @@ function crc32c(bytes: Uint8Array): number {
   return (crc ^ 0xffffffff) >>> 0;
 }
 
-/** Gives an image a log of one entry, which says that its last 4 KiB are zeros. */
+/** Gives an image a log of one entry, which zeroes its last 4 KiB. */
 export function addVhdxLog(imagePath: string): void {
   const bytes = readFileSync(imagePath);
   const newest = (a: number, b: number) => (bytes.readBigUInt64LE(a + 8) > bytes.readBigUInt64LE(b + 8) ? a : b);

@@ -37,7 +37,7 @@ export interface WatchedExports extends AsyncDisposable {
   statusOf(name: (typeof NAMES)[number]): { disk: DiskStatus; completionTime?: string | undefined };
 }
 
-/** Answers as the first word of the path says. @param bytesPerSecond of what is taken steadily */
+/** Answers by the path of the request. @param bytesPerSecond rate at which bodies are read */
 function answer(bytesPerSecond: number): (request: http.IncomingMessage, response: http.ServerResponse) => void {
   async function take(request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
     const startMs = performance.now();
@@ -55,7 +55,7 @@ function answer(bytesPerSecond: number): (request: http.IncomingMessage, respons
   };
 }
 
-/** @param directory takes everything, and is left to the caller @returns when all exports but the one that stands still have ended */
+/** @param directory for all files; the caller removes it @returns when all exports except the stalled one have ended */
 export async function startWatchedExports(directory: string, bytesPerSecond: number): Promise<WatchedExports> {
   const stack = new AsyncDisposableStack();
   try {
@@ -115,7 +115,7 @@ export async function startWatchedExports(directory: string, bytesPerSecond: num
 
 const MAX_WAIT_MS = 30_000;
 
-/** Waits until something is so that nobody tells of. */
+/** Polls until a condition holds. */
 export async function until(isSo: () => Promise<boolean>): Promise<void> {
   const endMs = performance.now() + MAX_WAIT_MS;
   while (!(await isSo())) {

@@ -1,4 +1,4 @@
-/** The alerts as promtool sees them: each fires when it should, says what it should, and is silent when it should be. */
+/** The alerts in promtool: each fires when it should, with the right text, and is silent otherwise. */
 
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';

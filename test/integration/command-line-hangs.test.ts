@@ -220,7 +220,7 @@ describe('the command line', function () {
     });
   });
 
-  describe('fails with one line that names the place when it cannot open', () => {
+  describe('fails with one line that names the file or server when it cannot reach', () => {
     for (const [what, kind, args, failure] of rows)
       it(what, async () => {
         const { code, stderr } = await disklift(args(kind === 'file' ? temp('place') : `127.0.0.1:${await freePort()}`));

@@ -1,4 +1,4 @@
-/** The container image: built from the Dockerfile as it is, on stand-ins for its two bases, and run. */
+/** The container image: built from the unchanged Dockerfile, on stand-ins for its two bases, and run. */
 
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
@@ -177,7 +177,7 @@ describe('the container image', function () {
 
     it('ends with an error when it is stopped as the first process, and leaves no valid image', async () => {
       const disk = await createKubeVirtDisk(inTempDir(''));
-      // Nobody reads, so it cannot get to the end of the image.
+      // The output is not read, so the stream cannot reach the end of the image.
       const streaming = await start([...image.config.Entrypoint, 'stream', '/disks/disk.img']);
       const { end, tookMs, stdout, stderr } = await terminate(streaming);
       assert.equal(end, 143);

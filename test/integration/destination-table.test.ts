@@ -1,4 +1,7 @@
-/** A new destination is one folder and one row in each half of the table: a made-up one is added to a copy of the sources, and every part knows it. */
+/**
+ * A new destination needs one folder and one row in each half of the table. The test adds a made-up one to a copy of the
+ * sources; every part then supports it.
+ */
 
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -58,7 +61,7 @@ describe('a destination that is added to the table', function () {
     assert.deepEqual([...files].sort(), [KINDS, TABLE], withoutRows);
   });
 
-  it('compiles with its rows, and keeps to the layers', async () => {
+  it('compiles with its rows, and keeps the rules of the layers', async () => {
     assert.equal(await compilerErrors(), '');
     assert.deepEqual(await checkLayers(tree.root), []);
   });
@@ -70,14 +73,14 @@ describe('a destination that is added to the table', function () {
     assert.equal(code, 0, stderr);
   });
 
-  it('has its rules', async () => {
+  it('is checked by its rules', async () => {
     writeFileSync(temp('request.yaml'), stringify(diskExport('nightly', { tape: { path: 'a.qcow2' } })));
     const { code, stderr } = await disklift('export', '-f', temp('request.yaml'), '--volume', `claim=${temp('.')}`);
     assert.equal(code, 2, stderr);
     assert.match(stderr, /spec\.destination\.tape\.path: must be an absolute path/);
   });
 
-  it('has its name in the status, its address on the pages, its place, its server and its series', async () => {
+  it('has its name in the status, its address on the pages, its location, its server and its series', async () => {
     const { destinationName, destinationPlace } = await import(inTree(KINDS));
     const { destinationServer } = await import(inTree(TABLE));
     const { describeDestination } = await import(inTree('src/server/describe-destination.ts'));

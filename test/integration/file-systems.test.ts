@@ -42,7 +42,7 @@ describe('a disk', function () {
 
       for (const [title, line] of Object.entries(DISKS))
         for (const detection of ['content', 'extents'])
-          it(`${title} is streamed as it is, by ${detection}, in as many bytes as was measured`, async () => {
+          it(`${title} is streamed with the right content, by ${detection}, in the size that measure printed`, async () => {
             const path = mounted(`${detection}.img`);
             await shell(`rm -f '${path}'; disk='${path}'; ${line}`);
             const flags = ['--zero-detection', detection, path];
@@ -71,7 +71,7 @@ describe('a disk', function () {
   describe('on ext4 with small inodes, which keeps whole seconds only', () => {
     const { mounted } = useFileSystem('ext4 with small inodes');
 
-    it('is refused when it was written to in the second that it was last written to before', async () => {
+    it('is refused when it is written to again within the second of its last write', async () => {
       // At the beginning of a second, so that all that follows may happen within it.
       await sleep(1000 - (Date.now() % 1000) + 20);
       await createDisk(mounted('disk.img'), 33 * MIB, [data]);
@@ -81,17 +81,17 @@ describe('a disk', function () {
     });
   });
 
-  describe('on a file system that answers out of its memory', () => {
+  describe('on a file system that caches attributes', () => {
     const { mounted, origin } = useFileSystem('FUSE that remembers');
 
-    it('is refused when somebody else has written to it', async () => {
+    it('is refused when another program has written to it', async () => {
       await createDisk(origin('disk.img'), 33 * MIB, [data]);
       const { code, stderr } = await streamWhile(origin('disk.img'), mounted('disk.img'), { flags: ['--zero-detection', 'extents'] });
       assert.equal(code, 1, stderr);
       assert.match(stderr, /disk\.img: changed while it was read \(mtime, ctime\);/);
     });
 
-    it('is streamed as it is, though it has no holes there', async () => {
+    it('is streamed with the right content, although it shows no holes there', async () => {
       await createDisk(origin('disk.img'), 33 * MIB, [{ ...data, lengthBytes: MIB }]);
       await shell(`${diskliftLine(['stream', mounted('disk.img')])} | cat > '${temp('out.qcow2')}'`);
       await assertImageOf(temp('out.qcow2'), origin('disk.img'));

@@ -1,5 +1,5 @@
 /**
- * A new format is one folder and one row: a made-up one is added to a copy of the sources, and every command knows it.
+ * A new format needs one folder and one row. The test adds a made-up one to a copy of the sources; every command then supports it.
  */
 
 import assert from 'node:assert/strict';
@@ -55,7 +55,7 @@ describe('a format that is added to the table', function () {
     assert.match((await disklift('measure', temp('b.img'))).stderr, /begins like a mad image and is read as a raw disk; give -f mad /);
   });
 
-  it('has its truncation check, and is a driver of QEMU', async () => {
+  it('has its truncation check and a driver of QEMU', async () => {
     const { openImageFiles } = await import(inTree('src/formats/image-files.ts'));
     const { requireNotTruncated } = await import(inTree('src/formats/open-image-disk.ts'));
     const { createNodeGraph } = await import(inTree('src/formats/qemu/node-graph.ts'));
@@ -68,7 +68,7 @@ describe('a format that is added to the table', function () {
     assert.equal(createNodeGraph(image.root, { firstFd: 5, isBlockDevice: () => false }).disk.driver, 'mad');
   });
 
-  it('compiles, unless its row leaves something out', async () => {
+  it('compiles only if its row is complete', async () => {
     addRow(INCOMPLETE_ROW);
     const { stdout } = await runCommand('tsc', ['-p', tree.root], { cwd: tree.root });
     const text = stdout.toString();

@@ -1,4 +1,4 @@
-/** Exports and streams of disks that a QEMU has open, or wants to. */
+/** Exports and streams of disks that a QEMU has open or tries to open. */
 
 import assert from 'node:assert/strict';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';

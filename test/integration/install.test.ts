@@ -13,7 +13,7 @@ describe('npm ci', function () {
   this.timeout(60_000);
   const temp = useTempDir();
 
-  it('warns of nothing, whichever Node the machine has', async () => {
+  it('prints no warning with any Node of the machine', async () => {
     for (const name of ['package.json', 'package-lock.json', '.npmrc']) copyFileSync(path.join(ROOT, name), temp(name));
     const args = ['ci', '--dry-run', '--offline', '--no-audit', '--no-fund'];
     const { code, stderr } = await runCommand('npm', args, { cwd: temp('.'), env: { PATH: MACHINE_PATH.join(':') } });

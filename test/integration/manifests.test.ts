@@ -65,7 +65,7 @@ describe('the plain manifests', function () {
       assert.deepEqual(withoutHelm(manifests), await render(volume, template));
     });
 
-  it('cronjob has a request that is valid, and containers that are restricted', () => {
+  it('cronjob has a valid request and restricted containers', () => {
     const manifests = readManifests('cronjob.yaml');
     const [config] = manifests.filter(({ kind }) => kind === 'ConfigMap') as (Manifest & { data: Record<string, string> })[];
     const [request] = parseManifests(config?.data['request.yaml'] ?? '');
@@ -81,7 +81,7 @@ describe('the plain manifests', function () {
     assertRestricted({ ...pod, volumes, containers: [...pod.containers, ...(pod.initContainers ?? [])] }, { token: true });
   });
 
-  it('native-sidecar has the container that the chart makes, which starts first and does not count as ready', () => {
+  it('native-sidecar has the container of the chart, which starts first and does not count for readiness', () => {
     const [deployment] = readManifests('deployment.yaml') as Workload[];
     const [pod] = readManifests('native-sidecar.yaml') as Pod[];
     const { readinessProbe: _, ...container } = deployment?.spec.template.spec.containers[0] ?? assert.fail();

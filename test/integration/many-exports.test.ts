@@ -19,7 +19,7 @@ import { requireVersitygw, startVersitygw, type Versitygw } from '../helpers/ver
 const PROCESS = fileURLToPath(new URL('../fixtures/export-process.ts', import.meta.url));
 const MIB = 1024 * 1024;
 
-/** Another process that wants the same cores makes a delay longer, and never shorter; some of them take theirs for seconds. */
+/** Other processes on the same cores make a delay longer, and never shorter; some need a core for seconds. */
 const MEASUREMENTS = 6;
 const PAUSE_MS = 2000;
 

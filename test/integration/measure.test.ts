@@ -26,7 +26,7 @@ describe('disklift measure', () => {
     });
   });
 
-  it('prints them for people by default', async () => {
+  it('prints them as text by default', async () => {
     const disk = await createDisk(temp('disk.img'), MIB);
     const { stdout } = await disklift(['measure', disk]);
     assert.match(

@@ -57,7 +57,7 @@ describe('nginx as a destination', () => {
     assert.deepEqual(readdirSync(temp('body')), []);
   });
 
-  it('puts an image where it is sent on to, and where it is let in', async () => {
+  it('follows a redirect, and authenticates with the given header', async () => {
     await targetOf('/elsewhere/').send(opened.image, transferContext());
     await assertImageOf(nginx.file('disks/moved.qcow2'), disk);
     const headers = { Authorization: `Basic ${Buffer.from('backup:planted-secret').toString('base64')}` };
@@ -71,7 +71,7 @@ describe('nginx as a destination', () => {
     await assertImageOf(nginx.file('disks/a.qcow2'), disk);
   });
 
-  it('keeps what is there when the seal breaks', async () => {
+  it('keeps the existing file when sealing the image fails', async () => {
     writeFileSync(nginx.file('disks/a.qcow2'), 'old');
     const seal = () => Promise.reject(new DiskliftError('SourceChanged', 'changed'));
     await assert.rejects(targetOf('/disks/a.qcow2').send(opened.image, transferContext({ seal })), /changed/);
@@ -141,8 +141,8 @@ describe('nginx as a destination', () => {
       assert.deepEqual(readdirSync(temp('files'), { recursive: true }).sort(), ['disks', 'disks/a.qcow2', 'private', 'small']);
     });
 
-  it('refuses without having been asked, too', async () => {
-    // nginx says nothing to a request without expectations until it has to; it answers, and closes while bytes are under way.
+  it('also refuses without Expect: 100-continue', async () => {
+    // Without `Expect` nginx answers late, and closes the connection while bytes are under way.
     for (let round = 0; round < 10; round += 1)
       await assert.rejects(
         targetOf('/small/a.qcow2', { limits: { continueMs: 0 } }).send(opened.image, transferContext()),

@@ -69,7 +69,7 @@ describe('the first process of a container', function () {
     assert.equal(await endOf('SIGTERM', { hangs: true }), 143);
   });
 
-  it('ends while a call hangs without koffi too', async () => {
+  it('ends while a call hangs, also without koffi', async () => {
     assert.notEqual(await endOf('SIGTERM', { hangs: true, flags: ['--require', WITHOUT_KOFFI] }), 0);
   });
 });

@@ -137,7 +137,7 @@ describe('random faults', function () {
   async function assertNothingOpen(peer: Peer, proxy: FaultProxy, { disks }: ExportResult): Promise<void> {
     const { upload } = disks[0] ?? assert.fail('no disk');
     proxy.heal();
-    // The network was gone when the engine wanted to drop it, and its state says so.
+    // The engine could not drop it without a network, and its state says so.
     if (upload !== undefined) await peer.createTarget(peer.port, LIMITS).abandon(upload, AbortSignal.timeout(5000));
     assert.deepEqual(await peer.openUploads(), [], 'an upload is left open');
   }

@@ -37,7 +37,7 @@ describe('receive and send over TCP', () => {
       (error: unknown) => (error instanceof DiskliftError ? error : Promise.reject(error)),
     );
 
-  /** Sends as soon as somebody listens. */
+  /** Sends as soon as a receiver listens. */
   async function sendWhenListening(port: number, options: Partial<Parameters<typeof sendTcp>[1]>) {
     for (const endMs = performance.now() + 10_000; ; await sleep(20))
       try {
@@ -84,7 +84,7 @@ describe('receive and send over TCP', () => {
 
     it('a raw sender that resets the connection: no image is stored, and the next sender is accepted', async () => {
       await using receiver = await startReceiver(['--output', file, '--protocol', 'raw']);
-      // Somebody looks whether there is a server.
+      // A client checks only whether a server listens.
       net.connect(receiver.port, '127.0.0.1').end();
       const socket = net.connect(receiver.port, '127.0.0.1');
       await once(socket, 'connect');
@@ -152,7 +152,7 @@ describe('receive and send over TCP', () => {
   });
 
   describe('against', () => {
-    /** @returns what the receiver says until it closes the connection */
+    /** @returns the bytes that the receiver sends until it closes the connection */
     async function say(receiver: ReceiverProcess, bytes: Uint8Array | string): Promise<string> {
       const socket = net.connect({ port: receiver.port, host: '127.0.0.1', allowHalfOpen: true });
       let answer = '';

@@ -250,7 +250,7 @@ describe('receive', () => {
     await using receiver = await receive();
     await using proxy = await startFaultProxy(receiver.port);
     proxy.expect({ kind: 'stall', direction: 'toServer', atByte: 3 * MIB });
-    // Half open: the receiver cannot know that this one is gone.
+    // Half open: the receiver cannot detect that this sender has ended.
     const cancelled = new AbortController();
     const first = failureOf(sendTcp(disk, { port: proxy.port, context: { signal: cancelled.signal } }));
     await until('it has begun', () => existsSync(`${file}.partial.json`));

@@ -137,7 +137,7 @@ describe('the URL in a Secret', function () {
     }
   }
 
-  /** Everything that somebody could see of the exports: by files, by pages, by metrics and in the log. */
+  /** Every output of the exports: files, pages, metrics and the log. */
   async function everything(sidecar: Sidecar, names: readonly string[]): Promise<Record<string, string>> {
     const changes = await sidecar.get('/api/v1/changes');
     const reader = changes.body?.getReader();
@@ -180,7 +180,7 @@ describe('the URL in a Secret', function () {
     return phases;
   }
 
-  it(`is in no output, whatever the server does ${SEED_TEXT}`, async () => {
+  it(`is in no output for any fault of the server ${SEED_TEXT}`, async () => {
     const requests = new Map<string, Request>();
     for (const [name, options] of Object.entries(SERVERS))
       requests.set(name, { url: plant(await start(options)), http: { answerTimeoutSeconds: 2 } });
@@ -191,7 +191,7 @@ describe('the URL in a Secret', function () {
     assert.deepEqual(arrived, ['takes', 'takes-and-repeats', 'names-another-place']);
   });
 
-  it(`is in no output where there is no connection, no TLS and no URL ${SEED_TEXT}`, async () => {
+  it(`is in no output if the connection fails, TLS fails, or the URL is not valid ${SEED_TEXT}`, async () => {
     const authority = await createTestAuthority(temp('.'));
     const { certificate, key } = await authority.issue('sink', 'IP:127.0.0.1');
     const { certificate: otherCertificate, key: otherKey } = await authority.issue('other', 'DNS:other.example');
@@ -237,7 +237,7 @@ describe('the URL in a Secret', function () {
     );
   });
 
-  it(`is in no output where a proxy is on the way ${SEED_TEXT}`, async () => {
+  it(`is in no output with a proxy between ${SEED_TEXT}`, async () => {
     await using refusing: ForwardProxy = await startForwardProxy({ tunnelStatus: 502 });
     const requests = new Map<string, Request>([
       ['by-proxy', { url: plant(await start({})) }],
@@ -249,7 +249,7 @@ describe('the URL in a Secret', function () {
   });
 
   for (const server of ['takes-and-repeats', 'has-no-such-place', 'redirects-away'])
-    it(`is not printed by the command export where the server ${server.replaceAll('-', ' ')} ${SEED_TEXT}`, async () => {
+    it(`is not printed by the command export if the server ${server.replaceAll('-', ' ')} ${SEED_TEXT}`, async () => {
       const url = plant(await start(SERVERS[server] ?? assert.fail(server)));
       const manifest = diskExport('once', { http: { urlSecretRef: { name: 'address', key: 'url' } } }, { backoffLimit: 0 });
       await writeFile(temp('request.yaml'), [manifest, credentialsSecret('address', { url })].map((each) => stringify(each)).join('---\n'));

@@ -6,7 +6,7 @@ import type { Manifest } from '../helpers/helm-pods.ts';
 
 const ROOT = path.join(import.meta.dirname, '..', '..');
 
-/** The rows of the one table of a section, without its head. */
+/** The rows of a section's only table, without its head. */
 function rowsOf(heading: string): string[] {
   const sections = readFileSync(path.join(ROOT, 'SECURITY.md'), 'utf8').split(/^## /m);
   const section = sections.find((each) => each.startsWith(`${heading}\n`)) ?? assert.fail(heading);
@@ -17,7 +17,7 @@ function rowsOf(heading: string): string[] {
 }
 
 describe('SECURITY.md', () => {
-  it('names a test that is there for each attempt, or says that it does not hold', () => {
+  it('names an existing test for each attempt, or says that it does not hold', () => {
     const rows = rowsOf('What a tenant can try');
     assert.ok(rows.length > 20, `${rows.length} rows`);
     for (const row of rows) {
@@ -27,7 +27,7 @@ describe('SECURITY.md', () => {
     }
   });
 
-  it('lists each right of the Role, with what it opens, and no other', () => {
+  it('lists each right of the Role and its consequences, and no other', () => {
     type Role = Manifest & { rules: { resources: string[]; verbs: string[] }[] };
     const [role] = readManifests('rbac.yaml').filter(({ kind }) => kind === 'Role') as Role[];
     const rights = role?.rules.flatMap(({ resources, verbs }) => resources.flatMap((each) => verbs.map((verb) => `${each} ${verb}`)));

@@ -12,7 +12,7 @@ describe('a sidecar on a directory that is killed whenever one of its exports se
   this.timeout(300_000);
   const temp = useTempDir();
 
-  it('brings the other exports through, and fails this one after backoffLimit', async () => {
+  it('completes the other exports, and fails this one after backoffLimit', async () => {
     const requests = temp('requests');
     await mkdir(requests);
     await mkdir(temp('volume'));

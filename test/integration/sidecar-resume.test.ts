@@ -68,7 +68,7 @@ describe('a sidecar that ends while it uploads to S3', function () {
   }
 
   for (const signal of ['SIGKILL', 'SIGTERM'] as const)
-    it(`by ${signal}: the next one sends the missing parts only, and that attempt does not count`, async () => {
+    it(`by ${signal}: the next one sends only the missing parts, and the interrupted attempt does not count`, async () => {
       await using first = await uploadSomeParts();
       await first.stop(signal);
       assert.ok(statusOf(requests, 'long')?.disks?.[0]?.upload !== undefined, 'what is open is noted');
@@ -172,7 +172,7 @@ describe('a sidecar that ends while it uploads to S3', function () {
     });
   });
 
-  it('drops the upload when it fails for good', async () => {
+  it('drops the upload when the export fails with an error that is not retryable', async () => {
     s3.quirks.push({ operation: 'UploadPart', after: PARTS_BEFORE, does: { status: 400, code: 'InvalidArgument' } });
     await using _sidecar = await start();
     await apply(requests, manifest(), keys);

@@ -42,7 +42,7 @@ describe('standard output that cannot be written to', () => {
     }
   });
 
-  it('fails without a message when its reader has gone', async () => {
+  it('fails without a message when its reader has closed the pipe', async () => {
     const { stdout, stderr } = await runShell(
       `set +o pipefail; { ${measure}; echo $? > '${temp('code')}'; } | true; sleep 0.1; cat '${temp('code')}'`,
     );
@@ -51,7 +51,7 @@ describe('standard output that cannot be written to', () => {
     assert.equal(stderr, '');
   });
 
-  it('fails an export when it cannot take the status', async () => {
+  it('fails an export when the status cannot be written', async () => {
     const manifest = `
 apiVersion: disklift.dev/v1alpha1
 kind: DiskExport

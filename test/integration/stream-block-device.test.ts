@@ -23,7 +23,7 @@ describe('disklift stream of a block device', () => {
     ]);
 
   for (const withoutKoffi of [false, true]) {
-    it(`knows its size and reads it all${withoutKoffi ? ', with a warning about its cache, without koffi' : ''}`, async () => {
+    it(`reads the whole device${withoutKoffi ? ', with a warning about its cache, without koffi' : ''}`, async () => {
       const backing = await createBacking();
       await using loop = await attachLoopDevice(backing);
       const line = diskliftLine(['stream', loop.path], { withoutKoffi });
@@ -34,10 +34,10 @@ describe('disklift stream of a block device', () => {
     });
   }
 
-  it('does not take pages from the cache that are older than the device', async () => {
+  it('reads no cached pages that are older than the device', async () => {
     const backing = await createBacking();
     await using loop = await attachLoopDevice(backing);
-    // Somebody on this node has the device open and has read it: its pages are cached and stay so.
+    // Another process of this node has the device open and has read it, so its pages stay cached.
     await using reader = await open(loop.path, 'r');
     await reader.read(Buffer.alloc(24 * MIB), 0, 24 * MIB, 0);
     // A writer elsewhere changes what lies beneath.
@@ -54,9 +54,9 @@ describe('disklift stream of a block device', () => {
     assert.ok(stdout.includes(changed), 'the image has what the device has now');
   });
 
-  it('names the setting of the node without which nobody but root may read it', async () => {
+  it("names the node's setting that lets other users than root read the device", async () => {
     await using loop = await attachLoopDevice(await createBacking());
-    // A node of our own for the same device, which everybody is kept from.
+    // A second device file of the same device, which no user may open.
     const line = `cp -a '${loop.path}' '${temp('vmdisk')}' && chmod 0 '${temp('vmdisk')}'`;
     assert.equal((await runShell(line)).code, 0);
     const asNobody = 'setpriv --bounding-set=-dac_override,-dac_read_search ';
@@ -85,7 +85,7 @@ describe('disklift stream of a block device', () => {
       ['data', DATA_BYTES - 1],
       ['zeros', DISK_SIZE_BYTES - 1],
     ] as const)
-      it(`gives a cut image when ${what} changed`, async () => {
+      it(`gives a truncated image when ${what} changed`, async () => {
         const { code, stderr, imageSizeBytes } = await streamWhile([], offsetBytes);
         assert.equal(code, 1, stderr);
         assert.match(
@@ -95,14 +95,14 @@ describe('disklift stream of a block device', () => {
         assert.ok(imageSizeBytes < DATA_BYTES, `${imageSizeBytes} bytes of an image with ${DATA_BYTES} of data`);
       });
 
-    it('gives an image of two moments when it is not to be verified', async () => {
+    it('gives an image of mixed content with verification off', async () => {
       const { code, stderr, imageSizeBytes } = await streamWhile(['--verify', 'never'], DATA_BYTES - 1);
       assert.equal(code, 0, stderr);
       assert.ok(imageSizeBytes > DATA_BYTES);
     });
   });
 
-  it('is not to be verified where it is read once only', async () => {
+  it('cannot be verified when it is read only once', async () => {
     await using loop = await attachLoopDevice(await createBacking());
     const refused = await disklift(['stream', '--verify', 'always', '--zero-detection', 'extents', loop.path]);
     assert.equal(refused.code, 2);

@@ -73,7 +73,7 @@ describe('a disk that changes while it is streamed', () => {
 
   for (const change of CHANGES)
     for (const withoutKoffi of [false, true]) {
-      it(`gives a cut image when ${change.name}${withoutKoffi ? ' (without koffi)' : ''}`, async () => {
+      it(`gives a truncated image when ${change.name}${withoutKoffi ? ' (without koffi)' : ''}`, async () => {
         const { code, stderr, image, imageSizeBytes } = await streamWhile(change, withoutKoffi);
         assert.equal(code, 1, stderr);
         assert.match(stderr, /^disklift: [^\n]+\n$/);
@@ -85,7 +85,7 @@ describe('a disk that changes while it is streamed', () => {
       });
     }
 
-  it('is noticed as long as spliced pages wait in the pipe: until it is read, a pipe shows what the file has then', async () => {
+  it('is detected while spliced pages wait in the pipe, because an unread pipe shows later content of the file', async () => {
     // All but the tail fits into the pipe before the reader has read a byte of data.
     const diskSizeBytes = 2 * MIB + 700_000;
     const change: Change = {

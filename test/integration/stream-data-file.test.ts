@@ -19,7 +19,7 @@ describe('disklift stream with an external data file', () => {
     ['-d', '1K'],
     ['-R', '2M'],
   ] as const) {
-    it(`${flag} -c ${clusterSize}: has the disk's content wherever it is opened from`, async () => {
+    it(`${flag} -c ${clusterSize}: has the disk's content from any working directory`, async () => {
       await mkdir(temp('images'));
       const disk = await createDisk(temp('disk.img'), 9 * MIB + 700, [
         { offsetBytes: 0, lengthBytes: 10, content: 'random' },
@@ -75,7 +75,7 @@ describe('disklift stream with an external data file', () => {
     }
   });
 
-  it('-R does not look at the disk: every cluster is mapped', async () => {
+  it('-R maps every cluster without reading the disk', async () => {
     const disk = await createDisk(temp('disk.img'), 4 * MIB);
     const { stdout } = await disklift(['measure', disk, '-R', '--output', 'json']);
     assert.deepEqual(JSON.parse(stdout.toString()).clusters, { total: 64, data: 64, zero: 0, hole: 0 });

@@ -261,7 +261,7 @@ describe('disklift stream of other formats', function () {
     image.write(`RW 2048 FLAT "${temp('secret.raw')}" 0\n`.padEnd(200, '\n'), at);
     await writeFile(temp('images/image.vmdk'), image);
     assertRefused(await disklift(['stream', '-f', 'vmdk', temp('images/image.vmdk')]), /image\.vmdk/);
-    // Without a capacity QEMU believes the descriptor alone.
+    // Without a capacity QEMU uses the descriptor alone.
     image.writeBigUInt64LE(0n, 12);
     await writeFile(temp('images/image.vmdk'), image);
     assertRefused(await disklift(['stream', '-f', 'vmdk', temp('images/image.vmdk')]), /image\.vmdk/);

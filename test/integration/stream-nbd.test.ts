@@ -39,7 +39,7 @@ describe('disklift stream nbd', () => {
     assert.match(stderr, message);
   }
 
-  it('has the content of a qcow2 file that qemu-nbd serves, and the size that measure tells', async () => {
+  it('has the content of a qcow2 file that qemu-nbd serves, and the size that measure prints', async () => {
     const disk = await createSource();
     const { code, stderr } = await runCommand('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', disk, temp('disk.qcow2')]);
     assert.equal(code, 0, stderr);
@@ -55,7 +55,7 @@ describe('disklift stream nbd', () => {
     }
   });
 
-  it('takes the disk over TCP, of a server without structured replies, and an odd size', async () => {
+  it('reads a disk of odd size over TCP from a server without structured replies', async () => {
     const disk = await createDisk(temp('disk.img'), 3 * MIB + 512 * 3, [{ offsetBytes: MIB, lengthBytes: MIB, content: 'random' }]);
     await using _server = await startNbdkit(temp('nbd.sock'), ['--no-sr', 'file', disk]);
     await using proxy = await startTcpProxy(temp('nbd.sock'));
@@ -71,9 +71,9 @@ describe('disklift stream nbd', () => {
     assert.equal(result.code, 0, result.stderr);
   });
 
-  it('fails on a read error with its place and no image', async () => {
+  it('fails on a read error with its offset and no image', async () => {
     const disk = await createSource();
-    // nbdkit's error filter knows no places; its eval plugin does.
+    // nbdkit's error filter cannot fail at one offset; its eval plugin can.
     const script = `if [ $4 -le ${21 * MIB} ] && [ $(( $4 + $3 )) -gt ${21 * MIB} ]; then echo "EIO sector is gone" >&2; exit 1; fi; dd if=${disk} bs=64K iflag=skip_bytes,count_bytes skip=$4 count=$3 status=none`;
     await using server = await startNbdkit(temp('nbd.sock'), [
       'eval',
@@ -88,7 +88,7 @@ describe('disklift stream nbd', () => {
     assert.equal((await stat(temp('out.qcow2'))).size, 0);
   });
 
-  it('fails on errors that come and go', async () => {
+  it('fails on sporadic errors', async () => {
     await using server = await startNbdkit(temp('nbd.sock'), [
       '--filter=error',
       'pattern',
@@ -101,7 +101,7 @@ describe('disklift stream nbd', () => {
     assert.equal((await stat(temp('out.qcow2'))).size, 0);
   });
 
-  it('names the block status, not a read, where the server fails to say which parts are zeros', async () => {
+  it('names the block status, not a read, when the server fails to report which parts are zeros', async () => {
     const flags = ['error-extents=EIO', 'error-extents-rate=100%'];
     await using server = await startNbdkit(temp('nbd.sock'), ['--filter=error', 'memory', '64M', ...flags]);
     const result = await stream(server.uri);
@@ -109,11 +109,11 @@ describe('disklift stream nbd', () => {
     assert.equal((await stat(temp('out.qcow2'))).size, 0);
   });
 
-  it('keeps slow storage busy: at 5 ms a request at least four times as fast as one at a time', async () => {
+  it('reads at least four times as fast with six reads in flight as with one, at 5 ms a request', async () => {
     await using server = await startNbdkit(temp('nbd.sock'), ['--filter=delay', 'pattern', '64M', 'rdelay=5ms']);
     const source = await openNbd(server);
     try {
-      // The best of some rounds in turn: what else the machine does has nothing to say here.
+      // The best of some rounds in turn, so that other work of the machine does not matter.
       let [oneAtATimeMs, atOnceMs] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
       for (let round = 0; round < 5; round += 1) {
         oneAtATimeMs = Math.min(oneAtATimeMs, await readAll(source, 1));
@@ -125,7 +125,7 @@ describe('disklift stream nbd', () => {
     }
   });
 
-  it('fails with the place when the server is killed in the middle', async () => {
+  it('fails with the offset when the server is killed in the middle', async () => {
     await using server = await startNbdkit(temp('nbd.sock'), ['--filter=delay', 'pattern', '64M', 'rdelay=300ms']);
     const running = stream(server.uri);
     // The scan takes 6 times 300 ms at the least.
@@ -134,7 +134,7 @@ describe('disklift stream nbd', () => {
     assertFailed(await running, /: cannot read at offset \d+: (the server has closed the connection|the connection was reset)\n$/);
   });
 
-  it('does not wait for ever for a server that is stopped in the middle', async () => {
+  it('fails after the time limit when the server is stopped in the middle', async () => {
     await using server = await startNbdkit(temp('nbd.sock'), ['pattern', '64M']);
     // Long enough for a server on a busy machine to answer the first read.
     const source = await openNbd(server, { silenceMs: 2000 });
@@ -150,7 +150,7 @@ describe('disklift stream nbd', () => {
     }
   });
 
-  it('does not take a server for silent when it was we who stood still', async () => {
+  it('does not report a silent server when its own process was blocked', async () => {
     await using server = await startNbdkit(temp('nbd.sock'), ['pattern', '64M']);
     const source = await openNbd(server, { silenceMs: 1000 });
     try {
@@ -172,7 +172,7 @@ describe('disklift stream nbd', () => {
     assert.ok(endedMs < 1000, stderr);
   });
 
-  it('refuses what it cannot use', async () => {
+  it('refuses URIs and flags that it does not support', async () => {
     const refused: [string[], number, RegExp][] = [
       [['nbds://127.0.0.1/disk'], 2, /nbds is not supported/],
       [['nbd+unix:///disk'], 2, /needs a socket/],
@@ -190,7 +190,7 @@ describe('disklift stream nbd', () => {
     }
   });
 
-  it('tells which export is not there', async () => {
+  it('names the export that the server does not have', async () => {
     const disk = await createSource();
     await using server = await startQemuNbd(temp('nbd.sock'), disk, 'raw');
     assertFailed(await stream(server.uri.replace('/disk?', '/other?')), /\/other\?socket=\S+: the server has no such export/);
@@ -207,7 +207,7 @@ async function readAll(source: DiskSource, readsInFlight: number): Promise<numbe
   return performance.now() - startMs;
 }
 
-/** A server that listens on a Unix socket, over TCP: there nobody else can take the port before it is bound. */
+/** A server on a Unix socket, relayed over TCP, so that no other process can take its port before it is bound. */
 async function startTcpProxy(socketPath: string) {
   const server = net.createServer((socket) => {
     const upstream = net.connect(socketPath);

@@ -111,7 +111,7 @@ describe('disklift stream', () => {
       assert.equal(sha256(written.subarray(8)), expected);
     });
 
-    it(`${how}writes behind what a shared descriptor has written`, async () => {
+    it(`${how}writes behind the bytes that another process wrote by the same descriptor`, async () => {
       const { code } = await runShell(`(printf 12345; ${line()}; printf 67) > '${temp('out')}'`);
       assert.equal(code, 0);
       const written = await readFile(temp('out'));
@@ -125,7 +125,7 @@ describe('disklift stream', () => {
     });
   }
 
-  it('gives the same bytes with zero detection by extents, where there are no written zeros', async () => {
+  it('gives the same bytes with zero detection by extents, if the disk has no written zeros', async () => {
     const sparse = await createDisk(temp('sparse.img'), 8 * MIB, [{ offsetBytes: MIB, lengthBytes: 64 * 1024, content: 'random' }]);
     const byContent = await disklift(['stream', sparse]);
     const byExtents = await disklift(['stream', sparse, '--zero-detection', 'extents']);
@@ -133,7 +133,7 @@ describe('disklift stream', () => {
     assert.ok(byExtents.stdout.equals(byContent.stdout));
   });
 
-  it('warns once, and goes on, when extents show no holes', async () => {
+  it('warns once, and continues, when extents show no holes', async () => {
     const full = await createDisk(temp('full.img'), 4 * MIB, [{ offsetBytes: 0, lengthBytes: 4 * MIB, content: 'zeros' }]);
     const { code, stderr, stdout } = await disklift(['stream', full, '--zero-detection', 'extents']);
     assert.equal(code, 0);

@@ -11,11 +11,11 @@ describe('progress', () => {
 
   beforeEach(() => createDisk(temp('disk.img'), 16 * MIB, [{ offsetBytes: 0, lengthBytes: 4 * MIB, content: 'random' }]));
 
-  it('is silent when standard error is no terminal', async () => {
+  it('prints nothing when standard error is no terminal', async () => {
     assert.equal((await disklift(['stream', temp('disk.img')])).stderr, '');
   });
 
-  it('is one JSON line at each pass and a last one when all is done', async () => {
+  it('prints one JSON line for each pass and a final one', async () => {
     const { stdout, stderr } = await disklift(['stream', temp('disk.img'), '--progress=json']);
     const lines = stderr
       .trimEnd()
@@ -35,7 +35,7 @@ describe('progress', () => {
     assert.equal(lines[2].etaSeconds, 0);
   });
 
-  it('has a line every second while it lasts', async () => {
+  it('prints a line every second', async () => {
     const slow = `${diskliftLine(['stream', temp('disk.img'), '--progress=json'])} | (sleep 3.5; cat >/dev/null)`;
     const { stderr } = await runCommand('bash', ['-c', slow]);
     const streamLines = stderr

@@ -50,14 +50,14 @@ describe('a qcow2 file with an unreadable sector', function () {
     return runShell(`${line} > '${temp('out.qcow2')}'`);
   }
 
-  it('is exported whole when no cluster of the guest lies there', async () => {
+  it('is exported completely when no cluster of the guest lies there', async () => {
     const { code, stderr } = await streamWithBrokenSectorAt(freedAt + 512);
     assert.equal(code, 0, stderr);
     assert.equal((await runShell(`qemu-img convert -f qcow2 -O raw '${temp('disk.qcow2')}' '${temp('expected.raw')}'`)).code, 0);
     await assertImageOf(temp('out.qcow2'), temp('expected.raw'));
   });
 
-  it('fails with the place of the sector, and gives no image, when the guest has data there', async () => {
+  it('fails with the offset of the sector, and gives no image, when the guest has data there', async () => {
     const brokenAt = freedAt + CLUSTER_BYTES + 512;
     const { code, stderr } = await streamWithBrokenSectorAt(brokenAt);
     assert.equal(code, 1);

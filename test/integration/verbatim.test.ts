@@ -54,7 +54,7 @@ describe('a verbatim file', function () {
       assert.match(stderr, /^disklift: warning: .*delta\.qcow2: has explicit zero clusters and no backing file; .*--verbatim.*\n$/);
     });
 
-  it('is not advised where the backing file is named, or nothing was zeroed', async () => {
+  it('is not advised if the delta names its backing file or has no zero clusters', async () => {
     await makeDelta('delta.qcow2');
     await shell('qemu-img rebase -u -b full.qcow2 -F qcow2 delta.qcow2');
     for (const file of ['delta.qcow2', 'full.qcow2']) {

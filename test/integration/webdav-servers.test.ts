@@ -75,7 +75,7 @@ describe('WebDAV server as a destination', () => {
         await assertImageOf(path.join(root, 'vms/fedora root/a.qcow2'), disk);
       });
 
-      it('has the image when its answer is lost, and reading back proves that', async () => {
+      it('stores the image although its answer is lost, and reading back proves that', async () => {
         const fault = { kind: 'reset', direction: 'toClient', atByte: CONTINUE_BYTES + 1, connection: 0 } as const;
         await using proxy = await startFaultProxy(running.port, fault);
         const { proof, sizeBytes } = await send(urlOf('a.qcow2', proxy.port));
@@ -84,7 +84,7 @@ describe('WebDAV server as a destination', () => {
         proxy.assertAllHappened();
       });
 
-      it(`has ${server.ifNoneMatch} If-None-Match, and a second attempt finds its own image`, async () => {
+      it(`If-None-Match is ${server.ifNoneMatch}, and a second attempt finds its own image`, async () => {
         writeFileSync(path.join(root, 'a.qcow2'), 'old');
         const options = { ifNoneMatch: true };
         if (server.ifNoneMatch === 'ignored') {
@@ -99,7 +99,7 @@ describe('WebDAV server as a destination', () => {
         assert.equal(again.proof, 'readBack');
       });
 
-      it(`has ${server.onCut} the old file when an upload over it is cut`, async () => {
+      it(`the old file is ${server.onCut} when an upload over it is cut, and the next attempt succeeds`, async () => {
         const file = path.join(root, 'a.qcow2');
         writeFileSync(file, 'old');
         await using proxy = await startFaultProxy(running.port, { kind: 'end', direction: 'toServer', atByte: 6 * MIB });
@@ -123,7 +123,7 @@ describe('WebDAV server as a destination', () => {
       });
     });
 
-  it('may take the image later when its disk is full although it answers 405', async function () {
+  it('fails with a retryable error when it answers 405 because its disk is full', async function () {
     requireWebdavServer(LIMITED_SERVER, this);
     await using running = await LIMITED_SERVER.start(temp('root'), { maxFileKib: 5 * 1024 });
     const failure = await fails(send(`http://127.0.0.1:${running.port}/a.qcow2`));
@@ -134,7 +134,7 @@ describe('WebDAV server as a destination', () => {
     assert.ok(failure.retryable, failure.message);
   });
 
-  it('lies at the path that the server chose, beside the existing disk', async function () {
+  it('stores the image at another path than the existing disk, and the receipt names that path', async function () {
     requireWebdavServer(PLACING_SERVER, this);
     await using running = await PLACING_SERVER.start(temp('root'));
     const url = `http://127.0.0.1:${running.port}/a.qcow2`;

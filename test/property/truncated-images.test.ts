@@ -1,4 +1,4 @@
-/** Images of every format, made as a seed wants them and cut where it wants. */
+/** Images of every format with random content, cut at random offsets by a seed. */
 
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

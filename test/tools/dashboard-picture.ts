@@ -122,7 +122,7 @@ function drawPlot({ panel, results }: DrawnPanel, box: Box, { startSeconds, endS
   return parts.join('') + drawLegend(names, { ...box, y: box.y + box.height - 28, height: 28 });
 }
 
-/** Buckets are cumulative: a cell is what its bucket has beyond the one below. */
+/** Buckets are cumulative: a cell is the difference between its bucket and the one below. */
 function drawHeatmap({ results }: DrawnPanel, box: Box, { startSeconds, endSeconds }: TimeRange): string {
   const buckets = results
     .flat()

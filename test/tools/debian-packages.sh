@@ -1,9 +1,9 @@
 #!/bin/sh
 # Makes sure that programs are there: debian-packages.sh PROGRAM:PACKAGE...
-# Root gets the missing packages by apt; for everybody else one line says what to install.
+# As root it installs the missing packages by apt; otherwise one line names the packages to install.
 set -eu
 
-# The programs of administrators are not on everybody's path.
+# The programs of administrators are not on every user's path.
 PATH="$PATH:/usr/sbin:/sbin"
 
 missing=''

@@ -10,7 +10,7 @@ const ROOT = path.join(import.meta.dirname, '..', '..');
 const PAGES: Record<string, () => string> = {
   'docs/configuration.md': configurationPage,
   'docs/metrics.md': metricsPage,
-  // Helm applies what lies there as it is.
+  // Helm applies the files there unchanged.
   'charts/disklift/crds/diskexports.yaml': () => readFileSync(path.join(ROOT, 'manifests', 'crd.yaml'), 'utf8'),
 };
 

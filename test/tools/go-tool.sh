@@ -7,7 +7,7 @@ name=$1 package=$2 version=$3
 directory="${XDG_CACHE_HOME:-$HOME/.cache}/disklift/$name-$version"
 [ ! -x "$directory/$name" ] || exit 0
 
-# Where Go's own installer puts it, which is not on everybody's path.
+# The directory of Go's own installer, which is not on every user's path.
 PATH="$PATH:/usr/local/go/bin"
 if ! command -v go > /dev/null; then
   echo "SKIPPED: tests with $name: there is no Go to build it with (https://go.dev/doc/install)" >&2

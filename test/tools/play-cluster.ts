@@ -40,7 +40,7 @@ make cluster-down stops everything.`);
 async function down(): Promise<void> {
   if (!existsSync(PROCESSES)) return;
   const processes = JSON.parse(readFileSync(PROCESSES, 'utf8')) as NodeProcesses;
-  // After a restart of the machine the numbers are somebody else's.
+  // After a restart of the machine other processes may have these ids.
   if (isOf(processes)) await stopNodeCluster(processes);
   rmSync(STATE, { recursive: true });
 }

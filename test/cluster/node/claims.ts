@@ -20,7 +20,7 @@ interface VolumePlace {
   claimRef?: { namespace: string; name: string };
 }
 
-/** A volume that any claim of its class may have, or only the one that it names. */
+/** A volume for any claim of its class, or only for the claim that it names. */
 export function availableVolume({ name, path, mode, accessMode = 'ReadWriteOnce', storageClassName, claimRef }: VolumePlace): object {
   const onThisNode = { matchExpressions: [{ key: 'kubernetes.io/hostname', operator: 'In', values: [NODE_NAME] }] };
   return {

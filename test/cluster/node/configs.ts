@@ -58,12 +58,12 @@ export function cniConfig(): object {
   };
 }
 
-/** @param cgroupRoot a cgroup that is there, under which those of all pods come */
+/** @param cgroupRoot an existing cgroup, the parent of all pods' cgroups */
 export function kubeletConfig(cgroupRoot: string): object {
   return {
     apiVersion: 'kubelet.config.k8s.io/v1beta1',
     kind: 'KubeletConfiguration',
-    // Nobody but this machine's root gets into the node's network.
+    // Only this machine's root can enter the node's network.
     authentication: { anonymous: { enabled: true }, webhook: { enabled: false } },
     authorization: { mode: 'AlwaysAllow' },
     cgroupDriver: 'cgroupfs',

@@ -13,7 +13,7 @@ const [REPOSITORY, TAG] = IMAGE_NAME.split(':');
 
 const LEASE_SECONDS = 5;
 
-/** @returns all that it says */
+/** @returns its output */
 export async function helm(cluster: NodeCluster, { name }: Namespace, ...args: string[]): Promise<string> {
   const result = await cluster.run(helmProgram(), ['--namespace', name, ...args]);
   assert.equal(result.code, 0, `helm ${args.join(' ')}: ${result.stderr}`);

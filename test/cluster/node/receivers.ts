@@ -109,12 +109,12 @@ export async function startRelay(cluster: NodeCluster, { port, serverPort }: { p
   };
 }
 
-/** Takes one image. @returns its file when it has come */
+/** Receives one image. @returns a function that waits for it and returns its file */
 export async function startTcpReceiver(cluster: NodeCluster): Promise<() => Promise<string>> {
   const file = path.join(cluster.directory, 'received-by-tcp.qcow2');
   const receiver = startOnNode(cluster, process.execPath, [BIN, 'receive', '--listen', `${NODE_ADDRESS}:${TCP_PORT}`, '--output', file]);
   const ended = once(receiver, 'exit');
-  // A connection that says nothing would be the one that it waits for, so it is not asked whether it listens: the export tries again.
+  // The receiver would take a probe for its sender, so nothing checks whether it listens: the export retries.
   return async () => {
     const [code] = await ended;
     assert.equal(code, 0, 'the receiver has the image');

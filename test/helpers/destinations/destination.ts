@@ -5,10 +5,10 @@ import type { NetworkAccess } from '../../../src/network/destination-policy.ts';
 import type { ExportTarget, Receipt } from '../../../src/targets/contract.ts';
 import type { Alteration } from '../s3-fake-alter.ts';
 
-/** How patient a target is, in milliseconds. Each takes of it what it knows. */
+/** Time limits of a target, in milliseconds. Each target uses those that apply to it. */
 export interface TargetLimits {
   connectMs: number;
-  /** Until a server has said 100. */
+  /** Until a server has answered 100. */
   continueMs: number;
   helloMs: number;
   /** Without a byte being taken. */
@@ -29,7 +29,7 @@ export interface Peer extends AsyncDisposable {
   readonly port: number;
   /** The image that a reader gets now; undefined if it does not exist. */
   image(): Promise<Buffer | undefined>;
-  /** Transfers that the peer holds open until somebody goes on with them or drops them. */
+  /** Transfers that the peer holds open until a sender resumes or drops them. */
   openUploads(): Promise<OpenUpload[]>;
   /** The size announced before the first byte of the image, at the last transfer. Undefined where no size is announced. */
   announcedBytes(): number | undefined;
@@ -55,7 +55,7 @@ export interface Destination {
   findsCorruption: boolean;
   /** Whether its peer can {@link Peer.spoil} what it is sent. */
   canSpoil?: boolean;
-  /** Whether the peer can tell an image that was cut off in order from one that is complete. */
+  /** Whether the peer can distinguish an image that was cut by an orderly end from a complete one. */
   knowsLength: boolean;
   /** Whether the check before the scan makes a connection, and finds out that the peer refuses. */
   check: { connects: boolean; findsRefusal: boolean };

@@ -69,7 +69,7 @@ const COMMON = {
 } as const;
 
 export const HTTP_DESTINATIONS: readonly Destination[] = [
-  // Nothing in plain HTTP tells a server that a bit is wrong, and nothing in its answer tells us.
+  // In plain HTTP neither the server nor its client can detect a flipped bit.
   { ...COMMON, name: 'HTTP', findsCorruption: false, start: () => startPeer({}) },
   { ...COMMON, name: 'HTTPS', findsCorruption: true, start: () => startPeer({ tls: true }) },
   {

@@ -106,7 +106,7 @@ async function openUploadsOf(client: S3Client): Promise<OpenUpload[]> {
 
 const COMMON = {
   proof: 'etag',
-  // The credentials of the fake are refused the object only, which says nothing of an upload.
+  // The fake refuses the object only, which proves nothing about an upload.
   check: { connects: true, findsRefusal: false },
   refusal: { code: 'CredentialsInvalid', retryable: false, mostBytes: 8192 },
   announcesSize: true,

@@ -89,7 +89,7 @@ const RAW = {
   announcesSize: false,
   // Bytes that the receiver had not read when it closed the connection were in the buffers of both kernels.
   refusal: { code: 'DestinationUnreachable', retryable: true, mostBytes: 10 * MIB },
-  // The one thing that Raw cannot do: where a connection ends in order is where the image ends.
+  // Raw takes every orderly end of a connection as the end of the image.
   knowsLength: false,
 } as const;
 
@@ -105,7 +105,7 @@ const ACKNOWLEDGED = {
 } as const;
 
 export const TCP_DESTINATIONS: readonly Destination[] = [
-  // Nothing in it tells the receiver that a bit is wrong.
+  // The protocol gives the receiver no way to detect a flipped bit.
   { ...RAW, name: 'TCP Raw', findsCorruption: false, start: (directory) => startPeer(directory, { protocol: 'Raw' }) },
   { ...ACKNOWLEDGED, name: 'TCP Acknowledged', start: (directory) => startPeer(directory, { protocol: 'Acknowledged' }) },
   {

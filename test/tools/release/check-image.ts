@@ -1,4 +1,4 @@
-/** The tree of the image: the version that it says, the packages that it holds, and that its program starts. */
+/** Checks the files of the image: its version, its packages, and that its program starts. */
 
 import path from 'node:path';
 import { runCommand } from '../../helpers/run-command.ts';

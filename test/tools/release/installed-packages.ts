@@ -11,7 +11,7 @@ export interface InstalledPackage {
   license: string | undefined;
 }
 
-/** @param directory the one that has node_modules */
+/** @param directory the directory of node_modules */
 export function installedPackages(directory: string): InstalledPackage[] {
   const names = globSync('**/node_modules/{*,@*/*}/package.json', { cwd: directory });
   return names.map((name) => {
