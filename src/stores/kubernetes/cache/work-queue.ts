@@ -1,15 +1,15 @@
-/** Keys that somebody should look at: each once, however often it was named meanwhile, and never at two places at a time. */
+/** A queue of keys: a key waits once, however often it was added, and two workers never have the same key. */
 
 import type { Clock } from '../../../common/clock.ts';
 import { DiskliftError } from '../../../common/errors.ts';
 
 export interface WorkQueue {
   add(key: string): void;
-  /** Adds the key when the time is up; of several times the earliest counts. */
+  /** Adds the key after a delay. The earliest of several delays counts. */
   addAfter(key: string, delayMs: number): void;
   /**
-   * The keys in the order they were added. Whoever takes one works on it until he asks for the next; a key that is added
-   * meanwhile comes again behind that. Ends when `signal` is aborted.
+   * Yields the keys in the order in which they were added. The caller works on a key until it takes the next one. A key that is added
+   * meanwhile is yielded again after that. Ends when `signal` is aborted.
    */
   take(signal: AbortSignal): AsyncGenerator<string>;
 }
@@ -19,7 +19,7 @@ interface Timer {
   stop: AbortController;
 }
 
-/** @param signal ends the waits for what was added for later */
+/** @param signal ends the delays of `addAfter` */
 export function createWorkQueue(clock: Clock, signal: AbortSignal): WorkQueue {
   /** In the order of insertion. */
   const waiting = new Set<string>();

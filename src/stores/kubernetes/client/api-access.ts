@@ -1,4 +1,4 @@
-/** Which API server is asked, as whom and over which connections: from a kubeconfig, or from the ServiceAccount of the pod. */
+/** The API server, the user and the connections, from a kubeconfig or from the ServiceAccount of the pod. */
 
 import { accessSync, readFileSync } from 'node:fs';
 import type { AgentOptions } from 'node:https';
@@ -21,13 +21,13 @@ export interface ApiAccessOptions {
 export interface ApiAccess {
   /** URL of the API server, without a slash at its end. */
   readonly server: string;
-  /** That goes with the configuration, if one does. */
+  /** Namespace of the kubeconfig's context. */
   readonly namespace: string | undefined;
-  /** Signs a request, and has it share the connections of those before. The token of a ServiceAccount is read again every minute. */
+  /** Signs a request, and makes it share the connections of earlier requests. The token of a ServiceAccount is read again every minute. */
   authenticate(request: RequestContext): Promise<void>;
-  /** Requests from now on get new connections; to be called when one has not been answered. */
+  /** Later requests use new connections. To be called after a request without an answer. */
   reconnect(): void;
-  /** Ends all connections, and what is under way on them. */
+  /** Ends all connections, and the requests on them. */
   close(): Promise<void>;
 }
 
@@ -122,20 +122,20 @@ interface Connections {
 }
 
 /**
- * A connection that is being made is not ended with its dispatcher, and keeps the process for as long as it may take. (With a signal
- * for tls.connect, Node 24 fails an assertion of its own.)
+ * A dispatcher does not end a connection that is being opened, and such a connection keeps the process alive. (With a signal for
+ * tls.connect, Node 24 fails an assertion of its own.)
  */
 const CONNECT_LIMIT_MS = 4000;
 
 /** Each address of a name but the last gets half of the limit. Node's default of 250 ms is too short for a distant server. */
 const ADDRESSES = { autoSelectFamily: true, autoSelectFamilyAttemptTimeout: CONNECT_LIMIT_MS / 2 };
 
-/** What client-node keeps to itself; the test of this file fails where a release has it no longer. */
+/** A private method of client-node. The test of this file fails when a release no longer has it. */
 interface ConnectionMaker {
   createDispatcher(cluster: Cluster | null, options: AgentOptions): Connections | undefined;
 }
 
-/** client-node connects anew for each request. Here they share their connections for as long as certificates and names stay. */
+/** client-node opens a connection for each request. Here requests share connections as long as certificates and names stay the same. */
 function shareConnections(config: KubeConfig, impersonation: KubeconfigUser['impersonation']): Pick<ApiAccess, 'reconnect' | 'close'> {
   const maker = config as unknown as ConnectionMaker;
   const create = maker.createDispatcher.bind(config);
@@ -155,19 +155,19 @@ function shareConnections(config: KubeConfig, impersonation: KubeconfigUser['imp
     return made.type === 'proxy' ? { ...made, requestTls: { ...made.requestTls, allowPartialTrustChain: true, ...http } } : made;
   };
 
-  /** What is under way on them may end. */
+  /** Running requests on the old connections may still end. */
   function reconnect(): void {
     kept?.close().catch(() => {});
     kept = undefined;
   }
 
   maker.createDispatcher = (cluster, options) => {
-    // With nothing to be told to them there would be none of our own.
-    const told = { rejectUnauthorized: true, ...options };
-    const wanted = JSON.stringify(config.createDispatcherOptions(cluster, told));
+    // Without any option client-node would create no dispatcher.
+    const completed = { rejectUnauthorized: true, ...options };
+    const wanted = JSON.stringify(config.createDispatcherOptions(cluster, completed));
     if (wanted !== key) reconnect();
     key = wanted;
-    kept ??= impersonating(create(cluster, told), impersonation);
+    kept ??= impersonating(create(cluster, completed), impersonation);
     return kept;
   };
   return {

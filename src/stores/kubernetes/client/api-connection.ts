@@ -11,7 +11,7 @@ import { refusedError, tooLargeError, unansweredError, unusableError } from './a
 import type { ApiRequestFacts, CallOptions } from './contract.ts';
 
 export interface ApiRequest extends ApiRequestFacts {
-  /** Whom it is about, as a message may name it. */
+  /** The object or list as messages name it. */
   target: string;
   method: keyof typeof HttpMethod;
   /** Encoded. */
@@ -41,7 +41,7 @@ export interface ApiConnectionOptions {
 export interface ApiConnection {
   /** The answer's JSON. @throws DiskliftError as {@link KubeResource} has it */
   call(request: ApiRequest, options?: CallOptions): Promise<unknown>;
-  /** An answer that comes bit by bit, for as long as `signal` lets it; it is limited until it begins. @throws DiskliftError as `call` */
+  /** Opens a stream, which `signal` ends. The time limit applies until the answer starts. @throws DiskliftError as `call` */
   open(request: ApiRequest, signal: AbortSignal): Promise<ReadableStream<Uint8Array>>;
 }
 
@@ -75,7 +75,7 @@ export function createApiConnection({ access, clock, userAgent, onRequest }: Api
     );
   }
 
-  /** Aborts what `task` has begun when it is late, or has failed. */
+  /** Aborts the request of `task` when the task is late or has failed. */
   async function limited<T>(what: string, { signal, limitMs = LIMIT_MS }: CallOptions, task: (signal: AbortSignal) => Promise<T>) {
     const given = signal ?? new AbortController().signal;
     const ending = new AbortController();

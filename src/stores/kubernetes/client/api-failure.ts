@@ -1,4 +1,4 @@
-/** What went wrong at the API server, in one place for all calls. */
+/** The typed errors of all calls to the API server. */
 
 import { formatBytes } from '../../../common/bytes.ts';
 import { DiskliftError } from '../../../common/errors.ts';
@@ -9,22 +9,22 @@ interface Cause extends ApiFailure {
   error?: unknown;
 }
 
-/** What the server says beside its status; of metav1.Status. */
+/** Fields of metav1.Status. */
 interface Status {
   reason?: unknown;
   message?: unknown;
 }
 
 export interface ApiAnswer {
-  /** What was asked for, as a message may name it: `patch diskexports/status vms/fedora`. */
+  /** The request as messages name it: `patch diskexports/status vms/fedora`. */
   what: string;
   status: number;
-  /** JSON as a rule, and anything where a proxy has answered. */
+  /** JSON as a rule; any text when a proxy has answered. */
   body: string;
   retryAfter?: string | undefined;
 }
 
-/** In a message nobody reads more. */
+/** Limit of a quoted answer, so that a message stays readable. */
 const MAX_MESSAGE_CHARACTERS = 400;
 
 const KINDS: Readonly<Record<number, ApiFailure['kind']>> = {
@@ -37,7 +37,7 @@ const KINDS: Readonly<Record<number, ApiFailure['kind']>> = {
   429: 'Throttled',
 };
 
-/** What the API server has said; undefined when `error` is not about that. */
+/** The API server's answer; undefined for an error of another cause. */
 export function apiFailureOf(error: unknown): ApiFailure | undefined {
   if (!(error instanceof DiskliftError) || !isCause(error.cause)) return undefined;
   const { kind, status } = error.cause;
@@ -48,7 +48,7 @@ export function isApiFailure(error: unknown, kind: ApiFailure['kind']): boolean 
   return apiFailureOf(error)?.kind === kind;
 }
 
-/** The error of an answer that is no success. */
+/** The error of an answer with a status that is not 2xx. */
 export function refusedError({ what, status, body, retryAfter }: ApiAnswer, nowMs: number): DiskliftError {
   const { reason, message } = parseStatus(body);
   const kind = reason === 'AlreadyExists' ? 'AlreadyExists' : (KINDS[status] ?? (status >= 500 ? 'Unavailable' : 'Invalid'));
@@ -56,24 +56,24 @@ export function refusedError({ what, status, body, retryAfter }: ApiAnswer, nowM
   return failed({ kind, status }, `${what}: ${TITLES[kind]}: ${oneLine(text)}`, parseRetryAfter(retryAfter, nowMs));
 }
 
-/** The error of a watch that has told of one. @param status of the event, a metav1.Status as a rule */
+/** The error of a watch event of type ERROR. @param status of the event, a metav1.Status as a rule */
 export function statusError(what: string, status: unknown): DiskliftError {
   const { code } = status as { code?: unknown };
   return refusedError({ what, status: typeof code === 'number' ? code : 500, body: JSON.stringify(status) }, 0);
 }
 
-/** The error of an answer that is longer than what was asked for can be. */
+/** The error of an answer that exceeds its limit of bytes. */
 export function tooLargeError(what: string, maxBytes: number): DiskliftError {
   return failed({ kind: 'TooLarge' }, `${what}: ${TITLES.TooLarge}: more than ${formatBytes(maxBytes)}`);
 }
 
-/** The error of a request that was not answered, or not to the end. */
+/** The error of a request without a complete answer. */
 export function unansweredError(what: string, error: unknown): DiskliftError {
   if (error instanceof DiskliftError) return error;
   return failed({ kind: 'Unavailable', error }, `${what}: ${TITLES.Unavailable}: ${oneLine(reasonOf(error))}`);
 }
 
-/** The error of an answer that breaks off, takes too long or makes no sense. */
+/** The error of an answer that is cut, late or malformed. */
 export function unusableError(what: string, why: string): DiskliftError {
   return failed({ kind: 'Unavailable' }, `${what}: ${TITLES.Unavailable}: ${why}`);
 }
@@ -116,7 +116,7 @@ function parseStatus(body: string): Status {
   }
 }
 
-/** fetch says `fetch failed`, and why in the cause. */
+/** The message of the innermost cause: that of fetch itself is only `fetch failed`. */
 function reasonOf(error: unknown): string {
   let reason = error;
   while (reason instanceof Error && reason.cause instanceof Error) reason = reason.cause;

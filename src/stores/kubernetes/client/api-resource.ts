@@ -125,17 +125,17 @@ function isPage(answer: unknown): answer is Page {
   return typeof metadata?.resourceVersion === 'string' && Array.isArray(items);
 }
 
-/** An object has at most 1.5 MiB in the API server's store; whatever is longer is not an event. */
+/** The API server stores at most 1.5 MiB an object. A longer line is no event. */
 const MAX_LINE_CHARACTERS = 8 * MIB;
 
 interface WatchedBody {
-  /** What is watched, as a message may name it. */
+  /** The watch as messages name it. */
   what: string;
   signal: AbortSignal;
 }
 
 /**
- * Ends with the body; half a line at its end is dropped, because a watch that goes on from the last whole event gets it again.
+ * Reads one event a line. Ends with the body. An incomplete last line is dropped, because the next watch receives that event again.
  * @throws DiskliftError of a failure `Unavailable` when the connection breaks or a line is not an event; `Cancelled`
  */
 async function* readWatchEvents(body: ReadableStream<Uint8Array>, { what, signal }: WatchedBody): AsyncGenerator<WatchEvent> {

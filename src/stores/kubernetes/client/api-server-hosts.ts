@@ -1,4 +1,4 @@
-/** Where the API server is: exports must not send there, so each of its addresses has to be known. */
+/** Finds every address of the API server, because no export may send there. */
 
 import { isIP } from 'node:net';
 import type { Clock } from '../../../common/clock.ts';
@@ -25,9 +25,9 @@ const MAX_TRIES = 4;
 const RESOLVE_LIMIT_MS = 5000;
 
 /**
- * The server of the configuration, the addresses of its name, and the address that the API server advertises: behind a Service or a load
- * balancer that is the only way to learn where it listens. Every user may read `/api`.
- * @returns the hosts that could be learnt; never fails and never takes more than about a minute
+ * Collects the server of the configuration, the addresses of its name, and the address that the API server advertises. Behind a Service or a
+ * load balancer only the advertised address shows where it listens. Every user may read `/api`.
+ * @returns the hosts that were found; never fails and never takes more than about a minute
  */
 export async function findApiServerHosts(options: ApiServerHostsOptions): Promise<readonly string[]> {
   const host = unbracketed(new URL(options.server).hostname);

@@ -7,7 +7,7 @@ import type { ApiReviews, CallOptions, KubeApi, KubeObject, KubeResource, Namesp
 
 const CORE = '/api/v1';
 
-/** Loading this file takes half a second and 90 MB, which are client-node's: whoever needs no API server must not. */
+/** Loading this file loads client-node, which takes half a second and 90 MB. Programs without an API server must not load it. */
 export function createKubeApi(options: ApiConnectionOptions): KubeApi {
   const connection = createApiConnection(options);
   return {
@@ -41,7 +41,7 @@ export function createKubeApi(options: ApiConnectionOptions): KubeApi {
   };
 }
 
-/** What no sidecar asks for: to stop those of a release. */
+/** The workloads that the uninstall hook stops. No sidecar uses them. */
 export function createWorkloadApi(options: ApiConnectionOptions): WorkloadApi {
   const connection = createApiConnection(options);
   return {
@@ -56,7 +56,7 @@ interface Review {
   group: 'authentication.k8s.io' | 'authorization.k8s.io';
   kind: 'TokenReview' | 'SubjectAccessReview';
   resource: string;
-  /** Whom it is about, in no words that somebody else has chosen. */
+  /** The subject as messages name it, without text that the client of a page has chosen. */
   target: string;
   spec: object;
 }
@@ -94,7 +94,7 @@ function createApiReviews(connection: ApiConnection): ApiReviews {
           group: 'authorization.k8s.io',
           kind: 'SubjectAccessReview',
           resource: 'subjectaccessreviews',
-          target: 'of who has that token',
+          target: 'of the user of that token',
           spec: { user, uid, groups, extra, ...action },
         },
         options,
@@ -104,7 +104,7 @@ function createApiReviews(connection: ApiConnection): ApiReviews {
   };
 }
 
-/** @param signal ends calls that are under way, and lets none begin any more; watches have their own */
+/** Ends all calls with the process. @param signal ends running calls and prevents new ones; watches have signals of their own */
 export function limitApi(api: KubeApi, signal: AbortSignal): KubeApi {
   return {
     exports: limitResource(api.exports, signal),

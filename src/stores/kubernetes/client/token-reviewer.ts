@@ -8,31 +8,31 @@ import type { ApiReviews, ReviewedAction, ReviewedUser } from './contract.ts';
 
 export interface TokenReviewerOptions {
   reviews: ApiReviews;
-  /** Whose exports are told of. */
+  /** Namespace of the exports that the pages show. */
   namespace: string;
   clock: Clock;
   warn(message: string): void;
 }
 
-/** `unknown`: the token is nobody's. `unavailable`: the API server did not say. */
+/** `unknown`: the token belongs to no user. `unavailable`: the API server did not answer. */
 export type ReviewVerdict = 'allowed' | 'unknown' | 'forbidden' | 'unavailable';
 
 export type ReviewedSubject = 'metrics' | 'exports';
 
-/** So long a token that is withdrawn is still taken; beside it the API server remembers tokens itself, for as long. */
+/** A withdrawn token is accepted for this long. The API server itself caches tokens for as long again. */
 const KEPT_MS = 10_000;
-/** Wrong tokens, too, are answers: whoever sends many costs memory for no more than these. */
+/** Answers about wrong tokens are cached too. This bounds the memory that a client with many wrong tokens can use. */
 const MAX_CACHED_ANSWERS = 512;
-/** Nor do they get more of the API server's time. */
+/** Bounds the load that such a client causes at the API server. */
 const MAX_CONCURRENT_REVIEWS = 4;
-/** Of each of the two questions. Prometheus waits ten seconds for both. */
+/** Time limit of each of the two reviews. Prometheus waits ten seconds for both. */
 const LIMIT_MS = 4000;
-/** No token that opens anything has fewer characters; one of a single letter would be found in any text. */
+/** Real tokens are longer. A token of one letter would be replaced all over the message. */
 const MIN_SECRET_CHARACTERS = 8;
 
 /**
- * Metrics are for who may get the path /metrics, as those of other programs are, and exports for who may list the DiskExports that they
- * are. Their path would tell nothing: all that is known to a cluster may get what begins with /api, by system:discovery.
+ * Metrics require the right to get the path /metrics, as in other programs. Exports require the right to list DiskExports. The path of the
+ * exports would prove nothing: system:discovery lets every user get paths beneath /api.
  */
 function actionsOf(namespace: string): Readonly<Record<ReviewedSubject, ReviewedAction>> {
   return {
@@ -41,7 +41,7 @@ function actionsOf(namespace: string): Readonly<Record<ReviewedSubject, Reviewed
   };
 }
 
-/** @returns whether who has `token` may see `subject`; it does not fail, and neither tells of the token nor keeps it */
+/** @returns whether the user of `token` may read `subject`. Never fails; neither logs nor stores the token. */
 export function createTokenReviewer({
   reviews,
   namespace,
@@ -54,19 +54,19 @@ export function createTokenReviewer({
   ];
   const actions = actionsOf(namespace);
   const turns = createLimiter(MAX_CONCURRENT_REVIEWS);
-  /** The kind of failure that was told of last; none while all is well. */
-  let told = '';
+  /** Kind of the last failure that was logged; empty after a success. */
+  let warned = '';
 
-  /** Once, not for each scrape, and not in the words of whoever sends tokens. */
-  function tell(error: unknown, token: string): void {
+  /** Logs a kind of failure once, not for each scrape, and never with the token. */
+  function warnOnce(error: unknown, token: string): void {
     const kind = apiFailureOf(error)?.kind ?? 'other';
-    if (kind === told) return;
-    told = kind;
+    if (kind === warned) return;
+    warned = kind;
     const { message } = error as Error;
-    // An answer may repeat what it was asked.
+    // The answer may repeat the token.
     const text = token.length < MIN_SECRET_CHARACTERS ? message : message.replaceAll(token, '***');
     const hint = kind === 'Forbidden' ? '; its ServiceAccount has to be bound to the ClusterRole system:auth-delegator' : '';
-    warn(`whose a token is cannot be told: ${text}${hint}`);
+    warn(`the user of a token cannot be determined: ${text}${hint}`);
   }
 
   return async (token, subject) => {
@@ -76,30 +76,30 @@ export function createTokenReviewer({
       if (user === undefined) return 'unknown';
       const permits = () => turns.run(() => reviews.permits(user, actions[subject], { limitMs: LIMIT_MS }));
       const isAllowed = await permissions.get(`${key} ${subject}`, permits);
-      told = '';
+      warned = '';
       return isAllowed ? 'allowed' : 'forbidden';
     } catch (error) {
-      tell(error, token);
+      warnOnce(error, token);
       return 'unavailable';
     }
   };
 }
 
 interface RecentAnswers<T> {
-  /** What was answered lately, or what `ask` answers now. Who asks meanwhile waits for the same answer; a failure is not kept. */
+  /** Returns a recent answer, or calls `ask`. Concurrent callers share one call. A failure is not cached. */
   get(question: string, ask: () => Promise<T>): Promise<T>;
 }
 
 interface RecentAnswersOptions {
   clock: Clock;
-  /** Counted from when it was asked. */
+  /** Counted from the call. */
   keptMs: number;
-  /** How many are kept; the oldest goes first. */
+  /** Number of cached answers. The oldest is dropped first. */
   most: number;
 }
 
 function createRecentAnswers<T>({ clock, keptMs, most }: RecentAnswersOptions): RecentAnswers<T> {
-  // In the order in which they were asked.
+  // In the order of the calls.
   const known = new Map<string, { answer: Promise<T>; askedMs: number }>();
 
   function forgetOld(): void {

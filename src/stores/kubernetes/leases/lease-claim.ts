@@ -1,4 +1,4 @@
-/** A Lease that this process holds: renewed while the work lasts, and never believed in without being sure. */
+/** A Lease that this process holds: renewed until its release. */
 
 import { abortable, throwIfAborted } from '../../../common/abortable.ts';
 import type { Clock } from '../../../common/clock.ts';
@@ -9,13 +9,13 @@ import type { Claim } from '../../contract.ts';
 import { isApiFailure } from '../client/api-failure.ts';
 import type { KubeResource, LeaseObject } from '../client/contract.ts';
 
-/** In milliseconds, from the time that a Lease holds for others. */
+/** Times in milliseconds, derived from the duration of a Lease. */
 export interface LeaseTimes {
   durationMs: number;
   renewMs: number;
-  /** So long after it was asked for, a renewal is believed in; what is begun then has the rest of `durationMs` to arrive. */
+  /** A renewal counts for this long after it was requested. Work that starts at the last moment has `durationMs - deadlineMs` left. */
   deadlineMs: number;
-  /** How long the API server may take to answer. */
+  /** Time limit for an answer of the API server. */
   answerMs: number;
 }
 
@@ -30,38 +30,38 @@ export interface LeaseClaimOptions {
   times: LeaseTimes;
   clock: Clock;
   random(): number;
-  /** Aborted when the process ends: then nobody waits any more for an API server that is away. */
+  /** Aborted when the process ends. Ends every wait for an API server that does not answer. */
   ending: AbortSignal;
 }
 
-/** What `assertHeld` bears of an API server that is away, before the work is given up. */
-const CONFIRM_LIMIT_MS = 300_000;
+/** Time for which `assertHeld` retries while the API server does not answer. After that, another process may own the Lease. */
+const ASSERT_LIMIT_MS = 300_000;
 const RELEASE_LIMIT_MS = 3000;
 
 const BACKOFF: Backoff = { baseMs: 500, capMs: 4000 };
 
 /**
- * `lost` is aborted when somebody else has the Lease, or nobody. That the API server does not answer is no loss yet: the work
- * goes on, and `assertHeld` waits.
+ * `lost` is aborted when another process has the Lease, or the Lease was deleted. An API server that does not answer is no loss: the work
+ * continues, and `assertHeld` waits.
  */
 export class LeaseClaim implements Claim {
   private readonly options: LeaseClaimOptions;
   private lease: LeaseObject;
-  /** When the last renewal that succeeded was asked for. */
-  private confirmedMs: number;
+  /** Time at which the last successful renewal was requested. */
+  private renewedMs: number;
   private renewing: Promise<void> | undefined;
   private readonly loss = new AbortController();
   private readonly ended = new AbortController();
 
   /**
-   * @param lease as the API server has it, this process being its holder
-   * @param confirmedMs when that was asked for
+   * @param lease as the API server returned it, with this process as its holder
+   * @param renewedMs when that was requested
    */
-  constructor(options: LeaseClaimOptions, lease: LeaseObject, confirmedMs: number) {
+  constructor(options: LeaseClaimOptions, lease: LeaseObject, renewedMs: number) {
     this.options = options;
     this.lease = lease;
-    this.confirmedMs = confirmedMs;
-    void this.keep();
+    this.renewedMs = renewedMs;
+    void this.renewRegularly();
   }
 
   get lost(): AbortSignal {
@@ -70,12 +70,12 @@ export class LeaseClaim implements Claim {
 
   async assertHeld(): Promise<void> {
     const { clock, random, ending } = this.options;
-    if (this.isSure()) return;
-    const unsure = new DiskliftError('ExecutorLost', `the API server does not confirm the Lease ${this.lease.metadata.name}`);
-    const limit = startTimeLimit({ clock, limitMs: CONFIRM_LIMIT_MS, expired: unsure });
+    if (this.isWithinDeadline()) return;
+    const unconfirmed = new DiskliftError('ExecutorLost', `the API server does not confirm the Lease ${this.lease.metadata.name}`);
+    const limit = startTimeLimit({ clock, limitMs: ASSERT_LIMIT_MS, expired: unconfirmed });
     const signal = AbortSignal.any([limit.signal, ending, this.lost]);
     try {
-      for (let failedAttempts = 1; !this.isSure(); failedAttempts += 1) {
+      for (let failedAttempts = 1; !this.isWithinDeadline(); failedAttempts += 1) {
         const isRenewed = await this.tryToRenew(signal);
         if (!isRenewed) await clock.delay(backoffDelayMs(BACKOFF, { failedAttempts }, random), signal);
       }
@@ -84,12 +84,12 @@ export class LeaseClaim implements Claim {
     }
   }
 
-  /** A process that was stopped finds its time up, whatever it did last. @throws DiskliftError `ExecutorLost` when it is lost or released */
-  private isSure(): boolean {
+  /** False also after the process was stopped for too long (SIGSTOP). @throws DiskliftError `ExecutorLost` when it is lost or released */
+  private isWithinDeadline(): boolean {
     throwIfAborted(this.lost);
     throwIfAborted(this.ended.signal);
     const { clock, times } = this.options;
-    return clock.monotonicMs() - this.confirmedMs < times.deadlineMs;
+    return clock.monotonicMs() - this.renewedMs < times.deadlineMs;
   }
 
   /** @throws DiskliftError what `signal` was aborted with */
@@ -103,7 +103,7 @@ export class LeaseClaim implements Claim {
     }
   }
 
-  /** Once at a time. */
+  /** One renewal at a time: callers share it. */
   private renew(): Promise<void> {
     this.renewing ??= this.renewNow().finally(() => {
       this.renewing = undefined;
@@ -116,11 +116,11 @@ export class LeaseClaim implements Claim {
     const limits = { limitMs: times.answerMs };
     const { holderIdentity } = this.lease.spec ?? {};
     for (;;) {
-      const askedMs = clock.monotonicMs();
+      const requestedMs = clock.monotonicMs();
       const spec = { ...this.lease.spec, renewTime: microTime(clock.nowMs()) };
       try {
         this.lease = await leases.replace({ ...this.lease, spec }, limits);
-        this.confirmedMs = askedMs;
+        this.renewedMs = requestedMs;
         return;
       } catch (error) {
         if (!isApiFailure(error, 'Conflict') && !isApiFailure(error, 'NotFound')) throw error;
@@ -128,7 +128,7 @@ export class LeaseClaim implements Claim {
       const found = await leases.get(this.lease.metadata, limits);
       if (found === undefined || found.metadata.uid !== this.lease.metadata.uid) throw this.lose('it was deleted');
       if (found.spec?.holderIdentity !== holderIdentity) throw this.lose('another process has taken it');
-      // An answer of before that got lost, or somebody who has labelled it.
+      // The answer to an earlier renewal was lost, or a user has labelled the Lease.
       this.lease = found;
     }
   }
@@ -139,7 +139,7 @@ export class LeaseClaim implements Claim {
     return error;
   }
 
-  private async keep(): Promise<void> {
+  private async renewRegularly(): Promise<void> {
     const { clock, random, times } = this.options;
     const signal = AbortSignal.any([this.ended.signal, this.lost]);
     try {
@@ -153,16 +153,16 @@ export class LeaseClaim implements Claim {
     }
   }
 
-  /** Leaves the Lease to the next. Never fails: what cannot be given back runs out. */
+  /** Deletes the Lease, so that the next process need not wait. Never fails: a Lease that cannot be deleted expires. */
   async release(): Promise<void> {
     if (this.ended.signal.aborted) return;
     this.ended.abort(new DiskliftError('ExecutorLost', `the Lease ${this.lease.metadata.name} was released`));
     await this.renewing?.catch(() => {});
     if (this.lost.aborted) return;
-    await this.giveBack().catch(() => {});
+    await this.deleteLease().catch(() => {});
   }
 
-  private async giveBack(): Promise<void> {
+  private async deleteLease(): Promise<void> {
     const { leases } = this.options;
     const limits = { limitMs: RELEASE_LIMIT_MS };
     const { holderIdentity } = this.lease.spec ?? {};
@@ -174,7 +174,7 @@ export class LeaseClaim implements Claim {
       await remove(this.lease);
     } catch (error) {
       if (!isApiFailure(error, 'Conflict')) throw error;
-      // The answer to the last renewal may have got lost.
+      // The answer to the last renewal may have been lost.
       const found = await leases.get(this.lease.metadata, limits);
       if (found?.metadata.uid === this.lease.metadata.uid && found.spec?.holderIdentity === holderIdentity) await remove(found);
     }

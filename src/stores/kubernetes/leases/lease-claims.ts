@@ -9,29 +9,32 @@ import { LeaseClaim, type LeaseClaimOptions, microTime } from './lease-claim.ts'
 
 export interface LeaseClaimsOptions extends LeaseClaimOptions {
   leases: KubeResource<LeaseObject>;
-  /** Tells this process from any other that ever is. */
+  /** Unique to this process. */
   holder: string;
-  /** Proves that the holder of a Lease is an ended predecessor of this process; left out, every Lease has to run out. */
+  /** Proves that the holder of a Lease is an ended predecessor of this process; left out, every Lease must expire first. */
   self?: LeaseHolder | undefined;
 }
 
 export interface LeaseTarget extends ObjectName {
-  /** With which it goes away. */
+  /** The garbage collector deletes the Lease with its owner. */
   owner: OwnerReference;
-  /** In a namespace that goes away nobody can have a Lease; then that there has been none for long does. */
+  /**
+   * Whether the export is being deleted. In a terminating namespace no Lease can be created. There, "no Lease seen for a whole lease duration"
+   * counts as a claim of a terminating export.
+   */
   isTerminating: boolean;
 }
 
 export interface LeaseClaims {
-  /** Undefined when another process has it. @throws DiskliftError of the API server */
+  /** Undefined when another process has the Lease. @throws DiskliftError of the API server */
   acquire(target: LeaseTarget): Promise<Claim | undefined>;
-  /** Whether another process has it, as far as the API server knows. @throws DiskliftError of the API server */
+  /** Whether the Lease names another process as its holder. @throws DiskliftError of the API server */
   isHeldByAnother(target: ObjectName): Promise<boolean>;
-  /** Begins to watch a Lease that may have to be taken over later, so that its time runs. @throws DiskliftError of the API server */
+  /** Starts the expiry time of a Lease that may have to be taken over later. @throws DiskliftError of the API server */
   sight(target: ObjectName): Promise<void>;
-  /** How long a Lease that was seen holds still, unless its holder shows life; undefined for one that was not seen. */
+  /** Time until a Lease that was seen expires, unless its holder renews it; undefined for a Lease that was not seen. */
   leftMs(target: ObjectName): number | undefined;
-  /** The object is gone. */
+  /** Drops what was seen of the Lease, after its export was deleted. */
   forget(target: ObjectName): void;
 }
 
@@ -47,15 +50,15 @@ export function createLeaseClaims(options: LeaseClaimsOptions): LeaseClaims {
   }
 
   async function create({ owner, isTerminating, ...target }: LeaseTarget): Promise<Claim | 'held'> {
-    const askedMs = clock.monotonicMs();
+    const requestedMs = clock.monotonicMs();
     try {
       const annotations = await self?.annotations();
       const metadata = { ...target, ownerReferences: [owner], ...(annotations === undefined ? {} : { annotations }) };
       const lease = await leases.create({ metadata, spec: specOf(undefined) });
-      return new LeaseClaim(options, lease, askedMs);
+      return new LeaseClaim(options, lease, requestedMs);
     } catch (error) {
       if (isApiFailure(error, 'AlreadyExists')) return 'held';
-      if (isTerminating && isApiFailure(error, 'Forbidden') && sightings.hasRunOut(target, await leases.get(target)))
+      if (isTerminating && isApiFailure(error, 'Forbidden') && sightings.hasExpired(target, await leases.get(target)))
         return unguardedClaim();
       throw error;
     }
@@ -63,16 +66,16 @@ export function createLeaseClaims(options: LeaseClaimsOptions): LeaseClaims {
 
   async function takeOver(target: ObjectName): Promise<Claim | undefined> {
     const found = await leases.get(target);
-    // It was given back this moment; who wants it looks again.
+    // It was released a moment ago. The caller looks again.
     if (found === undefined) return undefined;
-    // Of this process only what it could not give back, because the store asks once at a time.
-    const isFree = found.spec?.holderIdentity === holder || sightings.hasRunOut(target, found) || (await self?.hasEnded(found)) === true;
+    // A Lease of this very process is one that it could not release: the store claims an export once at a time.
+    const isFree = found.spec?.holderIdentity === holder || sightings.hasExpired(target, found) || (await self?.hasEnded(found)) === true;
     if (!isFree) return undefined;
     try {
       const annotations = { ...found.metadata.annotations, ...(await self?.annotations()) };
-      const askedMs = clock.monotonicMs();
+      const requestedMs = clock.monotonicMs();
       const lease = await leases.replace({ ...found, metadata: { ...found.metadata, annotations }, spec: specOf(found.spec) });
-      return new LeaseClaim(options, lease, askedMs);
+      return new LeaseClaim(options, lease, requestedMs);
     } catch (error) {
       if (isApiFailure(error, 'Conflict') || isApiFailure(error, 'NotFound')) return undefined;
       throw error;
@@ -91,36 +94,36 @@ export function createLeaseClaims(options: LeaseClaimsOptions): LeaseClaims {
       return holderIdentity !== undefined && holderIdentity !== '' && holderIdentity !== holder;
     },
     async sight(target) {
-      sightings.hasRunOut(target, await leases.get(target));
+      sightings.hasExpired(target, await leases.get(target));
     },
     leftMs: sightings.leftMs,
     forget: sightings.forget,
   };
 }
 
-/** Nobody can have a Lease any more, so nobody can begin anything. */
+/** A claim without a Lease: no process can create a Lease in this namespace, so no process can start work. */
 function unguardedClaim(): Claim {
   return { lost: new AbortController().signal, assertHeld: async () => {}, release: async () => {} };
 }
 
 interface LeaseSightings {
-  /** @param lease as the API server has just given it; undefined where there is none @returns whether it has looked so for as long as it holds */
-  hasRunOut(target: ObjectName, lease: LeaseObject | undefined): boolean;
-  /** Until a Lease that was seen has run out, unless it changes; undefined for one that was not seen. */
+  /** @param lease as the API server has just returned it; undefined when there is none @returns whether it has not changed for its duration */
+  hasExpired(target: ObjectName, lease: LeaseObject | undefined): boolean;
+  /** Time until a Lease that was seen expires, unless it changes; undefined for a Lease that was not seen. */
   leftMs(target: ObjectName): number | undefined;
   forget(target: ObjectName): void;
 }
 
-/** No holder is trusted to be away for longer, whatever it has written. */
+/** A Lease that states a longer duration expires after this time, too. */
 const MAX_LEASE_SECONDS = 300;
 
-/** @param durationSeconds of a Lease that does not say how long it holds */
+/** @param durationSeconds of a Lease that states no duration */
 function createLeaseSightings(clock: Clock, durationSeconds: number): LeaseSightings {
-  const seen = new Map<string, { state: string; sinceMs: number; holdsMs: number }>();
+  const seen = new Map<string, { state: string; sinceMs: number; validMs: number }>();
   const keyOf = ({ namespace, name }: ObjectName) => `${namespace}/${name}`;
 
   return {
-    hasRunOut(target, lease) {
+    hasExpired(target, lease) {
       const { spec, metadata } = lease ?? {};
       if (lease !== undefined && !spec?.holderIdentity) return true;
       const state = JSON.stringify([metadata?.uid, spec?.holderIdentity, spec?.renewTime, spec?.leaseTransitions]);
@@ -128,15 +131,15 @@ function createLeaseSightings(clock: Clock, durationSeconds: number): LeaseSight
       const nowMs = clock.monotonicMs();
       const before = seen.get(key);
       if (before?.state !== state) {
-        const holdsMs = Math.min(spec?.leaseDurationSeconds ?? durationSeconds, MAX_LEASE_SECONDS) * 1000;
-        seen.set(key, { state, sinceMs: nowMs, holdsMs });
+        const validMs = Math.min(spec?.leaseDurationSeconds ?? durationSeconds, MAX_LEASE_SECONDS) * 1000;
+        seen.set(key, { state, sinceMs: nowMs, validMs });
         return false;
       }
-      return nowMs - before.sinceMs >= before.holdsMs;
+      return nowMs - before.sinceMs >= before.validMs;
     },
     leftMs(target) {
       const known = seen.get(keyOf(target));
-      return known === undefined ? undefined : Math.max(0, known.sinceMs + known.holdsMs - clock.monotonicMs());
+      return known === undefined ? undefined : Math.max(0, known.sinceMs + known.validMs - clock.monotonicMs());
     },
     forget(target) {
       seen.delete(keyOf(target));
@@ -146,25 +149,25 @@ function createLeaseSightings(clock: Clock, durationSeconds: number): LeaseSight
 
 const ANNOTATION = 'disklift.dev/holder';
 
-/** Bound to the Lease's own holder: a version that does not know the annotation may take the Lease over and leave it there. */
+/** Repeats the Lease's holder: a version without this annotation may take the Lease over and leave an old annotation behind. */
 interface HolderNote extends ProcessIdentity {
   holder: string;
   instance: string;
 }
 
 export interface LeaseHolder {
-  /** To be merged into those of a Lease that this process takes. */
+  /** Annotations for a Lease that this process acquires. */
   annotations(): Promise<Record<string, string>>;
-  /** Whether the Lease's holder is a predecessor of this process that has provably ended. False where nothing proves it. */
+  /** Whether the Lease's holder is a predecessor of this process that has provably ended. False without a proof. */
   hasEnded(lease: LeaseObject): Promise<boolean>;
 }
 
 export interface LeaseHolderOptions {
   /** This process, as its Leases name it. */
   holder: string;
-  /** Name of its pod. Only a predecessor of that name is looked for. */
+  /** Name of its pod. Only a process of a pod with this name counts as a predecessor. */
   instance: string;
-  /** Left out: this process. */
+  /** Default: this process. */
   identify?: () => Promise<ProcessIdentity>;
 }
 

@@ -11,7 +11,7 @@ import type { LeaseTarget } from '../leases/lease-claims.ts';
 
 const RESOURCE = { apiVersion: 'disklift.dev/v1alpha1', kind: 'DiskExport' };
 
-/** On an object only while a live process holds something open for it, because nobody could delete the object without. */
+/** An object has it only while a live process has an upload open: without that process the object could not be deleted. */
 const FINALIZER = 'disklift.dev/cleanup';
 
 export function isTerminating({ metadata }: ExportObject): boolean {
@@ -36,7 +36,7 @@ function ownerOf(name: string, uid: string): OwnerReference {
   return { ...RESOURCE, name, uid };
 }
 
-/** @returns undefined for what the API server gives every new object: that nobody has begun with it */
+/** @returns undefined for the default status that the API server gives every new object */
 export function statusOf({ status }: ExportObject): DiskExportStatus | undefined {
   if (!isFields(status)) return undefined;
   const isBegun = status.startTime !== undefined || status.observedGeneration !== undefined || status.completionTime !== undefined;
@@ -47,10 +47,10 @@ export function isFinished(object: ExportObject): boolean {
   return statusOf(object)?.completionTime !== undefined;
 }
 
-/** @returns undefined for an object that only others still keep from going away */
+/** @returns undefined for a deleted object that only finalizers of other programs keep */
 export function storedRequestOf(object: ExportObject): StoredRequest | undefined {
   if (isTerminating(object) && !hasFinalizer(object)) return undefined;
-  // The CRD's schema lets none in, but another version's may have.
+  // This version's schema admits no such status. An earlier version's schema may have.
   const unreadable = unreadableStatus(object.status ?? {});
   if (unreadable !== undefined) return { kind: 'invalid', message: unreadable, status: undefined };
   const status = statusOf(object);
@@ -63,7 +63,7 @@ export function storedRequestOf(object: ExportObject): StoredRequest | undefined
   }
 }
 
-/** Versions of one object are numbers that grow; where they are not, the later answer counts. */
+/** Versions of one object are growing numbers. Where they are not numbers, the later answer counts. */
 function isNewer(object: ExportObject, other: ExportObject): boolean {
   const [a, b] = [object, other].map(({ metadata }) => metadata.resourceVersion) as [string, string];
   return !/^\d+$/.test(a + b) || BigInt(a) > BigInt(b);
@@ -71,7 +71,7 @@ function isNewer(object: ExportObject, other: ExportObject): boolean {
 
 export interface KnownExports {
   get(key: string): ExportObject | undefined;
-  /** What the API server has answered, which the reflector may hear of later. */
+  /** Takes the answer to a call, which the reflector may receive later. */
   learn(object: ExportObject): void;
 }
 
@@ -82,7 +82,7 @@ export function createKnownExports(reflector: Pick<Reflector, 'get'>): KnownExpo
     get(key) {
       const [reflected, answered] = [reflector.get(key), answers.get(key)];
       if (answered === undefined || reflected === undefined) {
-        // Answers are about what the reflector has told of before: so it is gone.
+        // The reflector had the object before the answer came. If the reflector has it no longer, it was deleted.
         answers.delete(key);
         return reflected;
       }
@@ -98,13 +98,13 @@ export function createKnownExports(reflector: Pick<Reflector, 'get'>): KnownExpo
 
 type Exports = Pick<KubeApi['exports'], 'get' | 'patch'>;
 
-/** What comes between is somebody's edit; who finds that many is not needed here. */
+/** Each conflict is an edit by another program. More edits than this in a row are a fault of that program. */
 const MAX_CONFLICTS = 10;
 
 /**
- * Changes the object as it is now: what `change` makes of it is sent for that version only, and made anew when there is another.
- * @param change gives undefined where nothing is to be changed
- * @returns the object behind that; undefined when it is gone
+ * Changes the latest version of the object. The patch holds for one version only; after a conflict `change` is called with the new version.
+ * @param change returns undefined when nothing has to be changed
+ * @returns the object after the change; undefined when it was deleted
  */
 export async function changeExport(
   exports: Exports,
@@ -129,7 +129,7 @@ export async function changeExport(
   }
 }
 
-/** @returns as {@link changeExport} @throws DiskliftError `Cancelled` for an object that is being deleted: it takes no finalizer any more */
+/** @returns as {@link changeExport} @throws DiskliftError `Cancelled` for an object that is being deleted, to which the API server adds no finalizer */
 export function setFinalizer(exports: Exports, object: ExportObject, isWanted: boolean): Promise<ExportObject | undefined> {
   return changeExport(exports, object, (current) => {
     if (hasFinalizer(current) === isWanted) return undefined;

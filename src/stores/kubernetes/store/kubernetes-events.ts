@@ -1,4 +1,4 @@
-/** Events of core/v1, by which `kubectl describe` and `kubectl events` tell what happened to a DiskExport. They never fail it. */
+/** Events of core/v1 for `kubectl describe` and `kubectl events`. A failure to post one never fails the export. */
 
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../../common/clock.ts';
@@ -18,11 +18,11 @@ export interface EventPosterOptions {
 
 export interface EventPoster {
   /**
-   * An object has one event for each reason: what happens again is counted there, and the message is the latest. Never throws;
-   * an event that the API server does not take at once is dropped.
+   * An object has one event for each reason: a repetition increases its count and replaces its message. Never throws;
+   * an event that the API server does not accept at once is dropped.
    */
   post(object: { metadata: ObjectMeta }, event: RequestEvent): Promise<void>;
-  /** Waits for those that are under way, at most a few seconds. */
+  /** Waits for events that are being posted, at most a few seconds. */
   settled(): Promise<void>;
 }
 
@@ -32,7 +32,7 @@ const KIND = 'DiskExport';
 
 const LIMIT_MS = 5000;
 
-/** The API server takes no longer ones. */
+/** Limits of the API server. */
 const MAX_MESSAGE_CHARACTERS = 1024;
 const MAX_NAME_CHARACTERS = 253;
 
@@ -44,7 +44,7 @@ export function createEventPoster(options: EventPosterOptions): EventPoster {
     try {
       await postOrCount(object.metadata, event, options);
     } catch (error) {
-      // A Role that lacks events and a namespace that is being deleted say the same each time.
+      // A Role without events and a terminating namespace cause the same failure each time.
       const message = (error as Error).message.replace(/^\S+ \S+ \S+: /, '');
       if (warned.has(message)) return;
       warned.add(message);
@@ -77,7 +77,7 @@ async function postOrCount(object: ObjectMeta, event: RequestEvent, { events, cl
   } catch (error) {
     if (!isApiFailure(error, 'AlreadyExists')) throw error;
     if (event.isOnce) return;
-    // The answer tells the count, for which a Role would have to allow `get` otherwise.
+    // The answer contains the count. Reading it by `get` would need another verb in the Role.
     const { count = 1 } = await events.patch(target, { patch: latest, limitMs: LIMIT_MS });
     await events.patch(target, { patch: { count: count + 1 }, limitMs: LIMIT_MS });
   }
@@ -98,7 +98,7 @@ function eventOf(
   };
 }
 
-/** The same for the same object and reason, whichever process asks. */
+/** The same name for the same object and reason in every process. */
 function eventName({ namespace, name, uid }: ObjectMeta, { type, reason }: RequestEvent): ObjectName {
   const suffix = `.${createHash('sha256').update(`${uid} ${type} ${reason}`).digest('hex').slice(0, 16)}`;
   const head = name.slice(0, MAX_NAME_CHARACTERS - suffix.length).replace(/[-.]+$/, '');

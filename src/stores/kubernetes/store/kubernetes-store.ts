@@ -1,4 +1,4 @@
-/** The API server as a store of requests: the DiskExports of a namespace, each worked on by whoever holds its Lease. */
+/** The API server as a store of requests: the DiskExports of a namespace. The holder of its Lease works on a DiskExport. */
 
 import type { Clock } from '../../../common/clock.ts';
 import { DiskliftError } from '../../../common/errors.ts';
@@ -28,9 +28,9 @@ import { createStatusQueue, type StatusQueue, statusPatch } from './status-queue
 export interface KubernetesStoreOptions extends Pick<LeaseClaimsOptions, 'times' | 'random' | 'ending' | 'holder' | 'self'> {
   api: KubeApi;
   reflector: Pick<Reflector, 'get'>;
-  /** Aborted when the process is to end: what is released then must not keep its object from being deleted. */
+  /** Aborted when the process must end. A release then also removes the finalizer, so that the object can be deleted. */
   stopping: AbortSignal;
-  /** The keys of what the reflector sees come, change and go. */
+  /** Receives the keys of objects that were added, changed or removed. */
   queue: WorkQueue;
   clock: Clock;
   executor: NonNullable<DiskExportStatus['executor']>;
@@ -41,15 +41,15 @@ export interface KubernetesStoreOptions extends Pick<LeaseClaimsOptions, 'times'
 }
 
 export interface KubernetesStore extends RequestStore {
-  /** Whether an object would stay for want of this process. */
+  /** Whether a finalizer of this process keeps an object from being deleted. */
   holdsBack(): boolean;
-  /** The namespace is being deleted: what is held back is cancelled, and let go of whether or not that comes about in time. */
+  /** The namespace is being deleted: cancels the exports with a finalizer, and removes the finalizers even when an upload is still open. */
   leaveNamespace(): Promise<void>;
-  /** Lets go of what must not keep objects from being deleted when this process is gone. Nothing may be claimed any more. */
+  /** Removes the finalizers of this process, so that none outlives it. No claim may follow. */
   close(): Promise<void>;
 }
 
-/** What this process works on. */
+/** An export that this process works on. */
 interface Held {
   object: ExportObject;
   claim: Claim;
@@ -70,11 +70,11 @@ class ApiServerStore implements KubernetesStore {
   private readonly known: KnownExports;
   private readonly leases: LeaseClaims;
   private readonly held = new Map<string, Held>();
-  /** On which this process has put the finalizer, or has found it when it claimed them. */
+  /** Objects with the finalizer: this process added it, or found it when it claimed the object. */
   private readonly guarded = new Map<string, ExportObject>();
-  /** UIDs of those that were so when the namespace began to be deleted; undefined before. */
+  /** UIDs of the guarded objects when the deletion of the namespace began; undefined before. */
   private leaving: ReadonlySet<string> | undefined;
-  /** Whose Lease another process has had. */
+  /** Objects whose Lease another process held at the last look. */
   private readonly refused = new Map<string, ExportObject>();
 
   constructor(options: KubernetesStoreOptions) {
@@ -92,7 +92,7 @@ class ApiServerStore implements KubernetesStore {
     const object = this.known.get(key);
     this.forgetWhatIsGone(key, object);
     const held = this.held.get(key);
-    // What has come under the name of one that is worked on is another request.
+    // A new object under the name of a held one is another request. It is shown after the release.
     if (object === undefined || (held !== undefined && held.object.metadata.uid !== object.metadata.uid)) return undefined;
     held?.statuses.observe(object.metadata.generation);
     if (held === undefined && isTerminating(object) && hasFinalizer(object)) await this.sight(key, object);
@@ -106,10 +106,10 @@ class ApiServerStore implements KubernetesStore {
     return isLeft && stored?.kind === 'request' ? { ...stored, isTerminating: true } : stored;
   }
 
-  /** The time of a dead holder's Lease runs from the deletion on, and not only from the first try to claim the export. */
+  /** Starts the expiry time of a dead holder's Lease at the deletion, and not only at the first try to claim the export. */
   private async sight(key: string, object: ExportObject): Promise<void> {
     this.refused.set(key, object);
-    // Without an answer the time runs from the next look.
+    // Without an answer the time starts at the next look.
     await this.leases.sight(leaseTargetOf(object)).catch(() => {});
   }
 
@@ -129,7 +129,7 @@ class ApiServerStore implements KubernetesStore {
     if (claim === undefined) return this.lookAgain(key, object);
     let current: ExportObject | undefined;
     try {
-      current = await this.enter(object);
+      current = await this.recordExecutor(object);
     } finally {
       if (current === undefined) await claim.release();
     }
@@ -139,11 +139,11 @@ class ApiServerStore implements KubernetesStore {
     if (hasFinalizer(current)) this.guarded.set(key, current);
     const held = { object: current, claim, statuses: this.createStatuses(current, claim) };
     this.held.set(key, held);
-    if (!isFinished(current)) this.tellClaimed(current);
+    if (!isFinished(current)) this.postClaimed(current);
     return { lost: claim.lost, assertHeld: () => claim.assertHeld(), release: () => this.release(key, held) };
   }
 
-  /** As often as its holder shows life, and as soon as its Lease would have run out; not all at a time. */
+  /** Looks again at random within a renewal, and as soon as the Lease would expire. Random, so that processes do not ask at the same time. */
   private lookAgain(key: string, object: ExportObject): undefined {
     const { queue, times, random } = this.options;
     this.refused.set(key, object);
@@ -151,15 +151,15 @@ class ApiServerStore implements KubernetesStore {
     queue.addAfter(key, Math.min(times.renewMs * (0.75 + random() / 2), leftMs + times.renewMs * random() * 0.1));
   }
 
-  /** Whoever had the Lease before may have done more than is known here, so that the API server has to say what it is now. */
-  private async enter(object: ExportObject): Promise<ExportObject | undefined> {
+  /** Writes the executor into the latest version: the previous holder may have changed the object. @returns undefined when it is gone */
+  private async recordExecutor(object: ExportObject): Promise<ExportObject | undefined> {
     const { api, executor, clock } = this.options;
     if (isFinished(object)) {
       const found = await api.exports.get(object.metadata);
       return found?.metadata.uid === object.metadata.uid ? found : undefined;
     }
     return changeExport(api.exports, object, (current) => {
-      // Who ran it to its end stays in its status.
+      // A finished export keeps the executor that finished it.
       if (isFinished(current)) return undefined;
       const startTime = statusOf(current)?.startTime ?? timestamp(clock.nowMs());
       const status = { startTime, executor: { podName: null, podUID: null, nodeName: null, ...fitStatus({ executor }).executor } };
@@ -167,7 +167,7 @@ class ApiServerStore implements KubernetesStore {
     });
   }
 
-  private tellClaimed(object: ExportObject): void {
+  private postClaimed(object: ExportObject): void {
     const { podName, nodeName } = this.options.executor;
     const message = `claimed by ${podName ?? this.options.holder}${nodeName === undefined ? '' : ` on ${nodeName}`}`;
     void this.options.postEvent(object, { type: 'Normal', reason: 'Claimed', message });
@@ -185,7 +185,7 @@ class ApiServerStore implements KubernetesStore {
     });
   }
 
-  /** By the version, because a status is written under whatever UID is given. */
+  /** Sends the version, because the API server does not compare the UID of a status patch. */
   private async patchStatus(object: ExportObject, status: MergePatch): Promise<void> {
     const change = { patch: { status }, subresource: 'status' } as const;
     const changed = await changeExport(this.options.api.exports, object, () => change);
@@ -199,7 +199,7 @@ class ApiServerStore implements KubernetesStore {
     if (this.options.stopping.aborted) await this.dropFinalizer(key);
     this.held.delete(key);
     await claim.release();
-    // What has come under its name meanwhile, or was not looked at because of it.
+    // Another object may have come under this name. It was not shown while this one was held.
     if (this.known.get(key)?.metadata.uid !== object.metadata.uid) this.options.queue.add(key);
   }
 
@@ -213,7 +213,7 @@ class ApiServerStore implements KubernetesStore {
       const patch = { metadata: { uid, resourceVersion }, status: statusPatch(status) };
       this.known.learn(await this.options.api.exports.patch(object.metadata, { patch, subresource: 'status' }));
     } catch (error) {
-      // Of one that is gone nobody wants to know; one that was changed comes again, and somebody may have claimed it.
+      // 404: the object is gone. 409: it changed; the watch delivers it again.
       if (isApiFailure(error, 'NotFound') || isApiFailure(error, 'Conflict')) return;
       throw error;
     }
@@ -237,7 +237,7 @@ class ApiServerStore implements KubernetesStore {
     try {
       await this.options.api.exports.remove(object.metadata, { uid: object.metadata.uid });
     } catch (error) {
-      // Then it is another, which has its own time.
+      // The object under this name is another one.
       if (isApiFailure(error, 'Conflict')) return;
       throw error;
     }

@@ -1,6 +1,6 @@
 /**
- * Whether the namespace is being deleted, for a process that holds objects in it back. The Role goes with the namespace, and whoever
- * finds out by its objects has no right any more to let go of them. The namespace controller gives five seconds before it begins.
+ * Detects that the namespace is being deleted while this process has finalizers in it. The Role is deleted with the namespace. A process that
+ * notices only by its objects may not remove its finalizers any more. The namespace controller waits five seconds before it deletes anything.
  */
 
 import type { Clock } from '../../../common/clock.ts';
@@ -11,7 +11,7 @@ import type { KubeApi } from '../client/contract.ts';
 export interface NamespaceEndOptions {
   namespaces: KubeApi['namespaces'];
   namespace: string;
-  /** Whether anything is held back; else nobody is asked. */
+  /** Whether this process has a finalizer on any object. The namespace is read only then. */
   isNeeded(): boolean;
   clock: Clock;
   /** Ends the wait. */
@@ -21,7 +21,7 @@ export interface NamespaceEndOptions {
 
 const POLL_MS = 1500;
 
-/** @returns whether the namespace is being deleted; false when `signal` was aborted, or nobody may know. Never throws. */
+/** @returns whether the namespace is being deleted; false when `signal` was aborted, or the Role forbids to read it. Never throws. */
 export async function untilNamespaceEnds({ namespaces, namespace, isNeeded, clock, signal, warn }: NamespaceEndOptions): Promise<boolean> {
   for (;;) {
     try {
@@ -30,7 +30,7 @@ export async function untilNamespaceEnds({ namespaces, namespace, isNeeded, cloc
         return true;
     } catch (error) {
       if (signal.aborted || !(error instanceof DiskliftError)) return false;
-      // What passes is asked again. The API server knows of it, and so will the next answer.
+      // A temporary failure: the next poll reads the namespace again.
       if (!isApiFailure(error, 'Forbidden')) continue;
       warn(`where the namespace is deleted while an upload is open, DiskExports stay behind: ${error.message}`);
       return false;

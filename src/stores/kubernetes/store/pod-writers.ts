@@ -1,13 +1,13 @@
-/** Who may write to a claim, as the pods of its namespace tell: the only proof where a disk has no locks. */
+/** Finds a container that may write to a claim, by the pods of its namespace: the only proof where a disk has no locks. */
 
 import { DiskliftError, isStoreFailure } from '../../../common/errors.ts';
 import { isApiFailure } from '../client/api-failure.ts';
 import type { ContainerSpec, KubeApi, PodObject, VolumeUse } from '../client/contract.ts';
 
-/** This process, which is no writer. */
+/** The container of this process, which never writes. */
 export interface OwnContainer {
   podUID?: string | undefined;
-  /** Undefined where nobody has told it: then every container of its pod is another's. */
+  /** Undefined when it is not configured: then every container of the pod counts as another's. */
   containerName?: string | undefined;
 }
 
@@ -23,7 +23,7 @@ export interface PodWritersOptions {
   own: OwnContainer;
 }
 
-/** @throws DiskliftError `InUseUnknown`, retryable, while the API server does not say */
+/** @throws DiskliftError `InUseUnknown`, retryable, while the API server does not answer */
 export async function findPodWriter(claimName: string, { pods, namespace, own }: PodWritersOptions): Promise<WriterSearch> {
   try {
     const { items } = await pods.list(namespace);
@@ -69,14 +69,14 @@ function writes({ volumeMounts = [], volumeDevices = [] }: ContainerSpec, volume
   );
 }
 
-/** One that has not begun yet, or will begin again, has not. */
+/** False for a container that has not started yet, or that the kubelet will start again. */
 function hasEnded({ name, restartPolicy }: ContainerSpec, { spec, status = {} }: PodObject): boolean {
   if (status.phase === 'Succeeded' || status.phase === 'Failed') return true;
   const { containerStatuses = [], initContainerStatuses = [], ephemeralContainerStatuses = [] } = status;
   const { state } =
     [...containerStatuses, ...initContainerStatuses, ...ephemeralContainerStatuses].find((each) => each.name === name) ?? {};
   if (state?.terminated === undefined || restartPolicy === 'Always') return false;
-  // Those for debugging are never begun again, those that prepare a pod only when they have failed.
+  // The kubelet never restarts an ephemeral container, and an init container only after a failure.
   if (ephemeralContainerStatuses.some((each) => each.name === name) || spec.restartPolicy === 'Never') return true;
   const isMain = spec.containers.some((each) => each.name === name);
   return state.terminated.exitCode === 0 && (!isMain || spec.restartPolicy === 'OnFailure');

@@ -1,8 +1,8 @@
-/** Secrets and ConfigMaps that a DiskExport refers to: by name, in its own namespace, asked for anew each time, and not kept. */
+/** Reads the Secrets and ConfigMaps that a DiskExport names, from its own namespace. Each use reads them again; nothing is cached. */
 
 import type { Clock } from '../../../common/clock.ts';
 import { DiskliftError } from '../../../common/errors.ts';
-import { type Backoff, backoffDelayMs } from '../../../common/retry.ts';
+import { type Backoff, retry } from '../../../common/retry.ts';
 import { REFERENCE_CODES, type ReferencedObject, type ReferenceResolver } from '../../../credentials/credentials.ts';
 import { referencedObject } from '../../directory/read-manifests.ts';
 import { apiFailureOf } from '../client/api-failure.ts';
@@ -10,26 +10,26 @@ import type { ApiFailure, KubeApi } from '../client/contract.ts';
 
 export interface ReferenceResolverOptions {
   api: Pick<KubeApi, 'secrets' | 'configMaps'>;
-  /** Whose objects may be asked for, and nobody else's. */
+  /** Objects of other namespaces are refused. */
   namespace: string;
   clock: Clock;
   random(): number;
-  /** Ends the wait for an API server that is away. */
+  /** Ends the wait for an API server that does not answer. */
   signal: AbortSignal;
 }
 
 const BACKOFF: Backoff = { baseMs: 1000, capMs: 15_000 };
 
-/** What stands in front of an API server that is away says, or one that has too much to do. 500 may be the object's own fault. */
-const AWAY_STATUSES: ReadonlySet<number | undefined> = new Set([undefined, 429, 502, 503, 504]);
+/** Answers of a proxy whose API server is unreachable, and of an overloaded API server. 500 may be caused by the object itself. */
+const OUTAGE_STATUSES: ReadonlySet<number | undefined> = new Set([undefined, 429, 502, 503, 504]);
 
-/** Failures that the next attempt would meet again. */
+/** Failures that another attempt would repeat. */
 const FINAL_KINDS: ReadonlySet<ApiFailure['kind']> = new Set(['Forbidden', 'Invalid', 'NotFound', 'AlreadyExists', 'TooLarge']);
 
 /**
  * Retries while the API server does not answer, so that an outage uses up no attempt of an export. Throws DiskliftError `CredentialsInvalid`,
- * or `ReferenceInvalid` for a ConfigMap, retryable where the API server may have another answer later. No message tells anything that an
- * object holds.
+ * or `ReferenceInvalid` for a ConfigMap, retryable where the API server may have another answer later. No message contains data
+ * of the object.
  */
 export function createReferenceResolver(options: ReferenceResolverOptions): ReferenceResolver['resolve'] {
   const { api, namespace } = options;
@@ -52,16 +52,11 @@ export function createReferenceResolver(options: ReferenceResolverOptions): Refe
   };
 }
 
-async function whenAnswered<T>(ask: () => Promise<T>, { clock, random, signal }: ReferenceResolverOptions): Promise<T> {
-  for (let failedAttempts = 1; ; failedAttempts += 1) {
-    try {
-      return await ask();
-    } catch (error) {
-      const failure = apiFailureOf(error);
-      const isAway = failure !== undefined && AWAY_STATUSES.has(failure.status) && !FINAL_KINDS.has(failure.kind);
-      if (!isAway) throw error;
-      const { retryAfterMs } = error as DiskliftError;
-      await clock.delay(backoffDelayMs(BACKOFF, { failedAttempts, retryAfterMs }, random), signal);
-    }
-  }
+function whenAnswered<T>(ask: () => Promise<T>, { clock, random, signal }: ReferenceResolverOptions): Promise<T> {
+  return retry(ask, { isRetryable: isOutage, backoff: BACKOFF, clock, random, signal });
+}
+
+function isOutage(error: unknown): boolean {
+  const failure = apiFailureOf(error);
+  return failure !== undefined && OUTAGE_STATUSES.has(failure.status) && !FINAL_KINDS.has(failure.kind);
 }

@@ -7,7 +7,7 @@ import { STATUS_SCHEMA } from '../../../resource/status-schema.ts';
 import type { MergePatch } from '../client/contract.ts';
 
 export interface StatusQueueOptions {
-  /** Of the object as it was claimed. */
+  /** Generation of the object when it was claimed. */
   generation: number | undefined;
   write(patch: MergePatch): Promise<void>;
   warn(message: string): void;
@@ -16,7 +16,7 @@ export interface StatusQueueOptions {
 export interface StatusQueue {
   /** @throws what `write` throws */
   write(status: DiskExportStatus): Promise<void>;
-  /** The engine has been shown an edit: what was written last is as true of that. */
+  /** The engine has read this generation: the last status is written again with it. */
   observe(generation: number | undefined): void;
 }
 
@@ -48,7 +48,7 @@ export function statusPatch(status: DiskExportStatus): MergePatch {
   return withNulls(status, STATUS_SCHEMA) as MergePatch;
 }
 
-/** Beneath an object that is there the fields of an earlier one would stay, so that they have to be named as well. */
+/** Names every absent field as null, because a merge patch keeps fields of the earlier status that it does not name. */
 function withNulls(value: unknown, { properties }: Schema): unknown {
   if (!isFields(value) || properties === undefined) return value ?? null;
   return Object.fromEntries(Object.entries(properties).map(([name, schema]) => [name, withNulls(value[name], schema)]));

@@ -1,4 +1,4 @@
-/** Stops the Deployments and Jobs of a release, and waits until their pods have ended: while the pods' Role still holds. */
+/** Stops the Deployments and Jobs of a release, and waits until their pods have ended, before the Role of the pods is deleted. */
 
 import { throwIfAborted } from '../../../common/abortable.ts';
 import type { Clock } from '../../../common/clock.ts';
@@ -9,15 +9,15 @@ import type { PodObject, WorkloadApi } from '../client/contract.ts';
 export interface StopWorkloadsOptions {
   api: WorkloadApi;
   namespace: string;
-  /** Names; scaled to none. One that is not there is stopped. */
+  /** Names of Deployments to scale to 0. A missing one counts as stopped. */
   deployments: readonly string[];
-  /** Names; suspended. One that is not there, or has ended, is stopped. */
+  /** Names of Jobs to suspend. A missing or finished one counts as stopped. */
   jobs: readonly string[];
-  /** Names; suspended, with the Jobs that they have made. */
+  /** Names of CronJobs to suspend, with the Jobs that they have created. */
   cronJobs: readonly string[];
-  /** Selects all of their pods, and no other. */
+  /** Selects all pods of these workloads, and no other pod. */
   labelSelector: string;
-  /** How long all of it may take; what hinders is tried again until then. */
+  /** Time limit of the whole call. Until then every failure is retried. */
   limitMs: number;
   clock: Clock;
   signal: AbortSignal;
@@ -27,7 +27,7 @@ const POLL_MS = 1000;
 const CALL_LIMIT_MS = 5000;
 
 /**
- * @returns undefined when no pod is left, else in one line why some may be
+ * @returns undefined when no pod is left, else the reason in one line
  * @throws DiskliftError when `signal` is aborted
  */
 export async function stopWorkloads(options: StopWorkloadsOptions): Promise<string | undefined> {
@@ -61,7 +61,7 @@ function pendingStops({ api, namespace, deployments, jobs, cronJobs, labelSelect
     const { items } = await api.jobs.list(namespace, { labelSelector, ...limits });
     for (const { metadata } of items) await suspend(metadata.name)();
   };
-  // In this order: a CronJob that is suspended makes no other Job.
+  // The order matters: a suspended CronJob creates no further Job.
   return new Set([
     ...deployments.map(scale),
     ...jobs.map(suspend),
@@ -70,7 +70,7 @@ function pendingStops({ api, namespace, deployments, jobs, cronJobs, labelSelect
   ]);
 }
 
-/** Each of `stops` that succeeds is taken off, so that nothing is asked for twice. */
+/** Removes each of `stops` that succeeds, so that no workload is stopped twice. */
 async function findProblem(options: StopWorkloadsOptions, stops: Set<Stop>): Promise<string | undefined> {
   const { api, namespace, labelSelector, signal } = options;
   let problem: string | undefined;
@@ -100,7 +100,7 @@ async function failureOf(call: Promise<unknown>, signal: AbortSignal): Promise<D
   }
 }
 
-/** The pods of a Job stay when they have ended. */
+/** Ended pods of a Job stay in the API server. */
 function isAlive({ status }: PodObject): boolean {
   return status?.phase !== 'Succeeded' && status?.phase !== 'Failed';
 }
