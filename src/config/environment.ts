@@ -9,7 +9,7 @@ export interface ClusterEnvironment {
   serviceHost: string | undefined;
   /** Names of Services end in `.svc` and one of these. */
   domains: readonly string[];
-  /** Of the pod. */
+  /** Addresses of the pod. */
   ownAddresses: readonly string[];
 }
 

@@ -1,4 +1,4 @@
-/** Settings from their defaults, a file, the environment and flags; what stands later wins. */
+/** Settings from defaults, a file, the environment and flags. A later source overrides an earlier one. */
 
 import { readFileSync } from 'node:fs';
 import convict from 'convict';
@@ -15,9 +15,9 @@ export interface ConfigInput {
   file?: string | undefined;
   /** By key, as the user gave them. */
   flags: Readonly<Partial<Record<SettingKey, unknown>>>;
-  /** The process's own when left out. */
+  /** Default: the environment of the process. */
   environment?: Readonly<Record<string, string | undefined>>;
-  /** Gives the text of `file`; from the disk when left out. */
+  /** Returns the text of `file`. Default: reads it from the disk. */
   readText?: (file: string) => string;
 }
 
@@ -32,7 +32,7 @@ export function loadConfig({ file, flags, environment = process.env, readText = 
   const config = convict(schema as convict.Schema<Config>, { args: [], env: { ...environment } as NodeJS.ProcessEnv });
   try {
     const inFile = file === undefined ? {} : readSettings(file, readText);
-    // convict lets the environment win over what is loaded; only a file is loaded before, and flags are set last.
+    // In convict the environment overrides loaded values. Flags override both, because they are set last.
     config.load(inFile as Partial<Config>);
     for (const [key, value] of Object.entries(flags)) if (value !== undefined) config.set(key as SettingKey, value as never);
     config.validate({ allowed: 'strict' });
@@ -90,7 +90,7 @@ function readSettings(file: string, readText: (file: string) => string): object 
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw new DiskliftError('InvalidRequest', `${file}: settings are expected, each as "key: value"`);
-  // convict takes the members of an object for settings beneath it, and says nothing where there are none.
+  // convict treats the members of an object as nested settings, and ignores an empty object without an error.
   for (const [key, each] of Object.entries(value))
     if (typeof each === 'object' && !Array.isArray(each))
       throw new DiskliftError('InvalidRequest', `${file}: ${key}: a value or a list is expected`);

@@ -23,23 +23,23 @@ export interface ReferenceResolver {
   resolve(reference: ObjectReference): Promise<ReferencedObject | undefined>;
 }
 
-/** The owner of a Secret says by it that exports may use it; whoever may create a DiskExport need not be allowed to read Secrets. */
+/** Label by which the owner of a Secret permits exports to use it. A user who may create a DiskExport may lack the right to read Secrets. */
 const LABEL = 'disklift.dev/credentials';
 const ALLOWED_HOSTS = 'disklift.dev/allowed-hosts';
 
 /** A destination's URL, which may hold placeholders. */
 export interface DestinationUrl {
   text: string;
-  /** The Secret that holds it: nothing of the URL but its host may be shown then. */
+  /** The Secret that contains the URL. Only the host of such a URL may be shown. */
   secretName?: string;
 }
 
-/** All methods throw DiskliftError `CredentialsInvalid`, or `ReferenceInvalid` for a ConfigMap, with a message that names the object and nothing of what it holds. */
+/** All methods throw DiskliftError `CredentialsInvalid`, or `ReferenceInvalid` for a ConfigMap, with a message that names the object and contains none of its data. */
 export interface CredentialReader {
-  /** @param endpoint whom it will be shown to; the annotation disklift.dev/allowed-hosts must allow that, where there is one */
+  /** @param endpoint the receiver of the credentials; an annotation disklift.dev/allowed-hosts must allow it */
   readSecret(reference: SecretReference, endpoint: Endpoint): Promise<EntryData>;
   readSecretKey(reference: SecretKeyReference, endpoint: Endpoint): Promise<string>;
-  /** A URL of http or https, which must lead to where its own Secret allows. */
+  /** A URL of http or https. The annotation of its own Secret must allow its host. */
   readSecretUrl(reference: SecretKeyReference): Promise<DestinationUrl>;
   /** ConfigMaps are no secrets, and need no label. */
   readConfigMapKey(reference: SecretKeyReference): Promise<string>;
@@ -47,18 +47,18 @@ export interface CredentialReader {
 
 interface CredentialSource {
   resolve: ReferenceResolver['resolve'];
-  /** Of the request. */
+  /** Namespace of the request. */
   namespace: string;
-  /** Whether what does not exist may yet come, as where people apply a request and then its Secret: then it is worth another try. */
+  /** Whether a missing object is retryable: users may apply a request before its Secret. */
   mayCome: boolean;
   /**
-   * Receives why a Secret cannot be used. The error then says only that it cannot: a user who may not read Secrets must not learn from
-   * messages which Secrets exist. Left out: the error says why.
+   * Receives the reason why a Secret cannot be used. The error then omits it: a user who may not read Secrets must not learn from messages
+   * which Secrets exist. Left out: the error contains the reason.
    */
   logRefusal?: ((message: string) => void) | undefined;
 }
 
-/** A ConfigMap holds no credentials: certificates of an authority as a rule. */
+/** A ConfigMap contains no credentials, but mostly certificates of an authority. */
 export const REFERENCE_CODES = { Secret: 'CredentialsInvalid', ConfigMap: 'ReferenceInvalid' } as const satisfies Record<
   ObjectReference['kind'],
   ErrorCode
@@ -147,7 +147,7 @@ function invalid(message: string): DiskliftError {
   return new DiskliftError('CredentialsInvalid', message);
 }
 
-/** Where a connection goes to, as the request names it. */
+/** The receiver of a connection, as the request names it. */
 export interface Endpoint {
   /** A name or an address; IPv6 with or without brackets. */
   hostname: string;
@@ -172,7 +172,7 @@ const ENTRY = /^(?:(?<scheme>https?):\/\/)?(?:\[(?<ipv6>[^\]]+)\]|(?<host>[^:/[\
  * @param list entries separated by commas: a name, an address, or `*.example` for each name beneath `example`. A port behind it limits
  * the entry to that port. `http://` in front of it allows connections without encryption; without a scheme, or with `https://`, only TLS
  * is allowed.
- * @returns whether an entry allows `endpoint`; an entry that cannot be understood allows nothing
+ * @returns whether an entry allows `endpoint`; a malformed entry allows nothing
  */
 export function isAllowedHost(list: string, { hostname, port, isEncrypted }: Endpoint): boolean {
   const name = normalized(hostname);

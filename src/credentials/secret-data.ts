@@ -1,4 +1,4 @@
-/** What the entries of a Secret mean. No message says what one holds. */
+/** Reads the entries of a Secret. No message contains their data. */
 
 import { X509Certificate } from 'node:crypto';
 import { DiskliftError, type ErrorCode } from '../common/errors.ts';

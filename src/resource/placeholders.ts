@@ -1,4 +1,4 @@
-/** The placeholders in a destination's URL or key, and what they stand for. */
+/** The placeholders in a destination's URL or key, and their values. */
 
 import path from 'node:path';
 import { DiskliftError } from '../common/errors.ts';
@@ -26,7 +26,7 @@ export function placeholderValues({ metadata, spec }: Pick<DiskExport, 'metadata
   return { namespace, name, uid, claim, ...creationOf(creationTimestamp), disk: diskName(diskPath) };
 }
 
-/** A request that an earlier version recorded has no such time, and cannot use it either. */
+/** A request that an earlier version recorded has no creation time, and no placeholder that needs one. */
 function creationOf(creationTimestamp: string | undefined): Pick<PlaceholderValues, 'date' | 'timestamp'> {
   const createdMs = Date.parse(creationTimestamp ?? '');
   if (Number.isNaN(createdMs)) return {};
@@ -35,10 +35,10 @@ function creationOf(creationTimestamp: string | undefined): Pick<PlaceholderValu
 }
 
 function diskName(diskPath: string): string {
-  // A volume in Block mode has no file whose name one could take.
+  // A volume in Block mode has no file name.
   if (diskPath === '.') return 'disk';
   const { base, name } = path.posix.parse(diskPath);
-  // What is left of `...` would be a step out of the destination's directory.
+  // The name of `...` without its extension would be `..`, which leads out of the destination's directory.
   return ['.', '..'].includes(name) ? base : name;
 }
 
@@ -60,7 +60,7 @@ export function expandPlaceholders(template: string, values: PlaceholderValues):
 }
 
 /**
- * Fills in a URL, of a request or of a Secret. The messages of its errors hold nothing of it.
+ * Fills in a URL of a request or of a Secret. No error message contains any of it.
  * @throws DiskliftError `InvalidRequest` also for placeholders outside of its path, and for what is no URL of http or https
  */
 export function expandUrl(template: string, values: PlaceholderValues): string {

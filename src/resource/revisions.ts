@@ -15,14 +15,14 @@ export interface RevisionsOptions {
 
 export class Revisions {
   private readonly options: RevisionsOptions;
-  /** When a request was seen first that is not recorded yet. */
+  /** Time at which a request without a record was first seen. */
   private readonly seenMs = new Map<string, number>();
 
   constructor(options: RevisionsOptions) {
     this.options = options;
   }
 
-  /** A request is recorded with its first status. It is seen several times before, and keeps the time of the first. */
+  /** The first status of a request records it. Until then every call returns the time at which it was first seen. */
   of(key: string, value: unknown): Revision {
     const accepted = this.options.accepted(key);
     const seenMs = this.seenMs.get(key) ?? this.options.clock.nowMs();
@@ -37,15 +37,15 @@ export class Revisions {
 }
 
 export interface Revision {
-  /** The request that counts; undefined where there is none yet and the manifest is not valid. */
+  /** The valid request; undefined for a new manifest that is not valid. */
   request: DiskExport | undefined;
-  /** What is wrong with the manifest, in one line. */
+  /** The error of the manifest, in one line. */
   problem?: string;
 }
 
 /**
- * An edit that the API server would refuse is ignored; but what may be changed is changed even beside it, so that an export can
- * always be cancelled.
+ * Ignores an edit that the API server would refuse. Permitted changes of the same edit count all the same, so that an export can always be
+ * cancelled.
  * @param accepted undefined for a manifest that is new
  * @param value the manifest as it is now
  * @param creationTimestamp of a request that is new

@@ -13,12 +13,12 @@ export interface FieldError {
   message: string;
 }
 
-/** Bytes of a size as the resource has it: `65536`, `64Ki` or `16M`. NaN when it is none; the schema lets none of those pass. */
+/** Bytes of a quantity: `65536`, `64Ki` or `16M`. NaN for any other text, which the schema refuses. */
 export function quantityBytes(quantity: number | string): number {
   return parseBytes(String(quantity), 'kubernetes') ?? Number.NaN;
 }
 
-/** The device that a volume in Block mode is. */
+/** Path of the only disk of a volume in Block mode: the device itself. */
 const WHOLE_VOLUME = '.';
 
 export const CONTROL_CHARACTER = /\p{Cc}/u;
@@ -52,14 +52,14 @@ export function* specErrors({ source, image }: DiskExportSpec): Generator<FieldE
 
 const IMMUTABLE = ['source', 'image', 'destination', 'checksum', 'backoffLimit', 'activeDeadlineSeconds'] as const;
 
-/** The order of the disks says nothing: the list is a map by their paths. */
+/** Sorts the disks by path, because the API server treats the list as a map by path. */
 function comparable(spec: DiskExportSpec, name: (typeof IMMUTABLE)[number]): unknown {
   const { source } = spec;
   if (name !== 'source' || source.disks === undefined) return spec[name];
   return { ...source, disks: source.disks.toSorted((a, b) => (a.path < b.path ? -1 : 1)) };
 }
 
-/** What keeps `spec` from taking the place of `old`. */
+/** Yields the errors of an update from `old` to `spec`. */
 export function* updateErrors(old: DiskExportSpec, spec: DiskExportSpec): Generator<FieldError> {
   for (const name of IMMUTABLE)
     if (!isDeepStrictEqual(comparable(old, name), comparable(spec, name)))
@@ -74,7 +74,7 @@ const LABEL = '[a-z0-9]([-a-z0-9]*[a-z0-9])?';
 const SUBDOMAIN = new RegExp(`^${LABEL}([.]${LABEL})*$`);
 const DNS_LABEL = new RegExp(`^${LABEL}$`);
 
-/** What the API server and kubectl write there and nobody here needs. */
+/** Fields that the API server and kubectl write. They are accepted and ignored. */
 const OTHERS = new Set([
   ...['creationTimestamp', 'deletionGracePeriodSeconds', 'deletionTimestamp', 'finalizers', 'generateName', 'managedFields'],
   ...['ownerReferences', 'resourceVersion', 'selfLink'],
@@ -104,7 +104,7 @@ const CHECKS: Readonly<Record<string, Check>> = {
   annotations: isStringMap,
 };
 
-/** What is wrong with metadata in which nothing has been filled in yet. */
+/** Yields the errors of metadata before defaults are filled in. */
 export function* metadataErrors(metadata: Readonly<Record<string, unknown>>): Generator<FieldError> {
   if (metadata.name === undefined) {
     const advice = metadata.generateName === undefined ? '' : '; only the API server (kubectl create) and disklift export generate names';
@@ -118,14 +118,14 @@ export function* metadataErrors(metadata: Readonly<Record<string, unknown>>): Ge
   }
 }
 
-/** @param metadata in which nothing is wrong */
+/** Fills in the namespace and the UID. @param metadata without errors */
 export function completeMetadata(metadata: Readonly<Record<string, unknown>>): Metadata {
   const given = Object.fromEntries(Object.entries(metadata).filter(([, value]) => value !== null)) as Partial<Metadata> & { name: string };
   const { name, namespace = 'default' } = given;
   return { ...given, namespace, uid: given.uid ?? derivedUid(namespace, name) };
 }
 
-/** The same for the same namespace and name on every machine (as version 5 of RFC 9562, section 5.5, makes them). */
+/** The same UID for the same namespace and name on every machine (RFC 9562, section 5.5, version 5). */
 function derivedUid(namespace: string, name: string): string {
   const hash = createHash('sha1').update(`diskexports.disklift.dev/${namespace}/${name}`).digest();
   hash[6] = ((hash[6] as number) & 0x0f) | 0x50;

@@ -10,7 +10,7 @@ export function isFields(value: unknown): value is Fields {
 
 type TypeName = 'object' | 'array' | 'string' | 'integer' | 'boolean';
 
-/** A keyword that is not here is one that nobody looks at: the compiler refuses a generated schema that has it. */
+/** The supported keywords. The compiler refuses a generated schema with any other keyword. */
 export interface Schema {
   type: TypeName | readonly TypeName[];
   default?: unknown;

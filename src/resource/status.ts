@@ -9,15 +9,15 @@ import { timestamp } from './timestamp.ts';
 export type NewCondition = Pick<Condition, 'type' | 'status' | 'reason' | 'message'>;
 
 export interface ConditionMoment {
-  /** Of the request as it was when the condition was found. */
+  /** Generation of the request for which the condition holds. */
   observedGeneration?: number | undefined;
   /** Milliseconds since the Unix epoch. */
   nowMs: number;
 }
 
 /**
- * @returns the conditions with `condition` in its place. `lastTransitionTime` moves only when the condition's status becomes
- * another; reason and message may change without.
+ * @returns the conditions with `condition` added or replaced. `lastTransitionTime` changes only with the status of the condition, and not
+ * with its reason or message.
  */
 export function setCondition(
   conditions: readonly Condition[],
@@ -33,12 +33,12 @@ export function setCondition(
   return index < 0 ? [...conditions, condition] : conditions.with(index, condition);
 }
 
-/** The API server gives a new object a condition without a time; that of earlier versions of the CRD had the epoch. */
+/** The default condition of the CRD has no time. Earlier versions of the CRD gave it the epoch. */
 function timeOf({ lastTransitionTime }: Condition): string | undefined {
   return lastTransitionTime === undefined || Date.parse(lastTransitionTime) === 0 ? undefined : lastTransitionTime;
 }
 
-/** What was found of a request is as true of its next generation, because nothing that matters can be edited. */
+/** Marks a status as that of another generation. It stays true, because no field can be edited that affects it. */
 export function statusOfGeneration(status: DiskExportStatus, generation: number | undefined): DiskExportStatus {
   if (generation === undefined) return status;
   const { conditions } = status;
@@ -48,7 +48,7 @@ export function statusOfGeneration(status: DiskExportStatus, generation: number 
     : { ...observed, conditions: conditions.map((each) => ({ ...each, observedGeneration: generation })) };
 }
 
-/** Fields that people read. All others are for programs, which take them whole or not at all. */
+/** Fields for people, which may be truncated. A field for programs is kept whole or left out. */
 const TEXTS: ReadonlySet<string> = new Set(['message', 'location', 'etag']);
 
 /**
@@ -57,7 +57,7 @@ const TEXTS: ReadonlySet<string> = new Set(['message', 'location', 'etag']);
  */
 const MAX_STATUS_BYTES = 400_000;
 
-/** Tried one after the other until the whole status is small enough. */
+/** Limits of texts. Each is tried in turn until the status is small enough. */
 const MAX_TEXT_CHARACTERS = [32_768, 2048, 512, 128] as const;
 
 /**
@@ -79,7 +79,7 @@ interface Place {
   maxCharacters: number;
 }
 
-/** @returns undefined for what no conforming value can be made of */
+/** @returns the conforming value; undefined when there is none */
 function conformed(value: unknown, schema: Schema, place: Place): unknown {
   if (typeof value === 'string') return fitText(value, schema, place);
   if (Array.isArray(value) && schema.items !== undefined) return fitList(value, schema, place);

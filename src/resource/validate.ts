@@ -1,4 +1,4 @@
-/** Whether a DiskExport is one, judged as the API server would: the CRD's own schema, then the twins of its rules. */
+/** Validates a DiskExport as the API server does: first by the schema of the CRD, then by the twins of its rules. */
 
 import { DiskliftError } from '../common/errors.ts';
 import { destinationErrors } from './destination-kinds.ts';
@@ -11,7 +11,7 @@ import { STATUS_SCHEMA } from './status-schema.ts';
 const API_VERSION = 'disklift.dev/v1alpha1';
 
 /**
- * @param value a DiskExport as JSON has it; its status is not looked at
+ * @param value a DiskExport from JSON; its status is ignored
  * @returns a copy with all defaults filled in and no status
  * @throws DiskliftError `InvalidRequest`: one line that names a field and what is wrong with it
  */
@@ -40,8 +40,8 @@ export function validateStatus(value: unknown): DiskExportStatus {
 }
 
 /**
- * Why a status that somebody else has written cannot be read, in words; undefined when it can. Fields and words that are unknown
- * here are another version's, and no such reason.
+ * @returns the reason why a status of the API server cannot be read; undefined when it can. Unknown fields and words come from another
+ * version of disklift, and are no reason.
  */
 export function unreadableStatus(value: unknown): string | undefined {
   const copy = withoutNulls(structuredClone(value), STATUS_SCHEMA);
@@ -67,7 +67,7 @@ function fields(value: unknown, field: string): Fields {
   return value;
 }
 
-/** A mistyped name comes first: it explains what is missing. */
+/** An unknown field is reported before a missing one: a mistyped name causes both. */
 const BY_PRIORITY = ['additionalProperties', 'type', 'required'] as const;
 
 /** @param field for messages */
@@ -79,7 +79,7 @@ function conforming<T>(value: unknown, schema: Schema, field: string): T {
   return copy as T;
 }
 
-/** The API server takes a field that is null for one that is not there. */
+/** The API server treats a null field as absent. */
 function withoutNulls(value: unknown, { properties, items }: Schema): unknown {
   if (Array.isArray(value)) return items === undefined ? value : value.map((item) => withoutNulls(item, items));
   if (!isFields(value) || properties === undefined) return value;

@@ -6,11 +6,11 @@ export interface ProcessIdentity {
   pid: number;
   /** In clock ticks since the machine was started. */
   startTicks: string;
-  /** A pid means something within one namespace only; empty where that is not known. */
+  /** A pid is unique within one pid namespace only. Empty when the namespace is unknown. */
   pidNamespace: string;
-  /** Boot id of the kernel: every machine calls its first pid namespace the same. Empty where it is not known. */
+  /** Boot id of the kernel, because the first pid namespace has the same name on every machine. Empty when it is unknown. */
   bootId: string;
-  /** Absent outside of a container that a kubelet has started. */
+  /** Absent outside a container of a kubelet. */
   container?: ContainerRun | undefined;
 }
 
@@ -32,9 +32,9 @@ export async function thisProcess(): Promise<ProcessIdentity> {
 }
 
 /**
- * What is provable of `other`. In this pid namespace the kernel knows. Otherwise it has when it belonged to an earlier run of this very
- * container: a kubelet starts a container again only after its last run has ended, and kills every process of that run. Name and UID
- * of the pod come from the kernel's list of mounts and not from settings, which a copy of the pod would share.
+ * Proves whether `other` has ended. In this pid namespace the kernel shows it. A process of an earlier run of this very container has ended
+ * too: a kubelet starts a container again only after it has killed every process of the last run. Name and UID of the pod come from the
+ * kernel's list of mounts and not from settings, which a copy of the pod would share.
  */
 export async function fateOf(other: Partial<ProcessIdentity>, own: ProcessIdentity): Promise<'running' | 'ended' | 'unknown'> {
   const isVisible = own.pidNamespace !== '' && other.pidNamespace === own.pidNamespace && own.bootId !== '' && other.bootId === own.bootId;
@@ -57,10 +57,10 @@ async function isRunning(pid: number, startTicks: string): Promise<boolean> {
   }
 }
 
-/** @returns undefined for a process that is not there, or is hidden */
+/** @returns undefined for a process that does not exist or is hidden */
 async function readStat(pid: number): Promise<{ state: string; startTicks: string } | undefined> {
   const stat = await fs.readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
-  // The second field is a name in brackets and may hold anything; proc(5).
+  // The second field is a name in brackets, which may contain spaces and brackets; proc(5).
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const [state, startTicks] = [fields[0] ?? '', fields[19]];
   return startTicks === undefined ? undefined : { state, startTicks };
@@ -69,7 +69,7 @@ async function readStat(pid: number): Promise<{ state: string; startTicks: strin
 export interface ContainerRun {
   podUid: string;
   name: string;
-  /** Another at each start of the container. */
+  /** Changes at each start of the container. */
   run: string;
 }
 
@@ -79,7 +79,7 @@ export interface ContainerRun {
  */
 const TERMINATION_LOG = /\/pods\/([0-9a-f-]{1,64})\/containers\/([a-z0-9-]{1,63})\/([0-9a-f]{1,16})$/;
 
-/** @param mountInfo /proc/self/mountinfo, proc(5) @returns undefined where there is no such mount, or more than one */
+/** @param mountInfo /proc/self/mountinfo, proc(5) @returns undefined unless there is exactly one such mount */
 export function containerRunIn(mountInfo: string): ContainerRun | undefined {
   const runs = mountInfo.split('\n').flatMap((line) => {
     const [, podUid, name, run] = TERMINATION_LOG.exec(line.split(' ')[3] ?? '') ?? [];

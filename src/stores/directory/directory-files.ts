@@ -7,10 +7,10 @@ import { MIB } from '../../common/bytes.ts';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
 import { O_PATH, pathOfDescriptor } from '../../common/path-of-descriptor.ts';
 
-/** As large as an object may be in a cluster, roughly; nobody writes such a manifest. */
+/** About the limit of an object in a cluster. No manifest is larger. */
 const MAX_MANIFEST_BYTES = MIB;
 
-/** Whether a file of that name is for manifests; those that disklift writes are not. */
+/** Whether a file of this name holds manifests. Files that disklift writes do not. */
 function isManifestName(name: string): boolean {
   return /\.(ya?ml|json)$/.test(name) && !name.endsWith('.status.yaml') && !name.startsWith('.');
 }
@@ -21,9 +21,9 @@ export async function manifestNames(directory: string): Promise<string[]> {
 }
 
 /**
- * What changes when the file does. Links are followed within the directory only: mounted ConfigMaps consist of them.
+ * A text that changes with the file. Links are followed within the directory only: mounted ConfigMaps consist of links.
  * @returns undefined when there is no such file
- * @throws DiskliftError `InvalidRequest` for what is no file of a reasonable size
+ * @throws DiskliftError `InvalidRequest` for anything but a file within the size limit
  */
 export async function fileSignature(directory: string, name: string): Promise<string | undefined> {
   try {
@@ -39,7 +39,7 @@ export async function fileSignature(directory: string, name: string): Promise<st
 
 /**
  * @param signature as {@link fileSignature} gave it
- * @returns the text, or undefined where the file is another by now
+ * @returns the text; undefined when the file has changed
  * @throws DiskliftError `InvalidRequest`
  */
 export async function readUnchanged(
@@ -65,7 +65,7 @@ async function openBeneath(directory: string, name: string): Promise<fs.FileHand
   const [rootPath, foundPath] = await Promise.all([root, found].map((handle) => fs.readlink(pathOfDescriptor(handle))));
   if (foundPath?.startsWith(rootPath === '/' ? '/' : `${rootPath}/`) !== true)
     throw new DiskliftError('InvalidRequest', `${name}: is ignored: it is a link out of the directory`);
-  // A pipe would be waited for, and a device does what it likes when it is opened.
+  // Opening a pipe would block, and opening a device may have side effects.
   if (!(await found.stat()).isFile()) throw new DiskliftError('InvalidRequest', `${name}: is ignored: it is no file`);
   return await fs.open(pathOfDescriptor(found), constants.O_RDONLY | constants.O_NONBLOCK);
 }
@@ -85,8 +85,8 @@ function typed(error: unknown, name: string): DiskliftError {
 const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
 
 /**
- * Writes beside `file`, and renames when the bytes are on the disk. The name beside it is always the same: what a process that
- * was killed has left is written over by the next one.
+ * Writes a temporary file beside `file`, syncs it and renames it. The temporary name is always the same, so that the next process overwrites
+ * the remains of a killed one.
  */
 export async function writeFileAtomically(file: string, { text, mode }: { text: string; mode: number }): Promise<void> {
   const directory = path.dirname(file);
@@ -103,10 +103,10 @@ export async function writeFileAtomically(file: string, { text, mode }: { text: 
   await syncDirectory(directory);
 }
 
-/** Has the names in it survive a loss of power. */
+/** Makes the names in the directory survive a loss of power. */
 async function syncDirectory(directory: string): Promise<void> {
   const handle = await fs.open(directory);
-  // Some file systems, those over a network above all, do not know the call.
+  // Some file systems, network file systems above all, do not support the call.
   await handle.sync().catch(() => {});
   await handle.close();
 }
@@ -118,18 +118,18 @@ const REFUSALS: Readonly<Record<string, string>> = {
   EPERM: 'this user may not; give the directory to the user that runs disklift',
 };
 
-const TROUBLES: Readonly<Record<string, string>> = {
+const OUTAGES: Readonly<Record<string, string>> = {
   ENOSPC: 'its file system is full; make room',
   EDQUOT: 'the quota is used up; make room',
   ENOENT: 'it is not there; is its volume mounted?',
 };
 
-/** @returns `StoreRefused`, or `StoreUnavailable` for an errno that may pass by itself; an error without an errno unchanged */
+/** @returns `StoreRefused`, or `StoreUnavailable` for a failure that may be temporary; an error without an errno unchanged */
 export function directoryError(place: string, error: unknown): unknown {
   const errno = errnoOf(error);
   if (errno === undefined) return error;
   const refusal = REFUSALS[errno];
-  const why = refusal ?? TROUBLES[errno] ?? 'look at its storage';
+  const why = refusal ?? OUTAGES[errno] ?? 'look at its storage';
   return new DiskliftError(
     refusal === undefined ? 'StoreUnavailable' : 'StoreRefused',
     `${place}: cannot be written to (${errno}): ${why}`,

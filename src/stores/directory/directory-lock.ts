@@ -1,6 +1,7 @@
 /**
- * One process for a directory of requests. The holder is whoever has created `.disklift-N.lock` with the highest N; who finds
- * that holder dead creates N + 1, which only one can, and removes what is below. Works across containers and on network file systems.
+ * Lets one process at a time use a directory of requests. The holder is the process that created `.disklift-N.lock` with the highest N. A
+ * process that finds the holder dead creates N + 1, which only one process can, and removes the lower ones. Works across containers and on
+ * network file systems.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -11,11 +12,11 @@ import { DiskliftError, errnoOf } from '../../common/errors.ts';
 import { fateOf, type ProcessIdentity, thisProcess } from '../process-identity.ts';
 import { directoryError } from './directory-files.ts';
 
-/** The holder shows that it lives this often. */
+/** The holder renews its lock this often. */
 const RENEW_MS = 5000;
-/** Unsure for this long, the holder takes its lock for lost... */
+/** After this time without a renewal the holder treats its lock as lost... */
 const UNSURE_MS = 12_000;
-/** ...which is before others, who cannot see the process itself, take it for dead. */
+/** ...which is before processes that cannot see the holder's pid treat it as dead. */
 const STALE_MS = 20_000;
 
 const LOCK_NAME = /^\.disklift-(\d{1,15})\.lock$/;
@@ -36,9 +37,9 @@ export class DirectoryLock {
   private readonly clock: Clock;
   private held: Held | undefined;
   private acquiring: Promise<Held | undefined> | undefined;
-  /** Of locks that this process has had: it does not wait for itself. */
+  /** Nonces of locks that this process has created: it need not wait for its own lock. */
   private readonly ownNonces = new Set<string>();
-  /** What another's lock looked like when it was last seen to change, and when that was. */
+  /** State of another process's lock, and the time at which it was seen to change. */
   private seen = { state: '', sinceMs: 0 };
   private otherHolder = 'another process';
 
@@ -70,7 +71,7 @@ export class DirectoryLock {
     return this.held !== undefined;
   }
 
-  /** @throws DiskliftError `ExecutorLost` when the lock is not surely held any more; then it counts as lost */
+  /** @throws DiskliftError `ExecutorLost` when another process may hold the lock; the lock then counts as lost */
   async assertHeld(): Promise<void> {
     const { held } = this;
     if (held === undefined) throw lostError('it is not held');
@@ -112,7 +113,7 @@ export class DirectoryLock {
       this.ownNonces.add(nonce);
       const now = await this.numbers();
       if (now.at(-1) !== number) {
-        // Whoever was that slow has missed another's life as the holder.
+        // This process was so slow that another one became the holder meanwhile.
         await fs.rm(this.fileOf(number), { force: true });
         return undefined;
       }
@@ -122,19 +123,19 @@ export class DirectoryLock {
       return this.held;
     } catch (error) {
       // Another process was faster: it created the lock with this number, or removed the lock that this process had read.
-      if (errnoOf(error) === 'EEXIST' || (errnoOf(error) === 'ENOENT' && (await this.isThere()))) return undefined;
+      if (errnoOf(error) === 'EEXIST' || (errnoOf(error) === 'ENOENT' && (await this.exists()))) return undefined;
       throw directoryError(this.directory, error);
     }
   }
 
-  private async isThere(): Promise<boolean> {
+  private async exists(): Promise<boolean> {
     return fs.stat(this.directory).then(
       () => true,
       () => false,
     );
   }
 
-  /** Throws where the lock is another's, or the file system does not say. */
+  /** Throws when another process has the lock, or the file system fails. */
   private async renew(held: Held): Promise<void> {
     const file = this.fileOf(held.number);
     const [numbers, content] = [await this.numbers(), await readContent(file)];
@@ -146,26 +147,26 @@ export class DirectoryLock {
 
   private async keep(held: Held): Promise<void> {
     while (!held.lost.signal.aborted) {
-      // The wait ends with the lock.
+      // The loss of the lock ends the wait.
       await this.clock.delay(RENEW_MS, held.lost.signal).catch(() => {});
       if (held.lost.signal.aborted) return;
       try {
         await this.renew(held);
       } catch (error) {
-        const isSure = error instanceof DiskliftError;
-        if (isSure || this.clock.monotonicMs() - held.renewedMs > UNSURE_MS) this.lose(held, error);
+        const isLost = error instanceof DiskliftError;
+        if (isLost || this.clock.monotonicMs() - held.renewedMs > UNSURE_MS) this.lose(held, error);
       }
     }
   }
 
   private lose(held: Held, cause: unknown): DiskliftError {
-    const error = cause instanceof DiskliftError ? cause : lostError(`${errnoOf(cause) ?? 'an error'} when it was confirmed`, cause);
+    const error = cause instanceof DiskliftError ? cause : lostError(`${errnoOf(cause) ?? 'an error'} when it was renewed`, cause);
     if (this.held === held) this.held = undefined;
     held.lost.abort(error);
     return error;
   }
 
-  /** By proof where there is one, and else by its having shown no life for long. */
+  /** By proof where the kernel offers one; otherwise the lock must not have been renewed for STALE_MS. */
   private async isDead(file: string): Promise<boolean> {
     const content = await readContent(file);
     if (content.nonce !== undefined && this.ownNonces.has(content.nonce)) return true;
@@ -180,7 +181,7 @@ export class DirectoryLock {
   }
 }
 
-/** Of a lock that is being written, nothing. */
+/** @returns an empty object for a lock file that is still being written */
 async function readContent(file: string): Promise<LockContent> {
   const text = await fs.readFile(file, 'utf8');
   try {

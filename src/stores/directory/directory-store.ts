@@ -1,4 +1,4 @@
-/** A directory of manifests as a store of requests: the same as the API server is in a cluster. */
+/** A directory of manifests as a store of requests, in place of the API server of a cluster. */
 
 import { cancelledError } from '../../common/abortable.ts';
 import { DiskliftError, errnoOf, isStoreFailure } from '../../common/errors.ts';
@@ -11,11 +11,11 @@ import { ManifestFiles, type ManifestFilesOptions } from './manifest-files.ts';
 import { RequestRecords } from './request-records.ts';
 
 export interface DirectoryStoreOptions extends Pick<ManifestFilesOptions, 'directory' | 'clock' | 'warn'> {
-  /** How often the directory is looked at where the system does not tell of changes. Default 1 s. */
+  /** Interval between looks at the directory where the system reports no changes. Default 1 s. */
   pollMs?: number;
   /** As {@link ManifestFilesOptions.settleMs}. Default 1 s. */
   settleMs?: number;
-  /** Called each time that the directory could be looked at. */
+  /** Called after each look that could read the directory. */
   onLook?: () => void;
 }
 
@@ -25,9 +25,9 @@ export interface DirectoryRequestStore extends RequestStore {
 }
 
 /**
- * Requests are files named *.yaml, *.yml and *.json; each one's status is written beside it. A manifest that is being written,
- * or has become unreadable, stays what it was before; one that is gone is a request that was deleted. As in a cluster nothing of
- * a request can be changed but what the resource lets change; other edits are ignored with a warning.
+ * Requests are files named *.yaml, *.yml and *.json; the status of each is written beside it. While a manifest is being written, or is
+ * unreadable, its last readable content counts. A removed manifest is a deleted request. As in a cluster, only some fields can be changed;
+ * other edits are ignored with a warning.
  */
 export function createDirectoryStore(options: DirectoryStoreOptions): DirectoryRequestStore {
   return new DirectoryStore({ pollMs: 1000, settleMs: 1000, onLook: () => {}, ...options });
@@ -40,13 +40,13 @@ class DirectoryStore implements DirectoryRequestStore {
   private readonly records: RequestRecords;
   private readonly revisions: Revisions;
   private readonly lock: DirectoryLock;
-  /** What this process works on, each with the signal of the lock that it was claimed under. */
+  /** Claimed keys, each with the signal of the lock under which it was claimed. */
   private readonly claims = new Map<string, AbortSignal>();
-  /** Keys that somebody should look at, whatever the files say. */
+  /** Keys that the next look yields even if no file has changed. */
   private readonly due = new Set<string>();
-  /** Keys that were wanted while another process had the directory. */
+  /** Keys whose claim failed because another process had the directory. */
   private readonly refused = new Set<string>();
-  private readonly told = new Set<string>();
+  private readonly warned = new Set<string>();
   /** Problem of the last attempt to acquire the lock. */
   private lockProblem: string | undefined;
   private isWatching = false;
@@ -85,15 +85,15 @@ class DirectoryStore implements DirectoryRequestStore {
     await this.load();
     const changed = await this.files.look();
     if (changed === undefined) {
-      // When the directory is back, it may be another.
+      // A directory that comes back may be another one.
       this.loaded = undefined;
       return [];
     }
     this.options.onLook();
     const keys = new Set(changed);
-    // Of requests that went away while nobody looked, an earlier process has left something, too.
+    // An earlier process may have left records of requests that were removed while no process looked.
     const candidates = this.files.hasUnread ? changed : [...changed, ...this.records.keys()];
-    for (const key of candidates) if (this.files.get(key) === undefined) await this.noticeGone(key, keys);
+    for (const key of candidates) if (this.files.get(key) === undefined) await this.noticeRemoved(key, keys);
     if (this.refused.size > 0 && (await this.acquireIfPossible()) !== undefined) {
       for (const key of this.refused) keys.add(key);
       this.refused.clear();
@@ -103,7 +103,7 @@ class DirectoryStore implements DirectoryRequestStore {
     return keys;
   }
 
-  private async noticeGone(key: string, keys: Set<string>): Promise<void> {
+  private async noticeRemoved(key: string, keys: Set<string>): Promise<void> {
     if (this.records.get(key)?.isTerminating === false) {
       this.records.markTerminating(key);
       keys.add(key);
@@ -111,7 +111,7 @@ class DirectoryStore implements DirectoryRequestStore {
     await this.dropIfDone(key);
   }
 
-  /** Its manifest is gone, nobody works on it and nothing is held open for it: then nothing is kept of it. */
+  /** Drops the record of a request whose manifest was removed, when it has neither a claim nor an open upload. */
   private async dropIfDone(key: string): Promise<void> {
     const record = this.records.get(key);
     const isDone = record === undefined ? this.files.get(key) === undefined : record.isTerminating && !record.cleanupPending;
@@ -121,11 +121,11 @@ class DirectoryStore implements DirectoryRequestStore {
     try {
       await this.records.drop(key);
     } catch (error) {
-      this.tell(`${key}: its status cannot be removed: ${errnoOf(error) ?? error}`);
+      this.warnOnce(`${key}: its status cannot be removed: ${errnoOf(error) ?? error}`);
       return;
     }
     if (record !== undefined) {
-      // There may be a new manifest under the key.
+      // A new manifest may have this key.
       this.due.add(key);
       this.wake();
     }
@@ -142,10 +142,10 @@ class DirectoryStore implements DirectoryRequestStore {
     const entry = this.files.get(key);
     if (entry === undefined) return undefined;
     const { request, problem } = this.revisions.of(key, entry.manifest.value);
-    if (problem !== undefined && record !== undefined) this.tell(`${entry.fileName}: ${problem}`);
+    if (problem !== undefined && record !== undefined) this.warnOnce(`${entry.fileName}: ${problem}`);
     const found = await this.records.readStatus(key);
     if (request === undefined) return { kind: 'invalid', message: `${entry.fileName}: ${problem}`, status: found?.status };
-    // A status without a UID is of a manifest that was invalid before.
+    // A status without a UID belongs to a manifest that was invalid before.
     const isOfThis = record !== undefined || found?.uid === request.metadata.uid;
     return { kind: 'request', request: withStatus(request, isOfThis ? found?.status : undefined), isTerminating: false };
   }
@@ -175,13 +175,13 @@ class DirectoryStore implements DirectoryRequestStore {
     };
   }
 
-  /** Also keeps the request as it is accepted by this. @throws DiskliftError `ExecutorLost` when somebody else may write it by now */
+  /** The first status also records the accepted request. @throws DiskliftError `ExecutorLost` when another process may write the status */
   async writeStatus(key: string, status: DiskExportStatus): Promise<void> {
     await this.mayWrite(key);
     const record = this.records.get(key);
     const value = record?.isTerminating ? undefined : this.files.get(key)?.manifest.value;
     if (value === undefined) {
-      // It is gone; of one that was never accepted nobody wants to know.
+      // The manifest was removed. A request that was never accepted needs no status.
       if (record !== undefined) await this.records.writeStatus(record.request.metadata, status);
       return;
     }
@@ -217,7 +217,7 @@ class DirectoryStore implements DirectoryRequestStore {
   resolve: RequestStore['resolve'] = (reference) => this.files.resolve(reference);
 
   async recordEvent(key: string, { reason, message }: RequestEvent): Promise<void> {
-    // What becomes of an export that is run here is in the log already, with more to it.
+    // The engine logs what happens to exports of this process, with more detail.
     if (!this.claims.has(key)) this.options.warn(`${reason}: ${message}`, key);
   }
 
@@ -233,7 +233,7 @@ class DirectoryStore implements DirectoryRequestStore {
   private async acquire(): Promise<AbortSignal | undefined> {
     if (this.lock.isHeld) return this.lock.acquire();
     const lost = await this.tryLock();
-    // Whoever had it before may have written.
+    // The previous holder may have written records.
     if (lost !== undefined) this.loaded = this.records.load();
     await this.load();
     return lost;
@@ -246,17 +246,17 @@ class DirectoryStore implements DirectoryRequestStore {
       const lost = await this.lock.acquire();
       const isRefused = lost === undefined;
       this.lockProblem = isRefused ? `${directory}: ${this.lock.holder} serves it; requests wait here until that process ends` : undefined;
-      if (isRefused) this.tell(this.lockProblem ?? '');
+      if (isRefused) this.warnOnce(this.lockProblem ?? '');
       return lost;
     } catch (error) {
       if (!isStoreFailure(error)) throw error;
       this.lockProblem = error.message;
-      this.tell(error.message);
+      this.warnOnce(error.message);
       throw error;
     }
   }
 
-  /** Undefined also where no process can hold the directory; `problem` gives the reason. */
+  /** As `acquire`, but undefined also when no process can hold the directory; `problem` has the reason. */
   private async acquireIfPossible(): Promise<AbortSignal | undefined> {
     try {
       return await this.acquire();
@@ -279,7 +279,7 @@ class DirectoryStore implements DirectoryRequestStore {
     try {
       await this.lock.assertHeld();
     } catch (error) {
-      // The directory may be another by now; for those who work on nothing there that makes no difference.
+      // The directory may have been replaced. A key without a claim may be written under a new lock.
       if (claimed !== undefined || (await this.acquireIfPossible()) === undefined) throw error;
     }
   }
@@ -288,9 +288,9 @@ class DirectoryStore implements DirectoryRequestStore {
     if (!this.isWatching && this.claims.size === 0) await this.lock.release();
   }
 
-  private tell(message: string): void {
-    if (this.told.has(message)) return;
-    this.told.add(message);
+  private warnOnce(message: string): void {
+    if (this.warned.has(message)) return;
+    this.warned.add(message);
     this.options.warn(message);
   }
 }

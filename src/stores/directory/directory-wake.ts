@@ -1,22 +1,22 @@
-/** Waiting for a directory to change: until the system tells of it, and else until it is time to look. */
+/** Waits for a change of a directory: until the system reports one, and at most for a given time. */
 
 import { type FSWatcher, statSync, watch } from 'node:fs';
 import type { Clock } from '../../common/clock.ts';
 
 export interface DirectoryWake {
-  /** Ends at the latest after `limitMs`, and at once when `signal` is aborted. Never throws. */
+  /** Waits at most `limitMs`. Ends at once when `signal` is aborted. Never throws. */
   wait(limitMs: number, signal: AbortSignal): Promise<void>;
-  /** Ends the wait, or the next one. */
+  /** Ends the current wait, or the next one. */
   now(): void;
   close(): void;
 }
 
-/** Of a file that is written byte by byte the system tells byte by byte. */
+/** Shortest wait: the system may report each byte that is written to a file. */
 const MIN_DELAY_MS = 100;
 
-/** File systems over a network tell nothing: there it is the limit that counts. */
+/** Network file systems report no changes: there every wait lasts as long as its limit. */
 export function createDirectoryWake(directory: string, clock: Clock): DirectoryWake {
-  let told = Promise.withResolvers<void>();
+  let change = Promise.withResolvers<void>();
   let watcher: FSWatcher | undefined;
   let inode: number | undefined;
 
@@ -25,14 +25,14 @@ export function createDirectoryWake(directory: string, clock: Clock): DirectoryW
     watcher = undefined;
   }
 
-  /** A watcher stays with the directory that it was made for, also when that is gone and another has its name. */
+  /** Replaces the watcher when another directory has the name: a watcher stays with the inode that it was opened for. */
   function renew(): void {
     const found = statSync(directory, { throwIfNoEntry: false })?.ino;
     if (found === inode && watcher !== undefined) return;
     close();
     inode = found;
     if (found === undefined) return;
-    watcher = watch(directory, { persistent: false }, () => told.resolve());
+    watcher = watch(directory, { persistent: false }, () => change.resolve());
     watcher.on('error', close);
   }
 
@@ -41,19 +41,19 @@ export function createDirectoryWake(directory: string, clock: Clock): DirectoryW
       try {
         renew();
       } catch {
-        // Too many watchers on this machine, or no right to have one.
+        // The limit of watchers (inotify) is reached, or the user may not open one.
         close();
       }
       const end = new AbortController();
       const ended = AbortSignal.any([signal, end.signal]);
-      const least = Math.min(MIN_DELAY_MS, limitMs);
+      const minMs = Math.min(MIN_DELAY_MS, limitMs);
       const pause = (delayMs: number) => clock.delay(delayMs, ended).catch(() => {});
-      await pause(least);
-      await Promise.race([told.promise, pause(limitMs - least)]);
+      await pause(minMs);
+      await Promise.race([change.promise, pause(limitMs - minMs)]);
       end.abort();
-      told = Promise.withResolvers<void>();
+      change = Promise.withResolvers<void>();
     },
-    now: () => told.resolve(),
+    now: () => change.resolve(),
     close,
   };
 }

@@ -13,21 +13,21 @@ import { timestamp } from '../../resource/timestamp.ts';
 import { validateDiskExport } from '../../resource/validate.ts';
 import type { RequestStore } from '../contract.ts';
 
-/** One object of a file. Nothing has been checked but that it is of one of the kinds. */
+/** One object of a file. Only its kind has been checked. */
 export interface Manifest {
   kind: 'DiskExport' | 'Secret' | 'ConfigMap';
   namespace: string;
-  /** Empty where it has none. */
+  /** Empty when the object has no name. */
   name: string;
   value: Fields;
-  /** Which document of the file, and then the index in each List around it. */
+  /** Index of the document in the file, and then the index in each List around the object. */
   place: readonly number[];
 }
 
 interface ManifestFile {
   /** For messages. */
   fileName: string;
-  /** Takes one line about what is ignored. */
+  /** Receives one line for each ignored object. */
   warn(message: string): void;
 }
 
@@ -35,7 +35,7 @@ const KINDS: readonly unknown[] = ['DiskExport', 'Secret', 'ConfigMap'] satisfie
 
 /**
  * @param text YAML of any number of documents, or JSON
- * @throws DiskliftError `InvalidRequest` for what is neither; the message has the line, and nothing of what the file says
+ * @throws DiskliftError `InvalidRequest` for a text that is neither; the message has the line number, and no text of the file
  */
 export function readManifests(text: string, { fileName, warn }: ManifestFile): Manifest[] {
   const manifests: Manifest[] = [];
@@ -57,7 +57,7 @@ export function readManifests(text: string, { fileName, warn }: ManifestFile): M
 
 function parse(text: string, fileName: string): Document[] {
   const lines = new LineCounter();
-  // Errors would be pretty with the lines around them, and those may be of a Secret.
+  // prettyErrors would quote lines of the file, which may be those of a Secret.
   const documents = parseAllDocuments(text, { merge: true, prettyErrors: false, logLevel: 'silent', lineCounter: lines });
   const [error] = [...documents].flatMap((document) => document.errors);
   if (error === undefined) return [...documents];
@@ -68,7 +68,7 @@ function toValue(document: Document, fileName: string): unknown {
   try {
     return document.toJS({ maxAliasCount: 100 });
   } catch {
-    // The cause is left out: its text may hold what the file says.
+    // The error has no cause, because the cause may quote the file.
     throw new DiskliftError('InvalidRequest', `${fileName}: its aliases lead nowhere, or too far`);
   }
 }
@@ -87,7 +87,7 @@ export function withoutManifest(text: string, place: readonly number[]): string 
   return rest.length === 0 ? undefined : rest.map(String).join('');
 }
 
-/** A resolver of what the manifests hold, for requests that come without a cluster. */
+/** Resolves references to Secrets and ConfigMaps among the manifests of the same file. */
 export function createManifestResolver(manifests: readonly Manifest[]): ReferenceResolver['resolve'] {
   return async (reference) => {
     const manifest = manifests.find((candidate) => isReferredTo(candidate, reference));
@@ -99,7 +99,7 @@ export function isReferredTo({ kind, namespace, name }: Manifest, reference: Obj
   return kind === reference.kind && namespace === reference.namespace && name === reference.name;
 }
 
-/** @throws DiskliftError `CredentialsInvalid` or `ReferenceInvalid`, with a message that names the entry and nothing that it holds */
+/** @throws DiskliftError `CredentialsInvalid` or `ReferenceInvalid`, with a message that names the entry and none of its data */
 export function referencedObject({ kind, namespace, name, value }: Manifest): ReferencedObject {
   const metadata = isFields(value.metadata) ? value.metadata : {};
   const what = `${kind} ${namespace}/${name}`;
@@ -141,15 +141,15 @@ export interface RequestFile {
   resolve: RequestStore['resolve'];
 }
 
-/** Nobody writes a larger manifest; whoever names an image by mistake should not wait for it to be read. */
+/** No manifest is larger. A user who names an image by mistake should not wait until it is read. */
 const MAX_FILE_BYTES = 1024 * 1024;
 
 const STANDARD_INPUT = '-';
 
 export interface RequestFileOptions extends StorageWait {
-  /** Takes one line about what is ignored. */
+  /** Receives one line for each ignored object. */
   warn(message: string): void;
-  /** In place of the manifest's. */
+  /** Replaces the manifest's name. */
   name?: string | undefined;
 }
 
@@ -169,7 +169,7 @@ export async function readRequestFile(file: string, { warn, name, ...wait }: Req
   return { request: validateDiskExport(created(first.value, wait.clock.nowMs(), name)), resolve: createManifestResolver(manifests) };
 }
 
-/** As the API server does it; in place of five random characters a generated name ends in the time, so that it can be found again. */
+/** Fills in what the API server would. A generated name ends in the time, and not in random characters, so that users find it again. */
 function created(value: unknown, nowMs: number, givenName: string | undefined): unknown {
   if (!isFields(value) || !isFields(value.metadata)) return value;
   const { generateName, ...others } = value.metadata;
@@ -182,7 +182,7 @@ function created(value: unknown, nowMs: number, givenName: string | undefined): 
 
 async function textOf(file: string, fileName: string, wait: StorageWait): Promise<string> {
   try {
-    // A pipe's writer may take its time; a file's storage may not.
+    // The time limit is for storage. A process that writes to a pipe may be slow.
     const isFile = file !== STANDARD_INPUT && (await awaitStorage(file, stat(file), wait)).isFile();
     const reading = readWhole(file === STANDARD_INPUT ? '/dev/stdin' : file, fileName);
     return await (isFile ? awaitStorage(file, reading, wait) : abortable(reading, wait.signal));

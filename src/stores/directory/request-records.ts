@@ -1,6 +1,6 @@
 /**
- * What a directory store keeps of its requests, beside the manifests: `NAME.status.yaml` for everybody to read, and
- * `.NAME.accepted.json` with the request as it was accepted, for an edit of the manifest to be told from another request.
+ * Files that a directory store writes beside the manifests: `NAME.status.yaml` for users, and `.NAME.accepted.json` with the accepted
+ * request, which distinguishes an edit of the manifest from another request.
  */
 
 import { createHash } from 'node:crypto';
@@ -15,11 +15,11 @@ import { directoryError, writeFileAtomically } from './directory-files.ts';
 import { keyOf } from './manifest-files.ts';
 
 export interface RequestRecord {
-  /** As it was accepted, without a status; its generation grows with each change that is accepted. */
+  /** The accepted request without its status. Its generation grows with each accepted change. */
   request: DiskExport;
-  /** Something is held open at a destination. */
+  /** An upload is open at a destination. */
   cleanupPending: boolean;
-  /** The manifest is gone; what comes under the same key is another request. */
+  /** The manifest was removed. A new manifest under the same key is another request. */
   isTerminating: boolean;
 }
 
@@ -33,7 +33,7 @@ const STATUS_MODE = 0o644;
 const ACCEPTED_MODE = 0o600;
 const ACCEPTED_NAME = /^\..*\.accepted\.json$/;
 
-/** Suffixes and dots come to it, and a file name has at most 255 bytes. */
+/** A file name has at most 255 bytes, and suffixes are appended to the base. */
 const MAX_BASE_CHARACTERS = 200;
 
 export class RequestRecords {
@@ -53,7 +53,7 @@ export class RequestRecords {
     return this.records.keys();
   }
 
-  /** Reads what earlier processes have left. What cannot be understood counts as not there. */
+  /** Reads the records of earlier processes. A malformed record is ignored. */
   async load(): Promise<void> {
     const names = await fs.readdir(this.directory).catch(() => undefined);
     if (names === undefined) return;
@@ -69,7 +69,7 @@ export class RequestRecords {
     }
   }
 
-  /** @returns undefined where there is none, or it says nothing that could be used; and the UID of the request that it is about */
+  /** @returns the status and the UID of its request; undefined when the status is missing or malformed */
   async readStatus(key: string): Promise<{ status: DiskExportStatus; uid: unknown } | undefined> {
     const { status: name } = await this.namesOf(key);
     const { status, metadata } = (await this.readYaml(name)) ?? {};
@@ -82,14 +82,14 @@ export class RequestRecords {
   }
 
   /**
-   * @param metadata of the request that the status is about
+   * @param metadata of the request of this status
    * @throws DiskliftError `StoreRefused`, not retryable, for a status that the schema does not accept: it could not be read back
    */
   async writeStatus(metadata: { name: string; namespace: string; uid?: string }, status: DiskExportStatus): Promise<void> {
     const { name, namespace, uid } = metadata;
     requireConforming(status);
     const document = { apiVersion: 'disklift.dev/v1alpha1', kind: 'DiskExport', metadata: { name, namespace, uid }, status };
-    // Through JSON, which leaves out what is undefined.
+    // JSON drops fields that are undefined.
     const text = stringify(JSON.parse(JSON.stringify(document)), { lineWidth: 0 });
     await this.write((await this.namesOf(keyOf(metadata))).status, { text, mode: STATUS_MODE });
   }
@@ -114,7 +114,7 @@ export class RequestRecords {
     else this.records.set(key, before);
   }
 
-  /** For as long as this process lives; another may be the one that writes. */
+  /** In memory only: another process may hold the lock and write the files. */
   markTerminating(key: string): void {
     const record = this.records.get(key);
     if (record !== undefined) this.records.set(key, { ...record, isTerminating: true });
@@ -135,13 +135,13 @@ export class RequestRecords {
     }
   }
 
-  /** Of two namespaces with the same name, the one that came first has the short names of files. */
+  /** Of two requests with one name in different namespaces, the first has the short file names. */
   private async namesOf(key: string): Promise<Names> {
     if (!this.bases.has(key)) {
       const [namespace = '', name = ''] = key.split('/');
       const candidates = [shortened(name), shortened(`${namespace}.${name}`), shortened(`${namespace}.${name}`, true)];
       const owners = await Promise.all(candidates.map((base) => this.ownerOf(base)));
-      // From here on without a wait: two keys must not find the same one free.
+      // No await from here on: two keys must not find the same name free.
       const taken = new Set(this.bases.values());
       const own = candidates.find((_, index) => owners[index] === key);
       const free = candidates.find((base, index) => owners[index] === undefined && !taken.has(base));
@@ -185,7 +185,7 @@ function fileText({ request, cleanupPending, isTerminating }: RequestRecord): st
 
 function requireConforming(status: DiskExportStatus): void {
   try {
-    // Through JSON, as it is written.
+    // In the form in which it is written.
     validateStatus(JSON.parse(JSON.stringify(status)));
   } catch (error) {
     if (!(error instanceof DiskliftError)) throw error;
