@@ -43,7 +43,9 @@ export interface ProxyEnvironment {
   noProxy?: string;
 }
 
-/** Lower case first: of http_proxy, curl takes no other, because HTTP_PROXY can be a header that a CGI program was sent. */
+/**
+ * Lower case first: of http_proxy, curl takes no other, because HTTP_PROXY can be a header that a CGI program was sent.
+ */
 export function proxyEnvironment(environment: Readonly<Record<string, string | undefined>> = process.env): ProxyEnvironment {
   const [httpsProxy, httpProxy, noProxy] = [
     environment.https_proxy ?? environment.HTTPS_PROXY,

@@ -1,6 +1,7 @@
 /**
  * The settings of `disklift sidecar`, each declared once. From its key follow its flag and its environment variable:
- * `maxConcurrentExports`, `--max-concurrent-exports`, `DISKLIFT_MAX_CONCURRENT_EXPORTS`. docs/configuration.md is made from this.
+ * `maxConcurrentExports`, `--max-concurrent-exports`, `DISKLIFT_MAX_CONCURRENT_EXPORTS`. docs/configuration.md is made
+ * from this.
  */
 
 export interface Setting<T = unknown> {

@@ -1,4 +1,7 @@
-/** Secrets and ConfigMaps that a request refers to. They are read when they are needed, never cached, and sent to the destination alone. */
+/**
+ * Secrets and ConfigMaps that a request refers to. They are read when they are needed, never cached, and sent to the
+ * destination alone.
+ */
 
 import { DiskliftError, type ErrorCode } from '../common/errors.ts';
 import { readHttpUrl, unbracketed } from '../common/http-url.ts';
@@ -23,7 +26,10 @@ export interface ReferenceResolver {
   resolve(reference: ObjectReference): Promise<ReferencedObject | undefined>;
 }
 
-/** Label by which the owner of a Secret permits exports to use it. A user who may create a DiskExport may lack the right to read Secrets. */
+/**
+ * Label by which the owner of a Secret permits exports to use it. A user who may create a DiskExport may lack the right
+ * to read Secrets.
+ */
 const LABEL = 'disklift.dev/credentials';
 const ALLOWED_HOSTS = 'disklift.dev/allowed-hosts';
 
@@ -34,7 +40,10 @@ export interface DestinationUrl {
   secretName?: string;
 }
 
-/** All methods throw DiskliftError `CredentialsInvalid`, or `ReferenceInvalid` for a ConfigMap, with a message that names the object and contains none of its data. */
+/**
+ * All methods throw DiskliftError `CredentialsInvalid`, or `ReferenceInvalid` for a ConfigMap, with a message that
+ * names the object and contains none of its data.
+ */
 export interface CredentialReader {
   /** @param endpoint the receiver of the credentials; an annotation disklift.dev/allowed-hosts must allow it */
   readSecret(reference: SecretReference, endpoint: Endpoint): Promise<EntryData>;
@@ -52,8 +61,8 @@ interface CredentialSource {
   /** Whether a missing object is retryable: users may apply a request before its Secret. */
   mayCome: boolean;
   /**
-   * Receives the reason why a Secret cannot be used. The error then omits it: a user who may not read Secrets must not learn from messages
-   * which Secrets exist. Left out: the error contains the reason.
+   * Receives the reason why a Secret cannot be used. The error then omits it: a user who may not read Secrets must not
+   * learn from messages which Secrets exist. Left out: the error contains the reason.
    */
   logRefusal?: ((message: string) => void) | undefined;
 }
@@ -169,9 +178,9 @@ function normalized(hostname: string): string {
 const ENTRY = /^(?:(?<scheme>https?):\/\/)?(?:\[(?<ipv6>[^\]]+)\]|(?<host>[^:/[\]]+))(?::(?<only>\d+))?$/;
 
 /**
- * @param list entries separated by commas: a name, an address, or `*.example` for each name beneath `example`. A port behind it limits
- * the entry to that port. `http://` in front of it allows connections without encryption; without a scheme, or with `https://`, only TLS
- * is allowed.
+ * @param list entries separated by commas: a name, an address, or `*.example` for each name beneath `example`. A port
+ * behind it limits the entry to that port. `http://` in front of it allows connections without encryption; without a
+ * scheme, or with `https://`, only TLS is allowed.
  * @returns whether an entry allows `endpoint`; a malformed entry allows nothing
  */
 export function isAllowedHost(list: string, { hostname, port, isEncrypted }: Endpoint): boolean {

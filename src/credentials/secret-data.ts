@@ -18,7 +18,10 @@ export interface ClientCertificate {
   key: string;
 }
 
-/** @returns an entry as text without the line end that editors and `echo` leave behind it; undefined when there is none */
+/**
+ * @returns an entry as text without the line end that editors and `echo` leave behind it; undefined when it is missing
+ * or empty
+ */
 export function entryText(data: EntryData, name: string): string | undefined {
   if (!Object.hasOwn(data, name)) return undefined;
   const text = (data[name] as Buffer).toString('utf8').replace(/\r?\n$/, '');
@@ -61,7 +64,8 @@ export function httpHeaders(data: EntryData): Record<string, string> {
 const PEM_CERTIFICATE = /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----.*?-----END (?:TRUSTED |X509 )?CERTIFICATE-----/gs;
 
 /**
- * Validates a CA bundle in PEM. OpenSSL silently ignores certificates that it cannot parse, and then every server is refused.
+ * Validates a CA bundle in PEM. OpenSSL silently ignores certificates that it cannot parse, and then every server is
+ * refused.
  * @param what names the entry, for the message
  * @throws DiskliftError with `code` where the bundle has no certificate, or one that cannot be parsed
  */

@@ -1,6 +1,6 @@
 /**
- * The kinds of destinations that a request can name, with the facts that need no connection. Pure. A new field of `DestinationSpec` does not
- * compile until it has a row here and in wiring/destinations.ts, which adds the target.
+ * The kinds of destinations that a request can name, with the facts that need no connection. Pure. A new field of
+ * `DestinationSpec` does not compile until it has a row here and in wiring/destinations.ts, which adds the target.
  */
 
 import { DiskliftError } from '../common/errors.ts';
@@ -38,7 +38,10 @@ export interface DestinationKind<Spec> {
    * @throws DiskliftError `InvalidRequest` for a place that cannot be filled in
    */
   place(spec: Spec, disk: DiskPlace): string;
-  /** Rules that the schema cannot state: twins of x-kubernetes-validations in manifests/crd.yaml. @param field path of `spec` */
+  /**
+   * Rules that the schema cannot state: twins of x-kubernetes-validations in manifests/crd.yaml.
+   * @param field path of `spec`
+   */
   errors(spec: Spec, field: string): Iterable<FieldError>;
 }
 
@@ -75,7 +78,10 @@ const KEYS = Object.keys(DESTINATION_KINDS) as DestinationKey[];
 /** Names of all kinds. */
 export const DESTINATION_NAMES: readonly DestinationName[] = KEYS.map((key) => DESTINATION_KINDS[key].name);
 
-/** Calls `use` with the field that the request has set. @returns undefined for a kind that this version does not support */
+/**
+ * Calls `use` with the field that the request has set.
+ * @returns undefined for a kind that this version does not support
+ */
 function ifKnown<T>(
   destination: DestinationSpec,
   use: <Key extends DestinationKey>(key: Key, spec: DestinationSpecs[Key]) => T,
@@ -89,7 +95,8 @@ function ifKnown<T>(
 
 /**
  * Calls `use` with the field that the request has set.
- * @throws DiskliftError `InvalidRequest` where the request has no destination, or a kind that this version does not support
+ * @throws DiskliftError `InvalidRequest` where the request has no destination, or a kind that this version does not
+ * support
  */
 export function ofDestination<T extends {}>(
   { spec }: Pick<DiskExport, 'spec'>,

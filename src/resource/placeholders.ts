@@ -43,8 +43,8 @@ function diskName(diskPath: string): string {
 }
 
 /**
- * Fills in the key of an object, or any text in which placeholders may be anywhere. Values are percent-encoded but for the
- * unreserved characters of RFC 3986, section 2.3.
+ * Fills in the key of an object, or any text in which placeholders may be anywhere. Values are percent-encoded but for
+ * the unreserved characters of RFC 3986, section 2.3.
  * @throws DiskliftError `InvalidRequest` for braces that are no placeholder
  */
 export function expandPlaceholders(template: string, values: PlaceholderValues): string {
@@ -61,7 +61,8 @@ export function expandPlaceholders(template: string, values: PlaceholderValues):
 
 /**
  * Fills in a URL of a request or of a Secret. No error message contains any of it.
- * @throws DiskliftError `InvalidRequest` also for placeholders outside of its path, and for what is no URL of http or https
+ * @throws DiskliftError `InvalidRequest` also for placeholders outside of its path, and for what is no URL of http or
+ * https
  */
 export function expandUrl(template: string, values: PlaceholderValues): string {
   const {

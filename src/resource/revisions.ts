@@ -44,8 +44,8 @@ export interface Revision {
 }
 
 /**
- * Ignores an edit that the API server would refuse. Permitted changes of the same edit count all the same, so that an export can always be
- * cancelled.
+ * Ignores an edit that the API server would refuse. Permitted changes of the same edit count all the same, so that an
+ * export can always be cancelled.
  * @param accepted undefined for a manifest that is new
  * @param value the manifest as it is now
  * @param creationTimestamp of a request that is new

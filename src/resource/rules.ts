@@ -1,4 +1,7 @@
-/** Rules for a request that no schema can state: twins of x-kubernetes-validations in manifests/crd.yaml, and of the API server's rules for metadata. */
+/**
+ * Rules for a request that no schema can state: twins of x-kubernetes-validations in manifests/crd.yaml, and of the API
+ * server's rules for metadata.
+ */
 
 import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';

@@ -34,8 +34,8 @@ export interface SchemaError extends FieldError {
 }
 
 /**
- * Finds every error in `value`; `field` is its name. Fills in the defaults of absent fields on the way, so that the value is complete after
- * the last error.
+ * Finds every error in `value`; `field` is its name. Fills in the defaults of absent fields on the way, so that the
+ * value is complete after the last error.
  */
 export function* schemaErrors(value: unknown, schema: Schema, field: string): Generator<SchemaError> {
   const types = [schema.type].flat();

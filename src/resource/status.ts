@@ -16,8 +16,8 @@ export interface ConditionMoment {
 }
 
 /**
- * @returns the conditions with `condition` added or replaced. `lastTransitionTime` changes only with the status of the condition, and not
- * with its reason or message.
+ * @returns the conditions with `condition` added or replaced. `lastTransitionTime` changes only with the status of the
+ * condition, and not with its reason or message.
  */
 export function setCondition(
   conditions: readonly Condition[],
@@ -38,7 +38,7 @@ function timeOf({ lastTransitionTime }: Condition): string | undefined {
   return lastTransitionTime === undefined || Date.parse(lastTransitionTime) === 0 ? undefined : lastTransitionTime;
 }
 
-/** Marks a status as that of another generation. It stays true, because no field can be edited that affects it. */
+/** Sets the generation of a status. It stays true, because no field can be edited that affects it. */
 export function statusOfGeneration(status: DiskExportStatus, generation: number | undefined): DiskExportStatus {
   if (generation === undefined) return status;
   const { conditions } = status;
@@ -52,8 +52,8 @@ export function statusOfGeneration(status: DiskExportStatus, generation: number 
 const TEXTS: ReadonlySet<string> = new Set(['message', 'location', 'etag']);
 
 /**
- * etcd takes objects of 1.5 MiB, and an object has the paths of its disks up to four times beside the status: in the spec, in the
- * annotation of `kubectl apply`, and in managedFields.
+ * etcd takes objects of 1.5 MiB, and an object has the paths of its disks up to four times beside the status: in the
+ * spec, in the annotation of `kubectl apply`, and in managedFields.
  */
 const MAX_STATUS_BYTES = 400_000;
 
@@ -61,8 +61,8 @@ const MAX_STATUS_BYTES = 400_000;
 const MAX_TEXT_CHARACTERS = [32_768, 2048, 512, 128] as const;
 
 /**
- * Every status is passed through this function where it is made. It truncates texts and lists to the limits of the schema, and leaves
- * out what would be refused.
+ * Every status is passed through this function where it is made. It truncates texts and lists to the limits of the
+ * schema, and leaves out what would be refused.
  */
 export function fitStatus(status: DiskExportStatus): DiskExportStatus {
   let fitted: DiskExportStatus = {};
@@ -74,12 +74,12 @@ export function fitStatus(status: DiskExportStatus): DiskExportStatus {
 }
 
 interface Place {
-  /** Of the field. */
+  /** Name of the field. */
   name: string;
   maxCharacters: number;
 }
 
-/** @returns the conforming value; undefined when there is none */
+/** @returns the conforming value; undefined when none exists */
 function conformed(value: unknown, schema: Schema, place: Place): unknown {
   if (typeof value === 'string') return fitText(value, schema, place);
   if (Array.isArray(value) && schema.items !== undefined) return fitList(value, schema, place);

@@ -40,8 +40,8 @@ export function validateStatus(value: unknown): DiskExportStatus {
 }
 
 /**
- * @returns the reason why a status of the API server cannot be read; undefined when it can. Unknown fields and words come from another
- * version of disklift, and are no reason.
+ * @returns the reason why a status of the API server cannot be read; undefined when it can. Unknown fields and words
+ * come from another version of disklift, and are no reason.
  */
 export function unreadableStatus(value: unknown): string | undefined {
   const copy = withoutNulls(structuredClone(value), STATUS_SCHEMA);

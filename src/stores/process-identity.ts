@@ -1,4 +1,7 @@
-/** Identifies this process, and proves that another process has ended. Only Linux offers proofs; elsewhere the fate stays unknown. */
+/**
+ * Identifies this process, and proves that another process has ended. Only Linux offers proofs; elsewhere the fate
+ * stays unknown.
+ */
 
 import fs from 'node:fs/promises';
 
@@ -8,7 +11,10 @@ export interface ProcessIdentity {
   startTicks: string;
   /** A pid is unique within one pid namespace only. Empty when the namespace is unknown. */
   pidNamespace: string;
-  /** Boot id of the kernel, because the first pid namespace has the same name on every machine. Empty when it is unknown. */
+  /**
+   * Boot id of the kernel, because the first pid namespace has the same name on every machine. Empty when it is
+   * unknown.
+   */
   bootId: string;
   /** Absent outside a container of a kubelet. */
   container?: ContainerRun | undefined;
@@ -32,9 +38,10 @@ export async function thisProcess(): Promise<ProcessIdentity> {
 }
 
 /**
- * Proves whether `other` has ended. In this pid namespace the kernel shows it. A process of an earlier run of this very container has ended
- * too: a kubelet starts a container again only after it has killed every process of the last run. Name and UID of the pod come from the
- * kernel's list of mounts and not from settings, which a copy of the pod would share.
+ * Proves whether `other` has ended. In this pid namespace the kernel shows it. A process of an earlier run of this very
+ * container has ended too: a kubelet starts a container again only after it has killed every process of the last run.
+ * Name and UID of the pod come from the kernel's list of mounts and not from settings, which a copy of the pod would
+ * share.
  */
 export async function fateOf(other: Partial<ProcessIdentity>, own: ProcessIdentity): Promise<'running' | 'ended' | 'unknown'> {
   const isVisible = own.pidNamespace !== '' && other.pidNamespace === own.pidNamespace && own.bootId !== '' && other.bootId === own.bootId;
@@ -74,8 +81,8 @@ export interface ContainerRun {
 }
 
 /**
- * The kubelet mounts a file of its own at the container's termination message path, `.../pods/UID/containers/NAME/RUN`, with a new RUN at each
- * start. The kernel shows that path as the root of the mount.
+ * The kubelet mounts a file of its own at the container's termination message path, `.../pods/UID/containers/NAME/RUN`,
+ * with a new RUN at each start. The kernel shows that path as the root of the mount.
  */
 const TERMINATION_LOG = /\/pods\/([0-9a-f-]{1,64})\/containers\/([a-z0-9-]{1,63})\/([0-9a-f]{1,16})$/;
 

@@ -5,8 +5,9 @@
 import assert from 'node:assert/strict';
 import { systemClock } from '../../src/common/clock.ts';
 import { type ApiAccess, createApiAccess } from '../../src/stores/kubernetes/client/api-access.ts';
-import type { ExportObject, KubeApi, Unsaved } from '../../src/stores/kubernetes/client/contract.ts';
+import type { KubeApi, Unsaved } from '../../src/stores/kubernetes/client/contract.ts';
 import { createKubeApi } from '../../src/stores/kubernetes/client/kube-api.ts';
+import type { ExportObject } from '../../src/stores/kubernetes/client/objects.ts';
 import { createEventPoster } from '../../src/stores/kubernetes/store/kubernetes-events.ts';
 import { createReferenceResolver } from '../../src/stores/kubernetes/store/resolve-reference.ts';
 import { changed } from '../fixtures/request-table.ts';

@@ -7,14 +7,9 @@ import { systemClock } from '../../src/common/clock.ts';
 import { createReflector, type RunningReflector } from '../../src/stores/kubernetes/cache/reflector.ts';
 import { type ApiAccess, createApiAccess } from '../../src/stores/kubernetes/client/api-access.ts';
 import { apiFailureOf } from '../../src/stores/kubernetes/client/api-failure.ts';
-import {
-  ALL_NAMESPACES,
-  type ExportObject,
-  type KubeApi,
-  type LeaseObject,
-  type Unsaved,
-} from '../../src/stores/kubernetes/client/contract.ts';
+import { ALL_NAMESPACES, type KubeApi, type Unsaved } from '../../src/stores/kubernetes/client/contract.ts';
 import { createKubeApi } from '../../src/stores/kubernetes/client/kube-api.ts';
+import type { ExportObject, LeaseObject } from '../../src/stores/kubernetes/client/objects.ts';
 import { changed } from '../fixtures/request-table.ts';
 import { until } from '../helpers/until.ts';
 import { type ApiServer, type Outage, startApiServer } from './api-server.ts';

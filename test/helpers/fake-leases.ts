@@ -1,7 +1,8 @@
 /** Leases in memory, as strict about versions as the API server is, and with faults that it does not produce on demand. */
 
 import { refusedError, unusableError } from '../../src/stores/kubernetes/client/api-failure.ts';
-import type { KubeResource, LeaseObject, ObjectName, Unsaved } from '../../src/stores/kubernetes/client/contract.ts';
+import type { KubeResource, ObjectName, Unsaved } from '../../src/stores/kubernetes/client/contract.ts';
+import type { LeaseObject } from '../../src/stores/kubernetes/client/objects.ts';
 
 type Operation = 'get' | 'create' | 'replace' | 'remove';
 

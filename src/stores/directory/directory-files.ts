@@ -1,4 +1,7 @@
-/** Files of a directory of requests: read although they may be links, pipes or devices, written durably, and their errors typed. */
+/**
+ * Files of a directory of requests: read although they may be links, pipes or devices, written durably, and their
+ * errors typed.
+ */
 
 import { type BigIntStats, constants } from 'node:fs';
 import fs from 'node:fs/promises';
@@ -58,7 +61,9 @@ export async function readUnchanged(
   }
 }
 
-/** Checks the real path of the resolved file, and opens that same file. A link that changes in between has no effect. */
+/**
+ * Checks the real path of the resolved file, and opens that same file. A link that changes in between has no effect.
+ */
 async function openBeneath(directory: string, name: string): Promise<fs.FileHandle> {
   await using root = await fs.open(directory, O_PATH | constants.O_DIRECTORY);
   await using found = await fs.open(`${pathOfDescriptor(root)}/${name}`, O_PATH);
@@ -85,8 +90,8 @@ function typed(error: unknown, name: string): DiskliftError {
 const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
 
 /**
- * Writes a temporary file beside `file`, syncs it and renames it. The temporary name is always the same, so that the next process overwrites
- * the remains of a killed one.
+ * Writes a temporary file beside `file`, syncs it and renames it. The temporary name is always the same, so that the
+ * next process overwrites the remains of a killed one.
  */
 export async function writeFileAtomically(file: string, { text, mode }: { text: string; mode: number }): Promise<void> {
   const directory = path.dirname(file);
@@ -124,7 +129,10 @@ const OUTAGES: Readonly<Record<string, string>> = {
   ENOENT: 'it is not there; is its volume mounted?',
 };
 
-/** @returns `StoreRefused`, or `StoreUnavailable` for a failure that may be temporary; an error without an errno unchanged */
+/**
+ * @returns `StoreRefused`, or `StoreUnavailable` for a failure that may be temporary; an error without an errno
+ * unchanged
+ */
 export function directoryError(place: string, error: unknown): unknown {
   const errno = errnoOf(error);
   if (errno === undefined) return error;

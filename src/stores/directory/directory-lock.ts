@@ -1,7 +1,7 @@
 /**
- * Lets one process at a time use a directory of requests. The holder is the process that created `.disklift-N.lock` with the highest N. A
- * process that finds the holder dead creates N + 1, which only one process can, and removes the lower ones. Works across containers and on
- * network file systems.
+ * Lets one process at a time use a directory of requests. The holder is the process that created `.disklift-N.lock`
+ * with the highest N. A process that finds the holder dead creates N + 1, which only one process can, and removes the
+ * lower ones. Works across containers and on network file systems.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -50,7 +50,8 @@ export class DirectoryLock {
 
   /**
    * @returns a signal that is aborted when the lock is lost; undefined when another process holds the lock
-   * @throws DiskliftError `StoreRefused` or `StoreUnavailable` when no process can hold it: the directory is not writable, or unreachable
+   * @throws DiskliftError `StoreRefused` or `StoreUnavailable` when no process can hold it: the directory is not
+   * writable, or unreachable
    */
   async acquire(): Promise<AbortSignal | undefined> {
     if (this.held === undefined) {
@@ -122,7 +123,8 @@ export class DirectoryLock {
       void this.keep(this.held);
       return this.held;
     } catch (error) {
-      // Another process was faster: it created the lock with this number, or removed the lock that this process had read.
+      // Another process was faster: it created the lock with this number, or removed the lock that this process had
+      // read.
       if (errnoOf(error) === 'EEXIST' || (errnoOf(error) === 'ENOENT' && (await this.exists()))) return undefined;
       throw directoryError(this.directory, error);
     }

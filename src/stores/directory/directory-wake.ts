@@ -25,7 +25,9 @@ export function createDirectoryWake(directory: string, clock: Clock): DirectoryW
     watcher = undefined;
   }
 
-  /** Replaces the watcher when another directory has the name: a watcher stays with the inode that it was opened for. */
+  /**
+   * Replaces the watcher when another directory has the name: a watcher stays with the inode that it was opened for.
+   */
   function renew(): void {
     const found = statSync(directory, { throwIfNoEntry: false })?.ino;
     if (found === inode && watcher !== undefined) return;

@@ -1,4 +1,7 @@
-/** The manifests in a directory, each with the content that its file had when it last stayed unchanged for the settle time. */
+/**
+ * The manifests in a directory, each with the content that its file had when it last stayed unchanged for the settle
+ * time.
+ */
 
 import fs from 'node:fs/promises';
 import path from 'node:path';
@@ -11,14 +14,18 @@ import { isReferredTo, type Manifest, readManifests, referencedObject, withoutMa
 export interface ManifestFilesOptions {
   directory: string;
   clock: Clock;
-  /** A file is read when it has not changed for this long. It counts as deleted when it has been missing for this long. */
+  /**
+   * A file is read when it has not changed for this long. It counts as deleted when it has been missing for this long.
+   */
   settleMs: number;
   /** @param key `NAMESPACE/NAME` of the request that the message is about */
   warn(message: string, key?: string): void;
 }
 
 interface WatchedFile {
-  /** Signature of the file at the last look, or the error of an unreadable file. Undefined while the file is missing. */
+  /**
+   * Signature of the file at the last look, or the error of an unreadable file. Undefined while the file is missing.
+   */
   state: string | undefined;
   /** Time at which the state last changed. */
   sinceMs: number;
@@ -30,7 +37,7 @@ interface WatchedFile {
   isRead: boolean;
 }
 
-/** The manifest of a request. Of several manifests with one key, only one is the request. */
+/** The manifest of a request. If several manifests have one key, only one is the request. */
 export interface RequestManifest {
   fileName: string;
   manifest: Manifest;
@@ -64,7 +71,10 @@ export class ManifestFiles {
     return [...this.files.values()].some(({ isRead }) => !isRead);
   }
 
-  /** Looks at all files. @returns the keys of requests that were added, changed or removed; undefined when the directory cannot be read */
+  /**
+   * Looks at all files.
+   * @returns the keys of requests that were added, changed or removed; undefined when the directory cannot be read
+   */
   async look(): Promise<string[] | undefined> {
     const { directory, clock } = this.options;
     const names = await manifestNames(directory).catch((error: unknown) => {
@@ -84,8 +94,8 @@ export class ManifestFiles {
     for (const [name, file] of this.files) await this.notice(name, file, nowMs);
     let isChanged = false;
     for (const [name, file] of this.files) if (await this.readSettledFile(name, file, nowMs)) isChanged = true;
-    // A missing file may have been renamed, and this listing may have missed the new name. Do not report a deletion while a changed file is
-    // still unread.
+    // A missing file may have been renamed, and this listing may have missed the new name. Do not report a deletion
+    // while a changed file is still unread.
     const maxMissingMs = this.options.settleMs * ([...this.files.values()].some(needsReading) ? MAX_WAITS : 1);
     for (const [name, { state, sinceMs }] of this.files)
       if (state === undefined && nowMs - sinceMs >= maxMissingMs) isChanged = this.files.delete(name);
@@ -108,7 +118,7 @@ export class ManifestFiles {
     try {
       const text = await readUnchanged(this.options.directory, { name, signature: state });
       if (text === undefined) return false;
-      // A full disk is a more likely cause than a user who wants to delete all requests.
+      // A full disk is a more likely cause than a wish to delete all requests.
       if (text.trim() === '' && file.manifests.length > 0) throw new DiskliftError('InvalidRequest', `${name}: is empty`);
       file.manifests = readManifests(text, { fileName: name, warn: (message) => this.warnOnce(message) });
       file.isRead = true;
@@ -120,7 +130,7 @@ export class ManifestFiles {
     return true;
   }
 
-  /** Of two manifests with one key, the earlier one counts. */
+  /** If two manifests have one key, the earlier one counts. */
   private index(): string[] {
     const requests = new Map<string, RequestManifest>();
     const names = [...this.files.keys()].sort();

@@ -35,7 +35,8 @@ const KINDS: readonly unknown[] = ['DiskExport', 'Secret', 'ConfigMap'] satisfie
 
 /**
  * @param text YAML of any number of documents, or JSON
- * @throws DiskliftError `InvalidRequest` for a text that is neither; the message has the line number, and no text of the file
+ * @throws DiskliftError `InvalidRequest` for a text that is neither; the message has the line number, and no text of
+ * the file
  */
 export function readManifests(text: string, { fileName, warn }: ManifestFile): Manifest[] {
   const manifests: Manifest[] = [];
@@ -99,7 +100,10 @@ export function isReferredTo({ kind, namespace, name }: Manifest, reference: Obj
   return kind === reference.kind && namespace === reference.namespace && name === reference.name;
 }
 
-/** @throws DiskliftError `CredentialsInvalid` or `ReferenceInvalid`, with a message that names the entry and none of its data */
+/**
+ * @throws DiskliftError `CredentialsInvalid` or `ReferenceInvalid`, with a message that names the entry and none of its
+ * data
+ */
 export function referencedObject({ kind, namespace, name, value }: Manifest): ReferencedObject {
   const metadata = isFields(value.metadata) ? value.metadata : {};
   const what = `${kind} ${namespace}/${name}`;
@@ -169,7 +173,10 @@ export async function readRequestFile(file: string, { warn, name, ...wait }: Req
   return { request: validateDiskExport(created(first.value, wait.clock.nowMs(), name)), resolve: createManifestResolver(manifests) };
 }
 
-/** Fills in what the API server would. A generated name ends in the time, and not in random characters, so that users find it again. */
+/**
+ * Fills in what the API server would. A generated name ends in the time, and not in random characters, so that users
+ * find it again.
+ */
 function created(value: unknown, nowMs: number, givenName: string | undefined): unknown {
   if (!isFields(value) || !isFields(value.metadata)) return value;
   const { generateName, ...others } = value.metadata;

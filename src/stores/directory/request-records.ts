@@ -1,6 +1,6 @@
 /**
- * Files that a directory store writes beside the manifests: `NAME.status.yaml` for users, and `.NAME.accepted.json` with the accepted
- * request, which distinguishes an edit of the manifest from another request.
+ * Files that a directory store writes beside the manifests: `NAME.status.yaml` for users, and `.NAME.accepted.json`
+ * with the accepted request, which distinguishes an edit of the manifest from another request.
  */
 
 import { createHash } from 'node:crypto';
@@ -83,7 +83,8 @@ export class RequestRecords {
 
   /**
    * @param metadata of the request of this status
-   * @throws DiskliftError `StoreRefused`, not retryable, for a status that the schema does not accept: it could not be read back
+   * @throws DiskliftError `StoreRefused`, not retryable, for a status that the schema does not accept: it could not be
+   * read back
    */
   async writeStatus(metadata: { name: string; namespace: string; uid?: string }, status: DiskExportStatus): Promise<void> {
     const { name, namespace, uid } = metadata;
@@ -135,7 +136,7 @@ export class RequestRecords {
     }
   }
 
-  /** Of two requests with one name in different namespaces, the first has the short file names. */
+  /** If two namespaces have a request of one name, the first request has the short file names. */
   private async namesOf(key: string): Promise<Names> {
     if (!this.bases.has(key)) {
       const [namespace = '', name = ''] = key.split('/');

@@ -1,6 +1,7 @@
 /**
- * Keeps a copy of all objects of one kind, in one namespace or in all: it lists them, and then watches from the version of the list. When a
- * watch ends, the next one begins at the last event. "Efficient detection of changes" in the Kubernetes documentation.
+ * Keeps a copy of all objects of one kind, in one namespace or in all: it lists them, and then watches from the version
+ * of the list. When a watch ends, the next one begins at the last event. "Efficient detection of changes" in the
+ * Kubernetes documentation.
  */
 
 import { throwIfAborted } from '../../../common/abortable.ts';
@@ -9,19 +10,16 @@ import { DiskliftError } from '../../../common/errors.ts';
 import { type Backoff, backoffDelayMs } from '../../../common/retry.ts';
 import { startTimeLimit } from '../../../common/time-limit.ts';
 import { isApiFailure, statusError, unusableError } from '../client/api-failure.ts';
-import {
-  type KubeObject,
-  type KubeResource,
-  type NamespaceScope,
-  namespaceText,
-  type Reflector,
-  type WatchEvent,
-} from '../client/contract.ts';
+import { type KubeResource, type NamespaceScope, namespaceText, type Reflector, type WatchEvent } from '../client/contract.ts';
+import type { KubeObject } from '../client/objects.ts';
 
 export interface ReflectorOptions<T extends KubeObject> {
   resource: Pick<KubeResource<T>, 'description' | 'list' | 'watch'>;
   namespace: NamespaceScope;
-  /** Called with the key of every object after a list, and with the key of an object that was added, changed or removed. Must not throw. */
+  /**
+   * Called with the key of every object after a list, and with the key of an object that was added, changed or removed.
+   * Must not throw.
+   */
   onKey(key: string): void;
   clock: Clock;
   /** Returns a number in [0, 1). */
@@ -38,15 +36,18 @@ export interface RunningReflector<T extends KubeObject> extends Reflector<T> {
 const RELIST_MS = 600_000;
 
 /**
- * Duration of a watch; random, so that the watches of many processes do not end at the same time. A longer watch would detect a dead
- * connection later. A shorter one would cost more requests.
+ * Duration of a watch; random, so that the watches of many processes do not end at the same time. A longer watch would
+ * detect a dead connection later. A shorter one would cost more requests.
  */
 const WATCH_SECONDS = { min: 120, spread: 120 };
 
 /** A server may end a watch this much later than requested. */
 const GRACE_MS = 15_000;
 
-/** A watch without events that ends sooner counts as a failure. Otherwise the next watch would begin without a pause, again and again. */
+/**
+ * A watch without events that ends sooner counts as a failure. Otherwise the next watch would begin without a pause,
+ * again and again.
+ */
 const MIN_WATCH_MS = 1000;
 
 /** After this many failed watches in a row the reflector lists all objects again. */
@@ -177,7 +178,8 @@ class ListAndWatch<T extends KubeObject> implements RunningReflector<T> {
     const { clock, random, warn } = this.options;
     const problem = error instanceof DiskliftError ? error : new DiskliftError('StoreUnavailable', `internal error: ${error}`, error);
     this.failedAttempts += 1;
-    // A short outage needs no list. Repeated failures do: the API server would send an unreadable event again in each watch.
+    // A short outage needs no list. Repeated failures do: the API server would send an unreadable event again in each
+    // watch.
     const isOutage = isApiFailure(problem, 'Throttled') || isApiFailure(problem, 'Unavailable');
     if (!isOutage || this.failedAttempts >= WATCHES_BEFORE_LIST) this.resourceVersion = undefined;
     // The first list after a 410 need not wait.
@@ -190,7 +192,10 @@ class ListAndWatch<T extends KubeObject> implements RunningReflector<T> {
   }
 }
 
-/** The objects by key (`NAMESPACE/NAME`). Objects without the required metadata are left out: another server's schema may admit them. */
+/**
+ * The objects by key (`NAMESPACE/NAME`). Objects without the required metadata are left out: another server's schema
+ * may admit them.
+ */
 class ObjectCache<T extends KubeObject> {
   private readonly options: Pick<ReflectorOptions<T>, 'resource' | 'namespace' | 'warn'>;
   private objects = new Map<string, T>();

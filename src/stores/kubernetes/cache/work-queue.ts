@@ -8,8 +8,8 @@ export interface WorkQueue {
   /** Adds the key after a delay. The earliest of several delays counts. */
   addAfter(key: string, delayMs: number): void;
   /**
-   * Yields the keys in the order in which they were added. The caller works on a key until it takes the next one. A key that is added
-   * meanwhile is yielded again after that. Ends when `signal` is aborted.
+   * Yields the keys in the order in which they were added. The caller works on a key until it takes the next one. A key
+   * that is added meanwhile is yielded again after that. Ends when `signal` is aborted.
    */
   take(signal: AbortSignal): AsyncGenerator<string>;
 }

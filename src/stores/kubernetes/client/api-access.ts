@@ -23,7 +23,10 @@ export interface ApiAccess {
   readonly server: string;
   /** Namespace of the kubeconfig's context. */
   readonly namespace: string | undefined;
-  /** Signs a request, and makes it share the connections of earlier requests. The token of a ServiceAccount is read again every minute. */
+  /**
+   * Signs a request, and makes it share the connections of earlier requests. The token of a ServiceAccount is read
+   * again every minute.
+   */
   authenticate(request: RequestContext): Promise<void>;
   /** Later requests use new connections. To be called after a request without an answer. */
   reconnect(): void;
@@ -70,7 +73,10 @@ function loadKubeConfig({ kubeconfig, defaultKubeconfigs = [], readText = readFi
   }
 }
 
-/** Merges as kubectl does: the first file that has an entry wins. client-node's own merge throws on duplicates, or the last wins. */
+/**
+ * Merges as kubectl does: the first file that has an entry wins. client-node's own merge throws on duplicates, or the
+ * last wins.
+ */
 function loadFiles(files: readonly string[], readText: (file: string) => string): Loaded {
   const configs = files.map((file) => {
     const config = new KubeConfig();
@@ -122,12 +128,15 @@ interface Connections {
 }
 
 /**
- * A dispatcher does not end a connection that is being opened, and such a connection keeps the process alive. (With a signal for
- * tls.connect, Node 24 fails an assertion of its own.)
+ * A dispatcher does not end a connection that is being opened, and such a connection keeps the process alive. (With a
+ * signal for tls.connect, Node 24 fails an assertion of its own.)
  */
 const CONNECT_LIMIT_MS = 4000;
 
-/** Each address of a name but the last gets half of the limit. Node's default of 250 ms is too short for a distant server. */
+/**
+ * Each address of a name but the last gets half of the limit. Node's default of 250 ms is too short for a distant
+ * server.
+ */
 const ADDRESSES = { autoSelectFamily: true, autoSelectFamilyAttemptTimeout: CONNECT_LIMIT_MS / 2 };
 
 /** A private method of client-node. The test of this file fails when a release no longer has it. */
@@ -135,7 +144,10 @@ interface ConnectionMaker {
   createDispatcher(cluster: Cluster | null, options: AgentOptions): Connections | undefined;
 }
 
-/** client-node opens a connection for each request. Here requests share connections as long as certificates and names stay the same. */
+/**
+ * client-node opens a connection for each request. Here requests share connections as long as certificates and names
+ * stay the same.
+ */
 function shareConnections(config: KubeConfig, impersonation: KubeconfigUser['impersonation']): Pick<ApiAccess, 'reconnect' | 'close'> {
   const maker = config as unknown as ConnectionMaker;
   const create = maker.createDispatcher.bind(config);

@@ -24,7 +24,10 @@ export interface ApiRequest extends ApiRequestFacts {
   maxBytes?: number;
 }
 
-/** Limit of an answer that is one object. The API server stores 1.5 MiB of each at most, and JSON may take twice as much or more. */
+/**
+ * Limit of an answer that is one object. The API server stores 1.5 MiB of each at most, and JSON may take twice as much
+ * or more.
+ */
 const MAX_OBJECT_BYTES = 8 * MIB;
 
 /** Limit of the text of a refusal. */
@@ -41,7 +44,10 @@ export interface ApiConnectionOptions {
 export interface ApiConnection {
   /** The answer's JSON. @throws DiskliftError as {@link KubeResource} has it */
   call(request: ApiRequest, options?: CallOptions): Promise<unknown>;
-  /** Opens a stream, which `signal` ends. The time limit applies until the answer starts. @throws DiskliftError as `call` */
+  /**
+   * Opens a stream, which `signal` ends. The time limit applies until the answer starts.
+   * @throws DiskliftError as `call`
+   */
   open(request: ApiRequest, signal: AbortSignal): Promise<ReadableStream<Uint8Array>>;
 }
 

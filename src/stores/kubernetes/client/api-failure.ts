@@ -92,8 +92,8 @@ const TITLES: Readonly<Record<ApiFailure['kind'], string>> = {
 };
 
 /**
- * A refusal is retryable too: an administrator may correct the Role, webhook or quota while the export waits. An object that is invalid
- * stays so.
+ * A refusal is retryable too: an administrator may correct the Role, webhook or quota while the export waits. An object
+ * that is invalid stays so.
  */
 function failed(cause: Cause, message: string, retryAfterMs?: number): DiskliftError {
   const isAway = cause.kind === 'Unavailable' || cause.kind === 'Throttled';
@@ -116,7 +116,7 @@ function parseStatus(body: string): Status {
   }
 }
 
-/** The message of the innermost cause: that of fetch itself is only `fetch failed`. */
+/** The message of the innermost cause, because fetch itself reports only `fetch failed`. */
 function reasonOf(error: unknown): string {
   let reason = error;
   while (reason instanceof Error && reason.cause instanceof Error) reason = reason.cause;

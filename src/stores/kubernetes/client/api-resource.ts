@@ -6,7 +6,6 @@ import { type ApiConnection, type ApiRequest, describe } from './api-connection.
 import { isApiFailure, unansweredError, unusableError } from './api-failure.ts';
 import {
   ALL_NAMESPACES,
-  type KubeObject,
   type KubeResource,
   type NamespaceScope,
   namespaceText,
@@ -14,6 +13,7 @@ import {
   type ResourceDescription,
   type WatchEvent,
 } from './contract.ts';
+import type { KubeObject } from './objects.ts';
 
 /** Enough for most namespaces at once. A page that is too large is requested again with half as many objects. */
 const PAGE_SIZE = 500;
@@ -135,7 +135,8 @@ interface WatchedBody {
 }
 
 /**
- * Reads one event a line. Ends with the body. An incomplete last line is dropped, because the next watch receives that event again.
+ * Reads one event a line. Ends with the body. An incomplete last line is dropped, because the next watch receives that
+ * event again.
  * @throws DiskliftError of a failure `Unavailable` when the connection breaks or a line is not an event; `Cancelled`
  */
 async function* readWatchEvents(body: ReadableStream<Uint8Array>, { what, signal }: WatchedBody): AsyncGenerator<WatchEvent> {

@@ -25,8 +25,8 @@ const MAX_TRIES = 4;
 const RESOLVE_LIMIT_MS = 5000;
 
 /**
- * Collects the server of the configuration, the addresses of its name, and the address that the API server advertises. Behind a Service or a
- * load balancer only the advertised address shows where it listens. Every user may read `/api`.
+ * Collects the server of the configuration, the addresses of its name, and the address that the API server advertises.
+ * Behind a Service or a load balancer only the advertised address shows where it listens. Every user may read `/api`.
  * @returns the hosts that were found; never fails and never takes more than about a minute
  */
 export async function findApiServerHosts(options: ApiServerHostsOptions): Promise<readonly string[]> {

@@ -1,107 +1,18 @@
 /**
- * The API server as `cache`, `leases` and `store` use it: objects as they are in JSON, one request a call, typed failures.
+ * The API server as `cache`, `leases` and `store` use it: objects as they are in JSON, one request a call, typed
+ * failures.
  *
- * Calls: createApiAccess (once) -> createKubeApi -> get, list, create, replace, patch, remove at any time; watch after a list, from the
- * version of that list, and again from the last event. A reflector does list and watch for a whole kind.
+ * Calls: createApiAccess (once) -> createKubeApi -> get, list, create, replace, patch, remove at any time; watch after
+ * a list, from the version of that list, and again from the last event. A reflector does list and watch for a whole
+ * kind.
  *
- * Failures: every call throws a DiskliftError. `StoreUnavailable` (no answer, an unusable answer, 408, 429, 5xx) and `StoreRefused` (every
- * other refusal); `Cancelled` when `signal` was aborted. All of them are retryable except a refusal of kind `Invalid`. No call retries.
+ * Failures: every call throws a DiskliftError. `StoreUnavailable` (no answer, an unusable answer, 408, 429, 5xx) and
+ * `StoreRefused` (every other refusal); `Cancelled` when `signal` was aborted. All of them are retryable except a
+ * refusal of kind `Invalid`. No call retries.
  */
 
 import type { DiskliftError } from '../../../common/errors.ts';
-
-export interface ObjectMeta {
-  name: string;
-  namespace: string;
-  uid: string;
-  /** A decimal number that grows with each change of the object; export-object compares two of them. Otherwise opaque. */
-  resourceVersion: string;
-  generation?: number;
-  labels?: Record<string, string>;
-  annotations?: Record<string, string>;
-  finalizers?: string[];
-  /** RFC 3339; set when the object was deleted and only finalizers keep it. */
-  deletionTimestamp?: string;
-}
-
-export interface KubeObject {
-  metadata: ObjectMeta;
-}
-
-/** A DiskExport as the API server sends it. Its spec and status are not validated. */
-export interface ExportObject extends KubeObject {
-  spec?: unknown;
-  status?: unknown;
-}
-
-export interface LeaseObject extends KubeObject {
-  spec?: {
-    holderIdentity?: string;
-    leaseDurationSeconds?: number;
-    /** RFC 3339 with microseconds, as `renewTime`. */
-    acquireTime?: string;
-    renewTime?: string;
-    leaseTransitions?: number;
-  };
-}
-
-export interface VolumeUse {
-  name: string;
-  persistentVolumeClaim?: { claimName: string; readOnly?: boolean };
-  /** Its claim is named POD-VOLUME. */
-  ephemeral?: object;
-}
-
-export interface ContainerSpec {
-  name: string;
-  restartPolicy?: string;
-  volumeMounts?: { name: string; readOnly?: boolean }[];
-  volumeDevices?: { name: string; devicePath: string }[];
-}
-
-interface ContainerState {
-  name: string;
-  state?: { terminated?: { exitCode: number } };
-}
-
-export interface PodObject extends KubeObject {
-  spec: {
-    /** Of its containers: Always, OnFailure, Never. */
-    restartPolicy?: string;
-    volumes?: VolumeUse[];
-    containers: ContainerSpec[];
-    initContainers?: ContainerSpec[];
-    ephemeralContainers?: ContainerSpec[];
-  };
-  status?: {
-    /** Succeeded and Failed: all containers have ended for good. */
-    phase?: string;
-    containerStatuses?: ContainerState[];
-    initContainerStatuses?: ContainerState[];
-    ephemeralContainerStatuses?: ContainerState[];
-  };
-}
-
-/** A Secret's entries are base64 in `data`. A ConfigMap's are text there, and base64 in `binaryData`. */
-interface DataObject extends KubeObject {
-  data?: Record<string, string>;
-  binaryData?: Record<string, string>;
-}
-
-/** Of core/v1. */
-export interface EventObject extends KubeObject {
-  involvedObject?: { apiVersion: string; kind: string } & Pick<ObjectMeta, 'name' | 'namespace' | 'uid' | 'resourceVersion'>;
-  type?: string;
-  reason?: string;
-  message?: string;
-  count?: number;
-  /** RFC 3339, as `lastTimestamp`. */
-  firstTimestamp?: string;
-  lastTimestamp?: string;
-  source?: { component: string; host: string };
-  reportingComponent?: string;
-  reportingInstance?: string;
-}
+import type { DataObject, EventObject, ExportObject, KubeObject, LeaseObject, NamespaceObject, ObjectMeta, PodObject } from './objects.ts';
 
 export interface ObjectName {
   namespace: string;
@@ -119,7 +30,7 @@ interface ListOptions extends CallOptions {
   labelSelector?: string;
 }
 
-/** What a merge patch does to objects (RFC 7386): null removes a field, lists are replaced whole. */
+/** A merge patch (RFC 7386): null removes a field, and a list replaces the whole list. */
 export type MergePatch = Readonly<Record<string, unknown>>;
 
 interface PatchOptions extends CallOptions {
@@ -138,14 +49,14 @@ interface WatchOptions {
   onOpen?(): void;
 }
 
-/** One line of a watch. The `object` of an ERROR is a Status; that of a BOOKMARK has a resourceVersion and little else. */
+/** One line of a watch. The `object` of an ERROR is a Status. A BOOKMARK has a resourceVersion and little else. */
 export interface WatchEvent {
   type: string;
   object: unknown;
 }
 
 interface ObjectList<T> {
-  /** Of the whole list, for a watch that begins where it ends. */
+  /** Version of the whole list, at which a watch can begin. */
   resourceVersion: string;
   items: T[];
 }
@@ -161,7 +72,9 @@ export interface ResourceDescription {
   plural: string;
 }
 
-/** In place of a namespace: one cluster-wide request for the objects of all namespaces. A ClusterRole must permit it. */
+/**
+ * In place of a namespace: one cluster-wide request for the objects of all namespaces. A ClusterRole must permit it.
+ */
 export const ALL_NAMESPACES = Symbol('all namespaces');
 
 export type NamespaceScope = string | typeof ALL_NAMESPACES;
@@ -172,24 +85,32 @@ export function namespaceText(namespace: NamespaceScope): string {
 }
 
 /**
- * All methods throw DiskliftError with the code `StoreUnavailable` (no answer, 429, 5xx), `StoreRefused` (any other refusal) or
- * `Cancelled`. {@link apiFailureOf} gives the server's answer. No method retries.
+ * All methods throw DiskliftError with the code `StoreUnavailable` (no answer, 429, 5xx), `StoreRefused` (any other
+ * refusal) or `Cancelled`. {@link apiFailureOf} gives the server's answer. No method retries.
  */
 export interface KubeResource<T extends KubeObject> {
   readonly description: ResourceDescription;
-  /** Undefined when the object does not exist. */
+  /** Undefined when the object does not exist. @throws DiskliftError as above */
   get(target: ObjectName, options?: CallOptions): Promise<T | undefined>;
-  /** In pages of 500. */
+  /** Reads the list in pages of 500. @throws DiskliftError as above */
   list(namespace: NamespaceScope, options?: ListOptions): Promise<ObjectList<T>>;
-  /** Ends when the server ends it. The caller judges the events, also those of type ERROR. */
+  /**
+   * Ends when the server ends it. The caller judges the events, also those of type ERROR.
+   * @throws DiskliftError as above
+   */
   watch(namespace: NamespaceScope, options: WatchOptions): AsyncIterable<WatchEvent>;
   /** @param object with metadata.namespace and metadata.name @throws DiskliftError of a failure `AlreadyExists` */
   create(object: Unsaved<T>, options?: CallOptions): Promise<T>;
-  /** @throws DiskliftError of a failure `Conflict` when metadata.resourceVersion is not that of the object any more */
+  /** @throws DiskliftError of a failure `Conflict` when the object has another metadata.resourceVersion by now */
   replace(object: T, options?: CallOptions): Promise<T>;
-  /** With metadata.resourceVersion in the patch it conflicts as `replace` does. */
+  /**
+   * @throws DiskliftError of a failure `Conflict` when the patch has another metadata.resourceVersion than the object
+   */
   patch(target: ObjectName, options: PatchOptions): Promise<T>;
-  /** @returns whether there was one. @throws DiskliftError of a failure `Conflict` when the one there has another UID or resourceVersion */
+  /**
+   * @returns whether there was one.
+   * @throws DiskliftError of a failure `Conflict` when the one there has another UID or resourceVersion
+   */
   remove(target: ObjectName, options?: CallOptions & { uid?: string; resourceVersion?: string }): Promise<boolean>;
 }
 
@@ -220,8 +141,12 @@ export type ReviewedAction =
 
 /** Cluster-wide: they need a ClusterRole such as system:auth-delegator. Failures as of {@link KubeResource}. */
 export interface ApiReviews {
-  /** Undefined when the token belongs to no user, or has expired. */
+  /**
+   * Undefined when the token belongs to no user, or has expired.
+   * @throws DiskliftError as {@link KubeResource} has it
+   */
   authenticate(token: string, options?: CallOptions): Promise<ReviewedUser | undefined>;
+  /** Whether the user may do that. @throws DiskliftError as {@link KubeResource} has it */
   permits(user: ReviewedUser, action: ReviewedAction, options?: CallOptions): Promise<boolean>;
 }
 
@@ -233,12 +158,15 @@ export interface KubeApi {
   secrets: KubeResource<DataObject>;
   configMaps: KubeResource<DataObject>;
   namespaces: {
-    /** Undefined when there is none. @throws DiskliftError as {@link KubeResource} has it */
+    /** Undefined when the namespace does not exist. @throws DiskliftError as {@link KubeResource} has it */
     get(name: string, options?: CallOptions): Promise<NamespaceObject | undefined>;
   };
   reviews: ApiReviews;
   discovery: {
-    /** `HOST:PORT` at which the API server says that it can be reached. @throws DiskliftError as {@link KubeResource} has it */
+    /**
+     * `HOST:PORT` at which the API server says that it can be reached.
+     * @throws DiskliftError as {@link KubeResource} has it
+     */
     serverAddresses(options?: CallOptions): Promise<readonly string[]>;
   };
 }
@@ -251,13 +179,11 @@ export interface WorkloadApi {
   pods: Pick<KubeResource<PodObject>, 'list'>;
 }
 
-/** A Namespace of core/v1: the fields that are used. */
-export interface NamespaceObject {
-  metadata: Pick<ObjectMeta, 'name' | 'deletionTimestamp'>;
-}
-
 export interface ApiFailure {
-  /** Expired: the API server has dropped the version (410). Throttled: 429. Unavailable: 5xx, or no answer; the request may have been carried out. */
+  /**
+   * Expired: the API server has dropped the version (410). Throttled: 429. Unavailable: 5xx, or no answer; the request
+   * may have been carried out.
+   */
   kind:
     | 'NotFound'
     | 'AlreadyExists'
@@ -269,7 +195,7 @@ export interface ApiFailure {
     | 'Throttled'
     | 'TooLarge'
     | 'Unavailable';
-  /** Of the answer, if there was one. */
+  /** Status of the answer; undefined without an answer. */
   status?: number | undefined;
 }
 

@@ -3,11 +3,15 @@
 import { type ApiConnection, type ApiConnectionOptions, type ApiRequest, createApiConnection, describe } from './api-connection.ts';
 import { isApiFailure, unusableError } from './api-failure.ts';
 import { createApiResource } from './api-resource.ts';
-import type { ApiReviews, CallOptions, KubeApi, KubeObject, KubeResource, NamespaceObject, ReviewedUser, WorkloadApi } from './contract.ts';
+import type { ApiReviews, CallOptions, KubeApi, KubeResource, ReviewedUser, WorkloadApi } from './contract.ts';
+import type { KubeObject, NamespaceObject } from './objects.ts';
 
 const CORE = '/api/v1';
 
-/** Loading this file loads client-node, which takes half a second and 90 MB. Programs without an API server must not load it. */
+/**
+ * Loading this file loads client-node, which takes half a second and 90 MB. Programs without an API server must not
+ * load it.
+ */
 export function createKubeApi(options: ApiConnectionOptions): KubeApi {
   const connection = createApiConnection(options);
   return {
@@ -104,7 +108,10 @@ function createApiReviews(connection: ApiConnection): ApiReviews {
   };
 }
 
-/** Ends all calls with the process. @param signal ends running calls and prevents new ones; watches have signals of their own */
+/**
+ * Ends all calls with the process.
+ * @param signal ends running calls and prevents new ones; watches have signals of their own
+ */
 export function limitApi(api: KubeApi, signal: AbortSignal): KubeApi {
   return {
     exports: limitResource(api.exports, signal),

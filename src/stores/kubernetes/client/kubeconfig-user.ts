@@ -1,6 +1,7 @@
 /**
- * Reads the fields of a kubeconfig's user that client-node 2.0 ignores: `tokenFile`, impersonation of groups, uid and extra fields,
- * and a credential plugin's command that is relative to the file (k8s.io/client-go/tools/clientcmd, ResolveLocalPaths).
+ * Reads the fields of a kubeconfig's user that client-node 2.0 ignores: `tokenFile`, impersonation of groups, uid and
+ * extra fields, and a credential plugin's command that is relative to the file (k8s.io/client-go/tools/clientcmd,
+ * ResolveLocalPaths).
  */
 
 import { readFileSync } from 'node:fs';
@@ -25,7 +26,9 @@ interface RawUser {
   exec?: { command?: unknown } | null;
 }
 
-/** @param files existing kubeconfigs, in the order of precedence: all fields come from the first file that has the user */
+/**
+ * @param files existing kubeconfigs, in the order of precedence: all fields come from the first file that has the user
+ */
 export function readKubeconfigUser(files: readonly string[], userName: string, readText = readFileText): KubeconfigUser {
   for (const file of files) {
     const { users } = (parse(readText(file)) ?? {}) as { users?: unknown };
@@ -72,7 +75,8 @@ const TOKEN_LIFE_MS = 60_000;
 
 /**
  * Reads the token of a file that another program renews. When the file cannot be read, the last token is used again.
- * @returns a function that throws only before the first token was read: an Error of node:fs, or an Error for an empty file
+ * @returns a function that throws only before the first token was read: an Error of node:fs, or an Error for an empty
+ * file
  */
 export function createTokenFileReader(file: string, monotonicMs: () => number): () => Promise<string> {
   let last: { token: string; readMs: number } | undefined;

@@ -1,4 +1,7 @@
-/** Decides by tokens of the cluster who may read a sidecar's pages: TokenReview gives the user, SubjectAccessReview the rights. */
+/**
+ * Decides by tokens of the cluster who may read a sidecar's pages: TokenReview gives the user, SubjectAccessReview the
+ * rights.
+ */
 
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../../common/clock.ts';
@@ -31,8 +34,8 @@ const LIMIT_MS = 4000;
 const MIN_SECRET_CHARACTERS = 8;
 
 /**
- * Metrics require the right to get the path /metrics, as in other programs. Exports require the right to list DiskExports. The path of the
- * exports would prove nothing: system:discovery lets every user get paths beneath /api.
+ * Metrics require the right to get the path /metrics, as in other programs. Exports require the right to list
+ * DiskExports. The path of the exports would prove nothing: system:discovery lets every user get paths beneath /api.
  */
 function actionsOf(namespace: string): Readonly<Record<ReviewedSubject, ReviewedAction>> {
   return {

@@ -7,13 +7,17 @@ import { type Backoff, backoffDelayMs } from '../../../common/retry.ts';
 import { startTimeLimit } from '../../../common/time-limit.ts';
 import type { Claim } from '../../contract.ts';
 import { isApiFailure } from '../client/api-failure.ts';
-import type { KubeResource, LeaseObject } from '../client/contract.ts';
+import type { KubeResource } from '../client/contract.ts';
+import type { LeaseObject } from '../client/objects.ts';
 
 /** Times in milliseconds, derived from the duration of a Lease. */
 export interface LeaseTimes {
   durationMs: number;
   renewMs: number;
-  /** A renewal counts for this long after it was requested. Work that starts at the last moment has `durationMs - deadlineMs` left. */
+  /**
+   * A renewal counts for this long after it was requested. Work that starts at the last moment has `durationMs -
+   * deadlineMs` left.
+   */
   deadlineMs: number;
   /** Time limit for an answer of the API server. */
   answerMs: number;
@@ -34,15 +38,18 @@ export interface LeaseClaimOptions {
   ending: AbortSignal;
 }
 
-/** Time for which `assertHeld` retries while the API server does not answer. After that, another process may own the Lease. */
+/**
+ * Time for which `assertHeld` retries while the API server does not answer. After that, another process may own the
+ * Lease.
+ */
 const ASSERT_LIMIT_MS = 300_000;
 const RELEASE_LIMIT_MS = 3000;
 
 const BACKOFF: Backoff = { baseMs: 500, capMs: 4000 };
 
 /**
- * `lost` is aborted when another process has the Lease, or the Lease was deleted. An API server that does not answer is no loss: the work
- * continues, and `assertHeld` waits.
+ * `lost` is aborted when another process has the Lease, or the Lease was deleted. An API server that does not answer is
+ * no loss: the work continues, and `assertHeld` waits.
  */
 export class LeaseClaim implements Claim {
   private readonly options: LeaseClaimOptions;
@@ -84,7 +91,10 @@ export class LeaseClaim implements Claim {
     }
   }
 
-  /** False also after the process was stopped for too long (SIGSTOP). @throws DiskliftError `ExecutorLost` when it is lost or released */
+  /**
+   * False also after the process was stopped for too long (SIGSTOP).
+   * @throws DiskliftError `ExecutorLost` when it is lost or released
+   */
   private isWithinDeadline(): boolean {
     throwIfAborted(this.lost);
     throwIfAborted(this.ended.signal);

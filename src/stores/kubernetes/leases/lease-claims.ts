@@ -4,14 +4,17 @@ import type { Clock } from '../../../common/clock.ts';
 import type { Claim } from '../../contract.ts';
 import { fateOf, type ProcessIdentity, thisProcess } from '../../process-identity.ts';
 import { isApiFailure } from '../client/api-failure.ts';
-import type { KubeResource, LeaseObject, ObjectName, OwnerReference } from '../client/contract.ts';
+import type { KubeResource, ObjectName, OwnerReference } from '../client/contract.ts';
+import type { LeaseObject } from '../client/objects.ts';
 import { LeaseClaim, type LeaseClaimOptions, microTime } from './lease-claim.ts';
 
 export interface LeaseClaimsOptions extends LeaseClaimOptions {
   leases: KubeResource<LeaseObject>;
   /** Unique to this process. */
   holder: string;
-  /** Proves that the holder of a Lease is an ended predecessor of this process; left out, every Lease must expire first. */
+  /**
+   * Proves that the holder of a Lease is an ended predecessor of this process; left out, every Lease must expire first.
+   */
   self?: LeaseHolder | undefined;
 }
 
@@ -19,8 +22,8 @@ export interface LeaseTarget extends ObjectName {
   /** The garbage collector deletes the Lease with its owner. */
   owner: OwnerReference;
   /**
-   * Whether the export is being deleted. In a terminating namespace no Lease can be created. There, "no Lease seen for a whole lease duration"
-   * counts as a claim of a terminating export.
+   * Whether the export is being deleted. In a terminating namespace no Lease can be created. There, "no Lease seen for
+   * a whole lease duration" counts as a claim of a terminating export.
    */
   isTerminating: boolean;
 }
@@ -107,7 +110,10 @@ function unguardedClaim(): Claim {
 }
 
 interface LeaseSightings {
-  /** @param lease as the API server has just returned it; undefined when there is none @returns whether it has not changed for its duration */
+  /**
+   * @param lease as the API server has just returned it; undefined when it does not exist
+   * @returns whether it has not changed for its duration
+   */
   hasExpired(target: ObjectName, lease: LeaseObject | undefined): boolean;
   /** Time until a Lease that was seen expires, unless it changes; undefined for a Lease that was not seen. */
   leftMs(target: ObjectName): number | undefined;
@@ -149,7 +155,10 @@ function createLeaseSightings(clock: Clock, durationSeconds: number): LeaseSight
 
 const ANNOTATION = 'disklift.dev/holder';
 
-/** Repeats the Lease's holder: a version without this annotation may take the Lease over and leave an old annotation behind. */
+/**
+ * Repeats the Lease's holder: a version without this annotation may take the Lease over and leave an old annotation
+ * behind.
+ */
 interface HolderNote extends ProcessIdentity {
   holder: string;
   instance: string;

@@ -6,12 +6,15 @@ import { isFields } from '../../../resource/schema.ts';
 import { unreadableStatus, validateDiskExport } from '../../../resource/validate.ts';
 import type { StoredRequest } from '../../contract.ts';
 import { isApiFailure } from '../client/api-failure.ts';
-import type { ExportObject, KubeApi, MergePatch, ObjectName, OwnerReference, Reflector } from '../client/contract.ts';
+import type { KubeApi, MergePatch, ObjectName, OwnerReference, Reflector } from '../client/contract.ts';
+import type { ExportObject } from '../client/objects.ts';
 import type { LeaseTarget } from '../leases/lease-claims.ts';
 
 const RESOURCE = { apiVersion: 'disklift.dev/v1alpha1', kind: 'DiskExport' };
 
-/** An object has it only while a live process has an upload open: without that process the object could not be deleted. */
+/**
+ * An object has it only while a live process has an upload open: without that process the object could not be deleted.
+ */
 const FINALIZER = 'disklift.dev/cleanup';
 
 export function isTerminating({ metadata }: ExportObject): boolean {
@@ -102,7 +105,8 @@ type Exports = Pick<KubeApi['exports'], 'get' | 'patch'>;
 const MAX_CONFLICTS = 10;
 
 /**
- * Changes the latest version of the object. The patch holds for one version only; after a conflict `change` is called with the new version.
+ * Changes the latest version of the object. The patch holds for one version only; after a conflict `change` is called
+ * with the new version.
  * @param change returns undefined when nothing has to be changed
  * @returns the object after the change; undefined when it was deleted
  */
@@ -129,7 +133,10 @@ export async function changeExport(
   }
 }
 
-/** @returns as {@link changeExport} @throws DiskliftError `Cancelled` for an object that is being deleted, to which the API server adds no finalizer */
+/**
+ * @returns as {@link changeExport}
+ * @throws DiskliftError `Cancelled` for an object that is being deleted, to which the API server adds no finalizer
+ */
 export function setFinalizer(exports: Exports, object: ExportObject, isWanted: boolean): Promise<ExportObject | undefined> {
   return changeExport(exports, object, (current) => {
     if (hasFinalizer(current) === isWanted) return undefined;

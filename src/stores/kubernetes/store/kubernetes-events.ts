@@ -6,7 +6,8 @@ import { printable, truncated } from '../../../common/text.ts';
 import { timestamp } from '../../../resource/timestamp.ts';
 import type { RequestEvent } from '../../contract.ts';
 import { isApiFailure } from '../client/api-failure.ts';
-import type { EventObject, KubeApi, ObjectMeta, ObjectName } from '../client/contract.ts';
+import type { KubeApi, ObjectName } from '../client/contract.ts';
+import type { EventObject, ObjectMeta } from '../client/objects.ts';
 
 export interface EventPosterOptions {
   events: Pick<KubeApi['events'], 'create' | 'patch'>;

@@ -1,4 +1,6 @@
-/** The API server as a store of requests: the DiskExports of a namespace. The holder of its Lease works on a DiskExport. */
+/**
+ * The API server as a store of requests: the DiskExports of a namespace. The holder of its Lease works on a DiskExport.
+ */
 
 import type { Clock } from '../../../common/clock.ts';
 import { DiskliftError } from '../../../common/errors.ts';
@@ -8,7 +10,8 @@ import { timestamp } from '../../../resource/timestamp.ts';
 import type { Claim, RequestEvent, RequestStore, StoredRequest } from '../../contract.ts';
 import type { WorkQueue } from '../cache/work-queue.ts';
 import { isApiFailure } from '../client/api-failure.ts';
-import type { ExportObject, KubeApi, MergePatch, Reflector } from '../client/contract.ts';
+import type { KubeApi, MergePatch, Reflector } from '../client/contract.ts';
+import type { ExportObject } from '../client/objects.ts';
 import { createLeaseClaims, type LeaseClaims, type LeaseClaimsOptions } from '../leases/lease-claims.ts';
 import {
   changeExport,
@@ -28,7 +31,9 @@ import { createStatusQueue, type StatusQueue, statusPatch } from './status-queue
 export interface KubernetesStoreOptions extends Pick<LeaseClaimsOptions, 'times' | 'random' | 'ending' | 'holder' | 'self'> {
   api: KubeApi;
   reflector: Pick<Reflector, 'get'>;
-  /** Aborted when the process must end. A release then also removes the finalizer, so that the object can be deleted. */
+  /**
+   * Aborted when the process must end. A release then also removes the finalizer, so that the object can be deleted.
+   */
   stopping: AbortSignal;
   /** Receives the keys of objects that were added, changed or removed. */
   queue: WorkQueue;
@@ -43,7 +48,10 @@ export interface KubernetesStoreOptions extends Pick<LeaseClaimsOptions, 'times'
 export interface KubernetesStore extends RequestStore {
   /** Whether a finalizer of this process keeps an object from being deleted. */
   holdsBack(): boolean;
-  /** The namespace is being deleted: cancels the exports with a finalizer, and removes the finalizers even when an upload is still open. */
+  /**
+   * The namespace is being deleted: cancels the exports with a finalizer, and removes the finalizers even when an
+   * upload is still open.
+   */
   leaveNamespace(): Promise<void>;
   /** Removes the finalizers of this process, so that none outlives it. No claim may follow. */
   close(): Promise<void>;
@@ -106,7 +114,9 @@ class ApiServerStore implements KubernetesStore {
     return isLeft && stored?.kind === 'request' ? { ...stored, isTerminating: true } : stored;
   }
 
-  /** Starts the expiry time of a dead holder's Lease at the deletion, and not only at the first try to claim the export. */
+  /**
+   * Starts the expiry time of a dead holder's Lease at the deletion, and not only at the first try to claim the export.
+   */
   private async sight(key: string, object: ExportObject): Promise<void> {
     this.refused.set(key, object);
     // Without an answer the time starts at the next look.
@@ -143,7 +153,10 @@ class ApiServerStore implements KubernetesStore {
     return { lost: claim.lost, assertHeld: () => claim.assertHeld(), release: () => this.release(key, held) };
   }
 
-  /** Looks again at random within a renewal, and as soon as the Lease would expire. Random, so that processes do not ask at the same time. */
+  /**
+   * Looks again at random within a renewal, and as soon as the Lease would expire. Random, so that processes do not ask
+   * at the same time.
+   */
   private lookAgain(key: string, object: ExportObject): undefined {
     const { queue, times, random } = this.options;
     this.refused.set(key, object);
@@ -151,7 +164,10 @@ class ApiServerStore implements KubernetesStore {
     queue.addAfter(key, Math.min(times.renewMs * (0.75 + random() / 2), leftMs + times.renewMs * random() * 0.1));
   }
 
-  /** Writes the executor into the latest version: the previous holder may have changed the object. @returns undefined when it is gone */
+  /**
+   * Writes the executor into the latest version: the previous holder may have changed the object.
+   * @returns undefined when it is gone
+   */
   private async recordExecutor(object: ExportObject): Promise<ExportObject | undefined> {
     const { api, executor, clock } = this.options;
     if (isFinished(object)) {
@@ -264,7 +280,7 @@ class ApiServerStore implements KubernetesStore {
     await Promise.all([...this.guarded.keys()].map((key) => this.dropFinalizer(key)));
   }
 
-  /** Never fails: whoever comes next can do it. */
+  /** Never fails: the next process can remove the finalizer. */
   private async dropFinalizer(key: string): Promise<void> {
     const object = this.known.get(key);
     if (object === undefined || !this.guarded.has(key)) return;

@@ -1,6 +1,7 @@
 /**
- * Detects that the namespace is being deleted while this process has finalizers in it. The Role is deleted with the namespace. A process that
- * notices only by its objects may not remove its finalizers any more. The namespace controller waits five seconds before it deletes anything.
+ * Detects that the namespace is being deleted while this process has finalizers in it. The Role is deleted with the
+ * namespace. A process that notices only by its objects may not remove its finalizers any more. The namespace
+ * controller waits five seconds before it deletes anything.
  */
 
 import type { Clock } from '../../../common/clock.ts';
@@ -21,7 +22,10 @@ export interface NamespaceEndOptions {
 
 const POLL_MS = 1500;
 
-/** @returns whether the namespace is being deleted; false when `signal` was aborted, or the Role forbids to read it. Never throws. */
+/**
+ * @returns whether the namespace is being deleted; false when `signal` was aborted, or the Role forbids to read it.
+ * Never throws.
+ */
 export async function untilNamespaceEnds({ namespaces, namespace, isNeeded, clock, signal, warn }: NamespaceEndOptions): Promise<boolean> {
   for (;;) {
     try {

@@ -1,8 +1,11 @@
-/** Finds a container that may write to a claim, by the pods of its namespace: the only proof where a disk has no locks. */
+/**
+ * Finds a container that may write to a claim, by the pods of its namespace: the only proof where a disk has no locks.
+ */
 
 import { DiskliftError, isStoreFailure } from '../../../common/errors.ts';
 import { isApiFailure } from '../client/api-failure.ts';
-import type { ContainerSpec, KubeApi, PodObject, VolumeUse } from '../client/contract.ts';
+import type { KubeApi } from '../client/contract.ts';
+import type { ContainerSpec, PodObject, VolumeUse } from '../client/objects.ts';
 
 /** The container of this process, which never writes. */
 export interface OwnContainer {

@@ -1,4 +1,7 @@
-/** Reads the Secrets and ConfigMaps that a DiskExport names, from its own namespace. Each use reads them again; nothing is cached. */
+/**
+ * Reads the Secrets and ConfigMaps that a DiskExport names, from its own namespace. Each use reads them again; nothing
+ * is cached.
+ */
 
 import type { Clock } from '../../../common/clock.ts';
 import { DiskliftError } from '../../../common/errors.ts';
@@ -20,16 +23,19 @@ export interface ReferenceResolverOptions {
 
 const BACKOFF: Backoff = { baseMs: 1000, capMs: 15_000 };
 
-/** Answers of a proxy whose API server is unreachable, and of an overloaded API server. 500 may be caused by the object itself. */
+/**
+ * Answers of a proxy whose API server is unreachable, and of an overloaded API server. 500 may be caused by the object
+ * itself.
+ */
 const OUTAGE_STATUSES: ReadonlySet<number | undefined> = new Set([undefined, 429, 502, 503, 504]);
 
 /** Failures that another attempt would repeat. */
 const FINAL_KINDS: ReadonlySet<ApiFailure['kind']> = new Set(['Forbidden', 'Invalid', 'NotFound', 'AlreadyExists', 'TooLarge']);
 
 /**
- * Retries while the API server does not answer, so that an outage uses up no attempt of an export. Throws DiskliftError `CredentialsInvalid`,
- * or `ReferenceInvalid` for a ConfigMap, retryable where the API server may have another answer later. No message contains data
- * of the object.
+ * Retries while the API server does not answer, so that an outage uses up no attempt of an export. Throws DiskliftError
+ * `CredentialsInvalid`, or `ReferenceInvalid` for a ConfigMap, retryable where the API server may have another answer
+ * later. No message contains data of the object.
  */
 export function createReferenceResolver(options: ReferenceResolverOptions): ReferenceResolver['resolve'] {
   const { api, namespace } = options;

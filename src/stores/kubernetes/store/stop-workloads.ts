@@ -1,10 +1,14 @@
-/** Stops the Deployments and Jobs of a release, and waits until their pods have ended, before the Role of the pods is deleted. */
+/**
+ * Stops the Deployments and Jobs of a release, and waits until their pods have ended, before the Role of the pods is
+ * deleted.
+ */
 
 import { throwIfAborted } from '../../../common/abortable.ts';
 import type { Clock } from '../../../common/clock.ts';
 import { DiskliftError } from '../../../common/errors.ts';
 import { isApiFailure } from '../client/api-failure.ts';
-import type { PodObject, WorkloadApi } from '../client/contract.ts';
+import type { WorkloadApi } from '../client/contract.ts';
+import type { PodObject } from '../client/objects.ts';
 
 export interface StopWorkloadsOptions {
   api: WorkloadApi;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { DiskliftError } from '../../../../src/common/errors.ts';
 import type { Claim } from '../../../../src/stores/contract.ts';
-import type { LeaseObject } from '../../../../src/stores/kubernetes/client/contract.ts';
+import type { LeaseObject } from '../../../../src/stores/kubernetes/client/objects.ts';
 import { leaseTimesOf } from '../../../../src/stores/kubernetes/leases/lease-claim.ts';
 import {
   createLeaseClaims,

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { DiskliftError } from '../../../../src/common/errors.ts';
 import { refusedError, unusableError } from '../../../../src/stores/kubernetes/client/api-failure.ts';
-import type { NamespaceObject } from '../../../../src/stores/kubernetes/client/contract.ts';
+import type { NamespaceObject } from '../../../../src/stores/kubernetes/client/objects.ts';
 import { untilNamespaceEnds } from '../../../../src/stores/kubernetes/store/namespace-end.ts';
 import { createTestClock } from '../../../helpers/test-clock.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { refusedError, unusableError } from '../../../../src/stores/kubernetes/client/api-failure.ts';
-import type { PodObject } from '../../../../src/stores/kubernetes/client/contract.ts';
+import type { PodObject } from '../../../../src/stores/kubernetes/client/objects.ts';
 import { findPodWriter, podWriterOf } from '../../../../src/stores/kubernetes/store/pod-writers.ts';
 
 const OWN = { podUID: 'own', containerName: 'disklift' };

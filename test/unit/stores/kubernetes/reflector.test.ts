@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { createReflector, type RunningReflector } from '../../../../src/stores/kubernetes/cache/reflector.ts';
 import type { ApiAccess } from '../../../../src/stores/kubernetes/client/api-access.ts';
-import type { ExportObject } from '../../../../src/stores/kubernetes/client/contract.ts';
 import { createKubeApi } from '../../../../src/stores/kubernetes/client/kube-api.ts';
+import type { ExportObject } from '../../../../src/stores/kubernetes/client/objects.ts';
 import { type FakeApiServer, startFakeApiServer } from '../../../helpers/fake-api-server.ts';
 import { createManualClock, type ManualClock } from '../../../helpers/manual-clock.ts';
 import { useTempDir } from '../../../helpers/temp-dir.ts';

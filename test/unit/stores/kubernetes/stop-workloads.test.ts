@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { DiskliftError } from '../../../../src/common/errors.ts';
 import { refusedError, unusableError } from '../../../../src/stores/kubernetes/client/api-failure.ts';
-import type { PodObject } from '../../../../src/stores/kubernetes/client/contract.ts';
+import type { PodObject } from '../../../../src/stores/kubernetes/client/objects.ts';
 import { stopWorkloads } from '../../../../src/stores/kubernetes/store/stop-workloads.ts';
 import { createTestClock, type TestClock } from '../../../helpers/test-clock.ts';
 

@@ -1,0 +1,101 @@
+/** Objects of the API server as they are in JSON, with the fields that disklift uses. */
+
+export interface ObjectMeta {
+  name: string;
+  namespace: string;
+  uid: string;
+  /**
+   * A decimal number that grows with each change of the object; export-object compares two of them. Otherwise opaque.
+   */
+  resourceVersion: string;
+  generation?: number;
+  labels?: Record<string, string>;
+  annotations?: Record<string, string>;
+  finalizers?: string[];
+  /** RFC 3339; set when the object was deleted and only finalizers keep it. */
+  deletionTimestamp?: string;
+}
+
+export interface KubeObject {
+  metadata: ObjectMeta;
+}
+
+/** A DiskExport as the API server sends it. Its spec and status are not validated. */
+export interface ExportObject extends KubeObject {
+  spec?: unknown;
+  status?: unknown;
+}
+
+export interface LeaseObject extends KubeObject {
+  spec?: {
+    holderIdentity?: string;
+    leaseDurationSeconds?: number;
+    /** RFC 3339 with microseconds, as `renewTime`. */
+    acquireTime?: string;
+    renewTime?: string;
+    leaseTransitions?: number;
+  };
+}
+
+export interface VolumeUse {
+  name: string;
+  persistentVolumeClaim?: { claimName: string; readOnly?: boolean };
+  /** Its claim is named POD-VOLUME. */
+  ephemeral?: object;
+}
+
+export interface ContainerSpec {
+  name: string;
+  restartPolicy?: string;
+  volumeMounts?: { name: string; readOnly?: boolean }[];
+  volumeDevices?: { name: string; devicePath: string }[];
+}
+
+interface ContainerState {
+  name: string;
+  state?: { terminated?: { exitCode: number } };
+}
+
+export interface PodObject extends KubeObject {
+  spec: {
+    /** Policy of its containers: Always, OnFailure or Never. */
+    restartPolicy?: string;
+    volumes?: VolumeUse[];
+    containers: ContainerSpec[];
+    initContainers?: ContainerSpec[];
+    ephemeralContainers?: ContainerSpec[];
+  };
+  status?: {
+    /** Succeeded and Failed: all containers have ended for good. */
+    phase?: string;
+    containerStatuses?: ContainerState[];
+    initContainerStatuses?: ContainerState[];
+    ephemeralContainerStatuses?: ContainerState[];
+  };
+}
+
+/** A Secret's entries are base64 in `data`. A ConfigMap's are text there, and base64 in `binaryData`. */
+export interface DataObject extends KubeObject {
+  data?: Record<string, string>;
+  binaryData?: Record<string, string>;
+}
+
+/** An Event of core/v1. */
+export interface EventObject extends KubeObject {
+  involvedObject?: { apiVersion: string; kind: string } & Pick<ObjectMeta, 'name' | 'namespace' | 'uid' | 'resourceVersion'>;
+  type?: string;
+  reason?: string;
+  message?: string;
+  count?: number;
+  /** RFC 3339, as `lastTimestamp`. */
+  firstTimestamp?: string;
+  lastTimestamp?: string;
+  source?: { component: string; host: string };
+  reportingComponent?: string;
+  reportingInstance?: string;
+}
+
+/** A Namespace of core/v1: the fields that are used. */
+export interface NamespaceObject {
+  metadata: Pick<ObjectMeta, 'name' | 'deletionTimestamp'>;
+}
