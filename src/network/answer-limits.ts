@@ -25,23 +25,23 @@ export function limitInterimAnswers(request: http.ClientRequest, where: string):
 const BASE_MS = 3_600_000;
 
 /** Lower bound for a receiver that writes the whole disk again, as CDI does with qcow2. */
-const SLOWEST_WRITE_BYTES_PER_MS = 10_000;
+const MIN_WRITE_BYTES_PER_MS = 10_000;
 
 /** Share of a read-back that does not depend on the size. */
 const READ_BACK_BASE_MS = 120_000;
 
 /** Lower bound for a server that sends stored bytes back: 100 kB a second. */
-const SLOWEST_READ_BACK_BYTES_PER_MS = 100;
+const MIN_READ_BACK_BYTES_PER_MS = 100;
 
 /**
  * Limit of the answer after the whole image was sent. Grows with the disk and not with the image, because a receiver that converts to raw writes the holes as well.
  * @returns milliseconds; one hour, and 100 s more for each GB of the disk
  */
 export function answerLimitMs({ virtualSizeBytes }: { virtualSizeBytes: number }): number {
-  return BASE_MS + Math.ceil(virtualSizeBytes / SLOWEST_WRITE_BYTES_PER_MS);
+  return BASE_MS + Math.ceil(virtualSizeBytes / MIN_WRITE_BYTES_PER_MS);
 }
 
 /** Limit of reading `sizeBytes` back in all, however steadily they come. @returns milliseconds; two minutes, and 10 s more for each MB */
 export function readBackLimitMs(sizeBytes: number): number {
-  return READ_BACK_BASE_MS + Math.ceil(sizeBytes / SLOWEST_READ_BACK_BYTES_PER_MS);
+  return READ_BACK_BASE_MS + Math.ceil(sizeBytes / MIN_READ_BACK_BYTES_PER_MS);
 }

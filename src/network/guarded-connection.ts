@@ -7,6 +7,7 @@ import { nodeTls } from '../common/builtin.ts';
 import { CONNECT_OPTIONS } from '../common/connect-options.ts';
 import { unbracketed } from '../common/http-url.ts';
 import type { NetworkAccess } from './destination-policy.ts';
+import { closedError } from './network-error.ts';
 
 export interface GuardedConnectionOptions {
   /** A name or an address, as `URL.hostname` has it. */
@@ -88,7 +89,7 @@ function ready(socket: net.Socket, event: 'connect' | 'secureConnect', signal: A
       resolve();
     };
     const onError = (error: Error) => fail(error);
-    const onClose = () => fail(Object.assign(new Error('closed while connecting'), { code: 'ECONNRESET' }));
+    const onClose = () => fail(closedError());
     const onAbort = () => fail(cancelledError(signal));
     socket.on(event, onReady).on('error', onError).on('close', onClose);
     signal.addEventListener('abort', onAbort, { once: true });

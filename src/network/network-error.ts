@@ -59,3 +59,8 @@ function tlsReason(code: string, message: string): string {
   const alert = /alert ([a-z ]+)/i.exec(message)?.[1];
   return alert === undefined ? code : `${code} (${alert.trim()})`;
 }
+
+/** The error of a connection that closed before its time, as Node reports a reset. */
+export function closedError(): Error {
+  return Object.assign(new Error('closed'), { code: 'ECONNRESET' });
+}

@@ -9,7 +9,7 @@ import { unbracketed } from '../common/http-url.ts';
 import { basicCredentials } from './basic-credentials.ts';
 import { createNetworkAccess, type NetworkAccess } from './destination-policy.ts';
 import { connectGuarded, type GuardedConnectionOptions, startTls, type TlsMaterial } from './guarded-connection.ts';
-import { networkError } from './network-error.ts';
+import { closedError, networkError } from './network-error.ts';
 import { type ProxySettings, proxyFor } from './proxy-route.ts';
 
 export interface OpenConnectionOptions {
@@ -124,7 +124,7 @@ function openTunnel(socket: Socket, { host, port, proxy, signal }: ProxiedConnec
       reject(networkError(nameOf(proxy), error));
     };
     const onAbort = () => fail(cancelledError(signal));
-    const onClose = () => fail(Object.assign(new Error('closed'), { code: 'ECONNRESET' }));
+    const onClose = () => fail(closedError());
     signal.addEventListener('abort', onAbort, { once: true });
     request.on('error', fail).on('close', onClose);
     request.once('connect', ({ statusCode = 0 }, through: Socket, head: Buffer) => {

@@ -6,8 +6,13 @@ import { MIB } from '../common/bytes.ts';
 import type { VirtualImage } from '../image/contract.ts';
 import type { Seal, TransferContext } from './contract.ts';
 
-/** As much as the largest cluster: an image that lacks it is not complete, whatever the source has become. */
+/** Size of the largest cluster. `qemu-img check` does not notice an image that lacks less than one cluster. */
 const SEALED_TAIL_BYTES = 2 * MIB;
+
+/** @returns the offset from which on the image's bytes are held back until the source is sealed */
+export function sealedTailStart({ sizeBytes }: Pick<VirtualImage, 'sizeBytes'>): number {
+  return Math.max(0, sizeBytes - SEALED_TAIL_BYTES);
+}
 
 export interface Sending {
   image: VirtualImage;
@@ -31,7 +36,7 @@ export interface Sealed {
  */
 export async function sendUpToSeal({ image, context, startBytes = 0, write }: Sending): Promise<Sealed | undefined> {
   const { sizeBytes } = image;
-  const tailStart = Math.max(startBytes, sizeBytes - SEALED_TAIL_BYTES);
+  const tailStart = Math.max(startBytes, sealedTailStart(image));
   const tail = allocateIoBuffer(sizeBytes - tailStart);
   let at = startBytes;
   if (at > 0) context.progress(at);

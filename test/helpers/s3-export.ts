@@ -52,7 +52,7 @@ export function s3Target({ url, options, limits }: Omit<S3Sending, 'image'>): Ex
     clock: systemClock,
     buffers: createBufferPool(128 * 1024 * 1024),
     ...options,
-    limits: { leastPartBytes: 1, backoffMs: 10, lateMs: 250, ...limits },
+    limits: { minPartBytes: 1, backoffMs: 10, lateMs: 250, ...limits },
   });
 }
 

@@ -17,7 +17,7 @@ export interface OpenUpload {
 }
 
 interface StoreRules {
-  leastPartBytes?: number;
+  minPartBytes?: number;
   pageParts?: number;
   mostParts?: number;
   tags?: TagKind;
@@ -36,9 +36,9 @@ export class S3FakeStore {
   private lastId = 0;
 
   constructor(rules: StoreRules) {
-    const { leastPartBytes = 5 * 1024 * 1024, pageParts = 1000, mostParts = 10_000, tags = 'amazon', clockAheadMs = 0 } = rules;
+    const { minPartBytes = 5 * 1024 * 1024, pageParts = 1000, mostParts = 10_000, tags = 'amazon', clockAheadMs = 0 } = rules;
     this.rules = {
-      leastPartBytes,
+      minPartBytes,
       pageParts,
       mostParts,
       tags,
@@ -78,7 +78,7 @@ export class S3FakeStore {
     }
     const bodies = parts.map(({ body }) => body);
     const last = bodies.length - 1;
-    if (bodies.some(({ length }, index) => index < last && length < this.rules.leastPartBytes)) return 'EntityTooSmall';
+    if (bodies.some(({ length }, index) => index < last && length < this.rules.minPartBytes)) return 'EntityTooSmall';
     // As Cloudflare R2 has it.
     const [first] = bodies as [Buffer];
     if (bodies.some(({ length }, index) => (index < last ? length !== first.length : length > first.length))) return 'InvalidPart';

@@ -55,7 +55,7 @@ export interface Quirk {
 
 export interface S3FakeOptions {
   /** Minimum size of a part that is not the last. */
-  leastPartBytes?: number;
+  minPartBytes?: number;
   /** Parts in one page of ListParts. */
   pageParts?: number;
   /** Parts of one upload. */

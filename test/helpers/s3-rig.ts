@@ -32,7 +32,7 @@ class S3Rig {
     this.opened = await openImage(disk);
     this.expected = Buffer.alloc(this.opened.image.sizeBytes);
     await this.opened.image.read(this.expected, 0, NEVER);
-    this.fake = await startS3Fake({ leastPartBytes: 1, secret: SECRET });
+    this.fake = await startS3Fake({ minPartBytes: 1, secret: SECRET });
   }
 
   async stop(): Promise<void> {
@@ -43,7 +43,7 @@ class S3Rig {
   /** Another server in place of the first. */
   async restart(options: S3FakeOptions): Promise<void> {
     await this.fake[Symbol.asyncDispose]();
-    this.fake = await startS3Fake({ leastPartBytes: 1, secret: SECRET, ...options });
+    this.fake = await startS3Fake({ minPartBytes: 1, secret: SECRET, ...options });
   }
 
   /** The number of parts. */

@@ -78,7 +78,7 @@ for (const server of S3_SERVERS)
     function send(key: string, { options: more, ...sending }: Omit<Partial<S3Sending>, 'url'> = {}): Promise<S3Sent> {
       proxy.asked.length = 0;
       const all = { ...options(key), proxy: { httpProxy: proxy.url }, ...more };
-      return sendToS3({ image: opened.image, url: url(), limits: { lateMs: 400, leastPartBytes: PART_BYTES }, ...sending, options: all });
+      return sendToS3({ image: opened.image, url: url(), limits: { lateMs: 400, minPartBytes: PART_BYTES }, ...sending, options: all });
     }
 
     const sentParts = () => proxy.asked.filter((asked) => asked.includes('partNumber=')).length;

@@ -96,7 +96,7 @@ class AnswerText {
   }
 }
 
-function singleHeaders({ headers }: http.IncomingMessage): Record<string, string | undefined> {
+export function singleHeaders({ headers }: http.IncomingMessage): Record<string, string | undefined> {
   return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, Array.isArray(value) ? value[0] : value]));
 }
 

@@ -6,6 +6,7 @@ import type { Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { cancelledError, throwIfAborted } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
+import { closedError } from '../../network/network-error.ts';
 import { type PaceWatch, takenBytes } from '../pace-watch.ts';
 import { type Answer, readAnswer } from './answer.ts';
 
@@ -131,12 +132,8 @@ export class Exchange {
   private readonly onAbort = (): void => this.writer?.reject(cancelledError(this.options.signal));
 }
 
-function closedError(): Error {
-  return Object.assign(new Error('closed'), { code: 'ECONNRESET' });
-}
-
 /** An answer's head, and some of its text. */
-const LONGEST_REST_BYTES = 65_536;
+const MAX_REST_BYTES = 65_536;
 
 /**
  * For when a write has failed, and before the socket is closed for it. Where a server answers early and closes, its reset tells
@@ -146,7 +143,7 @@ const LONGEST_REST_BYTES = 65_536;
 function readWhatIsLeft(socket: Socket): void {
   const { _handle: handle } = socket as { _handle?: { fd?: number } | null };
   if ('encrypted' in socket || handle?.fd === undefined || handle.fd < 0) return;
-  const rest = Buffer.alloc(LONGEST_REST_BYTES);
+  const rest = Buffer.alloc(MAX_REST_BYTES);
   try {
     const length = fs.readSync(handle.fd, rest);
     // A stream with an error takes nothing in any more, but the parser listens on.

@@ -14,11 +14,10 @@ import { repeatsSecret } from '../server-message.ts';
 import type { Answer } from './answer.ts';
 import { createCollections } from './create-collections.ts';
 import { judgeAnswer, type Verdict } from './judge-answer.ts';
-import { checkHeaders } from './open-request.ts';
+import { checkHeaders, withConnection } from './open-request.ts';
 import type { Origin } from './origin.ts';
 import { followRedirect, publicUrl, secretsOf, storedAt } from './origin.ts';
 import { compareDigest, type LookupLimits, lookUp } from './prove-image.ts';
-import { checkConnection } from './send-query.ts';
 import { sendUpload, type UploadLimits } from './send-upload.ts';
 
 export interface HttpTargetOptions {
@@ -52,13 +51,14 @@ export function createHttpTarget(options: HttpTargetOptions): ExportTarget {
   const { url } = reading;
   const { secretName, headers = {}, tls = {} } = options;
   checkHeaders(headers);
+  const origin = { url, secretName, headers, tls };
   return {
-    check: (signal) => {
+    check(signal) {
       const { access, clock, proxy = {}, limits } = options;
       const { connectMs } = { ...LIMITS, ...limits };
-      return checkConnection({ where: publicUrl({ url, secretName }), connectMs, url, tls, access, proxy, clock, signal });
+      return withConnection({ origin, access, proxy, clock, connectMs, signal }, async () => {});
     },
-    send: (image, context) => new HttpTransfer({ ...options, origin: { url, secretName, headers, tls } }, image, context).run(),
+    send: (image, context) => new HttpTransfer({ ...options, origin }, image, context).run(),
     // An aborted request leaves no upload at the server that could be resumed.
     abandon: async () => {},
   };

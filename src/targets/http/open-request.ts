@@ -2,11 +2,54 @@
 
 import type http from 'node:http';
 import { nodeHttp } from '../../common/builtin.ts';
+import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import { limitInterimAnswers } from '../../network/answer-limits.ts';
 import { basicCredentials } from '../../network/basic-credentials.ts';
-import type { OpenedConnection } from '../../network/open-connection.ts';
+import type { NetworkAccess } from '../../network/destination-policy.ts';
+import { networkError } from '../../network/network-error.ts';
+import { type OpenedConnection, openConnection } from '../../network/open-connection.ts';
+import type { ProxySettings } from '../../network/proxy-route.ts';
+import { withLimit } from '../with-limit.ts';
 import { type Origin, publicUrl } from './origin.ts';
+
+export interface Way {
+  origin: Origin;
+  access: NetworkAccess;
+  proxy: ProxySettings;
+  clock: Clock;
+  /** Limit of opening the connection, TLS included. */
+  connectMs: number;
+  signal: AbortSignal;
+}
+
+/**
+ * Opens a connection, and closes it when `use` has ended.
+ * @throws DiskliftError as {@link openConnection}; the failures of `use`, those of the network as `DestinationUnreachable`
+ */
+export async function withConnection<T>(way: Way, use: (connection: OpenedConnection) => Promise<T>): Promise<T> {
+  const { origin, access, proxy, clock, connectMs: limitMs, signal } = way;
+  const where = publicUrl(origin);
+  const connecting = new AbortController();
+  const opening = openConnection({ ...origin, access, proxy, signal: connecting.signal });
+  try {
+    const connection = await withLimit(opening, { limitMs, message: `${where}: no connection`, clock, signal });
+    return await use({ ...connection, mayQuote: connection.mayQuote && !origin.isElsewhere });
+  } catch (error) {
+    throw isNetworkError(error) ? networkError(where, error) : error;
+  } finally {
+    connecting.abort(new DiskliftError('Cancelled', 'done'));
+    // This also closes a connection that opens after the caller has stopped waiting.
+    opening.then(
+      ({ socket }) => socket.destroy(),
+      () => {},
+    );
+  }
+}
+
+export function isNetworkError(error: unknown): boolean {
+  return !(error instanceof DiskliftError) && error instanceof Error && 'code' in error;
+}
 
 export interface RequestFacts {
   origin: Origin;

@@ -39,9 +39,6 @@ export function publicFolder(origin: Place): string {
   return shown.slice(0, shown.lastIndexOf('/') + 1);
 }
 
-/** Shorter ones are words of any text, and no secrets. */
-const SHORTEST_CHARACTERS = 3;
-
 /**
  * @returns the words of the headers' values and of the URL's user and query, as they are written and as they are meant; of a URL that
  * a Secret holds also the parts of its path
@@ -52,7 +49,7 @@ export function secretsOf({ url, headers, secretName }: Pick<Origin, 'url' | 'he
   if (secretName !== undefined) written.push(...pathname.split('/'));
   const meant = [...Object.values(userOf(url)), ...searchParams.values()];
   const words = [...written, ...meant].flatMap((text) => text.split(/\s+/));
-  return [...new Set(words)].filter((word) => word.length >= SHORTEST_CHARACTERS);
+  return [...new Set(words)];
 }
 
 /**

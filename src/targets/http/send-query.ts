@@ -3,14 +3,12 @@
 import type http from 'node:http';
 import { abortable } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
-import { DiskliftError } from '../../common/errors.ts';
 import type { NetworkAccess } from '../../network/destination-policy.ts';
-import { networkError } from '../../network/network-error.ts';
-import { type OpenConnectionOptions, openConnection } from '../../network/open-connection.ts';
+import { closedError } from '../../network/network-error.ts';
 import type { ProxySettings } from '../../network/proxy-route.ts';
 import { withLimit } from '../with-limit.ts';
-import { type Answer, readAnswer } from './answer.ts';
-import { openHead } from './open-request.ts';
+import { type Answer, readAnswer, singleHeaders } from './answer.ts';
+import { openHead, withConnection } from './open-request.ts';
 import { type Origin, publicUrl } from './origin.ts';
 
 export interface QueryLimits {
@@ -44,34 +42,30 @@ export interface Query {
  * @returns the answer; its text is that of a refusal, or empty where `wanted` received the body
  * @throws DiskliftError `DestinationUnreachable`, `Cancelled`; and as openConnection
  */
-export async function sendQuery(query: Query, wanted?: WantedBody): Promise<Answer> {
-  const { origin, method, access, proxy, clock, limits, signal } = query;
+export function sendQuery(query: Query, wanted?: WantedBody): Promise<Answer> {
+  const { origin, method, clock, limits, signal } = query;
   const where = publicUrl(origin);
-  const connecting = new AbortController();
-  const opening = openConnection({ ...origin, access, proxy, signal: connecting.signal });
-  try {
-    const connection = await withLimit(opening, { limitMs: limits.connectMs, message: `${where}: no connection`, clock, signal });
+  return withConnection({ ...query, connectMs: limits.connectMs }, async (connection) => {
     // A cache on the way, or a compressed copy, could differ from the stored bytes.
     const defaults = { 'Accept-Encoding': 'identity', 'Cache-Control': 'no-cache' };
-    const mayQuote = connection.mayQuote && !origin.isElsewhere;
+    const { mayQuote } = connection;
     const request = openHead(origin, { method, defaults }, connection);
     const responding = responseOf(request);
     request.end();
     const response = await withLimit(responding, { limitMs: limits.queryMs, message: `${where}: no answer to ${method}`, clock, signal });
     if (wanted === undefined || response.statusCode !== 200)
-      return await abortable(readAnswer(response, { clock, mayQuote, sent: nothingSent }), signal);
+      return abortable(readAnswer(response, { clock, mayQuote, sent: nothingSent }), signal);
     await takeBody(response, wanted, { ...query, where });
-    return { status: 200, headers: headersOf(response), text: '', isTextWhole: false, textDigests: undefined, mayQuote, ...nothingSent() };
-  } catch (error) {
-    throw error instanceof Error && 'code' in error ? networkError(where, error) : error;
-  } finally {
-    connecting.abort(new DiskliftError('Cancelled', 'done'));
-    // This also closes a connection that opens after the caller has stopped waiting.
-    opening.then(
-      ({ socket }) => socket.destroy(),
-      () => {},
-    );
-  }
+    return {
+      status: 200,
+      headers: singleHeaders(response),
+      text: '',
+      isTextWhole: false,
+      textDigests: undefined,
+      mayQuote,
+      ...nothingSent(),
+    };
+  });
 }
 
 function nothingSent(): Pick<Answer, 'wasComplete' | 'takenBytes'> {
@@ -82,7 +76,7 @@ function responseOf(request: http.ClientRequest): Promise<http.IncomingMessage> 
   return new Promise((resolve, reject) => {
     request.once('response', resolve);
     request.on('error', reject);
-    request.once('close', () => reject(Object.assign(new Error('closed'), { code: 'ECONNRESET' })));
+    request.once('close', () => reject(closedError()));
   });
 }
 
@@ -101,33 +95,4 @@ async function takeBody(
     }
   };
   await withLimit(readAll(), { limitMs, message: `${where}: its answer does not end`, clock, signal });
-}
-
-function headersOf({ headers }: http.IncomingMessage): Answer['headers'] {
-  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, Array.isArray(value) ? value[0] : value]));
-}
-
-export interface ConnectionCheck extends OpenConnectionOptions {
-  /** The URL as it may be shown. */
-  where: string;
-  connectMs: number;
-  clock: Clock;
-}
-
-/** @throws DiskliftError as an upload would at its connection */
-export async function checkConnection({ where, connectMs: limitMs, clock, signal, ...options }: ConnectionCheck): Promise<void> {
-  const connecting = new AbortController();
-  const opening = openConnection({ ...options, signal: connecting.signal });
-  try {
-    await withLimit(opening, { limitMs, message: `${where}: no connection`, clock, signal });
-  } catch (error) {
-    throw networkError(where, error);
-  } finally {
-    connecting.abort(new DiskliftError('Cancelled', 'done'));
-    // This also closes a connection that opens after the caller has stopped waiting.
-    opening.then(
-      ({ socket }) => socket.destroy(),
-      () => {},
-    );
-  }
 }

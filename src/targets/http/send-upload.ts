@@ -7,7 +7,6 @@ import type { VirtualImage } from '../../image/contract.ts';
 import { answerLimitMs } from '../../network/answer-limits.ts';
 import type { NetworkAccess } from '../../network/destination-policy.ts';
 import { networkError } from '../../network/network-error.ts';
-import { openConnection } from '../../network/open-connection.ts';
 import type { ProxySettings } from '../../network/proxy-route.ts';
 import type { Seal, TransferContext } from '../contract.ts';
 import { type PaceLimits, PaceWatch } from '../pace-watch.ts';
@@ -15,7 +14,7 @@ import { sendUpToSeal } from '../send-up-to-seal.ts';
 import { withLimit } from '../with-limit.ts';
 import type { Answer } from './answer.ts';
 import { Exchange } from './exchange.ts';
-import { openRequest, type RequestFacts } from './open-request.ts';
+import { isNetworkError, openRequest, type RequestFacts, withConnection } from './open-request.ts';
 import { publicUrl } from './origin.ts';
 
 export interface UploadLimits extends PaceLimits {
@@ -48,36 +47,25 @@ export interface UploadEnd {
 }
 
 /** @throws DiskliftError `DestinationUnreachable`; failures of reading or sealing the image; and as openConnection */
-export async function sendUpload(upload: Upload): Promise<UploadEnd> {
-  const { origin, image, context, clock, limits, access, proxy } = upload;
+export function sendUpload(upload: Upload): Promise<UploadEnd> {
+  const { origin, image, context, clock, limits } = upload;
   const { sizeBytes } = image;
   const { signal } = context;
-  const where = publicUrl(origin);
-  const pace = new PaceWatch({ where, clock, limits });
-  const connecting = new AbortController();
-  const opening = openConnection({ ...origin, access, proxy, signal: connecting.signal });
-  let exchange: Exchange | undefined;
-  try {
-    const connection = await withLimit(opening, { limitMs: limits.connectMs, message: `${where}: no connection`, clock, signal });
-    const request = openRequest({ ...upload, sizeBytes }, connection);
-    const { socket } = connection;
-    const mayQuote = connection.mayQuote && !origin.isElsewhere;
-    exchange = new Exchange({ request, socket, mayQuote, sizeBytes, pace, clock, signal });
-    if (upload.expectContinue) await leaveToSend(exchange, upload);
-    const seal = await sendBody(exchange, upload);
-    return { answer: await answerOf(exchange, upload), seal };
-  } catch (error) {
-    throw isNetworkError(error) ? networkError(where, error) : error;
-  } finally {
-    pace.stop();
-    connecting.abort(new DiskliftError('Cancelled', 'done'));
-    exchange?.destroy();
-    // Also a connection that stands since nobody waits for it any more.
-    opening.then(
-      ({ socket }) => socket.destroy(),
-      () => {},
-    );
-  }
+  return withConnection({ ...upload, connectMs: limits.connectMs, signal }, async (connection) => {
+    const { socket, mayQuote } = connection;
+    const pace = new PaceWatch({ where: publicUrl(origin), clock, limits });
+    let exchange: Exchange | undefined;
+    try {
+      const request = openRequest({ ...upload, sizeBytes }, connection);
+      exchange = new Exchange({ request, socket, mayQuote, sizeBytes, pace, clock, signal });
+      if (upload.expectContinue) await leaveToSend(exchange, upload);
+      const seal = await sendBody(exchange, upload);
+      return { answer: await answerOf(exchange, upload), seal };
+    } finally {
+      pace.stop();
+      exchange?.destroy();
+    }
+  });
 }
 
 /** @returns the failure instead of an answer where the whole image was sent, unless the transfer was cancelled */
@@ -113,8 +101,4 @@ async function leaveToSend({ continued, answered }: Exchange, { clock, context, 
   } finally {
     stop.abort(new DiskliftError('Cancelled', 'heard'));
   }
-}
-
-function isNetworkError(error: unknown): boolean {
-  return !(error instanceof DiskliftError) && error instanceof Error && 'code' in error;
 }

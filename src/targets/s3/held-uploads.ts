@@ -118,13 +118,13 @@ async function listUploads({ session, options, ...retries }: UploadListing): Pro
  * was made then is searched.
  * @throws DiskliftError when such an upload may still be there
  */
-export async function dropSaved({ savedId, ...common }: UploadListing & { savedId: string }): Promise<void> {
+export async function abortSaved({ savedId, ...common }: UploadListing & { savedId: string }): Promise<void> {
   const { uploadId, sinceMs } = readSavedId(savedId);
   const end = uploadId === undefined ? 'unknown' : await abortUpload({ ...common, uploadId });
-  if (end === 'unknown' && sinceMs !== undefined) await dropNameless({ ...common, sinceMs });
+  if (end === 'unknown' && sinceMs !== undefined) await abortOrphaned({ ...common, sinceMs });
 }
 
-export interface NamelessUploads extends UploadListing {
+export interface OrphanedUploads extends UploadListing {
   /** When the first of them may have been asked for; epoch, by our clock. */
   sinceMs: number;
   /** The upload that is ours; left out: none is. */
@@ -143,20 +143,20 @@ const CLOCK_MARGIN_MS = 2000;
  * no failure then.
  * @throws DiskliftError when such an upload may still be there
  */
-export async function dropNameless(nameless: NamelessUploads): Promise<void> {
-  const { clock, signal, limits, namedId } = nameless;
+export async function abortOrphaned(orphaned: OrphanedUploads): Promise<void> {
+  const { clock, signal, limits, namedId } = orphaned;
   try {
     // When ours has a name, the others are older, and can be seen.
-    if ((await dropSeen(nameless)) > 0 || namedId !== undefined) return;
+    if ((await abortListed(orphaned)) > 0 || namedId !== undefined) return;
     await clock.delay(limits.lateMs, signal);
-    await dropSeen(nameless);
+    await abortListed(orphaned);
   } catch (error) {
     if (!cannotLook(error)) throw error;
   }
 }
 
 /** @returns how many there were */
-async function dropSeen({ sinceMs, namedId, ...common }: NamelessUploads): Promise<number> {
+async function abortListed({ sinceMs, namedId, ...common }: OrphanedUploads): Promise<number> {
   const { uploads, skewMs } = await listUploads(common);
   const earliestMs = sinceMs + skewMs - CLOCK_MARGIN_MS;
   let count = 0;

@@ -4,11 +4,11 @@
  */
 
 import type { Part as ListedPart } from '@aws-sdk/client-s3';
-import { cancelledError, throwIfAborted } from '../../common/abortable.ts';
-import type { Clock } from '../../common/clock.ts';
+import { throwIfAborted } from '../../common/abortable.ts';
 import { DiskliftError } from '../../common/errors.ts';
+import { startTimeLimit } from '../../common/time-limit.ts';
 import type { ResumeState } from '../contract.ts';
-import { abortUpload, dropNameless, dropSaved, listParts, readSavedId, savedIdOf } from './held-uploads.ts';
+import { abortOrphaned, abortSaved, abortUpload, listParts, readSavedId, savedIdOf } from './held-uploads.ts';
 import { bytesOfImage } from './part-bytes.ts';
 import { compositeEtag, type ExpectedObject } from './part-proof.ts';
 import { type PartPlan, partsOf, planParts } from './plan-parts.ts';
@@ -42,7 +42,7 @@ export async function uploadImage(transfer: Transfer, plan: PartPlan): Promise<A
   const present = await requireAbsent(transfer, () => expectedOf((upload ?? { plan }).plan, transfer));
   if (present !== undefined) {
     // Nothing continues what an earlier attempt has opened.
-    if (resume !== undefined) await dropSaved({ savedId: resume.id, session, options, ...retriesOf(transfer) });
+    if (resume !== undefined) await abortSaved({ savedId: resume.id, session, options, ...retriesOf(transfer) });
     transfer.progress.arrive(transfer.image.sizeBytes);
     return { ...present, ...(await context.seal()) };
   }
@@ -94,7 +94,7 @@ async function planAnew(transfer: Transfer, { upload, isResumed, plan, error }: 
     // The refusal is more useful to the user than this failure. The upload stays saved.
     return undefined;
   }
-  return planParts({ imageSizeBytes: image.sizeBytes, maxParts, leastPartBytes: session.limits.leastPartBytes });
+  return planParts({ imageSizeBytes: image.sizeBytes, maxParts, minPartBytes: session.limits.minPartBytes });
 }
 
 interface Resumed {
@@ -111,7 +111,7 @@ interface Resumed {
 async function resumeUpload(transfer: Transfer, resume: ResumeState): Promise<Arrival | Resumed> {
   const { session, options, image, context, progress } = transfer;
   const { partSizeBytes } = resume;
-  const plan = planParts({ imageSizeBytes: image.sizeBytes, partSizeBytes, leastPartBytes: session.limits.leastPartBytes });
+  const plan = planParts({ imageSizeBytes: image.sizeBytes, partSizeBytes, minPartBytes: session.limits.minPartBytes });
   let held: Resumed['held'];
   try {
     return { plan, held: await listParts({ session, options, uploadId: resume.id, ...retriesOf(transfer) }) };
@@ -145,15 +145,15 @@ const GRACE_MS = 400;
  */
 async function createUpload(transfer: Transfer, { partSizeBytes }: PartPlan): Promise<string> {
   const { session, options, image, context } = transfer;
-  const nameless = { session, options, ...retriesOf(transfer) };
+  const orphaned = { session, options, ...retriesOf(transfer) };
   const save = (id: string) => context.saveResume({ id, partSizeBytes, fingerprint: image.fingerprint });
   const { sinceMs: earlierMs } = readSavedId(context.resume?.id ?? '');
-  if (earlierMs !== undefined) await dropNameless({ ...nameless, sinceMs: earlierMs });
+  if (earlierMs !== undefined) await abortOrphaned({ ...orphaned, sinceMs: earlierMs });
   const sinceMs = options.clock.nowMs();
   await save(savedIdOf({ sinceMs }));
   const { id, hasLostOne } = await requestUntilNamed(transfer);
   // As long as the intent stands: where this fails, the next attempt finds all of them.
-  if (hasLostOne) await dropNameless({ ...nameless, sinceMs, namedId: id });
+  if (hasLostOne) await abortOrphaned({ ...orphaned, sinceMs, namedId: id });
   await save(session.isPlain ? savedIdOf({ sinceMs, uploadId: id }) : id);
   throwIfAborted(context.signal);
   return id;
@@ -188,7 +188,8 @@ async function requestUpload(transfer: Transfer): Promise<string> {
     ContentType: 'application/octet-stream',
     ...(options.checksum === 'None' ? {} : { ChecksumAlgorithm: options.checksum }),
   };
-  const late = lateSignal(context.signal, options.clock);
+  const expired = new DiskliftError('Cancelled', 'the answer did not arrive within the grace period');
+  const late = startTimeLimit({ clock: options.clock, limitMs: GRACE_MS, expired, after: context.signal });
   try {
     const { UploadId } = await session.request(
       ({ client, http }) => client.send(new session.sdk.CreateMultipartUploadCommand(input), http),
@@ -199,27 +200,6 @@ async function requestUpload(transfer: Transfer): Promise<string> {
   } finally {
     late.stop();
   }
-}
-
-/** @returns a signal that is aborted some time after `signal` */
-function lateSignal(signal: AbortSignal, clock: Clock): { signal: AbortSignal; stop(): void } {
-  const late = new AbortController();
-  const stopped = new AbortController();
-  const onAbort = () => {
-    clock.delay(GRACE_MS, stopped.signal).then(
-      () => late.abort(cancelledError(signal)),
-      () => {},
-    );
-  };
-  if (signal.aborted) onAbort();
-  else signal.addEventListener('abort', onAbort, { once: true });
-  return {
-    signal: late.signal,
-    stop() {
-      signal.removeEventListener('abort', onAbort);
-      stopped.abort(new DiskliftError('Cancelled', 'stopped'));
-    },
-  };
 }
 
 interface UploadedParts {

@@ -5,11 +5,11 @@ import { DiskliftError } from '../../common/errors.ts';
 
 /** Limits of Amazon S3, which other servers keep to: "Amazon S3 multipart upload limits" in its user guide. */
 const MAX_PARTS = 10_000;
-const LARGEST_PART_BYTES = 5 * GIB;
-export const LEAST_PART_BYTES = 5 * MIB;
+const MAX_PART_BYTES = 5 * GIB;
+export const MIN_PART_BYTES = 5 * MIB;
 
 /** Below this a request costs more than its bytes, above it more memory than it gains time. */
-const USUAL_PART_BYTES = 16 * MIB;
+const DEFAULT_PART_BYTES = 16 * MIB;
 
 /** All parts are of one size but for the last, as Cloudflare R2 and Garage demand. */
 export interface PartPlan {
@@ -33,36 +33,31 @@ export interface PartWishes {
   /** Maximum number of parts of a server that takes fewer than Amazon S3. */
   maxParts?: number | undefined;
   /** Of parts that are not the last. */
-  leastPartBytes?: number | undefined;
+  minPartBytes?: number | undefined;
 }
 
 /**
  * @throws DiskliftError `ImageTooLarge` where no part size is large enough, `InvalidRequest` for a size that was asked for
  * and does not work
  */
-export function planParts({
-  imageSizeBytes,
-  partSizeBytes,
-  maxParts = MAX_PARTS,
-  leastPartBytes = LEAST_PART_BYTES,
-}: PartWishes): PartPlan {
-  const largestImageBytes = maxParts * LARGEST_PART_BYTES;
-  if (imageSizeBytes > largestImageBytes)
+export function planParts({ imageSizeBytes, partSizeBytes, maxParts = MAX_PARTS, minPartBytes = MIN_PART_BYTES }: PartWishes): PartPlan {
+  const maxImageBytes = maxParts * MAX_PART_BYTES;
+  if (imageSizeBytes > maxImageBytes)
     throw new DiskliftError(
       'ImageTooLarge',
-      `the image has ${formatBytes(imageSizeBytes)}; an S3 object of ${maxParts} parts has at most ${formatBytes(largestImageBytes)}`,
+      `the image has ${formatBytes(imageSizeBytes)}; an S3 object of ${maxParts} parts has at most ${formatBytes(maxImageBytes)}`,
     );
-  const neededBytes = Math.max(leastPartBytes, alignUp(imageSizeBytes / maxParts, MIB));
+  const neededBytes = Math.max(minPartBytes, alignUp(imageSizeBytes / maxParts, MIB));
   if (partSizeBytes !== undefined) {
-    const isLegal = Number.isInteger(partSizeBytes) && partSizeBytes >= leastPartBytes && partSizeBytes <= LARGEST_PART_BYTES;
+    const isLegal = Number.isInteger(partSizeBytes) && partSizeBytes >= minPartBytes && partSizeBytes <= MAX_PART_BYTES;
     if (!isLegal || Math.ceil(imageSizeBytes / partSizeBytes) > maxParts)
       throw new DiskliftError(
         'InvalidRequest',
         `partSize ${partSizeBytes} does not work for an image of ${formatBytes(imageSizeBytes)} in at most ${maxParts} parts: ` +
-          `the smallest that does is ${neededBytes} (${formatBytes(neededBytes)}), the largest ${formatBytes(LARGEST_PART_BYTES)}`,
+          `the smallest that does is ${neededBytes} (${formatBytes(neededBytes)}), the largest ${formatBytes(MAX_PART_BYTES)}`,
       );
   }
-  const size = partSizeBytes ?? Math.max(USUAL_PART_BYTES, neededBytes);
+  const size = partSizeBytes ?? Math.max(DEFAULT_PART_BYTES, neededBytes);
   return { imageSizeBytes, partSizeBytes: size, count: Math.max(1, Math.ceil(imageSizeBytes / size)) };
 }
 

@@ -114,7 +114,7 @@ export function s3Error(error: unknown, { where, nowMs, secrets, mayQuote, check
       ((status === 401 || status === 403 || status === 407) && !(name in PASSING) && !(name in REJECTED)))
   )
     return new DiskliftError('CredentialsInvalid', message, error);
-  const retryable = isFull || name in PASSING || (!(name in REJECTED) && status !== undefined && isPassing(status));
+  const retryable = isFull || name in PASSING || (!(name in REJECTED) && status !== undefined && isTemporaryStatus(status));
   const retryAfterMs = parseRetryAfter($response?.headers?.['retry-after'], nowMs);
   return new DiskliftError('DestinationRejected', message, error, { retryable, retryAfterMs });
 }
@@ -144,7 +144,7 @@ function shownName(name: string): string | undefined {
 }
 
 /** A status of success is here because what came with it made no sense. */
-function isPassing(status: number): boolean {
+function isTemporaryStatus(status: number): boolean {
   return status >= 500 || status < 300 || RETRYABLE_STATUS.has(status);
 }
 

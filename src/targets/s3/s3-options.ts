@@ -8,7 +8,7 @@ import type { TlsMaterial } from '../../network/guarded-connection.ts';
 import type { ProxySettings } from '../../network/proxy-route.ts';
 import { DEFAULT_PACE, type PaceLimits } from '../pace-watch.ts';
 import type { ChecksumKind } from './part-proof.ts';
-import { LEAST_PART_BYTES } from './plan-parts.ts';
+import { MIN_PART_BYTES } from './plan-parts.ts';
 
 /** Secret. */
 export interface S3Credentials {
@@ -66,9 +66,9 @@ export interface S3Limits extends Omit<PaceLimits, 'idleMs'> {
   /** How long a server may take to carry out a request that nobody waits for any more. */
   lateMs: number;
   /** Of a part that is not the last. */
-  leastPartBytes: number;
+  minPartBytes: number;
   /** Parts that are larger are not held in memory, but read while they are sent. */
-  largestBufferBytes: number;
+  maxBufferBytes: number;
 }
 
 export const S3_LIMITS: S3Limits = {
@@ -81,7 +81,7 @@ export const S3_LIMITS: S3Limits = {
   backoffMs: 1000,
   // A cancelled export waits for it, too, and should end within a second.
   lateMs: 400,
-  leastPartBytes: LEAST_PART_BYTES,
+  minPartBytes: MIN_PART_BYTES,
   // Images of up to 625 GiB have smaller ones.
-  largestBufferBytes: 64 * MIB,
+  maxBufferBytes: 64 * MIB,
 };

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { DiskliftError } from '../../common/errors.ts';
 import type { ExportTarget } from '../contract.ts';
 import { PaceWatch } from '../pace-watch.ts';
-import { dropSaved } from './held-uploads.ts';
+import { abortSaved } from './held-uploads.ts';
 import { uploadImage } from './multipart-upload.ts';
 import { bytesInMemory } from './part-bytes.ts';
 import { checksumOf } from './part-proof.ts';
@@ -35,10 +35,10 @@ export function createS3Target(options: S3TargetOptions): ExportTarget {
       const { limits, where } = session;
       const pace = new PaceWatch({ where, clock, limits: { ...limits, idleMs: limits.silentMs }, onMoved: () => progress.update() });
       try {
-        const plan = planParts({ imageSizeBytes: image.sizeBytes, partSizeBytes, maxParts, leastPartBytes: limits.leastPartBytes });
+        const plan = planParts({ imageSizeBytes: image.sizeBytes, partSizeBytes, maxParts, minPartBytes: limits.minPartBytes });
         const signal = AbortSignal.any([context.signal, pace.signal]);
         const transfer: Transfer = { session, options, image, context: { ...context, signal }, pace, progress, nonce: createNonce(random) };
-        const isWhole = plan.count === 1 && image.sizeBytes <= limits.largestBufferBytes && context.resume === undefined;
+        const isWhole = plan.count === 1 && image.sizeBytes <= limits.maxBufferBytes && context.resume === undefined;
         const { etag, sha256, proof } = await (isWhole ? putImage(transfer) : uploadImage(transfer, plan));
         // Until it is there, an upload that has become an object stays noted: the next attempt finds the object, and sends only this.
         if (options.sha256Object && sha256 !== undefined) await putSha256(transfer, sha256);
@@ -59,7 +59,7 @@ export function createS3Target(options: S3TargetOptions): ExportTarget {
     async abandon({ id }, signal) {
       const session = await openS3Session(options, signal);
       try {
-        await dropSaved({ savedId: id, session, options, signal, clock, random, limits: session.limits });
+        await abortSaved({ savedId: id, session, options, signal, clock, random, limits: session.limits });
       } finally {
         session.close();
       }

@@ -2,7 +2,7 @@
 
 import { throwIfAborted } from '../../common/abortable.ts';
 import { DiskliftError } from '../../common/errors.ts';
-import { backoffDelayMs } from '../../common/retry.ts';
+import { retry } from '../../common/retry.ts';
 import type { VirtualImage } from '../../image/contract.ts';
 import type { Proof, TransferContext } from '../contract.ts';
 import type { PaceWatch } from '../pace-watch.ts';
@@ -67,7 +67,7 @@ export interface Retries extends Pick<S3TargetOptions, 'clock' | 'random'> {
   successes?: () => number;
 }
 
-/** @throws what `task` has thrown when it is not worth another try, or was the last one */
+/** @throws the failure of `task` that is not retryable, or the last one */
 export async function withRetries<T>(
   task: () => Promise<T>,
   { clock, random = Math.random, limits, signal, successes = () => 0 }: Retries,
@@ -75,28 +75,26 @@ export async function withRetries<T>(
   let first: unknown;
   let failuresInARow = 0;
   let seenSuccesses = successes();
-  for (let failedAttempts = 1; ; failedAttempts += 1) {
-    throwIfAborted(signal);
-    try {
-      return await task();
-    } catch (error) {
-      throwIfAborted(signal);
-      first ??= error;
-      // The probe after a silence says less than the request that was silent.
-      if (isServerSilent(error)) throw first;
-      failuresInARow = successes() > seenSuccesses ? 1 : failuresInARow + 1;
-      seenSuccesses = successes();
-      if (!isWorthIt(error) || failuresInARow >= limits.tries || failedAttempts >= limits.tries * MAX_ROUNDS) throw error;
-      const { retryAfterMs } = error;
-      if ((retryAfterMs ?? 0) > MAX_WAIT_MS) throw error;
-      const backoff = { baseMs: limits.backoffMs, capMs: MAX_BACKOFF_MS };
-      await clock.delay(backoffDelayMs(backoff, { failedAttempts, retryAfterMs }, random), signal);
-    }
+  function isWorthRetry(error: unknown, failedAttempts: number): boolean {
+    first ??= error;
+    if (isServerSilent(error)) return false;
+    failuresInARow = successes() > seenSuccesses ? 1 : failuresInARow + 1;
+    seenSuccesses = successes();
+    if (!isRetryable(error) || failuresInARow >= limits.tries || failedAttempts >= limits.tries * MAX_ROUNDS) return false;
+    return (error.retryAfterMs ?? 0) <= MAX_WAIT_MS;
+  }
+  throwIfAborted(signal);
+  try {
+    const backoff = { baseMs: limits.backoffMs, capMs: MAX_BACKOFF_MS };
+    return await retry(task, { isRetryable: isWorthRetry, backoff, clock, random, signal });
+  } catch (error) {
+    // The probe after a silence reports less than the request that was silent.
+    throw isServerSilent(error) ? first : error;
   }
 }
 
 /** What comes from the source, and what is gone from the server, is for the next attempt to deal with. */
-function isWorthIt(error: unknown): error is DiskliftError {
+function isRetryable(error: unknown): error is DiskliftError {
   if (!(error instanceof DiskliftError) || !error.retryable || !['DestinationUnreachable', 'DestinationRejected'].includes(error.code))
     return false;
   return !isUploadGone(error) && s3ErrorName(error) !== 'InvalidPart';

@@ -30,9 +30,9 @@ const STREAM_BYTES = 16 * MIB;
 
 /** @throws DiskliftError that of the first part that failed; the others are left then */
 export function uploadParts(transfer: Transfer, upload: Upload): Promise<SentParts> {
-  const { largestBufferBytes } = transfer.session.limits;
+  const { maxBufferBytes } = transfer.session.limits;
   transfer.progress.restart();
-  return upload.plan.partSizeBytes > largestBufferBytes ? streamParts(transfer, upload) : bufferParts(transfer, upload);
+  return upload.plan.partSizeBytes > maxBufferBytes ? streamParts(transfer, upload) : bufferParts(transfer, upload);
 }
 
 async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Promise<SentParts> {

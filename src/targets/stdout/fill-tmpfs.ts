@@ -25,7 +25,7 @@ const WINDOW_COUNT = 3;
  * Where memory is fragmented, the kernel moves other pages to make room for a huge one, which takes longer than this. Memory
  * that a virtual machine has given back to its host takes half as long, and as small pages no less.
  */
-const LONGEST_WAIT_MS_PER_MIB = 6;
+const MAX_WAIT_MS_PER_MIB = 6;
 
 /** A shorter trial says nothing. */
 const TRIAL_BYTES = 16 * MIB;
@@ -155,7 +155,7 @@ class Filler implements TmpfsFiller {
   }
 
   private isTooSlow(): boolean {
-    return this.triedBytes >= TRIAL_BYTES && this.waitedMs > (this.triedBytes / MIB) * LONGEST_WAIT_MS_PER_MIB;
+    return this.triedBytes >= TRIAL_BYTES && this.waitedMs > (this.triedBytes / MIB) * MAX_WAIT_MS_PER_MIB;
   }
 
   private growTo(sizeBytes: number): Promise<boolean> {

@@ -139,7 +139,7 @@ interface DrainOptions {
 }
 
 /** While the reader is slow there is no hurry. */
-const LONGEST_DRAIN_DELAY_MS = 20;
+const MAX_DRAIN_DELAY_MS = 20;
 
 /**
  * Waits until a pipe is empty. Spliced bytes are the file's own pages until the reader has copied them: only then does
@@ -147,7 +147,7 @@ const LONGEST_DRAIN_DELAY_MS = 20;
  * @throws DiskliftError `DestinationUnreachable` when the reader has gone, `Cancelled`
  */
 async function waitDrained({ libc, fd, signal, sentBytes }: DrainOptions): Promise<void> {
-  for (let delayMs = 1; ; delayMs = Math.min(delayMs * 2, LONGEST_DRAIN_DELAY_MS)) {
+  for (let delayMs = 1; ; delayMs = Math.min(delayMs * 2, MAX_DRAIN_DELAY_MS)) {
     throwIfAborted(signal);
     const state = await pipeState(libc, fd);
     if (state === 'empty') return;

@@ -6,21 +6,18 @@
 
 import fs from 'node:fs';
 import { promisify } from 'node:util';
-import { allocateIoBuffer } from '../../common/buffers.ts';
 import { KIB, MIB } from '../../common/bytes.ts';
 import type { Clock } from '../../common/clock.ts';
 import type { ImageFileExtent, VirtualImage } from '../../image/contract.ts';
 import type { Libc } from '../../native/libc.ts';
 import { createCachedReader, prefetchPages } from '../../native/page-cache.ts';
 import type { ExportTarget, Receipt, TransferContext } from '../contract.ts';
+import { sealedTailStart, sendUpToSeal } from '../send-up-to-seal.ts';
 import { type Mover, openMover } from './open-mover.ts';
 import { writeError, writeFully } from './write-fully.ts';
 
-/** As much as the largest cluster: `qemu-img check` does not notice an image that lacks less than one. */
-const SEALED_TAIL_BYTES = 2 * MIB;
-
 /** A shorter run costs more in calls than its copy. */
-const SHORTEST_MOVE_BYTES = 64 * KIB;
+const MIN_MOVE_BYTES = 64 * KIB;
 
 const LAST_STANDARD_FD = 2;
 
@@ -52,13 +49,9 @@ class Transfer {
   async run(): Promise<Receipt> {
     const { image, context } = this;
     const { sizeBytes } = image;
-    const tail = allocateIoBuffer(Math.min(SEALED_TAIL_BYTES, sizeBytes));
-    const tailStart = sizeBytes - tail.length;
-    await this.moveUpTo(tailStart);
-    await this.streamUpTo(tailStart);
-    await image.read(tail, tailStart, context.signal);
-    await context.seal();
-    await this.write(tail);
+    await this.moveUpTo(sealedTailStart(image));
+    const sealed = await sendUpToSeal({ image, context, startBytes: this.sentBytes, write: (bytes) => this.write(bytes) });
+    if (sealed !== undefined) await this.write(sealed.tail);
     if (this.sentBytes !== sizeBytes) throw new RangeError(`${this.sentBytes} bytes were sent of an image of ${sizeBytes}`);
     await this.close();
     return { location: 'stdout', sizeBytes, proof: 'close' };
@@ -73,7 +66,7 @@ class Transfer {
     try {
       const prefetcher = createPrefetcher(libc, this.image.fileExtents(0, end));
       for (const run of this.image.fileExtents(0, end)) {
-        if (run.length < SHORTEST_MOVE_BYTES) continue;
+        if (run.length < MIN_MOVE_BYTES) continue;
         await this.streamUpTo(run.imageOffset);
         const movedBytes = await this.moveRun(run, mover, prefetcher);
         this.sentBytes += movedBytes;
@@ -110,11 +103,13 @@ class Transfer {
     if (fd <= LAST_STANDARD_FD) fs.openSync('/dev/null', 'w');
   }
 
-  private async write(bytes: Uint8Array): Promise<void> {
+  /** @returns true: standard output never refuses the rest */
+  private async write(bytes: Uint8Array): Promise<boolean> {
     const { fd, libc } = this.output;
     await writeFully({ fd, libc, signal: this.context.signal }, bytes, this.sentBytes);
     this.sentBytes += bytes.length;
     this.context.progress(this.sentBytes);
+    return true;
   }
 }
 

@@ -6,17 +6,17 @@ import { NOT_SHOWN_IN_CLUSTER } from '../server-message.ts';
 const PROTOCOL = 'disklift/1';
 
 /** With its newline. */
-export const LONGEST_LINE_BYTES = 4096;
+export const MAX_LINE_BYTES = 4096;
 
 /** Of a peer's text only so much is shown. */
-const LONGEST_HINT = 200;
+const MAX_HINT_CHARACTERS = 200;
 
 /** Both ends read again what the receiver holds from an earlier try. A disk that does less than this is not waited for. */
-const SLOWEST_REREAD_BYTES_PER_MS = 100_000;
+const MIN_REREAD_BYTES_PER_MS = 100_000;
 
 /** How much longer to wait where `sizeBytes` have to be read and hashed again first. */
 export function rereadAllowanceMs(sizeBytes: number): number {
-  return Math.ceil(sizeBytes / SLOWEST_REREAD_BYTES_PER_MS);
+  return Math.ceil(sizeBytes / MIN_REREAD_BYTES_PER_MS);
 }
 
 /** What a sender says first. */
@@ -141,5 +141,5 @@ function quoted(text: string, { mayQuote }: ShownPeer): string {
 
 function hintOf(text: string): string {
   const line = text.replace(/[^\x20-\x7e]+/g, ' ').trim();
-  return line.length > LONGEST_HINT ? `${line.slice(0, LONGEST_HINT)}...` : line;
+  return line.length > MAX_HINT_CHARACTERS ? `${line.slice(0, MAX_HINT_CHARACTERS)}...` : line;
 }

@@ -8,16 +8,16 @@ import { DiskliftError } from '../../common/errors.ts';
 import type { NetworkAccess } from '../../network/destination-policy.ts';
 import type { TlsMaterial } from '../../network/guarded-connection.ts';
 import { breakConnection, connectGuarded, startTls } from '../../network/guarded-connection.ts';
-import { networkError } from '../../network/network-error.ts';
+import { closedError, networkError } from '../../network/network-error.ts';
 import type { PaceWatch } from '../pace-watch.ts';
 import { takenBytes } from '../pace-watch.ts';
 import { withLimit } from '../with-limit.ts';
-import { LONGEST_LINE_BYTES, type ShownPeer } from './messages.ts';
+import { MAX_LINE_BYTES, type ShownPeer } from './messages.ts';
 
 const NEWLINE = 0x0a;
 
 /** A receiver has no more to say in the whole of a transfer. */
-const MOST_LINES = 2;
+const MAX_LINES = 2;
 
 export interface PeerOptions {
   host: string;
@@ -96,8 +96,8 @@ export class Peer implements ShownPeer {
       this.change();
     });
     socket.on('error', (error) => this.fail(networkError(where, error)));
-    socket.once('close', () => this.fail(networkError(where, Object.assign(new Error('closed'), { code: 'ECONNRESET' }))));
-    if (socket.destroyed) this.fail(networkError(where, socket.errored ?? new Error('closed')));
+    socket.once('close', () => this.fail(networkError(where, closedError())));
+    if (socket.destroyed) this.fail(networkError(where, socket.errored ?? closedError()));
   }
 
   /** Whether the peer has said something that nobody has read yet, or has closed its side. */
@@ -175,12 +175,12 @@ export class Peer implements ShownPeer {
   private hear(bytes: Buffer): void {
     if (!this.options.speaks || this.failure !== undefined) return;
     let rest = this.unfinishedLine.length === 0 ? bytes : Buffer.concat([this.unfinishedLine, bytes]);
-    for (let end = rest.indexOf(NEWLINE); end >= 0 && end < LONGEST_LINE_BYTES; end = rest.indexOf(NEWLINE)) {
+    for (let end = rest.indexOf(NEWLINE); end >= 0 && end < MAX_LINE_BYTES; end = rest.indexOf(NEWLINE)) {
       this.lines.push(rest.toString('utf8', 0, end));
       rest = rest.subarray(end + 1);
-      if (this.lines.length > MOST_LINES) break;
+      if (this.lines.length > MAX_LINES) break;
     }
-    if (this.lines.length > MOST_LINES || rest.length >= LONGEST_LINE_BYTES) {
+    if (this.lines.length > MAX_LINES || rest.length >= MAX_LINE_BYTES) {
       this.lines.length = 0;
       this.fail(new DiskliftError('DestinationRejected', `${this.where}: the receiver says more than the protocol has`));
     }

@@ -7,9 +7,9 @@ import { MIB } from '../../common/bytes.ts';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
 import { breakConnection } from '../../network/guarded-connection.ts';
-import { networkError } from '../../network/network-error.ts';
+import { closedError, networkError } from '../../network/network-error.ts';
 import { withLimit } from '../with-limit.ts';
-import { errorLine, LONGEST_LINE_BYTES } from './messages.ts';
+import { errorLine, MAX_LINE_BYTES } from './messages.ts';
 
 const NEWLINE = 0x0a;
 
@@ -70,12 +70,11 @@ export class Session {
       if (bytes === undefined) return undefined;
       text = Buffer.concat([text, bytes]);
       const end = text.indexOf(NEWLINE);
-      if (end >= 0 && end < LONGEST_LINE_BYTES) {
+      if (end >= 0 && end < MAX_LINE_BYTES) {
         if (end < text.length - 1) throw new DiskliftError('DestinationRejected', 'bytes came before they were asked for');
         return text.toString('utf8', 0, end);
       }
-      if (text.length >= LONGEST_LINE_BYTES)
-        throw new DiskliftError('DestinationRejected', `a line is longer than ${LONGEST_LINE_BYTES} bytes`);
+      if (text.length >= MAX_LINE_BYTES) throw new DiskliftError('DestinationRejected', `a line is longer than ${MAX_LINE_BYTES} bytes`);
     }
   }
 
@@ -116,7 +115,7 @@ export class Session {
       if (bytes !== null) return bytes;
       if (socket.errored !== null) throw socket.errored;
       if (socket.readableEnded) return undefined;
-      if (socket.destroyed) throw Object.assign(new Error('closed'), { code: 'ECONNRESET' });
+      if (socket.destroyed) throw closedError();
       await this.changed.promise;
     }
   }
@@ -146,7 +145,7 @@ export interface ListenOptions {
 }
 
 /** Senders that have not yet said who they are count, too. */
-const MOST_CONNECTIONS = 32;
+const MAX_CONNECTIONS = 32;
 const HANDSHAKE_MS = 10_000;
 
 /** Long enough that a write costs little per byte. */
@@ -158,7 +157,7 @@ export async function listen({ address, tls: material, onConnection }: ListenOpt
   try {
     const server = material === undefined ? net.createServer(options) : createTlsServer(options, material, onConnection);
     if (material === undefined) server.on('connection', (socket) => onConnection(socket, socket));
-    server.maxConnections = MOST_CONNECTIONS;
+    server.maxConnections = MAX_CONNECTIONS;
     server.listen(address);
     await once(server, 'listening');
     // accept(2) fails when the process or the machine is out of descriptors or memory. The sender connects again.

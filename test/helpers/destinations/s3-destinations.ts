@@ -28,7 +28,7 @@ async function startFakePeer({ partBytes, tls = false, tags = 'amazon' }: FakeVa
   let refuses = false;
   const identity = tls ? await peerCertificate() : undefined;
   const fake = await startS3Fake({
-    leastPartBytes: 1,
+    minPartBytes: 1,
     tags,
     secret: SECRET,
     refuseKey: () => (refuses ? 'AccessDenied' : undefined),
@@ -54,7 +54,7 @@ async function startFakePeer({ partBytes, tls = false, tags = 'amazon' }: FakeVa
           concurrency: CONCURRENCY,
           ...(identity === undefined ? {} : { tls: { ca: identity.ca } }),
         },
-        limits: { ...limitsOf(limits), leastPartBytes: 1 },
+        limits: { ...limitsOf(limits), minPartBytes: 1 },
       }),
     [Symbol.asyncDispose]: () => fake[Symbol.asyncDispose](),
   };
@@ -85,7 +85,7 @@ async function startVersityPeer(directory: string): Promise<Peer> {
       s3Target({
         url: `http://127.0.0.1:${port}`,
         options: { access, partSizeBytes: 5 * MIB, concurrency: CONCURRENCY, credentials: async () => keys },
-        limits: { ...limitsOf(limits), lateMs: S3_LIMITS.lateMs, leastPartBytes: 5 * MIB },
+        limits: { ...limitsOf(limits), lateMs: S3_LIMITS.lateMs, minPartBytes: 5 * MIB },
       }),
     async [Symbol.asyncDispose]() {
       client.destroy();

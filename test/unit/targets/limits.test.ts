@@ -72,7 +72,7 @@ function s3({ port, limits, access: through }: Place, partSizeBytes: number): Ex
       answerMs: limits.answerMs,
       tries: 4,
       backoffMs: 10,
-      leastPartBytes: 1,
+      minPartBytes: 1,
       rateWindowMs: limits.rateWindowMs,
       minRateBytesPerSecond: limits.minRateBytesPerSecond,
     },

@@ -29,7 +29,7 @@ describe('s3 target on a slow line', () => {
   async function send({ partSizeBytes = 12 * MIB, tls = false, quirks = [] as Quirk[] } = {}): Promise<S3Sent> {
     const identity = tls ? await peerCertificate() : undefined;
     fake = await startS3Fake({
-      leastPartBytes: 1,
+      minPartBytes: 1,
       ...(identity === undefined ? {} : { tls: { cert: identity.certificate, key: identity.key } }),
     });
     fake.quirks.push(...quirks);
@@ -59,7 +59,7 @@ describe('s3 target on a slow line', () => {
 
   it('reports no more than the line has taken', async () => {
     const atReport: [number, number][] = [];
-    fake = await startS3Fake({ leastPartBytes: 1 });
+    fake = await startS3Fake({ minPartBytes: 1 });
     proxy = await startFaultProxy(Number(new URL(fake.url).port));
     proxy.expect({ kind: 'stall', direction: 'toServer', atByte: 6 * MIB, everywhere: true });
     const { failure } = await sendToS3({

@@ -80,7 +80,7 @@ describe('s3 target that proves what the server has', () => {
     });
 
     it('refuses parts that are too large for memory alike', async () => {
-      const limits = { largestBufferBytes: PART_BYTES - 1 };
+      const limits = { maxBufferBytes: PART_BYTES - 1 };
       const spoiled = await rig.send({ limits }, { operation: 'UploadPart', after: 2, times: 1, does: 'flips a bit' });
       assertMismatch(spoiled, /the tag of part 3/);
       rig.assertArrived(await rig.send({ limits, context: { resume: resumeOf(spoiled) } }));

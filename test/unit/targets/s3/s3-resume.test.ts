@@ -94,7 +94,7 @@ describe('s3 target that goes on', () => {
   });
 
   describe('parts that are too large to be held in memory', () => {
-    const limits = { largestBufferBytes: PART_BYTES - 1 };
+    const limits = { maxBufferBytes: PART_BYTES - 1 };
 
     it('are read while they are sent, one after the other, and hashed', async () => {
       const { image, sha256 } = digestImage(rig.opened.image);
@@ -145,7 +145,7 @@ describe('s3 target that goes on', () => {
         const { ca, certificate: cert, key } = await peerCertificate();
         await rig.restart({ tls: { cert, key } });
         const { receipt, failure } = await rig.send(
-          { image, options: { tls: { ca }, partSizeBytes: 12 * MIB }, limits: { largestBufferBytes: MIB }, context: { seal } },
+          { image, options: { tls: { ca }, partSizeBytes: 12 * MIB }, limits: { maxBufferBytes: MIB }, context: { seal } },
           { operation: 'UploadPart', times: 1, does },
         );
         assert.equal(receipt?.sha256, await digestImage(large.image).sha256(NEVER), failure?.message);

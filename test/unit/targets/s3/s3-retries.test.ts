@@ -109,7 +109,7 @@ describe('s3 target that tries again', () => {
       it(`does not open the upload of an earlier attempt again, parts of ${partSizeBytes}`, async () => {
         const options = { partSizeBytes, concurrency: 1 };
         // The larger ones are read while they are sent.
-        const limits = { tries: 1, largestBufferBytes: PART_BYTES };
+        const limits = { tries: 1, maxBufferBytes: PART_BYTES };
         const first = await rig.send({ options, limits }, { ...late, after: 1 });
         assert.equal(first.failure?.retryable, true);
         rig.assertArrived(await rig.send({ options, limits, context: { resume: resumeOf(first) } }));

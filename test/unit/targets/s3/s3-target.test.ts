@@ -34,7 +34,7 @@ describe('s3 target', () => {
 
   /** Sends to a fake of its own. */
   async function send({ quirks = [], server, use, ...sending }: Case = {}): Promise<S3Sent & { fake: S3Fake }> {
-    await using fake = await startS3Fake({ leastPartBytes: 1, ...server });
+    await using fake = await startS3Fake({ minPartBytes: 1, ...server });
     fake.quirks.push(...quirks);
     use?.(fake);
     return { ...(await sendToS3({ image: opened.image, url: fake.url, ...sending })), fake };
@@ -195,7 +195,7 @@ describe('s3 target', () => {
       },
     };
     const options = { buffers };
-    const both = await Promise.all([send({ options, limits: { largestBufferBytes: PART_BYTES - 1 } }), send({ options })]);
+    const both = await Promise.all([send({ options, limits: { maxBufferBytes: PART_BYTES - 1 } }), send({ options })]);
     for (const sent of both) assertArrived(sent);
     assert.ok(granted.indexOf('buffer') < granted.lastIndexOf('huge part'), granted.join(', '));
   });

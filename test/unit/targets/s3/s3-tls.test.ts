@@ -20,7 +20,7 @@ describe('s3 target over TLS', () => {
 
   async function send(tls: NonNullable<S3Sending['options']>['tls'], names = 'IP:127.0.0.1', demands = {}) {
     const { certificate: cert, key } = await authority.issue('server', names);
-    await using fake = await startS3Fake({ leastPartBytes: 1, tls: { cert, key, ...demands } });
+    await using fake = await startS3Fake({ minPartBytes: 1, tls: { cert, key, ...demands } });
     return { ...(await sendToS3({ image: opened.image, url: fake.url, options: { tls, partSizeBytes: MIB } })), fake };
   }
 
