@@ -3,7 +3,7 @@ import { abortable } from '../../../src/common/abortable.ts';
 import { DiskliftError } from '../../../src/common/errors.ts';
 
 describe('abortable', () => {
-  it('leaves an operation that hangs behind as soon as the signal is aborted', async () => {
+  it('leaves a hanging operation behind as soon as the signal is aborted', async () => {
     const controller = new AbortController();
     const hung = new Promise<never>(() => {});
     setTimeout(() => controller.abort(), 10);

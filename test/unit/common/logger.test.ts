@@ -28,7 +28,7 @@ describe('the log', () => {
     closeSync(full);
   });
 
-  it('is a line of JSON an event, with what it is about', () => {
+  it('is a line of JSON an event, with its subject', () => {
     const { lines, logger } = log('json');
     logger.child({ namespace: 'vms', export: 'nightly' }).info({ disk: 'a.img', attempt: 2 }, 'transfer begins');
     logger.debug('not wanted');
@@ -50,7 +50,7 @@ describe('the log', () => {
   });
 
   for (const format of ['json', 'text'] as const)
-    it(`tells no secret, as ${format}`, () => {
+    it(`contains no secret, as ${format}`, () => {
       const { lines, logger } = log(format);
       const error = 'https://user:pl4nted@x/?pl4nted';
       logger.child({ url: error }).warn({ error, headers: { authorization: 'Bearer pl4nted' } }, `${error} token: pl4nted`);
@@ -59,7 +59,7 @@ describe('the log', () => {
       assert.ok(!lines.join('').includes('pl4nted'), lines.join(''));
     });
 
-  it('stays one line, and sends a terminal nothing to act upon, whatever an export is called', () => {
+  it('stays one line without control characters for any name of an export', () => {
     const hostile = 'a\n2026 INFO forged\r\u001b[2J\u001b]0;x\u0007\u009b31m\u202egpj';
     const { lines, logger } = log('text');
     logger.info({ namespace: hostile, export: hostile, disk: hostile, other: hostile }, hostile);
@@ -72,7 +72,7 @@ describe('the log', () => {
     assert.equal(JSON.parse(json.lines[0] ?? '').export, hostile, 'a program reads the text as it is');
   });
 
-  it('has no place for what it is not about', () => {
+  it('has no fields of other events', () => {
     assert.equal(
       logLineForPeople({ level: 'info', time: '2026-01-01T12:30:00.000Z', msg: 'sidecar ends' }),
       '12:30:00 INFO  sidecar ends\n',

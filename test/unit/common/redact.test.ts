@@ -13,7 +13,7 @@ describe('redact', () => {
     'x-amz-security-token: pl4nted/abc',
     'Cookie: session=pl4nted',
   ])
-    it(`leaves out what is secret in ${text.replaceAll('pl4nted', '...')}`, () => {
+    it(`leaves out the secret in ${text.replaceAll('pl4nted', '...')}`, () => {
       assert.ok(!redact(text).includes('pl4nted'), redact(text));
     });
 
@@ -40,7 +40,7 @@ describe('redact', () => {
     assert.equal(redacted.bytes, 5);
   });
 
-  it('does not follow what refers to itself for ever', () => {
+  it('ends with a value that refers to itself', () => {
     const value: Record<string, unknown> = {};
     value.self = value;
     assert.ok(JSON.stringify(redactValue(value)).length < 100);

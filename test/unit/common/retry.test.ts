@@ -8,7 +8,7 @@ const BACKOFF = { baseMs: 1000, capMs: 60_000 };
 const ALMOST_ONE = 1 - Number.EPSILON;
 
 describe('backoff', () => {
-  it('takes anything up to a ceiling that doubles with each failure', () => {
+  it('waits for a random time up to a bound that doubles with each failure', () => {
     const longest = (failedAttempts: number) => backoffDelayMs(BACKOFF, { failedAttempts }, () => ALMOST_ONE);
     assert.deepEqual([1, 2, 3, 4].map(longest), [999, 1999, 3999, 7999]);
     assert.equal(
@@ -29,7 +29,7 @@ describe('backoff', () => {
       );
   });
 
-  it('where waits increase, takes at least what the wait before could take, so that waits cover a known time', () => {
+  it('covers a known time with increasing waits, each at least as long as the bound of the wait before', () => {
     const backoff = { baseMs: 2000, capMs: 20_000, factor: 3, isIncreasing: true };
     const delays = (random: number) => [1, 2, 3, 4, 5].map((failedAttempts) => backoffDelayMs(backoff, { failedAttempts }, () => random));
     assert.deepEqual(delays(0), [0, 2000, 6000, 18_000, 20_000]);
@@ -39,7 +39,7 @@ describe('backoff', () => {
     assert.equal(coveredMs(BACKOFF, 5), 0, 'waits that may all be nothing');
   });
 
-  it('waits at least as long as the peer has asked for, even beyond the cap', () => {
+  it('waits at least as long as the peer requires, even beyond the cap', () => {
     assert.equal(
       backoffDelayMs(BACKOFF, { failedAttempts: 1, retryAfterMs: 90_000 }, () => 0.5),
       90_000,
@@ -126,11 +126,11 @@ describe('Retry-After', () => {
     ['-5', undefined],
   ];
   for (const [value, expected] of table)
-    it(`of ${JSON.stringify(value?.slice(0, 40))} is ${expected} ms`, () => {
+    it(`is ${expected} ms for ${JSON.stringify(value?.slice(0, 40))}`, () => {
       assert.equal(parseRetryAfter(value, NOW_MS), expected);
     });
 
-  it('never asks for more than 15 minutes', () => {
+  it('counts for at most 15 minutes', () => {
     assert.equal(MAX_RETRY_AFTER_MS, 15 * 60_000);
   });
 });

@@ -44,7 +44,7 @@ describe('digest', () => {
     for await (const _ of image.stream({ start, end, signal: NEVER }));
   }
 
-  it('is that of the bytes that were streamed, which are read once', async () => {
+  it('covers the streamed bytes, and reads them once', async () => {
     const { image, sha256 } = digestImage(counted());
     await drain(image, 0, image.sizeBytes);
     assert.equal(await sha256(NEVER), expected);
@@ -60,14 +60,14 @@ describe('digest', () => {
     assert.equal(image.fileExtents, undefined);
   });
 
-  it('reads what lies in front of a transfer that goes on in the middle', async () => {
+  it('reads the bytes in front of a resumed transfer', async () => {
     const { image, sha256 } = digestImage(counted());
     await drain(image, 3_000_001, image.sizeBytes);
     assert.equal(await sha256(NEVER), expected);
     assert.equal(readBytes, image.sizeBytes);
   });
 
-  it('holds over attempts that stop and begin again, and over a rest that nobody streams', async () => {
+  it('covers attempts that stop and begin again, and a rest that no caller streams', async () => {
     const { image, sha256 } = digestImage(counted());
     await drain(image, 0, 2 * MIB + 5);
     await drain(image, 0, MIB);
@@ -75,7 +75,7 @@ describe('digest', () => {
     assert.equal(await sha256(NEVER), expected);
   });
 
-  it('is that of parts that were read in order, and of parts that were read at once', async () => {
+  it('covers parts that were read in order, and parts that were read concurrently', async () => {
     for (const isInOrder of [true, false]) {
       readBytes = 0;
       const { image, sha256 } = digestImage(counted());

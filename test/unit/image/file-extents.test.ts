@@ -26,7 +26,7 @@ describe('runs of an image that lie in files', () => {
   const layout = layoutOf();
   const { dataOffset, imageSizeBytes } = layout;
 
-  it('are the data of a raw disk, apart where it lies apart', () => {
+  it('are the data of a raw disk, one extent for each range of data', () => {
     const extentsOfSource = (offset: number, length: number) => [{ offset, length, fd: 7, fileOffset: offset }];
     assert.deepEqual(
       [...fileExtents({ layout, extentsOfSource }, 0, imageSizeBytes)],
@@ -38,7 +38,7 @@ describe('runs of an image that lie in files', () => {
     );
   });
 
-  it('are one run where they follow each other in the file, in the bounds that are asked for', () => {
+  it('are one extent where they are neighbours in the file, within the requested bounds', () => {
     const fileOffsetOf = new Map(
       [
         [0, 0],
@@ -59,7 +59,7 @@ describe('runs of an image that lie in files', () => {
     assert.deepEqual(run(0, dataOffset), []);
   });
 
-  it('leave out what is in no file, and are apart where the file is another', () => {
+  it('leave out bytes that no file holds, and are separate in different files', () => {
     const extentsOfSource = function* (offset: number, length: number): Generator<FileExtent> {
       if (offset === 0) yield { offset: 4096, length: length - 4096, fd: 7, fileOffset: 4096 };
       else yield { offset, length, fd: offset / CLUSTER + 4, fileOffset: offset === 4 * CLUSTER ? 2 * CLUSTER : 3 * CLUSTER };

@@ -17,7 +17,7 @@ function layoutWithDataAt(clusters: readonly number[], options = DEFAULT_OPTIONS
 }
 
 describe('fingerprint', () => {
-  it('is the same for the same image, in whatever order the facts come', () => {
+  it('is the same for the same image, for any order of the facts', () => {
     const again = fingerprintOf(layoutWithDataAt([1, 5]), { mtime: '2', size: '1' });
     assert.equal(fingerprintOf(layoutWithDataAt([1, 5]), identity), again);
   });

@@ -28,7 +28,7 @@ describe('scan', () => {
     }
   }
 
-  it('counts a cluster once that several extents lie in', async () => {
+  it('counts a cluster of several extents once', async () => {
     const pieces = [0, 100, 300, 500, 700, 1000].map(
       (at): DiskPart => ({ offsetBytes: MIB + at * KIB, lengthBytes: 4 * KIB, content: 'random' }),
     );
@@ -37,12 +37,12 @@ describe('scan', () => {
     assert.equal(map.dataRangeCount, 1);
   });
 
-  it('takes a cluster whole that a hole begins or ends in', async () => {
+  it('counts a cluster as data if a hole begins or ends in it', async () => {
     const map = await scan(MIB, [{ offsetBytes: 60 * KIB, lengthBytes: 8 * KIB, content: 'random' }]);
     assert.deepEqual(map.clusters, { total: 16, data: 2, zero: 0, hole: 14 });
   });
 
-  it('tells zeros that were written from holes', async () => {
+  it('distinguishes written zeros from holes', async () => {
     const map = await scan(4 * MIB, [
       { offsetBytes: MIB, lengthBytes: MIB, content: 'zeros' },
       { offsetBytes: 3 * MIB, lengthBytes: 64 * KIB, content: 'random' },
@@ -55,7 +55,7 @@ describe('scan', () => {
     assert.deepEqual(map.clusters, { total: 64, data: 16, zero: 0, hole: 48 });
   });
 
-  it('sees the one byte at the very end of a disk that ends inside a cluster', async () => {
+  it('finds the one byte at the end of a disk that ends inside a cluster', async () => {
     const map = await scan(MIB + 1, [{ offsetBytes: MIB, lengthBytes: 1, content: 'random' }]);
     assert.deepEqual(map.clusters, { total: 17, data: 1, zero: 0, hole: 16 });
   });
@@ -64,7 +64,7 @@ describe('scan', () => {
     assert.deepEqual((await scan(0, [])).clusters, { total: 0, data: 0, zero: 0, hole: 0 });
   });
 
-  describe('of a disk in many short pieces', () => {
+  describe('with a disk in many short pieces', () => {
     const SECTOR = 512;
     /** Eight sectors of data alternate with eight sectors of holes; the number of a piece determines its content. */
     function inPieces(pieceCount: number, holeSectors = 8) {
@@ -131,7 +131,7 @@ describe('scan', () => {
     });
   });
 
-  describe('of a slow source', () => {
+  describe('with a slow source', () => {
     const LATENCY_MS = 5;
     const READS = 40;
 

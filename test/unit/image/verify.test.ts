@@ -29,7 +29,7 @@ function diskOf(parts: readonly Part[]): MemoryDisk {
   const extents: SourceExtent[] = [];
   let offset = 0;
   for (const { kind, length } of parts) {
-    // Of a length that no other size is a multiple of, so that bytes at a wrong place are wrong.
+    // No other size is a multiple of this length, so bytes at a wrong place differ.
     if (kind === 'data') bytes.fill(PATTERN, offset, offset + length);
     extents.push({ offset, length, kind: kind === 'hole' ? 'zeros' : 'data' });
     offset += length;
@@ -68,7 +68,7 @@ async function readInPieces(image: VirtualImage, pieceBytes: number, seed: numbe
   return whole;
 }
 
-/** The image that the layout gives of a disk of these bytes, which must not hold anything that the layout leaves out. */
+/** The image of a disk of these bytes by this layout. The bytes must be zeros where the layout leaves them out. */
 async function imageOf(bytes: Buffer, { layout }: PreparedImage): Promise<Buffer> {
   const { source } = createMemoryDisk(bytes, []);
   for (const { kind, firstCluster, clusterCount } of layout.map.ranges()) {
@@ -97,7 +97,7 @@ describe('verify', () => {
   ];
   const READ_BYTES = 8 * MIB + 128 * KIB + 1000;
 
-  it('changes neither the image nor the size of a disk that is quiet', async () => {
+  it('changes neither the image nor the size of a quiet disk', async () => {
     const disk = diskOf(MIXED);
     const plain = await streamed(await prepare(disk, { verify: 'never' }));
     const prepared = await prepare(disk);
@@ -105,7 +105,7 @@ describe('verify', () => {
     await prepared.seal();
   });
 
-  it('reads all that is not a hole twice, and only twice when the image is streamed', async () => {
+  it('reads all but holes twice, and only twice when the image is streamed', async () => {
     const disk = diskOf(MIXED);
     const prepared = await prepare(disk);
     assert.equal(disk.readBytes, READ_BYTES);
@@ -149,7 +149,7 @@ describe('verify', () => {
       await assert.rejects(streamed(prepared), changed);
     });
 
-  it('leaves a change alone that comes when the MiB has been read for the last time', async () => {
+  it('ignores a change after the last read of its MiB', async () => {
     const disk = diskOf(MIXED);
     const prepared = await prepare(disk);
     const before = Buffer.from(disk.bytes);
@@ -208,7 +208,7 @@ describe('verify', () => {
     assert.ok(outcomes.sealed > 0 && outcomes.changed > 0, `both happen: ${JSON.stringify(outcomes)}`);
   });
 
-  it('goes on for others when the one that began to read a MiB is cancelled', async () => {
+  it('continues for other readers when the reader that began to read a MiB is cancelled', async () => {
     const disk = diskOf([{ kind: 'data', length: 2 * MIB }]);
     const { image, layout } = await prepare(disk);
     const controller = new AbortController();
@@ -231,7 +231,7 @@ describe('verify', () => {
     assert.notEqual((await prepare(disk)).image.fingerprint, fingerprint);
   });
 
-  it('is refused, or warned of, where the disk is read once only', async () => {
+  it('is refused, or causes a warning, if the disk is read only once', async () => {
     const disk = diskOf([{ kind: 'hole', length: MIB }]);
     await assert.rejects(prepare(disk, { verify: 'always', zeroDetection: 'extents' }), {
       code: 'InvalidRequest',
@@ -242,7 +242,7 @@ describe('verify', () => {
     assert.match(warnings.join('\n'), /^memory: .* unnoticed$/);
   });
 
-  it('sees of a file what its times do not tell, when it is asked for', async () => {
+  it('detects a write to a file that its times do not show, with verify always', async () => {
     const path = await createDisk(temp('disk.img'), 8 * MIB, [{ offsetBytes: 0, lengthBytes: 3 * MIB, content: 'random' }]);
     const source = await openSource(path);
     // As on a file system that does not keep times.
@@ -256,7 +256,7 @@ describe('verify', () => {
     await assert.rejects(always.seal(), { code: 'SourceChanged', message: /at offset 1048576;/ });
   });
 
-  describe('of a block device', () => {
+  describe('with a block device', () => {
     before(function () {
       return requireLoopDevices(this);
     });

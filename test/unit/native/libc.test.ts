@@ -8,7 +8,7 @@ import { runCommand } from '../../helpers/run-command.ts';
 import { createDisk } from '../../helpers/sparse-disk.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 
-/** What a pipe holds. */
+/** Capacity of a pipe. */
 const PIPE_BYTES = 64 * 1024;
 
 /** Collects garbage at once; Node hides the function unless it is asked for. */

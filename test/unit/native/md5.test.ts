@@ -13,7 +13,7 @@ const MIB = 1024 * 1024;
 const md5Of = (bytes: Uint8Array) => createHash('md5').update(bytes).digest('hex');
 
 describe('MD5 in the thread pool', () => {
-  it('equals that of node:crypto, also for a part of a buffer', async () => {
+  it('equals the MD5 of node:crypto, also for a part of a buffer', async () => {
     const md5 = (await loadMd5()) ?? assert.fail('this Node exports no MD5, or koffi is not installed');
     const bytes = randomBytes(3 * MIB + 17);
     for (const each of [bytes, bytes.subarray(5, 70), bytes.subarray(0, 0), bytes.subarray(MIB)])
@@ -34,7 +34,7 @@ describe('MD5 in the thread pool', () => {
     assert.ok(turns > 100, `${turns} turns`);
   });
 
-  it('of a part is computed on the event loop without koffi', async () => {
+  it('is computed on the event loop without koffi, also for a part', async () => {
     const bytes = Buffer.alloc(2 * MIB + 3, 'disklift');
     const script = `
       const { bytesInMemory } = await import('${ROOT}/src/targets/s3/part-bytes.ts');

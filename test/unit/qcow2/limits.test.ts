@@ -34,7 +34,7 @@ describe('limits', () => {
     createLayout(fullAllocationMap(33 * GIB, 1024), { ...options, clusterSizeBytes: 1024 });
   });
 
-  it('judges by what the disk holds, not by its size', () => {
+  it('depends on the content of the disk, not on its size', () => {
     const options = { ...DEFAULT_OPTIONS, clusterSizeBytes: 512, refcountBits: 64 };
     const clusters = (100 * GIB) / 512;
     const builder = createAllocationMapBuilder(100 * GIB, 512);
@@ -57,7 +57,7 @@ describe('limits', () => {
     assert.throws(() => createLayout(builder.build(), options), /smallest cluster size that works is 1024$/);
   });
 
-  it('always finds one: the largest disk that disklift can address fits 128 KiB clusters', () => {
+  it('always finds a cluster size: the largest disk that disklift can address fits 128 KiB clusters', () => {
     assert.throws(() => checkL1TableSize(Number.MAX_SAFE_INTEGER, 512), /smallest cluster size that works is 131072$/);
     checkL1TableSize(Number.MAX_SAFE_INTEGER, 131_072);
   });

@@ -9,7 +9,7 @@ function mapOf(clusters: readonly [ClusterKind, number][], diskSizeBytes?: numbe
 }
 
 describe('allocation map', () => {
-  it('merges neighbours of one kind, whatever pieces they come in', () => {
+  it('merges neighbours of one kind, for any sequence of appends', () => {
     const map = mapOf([
       ['data', 1],
       ['data', 2],

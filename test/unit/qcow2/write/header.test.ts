@@ -14,7 +14,7 @@ const fields = {
 const FEATURE_TABLE_LENGTH = 384;
 
 describe('header', () => {
-  it('is, in version 3, these bytes', () => {
+  it('has exactly these bytes in version 3', () => {
     const header = Buffer.from(encodeHeader(DEFAULT_OPTIONS, fields));
     const expected = [
       '514649fb 00000003', // magic, version
@@ -33,7 +33,7 @@ describe('header', () => {
     assert.equal(header.toString('latin1', 120 + 2, 120 + 11), 'dirty bit');
   });
 
-  it('ends, in version 2, at byte 72: what follows would be read as extensions', () => {
+  it('ends at byte 72 in version 2, because a reader takes later bytes for extensions', () => {
     const header = Buffer.from(encodeHeader({ ...DEFAULT_OPTIONS, version: 2 }, fields));
     assert.equal(header.readUInt32BE(4), 2);
     assert.ok(header.subarray(72).every((byte) => byte === 0));

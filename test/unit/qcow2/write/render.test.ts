@@ -9,7 +9,7 @@ import { DEFAULT_OPTIONS } from '../../../helpers/image-in-process.ts';
 const SIXTEEN_TIB = 16 * 1024 * GIB;
 
 describe('metadata', () => {
-  it('of a full 16 TiB disk is rendered anywhere without the rest', () => {
+  it('is rendered at any offset of a full 16 TiB disk without the rest', () => {
     const layout = createLayout(fullAllocationMap(SIXTEEN_TIB, 65_536), DEFAULT_OPTIONS);
     const clusters = SIXTEEN_TIB / 65_536;
     const l2TableCount = clusters / 8192;

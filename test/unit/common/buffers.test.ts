@@ -18,7 +18,7 @@ describe('buffer pool', () => {
     return asked;
   }
 
-  it('gives buffers of the size that is wanted, within its budget', async () => {
+  it('gives buffers of the requested size, within its budget', async () => {
     const pool = createBufferPool(12 * MIB);
     const [first, second, third] = [ask(pool, 5 * MIB), ask(pool, 3 * MIB), ask(pool, 1)];
     await nextTurn();
@@ -29,7 +29,7 @@ describe('buffer pool', () => {
     assert.equal(third.buffer?.bytes.length, 1);
   });
 
-  it('gives the same memory again to whoever comes next, for another size too', async () => {
+  it('gives the same memory to the next caller, also for another size', async () => {
     const pool = createBufferPool(16 * MIB);
     const [held, first] = [await pool.take(8 * MIB, NEVER), await pool.take(8 * MIB, NEVER)];
     const memory = memoryOf(first);
@@ -43,7 +43,7 @@ describe('buffer pool', () => {
     assert.deepEqual(new Set(both.map(memoryOf)), new Set([memory, memoryOf(held)]));
   });
 
-  it('gives nobody what something may still write to', async () => {
+  it('keeps back a buffer that something may still write to', async () => {
     const pool = createBufferPool(16 * MIB);
     await pool.take(8 * MIB, NEVER);
     const first = await pool.take(8 * MIB, NEVER);
@@ -51,7 +51,7 @@ describe('buffer pool', () => {
     assert.notEqual(memoryOf(await pool.take(8 * MIB, NEVER)), memoryOf(first));
   });
 
-  it('keeps no more in reserve than the budget has room for', async () => {
+  it('keeps idle buffers only within its budget', async () => {
     const pool = createBufferPool(24 * MIB);
     await pool.take(8 * MIB, NEVER);
     const [first, second] = [await pool.take(8 * MIB, NEVER), await pool.take(8 * MIB, NEVER)];
@@ -64,7 +64,7 @@ describe('buffer pool', () => {
     assert.ok(![first, second, third].map(memoryOf).includes(memoryOf(await pool.take(8 * MIB, NEVER))));
   });
 
-  it('counts what others allocate', async () => {
+  it('counts memory that callers allocate', async () => {
     const pool = createBufferPool(16 * MIB);
     const release = await pool.reserve(16 * MIB, NEVER);
     const asked = ask(pool, MIB);
@@ -77,7 +77,7 @@ describe('buffer pool', () => {
     assert.equal((await pool.take(12 * MIB, NEVER)).bytes.length, 12 * MIB);
   });
 
-  it('leaves who has cancelled without', async () => {
+  it('gives nothing to a cancelled caller', async () => {
     const pool = createBufferPool(8 * MIB);
     const held = await pool.take(8 * MIB, NEVER);
     const cancel = new AbortController();
@@ -88,7 +88,7 @@ describe('buffer pool', () => {
     assert.equal((await pool.take(8 * MIB, NEVER)).bytes.length, 8 * MIB);
   });
 
-  it('gives who wants more than it has that, when nothing else is taken', async () => {
+  it('grants a request above its budget when nothing else is taken', async () => {
     const pool = createBufferPool(8 * MIB);
     const held = await pool.take(1, NEVER);
     const asked = ask(pool, 20 * MIB);
