@@ -20,14 +20,14 @@ export interface DirectoryStoreOptions extends Pick<ManifestFilesOptions, 'direc
 }
 
 export interface DirectoryRequestStore extends RequestStore {
-  /** Reason why pending requests cannot run here now: no process can write to the directory, or another process serves it. */
+  /** Reason why requests cannot run here now: the directory is not writable, or another process serves it. */
   problem(): string | undefined;
 }
 
 /**
- * Requests are files named *.yaml, *.yml and *.json; the status of each is written beside it. While a manifest is being written, or is
- * unreadable, its last readable content counts. A removed manifest is a deleted request. As in a cluster, only some fields can be changed;
- * other edits are ignored with a warning.
+ * Requests are files *.yaml, *.yml and *.json; the status is written beside each. While a manifest is being written,
+ * or is unreadable, its last readable content counts. A removed manifest is a deleted request. Edits of fields that
+ * a cluster would refuse are ignored with a warning.
  */
 export function createDirectoryStore(options: DirectoryStoreOptions): DirectoryRequestStore {
   return new DirectoryStore({ pollMs: 1000, settleMs: 1000, onLook: () => {}, ...options });
@@ -175,7 +175,7 @@ class DirectoryStore implements DirectoryRequestStore {
     };
   }
 
-  /** The first status also records the accepted request. @throws DiskliftError `ExecutorLost` when another process may write the status */
+  /** The first status also records the accepted request. @throws as {@link RequestStore} has it */
   async writeStatus(key: string, status: DiskExportStatus): Promise<void> {
     await this.mayWrite(key);
     const record = this.records.get(key);
@@ -227,7 +227,7 @@ class DirectoryStore implements DirectoryRequestStore {
   }
 
   /**
-   * @returns a signal that is aborted when another process takes the directory over; undefined while another process holds it
+   * @returns a signal that is aborted when another process takes over; undefined while another process holds the lock
    * @throws DiskliftError `StoreRefused` or `StoreUnavailable` when no process can hold it
    */
   private async acquire(): Promise<AbortSignal | undefined> {
@@ -270,7 +270,7 @@ class DirectoryStore implements DirectoryRequestStore {
     return this.lockProblem;
   }
 
-  /** @throws DiskliftError `ExecutorLost` when another process may write, `StoreRefused` or `StoreUnavailable` when none can */
+  /** @throws `ExecutorLost` when another process may write, `StoreRefused` or `StoreUnavailable` when none can */
   private async mayWrite(key: string): Promise<void> {
     const claimed = this.claims.get(key);
     const lost = await this.acquire();

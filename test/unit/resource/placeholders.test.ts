@@ -78,7 +78,7 @@ describe('placeholders', () => {
     assert.throws(() => expandPlaceholders('{disk}', valuesOf('\ud800.img')), INVALID);
   });
 
-  it('tell nothing of a URL that is none', () => {
+  it('cause an error without any text of a malformed URL', () => {
     for (const template of ['s3cret', 'ftp://s3cret/', 'https://s3cret:99999/', 'https://[s3cret]/'])
       assert.throws(
         () => expandUrl(template, valuesOf('a')),

@@ -29,7 +29,7 @@ async function otherHolder(directory: string): Promise<ChildProcess> {
   return child;
 }
 
-/** The time is moved by hand; who waits, waits for real. */
+/** The time is moved by hand; a wait takes real time. */
 class HandClock implements Clock {
   nowAt = 0;
   readonly nowMs = systemClock.nowMs;
@@ -148,7 +148,7 @@ describe('directory lock', () => {
     assert.equal(lost.reason.code, 'ExecutorLost');
   });
 
-  it('can be had again by who has lost it with the directory', async () => {
+  it('can be acquired again by the process that lost it with the directory', async () => {
     const lock = newLock();
     await lock.acquire();
     rmSync(directory, { recursive: true });

@@ -128,7 +128,7 @@ describe('directory store', () => {
       assert.deepEqual([...seen.keys()].sort(), ['default/c', 'vms/a', 'vms/b']);
     });
 
-    it('ends when it is told to, within a poll', async () => {
+    it('ends within a poll after the abort', async () => {
       const watched = watch();
       await aWhile();
       const startMs = performance.now();
@@ -200,7 +200,7 @@ describe('directory store', () => {
       assert.equal(await watched.store.get('vms/a'), undefined);
     });
 
-    it('survives that the directory goes away and comes back', async () => {
+    it('survives a directory that is missing for a while', async () => {
       const watched = watch();
       await accepted(watched);
       renameSync(directory, `${directory}-away`);

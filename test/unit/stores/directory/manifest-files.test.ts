@@ -75,7 +75,7 @@ describe('manifest files', () => {
     assert.equal(files.get(KEY)?.fileName, '0.yaml');
   });
 
-  it('says of no file that another has its request which is away', async () => {
+  it('never reports that a missing file has the request already', async () => {
     renameSync(inDirectory('a.yaml'), inDirectory('z.yaml'));
     await lookAfter(0);
     write('0.yaml', '# half');

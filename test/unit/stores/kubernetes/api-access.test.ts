@@ -42,7 +42,7 @@ describe('createApiAccess', () => {
     assert.notEqual((await authenticated(access)).getDispatcher(), first);
   });
 
-  it('gets new connections when it is told to', async () => {
+  it('opens new connections after reconnect', async () => {
     const access = createApiAccess({ kubeconfig: write({ server: 'https://api.example' }) });
     const first = (await authenticated(access)).getDispatcher();
     assert.ok(first !== undefined);

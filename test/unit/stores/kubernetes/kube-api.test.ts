@@ -150,7 +150,7 @@ describe('the client of the API server', () => {
     assert.match((await failed).message, /it sends a line without an end$/);
   });
 
-  it('has no object, and removes none, where there is none', async () => {
+  it('gets undefined for a missing object, and removes nothing', async () => {
     assert.equal(await api.secrets.get(FEDORA), undefined);
     assert.equal(await api.exports.remove(FEDORA), false);
   });
@@ -207,7 +207,7 @@ describe('the client of the API server', () => {
       assert.partialDeepStrictEqual({ ...error }, facts);
     });
 
-  it('tells of a server that is not there', async () => {
+  it('reports a server that is not there', async () => {
     await fake[Symbol.asyncDispose]();
     const error = await failureOf(api.leases.get(FEDORA));
     assert.equal(apiFailureOf(error)?.kind, 'Unavailable');

@@ -211,7 +211,7 @@ describe('lease claim', () => {
     assert.ok(!claim.lost.aborted);
   });
 
-  it('does not believe in an answer to what was asked before the process was stopped', async () => {
+  it('ignores the answer to a renewal that was requested before the process was stopped', async () => {
     const a = start('a');
     const claim = await acquire(a);
     const answered = Promise.withResolvers<void>();
@@ -229,7 +229,7 @@ describe('lease claim', () => {
     await rejected;
   });
 
-  it('bears an API server that is away: the work goes on, and confirming waits', async () => {
+  it('survives an API server that does not answer: the work goes on, and confirming waits', async () => {
     const a = start('a');
     const claim = await acquire(a);
     leases.before = () => {
@@ -341,7 +341,7 @@ describe('lease claim', () => {
     await acquire(a);
   });
 
-  it('does without where the namespace is going, when there was none for as long as one holds', async () => {
+  it('needs no Lease in a terminating namespace, after a whole lease duration without one', async () => {
     const [a, b] = [start('a'), start('b')];
     const claim = await acquire(a);
     leases.before = (operation) => {

@@ -8,7 +8,7 @@ import { createManualClock, type ManualClock } from '../../../helpers/manual-clo
 import { useTempDir } from '../../../helpers/temp-dir.ts';
 import { until } from '../../../helpers/until.ts';
 
-/** Of the client. */
+/** Time limit of the client. */
 const ANSWER_LIMIT_MS = 15_000;
 
 describe('the reflector', () => {
@@ -67,7 +67,7 @@ describe('the reflector', () => {
     await until(`${key} is ${version}`, () => reflector.get(key)?.metadata.resourceVersion === version);
   }
 
-  it('lists, and tells of what comes, changes and goes', async () => {
+  it('lists, and reports objects that were added, changed and removed', async () => {
     fake.put('a');
     run();
     await watch(1);
@@ -285,7 +285,7 @@ describe('the reflector', () => {
     assert.equal(reflector.silenceMs(), 5000);
   });
 
-  it('tells when it last heard of the API server', async () => {
+  it('reports the time of the last answer of the API server', async () => {
     assert.equal(reflector.lastSuccessMs(), undefined);
     run();
     const first = await watch(1);

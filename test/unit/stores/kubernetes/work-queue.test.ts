@@ -65,7 +65,7 @@ describe('the work queue', () => {
     assert.deepEqual(await drain(queue.take(end.signal)), ['a', 'b', 'c']);
   });
 
-  it('gives what is added to somebody who waits', async () => {
+  it('gives an added key to a waiting caller', async () => {
     const next = queue.take(end.signal).next();
     await nextTurn();
     queue.add('a');
