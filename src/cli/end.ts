@@ -26,15 +26,19 @@ export interface RunResult {
   signal?: NodeJS.Signals | undefined;
 }
 
-/** Grace period for the process to end by itself. A call that hangs in a thread of the pool would keep the process for ever. */
+/**
+ * Grace period for the process to end by itself. A call that hangs in a thread of the pool would keep the process for
+ * ever.
+ */
 const EXIT_GRACE_MS = 500;
 
 /** Shells and container runtimes report 128 + N for a process that signal N ended. */
 const SIGNAL_EXIT_BASE = 128;
 
 /**
- * Call this last: it ends the process with the exit code, or by the signal that stopped the run. The kernel ignores that signal when
- * the first process of a container sends it to itself. The exit code of such a process names the signal.
+ * Call this last: it ends the process with the exit code, or by the signal that stopped the run. The kernel ignores
+ * that signal when the first process of a container sends it to itself. The exit code of such a process names the
+ * signal.
  */
 export function endProcess({ exitCode, signal }: RunResult): void {
   const code = signal === undefined ? exitCode : SIGNAL_EXIT_BASE + constants.signals[signal];

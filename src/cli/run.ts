@@ -21,7 +21,10 @@ import type { RunResult } from './end.ts';
 const EXIT_DONE = 0;
 const EXIT_FAILED = 1;
 const EXIT_UNUSABLE_ARGUMENTS = 2;
-/** Only this exit code makes the podFailurePolicy of a Job end the Job, because another pod could not change the outcome. */
+/**
+ * Only this exit code makes the podFailurePolicy of a Job end the Job, because another pod could not change the
+ * outcome.
+ */
 const EXIT_EXPORT_ENDED = 3;
 
 /** Threads of libuv's pool that source reads never use: for writes, native calls and everything else of Node. */

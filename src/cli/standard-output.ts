@@ -16,9 +16,10 @@ const O_RDWR = 2;
 const FAREWELL_MS = 500;
 
 /**
- * Refuses to run with standard output closed (`>&-`). Node opens /dev/null in its place for reading and writing, so all output would be
- * lost. `> /dev/null` opens it for writing only, and is allowed. Programs that pass /dev/null opened both ways (Python's DEVNULL, Node's
- * 'ignore') are refused too: the kernel keeps nothing that tells such a descriptor from Node's own.
+ * Refuses to run with standard output closed (`>&-`). Node opens /dev/null in its place for reading and writing, so all
+ * output would be lost. `> /dev/null` opens it for writing only, and is allowed. Programs that pass /dev/null opened
+ * both ways (Python's DEVNULL, Node's 'ignore') are refused too: the kernel keeps nothing that tells such a descriptor
+ * from Node's own.
  * @throws DiskliftError `InvalidRequest`
  */
 export function requireOpenStdout(): void {
@@ -39,7 +40,10 @@ function isReadWrite(fd: number): boolean {
   }
 }
 
-/** @throws DiskliftError when the text cannot be written: `DestinationUnreachable` when the reader has gone, else `DestinationRejected` */
+/**
+ * @throws DiskliftError when the text cannot be written: `DestinationUnreachable` when the reader has gone, else
+ * `DestinationRejected`
+ */
 export async function printOutput(text: string, { libc, clock, signal }: Pick<CommandContext, 'libc' | 'clock' | 'signal'>): Promise<void> {
   const expired = new DiskliftError('Cancelled', 'standard output takes nothing');
   const limit = startTimeLimit({ clock, limitMs: FAREWELL_MS, expired, after: signal });

@@ -16,7 +16,8 @@ const MAX_UPLOAD_ID_CHARACTERS = 2048;
 export type AbandonContext = Pick<EngineContext, 'clock' | 'claim' | 'observer' | 'stopping'>;
 
 /**
- * Makes sure of the claim, creates the target and aborts the upload. All of it takes eight seconds at most, and ends when the process stops.
+ * Makes sure of the claim, creates the target and aborts the upload. All of it takes eight seconds at most, and ends
+ * when the process stops.
  * @param state loses its `upload`
  * @param createTarget reads the present credentials
  * @throws DiskliftError when the destination may still hold the upload, or when another process may own the export
@@ -43,7 +44,10 @@ export async function abandonUpload(
   observer.onChange?.(state);
 }
 
-/** @throws DiskliftError `DestinationRejected`: an upload that the status cannot name could not be aborted after a restart */
+/**
+ * @throws DiskliftError `DestinationRejected`: an upload that the status cannot name could not be aborted after a
+ * restart
+ */
 export function requireRecordableUpload(path: string, upload: ResumeState | undefined): void {
   const { length = 0 } = upload?.id ?? '';
   if (upload !== undefined && (length === 0 || length > MAX_UPLOAD_ID_CHARACTERS))

@@ -40,7 +40,7 @@ export class DiskAttempts {
     this.hasSent = state.mayHaveSent === true || state.attempts > 0;
   }
 
-  /** Of the last attempt. */
+  /** Target of the last attempt. */
   get target(): ExportTarget | undefined {
     return this.lastTarget;
   }
@@ -182,8 +182,8 @@ export class DiskAttempts {
 }
 
 /**
- * Wraps a disk: counts the bytes of successful reads, and abandons calls that hang when the export must end. Has no `places`, because
- * bytes that the kernel moves by itself cannot be counted.
+ * Wraps a disk: counts the bytes of successful reads, and abandons calls that hang when the export must end. Has no
+ * `places`, because bytes that the kernel moves by itself cannot be counted.
  * @param source may be a class instance: its members are called, never copied
  */
 export function countReads(source: DiskSource, state: Pick<DiskState, 'readBytes'>): DiskSource {

@@ -1,6 +1,6 @@
 /**
- * Bounds every call of a store of requests, so that a hanging API server or network file system cannot keep the process from ending.
- * Reports to the observers what was read and what is written.
+ * Bounds every call of a store of requests, so that a hanging API server or network file system cannot keep the process
+ * from ending. Reports to the observers what was read and what is written.
  */
 
 import { abortable } from '../common/abortable.ts';
@@ -30,8 +30,8 @@ export const QUICK_FAREWELL_MS = 1000;
 const LAST_CALL_MS = 400;
 
 /**
- * Limit after SIGTERM of calls that the next process cannot make up for: without its final status an export is sent again, and an object
- * that keeps its finalizer cannot be deleted. The process has ten seconds in all.
+ * Limit after SIGTERM of calls that the next process cannot make up for: without its final status an export is sent
+ * again, and an object that keeps its finalizer cannot be deleted. The process has ten seconds in all.
  */
 export const FAREWELL_MS = 4000;
 
@@ -41,9 +41,10 @@ export interface BoundedStore extends RequestStore {
 }
 
 /**
- * - `watch`, `get`, `claim` and `recordEvent` end at once when the process must end; `get` and `claim` take a minute at most.
- * - Writes end {@link QUICK_FAREWELL_MS} after the process must end; final statuses, and releases of exports whose clean-up is pending,
- *   {@link FAREWELL_MS}. Before that they may wait for an API server that does not answer.
+ * - `watch`, `get`, `claim` and `recordEvent` end at once when the process must end; `get` and `claim` take a minute at
+ *   most.
+ * - Writes end {@link QUICK_FAREWELL_MS} after the process must end; final statuses, and releases of exports whose
+ *   clean-up is pending, {@link FAREWELL_MS}. Before that they may wait for an API server that does not answer.
  * - A claim that arrives after the limit is released. `release` never fails.
  */
 export function boundStore(store: RequestStore, { clock, stopping, observers, warn }: BoundedStoreOptions): BoundedStore {

@@ -20,7 +20,10 @@ export interface CleanUp {
   stopping: AbortSignal;
 }
 
-/** @returns false when another process holds the claim @throws DiskliftError when the destination may still hold an upload */
+/**
+ * @returns false when another process holds the claim
+ * @throws DiskliftError when the destination may still hold an upload
+ */
 export async function cleanUpRequest(key: string, { store, clock, planLeftovers, warn, stopping }: CleanUp): Promise<boolean> {
   const claim = await store.claim(key);
   if (claim === undefined) return false;
@@ -40,7 +43,8 @@ export async function cleanUpRequest(key: string, { store, clock, planLeftovers,
       // A destination that does not answer must not block the deletion.
       warn(`an upload is left at the destination: ${error.message}`, key);
     }
-    // A request that is being deleted takes its status with it. A store that refuses the status must not block the deletion.
+    // A request that is being deleted takes its status with it. A store that refuses the status must not block the
+    // deletion.
     if (!isTerminating && hasLeftovers(request)) await store.writeStatus(key, withoutUploads(request));
     await store.setCleanupPending(key, false);
     return true;

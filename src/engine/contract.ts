@@ -1,16 +1,18 @@
 /**
  * An export as the engine runs it. `runExport` brings the disks of a plan to their destination, one after the other:
  *
- * 1. For each attempt `createTarget` makes a target with the present credentials, and the target checks the destination.
- * 2. `openSource` opens the disk. The engine waits while the disk is in use. Then it scans the disk, once for all attempts.
- * 3. `createTarget` again, because the scan may take hours; then the target sends the image. It saves an upload that outlives the
- *    connection by `claim.saveStates` before it puts anything into it.
- * 4. At the seal the engine compares the disk with what it scanned, and calls `claim.assertHeld` last. Only then may the destination
- *    complete the image.
+ * 1. For each attempt `createTarget` makes a target with the present credentials, and the target checks the
+ *    destination.
+ * 2. `openSource` opens the disk. The engine waits while the disk is in use. Then it scans the disk, once for all
+ *    attempts.
+ * 3. `createTarget` again, because the scan may take hours; then the target sends the image. It saves an upload that
+ *    outlives the connection by `claim.saveStates` before it puts anything into it.
+ * 4. At the seal the engine compares the disk with what it scanned, and calls `claim.assertHeld` last. Only then may
+ *    the destination complete the image.
  *
- * A retryable DiskliftError from any of these calls is followed by another attempt, up to `backoffLimit`; any other DiskliftError ends
- * the disk. `ExecutorLost` leaves everything as it is for another process. Errors of other classes are mistakes of this program and are
- * thrown on.
+ * A retryable DiskliftError from any of these calls is followed by another attempt, up to `backoffLimit`; any other
+ * DiskliftError ends the disk. `ExecutorLost` leaves everything as it is for another process. Errors of other classes
+ * are mistakes of this program and are thrown on.
  */
 
 import type { Clock } from '../common/clock.ts';
@@ -25,8 +27,8 @@ export interface DiskPlan extends ImageOptions {
   /** Relative to the volume; names the disk in the status. */
   path: string;
   /**
-   * @throws DiskliftError a retryable `SourceInUse` or `InUseUnknown` while the disk is in use: the engine waits for the disk, which uses
-   * no attempt
+   * @throws DiskliftError a retryable `SourceInUse` or `InUseUnknown` while the disk is in use: the engine waits for
+   * the disk, which uses no attempt
    */
   openSource(signal: AbortSignal): Promise<DiskSource>;
   /** Called for each attempt, so that new credentials are used. @throws DiskliftError */
@@ -61,7 +63,10 @@ export interface ExportResult {
 
 /** The claim under which an export runs. */
 export interface ExportClaim {
-  /** Awaited before anything irreversible. @throws DiskliftError `ExecutorLost` when another process owns the export or may */
+  /**
+   * Awaited before anything irreversible.
+   * @throws DiskliftError `ExecutorLost` when another process owns the export or may
+   */
   assertHeld(): Promise<void>;
   /**
    * Resolves when the present states of the disks would survive the death of this process.

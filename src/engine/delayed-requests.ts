@@ -21,8 +21,8 @@ interface Pause {
 const BACKOFF: Backoff = { baseMs: 1000, capMs: 60_000 };
 
 /**
- * A paused request is not started when its store reports a change, because the failed run's own status write is such a change.
- * A request that is cancelled or deleted starts at once, and is paused again if it fails.
+ * A paused request is not started when its store reports a change, because the failed run's own status write is such a
+ * change. A request that is cancelled or deleted starts at once, and is paused again if it fails.
  */
 export class Pauses {
   private readonly options: PausesOptions;

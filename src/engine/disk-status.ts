@@ -36,8 +36,8 @@ function proofOf(name: DiskStatus['proof']): Proof {
 const ACTIVE: ReadonlySet<string | undefined> = new Set(['Scanning', 'Streaming', 'Verifying'] satisfies Phase[]);
 
 /**
- * The state of a disk whose status another process has written. A disk that has ended stays so. Any other disk begins again with the
- * upload that is open at its destination; the attempt that was interrupted does not count.
+ * The state of a disk whose status another process has written. A disk that has ended stays so. Any other disk begins
+ * again with the upload that is open at its destination; the attempt that was interrupted does not count.
  */
 export function restoreDiskState(fresh: DiskState, status: DiskExportStatus | undefined): DiskState {
   const disk = status?.disks?.find(({ path }) => path === fresh.path);
@@ -70,7 +70,8 @@ export function arrivedAndGone(paths: readonly string[], status: DiskExportStatu
 }
 
 /**
- * After a restart, an export that lists no disks searches the volume again. It must not succeed without a disk that it had started.
+ * After a restart, an export that lists no disks searches the volume again. It must not succeed without a disk that it
+ * had started.
  * @param paths of the disks that exist now
  * @throws DiskliftError `SourceNotFound`
  */
@@ -83,7 +84,10 @@ function requireEarlierDisks(paths: readonly string[], status: DiskExportStatus 
   );
 }
 
-/** @returns states of the plan's disks, and of disks that have arrived and are gone @throws DiskliftError `SourceNotFound` */
+/**
+ * @returns states of the plan's disks, and of disks that have arrived and are gone
+ * @throws DiskliftError `SourceNotFound`
+ */
 export function restoreDisks(plan: ExportPlan, status: DiskExportStatus | undefined): Record<'states' | 'gone', DiskState[]> {
   const paths = plan.disks.map(({ path }) => path);
   requireEarlierDisks(paths, status);

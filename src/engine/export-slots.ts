@@ -1,4 +1,7 @@
-/** Slots limit the exports that run at a time. They are granted in the order of `reserve`, also to exports that gave their slot back. */
+/**
+ * Slots limit the exports that run at a time. They are granted in the order of `reserve`, also to exports that gave
+ * their slot back.
+ */
 
 import { abortable, throwIfAborted } from '../common/abortable.ts';
 
@@ -15,13 +18,16 @@ export interface Slot {
   pause(): void;
   /**
    * As `pause`, for an export that has a disk open and its scan in memory.
-   * @returns whether the export may keep both. The number of waiting exports that may is the number of slots, so that memory, descriptors
-   * and child processes do not grow with the number of waiting exports
+   * @returns whether the export may keep both. As many waiting exports may as there are slots, so that memory,
+   * descriptors and child processes do not grow with the number of waiting exports
    */
   pauseOpen(): boolean;
   /** Gives the slot and the position in the queue back. A second call does nothing. */
   release(): void;
-  /** Reports whether the last attempt failed because of the destination. While it did, one slot stays free for exports to other hosts. */
+  /**
+   * Reports whether the last attempt failed because of the destination. While it did, one slot stays free for exports
+   * to other hosts.
+   */
   setHostFailing(isFailing: boolean): void;
   /** Whether the host fails while an export to another host waits and could use the slot. */
   holdsUpOthers(): boolean;
@@ -30,7 +36,10 @@ export interface Slot {
 }
 
 export interface ExportSlots {
-  /** Exports get slots in the order of these calls. @param host of the destination; exports to one host are counted together */
+  /**
+   * Exports get slots in the order of these calls.
+   * @param host of the destination; exports to one host are counted together
+   */
   reserve(host: string): Slot;
 }
 

@@ -1,9 +1,10 @@
 /**
- * What the engine reports while it serves requests: to the log, the metrics, the registry of exports and the terminal. For each request:
+ * The engine reports to observers while it serves requests: to the log, the metrics, the registry of exports and the
+ * terminal. It calls for each request:
  *
  * 1. `onRead` whenever the engine has read the request from the store, and when the request is gone.
- * 2. `onBegin` when a run of it begins here. The watcher that it returns receives `onChange`, `onProgress`, `onRetry` and `onWait`
- *    during the run, and `end` once.
+ * 2. `onBegin` when a run of it begins here. The watcher that it returns receives `onChange`, `onProgress`, `onRetry`
+ *    and `onWait` during the run, and `end` once.
  * 3. `onStatus` before each write of its status, during the run and outside of it.
  *
  * Observers change nothing about an export. They must neither throw nor take long, because the export waits for them.
@@ -21,7 +22,10 @@ export type ExportEnd = Extract<Phase, 'Succeeded' | 'Failed' | 'Cancelled' | 'P
 
 const ENDS = ['Failed', 'Cancelled'] as const;
 
-/** Phases of a disk that may follow each other. A disk that is to be retried is Pending; when it was scanned already it streams at once. */
+/**
+ * Phases of a disk that may follow each other. A disk that is to be retried is Pending; when it was scanned already it
+ * streams at once.
+ */
 const NEXT: Readonly<Record<Phase, readonly Phase[]>> = {
   Pending: ['Scanning', 'Streaming', 'Pending', ...ENDS],
   Scanning: ['Streaming', 'Pending', ...ENDS],

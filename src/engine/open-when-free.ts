@@ -17,8 +17,8 @@ export interface SlotWait {
 }
 
 /**
- * Acquires a slot again after a wait. Until then the disk is Pending and its status says that it is queued. The export goes ahead of
- * exports that came later: its deadline runs, and its destination may hold an upload open.
+ * Acquires a slot again after a wait. Until then the disk is Pending and its status says that it is queued. The export
+ * goes ahead of exports that came later: its deadline runs, and its destination may hold an upload open.
  * @throws DiskliftError the reason of the signal's abort; then no slot is held
  */
 export async function waitForSlot({ state, enter, context: { signal, slot } }: SlotWait): Promise<void> {
@@ -39,12 +39,14 @@ export interface Opening extends SlotWait, Pick<DiskPlan, 'openSource'> {
 }
 
 /**
- * Opens the disk and leaves it Scanning. While the disk is in use it is Pending: its failure says why, and the attempt is not counted.
- * A cancelled wait leaves that state.
+ * Opens the disk and leaves it Scanning. While the disk is in use it is Pending: its failure says why, and the attempt
+ * is not counted. A cancelled wait leaves that state.
  *
- * While the disk is in use the export gives its slot back, because a VM can run for weeks. When the disk is free it acquires a slot again,
- * ahead of exports that were queued later. Other exports do not starve, because the slot is given back at once when the disk is in use again.
- * @throws what `openSource` throws, with the slot held; DiskliftError the reason of the signal's abort, maybe without the slot
+ * While the disk is in use the export gives its slot back, because a VM can run for weeks. When the disk is free it
+ * acquires a slot again, ahead of exports that were queued later. Other exports do not starve, because the slot is
+ * given back at once when the disk is in use again.
+ * @throws what `openSource` throws, with the slot held; DiskliftError the reason of the signal's abort, maybe without
+ * the slot
  */
 export async function openWhenFree(opening: Opening): Promise<DiskSource> {
   const { state, enter, context } = opening;
@@ -90,7 +92,10 @@ async function untilFree(opening: Opening): Promise<void> {
   }
 }
 
-/** @returns why the disk is in use, or undefined. Closes the disk again, because an export without a slot must not lock it. */
+/**
+ * @returns why the disk is in use, or undefined. Closes the disk again, because an export without a slot must not lock
+ * it.
+ */
 async function look(opening: Opening): Promise<DiskliftError | undefined> {
   const { signal } = opening.context;
   try {

@@ -19,7 +19,8 @@ export interface Patience {
 const BACKOFF: Backoff = { baseMs: 500, capMs: 10_000 };
 
 /**
- * Repeats the call until it succeeds. Waits longer after each failure, and at least as long as the store requires (Retry-After).
+ * Repeats the call until it succeeds. Waits longer after each failure, and at least as long as the store requires
+ * (Retry-After).
  * @throws a failure that is not retryable, or the last one; the signal's reason (DiskliftError)
  */
 export function patiently<T>(call: () => Promise<T>, patience: Patience): Promise<T> {

@@ -9,8 +9,8 @@ import type { DiskState } from './observer.ts';
 import { waitForSlot } from './open-when-free.ts';
 
 /**
- * Waits between attempts. They are short at first, for a broken connection. The default backoffLimit of the resource, 8, covers the
- * reboot of a receiver: at least 22 minutes, at most 32.
+ * Waits between attempts. They are short at first, for a broken connection. The default backoffLimit of the resource,
+ * 8, covers the reboot of a receiver: at least 22 minutes, at most 32.
  */
 export const ATTEMPT_BACKOFF: Backoff = { baseMs: 2000, capMs: 600_000, factor: 3, isIncreasing: true };
 
@@ -72,8 +72,8 @@ function judgeHost(failure: DiskliftError | undefined, { slot }: EngineContext):
 }
 
 /**
- * Waits for the next attempt. In a long wait, or while the host fails, another export may use the slot. The destination keeps the upload.
- * The disk stays open if the number of waiting exports with open disks permits.
+ * Waits for the next attempt. In a long wait, or while the host fails, another export may use the slot. The destination
+ * keeps the upload. The disk stays open if the number of waiting exports with open disks permits.
  */
 async function backOff(failure: DiskliftError, { state, context, attempts }: Omit<Run, 'plan'>): Promise<void> {
   const { clock, signal, slot, observer, random } = context;
@@ -101,7 +101,10 @@ async function giveSlotBack(attempts: DiskAttempts, { slot }: EngineContext): Pr
   else if (slot?.pauseOpen() === false) await attempts.forgetScan();
 }
 
-/** The disk has ended, even when its upload cannot be aborted; `upload` in its status then names the upload that is left. */
+/**
+ * The disk has ended, even when its upload cannot be aborted; `upload` in its status then names the upload that is
+ * left.
+ */
 async function abandonAtEnd(run: Run): Promise<void> {
   const { plan, state, context } = run;
   if (state.upload === undefined) return;

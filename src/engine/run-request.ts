@@ -59,11 +59,11 @@ const FINAL_STATUS_MS = 300_000;
 const STORE_PATIENCE_MS = 300_000;
 
 /**
- * Runs the request to its end, or until another run must continue: this executor was lost or stopped, or the store failed
- * (`StoreUnavailable`, `StoreRefused`).
+ * Runs the request to its end, or until another run must continue: this executor was lost or stopped, or the store
+ * failed (`StoreUnavailable`, `StoreRefused`).
  *
- * Cancel, deadline and stop end the work on disks within a second, even while calls hang: pending calls are abandoned. The export
- * releases its slot at that moment. The final status takes longer while the store fails.
+ * Cancel, deadline and stop end the work on disks within a second, even while calls hang: pending calls are abandoned.
+ * The export releases its slot at that moment. The final status takes longer while the store fails.
  */
 export async function runRequest(run: RequestRun): Promise<RequestEnd> {
   const { request, clock } = run;
@@ -215,7 +215,8 @@ function startLastCalls({ clock, lost, stopping }: RequestRun, limitMs: number, 
 type GuardedRun = RequestRun & { events: ExportEvents };
 
 /**
- * Marks the clean-up as pending, so that the request stays until its upload is aborted. Waits while the store does not answer.
+ * Marks the clean-up as pending, so that the request stays until its upload is aborted. Waits while the store does not
+ * answer.
  * @throws DiskliftError `StoreRefused`; `StoreUnavailable` after {@link STORE_PATIENCE_MS}
  */
 async function guardCleanup({ events, ...run }: GuardedRun): Promise<void> {

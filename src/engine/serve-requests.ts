@@ -1,9 +1,9 @@
 /**
- * Runs the requests of a store: a limited number at a time, in the order in which they come, as long as the process lives.
+ * Runs the requests of a store in their order, a limited number at a time.
  *
- * For each key that the store reports, the server reads the request. It cancels a run whose request is cancelled or being deleted, cleans
- * up after a request that has ended or is being deleted, and starts a run for any other request. When a run ends, it reads the request
- * again. After a failure the request is paused and read again later.
+ * For each key that the store reports, the server reads the request. It cancels a run whose request is cancelled or
+ * being deleted. It cleans up after a request that has ended or is being deleted. It starts a run for any other request.
+ * When a run ends, it reads the request again. After a failure the request is paused and read again later.
  */
 
 import { DiskliftError } from '../common/errors.ts';
@@ -26,7 +26,10 @@ export interface ServeOptions extends Pick<EngineContext, 'signal' | 'clock' | '
   refusal(request: DiskExport): string | undefined;
   /** @throws DiskliftError when the disks or the destination are not there */
   plan(request: DiskExport): Promise<ExportPlan>;
-  /** Plans only the disks whose uploads the status names, without the volume. @throws DiskliftError when the destination is not there */
+  /**
+   * Plans only the disks whose uploads the status names, without the volume.
+   * @throws DiskliftError when the destination is not there
+   */
   planLeftovers(request: DiskExport): Promise<ExportPlan>;
   observers: readonly RequestObserver[];
   executor?: DiskExportStatus['executor'] | undefined;
@@ -35,9 +38,12 @@ export interface ServeOptions extends Pick<EngineContext, 'signal' | 'clock' | '
   maxConcurrentExports: number;
   /** Limit for exports to one host. `maxConcurrentExports` when left out. */
   maxConcurrentExportsPerHost?: number | undefined;
-  /** Grace period for the process that serves the volume to abort the upload of a deleted request; then any process may. {@link ORPHAN_MS} when left out. */
+  /** Grace period for the process that serves the volume of a deleted request; then any process aborts its upload. */
   orphanMs?: number;
-  /** Time in which a process that serves the volume begins a new request; then an event says that none does. {@link UNSERVED_MS} when left out. */
+  /**
+   * Time in which a process that serves the volume begins a new request; then an event says that none does. {@link
+   * UNSERVED_MS} when left out.
+   */
   unservedMs?: number;
   warn(message: string, key?: string): void;
 }
@@ -179,8 +185,9 @@ class RequestServer {
   }
 
   /**
-   * Starts `work` on a request. Reads the request again when `work` returns true, because it may have changed meanwhile. False means that
-   * another process holds the claim: the store reports the key again when the claim may be free.
+   * Starts `work` on a request. Reads the request again when `work` returns true, because it may have changed
+   * meanwhile. False means that another process holds the claim: the store reports the key again when the claim may be
+   * free.
    */
   private start(key: string, work: (cancelled: AbortSignal) => Promise<boolean>, isCancelled = false): void {
     const cancel = new AbortController();

@@ -22,10 +22,11 @@ export interface StatusWriter {
   /** The status has changed. It is written within {@link PERIOD_MS}. */
   touch(): void;
   /**
-   * Writes the present status, and retries until it is written. When the store refuses the full status for good, shorter ones follow.
+   * Writes the present status, and retries until it is written. When the store refuses the full status for good,
+   * shorter ones follow.
    * @param patienceMs time in which a failing call is retried; no limit when left out
-   * @throws DiskliftError `ExecutorLost`, and the refusal of the shortest status, at once; the store's last failure; the signal's reason
-   * when it is aborted first
+   * @throws DiskliftError `ExecutorLost`, and the refusal of the shortest status, at once; the store's last failure;
+   * the signal's reason when it is aborted first
    */
   flush(signal: AbortSignal, patienceMs?: number): Promise<void>;
   /** Stops the writes that `touch` has started. */
@@ -96,8 +97,8 @@ export interface AcceptedWriter {
 }
 
 /**
- * Writes a status in the longest form that the store accepts. A form that was refused once is not tried again: the store has the schema
- * of another version, or a policy of its own.
+ * Writes a status in the longest form that the store accepts. A form that was refused once is not tried again: the
+ * store has the schema of another version, or a policy of its own.
  */
 export function createAcceptedWriter(write: (status: DiskExportStatus) => Promise<void>, warn: (message: string) => void): AcceptedWriter {
   let refusals = 0;

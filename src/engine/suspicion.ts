@@ -11,7 +11,10 @@ import { type DiskState, isFinal } from './observer.ts';
 export interface SuspicionOptions extends Pick<EngineContext, 'slot' | 'clock' | 'random'> {
   /** With the status of the previous run. */
   request: DiskExport;
-  /** Slots for all exports under suspicion. One of them runs at a time, because an export that kills the process would stop the others. */
+  /**
+   * Slots for all exports under suspicion. One of them runs at a time, because an export that kills the process would
+   * stop the others.
+   */
   suspects?: ExportSlots | undefined;
 }
 
@@ -85,10 +88,12 @@ export class Suspicion {
 }
 
 /**
- * Counts the runs of an export in a row that were lost with their process. The count is in the status, so it survives the process.
+ * Counts the runs of an export in a row that were lost with their process. The count is in the status, so it survives
+ * the process.
  *
- * The status names a run as unfinished before the run begins to work, until it ends in order. So no process needs to find out how the
- * previous one ended. A run that waits (for the disk, for its next attempt, for a slot) cannot be the cause of a loss.
+ * The status names a run as unfinished before the run begins to work, until it ends in order. No process needs to
+ * find out how the previous one ended. A run that waits (for the disk, for its next attempt, for a slot) cannot be the
+ * cause of a loss.
  */
 export class UnfinishedRuns {
   private losses: number;
@@ -110,7 +115,9 @@ export class UnfinishedRuns {
     return this.losses >= MIN_SUSPICIOUS_LOSSES;
   }
 
-  /** Lost runs that use up an attempt each: those under suspicion. Another export may have caused the earlier losses. */
+  /**
+   * Lost runs that use up an attempt each: those under suspicion. Another export may have caused the earlier losses.
+   */
   get costs(): number {
     return Math.max(0, this.losses - MIN_SUSPICIOUS_LOSSES);
   }

@@ -18,7 +18,10 @@ export interface UnrecordedEndsOptions {
   warn(message: string, key: string): void;
 }
 
-/** Keeps final statuses until the store accepts them. Otherwise the destination would receive the same image again and again. */
+/**
+ * Keeps final statuses until the store accepts them. Otherwise the destination would receive the same image again and
+ * again.
+ */
 export class UnrecordedEnds {
   private readonly options: UnrecordedEndsOptions;
   private readonly ends = new Map<string, Ended>();

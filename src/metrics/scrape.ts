@@ -26,8 +26,9 @@ interface MediaRange {
 
 /**
  * @param accept the header `Accept` (RFC 9110, section 12.5.1)
- * @returns OpenMetrics when the header names it with a supported version and a quality not below the text format's. Parameters other
- * than the version, such as the `escaping` of Prometheus 3, do not matter for metrics with these names.
+ * @returns OpenMetrics when the header names it with a supported version and a quality not below the text format's.
+ * Parameters other than the version, such as the `escaping` of Prometheus 3, do not matter for metrics with these
+ * names.
  */
 export function scrapeFormatOf(accept: string | undefined): ScrapeFormat {
   const ranges = (accept ?? '*/*').split(',').map(parseRange);
@@ -50,8 +51,8 @@ const HEAD = /^# (HELP|TYPE) (\S+) (.*)$/;
 const WHOLE_BOUND = /([{,]le=")(\d+)"/;
 
 /**
- * Converts the text format of Prometheus to OpenMetrics 1.0 (https://prometheus.io/docs/specs/om/open_metrics_spec/). prom-client writes
- * both, but can switch a registry only for all scrapes.
+ * Converts the text format of Prometheus to OpenMetrics 1.0 (https://prometheus.io/docs/specs/om/open_metrics_spec/).
+ * prom-client writes both, but can switch a registry only for all scrapes.
  * @param text as prom-client writes it @param units of metrics, by their full names
  */
 export function toOpenMetrics(text: string, units: ReadonlyMap<string, string>): string {

@@ -11,7 +11,10 @@ import { countPhases, type PhaseCounts } from './query-exports.ts';
 import type { MayStay } from './require-token.ts';
 
 export interface ChangeStream {
-  /** Takes over the response until its reader disconnects or `mayStay` returns false. @returns false when there are too many readers */
+  /**
+   * Takes over the response until its reader disconnects or `mayStay` returns false.
+   * @returns false when there are too many readers
+   */
   add(response: ServerResponse, mayStay: MayStay): boolean;
 }
 

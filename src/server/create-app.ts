@@ -15,7 +15,10 @@ import { type Authorize, mayStayOf, requireToken } from './require-token.ts';
 export interface AppOptions extends ApiOptions {
   metrics: Pick<ExportMetrics, 'scrape'>;
   health: Pick<Health, 'liveness' | 'readiness'>;
-  /** Judges tokens for metrics and exports; when left out, no token is needed. The probes and the page, which contains no facts, need none. */
+  /**
+   * Judges tokens for metrics and exports; when left out, no token is needed. The probes and the page, which contains
+   * no facts, need none.
+   */
   authorize?: Authorize | undefined;
   warn(message: string): void;
 }
@@ -50,7 +53,10 @@ export function createApp(options: AppOptions): Express {
   return app;
 }
 
-/** Without a listener, one response's error would end the process and all its exports. The connection closes in either case. */
+/**
+ * Without a listener, one response's error would end the process and all its exports. The connection closes in either
+ * case.
+ */
 function surviveErrors(_request: Request, response: Response, next: NextFunction): void {
   response.on('error', () => response.destroy());
   next();

@@ -1,6 +1,6 @@
 /**
- * Draws the map of a disk: for each cell its shares of data and zeros. The cost depends on the number of cells, not on the size of the
- * disk, because cells are computed from the ranges of the allocation map.
+ * Draws the map of a disk: for each cell its shares of data and zeros. Cells are computed from the
+ * ranges of the allocation map, so the cost does not grow with the size of the disk.
  */
 
 import type { DiskState } from '../engine/observer.ts';
@@ -73,7 +73,10 @@ function countDataBefore(map: DiskMap, cluster: number): number {
   return dataClustersBefore + (kind === 'data' ? cluster - firstCluster : 0);
 }
 
-/** Exact, unless the cell has too many ranges; then a sample of them decides how the clusters without data divide into zeros and holes. */
+/**
+ * Exact, unless the cell has too many ranges; then a sample of them decides how the clusters without data divide into
+ * zeros and holes.
+ */
 function countZeros(map: DiskMap, { from, end, data }: { from: number; end: number; data: number }): number {
   const other = end - from - data;
   if (other === 0 || map.clusters.zero === 0) return 0;
@@ -99,7 +102,8 @@ function scatter(sample: number): number {
 }
 
 /**
- * The guest cluster before which all data has been sent. The image has data in the order of the disk, so there is one such cluster.
+ * The guest cluster before which all data has been sent. The image has data in the order of the disk, so there is one
+ * such cluster.
  * @param written data clusters that were sent
  */
 export function sentUntilCluster(map: DiskMap, written: number): number {

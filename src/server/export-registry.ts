@@ -1,4 +1,6 @@
-/** Registry of all exports that the store reports, for the pages. It observes the engine and never changes an export. */
+/**
+ * Registry of all exports that the store reports, for the pages. It observes the engine and never changes an export.
+ */
 
 import type { Clock } from '../common/clock.ts';
 import type { ExportWatcher, ObservedRequest, RequestObserver } from '../engine/observer.ts';

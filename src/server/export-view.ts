@@ -1,4 +1,7 @@
-/** An export as /api/v1/exports and the status page show it: from its status and, while it runs here, from the state of its disks. Pure. */
+/**
+ * An export as /api/v1/exports and the status page show it: from its status and, while it runs here, from the state of
+ * its disks. Pure.
+ */
 
 import { printable } from '../common/text.ts';
 import type { ObservedRequest } from '../engine/observer.ts';

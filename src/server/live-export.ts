@@ -6,7 +6,7 @@ import type { DiskStatus } from '../resource/disk-export.ts';
 import { drawMap, type MapPicture, sentUntilCluster } from './draw-map.ts';
 import { hintOf } from './reason-hints.ts';
 
-/** What the API and the page show of a disk. Sizes are bytes. */
+/** A disk as the API and the page show it. Sizes are bytes. */
 export interface DiskView extends Omit<DiskStatus, 'upload' | 'format' | 'phase' | 'sentBytes' | 'attempts'> {
   phase: DiskState['phase'];
   sentBytes: number;

@@ -7,7 +7,10 @@ import { awaitStorage, type StorageWait } from '../common/await-storage.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
 import { withinLimit } from '../common/time-limit.ts';
 
-/** `unknown`: the token belongs to nobody. `forbidden`: it does not permit this. `unavailable`: it cannot be checked now. */
+/**
+ * `unknown`: the token belongs to nobody. `forbidden`: it does not permit this. `unavailable`: it cannot be checked
+ * now.
+ */
 export type Verdict = 'allowed' | 'unknown' | 'forbidden' | 'unavailable';
 
 export type Subject = 'metrics' | 'exports';
@@ -55,7 +58,8 @@ export function mayStayOf(response: Response): MayStay {
 const ANSWER_MS = 4000;
 
 /**
- * Accepts the bearer token in a file, such as a mounted Secret. The file is read for each request, so a new token is valid at once.
+ * Accepts the bearer token in a file, such as a mounted Secret. The file is read for each request, so a new token is
+ * valid at once.
  * @throws DiskliftError `InvalidRequest` when the file has no token now; if it has none later, access is denied
  */
 export async function authorizeByFile(file: string, wait: StorageWait): Promise<Authorize> {

@@ -43,7 +43,8 @@ const POLL_MS = 20;
 
 /**
  * End responses without end before you dispose of the server; otherwise they are cut off.
- * @throws DiskliftError `InvalidRequest` when the server cannot listen at the address, or its certificate cannot be read
+ * @throws DiskliftError `InvalidRequest` when the server cannot listen at the address, or its certificate cannot be
+ * read
  */
 export async function startServer(app: RequestListener, { host, port, tls, clock, warn }: Listening): Promise<RunningServer> {
   const closing = new AbortController();
@@ -56,7 +57,8 @@ export async function startServer(app: RequestListener, { host, port, tls, clock
     closing.abort(new DiskliftError('Cancelled', 'does not listen'));
     throw new DiskliftError('InvalidRequest', `cannot listen at ${host}:${port}: ${errnoOf(error) ?? (error as Error).message}`, error);
   }
-  // accept(2) fails when the process or the machine is out of descriptors or memory. The next connection may be accepted.
+  // accept(2) fails when the process or the machine is out of descriptors or memory. The next connection may be
+  // accepted.
   server.on('error', (error) => warn(`a connection to ${host}:${port} cannot be accepted: ${errnoOf(error) ?? error.message}`));
   return {
     port: (server.address() as AddressInfo).port,
@@ -125,7 +127,9 @@ interface Reload {
   signal: AbortSignal;
 }
 
-/** Gives the server new files until `signal` is aborted. While the files cannot be used, the last usable material stays. */
+/**
+ * Gives the server new files until `signal` is aborted. While the files cannot be used, the last usable material stays.
+ */
 async function reloadTlsFiles({ server, files, material, clock, warn, signal }: Reload): Promise<void> {
   let [current, problem] = [material, ''];
   for (;;) {

@@ -42,7 +42,10 @@ export interface ComposedStore extends Pick<SourceEnvironment, 'findWriter'> {
   livenessProblem(): string | undefined;
   /** Asks the API server whether a token permits access; undefined without an API server. */
   authorize?: Authorize;
-  /** Hosts of the API server, to which exports must not send. Resolves within about a minute and never fails. Left out without an API server. */
+  /**
+   * Hosts of the API server, to which exports must not send. Resolves within about a minute and never fails. Left out
+   * without an API server.
+   */
   apiServerHosts?: Promise<readonly string[]>;
   /** Called after the last claim is released. */
   close(): Promise<void>;
@@ -70,7 +73,9 @@ const FAREWELL_MS = 4000;
 /** After SIGTERM events may take this long: nothing depends on them. */
 const EVENTS_MS = 1200;
 
-/** The API server answers more often in good health: a watch ends earlier, and a list follows in ten minutes at most. */
+/**
+ * The API server answers more often in good health: a watch ends earlier, and a list follows in ten minutes at most.
+ */
 const SILENCE_MS = 900_000;
 
 /** @throws DiskliftError `InvalidRequest` when there is no API server, or no namespace */

@@ -1,4 +1,4 @@
-/** What every command is given instead of reaching for the process. */
+/** Every command receives this context instead of using the process directly. */
 
 import type { Clock } from '../common/clock.ts';
 import type { Limiter } from '../common/limiter.ts';

@@ -4,7 +4,10 @@ import { readAhead, type StorageWait } from '../common/await-storage.ts';
 import { defaultKubeconfigs } from '../config/environment.ts';
 import { type ApiAccess, createApiAccess } from '../stores/kubernetes/client/api-access.ts';
 
-/** @throws DiskliftError `InvalidRequest` when no API server is configured, or the configuration cannot be read in time; `Cancelled` */
+/**
+ * @throws DiskliftError `InvalidRequest` when no API server is configured, or the configuration cannot be read in time;
+ * `Cancelled`
+ */
 export async function openApiAccess(kubeconfig: string | undefined, wait: StorageWait): Promise<ApiAccess> {
   const candidates = kubeconfig === undefined ? defaultKubeconfigs() : [kubeconfig];
   const files = await readAhead(candidates, wait);

@@ -36,7 +36,8 @@ export interface SidecarOptions {
 
 /**
  * Serves requests until the context's signal is aborted, or until the one request of `once` has ended.
- * @throws DiskliftError `InvalidRequest` for settings that contradict each other; with `once`, why the export has not succeeded
+ * @throws DiskliftError `InvalidRequest` for settings that contradict each other; with `once`, why the export has not
+ * succeeded
  */
 export async function runSidecar({ config, volumes, logger, context: { signal: stop, ...context } }: SidecarOptions): Promise<void> {
   const warn = (message: string, key?: string) => logger.warn(subjectOf(key), message);
@@ -94,7 +95,10 @@ interface StoreOptions {
   warn(message: string, key?: string): void;
 }
 
-/** The store of the API server or of a directory. @throws DiskliftError `InvalidRequest` for settings that contradict each other */
+/**
+ * The store of the API server or of a directory.
+ * @throws DiskliftError `InvalidRequest` for settings that contradict each other
+ */
 async function composeStore(options: StoreOptions): Promise<ComposedStore> {
   const { config, clock, warn } = options;
   if (config.requests === '') {

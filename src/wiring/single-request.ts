@@ -1,4 +1,4 @@
-/** One request of a store, for a process that runs it and ends. */
+/** Limits a store to one request, for a process that runs the request and ends. */
 
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError, type ErrorCode } from '../common/errors.ts';
@@ -8,7 +8,7 @@ import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
 import type { RequestStore, StoredRequest } from '../stores/contract.ts';
 
 export interface SingleRequest {
-  /** The same store, in which nothing else is there. */
+  /** The same store with only this request. */
   store: RequestStore;
   /** Whether the outcome is known, or this process cannot serve the request. */
   hasEnded(): boolean;
@@ -19,10 +19,10 @@ export interface SingleRequest {
 export interface SingleRequestOptions {
   store: RequestStore;
   key: string;
-  /** Here nobody waits until somebody else serves it. */
+  /** A refused request ends at once: it does not wait for another process. */
   refusal: ServeOptions['refusal'];
   clock: Pick<Clock, 'nowMs'>;
-  /** Called when the request has ended, whoever has run it. */
+  /** Called when the request has ended, also in another process. */
   onEnd(): void;
 }
 
@@ -46,7 +46,7 @@ export function singleRequest({ store, key, refusal, clock, onEnd }: SingleReque
     if (stored.kind === 'invalid') {
       // A request that another version has begun may be valid there.
       const isOutcome = stored.status?.startTime === undefined;
-      // No other process follows that could write it.
+      // No other process follows that could write this status.
       const status = invalidStatusOf(stored, clock.nowMs());
       if (status !== undefined) await write(status);
       end(new DiskliftError('InvalidRequest', `${key}: ${stored.message}`, undefined, { isOutcome }));

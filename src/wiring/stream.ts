@@ -1,4 +1,4 @@
-/** Where the parts are wired to one another: a source, its scan, the layout, the virtual image, a target. */
+/** Composes the commands `stream` and `measure`: a source, its virtual image, and standard output as a target. */
 
 import { DiskliftError } from '../common/errors.ts';
 import type { DiskFormat } from '../formats/formats.ts';

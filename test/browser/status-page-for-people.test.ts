@@ -66,7 +66,7 @@ describe('the status page', function () {
     await page.getByRole('button', { name: 'vm-2007' }).waitFor();
     assert.equal(await page.locator('.export').count(), 1, 'what was looked for is in the address');
     await page.getByRole('searchbox').fill('nothing like that');
-    await page.getByText('No export is like that.').waitFor();
+    await page.getByText('No exports match.').waitFor();
     assert.deepEqual(complaints, []);
   });
 

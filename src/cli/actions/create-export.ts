@@ -22,7 +22,8 @@ export interface CreateFlags {
 const PATIENCE_MS = 120_000;
 
 /**
- * With a Job the call can be repeated, because the name is the Job's: a DiskExport that is there already was made by an earlier pod.
+ * With a Job the call can be repeated, because the name is the Job's: a DiskExport that is there already was made by an
+ * earlier pod.
  * @throws DiskliftError `InvalidRequest`, `StoreUnavailable`, `StoreRefused`, `Cancelled`
  */
 export async function createExport({ file, namespace, job, jobUid, kubeconfig }: CreateFlags, context: CommandContext): Promise<void> {

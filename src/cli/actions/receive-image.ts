@@ -1,4 +1,4 @@
-/** What `disklift receive` does. */
+/** Implements `disklift receive`. */
 
 import { readFile } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';

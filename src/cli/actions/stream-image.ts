@@ -1,4 +1,4 @@
-/** What `disklift stream` does. */
+/** Implements `disklift stream`. */
 
 import { fstatSync } from 'node:fs';
 import fs from 'node:fs/promises';

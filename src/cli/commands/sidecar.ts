@@ -24,7 +24,10 @@ function optionOf(key: string, { text, value, format }: Setting): Option {
   return format === 'list' ? option.argParser((each: string, earlier: string[] | undefined) => [...(earlier ?? []), each]) : option;
 }
 
-/** @throws DiskliftError `InvalidRequest` for settings that contradict each other; with `once`, why the export has not succeeded */
+/**
+ * @throws DiskliftError `InvalidRequest` for settings that contradict each other; with `once`, why the export has not
+ * succeeded
+ */
 export async function startSidecar({ config: file, ...flags }: SidecarFlags, context: CommandContext): Promise<void> {
   const [{ readAhead }, { createLogger }, { loadConfig }, { runSidecar }] = await Promise.all([
     import('../../common/await-storage.ts'),

@@ -1,7 +1,7 @@
-/** The picture of a disk: a grid of cells, each one stretch of the disk, coloured by what it holds and what of it was sent. */
+/** The picture of a disk: a grid of cells, each one equal part of the disk, coloured by its content and by whether it was sent. */
 
-const TALLEST_PX = 200;
-const [SMALLEST_CELL_PX, LARGEST_CELL_PX] = [3, 14];
+const MAX_HEIGHT_PX = 200;
+const [MIN_CELL_PX, MAX_CELL_PX] = [3, 14];
 
 /** @param {{shares: string, cellCount: number}} map as the API has it */
 export function decodeMap({ shares, ...map }) {
@@ -9,15 +9,15 @@ export function decodeMap({ shares, ...map }) {
   return { ...map, shareOfData: (cell) => bytes[2 * cell] / 255, shareOfZeros: (cell) => bytes[2 * cell + 1] / 255 };
 }
 
-/** How the cells lie in a picture so wide. */
+/** Computes the rows and columns of cells for a width. */
 export function layOut(cellCount, widthPx) {
-  const ideal = Math.floor(Math.sqrt((widthPx * TALLEST_PX) / Math.max(1, cellCount)));
-  const cellPx = Math.min(LARGEST_CELL_PX, Math.max(SMALLEST_CELL_PX, ideal));
+  const ideal = Math.floor(Math.sqrt((widthPx * MAX_HEIGHT_PX) / Math.max(1, cellCount)));
+  const cellPx = Math.min(MAX_CELL_PX, Math.max(MIN_CELL_PX, ideal));
   const columns = Math.max(1, Math.floor(widthPx / cellPx));
   return { cellPx, columns, rows: Math.ceil(cellCount / columns) };
 }
 
-/** Cells in front of which all data has been sent. */
+/** @returns number of cells before which all data has been sent */
 export function sentCells({ cellCount, totalClusters }, sentUntilCluster) {
   return sentUntilCluster >= totalClusters ? cellCount : Math.floor((sentUntilCluster * cellCount) / totalClusters);
 }
@@ -55,7 +55,7 @@ export function drawDiskMap(canvas, map, sentUntilCluster) {
     context.fillStyle = zeros > 0 && data + zeros > 0.5 ? colours.zero : colours.hole;
     context.fillRect(x, y, sizePx, sizePx);
     if (data === 0) continue;
-    // Whatever data there is must be seen.
+    // Even a little data must be visible.
     context.globalAlpha = Math.max(0.35, data);
     context.fillStyle = cell < sent ? colours.sent : colours.data;
     context.fillRect(x, y, sizePx, sizePx);

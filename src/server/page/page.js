@@ -24,11 +24,11 @@ const wanted = {
   search: parameters.get('search') ?? '',
   offset: 0,
 };
-/** Those on this page, by `NAMESPACE/NAME`. */
+/** Rows of this page by `NAMESPACE/NAME`. */
 let rows = new Map();
-/** Phases of others that were told of: those are looked for anew when they may belong here, not each time that they move. */
+/** Phases of exports on other pages. The list is reloaded when such a phase changes, not for each progress. */
 const elsewhere = new Map();
-/** What people have opened, or closed after it was opened for them. */
+/** Rows that the user has opened or closed. */
 const opened = new Map();
 let [isFirst, reloadTimer, loading] = [true, undefined, new AbortController()];
 /** Ends the connection that reads changes: a page has one, however often it logs in. */
@@ -60,12 +60,12 @@ function showPage({ counts, total, matched, items, offset, version }) {
     byId('exports'),
     [...rows.values()].map(({ root }) => root),
   );
-  // What is most likely looked for is open at first.
+  // The first running export is open at first.
   if (isFirst && items[0]?.isLive && opened.size === 0) opened.set(keyOf(items[0]), true);
   isFirst = false;
   for (const [key, row] of created) if (opened.get(key)) row.open(true);
   setHidden(byId('empty'), items.length > 0);
-  setText(byId('empty'), total === 0 ? 'There are no exports yet.' : 'No export is like that.');
+  setText(byId('empty'), total === 0 ? 'There are no exports yet.' : 'No exports match.');
   setHidden(byId('pager'), matched <= PAGE_SIZE);
   setText(byId('range'), `${formatCount(offset + 1)} to ${formatCount(offset + items.length)} of ${formatCount(matched)}`);
   byId('previous').disabled = offset === 0;
@@ -81,7 +81,7 @@ async function reload() {
   if (wanted.group !== GROUPS[0]) query.set('phase', wanted.group.phases.join());
   try {
     const page = await getJson(`api/v1/exports?${query}`, loading.signal);
-    // Exports have gone away meanwhile.
+    // Exports have been deleted meanwhile.
     if (page.items.length === 0 && page.matched > 0 && wanted.offset > 0) return goTo(0);
     setHidden(byId('problem'), true);
     showPage(page);
@@ -125,11 +125,11 @@ function showConnection(state, text) {
 function follow() {
   following.abort();
   following = new AbortController();
-  const told = {
+  const handlers = {
     onChanges: takeChanges,
     onConnected() {
       showConnection('live', 'live');
-      // What has changed while nobody listened.
+      // Exports may have changed while there was no connection.
       void reload();
     },
     onLost(error) {
@@ -138,7 +138,7 @@ function follow() {
       if (isRefused) askForToken();
     },
   };
-  return followChanges(told, following.signal);
+  return followChanges(handlers, following.signal);
 }
 
 function askForToken() {

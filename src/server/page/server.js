@@ -1,7 +1,7 @@
-/** What the sidecar is asked, with the token that it may want. */
+/** Requests to the sidecar, with a token if it needs one. */
 
 const TOKEN = 'disklift-token';
-const [FIRST_WAIT_MS, LONGEST_WAIT_MS] = [1000, 15_000];
+const [MIN_WAIT_MS, MAX_WAIT_MS] = [1000, 15_000];
 
 export class TokenNeeded extends Error {}
 
@@ -16,13 +16,13 @@ export function hasToken() {
 async function ask(place, signal) {
   const token = sessionStorage.getItem(TOKEN);
   const response = await fetch(place, { headers: token === null ? {} : { Authorization: `Bearer ${token}` }, signal });
-  // Whoever may not see this (403) may have another token.
+  // After 403 the user may have another token that permits access.
   if (response.status === 401 || response.status === 403) throw new TokenNeeded();
   if (!response.ok) throw new Error((await response.text()).trim() || `the sidecar answered ${response.status}`);
   return response;
 }
 
-/** @returns what is there, or undefined where nothing is */
+/** @returns the answer, or undefined when it is empty */
 export async function getJson(place, signal) {
   const response = await ask(place, signal);
   return response.status === 204 ? undefined : response.json();
@@ -30,14 +30,14 @@ export async function getJson(place, signal) {
 
 /**
  * Server-sent events, by fetch since EventSource cannot send a token. Connects again whenever it has to, until `signal` is aborted.
- * @param {{onChanges(changes: object): void, onConnected(): void, onLost(error: Error): void}} told
+ * @param {{onChanges(changes: object): void, onConnected(): void, onLost(error: Error): void}} handlers
  */
 export async function followChanges({ onChanges, onConnected, onLost }, signal) {
-  for (let waitMs = FIRST_WAIT_MS; ; waitMs = Math.min(2 * waitMs, LONGEST_WAIT_MS)) {
+  for (let waitMs = MIN_WAIT_MS; ; waitMs = Math.min(2 * waitMs, MAX_WAIT_MS)) {
     try {
       const { body } = await ask('api/v1/changes', signal);
       onConnected();
-      waitMs = FIRST_WAIT_MS;
+      waitMs = MIN_WAIT_MS;
       for await (const event of eventsOf(body)) if (event.name === 'changes') onChanges(JSON.parse(event.data));
       onLost(new Error('the sidecar has ended the connection'));
     } catch (error) {
