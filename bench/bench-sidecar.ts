@@ -52,7 +52,7 @@ export async function startBenchSidecar({ disk, flags = [], nodeFlags = [], env 
       return (ended.timeMs - (logLineOf(name, 'export claimed')?.timeMs ?? Number.NaN)) / 1000;
     },
     async stop() {
-      // It writes a last status yet.
+      // It still writes a final status.
       await sidecar.stop();
       rmSync(requests, { recursive: true, force: true });
     },

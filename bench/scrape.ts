@@ -20,7 +20,7 @@ import { isMet, machineFacts, printResults, printTargets, type Target } from './
 const SINK_CPU = '1';
 const INTERVAL_MS = 1000;
 
-/** Medians that are as near as this are the same: the issue's own limit. */
+/** Medians up to this ratio count as equal. */
 const LIMIT = 1.05;
 
 const { values } = parseArgs({

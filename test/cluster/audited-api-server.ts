@@ -1,4 +1,4 @@
-/** An API server that notes what it is asked. */
+/** An API server with an audit log. */
 
 import { type ApiServer, startApiServer } from './api-server.ts';
 import { type AuditedRequest, createAuditLog } from './audit-log.ts';

@@ -33,7 +33,7 @@ const LIMIT_MS = 120_000;
 
 /** Requests of an export at its first attempt; test/cluster/sidecar-many lists them. */
 const MAX_REQUESTS_EACH = 11;
-/** Lists, watches and the token of a process. */
+/** Requests of a process for lists, watches and its token. */
 const MAX_REQUESTS_OF_A_PROCESS = 10;
 const MAX_MEMORY_BYTES = 250_000_000;
 const MEMORY_SAMPLE_MS = 200;
@@ -72,7 +72,7 @@ describe('two hundred DiskExports of a pod that is killed twice', function () {
     await namespace.kubectl('delete', 'diskexports', '--all', '--timeout=60s');
   });
 
-  /** Names of those that have ended, all of them well. */
+  /** Names of the exports that have ended; each must have succeeded. */
   async function ended(): Promise<string[]> {
     const { items } = JSON.parse(await namespace.kubectl('get', 'diskexports', '--output', 'json')) as { items: DiskExport[] };
     const finished = items.filter(({ status }) => status?.completionTime !== undefined);
@@ -94,7 +94,7 @@ describe('two hundred DiskExports of a pod that is killed twice', function () {
 
   const wholeNames = () => new Set(bodiesHere().flatMap(({ what, name }) => (what === 'whole' ? [name] : [])));
 
-  /** @returns names of the images that are on their way, one in each slot */
+  /** @returns names of the images under way, one in each slot */
   async function holdInFlight({ startMs }: ContainerProcess): Promise<Set<string>> {
     receiver.hold();
     return until('all slots are taken', () => {
@@ -105,7 +105,7 @@ describe('two hundred DiskExports of a pod that is killed twice', function () {
     });
   }
 
-  /** @returns a function that ends the samples and gives the largest */
+  /** @returns a function that ends the sampling and returns the largest sample */
   function watchMemory(container: ContainerProcess): () => Promise<number> {
     let isOver = false;
     let mostBytes = 0;
@@ -127,7 +127,7 @@ describe('two hundred DiskExports of a pod that is killed twice', function () {
       const next = await processOf(cluster, pod, 'disklift');
       return next !== undefined && next.pid !== before.pid ? next : undefined;
     });
-    const first = await until('an export goes on', () =>
+    const first = await until('an export continues', () =>
       bodiesHere().find(({ name, atMs }) => atMs >= after.startMs && inFlight.has(name)),
     );
     return first.atMs - after.startMs;
@@ -150,7 +150,7 @@ describe('two hundred DiskExports of a pod that is killed twice', function () {
     const wholeBodies = (name: string) => bodiesHere().filter((body) => body.what === 'whole' && body.name === `many-${name}`).length;
     for (const count of KILLED_AT) {
       // The receiver's own log, because exports end faster than the API server lists them.
-      await until(`${count} images are whole`, () => (wholeNames().size >= count ? true : undefined));
+      await until(`${count} images are complete`, () => (wholeNames().size >= count ? true : undefined));
       const inFlight = await holdInFlight(container);
       for (const name of await ended()) sentOnce.set(name, wholeBodies(name));
       peaks.push(await memory());

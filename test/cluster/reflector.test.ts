@@ -1,4 +1,4 @@
-/** The client and the reflector on a real API server: what it does to them by itself, and what happens to it. */
+/** The client and the reflector on a real API server, also when the server fails. */
 
 import assert from 'node:assert/strict';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
@@ -79,15 +79,15 @@ describe('a reflector on an API server', function () {
   it('sees objects that are created, changed and deleted, with two requests', async () => {
     const before = await create();
     await until('the first list', () => reflector.hasSynced);
-    await until('what was there', () => known(before) !== undefined);
+    await until('the existing object', () => known(before) !== undefined);
     const object = await create();
-    await until('what is created', () => known(object) !== undefined);
+    await until('the created object', () => known(object) !== undefined);
     await api.exports.patch(object.metadata, { patch: { metadata: { labels: { a: 'b' } } } });
-    await until('what is changed', () => known(object)?.metadata.labels?.a === 'b');
+    await until('the changed object', () => known(object)?.metadata.labels?.a === 'b');
     await api.exports.patch(object.metadata, { patch: { status: { phase: 'Scanning' } }, subresource: 'status' });
     await until('its status', () => (known(object)?.status as { phase?: string } | undefined)?.phase === 'Scanning');
     assert.equal(await api.exports.remove(object.metadata, { uid: object.metadata.uid }), true);
-    await until('what is deleted', () => known(object) === undefined);
+    await until('the deletion', () => known(object) === undefined);
     assert.equal(keys.filter((key) => key === keyOf(object)).length, 4);
     assert.deepEqual(
       requests.filter((request) => /^(list|watch)/.test(request)),
@@ -101,7 +101,7 @@ describe('a reflector on an API server', function () {
     const gone = await create();
     await until('an object', () => known(gone) !== undefined);
     await outage.kill();
-    await until('the problem is known', () => reflector.problem !== undefined);
+    await until('the problem is reported', () => reflector.problem !== undefined);
     assert.match(reflector.problem?.message ?? '', /diskexports of default: the API server does not answer as it should/);
     const failed = await api.exports.get(gone.metadata).catch((error: unknown) => apiFailureOf(error));
     assert.deepEqual(failed, { kind: 'Unavailable', status: undefined });
@@ -110,7 +110,7 @@ describe('a reflector on an API server', function () {
     await api.exports.remove(gone.metadata);
     const added = await create();
     await until('what came meanwhile', () => known(added) !== undefined);
-    await until('what went meanwhile', () => known(gone) === undefined);
+    await until('the deletion of that time', () => known(gone) === undefined);
     assert.equal(reflector.problem, undefined);
   });
 
@@ -124,7 +124,7 @@ describe('a reflector on an API server', function () {
     await outage.compact();
     await outage.kill();
     await outage.restart();
-    await until('the client has noticed', () =>
+    await until('the client has detected it', () =>
       api.exports
         .get(added.metadata)
         .catch(() => undefined)

@@ -15,7 +15,7 @@ import { createNamespace, type Namespace } from './cluster-sidecar.ts';
 import { installCrd } from './install-crd.ts';
 import { requireBinaries, usesExistingCluster } from './kubernetes-binaries.ts';
 
-/** All users of a cluster may get what begins with /api: system:discovery. */
+/** All users of a cluster may get paths that begin with /api: system:discovery. */
 const EXPORTS = ['/api/v1/exports', '/api/v1/exports/vms/x', '/api/v1/changes'];
 
 describe('tokens of the cluster', function () {
@@ -27,7 +27,7 @@ describe('tokens of the cluster', function () {
   const given: string[] = [];
 
   before(async function () {
-    // It is to be killed, and signs what is not its to sign.
+    // The test kills this API server, and signs tokens with its key.
     if (usesExistingCluster()) return this.skip();
     api = await startApiServer(requireBinaries(this));
     await installCrd(api);
@@ -58,7 +58,7 @@ describe('tokens of the cluster', function () {
     return token;
   }
 
-  /** One that is valid, at another time, and signed as the API server would. */
+  /** A token with another period of validity, signed with the key of the API server. */
   function atAnotherTime(token: string, fromSeconds: number, untilSeconds: number): string {
     const [header = '', payload = ''] = token.split('.');
     const now = Math.floor(Date.now() / 1000);
@@ -96,7 +96,7 @@ describe('tokens of the cluster', function () {
     assert.equal(warnings.length, 1);
     assert.equal(await ask(sidecar, '/readyz'), 200);
     await bind('system:auth-delegator', 'disklift');
-    await until('the permission', async () => (await ask(sidecar, '/metrics', token)) === 200);
+    await until('the API server applies the permission', async () => (await ask(sidecar, '/metrics', token)) === 200);
   });
 
   it('show metrics and exports to accounts with the right, and to no others', async () => {
@@ -125,10 +125,10 @@ describe('tokens of the cluster', function () {
     assert.equal(await ask(sidecar, '/metrics', atAnotherTime(token, 600, 1200)), 401, 'not valid yet');
     assert.equal(await ask(sidecar, '/metrics', token), 200);
     await kubectl('delete', 'serviceaccount', 'leaving');
-    // The API server remembers for ten seconds whose a token is, and so does the sidecar.
+    // The API server and the sidecar cache the user of a token for ten seconds.
     const url = new URL('/version', api.url);
-    await until('the API server knows it', async () => (await sendApiRequest(url, { ca: api.ca, token })).status === 401);
-    await until('the sidecar knows it', async () => (await ask(sidecar, '/metrics', token)) === 401);
+    await until('the API server refuses the token', async () => (await sendApiRequest(url, { ca: api.ca, token })).status === 401);
+    await until('the sidecar refuses the token', async () => (await ask(sidecar, '/metrics', token)) === 401);
   });
 
   it('are refused while the API server does not answer, and accepted when it answers again', async () => {
@@ -137,13 +137,13 @@ describe('tokens of the cluster', function () {
     assert.equal(await ask(sidecar, '/metrics', token), 200);
     const outage = api.outage ?? assert.fail();
     await outage.kill();
-    const unasked = await ask(sidecar, '/api/v1/exports', token);
-    assert.equal(unasked, 503, 'of which nothing is known');
-    await until('it is not believed any more', async () => (await ask(sidecar, '/metrics', token)) === 503);
+    const withoutServer = await ask(sidecar, '/api/v1/exports', token);
+    assert.equal(withoutServer, 503, 'for a token that was not reviewed before');
+    await until('the sidecar no longer accepts the token', async () => (await ask(sidecar, '/metrics', token)) === 503);
     assert.equal(await ask(sidecar, '/metrics', 'wrong'), 503);
     await openToAll(sidecar);
     await outage.restart();
-    await until('it is believed again', async () => (await ask(sidecar, '/metrics', token)) === 200);
+    await until('the sidecar accepts the token again', async () => (await ask(sidecar, '/metrics', token)) === 200);
     assert.equal(await sidecar.stop(), 0);
   });
 });

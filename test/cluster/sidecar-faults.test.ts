@@ -87,7 +87,7 @@ describe('a sidecar whose API server', function () {
     await sleep(LEASE_MS);
     sink.goOn();
     await sleep(TROUBLE_MS - LEASE_MS);
-    assert.equal(sink.complete.size, 0, 'nothing is committed by one who does not know whether it is still his');
+    assert.equal(sink.complete.size, 0, 'a sidecar commits nothing while its ownership is unknown');
     const refused = proxy.requests.length - before;
     assert.ok(refused > 3 && refused < 60, `${refused} requests in ${TROUBLE_MS} ms`);
     proxy.fault = () => undefined;
@@ -101,17 +101,17 @@ describe('a sidecar whose API server', function () {
 
   it('does what is requested, but its answers are lost', async () => {
     sink.goOn();
-    const told = new Set<string>();
+    const lost = new Set<string>();
     proxy.fault = (what) => {
-      if (what.endsWith(' watch') || told.has(what)) return undefined;
-      told.add(what);
+      if (what.endsWith(' watch') || lost.has(what)) return undefined;
+      lost.add(what);
       return 'lost';
     };
     await apply('first');
     await apply('second');
     await assertSentOnce('first', 'second');
     for (const what of ['leases create', 'diskexports/status patch', 'events create', 'leases delete', 'pods list'])
-      assert.ok(told.has(what), what);
+      assert.ok(lost.has(what), what);
   });
 
   it('sends nothing more in its watch, and cuts the watch at last', async () => {
@@ -119,7 +119,7 @@ describe('a sidecar whose API server', function () {
     sink.goOn();
     proxy.fault = (what) => (what.endsWith(' watch') ? 'silent' : undefined);
     proxy.cut();
-    await until('a watch that tells nothing', () => proxy.requests.some(({ fault }) => fault === 'silent'));
+    await until('a silent watch', () => proxy.requests.some(({ fault }) => fault === 'silent'));
     await apply('second');
     // Its final status needs no watch.
     await namespace.finished('first');

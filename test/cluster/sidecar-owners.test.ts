@@ -1,4 +1,4 @@
-/** One owner: sidecars that race, stand still, die and lose the API server, and what becomes of their exports. */
+/** One owner for each export: sidecars that race, stop, die and lose the API server. */
 
 import assert from 'node:assert/strict';
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -26,9 +26,9 @@ const PARTS_BEFORE = 2;
 const EXPORTS = 50;
 /** The lease duration that the sidecars are started with. */
 const LEASE_MS = 4000;
-/** From the start of the process on, its own start included. */
+/** Measured from the start of the process. */
 const RESTART_MS = 5000;
-/** As long as a control plane takes to come back: many times a Lease. */
+/** The time that a control plane needs to restart: many lease durations. */
 const OUTAGE_MS = 60_000;
 
 describe('sidecars that want the same exports', function () {
@@ -116,7 +116,7 @@ describe('sidecars that want the same exports', function () {
     const startLong = (podName: string): Promise<Sidecar> =>
       namespace.start({ volumes: [`claim=${temp('volume')}`], flags: ['--pod-name', podName, '--lease-duration-seconds', '60'] });
 
-    /** Is killed while it uploads. */
+    /** Kills a sidecar while it uploads. */
     async function loseOne(): Promise<void> {
       s3.quirks.push({ operation: 'UploadPart', after: PARTS_BEFORE, times: 1, does: 'hang' });
       const sidecar = await startLong('first');
@@ -177,7 +177,7 @@ describe('sidecars that want the same exports', function () {
     const before = counts();
     const { resourceVersion } = (await namespace.get('long'))?.metadata ?? assert.fail();
     first.process.kill('SIGCONT');
-    await until('it has noticed', () => first.log().some(({ msg }) => msg === 'export handed over to another process'));
+    await until('it has detected the loss', () => first.log().some(({ msg }) => msg === 'export handed over to another process'));
     await sleep(500);
     assert.deepEqual(counts(), before);
     assert.equal((await namespace.get('long'))?.metadata.resourceVersion, resourceVersion);
@@ -202,7 +202,7 @@ describe('sidecars that want the same exports', function () {
     await using first = await start('first');
     await namespace.apply(diskExport('long', { http: { url: `${sink.url}/long` } }));
     await sink.begun(1);
-    await until('its start is told', async () => (await namespace.get('long'))?.status?.phase === 'Streaming');
+    await until('the status says that it runs', async () => (await namespace.get('long'))?.status?.phase === 'Streaming');
     await api.outage.kill();
     await sleep(OUTAGE_MS / 2);
     sink.goOn();

@@ -29,7 +29,7 @@ describe('the permissions of the sidecar', function () {
   let account: ChartAccount;
 
   before(async function () {
-    // As OpenShift has it: who names an owner that is not to go away before must be allowed to touch its finalizers.
+    // As in OpenShift: an owner reference with blockOwnerDeletion requires the right to update the owner's finalizers.
     api = await startAuditedApiServer(this, '--enable-admission-plugins=OwnerReferencesPermissionEnforcement');
     await installCrd(api);
   });
@@ -112,13 +112,13 @@ describe('the permissions of the sidecar', function () {
 
   async function deleteMidUpload(): Promise<void> {
     await using s3 = await openUpload('deleted');
-    await until('it asks whether its namespace goes', () => asked().some(({ resource }) => resource === 'namespaces'));
+    await until('it checks whether its namespace is terminating', () => asked().some(({ resource }) => resource === 'namespaces'));
     await namespace.remove('deleted');
     await gone('deleted');
     assert.equal(s3.store.uploads.size, 0);
   }
 
-  /** The destination does not let go of the upload at first, so that the export has ended before it does. */
+  /** The destination refuses at first to abort the upload, so the export ends before the upload is aborted. */
   async function cancelMidUpload(): Promise<void> {
     await using s3 = await openUpload('cancelled');
     s3.quirks.push({ operation: 'AbortMultipartUpload', does: { status: 403, code: 'AccessDenied' } });
@@ -146,7 +146,7 @@ describe('the permissions of the sidecar', function () {
     assert.equal((await namespace.finished('waits')).phase, 'Succeeded');
   }
 
-  /** Its Lease has to run out first. */
+  /** Waits until its Lease has expired. */
   async function takeOver(first: Sidecar): Promise<void> {
     await using s3 = await openUpload('taken');
     await first.stop('SIGKILL');
@@ -212,7 +212,7 @@ describe('the permissions of the sidecar', function () {
     await using sink = await startHttpSink();
     await using sidecar = await start();
     await succeed(diskExport('stays', { http: { url: `${sink.url}/{name}` } }, { ttlSecondsAfterFinished: 1 }));
-    await until('it says what it may not', () => /stays: [^"]*the API server does not allow it/.test(sidecar.output()));
+    await until('its log names the missing right', () => /stays: [^"]*the API server does not allow it/.test(sidecar.output()));
     assert.match(sidecar.output(), /cannot be removed: delete diskexports/);
     assert.ok((await namespace.get('stays')) !== undefined);
     const refused = asked().filter(({ status }) => status === 403);

@@ -77,11 +77,11 @@ describe('the sidecar in real pods', function () {
     const wait = await namespace.attempt('wait', `diskexport/${name}`, '--for=condition=Finished', '--timeout=80s');
     const columns = 'jsonpath={.status.phase} {.status.message}';
     if (wait.code === 0) return namespace.kubectl('get', 'diskexport', name, '--output', columns);
-    const told = await Promise.all([
+    const shown = await Promise.all([
       namespace.kubectl('get', 'diskexports,pods', '--output', 'wide'),
       namespace.kubectl('logs', '--selector', 'app.kubernetes.io/name=disklift', '--all-containers', '--tail', '30'),
     ]);
-    return assert.fail(`${name}: ${wait.stderr}\n${told.join('\n')}`);
+    return assert.fail(`${name}: ${wait.stderr}\n${shown.join('\n')}`);
   }
 
   async function assertSucceeds(name: string): Promise<void> {
@@ -101,9 +101,9 @@ describe('the sidecar in real pods', function () {
     await assertSucceeds('over-http');
     await assertImageOf(receiver.fileOf('over-http.qcow2'), disk);
     assert.match(await namespace.kubectl('get', 'dx', 'over-http'), /Succeeded +Completed +100 +HTTP/);
-    const told = await namespace.kubectl('describe', 'diskexport', 'over-http');
+    const shown = await namespace.kubectl('describe', 'diskexport', 'over-http');
     // Events of the same second have no order.
-    for (const event of [/Normal +Claimed/, /Normal +Started/, /Normal +Succeeded/]) assert.match(told, event);
+    for (const event of [/Normal +Claimed/, /Normal +Started/, /Normal +Succeeded/]) assert.match(shown, event);
     assert.match(await namespace.kubectl('logs', 'deployment/nightly-disklift-fedora'), /over-http/);
   });
 

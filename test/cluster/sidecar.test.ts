@@ -1,4 +1,4 @@
-/** `disklift sidecar` on a real API server: what is applied is claimed, exported, told and cleaned up. */
+/** `disklift sidecar` on a real API server: it claims, exports, reports and cleans up. */
 
 // Shares a process: API server
 
@@ -45,7 +45,7 @@ describe('disklift sidecar in a cluster', function () {
     await assertImageOf(temp('arrived.qcow2'), temp('volume/disk.img'));
   }
 
-  /** The conditions as kubectl wait looks at them. */
+  /** The conditions in the form that kubectl wait uses. */
   function conditions(status: DiskExportStatus): Record<string, string> {
     return Object.fromEntries((status.conditions ?? []).map(({ type, status, reason }) => [type, `${status} ${reason}`]));
   }

@@ -30,7 +30,7 @@ describe('stop-sidecars', function () {
     await api?.stop();
   });
 
-  /** @returns the arguments of the hook's container, and the names of what it stops */
+  /** @returns the arguments of the hook's container, and the names of the objects that it stops */
   async function applyWorkloads(): Promise<{ args: string[]; deployment: string; job: string }> {
     writeFileSync(temp('values.json'), JSON.stringify(VALUES));
     const rendered = await helmTools().helm('template', 'disklift', CHART, '-n', namespace.name, '--values', temp('values.json'));
@@ -47,7 +47,7 @@ describe('stop-sidecars', function () {
     return { args: hook.spec.template.spec.containers[0]?.args ?? [], deployment: deployment.metadata.name, job: job.metadata.name };
   }
 
-  /** There are no controllers here that would make or delete any. */
+  /** No controller makes or deletes pods here. */
   async function createPod(name: string, labels: Record<string, string>): Promise<void> {
     const spec = { automountServiceAccountToken: false, containers: [{ name: 'disklift', image: 'x' }] };
     const { status, body } = await namespace.request('pods', { method: 'POST', body: { metadata: { name, labels }, spec } });
@@ -69,13 +69,13 @@ describe('stop-sidecars', function () {
       hasEnded = true;
     });
     const looks = () => api.askedBy(account.user).filter(({ resource }) => resource === 'pods').length;
-    await until('it has looked twice', () => looks() > 1);
+    await until('it has checked twice', () => looks() > 1);
     assert.equal((await specOf('apps', `deployments/${deployment}`)).replicas, 0);
     assert.equal((await specOf('batch', `jobs/${job}`)).suspend, true);
     assert.equal((await specOf('batch', 'cronjobs/disklift-nights')).suspend, true);
     await namespace.request(`pods/${deployment}?gracePeriodSeconds=0`, { method: 'DELETE' });
     const before = looks();
-    await until('it has looked again', () => looks() > before + 1);
+    await until('it has checked again', () => looks() > before + 1);
     assert.ok(!hasEnded, 'one pod is still there');
     await namespace.request(`pods/${job}?gracePeriodSeconds=0`, { method: 'DELETE' });
     assert.deepEqual(await ending.then(({ code, stderr }) => [code, stderr]), [0, '']);

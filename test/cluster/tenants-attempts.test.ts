@@ -167,9 +167,9 @@ describe('a tenant', function () {
       await messageOf(name);
       const { status } = (await namespace.get(name)) ?? {};
       const { body: events } = await namespace.request(`events?fieldSelector=involvedObject.name=${name}`);
-      const told = { status, events: events.items.map(({ reason, message }: Record<string, string>) => `${reason}: ${message}`).sort() };
+      const shown = { status, events: events.items.map(({ reason, message }: Record<string, string>) => `${reason}: ${message}`).sort() };
       const times = /\d{4}-\d\d-\d\dT[\d:.]+Z|the next in \d+ s|(?<="duration":")\w+/g;
-      seen.push(JSON.stringify(told).replaceAll(name, 'NAME').replaceAll(times, 'TIME'));
+      seen.push(JSON.stringify(shown).replaceAll(name, 'NAME').replaceAll(times, 'TIME'));
     }
     for (const each of seen.slice(1)) assert.equal(each, seen[0]);
     assert.match(sidecar.output(), /Secret \S+\/missing does not exist/);

@@ -17,7 +17,7 @@ export function itSurvivesFaults(test: ContractCase): void {
 async function assertTrue(scene: Scene, { receipt, failure }: Outcome): Promise<void> {
   await scene.quiet();
   const image = await scene.peer.image();
-  if (receipt !== undefined) assert.ok(image?.equals(await scene.expected()), 'success over something else than the image');
+  if (receipt !== undefined) assert.ok(image?.equals(await scene.expected()), 'success without the right image');
   else assert.ok(failure?.retryable, `${failure?.code}: ${failure?.message}`);
 }
 
@@ -59,7 +59,7 @@ function itSurvivesCuts({ destination, set }: ContractCase): void {
         scene.proxy.assertAllHappened();
         if (kind === 'end' && !destination.knowsLength && outcome.receipt !== undefined) return assertCutAtTheVeryEnd(scene, outcome);
         await assertTrue(scene, outcome);
-        // Another attempt makes it right, whatever has become of this one.
+        // Another attempt succeeds after any outcome of this one.
         scene.proxy.heal();
         const second = await scene.send();
         assert.ok(second.receipt, second.failure?.message);

@@ -1,4 +1,4 @@
-/** Chromium without a window, and a page in it whose every complaint counts. */
+/** Headless Chromium, and a page in it whose errors are all recorded. */
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
@@ -7,7 +7,7 @@ import { type Browser, type BrowserContextOptions, chromium, type Page } from 'p
 
 const CHROMIUM = '/usr/bin/chromium';
 
-/** One browser for a suite. @returns gives it */
+/** One browser for a suite. @returns a function that returns it */
 export function useBrowser(): () => Browser {
   let browser: Browser | undefined;
   before(async function () {
@@ -28,7 +28,7 @@ export interface WatchedPage extends AsyncDisposable {
   page: Page;
   /** Errors of the console and of scripts, dialogs, and requests to other origins. */
   complaints: string[];
-  /** The names of rules that axe-core finds broken, each with where. */
+  /** The rules that axe-core finds broken, each with its elements. */
   accessibilityProblems(): Promise<string[]>;
 }
 
@@ -66,7 +66,7 @@ export async function openPage(browser: Browser, url: string, options: BrowserCo
   };
 }
 
-/** The picture of the first disk, cell by cell: what is seen there. */
+/** The visible map of the first disk, cell by cell. */
 export function readMap(page: Page): Promise<string> {
   return page.evaluate<string>(READ_MAP);
 }

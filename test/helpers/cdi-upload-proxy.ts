@@ -38,7 +38,7 @@ export async function startCdiUploadProxy({
   let isUploading = false;
   const busy = Promise.withResolvers<void>();
 
-  /** @returns the status of a refusal, or 100 to go on */
+  /** @returns the status of a refusal, or 100 to continue */
   function judge({ method, headers, url = '' }: http.IncomingMessage): number {
     const [path = ''] = url.split('?');
     if (!PATHS.has(path)) return 404;

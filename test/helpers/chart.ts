@@ -24,7 +24,7 @@ const SCHEDULE = {
   spec: { destination: { http: { url: 'https://backup.example/{date}/{disk}' } } },
 };
 
-/** Values that use all that the chart can make. */
+/** Values with which the chart makes every object that it can make. */
 export const EVERYTHING = {
   image: { ...IMAGE, tag: '1.10', pullPolicy: 'Always' },
   imagePullSecrets: [{ name: 'registry' }],
@@ -60,7 +60,7 @@ export function readManifests(name: string): Manifest[] {
   return parseManifests(readFileSync(path.join(MANIFESTS, name), 'utf8'));
 }
 
-/** Those of one kind. */
+/** The manifests of one kind. */
 export function ofKind<T extends Manifest>(manifests: readonly Manifest[], kind: string): T[] {
   return manifests.filter((manifest) => manifest.kind === kind) as T[];
 }

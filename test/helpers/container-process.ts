@@ -1,6 +1,6 @@
 /**
  * Processes as a kubelet starts them under Pod Security `restricted`: on a read-only root, as a user without capabilities
- * who cannot gain any. Made of namespaces alone, where no container runtime is to be had.
+ * who cannot gain any. Made of namespaces alone, so they need no container runtime.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -26,7 +26,7 @@ const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 const WITHOUT_PRIVILEGES = ['setpriv', '--no-new-privs'];
 
-/** Ends in `exec` of programs that do so too: the command becomes the first process. --setgid drops supplementary groups. */
+/** A chain of programs that each end by `exec`, so that the command becomes the first process. --setgid drops supplementary groups. */
 const SCRIPT = `
 set -e
 mount --bind "$ROOT" "$ROOT"
@@ -42,7 +42,7 @@ mount -o remount,bind,ro "$ROOT"
 exec ${WITHOUT_PRIVILEGES.join(' ')} unshare --root="$ROOT" --wd="$WORKDIR" --setgid="$ID" --setuid="$ID" -- "$@"
 `;
 
-/** Starts a container's first process. The child ends when and as that does. */
+/** Starts a container's first process. The child ends with it, by the same code or signal. */
 export async function startContainer({ root, uid, workingDirectory, disks }: Container, command: readonly string[]): Promise<ChildProcess> {
   for (const name of ['disks', 'proc', 'dev']) await mkdir(path.join(root, name), { recursive: true });
   const flags = ['--mount', '--pid', '--fork', '--', 'sh', '-c', SCRIPT, 'sh'];
@@ -68,7 +68,7 @@ export async function killContainer(container: ChildProcess): Promise<void> {
   await ended;
 }
 
-/** How long a process does nothing before it counts as waiting; several of the ticks in which its time is counted. */
+/** How long a process is idle before it counts as waiting: several ticks of its processor time. */
 const IDLE_MS = 300;
 
 /**

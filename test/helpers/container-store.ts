@@ -1,4 +1,4 @@
-/** buildah with a store of its own: nothing of the machine's images is used or changed, and one removal ends it all. */
+/** buildah with a store of its own: it neither uses nor changes the machine's images, and can be removed at once. */
 
 import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -7,9 +7,9 @@ import path from 'node:path';
 import { type CommandOptions, type CommandResult, runCommand } from './run-command.ts';
 
 export interface ContainerStore extends AsyncDisposable {
-  /** For files that the images are made of. */
+  /** A path for files that the images are made of. */
   scratch(name: string): string;
-  /** Runs a buildah command, whatever its end. */
+  /** Runs a buildah command, which may fail. */
   attempt(args: readonly string[], options?: CommandOptions): Promise<CommandResult>;
   /** Runs a buildah command that must succeed. @returns its standard output, trimmed */
   buildah(args: readonly string[], options?: CommandOptions): Promise<string>;

@@ -14,7 +14,7 @@ export interface ImageToCreate {
   backing?: { name: string; format: string };
 }
 
-/** With its directory as the working directory: what VMDKs and qcow2 images refer to is stated relative to that. */
+/** Uses the image's directory as working directory, because VMDKs and qcow2 images name other files relative to it. */
 export async function createImage(imagePath: string, { format, options = [], size, backing }: ImageToCreate): Promise<void> {
   const parameters = [
     ...['create', '-q', '-f', format],

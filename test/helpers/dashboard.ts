@@ -23,7 +23,7 @@ export interface DashboardPanel {
   title: string;
   description?: string;
   datasource?: DataSource;
-  /** The least step between two values. */
+  /** The minimum step between two values. */
   interval?: string;
   gridPos: { x: number; y: number; w: number; h: number };
   fieldConfig: {
@@ -56,7 +56,7 @@ export function readDashboard(): Dashboard {
   return JSON.parse(readFileSync(path.join(import.meta.dirname, '..', '..', DASHBOARD_FILE), 'utf8'));
 }
 
-/** But for the titles of rows. */
+/** The panels without the titles of rows. */
 export function panelsOf({ panels }: Dashboard): DashboardPanel[] {
   return panels.filter(({ type }) => type !== 'row');
 }

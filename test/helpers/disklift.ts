@@ -8,7 +8,7 @@ const BIN = path.join(ROOT, 'src', 'bin.ts');
 const WITHOUT_KOFFI = path.join(ROOT, 'test', 'fixtures', 'without-koffi.cjs');
 
 export interface DiskliftOptions extends CommandOptions {
-  /** Runs as where koffi is not installed. */
+  /** Runs as if koffi were not installed. */
   withoutKoffi?: boolean;
 }
 

@@ -1,4 +1,4 @@
-/** The fenced blocks of the project's Markdown, by which the commands in it can be run. */
+/** The fenced blocks of the project's Markdown, so that tests can run the commands in it. */
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -6,7 +6,7 @@ import path from 'node:path';
 
 const ROOT = path.join(import.meta.dirname, '..', '..');
 
-/** Pages with commands, each of which is followed from a node as `make cluster` leaves it. */
+/** Pages with commands. Tests follow each page on a node in the state that `make cluster` leaves. */
 export const PAGES = [
   'README.md',
   'CONTRIBUTING.md',
@@ -17,7 +17,7 @@ export const PAGES = [
   'docs/kubernetes.md',
 ];
 
-/** `sh`: commands that run on `make cluster` as they stand. `console`: commands that need something else. */
+/** `sh`: commands that run unchanged on `make cluster`. `console`: commands that need something else. */
 const LANGUAGES = ['sh', 'console', 'yaml', 'text'] as const;
 
 export interface Block {
@@ -42,7 +42,7 @@ function isLanguage(language: string): language is Block['language'] {
   return (LANGUAGES as readonly string[]).includes(language);
 }
 
-/** Commands with their continuations and here-documents, without the comments behind them. */
+/** Commands with their continuations and here-documents, without trailing comments. */
 export function commandsOf(text: string): string[] {
   const commands: string[] = [];
   const lines = text.split('\n').map((line) => line.replace(/(^| +)# .*$/, ''));

@@ -1,4 +1,4 @@
-/** Peers that take an image to its end and keep nothing of it. */
+/** Peers that read an image to its end and discard it. */
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -57,7 +57,7 @@ export function startDrainingTcp(): Promise<DrainingSink> {
   return listening(net.createServer({ allowHalfOpen: true }, (socket) => void socket.resume().once('end', () => socket.end())));
 }
 
-/** Takes one image. */
+/** Receives one image. */
 export async function startDrainingReceiver(): Promise<DrainingSink> {
   const port = Promise.withResolvers<number>();
   const stopped = new AbortController();

@@ -1,4 +1,4 @@
-/** Answers that do not end: as fast as the client takes them, a byte at a time, or interim ones only. */
+/** Answers that do not end: as fast as the client reads, a byte at a time, or only interim ones. */
 
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';

@@ -16,11 +16,11 @@ export interface EngineRun {
   signal?: AbortSignal;
   claim?: ExportClaim;
   observer?: ExportObserver;
-  /** Told of what is left at the destination. */
+  /** Receives warnings about leftovers at the destination. */
   warn?(message: string): void;
 }
 
-/** No number of a real source of randomness: it takes away the least time that the waits between attempts have. */
+/** Outside the range of a real source of randomness: it reduces the waits between attempts to nothing. */
 const withoutWaits = () => -0.5;
 
 /** No wait between attempts, unless the peer requests one. */

@@ -33,7 +33,7 @@ function diskState(path: string, virtualBytes: number, sentShare: number): DiskS
   };
 }
 
-/** @param goOn is called with a share from 0 to 1: how far the running one has come */
+/** @param goOn is called with a share from 0 to 1: the progress of the running export */
 export function showExports(registry: ExportRegistry): { goOn(share: number): void } {
   const failed = (reason: string, message: string): Partial<DiskExportStatus> => ({
     message,

@@ -1,4 +1,4 @@
-/** Exports whose facts lie at the limits of the status and far beyond: what disks, destinations and pods can be made to say. */
+/** Exports whose facts lie at the limits of the status and far beyond: with extreme texts of disks, destinations and pods. */
 
 import fc from 'fast-check';
 import { DiskliftError, type ErrorCode } from '../../src/common/errors.ts';
@@ -8,7 +8,7 @@ import type { DiskExport } from '../../src/resource/disk-export.ts';
 import { DEFAULT_OPTIONS } from './image-in-process.ts';
 
 const MAX_DISKS = 64;
-/** The CRD lets no longer one into a request, and the plan no longer one that a pattern finds. */
+/** The CRD refuses longer paths in a request, and the plan refuses longer paths that a pattern finds. */
 const MAX_PATH_CHARACTERS = 1024;
 const PHASES: readonly Phase[] = ['Pending', 'Scanning', 'Streaming', 'Verifying', 'Succeeded', 'Failed', 'Cancelled'];
 const CODES: readonly ErrorCode[] = ['SourceReadError', 'SourceInUse', 'DestinationRejected', 'StoreRefused', 'DeadlineExceeded'];
@@ -48,7 +48,7 @@ const diskFacts: fc.Arbitrary<Partial<DiskState>> = fc.record(
   { requiredKeys: ['attempts'] },
 );
 
-/** @param isPatient whether most exports may have as many disks as there can be */
+/** @param isPatient whether most exports may have the maximum number of disks */
 function disksOf(isPatient: boolean): fc.Arbitrary<DiskState[]> {
   const count = fc.oneof({ arbitrary: fc.integer({ min: 0, max: 3 }), weight: isPatient ? 1 : 9 }, fc.constant(MAX_DISKS));
   return fc

@@ -1,4 +1,4 @@
-/** Judging errors by their code and words. */
+/** Assertions about the code and the message of errors. */
 
 import { DiskliftError, type ErrorCode } from '../../src/common/errors.ts';
 

@@ -22,9 +22,9 @@ export interface Fault {
   cut?: boolean;
   /** Sends no answer. */
   hang?: boolean;
-  /** 100 MiB are sent as the body. Called with the count of bytes. */
+  /** Sends 100 MiB as the body. Called with the count of bytes. */
   flood?: (sentBytes: number) => void;
-  /** The body comes a byte at a time for ever. */
+  /** Sends the body a byte at a time, without end. */
   drip?: boolean;
 }
 
@@ -43,7 +43,7 @@ type FakeObject = { metadata: { name: string; namespace: string; uid: string; re
 
 export interface FakeApiServer extends AsyncDisposable {
   url: string;
-  /** How it is reached. @param file a place for a kubeconfig */
+  /** The access of a client. @param file path of the kubeconfig that it writes */
   access(file: string): ApiAccess;
   /** Creates or changes an object, and reports it to every watch. */
   put(name: string, fields?: Record<string, unknown>): FakeObject;
@@ -56,7 +56,7 @@ export interface FakeApiServer extends AsyncDisposable {
   requests: string[];
   headers: http.IncomingHttpHeaders[];
   connections: number;
-  /** Those that are open, the newest last. */
+  /** Open watches, the newest last. */
   watches: FakeWatch[];
   pageSize: number;
   /** Objects that lists contain beside those that were put. */

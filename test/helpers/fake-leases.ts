@@ -9,9 +9,9 @@ type Operation = 'get' | 'create' | 'replace' | 'remove';
 export interface FakeLeases extends KubeResource<LeaseObject> {
   readonly objects: Map<string, LeaseObject>;
   readonly calls: Operation[];
-  /** Awaited before a call is done; what it throws is the answer. */
+  /** Awaited before a call is carried out; an error of it is the answer. */
   before: (operation: Operation) => Promise<void> | void;
-  /** The same behind it: the call was done, and its answer gets lost. */
+  /** Awaited after a call is carried out; an error of it replaces the answer, which is lost. */
   after: (operation: Operation) => Promise<void> | void;
 }
 
@@ -47,7 +47,7 @@ export function createFakeLeases(): FakeLeases {
   }
 
   const unused = () => {
-    throw new Error('is not asked for');
+    throw new Error('is not used');
   };
 
   const fake: FakeLeases = {

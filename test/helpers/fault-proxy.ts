@@ -64,7 +64,7 @@ export async function startFaultProxy(serverPort: number, ...faults: Fault[]): P
     for (const each of fault.everywhere === true ? connections : [connection]) each.suffer(fault);
   }
 
-  /** How many bytes of a connection may pass before a fault happens, and which. */
+  /** The next fault of a connection, and the number of bytes that may pass before it. */
   function nextFault(connection: ProxiedConnection, direction: Direction): { fault: Fault; inBytes: number } | undefined {
     const own = [...pending].filter(
       (fault) => fault.direction === direction && (fault.connection === undefined || connections[fault.connection] === connection),

@@ -13,7 +13,7 @@ type Kind = (file: string, directory: string) => string[][];
 /** Size of the disk on file systems that serve only one disk; the disk must exist before the mount. */
 export const ONLY_DISK_BYTES = 33 * 1024 * 1024;
 
-/** mkfs.xfs makes none that are smaller. */
+/** mkfs.xfs makes no smaller file system. */
 const SIZE_BYTES = 320 * 1024 * 1024;
 
 const FILE_SYSTEMS = {
@@ -25,7 +25,7 @@ const FILE_SYSTEMS = {
     ['mkfs.btrfs', '-q', file],
     ['mount', '-o', 'loop,compress-force', file, directory],
   ],
-  /** Their inodes have no room for parts of a second. */
+  /** The inodes have no room for fractions of a second. */
   'ext4 with small inodes': (file, directory) => [
     ['mke2fs', '-q', '-t', 'ext4', '-I', '128', file],
     ['mount', '-o', 'loop', file, directory],
@@ -96,7 +96,7 @@ function readUnlessBroken(origin: string): string {
 
 type FileSystemName = keyof typeof FILE_SYSTEMS;
 
-/** In the directory of a file system: where it is mounted, and where files come to be in it, which is the same but for one that cannot be written to. */
+/** Paths in a file system: where it is mounted, and where a test makes its files. Both differ only for a read-only file system. */
 export interface FileSystem {
   mounted(name: string): string;
   origin(name: string): string;

@@ -1,4 +1,4 @@
-/** A proxy as companies have them: tunnels by CONNECT, and requests for http that name the whole URL. */
+/** An HTTP proxy as in companies: tunnels by CONNECT, and requests for http with the whole URL. */
 
 import { once } from 'node:events';
 import http from 'node:http';
@@ -8,7 +8,7 @@ import net, { type AddressInfo } from 'node:net';
 export interface ForwardProxyOptions {
   /** The required value of Proxy-Authorization; left out, the proxy requires none. */
   credentials?: string;
-  /** Answered instead of a tunnel; 0: nothing is. */
+  /** Status in place of a tunnel; with 0 the proxy does not answer. */
   tunnelStatus?: number;
   tls?: https.ServerOptions;
 }
@@ -21,7 +21,7 @@ export interface ForwardProxy extends AsyncDisposable {
   headers: http.IncomingHttpHeaders[];
 }
 
-/** Every name is one of this host, which alone the tests have. */
+/** Every name resolves to this host, the only one in the tests. */
 const HOST = '127.0.0.1';
 
 export async function startForwardProxy({ credentials, tunnelStatus = 200, tls }: ForwardProxyOptions = {}): Promise<ForwardProxy> {

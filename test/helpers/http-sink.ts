@@ -18,11 +18,11 @@ export interface HttpSinkOptions {
 
 export interface HttpSink extends AsyncDisposable {
   url: string;
-  /** Bodies that arrived whole, by path. */
+  /** Bodies that arrived completely, by path. */
   complete: Map<string, Buffer>;
   /** All requests, in order. */
   requests: { method?: string | undefined; url?: string | undefined; headers: http.IncomingHttpHeaders }[];
-  /** Reads a body to its end and keeps it when it is whole. */
+  /** Reads a body to its end and keeps it if it is complete. */
   take(request: http.IncomingMessage): Promise<Buffer>;
 }
 

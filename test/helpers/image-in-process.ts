@@ -43,7 +43,7 @@ export async function openImage(
 /** Writes the image of a disk to a file. @returns its layout */
 export async function writeImage(diskPath: string, imagePath: string, options: Partial<Qcow2Options> = {}): Promise<Layout> {
   await using opened = await openImage(diskPath, options);
-  // A chunk is only valid until the next one is asked for; the file stream may keep several.
+  // A chunk is only valid until the next one is requested; the file stream may keep several.
   const copies = async function* () {
     for await (const chunk of opened.image.stream({ signal: NEVER })) yield Buffer.from(chunk);
   };

@@ -1,4 +1,4 @@
-/** Opening images with what they refer to, as a request does, and telling what has been opened. */
+/** Opens images with the files that they refer to, as a request does, and describes the opened files. */
 
 import fs from 'node:fs/promises';
 import path from 'node:path';
@@ -23,7 +23,7 @@ export async function openTree({ volumePath, relativePath, isGuess = false, ...o
 
 export type Outline = { [fact: string]: unknown };
 
-/** A tree as text and numbers: formats, names and what stands behind what. */
+/** A tree as text and numbers: formats, names and backing files. */
 export function outlineOf(file: ImageFile): Outline {
   const { backing, dataFile, extents } = file;
   return {

@@ -1,4 +1,4 @@
-/** Whether an image that was cut is refused, or still the disk that it was. A third thing must not be. */
+/** Asserts that a truncated image is either refused or still has the whole disk. */
 
 import assert from 'node:assert/strict';
 import path from 'node:path';

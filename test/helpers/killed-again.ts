@@ -1,4 +1,4 @@
-/** A sidecar that is killed whenever one of its exports sends: that one must end, and the others must get through. */
+/** A sidecar that is killed whenever one of its exports sends: that export must end, and the others must succeed. */
 
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -28,7 +28,7 @@ export interface KilledAgainStore {
 export async function assertOthersGetThrough({ apply, statusOf, start }: KilledAgainStore): Promise<void> {
   await using s3 = await startS3Fake();
   s3.quirks.push({ operation: 'UploadPart', does: 'hang' });
-  // The others need longer than the process lives while the export that costs its life runs beside them.
+  // The others need longer than a process lives that also runs the export with the kill.
   await using sink = await startHttpSink({
     onRequest(request, response) {
       const answerLater = () => void setTimeout(() => response.writeHead(201).end(), 2 * KILL_AFTER_MS);
@@ -49,7 +49,7 @@ export async function assertOthersGetThrough({ apply, statusOf, start }: KilledA
       await sleep(KILL_AFTER_MS);
       counts.push((await statusOf('guilty'))?.unfinishedRuns?.count);
       await sidecar.stop('SIGKILL');
-      // Before the next start: a process can send its only part before this test has seen that it runs.
+      // Before the next start, because a process can send its only part before this test detects that it runs.
       seen = s3.count('UploadPart');
       sidecar = await start();
     }

@@ -1,4 +1,4 @@
-/** disk.img as KubeVirt keeps it on a volume. */
+/** The file disk.img on a volume of KubeVirt. */
 
 import { chmod, chown } from 'node:fs/promises';
 import path from 'node:path';

@@ -17,7 +17,7 @@ interface ServerProgram {
   args(port: number): string[];
   env?: NodeJS.ProcessEnv;
   cwd?: string;
-  /** Whether it is ready, when it listens already. */
+  /** Whether it is ready; called when it listens. */
   isReady?(port: number): Promise<boolean>;
 }
 
@@ -38,7 +38,7 @@ export async function startListening(program: ServerProgram): Promise<ListeningP
   }
 }
 
-/** @returns the program's output, where it does not listen */
+/** @returns the program's output if it does not listen */
 async function tryStart({ command, args, env, cwd, isReady }: ServerProgram): Promise<ListeningProcess | string> {
   const port = await freePort();
   const child = spawn(command, args(port), {
@@ -46,14 +46,14 @@ async function tryStart({ command, args, env, cwd, isReady }: ServerProgram): Pr
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, ...env, PATH: PATHS },
   });
-  let said = '';
+  let output = '';
   for (const stream of [child.stdout, child.stderr])
     stream.on('data', (bytes: Buffer) => {
-      said = `${said}${bytes}`.slice(-KEPT_CHARACTERS);
+      output = `${output}${bytes}`.slice(-KEPT_CHARACTERS);
     });
   const ended = once(child, 'close');
   ended.catch((error: Error) => {
-    said += error.message;
+    output += error.message;
   });
   const stop = async () => {
     child.kill('SIGTERM');
@@ -65,7 +65,7 @@ async function tryStart({ command, args, env, cwd, isReady }: ServerProgram): Pr
     if ((await isListening(port)) && (isReady === undefined || (await isReady(port))) && !hasEnded(child))
       return { port, pid: child.pid as number, [Symbol.asyncDispose]: stop };
   if (!hasEnded(child)) await stop();
-  return said;
+  return output;
 }
 
 function isListening(port: number): Promise<boolean> {

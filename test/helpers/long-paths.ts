@@ -1,11 +1,11 @@
-/** A volume with as many disks as an export takes, each at a path nearly as long as a request may name. */
+/** A volume with the maximum number of disks of an export, at paths of nearly the maximum length. */
 
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { createDisk } from './sparse-disk.ts';
 
 const DISKS = 64;
-/** A file system takes names of 255 bytes. */
+/** A file system supports names of 255 bytes. */
 const NAME_CHARACTERS = 250;
 
 /** @returns the paths of the disks, relative to the volume */

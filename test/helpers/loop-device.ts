@@ -7,14 +7,14 @@ export interface LoopDevice extends AsyncDisposable {
   path: string;
 }
 
-/** Why loop devices cannot be had here; undefined where they can. In CI they must. */
+/** Why loop devices are not available here; undefined if they are. In CI they must be. */
 async function loopDeviceProblem(): Promise<string | undefined> {
   if (process.getuid?.() !== 0) return 'loop devices need root';
   const free = await runCommand('losetup', ['-f']).catch((error: unknown) => ({ code: 1, stderr: String(error) }));
   return free.code === 0 ? undefined : `losetup -f: ${free.stderr.trim()}`;
 }
 
-/** Skips a suite with one loud line where loop devices are not to be had; fails it in CI. Call it in `before`. */
+/** Skips a suite with one loud line if loop devices are not available; fails it in CI. Call it in `before`. */
 export async function requireLoopDevices(context: Mocha.Context): Promise<void> {
   const problem = await loopDeviceProblem();
   if (problem === undefined) return;

@@ -1,4 +1,4 @@
-/** DiskExport manifests and what they refer to, as a user writes them. */
+/** DiskExport manifests and the objects that they refer to, as a user writes them. */
 
 export interface Manifest {
   apiVersion: string;
@@ -7,7 +7,7 @@ export interface Manifest {
   spec: Record<string, unknown>;
 }
 
-/** Where all is that is made here. */
+/** The namespace of all these objects. */
 export const NAMESPACE = 'vms';
 
 export function diskExport(name: string, destination: object, spec: Record<string, unknown> = {}): Manifest {

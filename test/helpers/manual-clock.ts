@@ -1,4 +1,4 @@
-/** A clock that stands still until the test moves it on. */
+/** A clock that stands still until the test advances it. */
 
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';

@@ -12,7 +12,7 @@ export interface MemoryDisk {
   /** Reads that have ended, and their bytes. */
   readCount: number;
   readBytes: number;
-  /** Called when a read is about to take its bytes, with the number of reads before it; a read waits for it. */
+  /** Called and awaited before a read copies its bytes, with the number of earlier reads. */
   onRead?: ((readsBefore: number, signal: AbortSignal) => void | Promise<void>) | undefined;
 }
 

@@ -39,7 +39,7 @@ export const DONE = 1;
 export interface ChunkFacts {
   cookie: bigint;
   flags?: number;
-  /** In place of the true length. */
+  /** Replaces the true length. */
   length?: number;
 }
 

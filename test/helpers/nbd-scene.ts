@@ -20,7 +20,7 @@ export function answerTruly(request: NbdRequest): Uint8Array {
   return request.type === 7 ? statusChunk(CONTEXT, [request.length, 0], facts) : dataChunk(request.offset, bytesOf(request), facts);
 }
 
-/** Opens the disk of a fake server, and makes sure that the client has kept to the protocol. */
+/** Opens the disk of a fake server, and asserts that the client follows the protocol. */
 export async function withNbdFake(
   socketPath: string,
   options: Partial<NbdFakeOptions>,

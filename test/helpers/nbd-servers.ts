@@ -33,13 +33,13 @@ async function isListening(socketPath: string): Promise<boolean> {
 async function start(command: string, args: readonly string[], { socketPath, exportName }: { socketPath: string; exportName: string }) {
   // A server logs every client that disconnects early, so its output is shown only if it does not start.
   const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] });
-  let said = '';
+  let output = '';
   child.stderr.on('data', (bytes: Buffer) => {
-    said += bytes;
+    output += bytes;
   });
   const ended = once(child, 'close');
   while (!(await isListening(socketPath))) {
-    if (hasEnded(child)) throw new Error(`${command} ${args.join(' ')}: ${said}`);
+    if (hasEnded(child)) throw new Error(`${command} ${args.join(' ')}: ${output}`);
     await delay(5);
   }
   return {

@@ -1,4 +1,4 @@
-/** nginx, which takes uploads by WebDAV: a real server, with a directory of its own. */
+/** A real nginx, which accepts uploads by WebDAV, with a directory of its own. */
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,7 +11,7 @@ import { hasEnded } from './has-ended.ts';
 
 export interface Nginx extends AsyncDisposable {
   url: string;
-  /** Where what was sent to `/NAME` is. */
+  /** The file of an upload to `/NAME`. */
   file(name: string): string;
 }
 
@@ -20,7 +20,7 @@ const PATHS = `${process.env.PATH}:/usr/sbin:/sbin`;
 
 const MAX_START_MS = 5000;
 
-/** @param locations what `server` holds beside its root, in nginx's own language; DIRECTORY stands for the directory */
+/** @param locations further directives of `server` in nginx's notation; DIRECTORY stands for the directory */
 export async function startNginx(directory: string, locations: string): Promise<Nginx> {
   for (const name of ['files', 'body']) mkdirSync(path.join(directory, name), { recursive: true });
   for (let round = 1; ; round += 1) {

@@ -1,4 +1,4 @@
-/** Opening images by either of the ways to read them. */
+/** Opens images by our reader or by QEMU. */
 
 import fs from 'node:fs/promises';
 import path from 'node:path';
@@ -20,7 +20,7 @@ async function openFiles(imagePath: string, format: DiskFormat, options: Partial
 }
 
 export interface OpenedByUs extends AsyncDisposable {
-  /** Undefined where QEMU has to read it. */
+  /** Undefined if only QEMU can read it. */
   disk: DiskSource | undefined;
 }
 
@@ -52,7 +52,7 @@ export async function openByQemu(imagePath: string, { format = 'qcow2', ...optio
   }
 }
 
-/** As a request has it opened: by whichever way it can be read, if it is complete. */
+/** Opens it as a request does: by the reader that supports it, if it is complete. */
 export async function openAsRequested(
   imagePath: string,
   format: DiskFormat,
@@ -64,7 +64,7 @@ export async function openAsRequested(
   return openImageDisk(root, options);
 }
 
-/** All that the disk holds, read in pieces of `pieceBytes`. */
+/** The whole content of the disk, read in pieces of `pieceBytes`. */
 export async function readDisk(disk: DiskSource, pieceBytes = 1_000_003): Promise<Buffer> {
   const content = Buffer.alloc(disk.sizeBytes, 0xee);
   for (let at = 0; at < disk.sizeBytes; at += pieceBytes)

@@ -1,4 +1,4 @@
-/** Every path that this process opens, however it comes by it: by Node, or by openat2. */
+/** Records every path that this process opens, by Node or by openat2. */
 
 import { readlinkSync } from 'node:fs';
 import fs from 'node:fs/promises';
@@ -6,12 +6,12 @@ import type { Libc } from '../../src/native/libc.ts';
 
 export interface OpenedPaths {
   libc: Libc | undefined;
-  /** Where each descriptor leads that was opened, also those that only say what they are (O_PATH). */
+  /** The target of each opened descriptor, also of descriptors with O_PATH. */
   paths: string[];
   stop(): void;
 }
 
-/** @param libc what is to be watched; to be used in place of it */
+/** @param libc to watch; the returned one replaces it */
 export function watchOpenedPaths(libc: Libc | undefined): OpenedPaths {
   const paths: string[] = [];
   const note = (fd: number) => paths.push(readlinkSync(`/proc/self/fd/${fd}`));

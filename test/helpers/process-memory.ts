@@ -10,7 +10,7 @@ export function peakMemoryBytes(pid: number | 'self' = 'self'): number {
   return bytesOf(pid, 'VmHWM');
 }
 
-/** At present, in bytes. */
+/** The current value in bytes. */
 export function residentBytes(pid: number): number {
   return bytesOf(pid, 'VmRSS');
 }

@@ -1,9 +1,9 @@
-/** Processes as /proc shows them. */
+/** Finds processes by /proc. */
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Those that were started with a text in their environment, and so all that they have started; none that has ended and was not reaped. */
+/** Processes with a text in their environment, and therefore their children too. Zombies are left out. */
 export function processesWith(mark: string): number[] {
   return readdirSync('/proc')
     .filter((entry) => /^\d+$/.test(entry))
@@ -17,13 +17,13 @@ export function processesWith(mark: string): number[] {
     });
 }
 
-/** @returns those that are still there after `limitMs` */
+/** @returns processes that still run after `limitMs` */
 export async function waitForNone(find: () => number[], limitMs = 5000): Promise<number[]> {
   for (const endMs = performance.now() + limitMs; performance.now() < endMs; await sleep(20)) if (find().length === 0) return [];
   return find();
 }
 
-/** The children of this process with a command of this name, and theirs. */
+/** Descendants of this process with a command of this name. */
 export function descendantsNamed(name: string, parent = process.pid): number[] {
   const children = readdirSync('/proc')
     .filter((entry) => /^\d+$/.test(entry))

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 /** USER_HZ, the unit of times in proc(5): the same on every Linux. */
 const TICKS_PER_SECOND = 100;
 
-/** @returns the time that a process has computed for until now, in itself and for it in the kernel: utime and stime of proc(5) */
+/** @returns the processor time of a process so far, in user mode and in the kernel: utime and stime of proc(5) */
 export function processorSeconds(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
   // The second field is a name in parentheses, which may hold spaces.

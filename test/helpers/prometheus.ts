@@ -47,14 +47,14 @@ export interface Prometheus extends AsyncDisposable {
   queryRange(expr: string, range: Range): Promise<Series[]>;
   alerts(): Promise<Alert[]>;
   rules(): Promise<Rule[]>;
-  /** The unit of a family of metrics as targets state it; '' or undefined where they state none. */
+  /** The unit that targets state for a family of metrics; '' or undefined if they state no unit. */
   unitOf(family: string): Promise<string | undefined>;
 }
 
 export interface PrometheusOptions {
-  /** Takes the data; it is made. */
+  /** Directory for the data, which is made. */
   directory: string;
-  /** HOST:PORT of each, by the name of the job. */
+  /** HOST:PORT of the targets, by the name of the job. */
   jobs: Record<string, string[]>;
   scrapeIntervalMs: number;
   /** The content of a file of rules. */

@@ -1,4 +1,4 @@
-/** PromQL as Prometheus' own grammar reads it. */
+/** PromQL, parsed by Prometheus' own grammar. */
 
 import assert from 'node:assert/strict';
 import { parser } from '@prometheus-io/lezer-promql';

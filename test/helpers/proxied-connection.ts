@@ -1,4 +1,4 @@
-/** One connection through the fault proxy: two sockets, and what passes between them. */
+/** One connection through the fault proxy: two sockets, and the bytes between them. */
 
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -6,9 +6,9 @@ import type { Direction, Fault } from './fault-proxy.ts';
 import { resetSocket } from './reset-socket.ts';
 
 export interface ProxyHooks {
-  /** The fault that is next in this direction of the connection, and how many bytes may pass before it. */
+  /** The next fault in this direction of the connection, and the number of bytes that may pass before it. */
   nextFault(direction: Direction): { fault: Fault; inBytes: number } | undefined;
-  /** It is this connection that the fault happens to; to no other any more. */
+  /** The fault happens to this connection, and to no other one afterwards. */
   claim(fault: Fault): void;
   strike(fault: Fault): void;
   count(direction: Direction, bytes: number): void;
@@ -43,7 +43,7 @@ export class ProxiedConnection {
     this.pump('toClient');
   }
 
-  /** From now on. */
+  /** Applies the fault from now on. */
   suffer(fault: Fault): void {
     if (fault.kind === 'stall')
       this.stalled = Promise.race([this.over.promise, ...(fault.forMs === undefined ? [] : [sleep(fault.forMs)])]);
@@ -110,7 +110,7 @@ export class ProxiedConnection {
     }
   }
 
-  /** Resolves when the bytes are with the kernel: an RST would overtake them in this process. */
+  /** Resolves when the kernel has the bytes. An RST would overtake bytes that are still in this process. */
   private async write(to: Socket, piece: Buffer): Promise<void> {
     if (piece.length === 0 || to.destroyed) return;
     if (this.bytesPerSecond !== undefined) await Promise.race([sleep((piece.length / this.bytesPerSecond) * 1000), this.over.promise]);

@@ -1,4 +1,4 @@
-/** qemu-img, the judge of what disklift writes. */
+/** qemu-img, which checks the images that disklift writes. */
 
 import assert from 'node:assert/strict';
 import { stat } from 'node:fs/promises';
@@ -24,7 +24,7 @@ export async function assertImageOf(imagePath: string, diskPath: string): Promis
   await assertSameContent(imagePath, diskPath);
 }
 
-/** `qemu-img compare` takes a shorter disk for the same when the rest is zeros, so sizes are compared as well. */
+/** `qemu-img compare` accepts a shorter disk as equal when the rest is zeros, so sizes are compared as well. */
 async function assertSameContent(imagePath: string, diskPath: string): Promise<void> {
   const compare = await runCommand('qemu-img', ['compare', '-f', 'raw', '-F', 'qcow2', diskPath, imagePath]);
   assert.equal(compare.code, 0, `qemu-img compare: ${compare.stdout}${compare.stderr}`);

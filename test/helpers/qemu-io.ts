@@ -1,4 +1,4 @@
-/** qemu-io, which takes a disk as a running VM does: its locks are held for as long as it has it open. */
+/** qemu-io uses a disk as a running VM does: it holds the locks while the disk is open. */
 
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -17,12 +17,12 @@ export interface QemuIo extends AsyncDisposable {
 export async function openForWriting(diskPath: string, format = 'raw'): Promise<QemuIo> {
   const child = spawn('qemu-io', ['-f', format, diskPath], { stdio: ['pipe', 'pipe', 'pipe'] });
   const exited = once(child, 'exit');
-  let said = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (said += chunk.toString()));
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
   child.stdin.write('length\n');
   // It answers when the disk is open.
-  while (!/\n|iB/.test(said)) {
-    if (hasEnded(child)) assert.fail(`qemu-io: ${said}`);
+  while (!/\n|iB/.test(output)) {
+    if (hasEnded(child)) assert.fail(`qemu-io: ${output}`);
     await sleep(20);
   }
   async function quit(): Promise<void> {
@@ -32,7 +32,7 @@ export async function openForWriting(diskPath: string, format = 'raw'): Promise<
   return { process: child, quit, [Symbol.asyncDispose]: quit };
 }
 
-/** Tries to write a byte. @returns what qemu-io has to say, and whether it could */
+/** Tries to write a byte. @returns the output of qemu-io, and whether it succeeded */
 export async function tryToWrite(diskPath: string, format = 'raw'): Promise<{ isWritten: boolean; words: string }> {
   const { code, stdout, stderr } = await runCommand('qemu-io', ['-f', format, '-c', 'write -P 0x5a 0 512', diskPath]);
   return { isWritten: code === 0, words: `${stdout}${stderr}` };

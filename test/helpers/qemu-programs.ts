@@ -7,14 +7,14 @@ import { runCommand } from './run-command.ts';
 /** The two that serve disks. */
 export const QEMU_PROGRAMS = ['qemu-storage-daemon', 'qemu-nbd'] as const;
 
-/** A directory with links to real programs, to be PATH. */
+/** Makes a directory with links to real programs, for use as PATH. */
 export async function linkPrograms(directory: string, names: readonly string[]): Promise<string> {
   mkdirSync(directory);
   for (const name of names) symlinkSync((await runCommand('which', [name])).stdout.toString().trim(), path.join(directory, name));
   return directory;
 }
 
-/** A directory with one program, a text that begins with the line that names its interpreter. */
+/** Makes a directory with one program: a script that begins with its interpreter line. */
 export function writeProgram(directory: string, name: string, text: string): string {
   mkdirSync(directory);
   writeFileSync(path.join(directory, name), text);

@@ -1,4 +1,4 @@
-/** Harm at random, the same for the same numbers. */
+/** Random faults, which are the same for the same random numbers. */
 
 import type { Direction, Fault } from './fault-proxy.ts';
 
@@ -9,7 +9,7 @@ const ENDS = ['end', 'end'] as const;
 const CORRUPTIONS = ['corrupt', 'corrupt'] as const;
 
 export interface RandomFaultOptions {
-  /** Gives numbers from 0 up to, and not with, 1. */
+  /** Returns numbers from 0 to below 1. */
   random(): number;
   /** The minimum number of bytes that an attempt without faults sends. */
   sizeBytes: number;
@@ -19,7 +19,7 @@ export interface RandomFaultOptions {
   knowsLength: boolean;
 }
 
-/** Up to four faults, some in attempts that follow on others. None of them needs to happen. */
+/** Up to four faults, some in later attempts. None of them needs to happen. */
 export function randomFaults({ random, sizeBytes, findsCorruption, knowsLength }: RandomFaultOptions): Fault[] {
   const pick = <T>(choices: readonly T[]): T => choices[Math.floor(random() * choices.length)] as T;
 

@@ -8,7 +8,7 @@ import { runCommand } from './run-command.ts';
 export interface RandomImage {
   /** The topmost image. */
   path: string;
-  /** How it came about, for messages. */
+  /** The commands that made it, for messages. */
   story: string[];
 }
 
@@ -28,7 +28,7 @@ function diceOf(random: () => number): Dice {
   return { whole, pick: (values) => values[whole(values.length)] as (typeof values)[number], isLucky: (chance) => random() < chance };
 }
 
-/** @param directory empty, and the caller's to remove */
+/** @param directory an empty directory, which the caller removes */
 export async function createRandomQcow2(directory: string, random: () => number): Promise<RandomImage> {
   const dice = diceOf(random);
   const story: string[] = [];

@@ -1,4 +1,4 @@
-/** `disklift receive` as a process that can be talked to, waited for and killed. */
+/** `disklift receive` as a process of its own. */
 
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -9,7 +9,7 @@ const BIN = path.join(import.meta.dirname, '..', '..', 'src', 'bin.ts');
 
 export interface ReceiverProcess extends AsyncDisposable {
   port: number;
-  /** The address as it was printed. */
+  /** The address that it printed. */
   address: string;
   kill(signal: NodeJS.Signals): void;
   ended: Promise<CommandResult>;

@@ -20,7 +20,7 @@ export interface S3Sent {
   receipt?: Receipt;
   failure?: DiskliftError;
   progress: number[];
-  /** Everything that was saved, in order. */
+  /** All saved resume states, in order. */
   saved: (ResumeState | undefined)[];
   seals: number;
   tookMs: number;

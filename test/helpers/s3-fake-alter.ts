@@ -1,4 +1,4 @@
-/** Alters bytes that a server has taken. The server's tags match the altered bytes. */
+/** Alters bytes that a server has received. The server's tags match the altered bytes. */
 
 export const ALTERATIONS = {
   'flips a bit': (body: Buffer) => {

@@ -18,7 +18,7 @@ interface Strictness {
   tls?: unknown;
 }
 
-/** @returns undefined for a request that is as it should be */
+/** @returns undefined for a valid request */
 export function refusalOf(request: http.IncomingMessage, body: Buffer, { refuseKey, secret, tls }: Strictness): Refusal | undefined {
   const { headers, method } = request;
   const accessKeyId = /^AWS4-HMAC-SHA256 Credential=([^/]+)\//.exec(headers.authorization ?? '')?.[1];

@@ -6,7 +6,7 @@ import type http from 'node:http';
 const HEADER =
   /^AWS4-HMAC-SHA256 Credential=[^/]+\/(([^/]+)\/([^/]+)\/([^/]+)\/aws4_request), ?SignedHeaders=([^,]+), ?Signature=([0-9a-f]{64})$/;
 
-/** The server hides behind a proxy that took the whole URL. */
+/** A request to a proxy has the whole URL. */
 const ORIGIN = /^https?:\/\/[^/]+/;
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');

@@ -66,7 +66,7 @@ export class S3FakeStore {
     return `"${TAG_MAKERS[this.rules.tags].ofBytes(body)}"`;
   }
 
-  /** @returns the error that the parts of a CompleteMultipartUpload deserve, or the object */
+  /** @returns the object of a CompleteMultipartUpload, or the error if its parts are not valid */
   complete(upload: OpenUpload, listed: { number: number; etag: string }[]): string | StoredObject {
     if (listed.length === 0) return 'MalformedXML';
     if (listed.some(({ number }, index) => index > 0 && number <= (listed[index - 1]?.number ?? 0))) return 'InvalidPartOrder';

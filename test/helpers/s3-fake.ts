@@ -19,7 +19,7 @@ export interface Quirk {
   operation: Operation;
   /** Only requests for the part of this number. */
   part?: number;
-  /** How many requests of the operation it happens to; all, when left out. */
+  /** How many requests of the operation it affects; all when left out. */
   times?: number;
   /** How many requests of the operation pass first. */
   after?: number;
@@ -72,9 +72,9 @@ export interface S3FakeOptions {
   volunteersCrc32?: boolean;
   /** How far the server's clock is ahead of ours. */
   clockAheadMs?: number;
-  /** Gives what a request that was signed with this access key is refused with. */
+  /** The error code that refuses requests signed with this access key. */
   refuseKey?: (accessKeyId: string) => string | undefined;
-  /** Refuses requests that were not signed with it. */
+  /** Refuses requests that are not signed with this key. */
   secret?: string;
   tls?: https.ServerOptions;
 }
@@ -141,7 +141,7 @@ export async function startS3Fake(options: S3FakeOptions = {}): Promise<S3Fake> 
     if (does === 'cut') return void request.socket.destroy();
     if (does === 'early answer') return void request.socket.write('HTTP/1.1 200 OK\r\nETag: "early"\r\nContent-Length: 0\r\n\r\n');
     const body = await bodyOf(request);
-    // Cut off: nothing has happened.
+    // The body was cut: the operation is not carried out.
     if (body === undefined) return;
     if (does === 'hang') return;
     if (does === 'interim answers') return floodInterim(request.socket);

@@ -1,4 +1,4 @@
-/** An image of several parts, and an S3 fake that it is sent to as often as a test likes. */
+/** An image of several parts, and an S3 fake that a test can send it to repeatedly. */
 
 import assert from 'node:assert/strict';
 import { DiskliftError } from '../../src/common/errors.ts';
@@ -13,7 +13,7 @@ import { useTempDir } from './temp-dir.ts';
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
-/** Fails an attempt for good when so many parts are there. */
+/** Fails an attempt with an error that is not retryable after that many parts. */
 export const afterParts = (parts: number): Quirk => ({
   operation: 'UploadPart',
   after: parts,
@@ -40,7 +40,7 @@ class S3Rig {
     await this.opened[Symbol.asyncDispose]();
   }
 
-  /** Another server in place of the first. */
+  /** Replaces the server by another one. */
   async restart(options: S3FakeOptions): Promise<void> {
     await this.fake[Symbol.asyncDispose]();
     this.fake = await startS3Fake({ minPartBytes: 1, secret: SECRET, ...options });
@@ -78,7 +78,7 @@ class S3Rig {
 
 interface Cancellation {
   signal: AbortSignal;
-  /** Asserts that `sent` has failed with it, within a second. */
+  /** Asserts that `sent` has failed with the abort reason within a second. */
   assertEnded(sent: S3Sent): void;
 }
 

@@ -1,4 +1,4 @@
-/** A disk sent by TCP as an export sends it, with its digest and its seal, in one attempt. */
+/** Sends a disk by TCP as an export does, with digest and seal, in one attempt. */
 
 import { systemClock } from '../../src/common/clock.ts';
 import { digestImage } from '../../src/image/digest.ts';

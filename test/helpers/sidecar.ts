@@ -45,7 +45,7 @@ export interface Sidecar extends AsyncDisposable {
   stop(signal?: NodeJS.Signals): Promise<number | NodeJS.Signals>;
 }
 
-/** Puts a manifest into the directory at once, as `mv` does. */
+/** Puts a manifest into the directory atomically, as `mv` does. */
 export async function apply(requests: string, manifest: Manifest, ...others: object[]): Promise<string> {
   const file = path.join(requests, `${manifest.metadata.name}.yaml`);
   await writeFile(`${file}.new`, [manifest, ...others].map((each) => stringify(each)).join('---\n'));

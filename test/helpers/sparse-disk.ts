@@ -6,7 +6,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 export interface DiskPart {
   offsetBytes: number;
   lengthBytes: number;
-  /** 'zeros' are written, so the file system holds them; what no part covers is a hole. */
+  /** 'zeros' are written, so the file system allocates them. Bytes outside of all parts are a hole. */
   content: 'random' | 'zeros';
 }
 

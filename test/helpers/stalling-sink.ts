@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type HttpSink, startHttpSink } from './http-sink.ts';
 
 export interface StallingSink extends HttpSink {
-  /** Waits until so many requests have begun. */
+  /** Waits until that many requests have begun. */
   begun(count: number): Promise<void>;
   goOn(): void;
 }

@@ -1,4 +1,4 @@
-/** Stopping a process with SIGSTOP, for sure. */
+/** Stops a process with SIGSTOP, and waits until it has stopped. */
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,7 +15,7 @@ export async function stopProcess(processId: number): Promise<void> {
 function threadStates(processId: number): string[] {
   return readdirSync(`/proc/${processId}/task`).map((threadId) => {
     const stat = readFileSync(`/proc/${processId}/task/${threadId}/stat`, 'utf8');
-    // Behind the name, which is in parentheses and may hold anything (proc(5)).
+    // The fields after the name, which is in parentheses and may contain any character (proc(5)).
     return stat.slice(stat.lastIndexOf(')') + 2)[0] ?? '';
   });
 }

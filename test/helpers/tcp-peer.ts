@@ -9,7 +9,7 @@ export interface TcpPeer extends AsyncDisposable {
   port: number;
   /** The bytes read from a connection so far. */
   received(index: number): Buffer;
-  /** How a connection ends: 'end' in order, or an error's code. */
+  /** How a connection ends: 'end' for an orderly end, or the code of an error. */
   ended(index: number): Promise<string>;
 }
 
@@ -35,7 +35,7 @@ export async function startTcpPeer({ onSocket = takeAll, tls: tlsOptions }: TcpP
     tlsOptions === undefined
       ? net.createServer({ allowHalfOpen: true }, onConnection)
       : tls.createServer({ allowHalfOpen: true, ...tlsOptions }, onConnection);
-  // With those that never get as far as TLS.
+  // Also connections that do not complete the TLS handshake.
   const raws = new Set<net.Socket>();
   server.on('connection', (raw) => raws.add(raw));
   server.listen(0, '127.0.0.1');
@@ -56,7 +56,7 @@ export function takeAll(socket: net.Socket): void {
   socket.resume().once('end', () => socket.end());
 }
 
-/** Calls `act` once when so many bytes have come. */
+/** Calls `act` once when that many bytes have arrived. */
 export function whenRead(socket: net.Socket, bytes: number, act: () => void): void {
   let left = bytes;
   socket.on('data', (chunk: Buffer) => {

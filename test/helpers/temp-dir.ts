@@ -1,4 +1,4 @@
-/** A directory of its own for every test, removed behind it. */
+/** A directory of its own for every test, removed after the test. */
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { runCommand } from './run-command.ts';
 
 interface Certificate {
-  /** PEM, and the files that hold it. */
+  /** PEM, and the files with the same content. */
   certificate: string;
   certificateFile: string;
   key: string;

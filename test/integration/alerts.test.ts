@@ -32,7 +32,7 @@ const EXPORT = `export_namespace="vms",export="nightly"`;
 const SCENES: Record<string, Scene[]> = {
   ExportFailed: [
     {
-      title: 'an export has failed, until its series go',
+      title: 'an export has failed, until its series end',
       series: {
         [`disklift_export_end_timestamp_seconds{${SIDECAR},${EXPORT},destination="S3",result="Failed",reason="SourceChanged"}`]:
           '_x2 120x15 stale',
@@ -48,7 +48,7 @@ const SCENES: Record<string, Scene[]> = {
       },
     },
     {
-      title: 'exports have ended otherwise',
+      title: 'exports have ended without a failure',
       series: {
         [`disklift_export_end_timestamp_seconds{${SIDECAR},${EXPORT},destination="S3",result="Succeeded",reason="Completed"}`]: '60x9',
         [`disklift_export_end_timestamp_seconds{${SIDECAR},${EXPORT},destination="S3",result="Cancelled",reason="Cancelled"}`]: '60x9',
@@ -58,7 +58,7 @@ const SCENES: Record<string, Scene[]> = {
   ],
   ExportStalled: [
     {
-      title: 'a disk has not moved for more than ten minutes',
+      title: 'a disk has made no progress for more than ten minutes',
       series: { [`disklift_export_last_progress_timestamp_seconds{${SIDECAR},${EXPORT},disk="a.img"}`]: '60x20' },
       at: {
         '12m': 'silent',
@@ -70,19 +70,19 @@ const SCENES: Record<string, Scene[]> = {
       },
     },
     {
-      title: 'a disk moves now and then',
+      title: 'a disk makes progress now and then',
       series: { [`disklift_export_last_progress_timestamp_seconds{${SIDECAR},${EXPORT},disk="a.img"}`]: '0x8 480x8 960x8 1440x8' },
       at: { '8m': 'silent', '16m': 'silent', '30m': 'silent' },
     },
     {
-      title: 'a disk that stood still has ended',
+      title: 'a stalled disk has ended',
       series: { [`disklift_export_last_progress_timestamp_seconds{${SIDECAR},${EXPORT},disk="a.img"}`]: '60x13 stale' },
       at: { '20m': 'silent' },
     },
   ],
   ExportSlow: [
     {
-      title: 'an export sends a tenth of what it did',
+      title: 'an export sends at a tenth of its earlier rate',
       series: { [`disklift_sent_bytes_total{${SIDECAR},${EXPORT},disk="a.img"}`]: '0+6291456000x80 503945625600+629145600x40' },
       at: {
         '95m': 'silent',
@@ -94,7 +94,7 @@ const SCENES: Record<string, Scene[]> = {
       },
     },
     {
-      title: 'an export sends half of what it did',
+      title: 'an export sends at half of its earlier rate',
       series: { [`disklift_sent_bytes_total{${SIDECAR},${EXPORT},disk="a.img"}`]: '0+6291456000x80 506462208000+3145728000x40' },
       at: { '105m': 'silent' },
     },
@@ -134,7 +134,7 @@ const SCENES: Record<string, Scene[]> = {
   ],
   ClaimOverdue: [
     {
-      title: 'a claim has had no good export for more than 26 hours',
+      title: 'a claim has had no successful export for more than 26 hours',
       series: { [`disklift_last_success_timestamp_seconds{${SIDECAR},export_namespace="vms",claim="root"}`]: '0x60 3600x2000' },
       at: {
         '20h': 'silent',
@@ -147,7 +147,7 @@ const SCENES: Record<string, Scene[]> = {
       },
     },
     {
-      title: 'a nightly Job has not run any more, and its pod is gone',
+      title: 'a nightly Job has not run again, and its pod does not exist',
       series: { [`disklift_last_success_timestamp_seconds{${SIDECAR},export_namespace="vms",claim="root"}`]: '_x10 600x5 stale' },
       at: {
         '1h': 'silent',
@@ -160,7 +160,7 @@ const SCENES: Record<string, Scene[]> = {
       },
     },
     {
-      title: 'a sidecar that was restarted knows of none any more, and Prometheus does',
+      title: 'a restarted sidecar has no series of an export, and Prometheus still has them',
       series: {
         [`disklift_last_success_timestamp_seconds{${SIDECAR},export_namespace="vms",claim="root"}`]: '3600x1700 stale',
         'disklift_last_success_timestamp_seconds{job="vms/disklift",instance="10.0.0.8:9474",export_namespace="vms",claim="root"}':
@@ -178,7 +178,7 @@ const SCENES: Record<string, Scene[]> = {
   ],
   WatchStale: [
     {
-      title: 'requests were not looked at for more than five minutes',
+      title: 'requests were not checked for more than five minutes',
       series: { [`disklift_watch_last_success_timestamp_seconds{${SIDECAR}}`]: '0+60x5 300x20' },
       at: {
         '12m': 'silent',
@@ -190,7 +190,7 @@ const SCENES: Record<string, Scene[]> = {
       },
     },
     {
-      title: 'requests were never looked at',
+      title: 'requests were never checked',
       series: { [`disklift_watch_last_success_timestamp_seconds{${SIDECAR}}`]: '_x10 0x20' },
       at: {
         '12m': {
@@ -201,14 +201,14 @@ const SCENES: Record<string, Scene[]> = {
       },
     },
     {
-      title: 'requests are looked at now and then',
+      title: 'requests are checked now and then',
       series: { [`disklift_watch_last_success_timestamp_seconds{${SIDECAR}}`]: '0x3 240x3 480x3 720x3 960x3' },
       at: { '7m': 'silent', '15m': 'silent' },
     },
   ],
   TargetDown: [
     {
-      title: 'a sidecar gives no metrics for five minutes',
+      title: 'a sidecar serves no metrics for five minutes',
       series: { [`up{${SIDECAR}}`]: '1x4 0x20', 'up{job="node",instance="b"}': '0x30' },
       at: {
         '9m': 'silent',
@@ -220,7 +220,7 @@ const SCENES: Record<string, Scene[]> = {
       },
     },
     {
-      title: 'a sidecar is there, or another is being taken away',
+      title: 'a sidecar runs, or another one is being removed',
       series: { [`up{${SIDECAR}}`]: '1x30', 'up{job="vms/disklift",instance="b"}': '1x4 0x3 stale' },
       at: { '10m': 'silent', '20m': 'silent' },
     },

@@ -69,8 +69,8 @@ describe('the chart', function () {
 
   describe('helm lint --strict', () => {
     for (const [title, values] of [
-      ['finds nothing in the chart as it is', {}],
-      ['finds nothing with everything that it can make', EVERYTHING],
+      ['finds nothing with the default values', {}],
+      ['finds nothing with every object of the chart', EVERYTHING],
     ] as const) {
       it(title, async () => {
         assertSucceeded(await tools.helm('lint', '--strict', CHART, '--values', valuesFile(values)));
@@ -94,7 +94,7 @@ describe('the chart', function () {
   });
 
   for (const flag of ['volumes.a.claimName=b', 'volumes[0].name=a,volumes[0].claimName=b'])
-    it(`takes --set ${flag}, without a warning`, async () => {
+    it(`accepts --set ${flag} without a warning`, async () => {
       const { code, stdout, stderr } = await tools.helm('template', 'x', CHART, '--set', `image.repository=x,${flag}`);
       assert.deepEqual([code, stderr.toString()], [0, '']);
       assert.deepEqual(podOf(parseManifests(stdout.toString())).containers[0]?.args, ['sidecar', '--volume', 'b=/disks']);
@@ -103,7 +103,7 @@ describe('the chart', function () {
   describe('helm template', () => {
     const accepted: [title: string, values: object, check: (manifests: Manifest[]) => void][] = [
       [
-        'mounts a claim with a file system beneath /disks',
+        'mounts a claim with a file system below /disks',
         MINIMAL,
         (manifests) => {
           const { containers, volumes } = podOf(manifests);
@@ -124,7 +124,7 @@ describe('the chart', function () {
         },
       ],
       [
-        'makes one Deployment a volume, each with a selector of its own and at most one pod at a time',
+        'makes one Deployment for each volume, with a selector of its own and at most one pod at a time',
         { image: IMAGE, volumes: [FEDORA, WINDOWS] },
         (manifests) => {
           const deployments = deploymentsOf(manifests);
@@ -142,12 +142,12 @@ describe('the chart', function () {
         },
       ],
       [
-        'takes the tag from the appVersion',
+        'uses the appVersion as the default tag',
         MINIMAL,
         (manifests) => assert.equal(podOf(manifests).containers[0]?.image, `${IMAGE.repository}:${packageVersion()}`),
       ],
       [
-        'takes another tag, pull policy and pull secrets',
+        'accepts another tag, pull policy and pull secrets',
         { ...MINIMAL, image: { ...IMAGE, tag: '1.10', pullPolicy: 'Always' }, imagePullSecrets: [{ name: 'registry' }] },
         (manifests) => {
           const pod = podOf(manifests);
@@ -156,7 +156,7 @@ describe('the chart', function () {
         },
       ],
       [
-        'takes node selectors, tolerations and affinity',
+        'accepts node selectors, tolerations and affinity',
         { ...MINIMAL, nodeSelector: { zone: '1' }, tolerations: [{ operator: 'Exists' }], affinity: { nodeAffinity: {} } },
         (manifests) => {
           const { nodeSelector, tolerations, affinity } = podOf(manifests);
@@ -167,7 +167,7 @@ describe('the chart', function () {
         },
       ],
       [
-        'adds labels to pods, but not over those that select them',
+        'adds labels to pods, but does not replace the labels of the selector',
         { ...MINIMAL, podLabels: { team: 'backup', 'app.kubernetes.io/name': 'other' } },
         (manifests) => {
           const { selector, template } = (deploymentsOf(manifests)[0] as Workload).spec;
@@ -182,7 +182,7 @@ describe('the chart', function () {
       ],
       ['lets an umbrella chart set globals', { ...MINIMAL, global: { anything: 1 } }, (manifests) => podOf(manifests)],
       [
-        'makes a Job of an export that lets go of its claim, and no Deployment',
+        'makes a Job instead of a Deployment for one export, which releases its claim at the end',
         { image: IMAGE, volumes: [{ ...FEDORA, once: 'fedora-nightly' }] },
         (manifests) => {
           assert.deepEqual(deploymentsOf(manifests), []);
@@ -196,7 +196,7 @@ describe('the chart', function () {
         },
       ],
       [
-        'cuts the name of a Job to what a label holds',
+        'truncates the name of a Job to the length of a label',
         { image: IMAGE, volumes: [{ ...FEDORA, once: `${'a'.repeat(45)}.${'b'.repeat(60)}` }] },
         (manifests) => {
           const name = ofKind(manifests, 'Job')[0]?.metadata.name ?? '';
@@ -205,7 +205,7 @@ describe('the chart', function () {
         },
       ],
       [
-        'takes the volumes as a map by name, and leaves out those that are null or not enabled',
+        'accepts the volumes as a map by name, and leaves out those that are null or not enabled',
         {
           image: IMAGE,
           volumes: {
@@ -225,7 +225,7 @@ describe('the chart', function () {
           ),
       ],
       [
-        'hands settings over as the environment, and what is said of the environment behind them',
+        'passes settings as environment variables, followed by further variables',
         {
           ...MINIMAL,
           config: { maxConcurrentExports: 4, seriesRetentionSeconds: 3_000_000, allowDestination: ['a.example', '::1'], logLevel: 'debug' },
@@ -241,7 +241,7 @@ describe('the chart', function () {
           }),
       ],
       [
-        'permits deleting and asking for pods only where they are features, and none of it beyond the namespace',
+        'permits deleting exports and listing pods only for features that are on, and only in the namespace',
         { ...MINIMAL, features: { ttl: false, inUse: false } },
         (manifests) => {
           assert.ok(!permitted(manifests).some((permission) => /^diskexports delete|^pods/.test(permission)));
@@ -252,7 +252,7 @@ describe('the chart', function () {
         },
       ],
       [
-        'permits reading only the Secrets and ConfigMaps that are named',
+        'permits reading only the named Secrets and ConfigMaps',
         { ...MINIMAL, rbac: { secretNames: ['a', 'b'], configMapNames: ['c'] } },
         (manifests) =>
           assert.deepEqual(
@@ -261,7 +261,7 @@ describe('the chart', function () {
           ),
       ],
       [
-        'uses a ServiceAccount that is there, and permits it nothing when told so',
+        'uses an existing ServiceAccount, and gives it no rights on request',
         { ...MINIMAL, serviceAccount: { create: false, name: 'backup' }, rbac: { create: false } },
         (manifests) => {
           assert.deepEqual(
@@ -272,7 +272,7 @@ describe('the chart', function () {
         },
       ],
       [
-        'has the kubelet ask whether the sidecar is well',
+        'gives the kubelet the probes of the sidecar',
         MINIMAL,
         (manifests) => {
           const [container] = podOf(manifests).containers;
@@ -284,7 +284,7 @@ describe('the chart', function () {
         },
       ],
       [
-        'asks for nothing, by HTTP, unless it is told otherwise',
+        'serves plain HTTP without tokens by default',
         MINIMAL,
         (manifests) => {
           assert.ok(!Object.keys(environmentOf(manifests)).some((name) => name.startsWith('DISKLIFT_LISTEN')));
@@ -296,7 +296,7 @@ describe('the chart', function () {
         },
       ],
       [
-        'serves by HTTPS, to who has the token of a Secret, and tells the kubelet and Prometheus',
+        'serves HTTPS with the token of a Secret, and configures the kubelet and Prometheus for it',
         {
           ...MINIMAL,
           http: { certificateSecretName: 'tls', tokenSecretName: 'reader' },
@@ -330,7 +330,7 @@ describe('the chart', function () {
         },
       ],
       [
-        'mounts the token of a Secret beside a device, too',
+        'also mounts the token of a Secret beside a device',
         { image: IMAGE, volumes: [WINDOWS], http: { tokenSecretName: 'reader' } },
         (manifests) => {
           const [container] = podOf(manifests).containers;
@@ -339,7 +339,7 @@ describe('the chart', function () {
         },
       ],
       [
-        'has the API server judge tokens, permits nothing beyond the namespace for it, and gives Prometheus one',
+        'lets the API server review tokens without rights beyond the namespace, and gives Prometheus a token',
         {
           ...MINIMAL,
           http: { tokenReview: true },
@@ -354,7 +354,7 @@ describe('the chart', function () {
         },
       ],
       [
-        'closes the pods with a NetworkPolicy, and has Prometheus find them',
+        'closes the pods by a NetworkPolicy, and lets Prometheus find them',
         { ...MINIMAL, networkPolicy: { enabled: true }, podMonitor: { enabled: true, labels: { release: 'prometheus' } } },
         (manifests) => {
           const labels = { 'app.kubernetes.io/name': 'disklift', 'app.kubernetes.io/instance': 'nightly' };

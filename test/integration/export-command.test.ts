@@ -246,7 +246,7 @@ describe('disklift export', () => {
       2,
       /2|two|more than one/,
     ],
-    ['a volume that is no NAME=PATH', () => [diskExport('x', { tcp: { host: 'h', port: 1 } })], ['--volume', 'nothing'], 2, /NAME=PATH/],
+    ['a volume that is not NAME=PATH', () => [diskExport('x', { tcp: { host: 'h', port: 1 } })], ['--volume', 'nothing'], 2, /NAME=PATH/],
   ];
   for (const [what, objects, flags, code, message] of refusals)
     it(`refuses ${what} in one line, with exit code ${code}`, async () => {
@@ -270,14 +270,14 @@ describe('disklift export', () => {
       { source: { persistentVolumeClaim: { claimName: 'claim' }, disks: [{ path: 'no.img' }] } },
       'SourceNotFound',
     ],
-    ['two disks for one place', { http: { url: 'http://127.0.0.1:1/same' } }, {}, 'InvalidRequest'],
+    ['two disks for one location', { http: { url: 'http://127.0.0.1:1/same' } }, {}, 'InvalidRequest'],
     [
       'a Secret that is not there',
       { http: { url: 'http://127.0.0.1:1/{disk}', headersSecretRef: { name: 'none' } } },
       {},
       'CredentialsInvalid',
     ],
-    ['a peer that is away', { http: { url: 'http://127.0.0.1:1/{disk}' } }, { backoffLimit: 0 }, 'DestinationUnreachable'],
+    ['a peer that does not answer', { http: { url: 'http://127.0.0.1:1/{disk}' } }, { backoffLimit: 0 }, 'DestinationUnreachable'],
   ];
   for (const [what, destination, spec, reason] of failures)
     it(`ends ${reason} for ${what}`, async () => {

@@ -22,7 +22,7 @@ import { useTempDir } from '../helpers/temp-dir.ts';
 const MIB = 1024 * 1024;
 const EXPORTS = 200;
 
-/** At the same time: many of them do nothing but wait for a peer that will not answer. */
+/** Exports at the same time. Many of them only wait for a peer that does not answer. */
 const WORKERS = 4;
 
 const LIMITS: TargetLimits = { connectMs: 400, continueMs: 100, helloMs: 400, idleMs: 300, answerMs: 500, queryMs: 500 };
@@ -35,7 +35,7 @@ interface Round {
   diskPath: string;
   /** The image of the original disk. */
   original: Buffer;
-  /** After so many sent bytes the disk is another one. */
+  /** The disk changes after that many sent bytes. */
   changesAtByte: number | undefined;
   faults: Fault[];
   /** Alteration of some of the bytes that the peer stores. */
@@ -71,7 +71,7 @@ describe('random faults', function () {
   const temp = useTempDir();
   const there = DESTINATIONS.filter(({ isThere }) => isThere?.() !== false);
 
-  /** All that is left to chance comes from the seed and the number of the export, so that one can be run alone. */
+  /** All random choices come from the seed and the number of the export, so that one export can be run alone. */
   async function prepare(index: number): Promise<Round> {
     const random = createRandom(seedOf(index));
     const destination = there[index % there.length] as Destination;
@@ -119,8 +119,8 @@ describe('random faults', function () {
     const [image, expected] = [await peer.image(), await imageOf(diskPath)];
     if (phase === 'Succeeded') {
       assert.equal(image?.length, expected.length);
-      const isUntold = disks[0]?.receipt?.proof === 'status' && hidesCorruption(faults);
-      assert.ok(isUntold || image?.equals(expected), 'success over something else than the image');
+      const isUndetectable = disks[0]?.receipt?.proof === 'status' && hidesCorruption(faults);
+      assert.ok(isUndetectable || image?.equals(expected), 'success without the right image');
       assert.equal(disks[0]?.receipt?.sha256, createHash('sha256').update(expected).digest('hex'));
       assert.equal(disks[0]?.receipt?.sizeBytes, expected.length);
     } else {

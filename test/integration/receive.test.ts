@@ -1,4 +1,4 @@
-/** `disklift receive` and the TCP target, each a process of its own where one of them dies. */
+/** `disklift receive` and the TCP target. In tests that kill one of them, each is a process of its own. */
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -21,10 +21,10 @@ import { until } from '../helpers/until.ts';
 const MIB = 1024 * 1024;
 const SENDER = path.join(import.meta.dirname, '..', 'fixtures', 'send-tcp.ts');
 
-/** A receiver begins to make sure of what it has whenever that are 32 MiB; how long it takes is the disk's affair. */
+/** A receiver starts to flush its file after every 32 MiB; the duration depends on the disk. */
 const CHECKPOINT_BYTES = 32 * MIB;
 
-/** The hello and what TCP buffers hold are sent twice, too. */
+/** The hello and the bytes in TCP buffers are sent twice as well. */
 const SLACK_BYTES = 16 * MIB;
 
 describe('receive', () => {
@@ -55,7 +55,7 @@ describe('receive', () => {
       socket.on('error', () => resolve(false)).on('connect', () => socket.destroy());
     });
 
-  /** Asserts that the receiver ends well, that the image is the disk's, and that nothing else lies about. */
+  /** Asserts that the receiver succeeds, that the image has the disk's content, and that no other file is left. */
   async function assertReceived(receiver: ReceiverProcess): Promise<void> {
     const { code, stdout, stderr } = await receiver.ended;
     assert.equal(code, 0, stderr);
@@ -154,7 +154,7 @@ describe('receive', () => {
           stopBehind(proxy, 80 * MIB);
           sending = failureOf(sendTcp(disk, { port: proxy.port }));
           await passed(proxy, 80 * MIB);
-          await until('the first of it has reached the disk', async () => (await readDurableBytes()) >= CHECKPOINT_BYTES);
+          await until('the first bytes have reached the disk', async () => (await readDurableBytes()) >= CHECKPOINT_BYTES);
           receiver.kill('SIGKILL');
           await receiver.ended;
         }
@@ -219,7 +219,7 @@ describe('receive', () => {
       bytes[30 * MIB] = (bytes[30 * MIB] ?? 0) ^ 1;
       writeFileSync(`${file}.partial`, bytes);
       assert.equal((await failureOf(sendTcp(disk, { port: receiver.port }))).code, 'ChecksumMismatch');
-      await until('what is wrong is removed', () => !existsSync(file));
+      await until('the wrong image is removed', () => !existsSync(file));
       await sendTcp(disk, { port: receiver.port });
       await assertReceived(receiver);
     });
@@ -228,7 +228,7 @@ describe('receive', () => {
   it('repeats a receipt that the sender did not receive', async () => {
     await using receiver = await receive();
     await using proxy = await startFaultProxy(receiver.port);
-    // Within the confirmation.
+    // In the middle of the confirmation.
     proxy.expect({ kind: 'reset', direction: 'toClient', atByte: '{"offset":0}\n{"size":'.length });
     assert.ok((await failureOf(sendTcp(disk, { port: proxy.port }))).retryable);
     await until('it is there', () => existsSync(file));

@@ -80,8 +80,8 @@ describe('the HTTP server of a sidecar', function () {
       { phase: view.phase, message: view.message, startTime: view.startTime, completionTime: view.completionTime, attempts: view.attempts },
     );
     const [disk] = view.disks as Record<string, unknown>[];
-    const { upload: _upload, format: _format, ...told } = status.disks?.[0] ?? assert.fail();
-    for (const [name, value] of Object.entries(told)) assert.deepEqual(disk?.[name], value, name);
+    const { upload: _upload, format: _format, ...facts } = status.disks?.[0] ?? assert.fail();
+    for (const [name, value] of Object.entries(facts)) assert.deepEqual(disk?.[name], value, name);
     const about = sidecar.log().filter(({ msg }) => msg !== 'sidecar runs');
     assert.deepEqual(
       about.map(({ msg }) => msg),

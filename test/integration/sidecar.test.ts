@@ -1,4 +1,4 @@
-/** `disklift sidecar --requests DIR`: exports as manifests come, their status beside them, metrics, and ends that leave nothing behind. */
+/** `disklift sidecar --requests DIR`: exports of new manifests, their status files, metrics, and clean ends. */
 
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
@@ -30,7 +30,7 @@ describe('disklift sidecar', function () {
     ]);
   });
 
-  /** More than the buffers of a connection hold. */
+  /** Larger than the buffers of a connection. */
   async function enlargeDisk(): Promise<void> {
     await createDisk(temp('volume/disk.img'), 64 * MIB, [{ offsetBytes: MIB, lengthBytes: 48 * MIB, content: 'random' }]);
   }

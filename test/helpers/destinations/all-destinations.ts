@@ -1,4 +1,4 @@
-/** Every destination there is. */
+/** The destinations of all contract tests. */
 
 import type { Destination } from './destination.ts';
 import { HTTP_DESTINATIONS } from './http-destinations.ts';

@@ -11,7 +11,7 @@ export interface TargetLimits {
   /** Until a server has answered 100. */
   continueMs: number;
   helloMs: number;
-  /** Without a byte being taken. */
+  /** Maximum time in which the peer reads no byte. */
   idleMs: number;
   answerMs: number;
   /** Limit of a look-up of the stored object. */
@@ -37,31 +37,31 @@ export interface Peer extends AsyncDisposable {
   spoil?(alteration: Alteration, times: number): void;
   /** From now on it refuses every transfer. */
   refuse(): Promise<void>;
-  /** @param port of the peer, or of what is between */
+  /** @param port of the peer, or of a proxy in front of it */
   createTarget(port: number, limits: TargetLimits, access?: NetworkAccess): ExportTarget;
 }
 
 export interface Destination {
   name: string;
-  /** False where its server is not installed. Everywhere, when left out. */
+  /** False if its server is not installed. Left out, the destination needs no installed server. */
   isThere?(): boolean;
-  /** @param directory of this peer's own */
+  /** @param directory used by this peer only */
   start(directory: string): Promise<Peer>;
   proof: Receipt['proof'];
-  /** How it turns out when the peer refuses, and how much is sent before. */
+  /** The outcome when the peer refuses, and the maximum number of bytes sent before. */
   refusal: { code: ErrorCode; retryable: boolean; mostBytes: number };
   announcesSize: boolean;
-  /** Whether a bit that flips on the way is found. */
+  /** Whether a bit that flips on the way is detected. */
   findsCorruption: boolean;
-  /** Whether its peer can {@link Peer.spoil} what it is sent. */
+  /** Whether its peer can {@link Peer.spoil} bodies. */
   canSpoil?: boolean;
   /** Whether the peer can distinguish an image that was cut by an orderly end from a complete one. */
   knowsLength: boolean;
-  /** Whether the check before the scan makes a connection, and finds out that the peer refuses. */
+  /** Whether the check before the scan connects, and detects that the peer refuses. */
   check: { connects: boolean; findsRefusal: boolean };
   /** Whether everything is read, and sealed, before the first byte leaves. */
   sealsFirst?: boolean;
-  /** The same as another one but for what it proves: only that is looked at. */
+  /** Differs from another destination only in its proof; only that is tested. */
   isVariant?: boolean;
   /** The most bytes that a resumed transfer sends twice. Left out where transfers cannot be resumed. */
   resendsBytes?: number;

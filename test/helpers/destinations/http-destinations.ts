@@ -1,4 +1,4 @@
-/** HTTP servers that take an image whole: without TLS, with it, and one that names the digest of what it has. */
+/** HTTP servers that accept whole images: without TLS, with TLS, and one that reports the digest of the stored bytes. */
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -60,7 +60,7 @@ async function startPeer({ tls = false, namesDigest = false }: Variant): Promise
 }
 
 const COMMON = {
-  // No request is made that a server could refuse.
+  // The check sends no request that a server could refuse.
   check: { connects: true, findsRefusal: false },
   proof: 'status',
   refusal: { code: 'CredentialsInvalid', retryable: false, mostBytes: 4096 },

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { createTestAuthority } from '../test-authority.ts';
 
 export interface PeerCertificate {
-  /** PEM, as the others are. */
+  /** All in PEM. */
   ca: string;
   /** For 127.0.0.1. */
   certificate: string;

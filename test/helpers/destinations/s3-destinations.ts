@@ -15,7 +15,7 @@ import { peerCertificate } from './peer-certificate.ts';
 const MIB = 1024 * 1024;
 const CONCURRENCY = 3;
 
-/** Retries of single parts are few and quick, so that a network that is gone is soon known to be. */
+/** Few and quick retries of single parts, so that a lost network is detected soon. */
 const limitsOf = ({ connectMs, idleMs, answerMs }: TargetLimits) => ({ connectMs, silentMs: idleMs, answerMs, tries: 2, backoffMs: 10 });
 
 interface FakeVariant {
@@ -60,7 +60,7 @@ async function startFakePeer({ partBytes, tls = false, tags = 'amazon' }: FakeVa
   };
 }
 
-/** Each part comes with its size in front. */
+/** The size of a part is announced before the part. */
 function announcedTo({ requests }: S3Fake): number {
   const sends = requests.filter(({ operation }) => operation === 'UploadPart' || operation === 'PutObject');
   return sends.reduce((sum, { headers }) => sum + Number(headers['content-length']), 0);
@@ -115,14 +115,14 @@ const COMMON = {
 } as const;
 
 export const S3_DESTINATIONS: readonly Destination[] = [
-  // Parts that were on their way when the network went are sent once more.
+  // Parts that were under way when the network was lost are sent again.
   { ...COMMON, name: 'S3', canSpoil: true, resendsBytes: (CONCURRENCY + 1) * MIB, start: () => startFakePeer({ partBytes: MIB }) },
   {
     ...COMMON,
     name: 'S3, one PutObject',
     canSpoil: true,
     sealsFirst: true,
-    // It is signed with its SHA-256, so all of it goes with the first request.
+    // Its SHA-256 is part of the signature, so the whole image is read before the first request.
     refusal: { ...COMMON.refusal, mostBytes: 32 * MIB },
     start: () => startFakePeer({ partBytes: 64 * MIB }),
   },
