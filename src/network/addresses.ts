@@ -1,4 +1,7 @@
-/** Hosts and addresses as they are compared: bare names, sets of networks, and IPv4 addresses inside IPv6 addresses. Pure. */
+/**
+ * Hosts and addresses as they are compared: bare names, sets of networks, and IPv4 addresses inside IPv6 addresses.
+ * Pure.
+ */
 
 import { BlockList, isIP, SocketAddress } from 'node:net';
 import { unbracketed } from '../common/http-url.ts';

@@ -1,4 +1,7 @@
-/** Limits of a peer's answers. A server may send interim answers without end, and Node and the SDK of S3 bound neither them nor a body. */
+/**
+ * Limits of a peer's answers. A server may send interim answers without end, and Node and the SDK of S3 bound neither
+ * them nor a body.
+ */
 
 import type http from 'node:http';
 import { DiskliftError } from '../common/errors.ts';
@@ -34,14 +37,18 @@ const READ_BACK_BASE_MS = 120_000;
 const MIN_READ_BACK_BYTES_PER_MS = 100;
 
 /**
- * Limit of the answer after the whole image was sent. Grows with the disk and not with the image, because a receiver that converts to raw writes the holes as well.
+ * Limit of the answer after the whole image was sent. Grows with the disk and not with the image, because a receiver
+ * that converts to raw writes the holes as well.
  * @returns milliseconds; one hour, and 100 s more for each GB of the disk
  */
 export function answerLimitMs({ virtualSizeBytes }: { virtualSizeBytes: number }): number {
   return BASE_MS + Math.ceil(virtualSizeBytes / MIN_WRITE_BYTES_PER_MS);
 }
 
-/** Limit of reading `sizeBytes` back in all, however steadily they come. @returns milliseconds; two minutes, and 10 s more for each MB */
+/**
+ * Limit of reading `sizeBytes` back in all, however steadily they come.
+ * @returns milliseconds; two minutes, and 10 s more for each MB
+ */
 export function readBackLimitMs(sizeBytes: number): number {
   return READ_BACK_BASE_MS + Math.ceil(sizeBytes / MIN_READ_BACK_BYTES_PER_MS);
 }

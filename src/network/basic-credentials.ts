@@ -1,11 +1,14 @@
-/** The user and the password of a URL, as a request carries them. */
+/** The user and the password of a URL, and the header that carries them. */
 
-/** @returns both as they are meant: without percent-encoding. Secret. */
+/** @returns both without percent-encoding. Secret. */
 export function userOf({ username, password }: URL): { name: string; password: string } {
   return { name: decoded(username), password: decoded(password) };
 }
 
-/** @returns the value of Authorization or Proxy-Authorization (RFC 7617), or undefined where the URL names nobody. Secret. */
+/**
+ * @returns the value of Authorization or Proxy-Authorization (RFC 7617), or undefined where the URL names nobody.
+ * Secret.
+ */
 export function basicCredentials(url: URL): string | undefined {
   const { name, password } = userOf(url);
   return name === '' && password === '' ? undefined : `Basic ${Buffer.from(`${name}:${password}`).toString('base64')}`;

@@ -3,18 +3,18 @@
 import { isIP } from 'node:net';
 import { createAddressSet } from './addresses.ts';
 
-/** What a process knows of the cluster that it runs in. */
+/** The cluster of this process, as far as the process can see it. */
 export interface ClusterPlaces {
   /** External: exports may not send to Services and pods. */
   scope: 'External' | 'Cluster';
-  /** CIDRs of Services, pods and nodes, as the operator gives them. */
+  /** CIDRs of Services, pods and nodes, from the operator's settings. */
   networks: readonly string[];
   /** Address of the Service `kubernetes`; left out where the process runs in no cluster. */
   serviceHost?: string | undefined;
   /** Names of Services end in `.svc` and one of these. */
   domains?: readonly string[];
   nodeAddresses?: readonly string[];
-  /** Of this pod. */
+  /** Addresses of this pod. */
   ownAddresses?: readonly string[];
 }
 
@@ -40,7 +40,7 @@ export function denialsOf({ scope, networks, serviceHost, domains = [], nodeAddr
   ];
 }
 
-/** Addresses that a cluster may use for its pods, and that an organisation may use for its servers. */
+/** Private networks: a cluster may use them for its pods, and an organisation for its servers. */
 const PRIVATE_NETWORKS: readonly string[] = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10', 'fc00::/7'];
 
 /** @returns networks whose servers may be pods or other nodes, as far as this process can know */
@@ -62,8 +62,8 @@ function serviceNames(domains: readonly string[]): string[] {
 const KUBEADM_SERVICES = '10.96.0.0/12';
 
 /**
- * The API server gives the first address of the Services to the Service `kubernetes`. The length of their network is not visible from a
- * pod: most distributions have a /16, and a wider guess would refuse the networks beside it.
+ * The API server gives the first address of the Services to the Service `kubernetes`. The length of their network is
+ * not visible from a pod: most distributions have a /16, and a wider guess would refuse the networks beside it.
  */
 function serviceNetworks(serviceHost: string | undefined): string[] {
   if (serviceHost === undefined) return [];

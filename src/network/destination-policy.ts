@@ -1,6 +1,7 @@
 /**
- * Where images may go. Whoever may create a request chooses a destination, and the sidecar sits inside of the cluster's
- * network: without a policy it could be made to talk to its own node or to the cloud's metadata service.
+ * Destinations that images may go to, and the access to the network that enforces it. The author of a request chooses
+ * the destination, and the sidecar runs inside the cluster's network. Without a policy a request could reach the node
+ * of the sidecar or the cloud's metadata service.
  */
 
 import dns from 'node:dns';
@@ -10,11 +11,14 @@ import { bareHost, createAddressSet, embeddedIpv4 } from './addresses.ts';
 import { API_SERVER, type ClusterPlaces, type Denial, denialsOf, doubtfulNetworks } from './cluster-places.ts';
 
 export interface DestinationRules {
-  /** Host names (`backup.example`, `*.example` for everything beneath), addresses and CIDRs that the default denials do not hold for. */
+  /**
+   * Host names (`backup.example`, `*.example` for all names beneath), addresses and CIDRs that are exempt from the
+   * default denials.
+   */
   allow: readonly string[];
-  /** The same, never to be reached. Stronger than `allow`. */
+  /** Entries of the same form that are always denied. `deny` wins over `allow`. */
   deny: readonly string[];
-  /** Left out: no place of a cluster is denied. */
+  /** Left out: nothing inside a cluster is denied. */
   cluster?: ClusterPlaces | undefined;
 }
 
@@ -27,15 +31,16 @@ export interface DestinationPolicy {
    */
   checkAddress(address: string, host: string): void;
   /**
-   * Whether the words of a server at `address` may be shown to the author of a request. False where the server may be in the cluster,
-   * and the operator has not said that requests may reach it: then its words could be news to the author.
+   * Whether the text of a server at `address` may be shown to the author of a request. False where the server may be in
+   * the cluster and the operator does not allow requests to reach it: its text could reveal something about the
+   * cluster.
    */
   mayQuote(address: string, host: string): boolean;
-  /** Denies hosts of the API server that are found out while the process runs, as by default. */
+  /** Adds hosts of the API server, which the process discovers while it runs, to the default denials. */
   addApiServers(hosts: readonly string[]): void;
 }
 
-/** This host, this network and nobody in particular; link-local, which has the metadata services of most clouds. */
+/** This host, this network and multicast; link-local, which has the metadata services of most clouds. */
 const DENIED_BY_DEFAULT: readonly string[] = [
   '0.0.0.0/8',
   '127.0.0.0/8',
@@ -132,25 +137,34 @@ function createMatcher(entries: readonly string[]): Matcher {
   };
 }
 
-/** 10.0.0.256 and 127.1 are mistakes for addresses, and would never match as names. */
+/** 10.0.0.256 and 127.1 are mistyped addresses, and would never match as names. */
 function looksNumeric(text: string): boolean {
   return /^[\d.]+$/.test(text) || /(^|\.)0x[\da-f]*$/.test(text);
 }
 
 export interface NetworkAccess {
-  /** To be called before a connection: a host that is an address is never looked up. @throws DiskliftError `DestinationNotAllowed` */
+  /**
+   * Call this before a connection, because a host that is an address is never looked up.
+   * @throws DiskliftError `DestinationNotAllowed`
+   */
   checkHost(host: string): void;
-  /** For the `lookup` option of net, tls, http and https: fails with `DestinationNotAllowed` where an address is not allowed. */
+  /**
+   * For the `lookup` option of net, tls, http and https: fails with `DestinationNotAllowed` where an address is not
+   * allowed.
+   */
   lookup: LookupFunction;
-  /** To be called once `socket` is connected, before anything is written to it. @throws DiskliftError `DestinationNotAllowed` */
+  /**
+   * Call this when `socket` is connected, before anything is written to it.
+   * @throws DiskliftError `DestinationNotAllowed`
+   */
   checkSocket(socket: Socket, host: string): void;
-  /** Whether what the server at `address` says may be shown, as {@link DestinationPolicy} has it. */
+  /** Whether the text of the server at `address` may be shown; see {@link DestinationPolicy}. */
   mayQuote(address: string, host: string): boolean;
 }
 
 /**
- * @param policy anything is allowed where it is left out: somebody's own program, run with that person's rights
- * @param resolve the system's resolver, unless told otherwise
+ * @param policy everything is allowed without a policy: a command that a user runs with the user's own rights
+ * @param resolve default: the system's resolver
  */
 export function createNetworkAccess(policy?: DestinationPolicy, resolve: LookupFunction = dns.lookup): NetworkAccess {
   return {
@@ -169,7 +183,7 @@ export function createNetworkAccess(policy?: DestinationPolicy, resolve: LookupF
       });
     },
     checkSocket: (socket, host) => {
-      // Absent for a socket that is closed already: then nothing can be written to it either.
+      // Absent for a socket that is closed; nothing can be written to that.
       if (socket.remoteAddress !== undefined) policy?.checkAddress(socket.remoteAddress, host);
     },
     mayQuote: (address, host) => policy?.mayQuote(address, host) ?? true,

@@ -1,4 +1,7 @@
-/** Agents for node:http and node:https whose connections keep to the destination policy, for clients that bring their own requests. */
+/**
+ * Agents for node:http and node:https whose connections keep to the destination policy, for clients that bring their
+ * own requests.
+ */
 
 import type http from 'node:http';
 import type https from 'node:https';
@@ -28,8 +31,8 @@ export interface GuardedAgents {
 }
 
 /**
- * There is no limit on the number of connections: Node's agent forgets who waits for one when another cannot be made.
- * `destroy` ends connections that are being made as well.
+ * Sets no limit on the number of connections: with one, Node's agent forgets waiting requests when a connection cannot
+ * be made. `destroy` ends connections that are being made as well.
  * @returns agents through which requests fail with `DestinationNotAllowed`, emitted as it is, where the policy says so
  */
 export function createGuardedAgents({ access, tls = {}, proxy = {}, onUnquotable, ...options }: GuardedAgentOptions): GuardedAgents {
@@ -62,7 +65,7 @@ function guard<T extends http.Agent>(agent: T, { protocol, onUnquotable, ...way 
     openConnection({ ...way, url: urlOf(protocol, host, port), signal }).then(
       ({ socket, mayQuote }) => {
         if (!mayQuote) onUnquotable?.();
-        // The agent must not take in what it would not destroy any more.
+        // A destroyed agent would never destroy this socket.
         if (signal.aborted) socket.destroy();
         callback?.(signal.aborted ? cancelledError(signal) : null, socket);
       },

@@ -1,4 +1,4 @@
-/** A connection to a place that the destination policy allows: not a byte goes to any other. */
+/** A connection that the destination policy allows. No byte goes to any other address. */
 
 import net, { isIP, type Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
@@ -16,15 +16,16 @@ export interface GuardedConnectionOptions {
   /** Left out: no TLS. */
   tls?: TlsMaterial | undefined;
   access: NetworkAccess;
-  /** Ends the attempt to connect; afterwards the connection is the caller's. */
+  /** Ends the attempt to connect. An open connection belongs to the caller. */
   signal: AbortSignal;
 }
 
 /**
- * The address is judged once more when it is connected to, and before TLS begins: a client certificate is not shown to anybody
- * else either.
- * @returns the connection, ready to be written to
- * @throws DiskliftError `DestinationNotAllowed`, or what `signal` was aborted with; and errors of the network as Node has them
+ * Checks the address again when the connection is open, before TLS begins, so that no forbidden server receives the
+ * client certificate.
+ * @returns the connection, ready for writing
+ * @throws DiskliftError `DestinationNotAllowed`, or what `signal` was aborted with; and errors of the network as Node
+ * has them
  */
 export async function connectGuarded({ host, port, tls: material, access, signal }: GuardedConnectionOptions): Promise<net.Socket> {
   throwIfAborted(signal);
@@ -72,7 +73,8 @@ export async function startTls(socket: net.Socket, { host, material, signal, pro
 
 /** Waits for `event`. A socket that does not get there is destroyed. */
 function ready(socket: net.Socket, event: 'connect' | 'secureConnect', signal: AbortSignal): Promise<void> {
-  // Stays: until somebody else listens, an error would end the process. Who comes later sees that the socket is closed.
+  // This listener stays, because an error without a listener would end the process. A later user sees that the socket
+  // is closed.
   socket.on('error', () => {});
   return new Promise<void>((resolve, reject) => {
     const settle = () => {
@@ -97,7 +99,7 @@ function ready(socket: net.Socket, event: 'connect' | 'secureConnect', signal: A
   });
 }
 
-/** What a TLS connection is made with, beside the system's own authorities. */
+/** Material of a TLS connection, beside the system's own authorities. */
 
 export interface TlsMaterial {
   /** PEM: authorities that are trusted instead of the system's. */
@@ -111,9 +113,9 @@ export interface TlsMaterial {
 }
 
 /**
- * Resets the connection. Where our side has been ended already there is nothing left to be mistaken, and libuv refuses to
- * reset it: the descriptor would stay open.
- * @param raw what lies beneath `socket` where that is TLS
+ * Resets the connection, so that the peer cannot mistake its end for the end of an image. Once our side has ended there
+ * is nothing to mistake, and libuv refuses the reset, so the descriptor would stay open.
+ * @param raw the connection beneath `socket` where `socket` is TLS
  */
 export function breakConnection(socket: Socket, raw: Socket): void {
   if (!raw.destroyed && !socket.writableEnded) raw.resetAndDestroy();

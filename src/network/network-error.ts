@@ -1,11 +1,11 @@
-/** What a connection that failed is called. */
+/** Errors of the network as messages for people. */
 
 import { DiskliftError } from '../common/errors.ts';
 
-/** OpenSSL's reasons, as Node names them, and Node's own for a certificate of somebody else. */
+/** OpenSSL's reasons, as Node names them, and Node's own code for a certificate of another host. */
 const CERTIFICATE_CODES = /^(CERT_|ERR_TLS_CERT|ERR_SSL_|SELF_SIGNED_|DEPTH_ZERO_|UNABLE_TO_|HOSTNAME_MISMATCH|INVALID_CA|EPROTO$)/;
 
-/** A byte that was changed on the way looks so to whoever receives it, or is told so by the other side's alert. */
+/** A byte was changed on the way: this side detects it, or the other side's alert reports it. */
 const HARMED_RECORD = /BAD[_ ]RECORD[_ ]MAC/i;
 
 /** @param where the peer as it may be shown: a URL without its secrets, or host and port */
@@ -14,7 +14,7 @@ export function networkError(where: string, error: unknown): DiskliftError {
   const { code = '', message = String(error) } = error as NodeJS.ErrnoException;
   if (HARMED_RECORD.test(`${code} ${message}`))
     return new DiskliftError('DestinationUnreachable', `${where}: TLS: the data was changed on the way`, error);
-  // A certificate does not get better by another attempt.
+  // Another attempt does not repair a certificate.
   if (CERTIFICATE_CODES.test(code))
     return new DiskliftError('DestinationUnreachable', `${where}: TLS: ${tlsReason(code, message)}`, error, { retryable: false });
   return new DiskliftError('DestinationUnreachable', `${where}: ${reasonOf(code, message)}`, error);

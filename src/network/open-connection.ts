@@ -1,4 +1,4 @@
-/** The way to a destination: straight, or by a proxy. */
+/** Connections to a destination, direct or by way of a proxy. */
 
 import type { Socket } from 'node:net';
 import { promisify } from 'node:util';
@@ -24,9 +24,9 @@ export interface OpenConnectionOptions {
 
 export interface OpenedConnection {
   socket: Socket;
-  /** Where the connection ends at a proxy, which wants to be told the whole URL (RFC 9112, section 3.2.2). */
+  /** The proxy at which the connection ends. A request through it names the whole URL (RFC 9112, section 3.2.2). */
   proxy?: URL;
-  /** Whether what the server says may be shown. */
+  /** Whether the server's text may be shown. */
   mayQuote: boolean;
 }
 
@@ -53,25 +53,25 @@ export async function openConnection({
   }
   // Proxies make tunnels for https only: squid and tinyproxy refuse CONNECT for the ports of http.
   const socket = await connectByProxy({ ...endpoint, proxy, tunnel: isSecure });
-  // Of a name that the proxy resolves, the address is not known here.
+  // The proxy resolves the name, so the address is not known here.
   const mayQuote = access.mayQuote(url.hostname, url.hostname);
   return isSecure ? { socket, mayQuote } : { socket, proxy, mayQuote };
 }
 
 interface ProxiedConnectionOptions extends GuardedConnectionOptions {
   proxy: URL;
-  /** Whether a tunnel is asked for (RFC 9110, section 9.3.6). Without one the connection ends at the proxy. */
+  /** Whether the proxy makes a tunnel (RFC 9110, section 9.3.6). Without one the connection ends at the proxy. */
   tunnel: boolean;
 }
 
-/** The operator has set the proxy; the policy is about what requests name. */
+/** The operator sets the proxy; the policy applies to hosts that requests name. */
 const ANYWHERE = createNetworkAccess();
 
 /**
- * The proxy resolves the destination's name. Where this host can resolve it too, its addresses are judged; where it cannot, the
- * name alone is.
- * @throws as {@link connectGuarded}; and DiskliftError `CredentialsInvalid`, `DestinationRejected` or `DestinationUnreachable` for
- * what the proxy says
+ * The proxy resolves the destination's name. The policy checks the addresses where this host can resolve the name too,
+ * otherwise the name alone.
+ * @throws as {@link connectGuarded}; and DiskliftError `CredentialsInvalid`, `DestinationRejected` or
+ * `DestinationUnreachable` for answers of the proxy
  */
 async function connectByProxy(options: ProxiedConnectionOptions): Promise<Socket> {
   const { host, tls, access, signal, proxy, tunnel } = options;
@@ -89,7 +89,7 @@ async function checkAddresses(access: NetworkAccess, host: string, signal: Abort
   try {
     await abortable(promisify(access.lookup)(unbracketed(host), { all: true }), signal);
   } catch (error) {
-    // Any other failure is one of the resolver here.
+    // Any other failure comes from the resolver of this host.
     if (error instanceof DiskliftError) throw error;
   }
 }
@@ -140,7 +140,7 @@ function openTunnel(socket: Socket, { host, port, proxy, signal }: ProxiedConnec
   });
 }
 
-/** A cause with a code, as other connections have that never stood: nothing can have reached the destination. */
+/** A cause with a code, as every connection has that was never open: nothing can have reached the destination. */
 const NO_TUNNEL = Object.assign(new Error('the proxy has made no tunnel'), { code: 'ENOTUNNEL' });
 
 function refusal(proxy: string, status: number, authority: string): DiskliftError {

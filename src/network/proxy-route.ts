@@ -1,26 +1,26 @@
-/** Which proxy leads to a destination, as curl decides it. */
+/** Chooses the proxy for a destination by the rules of curl. */
 
 import { isIP } from 'node:net';
 import { DiskliftError } from '../common/errors.ts';
 import { readHttpUrl } from '../common/http-url.ts';
 import { bareHost, createAddressSet } from './addresses.ts';
 
-/** What HTTPS_PROXY, HTTP_PROXY and NO_PROXY say. */
+/** The values of HTTPS_PROXY, HTTP_PROXY and NO_PROXY. */
 export interface ProxySettings {
   /** For destinations of https. A URL of http or https; may hold secrets in its user. */
   httpsProxy?: string | undefined;
   /** For destinations of http. */
   httpProxy?: string | undefined;
   /**
-   * Destinations that are connected to without a proxy: names, which stand for everything beneath them too, addresses and
-   * CIDRs, separated by commas or spaces; `*` stands for all.
+   * Destinations that are connected to without a proxy: names, which stand for everything beneath them too, addresses
+   * and CIDRs, separated by commas or spaces; `*` stands for all.
    */
   noProxy?: string | undefined;
 }
 
 /**
- * @returns undefined where there is none on the way
- * @throws DiskliftError `InvalidRequest` for a proxy that is none
+ * @returns undefined for a direct connection
+ * @throws DiskliftError `InvalidRequest` for a proxy whose URL is not valid
  */
 export function proxyFor(destination: URL, { httpsProxy, httpProxy, noProxy = '' }: ProxySettings): URL | undefined {
   const setting = (destination.protocol === 'https:' ? httpsProxy : httpProxy)?.trim();

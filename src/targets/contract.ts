@@ -1,45 +1,65 @@
-/** Where images go. Every implementation passes test/contract/export-target.ts. */
+/**
+ * Destinations of images. Every implementation passes test/contract/export-target.ts.
+ *
+ * The engine makes a target for each step with the present credentials, and calls in this order: 1. `check`, before the
+ * scan, where the target has it. A failure here ends the attempt before the disk is read. 2. `send`, once in an
+ * attempt, when the image is known. `send` calls back: `saveResume` before the peer can hold anything that outlives the
+ * connection; `progress` as bytes leave; `seal` once everything has been read, and before the peer can have a complete
+ * image; `saveResume(undefined)` when the peer holds nothing more. 3. `abandon`, perhaps in another process, when no
+ * attempt will continue a saved state.
+ *
+ * Codes of failures: `DestinationUnreachable` (no connection, no answer, too slow; retryable, except for certificates),
+ * `DestinationRejected` (an answer that is a refusal; retryable where the server may accept later),
+ * `CredentialsInvalid` and `DestinationNotAllowed` (never retryable), `ChecksumMismatch` (the peer has other bytes;
+ * retryable), `InvalidRequest` and `ImageTooLarge` (never retryable), `Cancelled` (the reason of the signal's abort).
+ * Failures of reading and sealing the image pass through unchanged. `DiskliftError.retryable` decides.
+ */
 
 import type { VirtualImage } from '../image/contract.ts';
 
-/** What a later attempt, or another process, needs to go on with a transfer that the peer holds open. Holds no secret. */
+/**
+ * State with which a later attempt, or another process, continues a transfer that the peer holds open. Holds no secret.
+ */
 export interface ResumeState {
   /**
-   * The peer's name for what it holds: the id of a multipart upload. Where the name comes with an answer that may get lost, an intent is
-   * saved before the peer is asked: `creating:` and the time, in milliseconds since 1970. Where the name may have been damaged on its way,
-   * it follows the intent behind another colon. The target alone looks into it.
+   * The peer's name for the state: the id of a multipart upload. Only the target interprets it. An answer with the id
+   * may get lost, so an intent is saved before the request: `creating:` and the time, in milliseconds since 1970. Where
+   * the id may have been damaged on its way, it follows the intent behind another colon.
    */
   id: string;
-  /** Parts are ranges of the image of this length, but for the last. */
+  /** Length of all parts except the last. Parts are ranges of the image. */
   partSizeBytes: number;
-  /** Of the image that the parts belong to; parts of another one must not be mixed with them. */
+  /** Fingerprint of the image that the parts belong to. Parts of different images must not be mixed. */
   fingerprint: string;
 }
 
 export interface TransferContext {
   signal: AbortSignal;
-  /** What an earlier attempt has saved. Its fingerprint is that of the image; the caller has made sure of it. */
+  /** State that an earlier attempt saved. The caller guarantees that its fingerprint equals the image's. */
   resume?: ResumeState | undefined;
   /**
-   * Whether an earlier attempt of this disk has sent bytes, or may have. A peer without resume may have kept them: they may block this
-   * attempt, or be the whole image whose confirmation was lost.
+   * Whether an earlier attempt of this disk has sent bytes, or may have. A peer without resume may have kept them: they
+   * may block this attempt, or be the whole image whose confirmation was lost.
    */
   hasSentBefore?: boolean | undefined;
   /**
-   * To be called when the peer has begun to hold something that outlives the connection, or may do so with the next request, before
-   * anything is put into it; and with undefined when it holds it no longer. When the promise resolves, the state survives the death of this process.
+   * Saves the state. Call this before the request after which the peer may hold something that outlives the connection;
+   * call it with undefined when the peer holds nothing more. When the promise resolves, the state survives the death of
+   * this process.
+   * @throws DiskliftError `ExecutorLost`, `StoreUnavailable`, `StoreRefused`, `Cancelled`: the state may not be saved
    */
   saveResume(state: ResumeState | undefined): Promise<void>;
   /**
-   * Called with the number of bytes that have left, or that the peer has. Only grows, and never exceeds the image's size; a part that is sent
-   * again does not take it back.
+   * Reports the number of bytes that have left, or that the peer has. It only grows, and never exceeds the image's
+   * size: a part that is sent again does not reduce it. Never fails.
    */
   progress(sentBytes: number): void;
   /**
-   * To be called when everything has been read and before the image can become complete at the peer.
-   * @returns the SHA-256 of the image, in hex, when one was asked for
-   * @throws DiskliftError `SourceChanged`, or `ExecutorLost` when the export belongs to somebody else by now; then the
-   * peer must not get the rest.
+   * Confirms that the source did not change. Call this when everything has been read, and before the image can become
+   * complete at the peer.
+   * @returns the SHA-256 of the image, in hex, where the request asks for it
+   * @throws DiskliftError `SourceChanged`, or `ExecutorLost` when another process owns the export; the peer must then
+   * not receive the rest
    */
   seal(): Promise<Seal>;
 }
@@ -60,7 +80,7 @@ export interface Seal {
 export type Proof = 'digest' | 'etag' | 'checksum' | 'readBack' | 'length' | 'status' | 'close';
 
 export interface Receipt {
-  /** Where the image is now. Never holds a secret: not the query of a URL, not its user. */
+  /** Place of the image. Never holds a secret: neither the query of a URL nor its user. */
   location: string;
   sizeBytes: number;
   etag?: string;
@@ -71,17 +91,21 @@ export interface Receipt {
 
 export interface ExportTarget {
   /**
-   * Called before the scan. Asks for what would refuse the image afterwards: names, policy, certificates, credentials, bucket. Sends no byte of
-   * the image and leaves nothing at the peer. Passes where it is not sure: credentials may permit the upload and nothing else. Left out
-   * where nothing can be known before.
+   * Checks what would refuse the image after the scan: names, policy, certificates, credentials, bucket. Sends no byte
+   * of the image and leaves nothing at the peer. Passes in doubt, because credentials may permit the upload and nothing
+   * else. Left out where nothing can be checked in advance.
    * @throws DiskliftError for a failure that `send` would meet as well
    */
   check?(signal: AbortSignal): Promise<void>;
   /**
-   * Sends the whole image or throws a DiskliftError; after an error no complete image is at the peer. What it has saved by
-   * `saveResume` stays there for the next attempt.
+   * Sends the whole image. After an error no complete image of this attempt is at the peer; the state that `saveResume`
+   * saved stays there for the next attempt.
+   * @throws DiskliftError with the codes above
    */
   send(image: VirtualImage, context: TransferContext): Promise<Receipt>;
-  /** Has the peer drop what `resume` names. Nothing to drop is no error. @throws DiskliftError when the peer may still hold it */
+  /**
+   * Makes the peer drop the state that `resume` names. A state that the peer no longer has is no error.
+   * @throws DiskliftError when the peer may still hold it
+   */
   abandon(resume: ResumeState, signal: AbortSignal): Promise<void>;
 }

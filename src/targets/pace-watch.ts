@@ -15,8 +15,8 @@ export interface PaceLimits {
 }
 
 /**
- * A line that is really that slow takes 12 days for 1 GiB. The window is as long as the idle limit: the kernel hands over bytes in steps
- * of a megabyte and more where its buffers have grown, so that a shorter window would end transfers that move.
+ * A line at the lowest rate takes 12 days for 1 GiB. The window is as long as the idle limit. A kernel with large
+ * buffers hands over bytes in steps of a megabyte and more, so a shorter window would end transfers that move.
  */
 export const DEFAULT_PACE: PaceLimits = { idleMs: 120_000, minRateBytesPerSecond: 1024, rateWindowMs: 120_000 };
 
@@ -47,8 +47,8 @@ const MAX_COUNTED_MS = 5000;
 const TICKS = 40;
 
 /**
- * Time counts only while a wait is open. Reading the source, the wait for buffers and the wait for the final answer are not open waits.
- * Several connections of one transfer are counted together.
+ * Time counts only while a wait is open. Reading the source, the wait for buffers and the wait for the final answer are
+ * not open waits. Several connections of one transfer are counted together.
  */
 export class PaceWatch {
   /** Aborted with `DestinationUnreachable` (retryable) when a limit is exceeded. */
@@ -144,13 +144,13 @@ export class PaceWatch {
     samples.push({ waitedMs, movedBytes });
     while ((samples[1]?.waitedMs ?? Number.POSITIVE_INFINITY) <= waitedMs - limits.rateWindowMs) samples.shift();
     const [first] = samples as [Sample];
-    const spanMs = waitedMs - first.waitedMs;
-    if (spanMs < limits.rateWindowMs) return;
+    const windowMs = waitedMs - first.waitedMs;
+    if (windowMs < limits.rateWindowMs) return;
     const bytes = movedBytes - first.movedBytes;
-    const rate = Math.floor((bytes * 1000) / spanMs);
+    const rate = Math.floor((bytes * 1000) / windowMs);
     if (rate >= limits.minRateBytesPerSecond) return;
     this.fail(
-      `${where}: takes bytes too slowly: ${formatBytes(bytes)} in ${seconds(spanMs)}, which is ${rate} B/s; ` +
+      `${where}: takes bytes too slowly: ${formatBytes(bytes)} in ${seconds(windowMs)}, which is ${rate} B/s; ` +
         `at least ${limits.minRateBytesPerSecond} B/s are required (minRateBytesPerSecond)`,
     );
   }
@@ -173,7 +173,8 @@ interface SocketInternals {
 }
 
 /**
- * Grows while a large write is under way, unlike `bytesWritten`, which counts a write when it begins. Under TLS it counts the encrypted bytes.
+ * Grows while a large write is under way, unlike `bytesWritten`, which counts a write when it begins. Under TLS it
+ * counts the encrypted bytes.
  * @returns 0 for a socket that is closed
  */
 export function takenBytes(socket: Socket): number {

@@ -1,4 +1,7 @@
-/** An image goes out up to its last bytes; those follow only when the source is known to be unchanged. */
+/**
+ * Sends an image except for its last bytes. The caller sends those after the seal, when the source is known to be
+ * unchanged.
+ */
 
 import { abortable } from '../common/abortable.ts';
 import { allocateIoBuffer } from '../common/buffers.ts';
@@ -17,22 +20,25 @@ export function sealedTailStart({ sizeBytes }: Pick<VirtualImage, 'sizeBytes'>):
 export interface Sending {
   image: VirtualImage;
   context: TransferContext;
-  /** What the peer holds already. It got the last bytes only behind a seal, so this may lie among them. */
+  /**
+   * Number of bytes that the peer already holds. It may include some of the last bytes, which an earlier attempt sent
+   * behind its seal.
+   */
   startBytes?: number;
-  /** Resolves when `bytes` may be used again; with false when the peer wants no more. */
+  /** Resolves when `bytes` may be reused; with false when the peer accepts no more. */
   write(bytes: Uint8Array): Promise<boolean>;
 }
 
 export interface Sealed {
   seal: Seal;
-  /** What is still to be sent; empty when the peer had everything. */
+  /** The bytes that remain to be sent. Empty when the peer had everything. */
   tail: Uint8Array;
 }
 
 /**
  * Reads the whole image, sends all but its end, and seals.
- * @returns undefined when the peer wanted no more
- * @throws what reading, writing and sealing throw; the peer then lacks the end
+ * @returns undefined when the peer accepts no more
+ * @throws the failures of reading, writing and sealing; the peer then lacks the end
  */
 export async function sendUpToSeal({ image, context, startBytes = 0, write }: Sending): Promise<Sealed | undefined> {
   const { sizeBytes } = image;

@@ -1,4 +1,4 @@
-/** Waiting for a peer: not for ever, and not past a cancel. */
+/** Bounded waits for a peer. */
 
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
@@ -6,13 +6,16 @@ import { withinLimit } from '../common/time-limit.ts';
 
 export interface Limit {
   limitMs: number;
-  /** Where, and what did not happen: the beginning of the error's line. */
+  /** Beginning of the error's line: the peer, and what did not happen. */
   message: string;
   clock: Clock;
   signal: AbortSignal;
 }
 
-/** @throws DiskliftError `DestinationUnreachable` when `promise` takes too long, `Cancelled` at once; a promise that hangs is left behind */
+/**
+ * @throws DiskliftError `DestinationUnreachable` when `promise` takes too long, `Cancelled` at once; a promise that
+ * hangs is left behind
+ */
 export function withLimit<T>(promise: Promise<T>, { message, ...limit }: Limit): Promise<T> {
   const late = () => new DiskliftError('DestinationUnreachable', `${message} (waited ${Math.round(limit.limitMs / 1000)} s)`);
   return withinLimit(promise, { ...limit, late });

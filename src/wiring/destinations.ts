@@ -1,4 +1,6 @@
-/** The table of destinations, and how each row makes a target with the Secrets and ConfigMaps that a request refers to. */
+/**
+ * The table of destinations, and how each row makes a target with the Secrets and ConfigMaps that a request refers to.
+ */
 
 import type { BufferPool } from '../common/buffers.ts';
 import type { Clock } from '../common/clock.ts';
@@ -60,7 +62,8 @@ interface DestinationRow<Spec> extends DestinationKind<Spec> {
   /** Names the server for slots: exports to one server share its slots. @param namespace of the request */
   server(spec: Spec, namespace: string): string;
   /**
-   * Creates the target, whose methods check the destination before the scan, send, and abort what an earlier attempt left open.
+   * Creates the target, whose methods check the destination before the scan, send, and abort what an earlier attempt
+   * left open.
    * @throws DiskliftError `InvalidRequest`, `CredentialsInvalid`, `ReferenceInvalid`, `DestinationNotAllowed`
    */
   createTarget(spec: Spec, disk: DiskDestination): Promise<ExportTarget>;
@@ -69,8 +72,8 @@ interface DestinationRow<Spec> extends DestinationKind<Spec> {
 type DestinationTable = { readonly [Key in DestinationKey]: DestinationRow<DestinationSpecs[Key]> };
 
 /**
- * The one table of destinations. A new kind is a folder below targets/ and a row: its first half in resource/destination-kinds.ts, for the layers
- * that must not import targets, and its second half here.
+ * The one table of destinations. A new kind is a folder below targets/ and a row: its first half in
+ * resource/destination-kinds.ts, for the layers that must not import targets, and its second half here.
  */
 const DESTINATIONS: DestinationTable = {
   http: {
@@ -176,8 +179,8 @@ async function createS3(spec: S3Destination, { request, diskPath, environment, c
 }
 
 /**
- * Reads anew at each call, and returns the last value where that fails. Without it, nobody could abort an open upload after its Secret was
- * deleted. Lives no longer than the target.
+ * Reads anew at each call, and returns the last value where that fails. Without it, nobody could abort an open upload
+ * after its Secret was deleted. Lives no longer than the target.
  */
 function rememberLast<T>(read: () => Promise<T>): () => Promise<T> {
   let last: T | undefined;

@@ -16,13 +16,18 @@ export interface Answer {
   text: string;
   /** Whether `text` is the whole text. */
   isTextWhole: boolean;
-  /** Digests of the whole text, in hex, by each algorithm that the headers name; undefined where the text did not end. */
+  /**
+   * Digests of the whole text, in hex, by each algorithm that the headers name; undefined where the text did not end.
+   */
   textDigests: ReadonlyMap<string, string> | undefined;
   /** Whether the server's words may be shown: its text, and the headers that hold words. */
   mayQuote: boolean;
   /** Whether the whole body had been sent when the answer came. */
   wasComplete: boolean;
-  /** Bytes of the body sent after the server's 100 Continue, or of a body that was sent whole. The server has begun to store them. */
+  /**
+   * Bytes of the body sent after the server's 100 Continue, or of a body that was sent whole. The server has begun to
+   * store them.
+   */
   takenBytes: number;
 }
 
@@ -44,8 +49,8 @@ interface Facts extends Pick<Answer, 'mayQuote'> {
 }
 
 /**
- * Never fails: when the connection breaks, the text ends there. The whole text matters in two cases: a digest in the head may be the
- * text's own, and a 207 reports the upload's outcome in the text.
+ * Never fails: when the connection breaks, the text ends there. The whole text matters in two cases: a digest in the
+ * head may be the text's own, and a 207 reports the upload's outcome in the text.
  */
 export async function readAnswer(response: http.IncomingMessage, { clock, mayQuote, sent: askSent }: Facts): Promise<Answer> {
   const { statusCode: status = 0 } = response;

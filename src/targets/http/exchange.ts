@@ -14,11 +14,11 @@ import { type Answer, readAnswer } from './answer.ts';
 const KEEP_ALIVE_MS = 30_000;
 
 export interface ExchangeOptions {
-  /** Not begun, but for its headers. */
+  /** Only its headers may have been sent. */
   request: http.ClientRequest;
-  /** What `request` goes through. */
+  /** The connection of `request`. */
   socket: Socket;
-  /** Whether the server's words may be shown. */
+  /** Whether the server's text may be shown. */
   mayQuote: boolean;
   sizeBytes: number;
   pace: PaceWatch;
@@ -27,24 +27,27 @@ export interface ExchangeOptions {
 }
 
 export class Exchange {
-  /** The server has said 100. */
+  /** Resolves when the server answers 100 Continue. */
   readonly continued: Promise<void>;
-  /** Fails where the connection does before there is an answer. */
+  /** Rejects when the connection fails before an answer. */
   readonly answered: Promise<Answer>;
-  /** Of the body, taken by the kernel. */
+  /** Bytes of the body that the kernel has taken. */
   writtenBytes = 0;
   private wasContinued = false;
   private readonly options: ExchangeOptions;
   private readonly answer = Promise.withResolvers<Answer>();
   private isAnswered = false;
-  /** Who waits for a write. One place for all that can end the wait: a promise that lives as long as the request would collect them. */
+  /**
+   * The pending write. An answer, a failure and a cancel end it here, because reactions would pile up on a promise that
+   * lives as long as the request.
+   */
   private writer: PromiseWithResolvers<boolean> | undefined;
 
   constructor(options: ExchangeOptions) {
     this.options = options;
     const { request, socket, signal } = options;
     this.answered = this.answer.promise;
-    // Whoever waits for it hears of a failure; nobody has to.
+    // A rejection that nobody awaits is not an error.
     this.answered.catch(() => {});
     this.continued = new Promise((resolve) =>
       request.once('continue', () => {
@@ -71,11 +74,11 @@ export class Exchange {
   }
 
   /**
-   * @returns whether all of `bytes` have been taken; else there is an answer already
+   * @returns whether the kernel took all of `bytes`; false when the server has answered
    * @throws DiskliftError when they are taken too slowly or the transfer is cancelled, and errors of the network
    */
   async write(bytes: Uint8Array): Promise<boolean> {
-    // An answer that is there already must be heard first: a write to a server that has closed would lose it.
+    // Read an answer that has arrived first: a write to a server that has closed would lose it.
     await nextTurn();
     throwIfAborted(this.options.signal);
     if (this.isAnswered) return false;
@@ -89,7 +92,7 @@ export class Exchange {
           return writer.resolve(true);
         }
         readWhatIsLeft(socket);
-        // Does nothing where that was an answer.
+        // Without effect if an answer was left.
         this.fail(error);
       });
       return writer.promise;
@@ -101,12 +104,12 @@ export class Exchange {
     }
   }
 
-  /** The body has been written. */
+  /** Ends the body. */
   end(): void {
     this.options.request.end();
   }
 
-  /** Closes the connection, whatever it is about. */
+  /** Closes the connection in any state. */
   destroy(): void {
     this.options.signal.removeEventListener('abort', this.onAbort);
     this.options.request.destroy();
@@ -132,13 +135,13 @@ export class Exchange {
   private readonly onAbort = (): void => this.writer?.reject(cancelledError(this.options.signal));
 }
 
-/** An answer's head, and some of its text. */
+/** Enough for an answer's head and some of its text. */
 const MAX_REST_BYTES = 65_536;
 
 /**
- * For when a write has failed, and before the socket is closed for it. Where a server answers early and closes, its reset tells
- * the writer that the connection is gone; what came in front of the reset stays readable in the kernel (on Linux), but Node closes
- * without looking. So this looks, and passes on what is there. Under TLS there is no way to do that.
+ * Passes on the bytes that a server sent before it reset the connection. Call this after a failed write, before the
+ * socket is closed. On Linux those bytes stay readable in the kernel, but Node closes the socket without reading them.
+ * Under TLS they cannot be read.
  */
 function readWhatIsLeft(socket: Socket): void {
   const { _handle: handle } = socket as { _handle?: { fd?: number } | null };
@@ -146,9 +149,9 @@ function readWhatIsLeft(socket: Socket): void {
   const rest = Buffer.alloc(MAX_REST_BYTES);
   try {
     const length = fs.readSync(handle.fd, rest);
-    // A stream with an error takes nothing in any more, but the parser listens on.
+    // A stream with an error accepts no data, but the parser still listens.
     if (length > 0) socket.emit('data', rest.subarray(0, length));
   } catch {
-    // There is nothing: the failure of the write says the rest.
+    // Nothing was left. The failure of the write is reported instead.
   }
 }

@@ -23,7 +23,7 @@ import { sendUpload, type UploadLimits } from './send-upload.ts';
 export interface HttpTargetOptions {
   /** http or https. May hold secrets in its user and its query. */
   url: string;
-  /** Name of the Secret that holds the URL: nothing of the URL but its host is shown then. */
+  /** Name of the Secret that holds the URL. Only the URL's host is then shown. */
   secretName?: string | undefined;
   method: 'PUT' | 'POST';
   /** Sent to the URL's own origin only. */
@@ -33,7 +33,7 @@ export interface HttpTargetOptions {
   /** Make the collections above the URL's path first, by MKCOL (RFC 4918, section 9.3). */
   createCollections?: boolean;
   tls?: TlsMaterial;
-  /** What it may connect to, redirects included. */
+  /** The policy for all connections, redirects included. */
   access: NetworkAccess;
   proxy?: ProxySettings | undefined;
   clock: Clock;
@@ -44,7 +44,7 @@ const LIMITS: UploadLimits & LookupLimits = { ...DEFAULT_PACE, connectMs: 30_000
 
 const MAX_REDIRECTS = 5;
 
-/** @throws DiskliftError `InvalidRequest` for a URL that is none, and for headers that cannot be sent */
+/** @throws DiskliftError `InvalidRequest` for a URL that is not valid, and for headers that cannot be sent */
 export function createHttpTarget(options: HttpTargetOptions): ExportTarget {
   const reading = readHttpUrl(options.url);
   if ('problem' in reading) throw new DiskliftError('InvalidRequest', `the destination's URL ${reading.problem}`);
@@ -110,7 +110,10 @@ class HttpTransfer {
     return options.createCollections ? createCollections({ ...common, origin, signal: context.signal }) : undefined;
   }
 
-  /** The receipt of an image that the server has despite `failure`. @throws `failure` where the server lacks it or cannot be asked */
+  /**
+   * The receipt of an image that the server has despite `failure`.
+   * @throws `failure` where the server lacks it or cannot be asked
+   */
   private async receiptOfFound(failure: DiskliftError, known: Seal): Promise<Receipt> {
     const { options, common, origin, image, context } = this;
     // The image of a POST is not stored at the request's URL.

@@ -1,4 +1,4 @@
-/** What an answer to an upload means. RFC 9110, section 15. */
+/** Judges an answer to an upload (RFC 9110, section 15). */
 
 import { DiskliftError, type ErrorCode } from '../../common/errors.ts';
 import { parseRetryAfter } from '../../common/retry.ts';
@@ -8,10 +8,13 @@ import { type Origin, publicFolder, publicUrl, secretsOf } from './origin.ts';
 
 export type Verdict = 'arrived' | 'redirect' | 'expectation failed' | DiskliftError;
 
-/** May pass: another attempt is worth it (RFC 9110 and, for 425 and 429, RFC 8470 and RFC 6585). */
+/** Temporary: another attempt may succeed (RFC 9110 and, for 425 and 429, RFC 8470 and RFC 6585). */
 const RETRYABLE_STATUS: ReadonlySet<number> = new Set([408, 425, 429]);
 
-/** A server that took bytes had accepted the request, so these are storage failures: Go's webdav answers 405 when its disk is full. */
+/**
+ * A server that took bytes had accepted the request, so these are storage failures: Go's webdav answers 405 when its
+ * disk is full.
+ */
 const RETRYABLE_BEHIND_BYTES: ReadonlySet<number> = new Set([404, 405, 409]);
 
 /** Success statuses that do not confirm the whole image. */
@@ -73,7 +76,8 @@ function refusalOf(answer: Answer, asked: Asked, inner?: number): DiskliftError 
   const meaning = meaningOf(status, answer, asked);
   const said = quoted(answer, origin);
   const message = `${publicUrl(origin)}: ${answered}${meaning === undefined ? '' : `: ${meaning}`}${said}`;
-  // A 403 may concern the object of an earlier attempt, which may not be replaced; then the credentials are not the cause.
+  // A 403 may concern the object of an earlier attempt, which may not be replaced; then the credentials are not the
+  // cause.
   if (status === 401 || (status === 403 && !hasSentBefore) || status === 407) return failure('CredentialsInvalid', message);
   // A server locks a file while it takes one: a request whose connection was cut may still hold the lock for a moment.
   const isOwnLock = status === 423 && hasSentBefore;
@@ -118,7 +122,10 @@ function quoted({ text, mayQuote }: Answer, origin: Origin): string {
   return origin.isElsewhere ? NOT_SHOWN_BEHIND_REDIRECT : NOT_SHOWN_IN_CLUSTER;
 }
 
-/** @returns an empty text where `text`, which the server has chosen, must not be shown or repeats a secret of the request */
+/**
+ * @returns an empty text where `text`, which the server has chosen, must not be shown or repeats a secret of the
+ * request
+ */
 function shownWords(text: string, { mayQuote }: Answer, origin: Origin): string {
   return mayQuote && !repeatsSecret(text, secretsOf(origin)) ? text : '';
 }
@@ -147,8 +154,8 @@ const STATUS_LINE = /HTTP\/[0-9.]+\s+([1-5]\d\d)/g;
 const ERROR_DOCUMENT = /^\s*(?:<\?xml[^>]*>\s*)?<Error[\s>]/;
 
 /**
- * @returns the status of the first failure; 0 for a failure, or a possible one, without a status; undefined for a success. A 207 must
- * name at least one success and be complete, because a missing part may name the failure.
+ * @returns the status of the first failure; 0 for a failure, or a possible one, without a status; undefined for a
+ * success. A 207 must name at least one success and be complete, because a missing part may name the failure.
  */
 function failedPart({ status, text, isTextWhole }: Pick<Answer, 'status' | 'text' | 'isTextWhole'>): number | undefined {
   if (ERROR_DOCUMENT.test(text)) return 0;

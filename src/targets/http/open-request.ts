@@ -25,7 +25,8 @@ export interface Way {
 
 /**
  * Opens a connection, and closes it when `use` has ended.
- * @throws DiskliftError as {@link openConnection}; the failures of `use`, those of the network as `DestinationUnreachable`
+ * @throws DiskliftError as {@link openConnection}; the failures of `use`, those of the network as
+ * `DestinationUnreachable`
  */
 export async function withConnection<T>(way: Way, use: (connection: OpenedConnection) => Promise<T>): Promise<T> {
   const { origin, access, proxy, clock, connectMs: limitMs, signal } = way;
@@ -55,12 +56,15 @@ export interface RequestFacts {
   origin: Origin;
   method: 'PUT' | 'POST';
   ifNoneMatch: boolean;
-  /** Whether to ask before the body is sent (RFC 9110, section 10.1.1). */
+  /** Whether the server must agree before the body is sent (RFC 9110, section 10.1.1). */
   expectContinue: boolean;
   sizeBytes: number;
 }
 
-/** Limit of an answer's headers. With Node's 16 KiB an upload that has arrived would fail where a gateway adds long headers. */
+/**
+ * Limit of an answer's headers. With Node's 16 KiB an upload that has arrived would fail where a gateway adds long
+ * headers.
+ */
 const MAX_HEADER_BYTES = 65_536;
 
 /** The head of every request to a destination. The later of two equal headers wins. */
@@ -84,13 +88,13 @@ export function openHead(
   set('Host', url.host);
   for (const [name, value] of Object.entries(defaults)) set(name, value);
   set('Authorization', basicCredentials(url));
-  // The caller's win over those in front, and lose against those behind.
+  // The caller's headers replace the defaults above, and the headers below replace the caller's.
   for (const [name, value] of Object.entries(headers)) set(name, value);
   if (way.proxy !== undefined) set('Proxy-Authorization', basicCredentials(way.proxy));
   return request;
 }
 
-/** @returns a request without its body yet; with an expectation, its head is being sent */
+/** @returns a request without its body; with an expectation, its head is already on its way */
 export function openRequest(
   { origin, method, ifNoneMatch, expectContinue, sizeBytes }: RequestFacts,
   way: OpenedConnection,
@@ -105,7 +109,7 @@ export function openRequest(
   return request;
 }
 
-/** These say how the body is sent, which is not the caller's to say: two lengths are how one request becomes two. */
+/** Headers of the connection. A caller that set them could turn one request into two, as by two lengths. */
 const RESERVED: ReadonlySet<string> = new Set([
   'connection',
   'content-length',
@@ -118,7 +122,7 @@ const RESERVED: ReadonlySet<string> = new Set([
   'upgrade',
 ]);
 
-/** @throws DiskliftError `InvalidRequest`, which does not show a value */
+/** @throws DiskliftError `InvalidRequest`, whose message shows no value */
 export function checkHeaders(headers: Readonly<Record<string, string>>): void {
   const { validateHeaderName, validateHeaderValue } = nodeHttp();
   for (const [name, value] of Object.entries(headers)) {

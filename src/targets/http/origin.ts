@@ -7,14 +7,14 @@ import type { TlsMaterial } from '../../network/guarded-connection.ts';
 import { serverMessage } from '../server-message.ts';
 import type { Answer } from './answer.ts';
 
-/** What one request is made of. Everything in `headers` and `tls` may be secret. */
+/** URL, headers and TLS material of a request. Everything in `headers` and `tls` may be secret. */
 export interface Origin {
   url: URL;
-  /** Name of the Secret that holds the URL: then nothing of the URL but its host may be shown, nor of where the server redirects it. */
+  /** Name of the Secret that holds the URL. Only the host may then be shown, also of a redirect's target. */
   secretName?: string | undefined;
-  /** Whether the server of another origin has led here: then the words of this one are not shown. */
+  /** Whether a server of another origin redirected here. The text of this server is then not shown. */
   isElsewhere?: boolean | undefined;
-  /** Whether the path is the word of a server whose words are not shown. */
+  /** Whether a server whose text is not shown chose the path. */
   hasUnshownPath?: boolean | undefined;
   /** The caller's headers. */
   headers: Readonly<Record<string, string>>;
@@ -24,15 +24,16 @@ export interface Origin {
 type Place = Pick<Origin, 'url' | 'secretName' | 'hasUnshownPath'>;
 
 /**
- * Without user, password, query and fragment: a presigned URL carries its secret in the query. Of a URL that a Secret holds only the
- * host is shown, because a webhook or an upload link carries its secret in the path.
+ * A URL as it may be shown: without user, password, query and fragment, because a presigned URL carries its secret in
+ * the query. A URL that a Secret holds is reduced to its host, because a webhook or an upload link carries its secret
+ * in the path.
  */
 export function publicUrl({ url, secretName, hasUnshownPath }: Place): string {
   if (secretName !== undefined) return `the URL in Secret ${secretName} (${url.origin})`;
   return hasUnshownPath ? url.origin : `${url.origin}${url.pathname}`;
 }
 
-/** The folder of the URL's path, in the same sense. */
+/** The folder of the URL's path as it may be shown. */
 export function publicFolder(origin: Place): string {
   if (origin.secretName !== undefined || origin.hasUnshownPath) return 'in its path';
   const shown = publicUrl(origin);
@@ -40,8 +41,8 @@ export function publicFolder(origin: Place): string {
 }
 
 /**
- * @returns the words of the headers' values and of the URL's user and query, as they are written and as they are meant; of a URL that
- * a Secret holds also the parts of its path
+ * @returns the words of the headers' values and of the URL's user and query, encoded and decoded; also the parts of the
+ * path where a Secret holds the URL
  */
 export function secretsOf({ url, headers, secretName }: Pick<Origin, 'url' | 'headers' | 'secretName'>): string[] {
   const { username, password, pathname, search, searchParams } = url;
@@ -53,8 +54,9 @@ export function secretsOf({ url, headers, secretName }: Pick<Origin, 'url' | 'he
 }
 
 /**
- * To another origin goes nothing that the first was trusted with: no header, no user of the URL, no client certificate.
- * @throws DiskliftError `DestinationRejected` for a place that makes no sense, or that is less protected
+ * Follows a redirect (307 and 308, which keep method and body). Another origin receives none of the first origin's
+ * credentials: no header, no user of the URL, no client certificate.
+ * @throws DiskliftError `DestinationRejected` for a Location that is not valid, or that is less protected
  */
 export function followRedirect(from: Origin, { headers: { location }, mayQuote }: Pick<Answer, 'headers' | 'mayQuote'>): Origin {
   const where = publicUrl(from);
@@ -85,8 +87,8 @@ export function followRedirect(from: Origin, { headers: { location }, mayQuote }
 const MAX_LOCATION_CHARACTERS = 4096;
 
 /**
- * A 201 names the created resource in Location, which may differ from the request's URL (RFC 9110, section 15.3.2). A Location to which
- * an upload could not be redirected is ignored: it is less protected, or the policy denies it.
+ * A 201 names the created resource in Location, which may differ from the request's URL (RFC 9110, section 15.3.2). A
+ * Location to which an upload could not be redirected is ignored: it is less protected, or the policy denies it.
  * @returns the URL in a form that may be shown
  */
 export function storedAt(

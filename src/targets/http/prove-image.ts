@@ -29,7 +29,8 @@ export async function compareDigest(answer: Answer, { image, seal, where, signal
   const { algorithm, hex } = theirs;
   const ours = await digestOf(image, { algorithm, seal, signal });
   if (ours === hex) return true;
-  // A text that did not end has no digest, so the named digest may be the text's own. It then proves nothing about the image.
+  // A text that did not end has no digest, so the named digest may be the text's own. It then proves nothing about the
+  // image.
   const doubt = answer.textDigests === undefined ? '; its answer did not end, so this may be the digest of the answer' : '';
   throw new DiskliftError('ChecksumMismatch', `${where}: the server has ${NAMES[algorithm]} ${hex}, and ${ours} was sent${doubt}`);
 }
@@ -67,8 +68,10 @@ export type Found =
   | { isImage: false; reason: string };
 
 /**
- * Reads the stored object and compares the SHA-256 of all its bytes with the image's. Equal size alone would not identify the disk.
- * @throws DiskliftError `Cancelled`; failures of reading and sealing the image. A server that cannot be asked is no failure
+ * Reads the stored object and compares the SHA-256 of all its bytes with the image's. Equal size alone would not
+ * identify the disk.
+ * @throws DiskliftError `Cancelled`; failures of reading and sealing the image. A server that cannot be asked is no
+ * failure
  */
 export async function lookUp(lookup: Lookup): Promise<Found> {
   const { image, signal } = lookup;

@@ -1,4 +1,4 @@
-/** Requests without a body, each on its own connection: to check the way, to look up an object, to make a collection. */
+/** Sends one request without a body on its own connection: to look up an object, or to make a collection. */
 
 import type http from 'node:http';
 import { abortable } from '../../common/abortable.ts';
@@ -39,7 +39,7 @@ export interface Query {
 }
 
 /**
- * @returns the answer; its text is that of a refusal, or empty where `wanted` received the body
+ * @returns the answer; its text is the server's refusal, or empty where `wanted` received the body
  * @throws DiskliftError `DestinationUnreachable`, `Cancelled`; and as openConnection
  */
 export function sendQuery(query: Query, wanted?: WantedBody): Promise<Answer> {

@@ -1,4 +1,4 @@
-/** One request that carries a whole image, to the answer. */
+/** Sends one request with a whole image, and waits for the answer. */
 
 import { abortable } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
@@ -18,13 +18,13 @@ import { isNetworkError, openRequest, type RequestFacts, withConnection } from '
 import { publicUrl } from './origin.ts';
 
 export interface UploadLimits extends PaceLimits {
-  /** Until a connection stands, TLS included. */
+  /** Limit of opening a connection, TLS included. */
   connectMs: number;
-  /** How long a server may take to say 100; many never do. */
+  /** Wait for a 100 Continue. Many servers never send it. */
   continueMs: number;
   /**
-   * Limit from the last byte to the answer: a server may have to write the image to its disks first, or convert it. `answerLimitMs` when
-   * left out.
+   * Limit from the last byte to the answer: a server may have to write the image to its disks first, or convert it.
+   * `answerLimitMs` when left out.
    */
   answerMs?: number | undefined;
 }
@@ -40,7 +40,10 @@ export interface Upload extends Omit<RequestFacts, 'sizeBytes'> {
 
 /** How an upload ended. */
 export interface UploadEnd {
-  /** The answer, or the failure that replaced it after the whole image was sent. In both cases the server may have the image. */
+  /**
+   * The answer, or the failure that replaced it after the whole image was sent. In both cases the server may have the
+   * image.
+   */
   answer: Answer | DiskliftError;
   /** Filled when the body has reached the seal. */
   seal: Seal;
@@ -81,7 +84,7 @@ async function answerOf(exchange: Exchange, { origin, image, context, clock, lim
   }
 }
 
-/** Stops where the server has answered. @returns the seal, unless it stopped before it */
+/** Stops when the server has answered. @returns the seal, unless it stopped before it */
 async function sendBody(exchange: Exchange, { image, context }: Upload): Promise<Seal> {
   if (exchange.hasAnswered) return {};
   const sealed = await sendUpToSeal({ image, context, write: (bytes) => exchange.write(bytes) });
@@ -93,7 +96,7 @@ async function sendBody(exchange: Exchange, { image, context }: Upload): Promise
   return sealed.seal;
 }
 
-/** Waits until the server has said 100, has answered, or has been silent for so long that it will not say it. */
+/** Waits until the server sends 100 Continue, answers, or exceeds `continueMs`. */
 async function leaveToSend({ continued, answered }: Exchange, { clock, context, limits }: Upload): Promise<void> {
   const stop = new AbortController();
   try {

@@ -11,16 +11,16 @@ import { type Retries, withRetries } from './transfer.ts';
 const SHAPE = /^creating:(\d{1,15})(?::(.+))?$/s;
 
 export interface SavedUpload {
-  /** As the server has named it; left out as long as no answer has named it. */
+  /** The server's id; left out until an answer has named it. */
   uploadId?: string;
   /**
-   * When the upload may have been made, at the earliest; epoch, by our clock. Left out where the id is certain. Since then the server may
-   * hold an upload whose id was lost or damaged on its way.
+   * Time from which an upload may exist whose id was lost or damaged on its way; ms since the epoch, by our clock. Left
+   * out where the id is certain.
    */
   sinceMs?: number;
 }
 
-/** No server gives an id that begins like this. */
+/** No server uses ids with this prefix. */
 export function savedIdOf({ uploadId, sinceMs }: SavedUpload & Pick<Required<SavedUpload>, 'sinceMs'>): string {
   const intent = `creating:${Math.floor(sinceMs)}`;
   return uploadId === undefined ? intent : `${intent}:${uploadId}`;
@@ -32,7 +32,7 @@ export function readSavedId(id: string): SavedUpload {
   return { sinceMs: Number(sinceMs), ...(uploadId === undefined ? {} : { uploadId }) };
 }
 
-/** Servers list 1000 parts a page, and take 10,000 parts. */
+/** Servers list 1000 parts in a page, and accept 10,000 parts. */
 const MAX_PAGES = 100;
 
 export interface PartListing extends Retries {
@@ -41,7 +41,10 @@ export interface PartListing extends Retries {
   uploadId: string;
 }
 
-/** @returns the parts by number @throws DiskliftError `DestinationRejected`, with the cause NoSuchUpload, when there is no such upload */
+/**
+ * @returns the parts by number
+ * @throws DiskliftError `DestinationRejected`, with the cause NoSuchUpload, when there is no such upload
+ */
 export async function listParts({ session, options, uploadId, ...retries }: PartListing): Promise<Map<number, ListedPart>> {
   const about = { Bucket: options.bucket, Key: options.key, UploadId: uploadId };
   const { signal } = retries;
@@ -63,7 +66,7 @@ export async function listParts({ session, options, uploadId, ...retries }: Part
       retries,
     );
     for (const part of page.Parts ?? []) if (part.PartNumber !== undefined) parts.set(part.PartNumber, part);
-    // A server that says there is more, and not where, or says the same again, would be asked for ever.
+    // A server that repeats its marker, or gives none, would make this loop endless.
     const next = page.IsTruncated === true ? page.NextPartNumberMarker : undefined;
     marker = next === marker ? undefined : next;
     pages += 1;
@@ -80,11 +83,11 @@ export interface UploadListing extends Retries {
 
 interface ListedUploads {
   uploads: MultipartUpload[];
-  /** What has to be added to our clock for the server's, or a little less: `Date` has whole seconds, and came a while ago. */
+  /** Difference of the server's clock to ours, or a little less: `Date` has whole seconds, and arrived a while ago. */
   skewMs: number;
 }
 
-/** A key's own come first in what its prefix gives, so one page is enough. @throws DiskliftError */
+/** The uploads of a key come first in the list of its prefix, so one page is enough. @throws DiskliftError */
 async function listUploads({ session, options, ...retries }: UploadListing): Promise<ListedUploads> {
   const { bucket: Bucket, key } = options;
   const { signal, clock } = retries;
@@ -114,9 +117,9 @@ async function listUploads({ session, options, ...retries }: UploadListing): Pro
 }
 
 /**
- * Aborts the upload that is saved as `savedId`. Where the server does not know an id that may have been damaged on its way, the upload that
- * was made then is searched.
- * @throws DiskliftError when such an upload may still be there
+ * Aborts the upload that is saved as `savedId`, when nothing continues it. An id that the server does not know may have
+ * been damaged on its way; then orphaned uploads of that time are aborted.
+ * @throws DiskliftError when the saved upload may still be there
  */
 export async function abortSaved({ savedId, ...common }: UploadListing & { savedId: string }): Promise<void> {
   const { uploadId, sinceMs } = readSavedId(savedId);
@@ -125,28 +128,27 @@ export async function abortSaved({ savedId, ...common }: UploadListing & { saved
 }
 
 export interface OrphanedUploads extends UploadListing {
-  /** When the first of them may have been asked for; epoch, by our clock. */
+  /** Time of the first request that may have made one; ms since the epoch, by our clock. */
   sinceMs: number;
-  /** The upload that is ours; left out: none is. */
+  /** Id of the upload that stays; left out where none stays. */
   namedId?: string | undefined;
 }
 
-/** Servers tell their time and that of an upload in whole seconds, and our clock may have been set meanwhile. */
+/** Servers report times in whole seconds, and our clock may have been set meanwhile. */
 const CLOCK_MARGIN_MS = 2000;
 
 /**
- * Aborts what was made for the same key since then, and holds nothing. What is older, or holds a part, or is for another key, is
- * left alone. An upload that another export to the same key has made in that time, and has sent nothing to yet, cannot be told
- * from ours: that export is told NoSuchUpload and begins anew.
+ * Aborts orphaned uploads: empty uploads of the same key since `sinceMs`, whose ids were lost with the answers that
+ * named them. Older uploads, uploads with a part and uploads of other keys stay. An empty upload that another export to
+ * the same key made in that time looks the same; that export then receives NoSuchUpload and begins again.
  *
- * Where the credentials do not allow to look, or the server does not know the question, nothing can be done, now or later: this is
- * no failure then.
+ * If listing is forbidden or unsupported (403, 404, 405, 501), orphans cannot be found; that is not an error.
  * @throws DiskliftError when such an upload may still be there
  */
 export async function abortOrphaned(orphaned: OrphanedUploads): Promise<void> {
   const { clock, signal, limits, namedId } = orphaned;
   try {
-    // When ours has a name, the others are older, and can be seen.
+    // If our upload has an id, the others are older, and the list shows them already.
     if ((await abortListed(orphaned)) > 0 || namedId !== undefined) return;
     await clock.delay(limits.lateMs, signal);
     await abortListed(orphaned);
@@ -173,7 +175,7 @@ async function isEmpty(upload: UploadListing & { uploadId: string }): Promise<bo
   try {
     return (await listParts(upload)).size === 0;
   } catch (error) {
-    // Completed or aborted meanwhile, by whoever has its name.
+    // The process that has its id completed or aborted it meanwhile.
     if (s3ErrorName(error) === 'NoSuchUpload') return false;
     throw error;
   }
@@ -185,15 +187,15 @@ export interface AbortedUpload extends Retries {
   uploadId: string;
 }
 
-/** Most of what is late is so by a moment only: who looks soon need not wait for the whole time twice. */
+/** Late parts are late by a moment as a rule, so an early look saves a second whole wait. */
 const LOOKS = 4;
 
-/** Aborts until it is given up. */
+/** Aborts before this gives up. */
 const TRIES = 3 * LOOKS;
 
 /**
- * Parts that were on their way may arrive behind the abort (AWS: "it might be necessary to abort a given multipart upload multiple
- * times"), and open the upload again at some servers, so the server is asked for a while what it has left.
+ * Aborts an upload, and checks for a while that it stays gone. Parts on their way may arrive after the abort, and some
+ * servers then open the upload again. AWS: "it might be necessary to abort a given multipart upload multiple times".
  * @returns 'unknown' when the server has no upload of that id
  * @throws DiskliftError when the upload may still be there
  */
@@ -234,7 +236,7 @@ async function leftParts(aborted: AbortedUpload): Promise<'nothing left' | 'part
   try {
     return (await listParts(aborted)).size === 0 ? 'nothing left' : 'parts';
   } catch (error) {
-    // To look is a right of its own; the abort itself was heard.
+    // Listing needs a right of its own. The abort itself succeeded.
     if (cannotLook(error)) return 'nothing left';
     throw error;
   }

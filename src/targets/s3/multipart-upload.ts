@@ -1,6 +1,7 @@
 /**
- * Images of several parts. The intent saved; CreateMultipartUpload, and its id saved; the parts; the seal; CompleteMultipartUpload,
- * before which no object exists. What is saved stays at the server until it is completed or abandoned.
+ * Images of several parts. The sequence: save the intent, CreateMultipartUpload, save its id, the parts, the seal,
+ * CompleteMultipartUpload. No object exists before the last request. The server keeps a saved upload until it is
+ * completed or abandoned.
  */
 
 import type { Part as ListedPart } from '@aws-sdk/client-s3';
@@ -41,7 +42,7 @@ export async function uploadImage(transfer: Transfer, plan: PartPlan): Promise<A
   const isResumed = upload !== undefined;
   const present = await requireAbsent(transfer, () => expectedOf((upload ?? { plan }).plan, transfer));
   if (present !== undefined) {
-    // Nothing continues what an earlier attempt has opened.
+    // Nothing continues the upload of an earlier attempt.
     if (resume !== undefined) await abortSaved({ savedId: resume.id, session, options, ...retriesOf(transfer) });
     transfer.progress.arrive(transfer.image.sizeBytes);
     return { ...present, ...(await context.seal()) };
@@ -63,7 +64,7 @@ async function beginUpload(transfer: Transfer, plan: PartPlan): Promise<Upload> 
 async function fillUpload(transfer: Transfer, upload: Upload): Promise<Arrival> {
   const { session, options, context } = transfer;
   const { parts, hasFailedTry } = await uploadParts(transfer, upload);
-  // A part that arrives behind the end opens the upload again at some servers, and nobody would drop it.
+  // At some servers a part that arrives after the end opens the upload again, and nobody would abort it.
   if (hasFailedTry || context.resume !== undefined) await options.clock.delay(session.limits.lateMs, context.signal);
   return completeUpload(transfer, { id: upload.id, parts });
 }
@@ -78,8 +79,8 @@ interface Failed {
 }
 
 /**
- * Plans a second upload within this attempt. Without it, the next attempt would find the same upload if the server cannot list parts. It
- * would meet the same refusal if the server takes fewer parts than planned.
+ * Plans a second upload within this attempt. Without it, the next attempt would find the same upload if the server
+ * cannot list parts. It would meet the same refusal if the server takes fewer parts than planned.
  * @returns undefined where a second upload does not help
  */
 async function planAnew(transfer: Transfer, { upload, isResumed, plan, error }: Failed): Promise<PartPlan | undefined> {
@@ -99,13 +100,15 @@ async function planAnew(transfer: Transfer, { upload, isResumed, plan, error }: 
 
 interface Resumed {
   plan: PartPlan;
-  /** Empty where the server does not list parts, so that all parts are sent again. Undefined when the upload is gone. */
+  /**
+   * Empty where the server does not list parts, so that all parts are sent again. Undefined when the upload is gone.
+   */
   held: ReadonlyMap<number, ListedPart> | undefined;
 }
 
 /**
- * Distinguishes three cases: the upload exists; the upload was completed but the answer was lost; the upload is gone. Where parts cannot
- * be listed, the object is searched as well, because the upload may have been completed.
+ * Distinguishes three cases: the upload exists; the upload was completed but the answer was lost; the upload is gone.
+ * Where parts cannot be listed, the object is searched as well, because the upload may have been completed.
  * @throws DiskliftError when the server does not answer
  */
 async function resumeUpload(transfer: Transfer, resume: ResumeState): Promise<Arrival | Resumed> {
@@ -133,13 +136,17 @@ async function expectedOf(plan: PartPlan, { image, context: { signal } }: Transf
   return { tag: compositeEtag(parts.map(({ md5 }) => md5)), parts };
 }
 
-/** For the answer of a request that was on its way when the export was cancelled: without it, nobody could abort the upload. */
+/**
+ * Time for the answer of a request that was on its way when the export was cancelled. Without its answer nobody could
+ * abort the upload.
+ */
 const GRACE_MS = 400;
 
 /**
- * Saves the intent before the request. The intent stays until the id replaces it, or until it is certain that no upload was made. The next
- * attempt, another process or `abandon` finds the intent and searches the upload that may exist. Without TLS nothing protects the answer
- * that names the upload, so the intent's time stays saved beside the id: the upload may exist under another id.
+ * Saves the intent before the request. The intent stays until the id replaces it, or until it is certain that no upload
+ * was made. The next attempt, another process or `abandon` finds the intent and searches the upload that may exist.
+ * Without TLS nothing protects the answer that names the upload, so the intent's time stays saved beside the id: the
+ * upload may exist under another id.
  * @returns the id, after it was saved
  * @throws DiskliftError
  */
@@ -152,7 +159,7 @@ async function createUpload(transfer: Transfer, { partSizeBytes }: PartPlan): Pr
   const sinceMs = options.clock.nowMs();
   await save(savedIdOf({ sinceMs }));
   const { id, hasLostOne } = await requestUntilNamed(transfer);
-  // As long as the intent stands: where this fails, the next attempt finds all of them.
+  // Before the id replaces the intent: if this fails, the next attempt finds all of them.
   if (hasLostOne) await abortOrphaned({ ...orphaned, sinceMs, namedId: id });
   await save(session.isPlain ? savedIdOf({ sinceMs, uploadId: id }) : id);
   throwIfAborted(context.signal);
@@ -234,7 +241,7 @@ async function completeUpload(transfer: Transfer, { id, parts }: UploadedParts):
       });
       return { sha256, answer };
     } catch (error) {
-      // An upload that is not there may be one that an earlier try has completed.
+      // An earlier try may have completed the upload that is gone.
       isUnclear ||= mayHaveArrived(error) || isUploadGone(error);
       if (signal.aborted || !isUnclear) throw explained(transfer, error);
       const found = await findArrived(transfer, async () => expected);
@@ -248,7 +255,10 @@ async function completeUpload(transfer: Transfer, { id, parts }: UploadedParts):
   return { sha256, ...('found' in made ? made.found : await proveObject(transfer, expected, made.answer)) };
 }
 
-/** Retryable, because the next attempt finds the upload missing and begins a new one. Elsewhere some of these error names are final. */
+/**
+ * Retryable, because the next attempt finds the upload missing and begins a new one. Elsewhere some of these error
+ * names are final.
+ */
 function goneError(error: DiskliftError): DiskliftError {
   return new DiskliftError('DestinationRejected', `${error.message}: neither the upload nor its object is there`, error, {
     retryable: true,

@@ -9,12 +9,13 @@ import { loadMd5 } from '../../native/md5.ts';
 
 export interface PartBytes extends Pieces {
   readonly sizeBytes: number;
-  /** In order; nobody writes to a piece as long as somebody holds it. @throws as {@link VirtualImage.read} */
+  /** The bytes in order. A piece never changes after it was given out. @throws as {@link VirtualImage.read} */
   pieces(signal: AbortSignal): AsyncIterable<Uint8Array>;
-  /** Called when a request that carried them has failed: its connection may still have some of them to send. */
+  /** Called when a request that carried the bytes has failed. Its connection may still send some of them. */
   onFailedTry(): void;
   /**
-   * The MD5 in hex, computed once. Every read of the image's bytes hashes them; they are read again only if no read reached their end.
+   * The MD5 in hex, computed once. Every read of the image's bytes hashes them; they are read again only if no read
+   * reached their end.
    * @throws as {@link pieces}
    */
   md5(signal: AbortSignal): Promise<string>;
@@ -74,7 +75,7 @@ export function bytesOfImage(
   };
 }
 
-/** Metadata is computed on the event loop, and the digest takes what was read in one piece before the next is asked for. */
+/** Metadata is computed on the event loop, and the digest hashes each piece before the next read. */
 const PIECE_BYTES = 4 * MIB;
 
 /** Fills `bytes` from `offset` on, in image order. @throws as {@link VirtualImage.read} */
@@ -82,7 +83,7 @@ export async function readPart(image: VirtualImage, bytes: Uint8Array, offset: n
   for (let at = 0; at < bytes.length; at += PIECE_BYTES) await image.read(bytes.subarray(at, at + PIECE_BYTES), offset + at, signal);
 }
 
-/** What takes bytes one piece after the other. */
+/** A hash that accepts its bytes piece by piece. */
 export interface PieceHash {
   update(bytes: Uint8Array): unknown;
 }
@@ -94,7 +95,10 @@ export interface Pieces {
 
 export interface HashPieces {
   signal: AbortSignal;
-  /** So many that one takes a millisecond at the most: several parts each make one in a turn of the event loop. */
+  /**
+   * Size of a piece. One piece takes a millisecond at most, because several parts each hash one piece in a turn of the
+   * event loop.
+   */
   pieceBytes?: number;
 }
 

@@ -16,8 +16,8 @@ export interface PartVerdict {
   /** Absent when the answer has neither a usable tag nor a checksum. */
   proof?: PartProof;
   /**
-   * The tag has the form of an MD5 but is not ours. Either the server has other bytes, or it computes tags in another way; the tags of the
-   * other parts decide.
+   * The tag has the form of an MD5 but is not ours. Either the server has other bytes, or it computes tags in another
+   * way; the tags of the other parts decide.
    */
   hasOtherTag: boolean;
 }
@@ -62,7 +62,10 @@ export interface Tagged {
 const MD5_SHAPE = /^"?([0-9a-f]{32})"?$/i;
 const COMPOSITE_SHAPE = /^"?([0-9a-f]{32}-\d+)"?$/i;
 
-/** Amazon's tag of a multipart object: the MD5 of the parts' MD5s, and the number of parts. @param md5s in hex, in order */
+/**
+ * Amazon's tag of a multipart object: the MD5 of the parts' MD5s, and the number of parts.
+ * @param md5s in hex, in order
+ */
 export function compositeEtag(md5s: readonly string[]): string {
   const hash = createHash('md5');
   for (const md5 of md5s) hash.update(md5, 'hex');
@@ -78,7 +81,7 @@ export function compositeEtag(md5s: readonly string[]): string {
 export function isTagOf(expected: string, { ETag, ServerSideEncryption, SSECustomerAlgorithm }: Tagged): boolean | undefined {
   const theirs = (expected.includes('-') ? COMPOSITE_SHAPE : MD5_SHAPE).exec(ETag ?? '')?.[1]?.toLowerCase();
   if (theirs === expected) return true;
-  // Tags of what is encrypted with keys of the customer's look like MD5s and are none.
+  // Tags of objects that are encrypted with the customer's keys look like MD5s, but are not MD5s.
   const isOther = (ServerSideEncryption ?? 'AES256') !== 'AES256' || SSECustomerAlgorithm !== undefined;
   return theirs === undefined || isOther ? undefined : false;
 }

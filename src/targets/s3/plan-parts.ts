@@ -8,7 +8,7 @@ const MAX_PARTS = 10_000;
 const MAX_PART_BYTES = 5 * GIB;
 export const MIN_PART_BYTES = 5 * MIB;
 
-/** Below this a request costs more than its bytes, above it more memory than it gains time. */
+/** With smaller parts a request costs more than its bytes; larger parts use more memory than they save time. */
 const DEFAULT_PART_BYTES = 16 * MIB;
 
 /** All parts are of one size but for the last, as Cloudflare R2 and Garage demand. */
@@ -28,17 +28,17 @@ export interface Part {
 
 export interface PartWishes {
   imageSizeBytes: number;
-  /** What the user has asked for. */
+  /** The size that the user requires. */
   partSizeBytes?: number | undefined;
   /** Maximum number of parts of a server that takes fewer than Amazon S3. */
   maxParts?: number | undefined;
-  /** Of parts that are not the last. */
+  /** Smallest size of all parts except the last. */
   minPartBytes?: number | undefined;
 }
 
 /**
- * @throws DiskliftError `ImageTooLarge` where no part size is large enough, `InvalidRequest` for a size that was asked for
- * and does not work
+ * @throws DiskliftError `ImageTooLarge` where no part size is large enough, `InvalidRequest` for a required size that
+ * does not work
  */
 export function planParts({ imageSizeBytes, partSizeBytes, maxParts = MAX_PARTS, minPartBytes = MIN_PART_BYTES }: PartWishes): PartPlan {
   const maxImageBytes = maxParts * MAX_PART_BYTES;

@@ -1,6 +1,6 @@
 /**
- * Proves that an object is the image, by comparing the server's tags, checksums, length or bytes with our own. The receipt names the
- * comparison, and assumes nothing beyond it.
+ * Proves that an object is the image, by comparing the server's tags, checksums, length or bytes with our own. The
+ * receipt names the comparison, and assumes nothing beyond it.
  */
 
 import { createHash } from 'node:crypto';
@@ -32,8 +32,8 @@ export function isExistsRefusal(error: unknown): boolean {
 }
 
 /**
- * Refuses parts that contradict one another. Where some tags equal our MD5s, another tag of that form is the MD5 of other bytes. Call this
- * before the object is made of the parts.
+ * Refuses parts that contradict one another. Where some tags equal our MD5s, another tag of that form is the MD5 of
+ * other bytes. Call this before the object is made of the parts.
  * @throws DiskliftError `ChecksumMismatch`
  */
 export function assertConsistent(parts: readonly ExpectedPart[], where: string): void {
@@ -45,7 +45,8 @@ export function assertConsistent(parts: readonly ExpectedPart[], where: string):
 /**
  * Judges an object that the server has just confirmed.
  * @param answer to the request that made it
- * @throws DiskliftError `ChecksumMismatch` when the object is not the image; another code when the server does not answer
+ * @throws DiskliftError `ChecksumMismatch` when the object is not the image; another code when the server does not
+ * answer
  */
 export async function proveObject(transfer: Transfer, expected: ExpectedObject, answer: Tagged): Promise<Found> {
   const seen = await withRetries(() => lookAtConfirmed(transfer), retriesOf(transfer));
@@ -63,9 +64,11 @@ async function lookAtConfirmed(transfer: Transfer): Promise<HeadObjectCommandOut
 }
 
 /**
- * Searches the image that is being sent. Rejects a similar object, such as another export of the same disk, or an export of yesterday.
+ * Searches the image that is being sent. Rejects a similar object, such as another export of the same disk, or an
+ * export of yesterday.
  * @param expectedOf called only when there is an object to compare
- * @returns undefined when the object is missing, when it cannot be distinguished, or when the credentials do not allow the request
+ * @returns undefined when the object is missing, when it cannot be distinguished, or when the credentials do not allow
+ * the request
  * @throws DiskliftError when the server does not answer; `ChecksumMismatch` when this attempt's object has other bytes
  */
 export async function findArrived(transfer: Transfer, expectedOf: () => Promise<ExpectedObject>): Promise<Found | undefined> {
@@ -155,7 +158,10 @@ async function isReadBackSame(transfer: Transfer, parts: readonly ExpectedPart[]
   return true;
 }
 
-/** @returns 'longer' for more bytes than requested; undefined when the server answers with another range than the requested one */
+/**
+ * @returns 'longer' for more bytes than requested; undefined when the server answers with another range than the
+ * requested one
+ */
 function md5OfRange({ session, options, context, image }: Transfer, { offset, sizeBytes }: ExpectedPart): Promise<string | undefined> {
   const isWhole = sizeBytes === image.sizeBytes;
   const range = `bytes ${offset}-${offset + sizeBytes - 1}`;
@@ -187,7 +193,10 @@ function md5OfRange({ session, options, context, image }: Transfer, { offset, si
   );
 }
 
-/** Amazon's hosts. They honour the condition on every request, and refuse a look at a missing object without `s3:ListBucket`. */
+/**
+ * Amazon's hosts. They honour the condition on every request, and refuse a look at a missing object without
+ * `s3:ListBucket`.
+ */
 const AMAZON_HOST = /(^|\.)amazonaws\.com(\.cn)?$/;
 
 /** The part of a request's input that makes the server check the key at the moment at which the object is made. */
@@ -196,10 +205,11 @@ export function conditionOf({ options }: Transfer): { IfNoneMatch?: '*' } {
 }
 
 /**
- * Looks at the key, because the server tells only at the end, and many servers ignore the condition. The object there may be the image
- * itself, as when the answer to an earlier attempt was lost.
+ * Looks at the key, because the server tells only at the end, and many servers ignore the condition. The object there
+ * may be the image itself, as when the answer to an earlier attempt was lost.
  * @returns the image at the key; undefined where there is no object, or one may be replaced
- * @throws DiskliftError `DestinationRejected` for an object of other bytes; `CredentialsInvalid` where nothing would show one
+ * @throws DiskliftError `DestinationRejected` for an object of other bytes; `CredentialsInvalid` where nothing would
+ * show one
  */
 export async function requireAbsent(transfer: Transfer, expectedOf: () => Promise<ExpectedObject>): ReturnType<typeof findArrived> {
   const { options, session } = transfer;

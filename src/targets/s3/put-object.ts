@@ -57,8 +57,8 @@ async function sendImage(transfer: Transfer, bytes: PartBytes): Promise<Arrival>
 }
 
 /**
- * A server may carry out a request after the connection was lost, and replace what a later request has stored. Wait for such a late one,
- * then judge the object that is there, instead of the answer.
+ * A server may carry out a request after the connection was lost, and replace what a later request has stored. Wait for
+ * such a late one, then judge the object that is there, instead of the answer.
  * @returns undefined where nothing can be seen, or another export has replaced the object
  * @throws DiskliftError `ChecksumMismatch` when a late request of this attempt has stored other bytes
  */
@@ -70,7 +70,10 @@ async function lateStored(transfer: Transfer, bytes: PartBytes): ReturnType<type
 
 interface Put {
   payload: Payload;
-  /** Whether an earlier try may have made the object. Then a refusal of a later try is checked against the stored object. */
+  /**
+   * Whether an earlier try may have made the object. Then a refusal of a later try is checked against the stored
+   * object.
+   */
   earlier: { isUnclear: boolean };
 }
 

@@ -1,4 +1,7 @@
-/** Limits of one request to an S3 server: silence, the whole time, and the bytes of the answer. Distinguishes a silent connection from a silent server. */
+/**
+ * Limits of one request to an S3 server: silence, the whole time, and the bytes of the answer. Distinguishes a silent
+ * connection from a silent server.
+ */
 
 import { pipeline, type Readable, Transform } from 'node:stream';
 import type { NodeHttpHandler } from '@smithy/node-http-handler';
@@ -9,9 +12,9 @@ import { DiskliftError } from '../../common/errors.ts';
 import { isConnectTimeout } from './s3-error.ts';
 
 /**
- * What the requests of one attempt know of their server. When a request has waited for its whole limit, and no other request heard anything
- * meanwhile, the next request is a probe: its limit is a twelfth. A connection that was lost is so replaced at once, and a server
- * that is dead ends the attempt within a tenth of the limit.
+ * Activity of the server, as all requests of one attempt observe it. When a request has waited for its whole limit, and
+ * no other request received anything, the next one is a probe. A probe has a twelfth of the limit. Thus a lost
+ * connection is replaced at once, and a dead server ends the attempt within a tenth of the limit.
  */
 export class Activity {
   heardMs = Number.NEGATIVE_INFINITY;
@@ -33,7 +36,9 @@ const MIN_PROBE_MS = 250;
 
 const silences = new WeakMap<Error, Activity>();
 
-/** Whether the server was silent for the whole limit of the request that failed with `error`, and for a probe after it. */
+/**
+ * Whether the server was silent for the whole limit of the request that failed with `error`, and for a probe after it.
+ */
 export function isServerSilent(error: unknown): boolean {
   for (let cause: unknown = error; cause instanceof Error; cause = cause.cause)
     if ((silences.get(cause)?.failedProbes ?? 0) > 0) return true;
@@ -64,7 +69,10 @@ export interface Watched {
   watch(movedBytes: () => number): void;
 }
 
-/** Ends `make` when nothing has moved for too long or the answer is too long, and leaves it behind when `signal` is aborted. */
+/**
+ * Ends `make` when nothing has moved for too long or the answer is too long, and leaves it behind when `signal` is
+ * aborted.
+ */
 export async function withinSilence<T>(make: (watched: Watched) => Promise<T>, silence: Silence): Promise<T> {
   const { signal, onFailed, maxAnswerBytes } = silence;
   const failed = new AbortController();
@@ -166,7 +174,7 @@ class WatchedRequest {
     const bytes = this.movedBytes?.() ?? 0;
     const hasMoved = bytes > this.lastBytes;
     this.lastBytes = bytes;
-    // The kernel of a server that is stuck takes bytes, too: only an answer ends a probe well.
+    // The kernel of a stuck server takes bytes as well, so only an answer ends a probe with success.
     if (!hasMoved || this.isProbe) return;
     const { clock, activity } = this.options;
     this.movedMs = clock.monotonicMs();
@@ -183,11 +191,14 @@ export const MAX_PARTS_PAGE_BYTES = MIB;
 /** Limit of one page of a bucket's uploads: 1000 entries, each with a key of up to 1024 bytes that XML may escape. */
 export const MAX_UPLOADS_PAGE_BYTES = 4 * MIB;
 
-/** What a request adds to the options of the SDK's handler, which passes them on as they are. */
+/** Options of a request beside those of the SDK's handler, which passes them on unchanged. */
 interface AnswerLimit {
   /** Limit of the body of a success; {@link MAX_ANSWER_BYTES} when left out. */
   maxAnswerBytes?: number | undefined;
-  /** Called once when the limit is exceeded. The SDK alters the errors that it passes on, so the request's own error comes this way. */
+  /**
+   * Called once when the limit is exceeded. The SDK alters the errors that it passes on, so the request's own error
+   * comes this way.
+   */
   onExcess?(error: DiskliftError): void;
 }
 

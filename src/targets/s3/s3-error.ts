@@ -15,7 +15,9 @@ export function areCredentialsExpired(error: unknown): boolean {
   return EXPIRED.has((error as S3Failure).name ?? '');
 }
 
-/** Errors that a request gets whose URL, key or signature was changed on its way; wrong credentials get them as well. */
+/**
+ * Errors that a request gets whose URL, key or signature was changed on its way; wrong credentials get them as well.
+ */
 const UNVERIFIED: ReadonlySet<string> = new Set(['SignatureDoesNotMatch', 'InvalidAccessKeyId', 'XAdminUserNotFound']);
 
 /** Whether, without TLS, the request may have been changed on its way. */
@@ -23,13 +25,13 @@ export function isUnverified(error: unknown): boolean {
   return UNVERIFIED.has((error as S3Failure).name ?? '');
 }
 
-/** The name of S3's error, or undefined when `error` is none of its answers. */
+/** @returns the name of S3's error; undefined where `error` is not an answer of S3 */
 export function s3ErrorName(error: unknown): string | undefined {
   const { cause } = error as Error;
   return error instanceof DiskliftError ? (cause === undefined ? undefined : s3ErrorName(cause)) : (error as S3Failure).name;
 }
 
-/** The status of the answer that `error` is about, or undefined when there was none. */
+/** @returns the status of the server's answer; undefined where the server did not answer */
 export function s3ErrorStatus(error: unknown): number | undefined {
   if (error instanceof DiskliftError) return error.cause === undefined ? undefined : s3ErrorStatus(error.cause);
   const { $metadata, $response } = error as S3Failure;
@@ -37,7 +39,8 @@ export function s3ErrorStatus(error: unknown): number | undefined {
 }
 
 /**
- * Whether the request's upload was aborted or completed. Servers use several names for that error; S3Proxy uses NoSuchKey.
+ * Whether the request's upload was aborted or completed. Servers use several names for that error; S3Proxy uses
+ * NoSuchKey.
  */
 export function isUploadGone(error: unknown): boolean {
   const name = s3ErrorName(error);
@@ -45,8 +48,8 @@ export function isUploadGone(error: unknown): boolean {
 }
 
 /**
- * Whether a read-only request was refused as such: the credentials do not allow it, or the server does not support it. False for wrong
- * credentials.
+ * Whether a read-only request was refused as such: the credentials do not allow it, or the server does not support it.
+ * False for wrong credentials.
  */
 export function cannotLook(error: unknown): boolean {
   const name = s3ErrorName(error) ?? '';
@@ -60,12 +63,15 @@ export function s3PartLimit(error: unknown): number | undefined {
   return error instanceof DiskliftError && error.cause !== undefined ? partLimitOf(error.cause as S3Failure) : undefined;
 }
 
-/** Whether the server refuses a read-only request permanently: the credentials lack the right, or the server does not support it. */
+/**
+ * Whether the server refuses a read-only request permanently: the credentials lack the right, or the server does not
+ * support it.
+ */
 export function isLookRefused(error: unknown): boolean {
   return error instanceof DiskliftError && !error.retryable && s3ErrorStatus(error) !== undefined;
 }
 
-/** There was no connection, or one side did not like the other's certificate. */
+/** There was no connection, or one side rejected the other's certificate. */
 const UNCONNECTED =
   /^(ECONNREFUSED|ENOTUNNEL|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|CERT_|ERR_TLS_CERT|SELF_SIGNED_|DEPTH_ZERO_|UNABLE_TO_|HOSTNAME_MISMATCH|INVALID_CA|ERR_SSL_\w*(CERTIFICATE|UNKNOWN_CA))/;
 
@@ -87,7 +93,7 @@ export interface RequestFacts {
   nowMs: number;
   /** Secrets that must not be shown; some servers repeat the signed text. */
   secrets: readonly string[];
-  /** Whether the server's words may be shown. */
+  /** Whether the server's text may be shown. */
   mayQuote: boolean;
   checksum: ChecksumKind;
 }
@@ -143,7 +149,7 @@ function shownName(name: string): string | undefined {
     : undefined;
 }
 
-/** A status of success is here because what came with it made no sense. */
+/** A status of success is an error where the body of the answer is not valid. */
 function isTemporaryStatus(status: number): boolean {
   return status >= 500 || status < 300 || RETRYABLE_STATUS.has(status);
 }
@@ -163,7 +169,7 @@ export interface S3Failure {
   $response?: { statusCode?: number; headers?: Readonly<Record<string, string>> };
 }
 
-/** @returns the server's own words; empty when there are none */
+/** @returns the server's own text; empty where there is no text */
 function textOf({ $fault, $responseBodyText, message }: S3Failure): string {
   if (typeof $responseBodyText === 'string') return $responseBodyText;
   // The SDK returns an XML element with child elements or attributes as an object.
@@ -220,7 +226,10 @@ function adviceOf(failure: S3Failure, status: number | undefined, checksum: Chec
   return undefined;
 }
 
-/** Names of S3's errors with their meanings ("Error responses" in the API reference of Amazon S3). Other servers use the same names. */
+/**
+ * Names of S3's errors with their meanings ("Error responses" in the API reference of Amazon S3). Other servers use the
+ * same names.
+ */
 
 type Meanings = Readonly<Record<string, string>>;
 

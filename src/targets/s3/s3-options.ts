@@ -1,4 +1,4 @@
-/** What an S3 destination is described by. */
+/** Options and limits of an S3 destination. */
 
 import type { BufferPool } from '../../common/buffers.ts';
 import { MIB } from '../../common/bytes.ts';
@@ -23,7 +23,7 @@ export interface S3TargetOptions {
   region: string;
   bucket: string;
   key: string;
-  /** The bucket in the path of the URL, not in its host: what most servers but Amazon's want. */
+  /** Whether the bucket is in the path of the URL instead of its host. Most servers except Amazon's require that. */
   forcePathStyle: boolean;
   /** Planned from the image's size when left out. */
   partSizeBytes?: number | undefined;
@@ -37,37 +37,42 @@ export interface S3TargetOptions {
   sha256Object: boolean;
   /** Whether an object of other bytes at the key is kept, and the export fails. */
   ifNotExists: boolean;
-  /** Asked when an attempt begins and when the server says that what it gave has expired. Left out: the SDK's own chain. */
+  /**
+   * Reads the credentials when an attempt begins, and again when the server reports that they have expired. Left out:
+   * the SDK's own chain.
+   */
   credentials?: (() => Promise<S3Credentials>) | undefined;
   tls?: TlsMaterial | undefined;
   access: NetworkAccess;
   proxy?: ProxySettings | undefined;
   clock: Clock;
-  /** Of all transfers of the process. */
+  /** Shared by all transfers of the process. */
   buffers: BufferPool;
-  /** Gives numbers from 0 up to, and not with, 1. */
+  /** Gives numbers from 0 up to, but not including, 1. */
   random?: (() => number) | undefined;
   limits?: Partial<S3Limits> | undefined;
 }
 
 export interface S3Limits extends Omit<PaceLimits, 'idleMs'> {
-  /** Until a connection stands, TLS included. */
+  /** Limit of opening a connection, TLS included. */
   connectMs: number;
   /** Limit of a time in which the server neither takes a byte nor answers. */
   silentMs: number;
-  /** For the answer to the request that makes the object of its parts: a server may have to copy all of them. */
+  /** Limit of the answer to CompleteMultipartUpload. A server may have to copy all parts. */
   answerMs: number;
   /** Limit of reading a part of the object back, in all; `readBackLimitMs` when left out. */
   readBackMs?: number;
-  /** How often a request is made in a row before the attempt fails; a part counts anew when another part arrives in between. */
+  /**
+   * Tries of a request in a row before the attempt fails. The count begins again when another part arrives in between.
+   */
   tries: number;
-  /** The most that the wait before the second try can take. */
+  /** Longest wait before the second try. */
   backoffMs: number;
-  /** How long a server may take to carry out a request that nobody waits for any more. */
+  /** Time in which a server may still carry out a request after its connection was lost. */
   lateMs: number;
-  /** Of a part that is not the last. */
+  /** Smallest size of all parts except the last. */
   minPartBytes: number;
-  /** Parts that are larger are not held in memory, but read while they are sent. */
+  /** Largest part that is held in memory. Larger parts are read while they are sent. */
   maxBufferBytes: number;
 }
 
@@ -79,7 +84,7 @@ export const S3_LIMITS: S3Limits = {
   answerMs: 600_000,
   tries: 4,
   backoffMs: 1000,
-  // A cancelled export waits for it, too, and should end within a second.
+  // A cancelled export also waits this long, and should end within a second.
   lateMs: 400,
   minPartBytes: MIN_PART_BYTES,
   // Images of up to 625 GiB have smaller ones.

@@ -1,4 +1,6 @@
-/** One attempt's way to an S3 server: the SDK's client, with time limits, typed errors and credentials that may expire. */
+/**
+ * One attempt's way to an S3 server: the SDK's client, with time limits, typed errors and credentials that may expire.
+ */
 
 import type { S3Client } from '@aws-sdk/client-s3';
 import { abortable } from '../../common/abortable.ts';
@@ -13,7 +15,7 @@ import { S3_LIMITS, type S3Limits, type S3TargetOptions } from './s3-options.ts'
 
 type Sdk = typeof import('@aws-sdk/client-s3');
 
-/** What a request is made with. */
+/** The client and the limits of one request. */
 interface Exchange extends Watched {
   client: S3Client;
 }
@@ -22,7 +24,10 @@ interface RequestOptions {
   signal: AbortSignal;
   /** How long nothing may move; {@link S3Limits.silentMs} when left out. */
   silentMs?: number;
-  /** Limit of the whole request, however steadily bytes move. None when left out: then `silentMs` counts from the last byte of the body. */
+  /**
+   * Limit of the whole request, however steadily bytes move. None when left out: then `silentMs` counts from the last
+   * byte of the body.
+   */
   limitMs?: number;
   /** Limit of the answer's body where the default is too small. */
   maxAnswerBytes?: number;
@@ -32,14 +37,14 @@ interface RequestOptions {
 
 export interface S3Session {
   readonly sdk: Sdk;
-  /** The object and the server, as they may be shown. */
+  /** The object and the server in a form that may be shown. */
   readonly where: string;
   readonly limits: S3Limits;
   /** Whether bytes travel in the clear. */
   readonly isPlain: boolean;
   /**
-   * Makes one request. Makes it once more with new credentials where they had expired, and, without TLS, where the signature does not match:
-   * a changed bit looks like a wrong secret key.
+   * Makes one request. Makes it once more with new credentials where they had expired, and, without TLS, where the
+   * signature does not match: a changed bit looks like a wrong secret key.
    * @throws DiskliftError
    */
   request<T>(make: (exchange: Exchange) => Promise<T>, how: RequestOptions): Promise<T>;
@@ -52,7 +57,7 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
   const endpoint = endpointOf(options.endpoint);
   const limits = { ...S3_LIMITS, ...options.limits };
   const where = `s3://${bucket}/${key} at ${endpoint?.host ?? `Amazon S3, ${region}`}`;
-  // A tenth of a second to load, which other commands do not need to spend.
+  // Loading takes a tenth of a second, so only exports to S3 load it.
   const [sdk, { NodeHttpHandler }] = await Promise.all([import('@aws-sdk/client-s3'), import('@smithy/node-http-handler')]);
   const clients: S3Client[] = [];
   const activity = new Activity();
@@ -72,13 +77,13 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
       ...(endpoint === undefined ? {} : { endpoint: endpoint.href }),
       ...(credentials === undefined ? {} : { credentials: withoutUndefined(credentials) }),
       forcePathStyle: options.forcePathStyle,
-      // Retries know here what may be repeated, and how long a cancelled export waits for them.
+      // Retries happen in withRetries, which decides by the kind of request and reacts to a cancel.
       maxAttempts: 1,
       logger: SILENT,
-      // What many servers other than Amazon's reject: checksums that nobody asked for, and chunks with signatures.
+      // Many servers other than Amazon's reject default checksums and signed chunks.
       requestChecksumCalculation: 'WHEN_REQUIRED',
       responseChecksumValidation: 'WHEN_REQUIRED',
-      // Each request would wait for 6 s where a server never says 100.
+      // With it each request would wait 6 s for servers that never send 100 Continue.
       expectContinueHeader: false,
       requestHandler: limitAnswers(
         new NodeHttpHandler({
@@ -106,11 +111,15 @@ export async function openS3Session(options: S3TargetOptions, signal: AbortSigna
   let current = connect();
   await current;
 
-  /** Many requests may find at the same time that their credentials have expired. The first one requests new credentials for all. */
+  /**
+   * Many requests may find at the same time that their credentials have expired. The first one requests new credentials
+   * for all.
+   */
   function renew(): void {
     const [used, renewed] = [current, connect()];
     current = renewed;
-    // With the old credentials the next request is refused and renews again. A cached failure would fail every later request.
+    // With the old credentials the next request is refused and renews again. A cached failure would fail every later
+    // request.
     renewed.catch(() => {
       if (current === renewed) current = used;
     });
@@ -162,7 +171,7 @@ function secretsOfProxy(endpoint: URL | undefined, settings: ProxySettings = {})
 
 const AMAZON = new URL('https://s3.amazonaws.com');
 
-/** The SDK would write to the terminal: nothing that the errors do not tell. */
+/** The SDK would write to the terminal, and its errors already have the same facts. */
 const SILENT = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 
 function endpointOf(text: string | undefined): URL | undefined {

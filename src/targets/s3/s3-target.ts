@@ -1,4 +1,4 @@
-/** Amazon S3, and servers that speak as it does. */
+/** Sends to Amazon S3 and compatible servers. */
 
 import path from 'node:path';
 import { DiskliftError } from '../../common/errors.ts';
@@ -40,7 +40,8 @@ export function createS3Target(options: S3TargetOptions): ExportTarget {
         const transfer: Transfer = { session, options, image, context: { ...context, signal }, pace, progress, nonce: createNonce(random) };
         const isWhole = plan.count === 1 && image.sizeBytes <= limits.maxBufferBytes && context.resume === undefined;
         const { etag, sha256, proof } = await (isWhole ? putImage(transfer) : uploadImage(transfer, plan));
-        // Until it is there, an upload that has become an object stays noted: the next attempt finds the object, and sends only this.
+        // Before the upload's state is removed. If this fails, the next attempt finds the object, and sends only its
+        // SHA-256.
         if (options.sha256Object && sha256 !== undefined) await putSha256(transfer, sha256);
         if (!isWhole) await context.saveResume(undefined);
         return {
@@ -93,8 +94,8 @@ interface BucketCheck {
 }
 
 /**
- * Lists the open uploads of the key: unlike a HeadBucket, its refusals have names. Credentials that may only write are refused the list, and
- * some servers do not support it; neither says anything about the upload.
+ * Lists the open uploads of the key: unlike a HeadBucket, its refusals have names. Credentials that may only write are
+ * refused the list, and some servers do not support it; neither says anything about the upload.
  * @throws DiskliftError for a refusal that the upload would meet too, and when the server does not answer
  */
 async function checkBucket({ session, options, signal }: BucketCheck): Promise<void> {

@@ -69,21 +69,21 @@ export async function sendPayload(
 
 export interface Payload {
   bytes: PartBytes;
-  /** What a connection is given in one go. */
+  /** Bytes of one write to the connection. */
   pieceBytes: number;
-  /** For the signature: the SHA-256, in hex, or that there is none. */
+  /** For the signature: the SHA-256 in hex, or UNSIGNED-PAYLOAD. */
   contentSha256: string;
   checksum: Checksum;
 }
 
-/** TLS encrypts what it is given in one go, into memory of its own, in each of the connections. */
+/** TLS encrypts each write into memory of its own, in every connection. */
 const PIECE_BYTES = { signed: MIB, unsigned: MIB / 4 };
 
 /** "Authenticating Requests (AWS Signature Version 4)": TLS protects the bytes by itself. */
 const UNSIGNED = 'UNSIGNED-PAYLOAD';
 
 interface PayloadNeeds {
-  /** Over plain http nothing but the signature shows that bytes were changed on their way. */
+  /** Over plain http only the signature reveals bytes that were changed on their way. */
   isSigned: boolean;
   checksum: ChecksumKind;
   signal: AbortSignal;
@@ -105,11 +105,11 @@ export interface PayloadBody {
   isTaken(): boolean;
   /** Bytes that the kernel has taken from the connection. */
   sentBytes(): number;
-  /** Rejects when the bytes cannot be had; never resolves. */
+  /** Rejects when the bytes cannot be read; never resolves. */
   broken: Promise<never>;
   /**
-   * Call this when the request has ended, also after a failure, because a failed request does not close its body. Resolves when no read of
-   * the image for this request is pending.
+   * Call this when the request has ended, also after a failure, because a failed request does not close its body.
+   * Resolves when no read of the image for this request is pending.
    */
   end(): Promise<void>;
 }
@@ -139,7 +139,7 @@ export function bodyOf({ bytes, pieceBytes }: Payload, { pace, signal }: BodyNee
   }
   const stream = piped(Readable.from(taken(), { objectMode: false, highWaterMark: pieceBytes }), connection);
   const broken = new Promise<never>((_resolve, reject) => stream.once('error', reject));
-  // Nobody may be waiting any more.
+  // A rejection that nobody awaits is not an error.
   broken.catch(() => {});
   const closed = new Promise<void>((resolve) => stream.once('close', resolve));
   return {
@@ -156,7 +156,9 @@ export function bodyOf({ bytes, pieceBytes }: Payload, { pace, signal }: BodyNee
   };
 }
 
-/** The SDK pipes the body to its request. `pipe`, unlike `pipeline`, leaves the stream open when the connection closes. */
+/**
+ * The SDK pipes the body to its request. `pipe`, unlike `pipeline`, leaves the stream open when the connection closes.
+ */
 function piped(stream: Readable, connection: BodyConnection): Readable {
   const pipe = stream.pipe.bind(stream);
   stream.pipe = (destination, options) => {
@@ -175,7 +177,7 @@ const TLS_SHARE = 1 / 512;
 class BodyConnection {
   private readonly pace: PaceWatch;
   private socket: Socket | undefined;
-  /** Of the connection, when the request got it. */
+  /** Bytes that the connection had taken before this request. */
   private baseBytes = 0;
   private movedBytes = 0;
   private isReading = false;
@@ -194,7 +196,7 @@ class BodyConnection {
     };
     if (request.socket !== null) onSocket(request.socket);
     else request.once('socket', onSocket);
-    // The kernel has the whole body: the server is waited for under the limit of its answer.
+    // The kernel has the whole body. From here on the limit of the answer applies.
     request.once('finish', () => this.end());
     request.once('close', () => this.end());
   }

@@ -18,11 +18,14 @@ export interface Transfer {
   context: TransferContext;
   pace: PaceWatch;
   progress: UploadProgress;
-  /** Of this attempt alone; in the metadata of what it makes, it tells that from what others have made of the same disk. */
+  /**
+   * Random text of this attempt. In an object's metadata it distinguishes the object from those that other attempts
+   * made of the same disk.
+   */
   nonce: string;
 }
 
-/** An image that is at its place. */
+/** The proof that an image is at its place. */
 export interface Arrival {
   etag?: string | undefined;
   sha256?: string | undefined;
@@ -39,7 +42,7 @@ export function createNonce(random: () => number): string {
   return Array.from({ length: 4 }, () => word().toString(16).padStart(8, '0')).join('');
 }
 
-/** The object's user metadata: what is known before the first byte. */
+/** The object's user metadata: facts that are known before the first byte. */
 export function metadataOf({ image, nonce }: Transfer): Record<string, string> {
   return {
     'disklift-virtual-size': `${image.virtualSizeBytes}`,
@@ -51,18 +54,24 @@ export function metadataOf({ image, nonce }: Transfer): Record<string, string> {
 
 const MAX_BACKOFF_MS = 20_000;
 
-/** A server that wants more is left to the next attempt: in that wait the export gives its slot back. */
+/**
+ * Longest wait that a server may require here. The next attempt honours a longer one, and the export gives its slot
+ * back in that wait.
+ */
 const MAX_WAIT_MS = 5000;
 
-/** Bound for a request that alone fails, while others of the same attempt succeed: as a multiple of {@link S3Limits.tries}. */
+/**
+ * Bound for a request that alone fails, while others of the same attempt succeed: as a multiple of {@link
+ * S3Limits.tries}.
+ */
 const MAX_ROUNDS = 4;
 
 export interface Retries extends Pick<S3TargetOptions, 'clock' | 'random'> {
   limits: S3Limits;
   signal: AbortSignal;
   /**
-   * Counts the requests beside this one that have succeeded. A success between two failures shows that the server is there, and the tries
-   * are counted anew: some proxies cut a share of all large requests.
+   * Counts the requests beside this one that have succeeded. A success between two failures shows that the server is
+   * there, and the tries are counted anew: some proxies cut a share of all large requests.
    */
   successes?: () => number;
 }
@@ -93,7 +102,7 @@ export async function withRetries<T>(
   }
 }
 
-/** What comes from the source, and what is gone from the server, is for the next attempt to deal with. */
+/** The next attempt handles failures of the source, and uploads and parts that are gone from the server. */
 function isRetryable(error: unknown): error is DiskliftError {
   if (!(error instanceof DiskliftError) || !error.retryable || !['DestinationUnreachable', 'DestinationRejected'].includes(error.code))
     return false;

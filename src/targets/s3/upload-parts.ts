@@ -14,21 +14,21 @@ import { retriesOf, type Transfer, withRetries } from './transfer.ts';
 export interface Upload {
   id: string;
   plan: PartPlan;
-  /** What the server holds from an earlier attempt, by number. */
+  /** The parts that the server holds from an earlier attempt, by number. */
   held: ReadonlyMap<number, ListedPart>;
 }
 
 interface SentParts {
   /** All, in order. */
   parts: UploadedPart[];
-  /** Whether a request for one of them has failed: the server may still be busy with it. */
+  /** Whether a request for one of them has failed. The server may still carry it out. */
   hasFailedTry: boolean;
 }
 
-/** What a part that is read while it is sent has in memory, in all places together. */
+/** Memory of a part that is read while it is sent, in all buffers together. */
 const STREAM_BYTES = 16 * MIB;
 
-/** @throws DiskliftError that of the first part that failed; the others are left then */
+/** @throws DiskliftError the failure of the first part that fails; the other parts are then cancelled */
 export function uploadParts(transfer: Transfer, upload: Upload): Promise<SentParts> {
   const { maxBufferBytes } = transfer.session.limits;
   transfer.progress.restart();
@@ -100,13 +100,13 @@ async function bufferParts(transfer: Transfer, { id, plan, held }: Upload): Prom
   return { parts, hasFailedTry };
 }
 
-/** One after the other, and each read while it is sent: parts of huge images are larger than what a process should hold. */
+/** Sends one part after the other, and reads each while it is sent. Parts of huge images are too large for memory. */
 async function streamParts(transfer: Transfer, { id, plan, held }: Upload): Promise<SentParts> {
   const { options, image, context, progress } = transfer;
   const parts: UploadedPart[] = [];
   let hasFailedTry = false;
   for (const part of partsOf(plan)) {
-    // Anew for each part, so that whoever waits for more has a turn.
+    // Reserved again for each part, so that larger reservations get a turn.
     const release = await options.buffers.reserve(STREAM_BYTES, context.signal);
     try {
       const bytes = bytesOfImage(image, part, () => {
@@ -160,10 +160,10 @@ async function sendPart(transfer: Transfer, { uploadId, part, bytes, arrivedPart
 }
 
 /**
- * What the server holds already, when it is these very bytes. A part is there whole or not at all, and equal fingerprints promise
- * equal bytes; but of a block device nothing tells that it was written to between two attempts, and two of its states must not end in
- * one image. The bytes have to be read in any case: what is sent is hashed from its beginning. A server whose tags say nothing gets
- * the part again.
+ * @returns the part that the server already holds, if it has exactly these bytes. The fingerprint is not enough: it
+ * does not show writes to a block device between two attempts, and two states of a disk must not end in one image. The
+ * bytes are read in any case, because the digest covers the whole image. Where the server's tags prove nothing, the
+ * part is sent again.
  */
 async function heldPart(
   { options, context: { signal } }: Transfer,

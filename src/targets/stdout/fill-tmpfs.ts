@@ -1,6 +1,6 @@
 /**
- * Filling a file on tmpfs through windows, in huge pages and by several threads. To move bytes into it by sendfile is to get
- * and to add one page after the other under the file's lock, which takes longer than their copy.
+ * Fills a file on tmpfs through mapped windows, in huge pages and by several threads. sendfile would allocate one page
+ * after the other under the file's lock, which takes longer than the copy.
  */
 
 import fs from 'node:fs';
@@ -15,19 +15,22 @@ import type { Libc } from '../../native/libc.ts';
 const TMPFS_MAGIC = 0x01021994;
 const F_GETFL = 3;
 
-/** What one thread fills at a time: few calls, and an abort is noticed soon. Counts as this process's memory while it is shown. */
+/**
+ * Bytes that one thread fills at a time: few calls, and an early reaction to an abort. Counts as memory of this process
+ * while it is mapped.
+ */
 const WINDOW_BYTES = 8 * MIB;
 
-/** With the one that runs JavaScript, as many as keep two processors busy; a thread of the pool is left for others. */
+/** With the thread that runs JavaScript, enough to keep two processors busy. One thread of the pool stays free. */
 const WINDOW_COUNT = 3;
 
 /**
- * Where memory is fragmented, the kernel moves other pages to make room for a huge one, which takes longer than this. Memory
- * that a virtual machine has given back to its host takes half as long, and as small pages no less.
+ * In fragmented memory the kernel moves other pages to make room for a huge page, which takes longer than this. Memory
+ * that a virtual machine returned to its host takes half as long, in small pages as well.
  */
 const MAX_WAIT_MS_PER_MIB = 6;
 
-/** A shorter trial says nothing. */
+/** Least number of bytes for a judgement of the speed. */
 const TRIAL_BYTES = 16 * MIB;
 
 const ftruncate = promisify(fs.ftruncate);
@@ -35,9 +38,9 @@ const close = promisify(fs.close);
 
 interface Filling {
   fdIn: number;
-  /** Of the first byte, in `fdIn`. */
+  /** Offset of the first byte in `fdIn`. */
   fileOffset: number;
-  /** Where the first byte goes in the output; a multiple of a huge page, as is the length. */
+  /** Offset of the first byte in the output. Offset and length are multiples of a huge page. */
   outputOffset: number;
   length: number;
   signal: AbortSignal;
@@ -47,9 +50,10 @@ interface Filling {
 
 export interface TmpfsFiller {
   /**
-   * @returns the bytes filled, without a gap. When they are fewer than were asked for, the file has been cut behind them, and
-   * it is of no use to ask again.
-   * @throws DiskliftError `Cancelled` at once; what hangs in the kernel is left behind, and the file cut behind what is right.
+   * @returns the bytes filled, without a gap. When they are fewer than were asked for, the file has been cut behind
+   * them, and it is of no use to ask again.
+   * @throws DiskliftError `Cancelled` at once; what hangs in the kernel is left behind, and the file cut behind what is
+   * right.
    */
   fill(filling: Filling): Promise<number>;
   close(): Promise<void>;
@@ -62,7 +66,10 @@ interface TmpfsFillerOptions {
   clock: Clock;
 }
 
-/** @returns undefined when the output is not a file on tmpfs that can be written at any place, or huge pages are unknown. */
+/**
+ * @returns undefined when the output is not a file on tmpfs that can be written at any place, or huge pages are
+ * unknown.
+ */
 export async function createTmpfsFiller({ libc, fd, clock }: TmpfsFillerOptions): Promise<TmpfsFiller | undefined> {
   const output = await openForMapping(libc, fd);
   if (output === undefined) return undefined;
@@ -76,7 +83,7 @@ export async function createTmpfsFiller({ libc, fd, clock }: TmpfsFillerOptions)
   return undefined;
 }
 
-/** A shell opens what it writes to for writing only, and that cannot be mapped. */
+/** Opens the output again, because a shell opens it for writing only and such a descriptor cannot be mapped. */
 async function openForMapping(libc: Libc, fd: number): Promise<number | undefined> {
   const { value: flags } = await libc.fcntl(fd, F_GETFL, 0);
   if (flags < 0 || (flags & fs.constants.O_APPEND) !== 0) return undefined;
@@ -94,7 +101,10 @@ class Filler implements TmpfsFiller {
   private readonly output: number;
   private readonly windows: FileWindow[];
   private readonly clock: Clock;
-  /** Changes of the file's length, each behind the one before: the shorter one, coming late, would cut what has been filled. */
+  /**
+   * Changes of the file's length, each behind the one before: the shorter one, coming late, would cut what has been
+   * filled.
+   */
   private resizing: Promise<unknown> = Promise.resolve();
   private readonly sizeBefore: number;
   private size: number;

@@ -1,4 +1,7 @@
-/** The fastest way that a run of data has from the source's descriptor to the output's: what it is depends on the output. */
+/**
+ * The fastest way that a run of data has from the source's descriptor to the output's: what it is depends on the
+ * output.
+ */
 
 import fs from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -93,7 +96,7 @@ function partOf(run: RunToMove, from: number, length: number): RunToMove {
 
 interface RunToMove {
   fdIn: number;
-  /** Of the first byte, in `fdIn`. */
+  /** Offset of the first byte in `fdIn`. */
   fileOffset: number;
   length: number;
   signal: AbortSignal;
@@ -108,8 +111,8 @@ interface Way {
 }
 
 /**
- * Moves the run, or as much of it as the kernel takes: where it fails or meets the file's end, the rest is left to reads
- * and writes, whose errors say what is wrong.
+ * Moves the run, or as much of it as the kernel takes: where it fails or meets the file's end, the rest is left to
+ * reads and writes, whose errors say what is wrong.
  * @returns the bytes moved
  * @throws DiskliftError `Cancelled` at once; a move that hangs in the kernel is left behind.
  */

@@ -1,7 +1,7 @@
 /**
- * Standard output. Into a pipe or a file, long runs of data go from the source's descriptor without passing through this
- * process; all else is read ahead and written. The image's last bytes are held back until everything has been
- * read and the source is known to be unchanged: a reader gets the complete right image, or a cut one.
+ * Standard output. Into a pipe or a file, long runs of data go from the source's descriptor without passing through
+ * this process; all else is read ahead and written. The image's last bytes are held back until everything has been read
+ * and the source is known to be unchanged: a reader gets the complete right image, or a cut one.
  */
 
 import fs from 'node:fs';
@@ -57,7 +57,10 @@ class Transfer {
     return { location: 'stdout', sizeBytes, proof: 'close' };
   }
 
-  /** Sends what lies in front of `end`, long runs of data from descriptor to descriptor; the rest is for reads and writes. */
+  /**
+   * Sends what lies in front of `end`, long runs of data from descriptor to descriptor; the rest is for reads and
+   * writes.
+   */
   private async moveUpTo(end: number): Promise<void> {
     const { libc, fd, clock } = this.output;
     if (libc === undefined || this.image.fileExtents === undefined) return;

@@ -1,4 +1,7 @@
-/** Writing a buffer whole to a descriptor that may be of any kind, and non-blocking: whoever shares it may have set that. */
+/**
+ * Writes a whole buffer to a descriptor of any kind. Another process that shares the descriptor may have made it
+ * non-blocking.
+ */
 
 import fs from 'node:fs';
 import { promisify } from 'node:util';
@@ -17,7 +20,7 @@ export function writeError(sentBytes: number, cause: unknown): DiskliftError {
 }
 
 /**
- * @param sentBytes what was written before, for messages
+ * @param sentBytes number of bytes written before, for messages
  * @throws DiskliftError `DestinationUnreachable` when the reader has gone, `DestinationRejected` for every other error,
  * `Cancelled` at once; a write that blocks is then left behind.
  */

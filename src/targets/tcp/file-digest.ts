@@ -1,4 +1,6 @@
-/** The SHA-256 of a file that grows: from the bytes as they come, and where it begins behind the start, from the file. */
+/**
+ * The SHA-256 of a file that grows: of the bytes as they arrive, and of the bytes that an earlier try left in the file.
+ */
 
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
@@ -11,18 +13,18 @@ export class FileDigest {
   private readonly file: FileHandle;
   private readonly hash = createHash('sha256');
   private hashedBytes = 0;
-  /** What is in the file for certain. */
+  /** Number of bytes that are certainly in the file. */
   private writtenBytes: number;
   private following: Promise<void> = Promise.resolve();
 
-  /** @param writtenBytes what the file holds; they are read at once, beside whatever else goes on */
+  /** @param writtenBytes number of bytes that the file holds; they are read in the background */
   constructor(file: FileHandle, writtenBytes: number) {
     this.file = file;
     this.writtenBytes = writtenBytes;
     if (writtenBytes > 0) this.follow();
   }
 
-  /** The next bytes, hashed while they are written: `written` resolves when they are in the file. One call at a time. */
+  /** Hashes the next bytes while they are written. `written` resolves when they are in the file. One call at a time. */
   async add(bytes: Uint8Array, written: Promise<void>): Promise<void> {
     const isTheirTurn = this.hashedBytes === this.writtenBytes;
     if (isTheirTurn) {
@@ -31,11 +33,11 @@ export class FileDigest {
     }
     await written;
     this.writtenBytes += bytes.length;
-    // What lies in front may have been caught up with meanwhile, so that nobody would come for these.
+    // The catch-up read may have finished during this write. Start it again, or these bytes are never hashed.
     if (!isTheirTurn) this.follow();
   }
 
-  /** Of the whole file, in hex. To be called once. @throws what reading the file throws */
+  /** @returns the digest of the whole file in hex; call this once @throws the failures of reading the file */
   async finish(): Promise<string> {
     await this.following;
     return this.hash.digest('hex');
@@ -43,7 +45,7 @@ export class FileDigest {
 
   private follow(): void {
     this.following = this.following.then(() => this.catchUp());
-    // Heard of in the end.
+    // `finish` reports a failure.
     this.following.catch(() => {});
   }
 

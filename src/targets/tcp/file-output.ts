@@ -11,7 +11,7 @@ import type { Confirmation, Hello } from './messages.ts';
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR } = constants;
 
-/** What is lost at most when the machine fails or the program is killed. Data on their way to the disk early cost the end less. */
+/** Largest loss when the machine fails or the program is killed. Early writes to the disk also shorten the end. */
 const CHECKPOINT_BYTES = 32 * MIB;
 
 const FULL = ['ENOSPC', 'EDQUOT', 'EFBIG'];
@@ -22,9 +22,12 @@ interface Growing {
   digest: FileDigest;
   writtenBytes: number;
   durableBytes: number;
-  /** Under way. */
+  /** The checkpoint in progress. */
   checkpoint: Promise<void> | undefined;
-  /** Failure after which bytes behind the last checkpoint may not be on the disk; the kernel reports a failed write only once. */
+  /**
+   * Failure after which bytes behind the last checkpoint may not be on the disk; the kernel reports a failed write only
+   * once.
+   */
   failure: unknown;
 }
 
@@ -48,7 +51,7 @@ class FileOutput implements ImageOutput {
   private readonly statePath: string;
   private readonly force: boolean;
   private growing: Growing | undefined;
-  /** The inode that was put in place last: that one may be replaced by another try of the same disk. */
+  /** Inode of the file that was put in place last. Another try of the same disk may replace it. */
   private finished: { ino: number; hello: Hello | undefined } | undefined;
 
   constructor(filePath: string, force: boolean) {
@@ -85,7 +88,7 @@ class FileOutput implements ImageOutput {
       await growing.checkpoint;
       await this.makeDurable(growing);
     } catch {
-      // Then the last checkpoint counts.
+      // The next try continues from the last checkpoint.
     } finally {
       await growing.file.close();
     }
@@ -129,7 +132,7 @@ class FileOutput implements ImageOutput {
     if (!isAnotherTry) throw new DiskliftError('DestinationRejected', 'the output exists already');
   }
 
-  /** What is there of the same image. */
+  /** Opens the bytes that an earlier try left of the same image. */
   private async openKept(hello: Hello | undefined): Promise<Growing | undefined> {
     const kept = await readPartialState(this.statePath);
     if (hello?.fingerprint === undefined || kept === undefined) return undefined;
@@ -146,7 +149,7 @@ class FileOutput implements ImageOutput {
   }
 
   private async openNew(hello: Hello | undefined): Promise<Growing> {
-    // In this order: a state never stands beside bytes of another image.
+    // In this order, so that a state is never beside bytes of another image.
     await rm(this.statePath, { force: true });
     await rm(this.partialPath, { force: true });
     const file = await open(this.partialPath, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o666);
@@ -182,7 +185,10 @@ function growingFrom(file: FileHandle, hello: Hello | undefined, sizeBytes: numb
   return { file, hello, digest, writtenBytes: sizeBytes, durableBytes: sizeBytes, checkpoint: undefined, failure: undefined };
 }
 
-/** @returns the result of `use`; closes the file where that is undefined or `use` throws, because the file then has no owner */
+/**
+ * @returns the result of `use`; closes the file where that is undefined or `use` throws, because the file then has no
+ * owner
+ */
 async function closeUnlessUsed<T extends Growing | undefined>(file: FileHandle, use: () => Promise<T>): Promise<T> {
   let growing: T | undefined;
   try {
@@ -212,13 +218,13 @@ async function synced(growing: Growing, sync: () => Promise<void>): Promise<void
   }
 }
 
-/** So that names survive a loss of power, too. */
+/** Makes the file's name survive a loss of power. */
 async function syncDirectory(filePath: string): Promise<void> {
   await using directory = await open(path.dirname(filePath), 'r');
   await directory.sync();
 }
 
-/** Names no path: the sender is told, too. */
+/** Types a failure. The message names no path, because the sender receives it too. */
 async function typed<T>(what: string, operation: () => Promise<T>): Promise<T> {
   try {
     return await operation();
@@ -232,11 +238,11 @@ async function typed<T>(what: string, operation: () => Promise<T>): Promise<T> {
 }
 
 export interface PartialState extends Required<Hello> {
-  /** Survive a loss of power; what lies behind may not. */
+  /** Number of bytes that survive a loss of power. */
   durableBytes: number;
 }
 
-/** @returns undefined when there is none, or none that makes sense */
+/** @returns undefined when the file does not exist or is not valid */
 export async function readPartialState(path: string): Promise<PartialState | undefined> {
   try {
     const state = JSON.parse(await readFile(path, 'utf8')) as Partial<Record<keyof PartialState, unknown>> | null;
@@ -249,10 +255,10 @@ export async function readPartialState(path: string): Promise<PartialState | und
   }
 }
 
-/** Whoever reads it finds the old state or the new one. */
+/** Replaces the state. A reader finds the old state or the new one. */
 async function writePartialState(path: string, state: PartialState): Promise<void> {
   const draft = `${path}.new`;
-  // A link that lies there is not followed.
+  // This removes a symbolic link instead of following it.
   await rm(draft, { force: true });
   await using file = await open(draft, 'wx', 0o600);
   await file.writeFile(`${JSON.stringify(state)}\n`);

@@ -1,4 +1,7 @@
-/** Where a receiver puts an image. */
+/**
+ * Outputs of a receiver. The receiver calls `begin`, then `write` for each piece, then `finish`; or `suspend` when the
+ * rest does not come. `discard` may follow `finish`.
+ */
 
 import { createHash } from 'node:crypto';
 import { DiskliftError } from '../../common/errors.ts';
@@ -6,22 +9,34 @@ import type { Confirmation, Hello } from './messages.ts';
 
 export interface ImageOutput {
   /**
-   * Gets ready for an image; one at a time. Without `hello` it is one that nothing is known of.
-   * @returns how many bytes of it are there from an earlier try
-   * @throws DiskliftError `DestinationRejected` when it must not be written
+   * Prepares for an image, one at a time. Without `hello` nothing is known of the image.
+   * @returns the number of its bytes that an earlier try left
+   * @throws DiskliftError `DestinationRejected` when the image must not be written
    */
   begin(hello?: Hello): Promise<number>;
-  /** Takes the next bytes; they may be used again when the promise has resolved. @throws DiskliftError `DestinationRejected` */
+  /**
+   * Writes the next bytes. They may be reused when the promise has resolved.
+   * @throws DiskliftError `DestinationRejected`
+   */
   write(bytes: Uint8Array): Promise<void>;
-  /** To be called when the rest does not come. Keeps what there is for another try. @throws DiskliftError when there cannot be one */
+  /**
+   * Keeps the bytes for another try. Call this when the rest does not come.
+   * @throws DiskliftError when another try is impossible
+   */
   suspend(): Promise<void>;
-  /** Resolves when the image is in its place and survives a loss of power. @throws DiskliftError `DestinationRejected` */
+  /**
+   * Resolves when the image is in its place and survives a loss of power.
+   * @throws DiskliftError `DestinationRejected`
+   */
   finish(): Promise<Required<Confirmation>>;
-  /** Removes the image that was finished last: it is not what was sent. @throws DiskliftError when it cannot be */
+  /**
+   * Removes the image that was finished last, because it differs from what was sent.
+   * @throws DiskliftError when that fails
+   */
   discard(): Promise<void>;
 }
 
-/** A pipe: what has been written cannot be taken back. @param write resolves when all bytes are taken */
+/** An output that cannot be undone, such as a pipe. @param write resolves when all bytes are taken */
 export function createStreamOutput(write: (bytes: Uint8Array) => Promise<void>): ImageOutput {
   const hash = createHash('sha256');
   let sizeBytes = 0;

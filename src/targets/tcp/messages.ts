@@ -1,36 +1,39 @@
-/** The lines of the Acknowledged protocol: JSON objects, docs/decisions/0009-tcp-protocol.md. Fields that are not known are ignored. */
+/**
+ * The lines of the Acknowledged protocol: JSON objects, docs/decisions/0009-tcp-protocol.md. Fields that are not known
+ * are ignored.
+ */
 
 import { DiskliftError } from '../../common/errors.ts';
 import { NOT_SHOWN_IN_CLUSTER } from '../server-message.ts';
 
 const PROTOCOL = 'disklift/1';
 
-/** With its newline. */
+/** Longest line, with its newline. */
 export const MAX_LINE_BYTES = 4096;
 
-/** Of a peer's text only so much is shown. */
+/** Longest text of a peer in a message. */
 const MAX_HINT_CHARACTERS = 200;
 
-/** Both ends read again what the receiver holds from an earlier try. A disk that does less than this is not waited for. */
+/** Both ends read again what the receiver holds from an earlier try. Lower bound for the speed of that read. */
 const MIN_REREAD_BYTES_PER_MS = 100_000;
 
-/** How much longer to wait where `sizeBytes` have to be read and hashed again first. */
+/** Additional wait where the peer first reads and hashes `sizeBytes` again. */
 export function rereadAllowanceMs(sizeBytes: number): number {
   return Math.ceil(sizeBytes / MIN_REREAD_BYTES_PER_MS);
 }
 
-/** What a sender says first. */
+/** The sender's first line. */
 export interface Hello {
   /** The export's uid. */
   exportUid: string;
   disk: string;
-  /** Of the whole image. */
+  /** Size of the whole image. */
   sizeBytes: number;
-  /** Equal ones mean equal bytes. Without it nothing can be gone on with. */
+  /** Equal fingerprints mean equal bytes. Without it a transfer cannot resume. */
   fingerprint?: string;
 }
 
-/** What a receiver has when it has everything. */
+/** The receiver's last line: what it holds. */
 export interface Confirmation {
   sizeBytes: number;
   sha256?: string;
@@ -39,7 +42,7 @@ export interface Confirmation {
 /** A receiver as it may be shown. */
 export interface ShownPeer {
   where: string;
-  /** Whether the receiver's words may be shown. */
+  /** Whether the receiver's text may be shown. */
   mayQuote: boolean;
 }
 
@@ -59,7 +62,7 @@ export function errorLine({ message, retryable }: DiskliftError): string {
   return lineOf({ error: message, ...(retryable ? { retryable } : {}) });
 }
 
-/** From a sender that has computed another digest than the receiver: what was received must not be kept. */
+/** A sender whose digest differs from the receiver's sends this, so that the receiver removes the image. */
 export function discardLine(): string {
   return lineOf({ discard: true });
 }
@@ -68,7 +71,7 @@ export function isDiscard(line: string): boolean {
   return objectOf(line)?.discard === true;
 }
 
-/** @throws DiskliftError `DestinationRejected` with what the sender is to be told */
+/** @throws DiskliftError `DestinationRejected` with a message for the sender */
 export function parseHello(line: string): Hello {
   const hello = objectOf(line);
   if (hello === undefined) throw refusal('the first line is not a JSON object');

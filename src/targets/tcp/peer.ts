@@ -1,4 +1,4 @@
-/** One connection to a peer: what has been heard from it, and writes that wait until it takes them. */
+/** One connection to a peer: the lines that it sent, and writes that wait until the kernel takes them. */
 
 import net from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -16,7 +16,7 @@ import { MAX_LINE_BYTES, type ShownPeer } from './messages.ts';
 
 const NEWLINE = 0x0a;
 
-/** A receiver has no more to say in the whole of a transfer. */
+/** Most lines that a receiver sends in a whole transfer. */
 const MAX_LINES = 2;
 
 export interface PeerOptions {
@@ -27,9 +27,9 @@ export interface PeerOptions {
   access: NetworkAccess;
   clock: Clock;
   signal: AbortSignal;
-  /** Until a connection stands, TLS included. */
+  /** Limit of opening a connection, TLS included. */
   connectMs: number;
-  /** Whether what the peer says is lines to be read, or nothing to care about. */
+  /** Whether to read lines from the peer; otherwise its bytes are ignored. */
   speaks: boolean;
 }
 
@@ -56,7 +56,7 @@ interface Sockets {
 
 async function openSockets({ host, port, access, tls: material }: PeerOptions, signal: AbortSignal): Promise<Sockets> {
   const raw = await connectGuarded({ host, port, access, signal });
-  // The peer's end is not ours.
+  // The peer may end its side while ours stays open.
   raw.allowHalfOpen = true;
   if (material === undefined) return { raw, socket: raw };
   try {
@@ -100,13 +100,13 @@ export class Peer implements ShownPeer {
     if (socket.destroyed) this.fail(networkError(where, socket.errored ?? closedError()));
   }
 
-  /** Whether the peer has said something that nobody has read yet, or has closed its side. */
+  /** Whether the peer has sent a line that is still unread, or has closed its side. */
   hasSpoken(): boolean {
     return this.lines.length > 0 || this.hasEnded;
   }
 
   /**
-   * Resolves when the kernel has taken all of `bytes`; with false when the peer has spoken instead.
+   * Resolves when the kernel has taken all of `bytes`; with false when the peer sent a line or closed instead.
    * @throws DiskliftError `DestinationUnreachable`, `Cancelled`
    */
   async sendBytes(bytes: Uint8Array, pace: PaceWatch): Promise<boolean> {
@@ -122,9 +122,12 @@ export class Peer implements ShownPeer {
     return this.until(await this.write(line), limitMs, 'takes no more bytes');
   }
 
-  /** @returns true when the kernel has taken all of `bytes`, false when the peer has spoken instead, undefined as long as neither is so */
+  /**
+   * @returns true when the kernel has taken all of `bytes`; false when the peer sent a line or closed instead;
+   * undefined until then
+   */
   private async write(bytes: Uint8Array | string): Promise<() => boolean | undefined> {
-    // What is there already must be heard first: a write to a peer that has closed would lose it.
+    // Read what has arrived first: a write to a peer that has closed would lose it.
     await nextTurn();
     if (this.hasSpoken()) return () => false;
     let isWritten = false;
@@ -135,7 +138,10 @@ export class Peer implements ShownPeer {
     return () => (isWritten ? true : this.hasSpoken() ? false : undefined);
   }
 
-  /** The next line, without its newline. @throws DiskliftError `DestinationUnreachable`, `DestinationRejected` when it is too long */
+  /**
+   * The next line, without its newline.
+   * @throws DiskliftError `DestinationUnreachable`, `DestinationRejected` when it is too long
+   */
   async readLine(limitMs: number, awaited: string): Promise<string> {
     return this.until(
       () => {
@@ -163,7 +169,7 @@ export class Peer implements ShownPeer {
     this.socket.destroySoon();
   }
 
-  /** Breaks the connection: a peer that waits for our end must not take this for it. */
+  /** Resets the connection, so that the peer does not take this for an orderly end. */
   reset(): void {
     breakConnection(this.socket, this.raw);
   }

@@ -1,4 +1,6 @@
-/** The other end of a TCP target: takes one image at a time from whoever connects, and goes on where an earlier connection was cut. */
+/**
+ * The receiving end of a TCP target. Takes one image at a time from any sender, and resumes after a connection was cut.
+ */
 
 import type net from 'node:net';
 import type { AddressInfo } from 'node:net';
@@ -12,11 +14,11 @@ import { type ListenAddress, listen, type ServerTls, Session } from './session.t
 type Received = Required<Confirmation>;
 
 interface ReceiverLimits {
-  /** Until a sender has said who it is. */
+  /** Limit until a sender has sent its first line. */
   helloMs: number;
-  /** Without a byte coming. A sender that has died is found out earlier: by the kernel, or when it comes again. */
+  /** Limit of silence. The kernel, or a second connection of the same sender, shows a dead sender earlier. */
   idleMs: number;
-  /** How long to wait for a sender that was lost when it had everything, in case it has not heard so. */
+  /** Wait for a sender whose connection broke at the end: it may not have received the confirmation. */
   returnMs: number;
 }
 
@@ -31,29 +33,30 @@ export interface ReceiverOptions {
   signal: AbortSignal;
   limits?: Partial<ReceiverLimits> | undefined;
   onListening(address: AddressInfo): void;
-  /** The image is in its place, and the sender has nothing against it. */
+  /** Called when the image is in its place and the sender did not object. */
   onReceived(received: Received): void;
-  /** Takes one line about a connection that came to nothing. */
+  /** Receives one line about a connection that failed. */
   warn(message: string): void;
 }
 
 const LIMITS: ReceiverLimits = { helloMs: 10_000, idleMs: 600_000, returnMs: 120_000 };
 
-/** What is under way when the receiver is stopped has so long to save what it can. */
+/** Time to save a running transfer when the receiver is stopped. */
 const STOP_MS = 700;
 
 const RAW_PATIENCE_MS = 2000;
 
 /**
  * Resolves when an image was received; never with `keep`.
- * @throws DiskliftError `Cancelled`, `InvalidRequest` when it cannot listen, and, unless `keep`, what makes the output unusable
+ * @throws DiskliftError `Cancelled`, `InvalidRequest` when it cannot listen, and, unless `keep`, what makes the output
+ * unusable
  */
 export function runReceiver(options: ReceiverOptions): Promise<void> {
   return new Receiver(options).run();
 }
 
 interface Writer {
-  /** Undefined for bytes that nothing is known of. */
+  /** Undefined for the Raw protocol, which has no first line. */
   hello: Hello | undefined;
   session: Session;
   gone: Promise<void>;
@@ -72,11 +75,13 @@ class Receiver {
   private readonly finished = Promise.withResolvers<void>();
   private readonly stopped = new AbortController();
   private writer: Writer | undefined;
-  /** The writer's session once all bytes of its image have arrived: the confirmation and the sender's verdict remain. */
+  /**
+   * The writer's session once all bytes of its image have arrived: the confirmation and the sender's verdict remain.
+   */
   private concluding: Session | undefined;
   /** The image that was received last. */
   private done: Done | undefined;
-  /** Why nothing can be written. */
+  /** The failure that makes the output unusable. */
   private unusable: DiskliftError | undefined;
 
   constructor(options: ReceiverOptions) {
@@ -131,10 +136,10 @@ class Receiver {
 
   private async takeRaw(session: Session): Promise<void> {
     const first = await session.chunk(this.limits.idleMs);
-    // Somebody has looked whether there is a server.
+    // A probe of the port, without an image.
     if (first === undefined) return;
     const { clock } = this.options;
-    // It cannot be told to come again, and may follow one whose connection is just being cleared away.
+    // A Raw sender cannot be asked to retry, and it may follow a connection that is just being closed.
     if (this.writer !== undefined) await Promise.race([this.writer.gone, clock.delay(RAW_PATIENCE_MS, this.stopped.signal)]);
     await this.asWriter(session, undefined, async () => {
       this.done = { hello: undefined, received: await this.receive(session, undefined, first), isReported: false };
@@ -147,7 +152,7 @@ class Receiver {
     if (line === undefined) return;
     const hello = parseHello(line);
     await this.asWriter(session, hello, async () => {
-      // Its sender has not heard that it is here.
+      // The image is here, but its sender did not receive the confirmation.
       if (isSameImage(hello, this.done?.hello)) {
         this.concluding = session;
         session.say(offsetLine(hello.sizeBytes));
@@ -158,11 +163,14 @@ class Receiver {
     });
   }
 
-  /** Runs `task` while no other does. @throws DiskliftError `DestinationRejected` when there is one, of another disk */
+  /**
+   * Runs `task` while no other transfer runs.
+   * @throws DiskliftError `DestinationRejected` when a transfer of another disk runs
+   */
   private async asWriter(session: Session, hello: Hello | undefined, task: () => Promise<void>): Promise<void> {
     for (let { writer } = this; writer !== undefined; { writer } = this) {
       if (!isSameDisk(hello, writer.hello)) throw busy('another image is being received');
-      // A sender that comes again has lost its first connection, whatever this end knows of it.
+      // A sender that connects again has lost its first connection, even if this end has not noticed.
       writer.session.break(new DiskliftError('DestinationUnreachable', 'the sender has come again by another connection'));
       await writer.gone;
     }
@@ -183,7 +191,7 @@ class Receiver {
     }
   }
 
-  /** @param first what was read already */
+  /** @param first bytes that were read already */
   private async receive(session: Session, hello: Hello | undefined, first?: Buffer): Promise<Received> {
     const { output } = this.options;
     this.done = undefined;
@@ -209,7 +217,9 @@ class Receiver {
     }
   }
 
-  /** An orderly end means that the sender is content; when the connection is lost it may come again. */
+  /**
+   * Waits for the sender's verdict. An orderly end means success. After a lost connection the sender may connect again.
+   */
   private async hearVerdict(session: Session, done: Done): Promise<void> {
     const { output, clock, warn } = this.options;
     let line: string | undefined;

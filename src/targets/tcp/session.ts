@@ -13,12 +13,15 @@ import { errorLine, MAX_LINE_BYTES } from './messages.ts';
 
 const NEWLINE = 0x0a;
 
-/** What a sender may still send while it is told why it is not wanted: a connection closed on it would lose the reason. */
+/**
+ * Time in which a refused sender may still send. A connection that is closed at once would lose the reason of the
+ * refusal.
+ */
 const LINGER_MS = 2000;
 
 export interface SessionOptions {
   socket: Socket;
-  /** The connection beneath `socket`, where that is TLS. */
+  /** The connection beneath `socket` where `socket` is TLS. */
   raw: Socket;
   clock: Clock;
 }
@@ -30,7 +33,7 @@ export class Session {
   private readonly raw: Socket;
   private readonly clock: Clock;
   private changed = Promise.withResolvers<void>();
-  /** Aborted with why this side has broken the connection. */
+  /** Aborted with the reason why this side broke the connection. */
   private readonly broken = new AbortController();
 
   constructor({ socket, raw, clock }: SessionOptions) {
@@ -43,11 +46,14 @@ export class Session {
       this.changed = Promise.withResolvers<void>();
     };
     for (const event of ['readable', 'end', 'error', 'close']) socket.on(event, change);
-    // Whoever reads hears of it.
+    // `read` reports the failure.
     raw.on('error', () => {});
   }
 
-  /** @returns undefined at the sender's orderly end @throws DiskliftError `DestinationUnreachable`, or what the session was broken with */
+  /**
+   * @returns undefined at the sender's orderly end
+   * @throws DiskliftError `DestinationUnreachable`, or what the session was broken with
+   */
   async chunk(limitMs: number): Promise<Buffer | undefined> {
     try {
       const { clock } = this;
@@ -58,9 +64,9 @@ export class Session {
   }
 
   /**
-   * Reads a line that nothing may follow: the sender has to wait for an answer.
-   * @returns it without its newline; undefined when the sender ends in order before
-   * @throws DiskliftError `DestinationRejected` when it is too long, or not the last
+   * Reads a line. Nothing may follow it, because the sender has to wait for an answer.
+   * @returns the line without its newline; undefined when the sender ends in order before
+   * @throws DiskliftError `DestinationRejected` when the line is too long, or more bytes follow
    */
   async line(limitMs: number): Promise<string | undefined> {
     const endMs = this.clock.monotonicMs() + limitMs;
@@ -87,7 +93,7 @@ export class Session {
     this.socket.destroySoon();
   }
 
-  /** Tells the sender why, and then closes. Resolves when the sender cannot miss it any more. */
+  /** Sends the reason to the sender, and then closes. Resolves when the sender has had time to read it. */
   async refuse(error: DiskliftError): Promise<void> {
     if (this.socket.destroyed || this.broken.signal.aborted) return this.break(error);
     this.socket.end(errorLine(error));
@@ -101,13 +107,18 @@ export class Session {
     this.break(error);
   }
 
-  /** Resets the connection, so that the sender cannot take it for an orderly end; one that has had its end is just closed. */
+  /**
+   * Resets the connection, so that the sender cannot take it for an orderly end. A connection after its orderly end is
+   * closed.
+   */
   break(error: DiskliftError): void {
     this.broken.abort(error);
     breakConnection(this.socket, this.raw);
   }
 
-  /** All that has come; undefined at the orderly end. Leaves the other direction alone, which may have an answer to carry. */
+  /**
+   * @returns the bytes that have arrived; undefined at the orderly end. The other direction stays open for an answer.
+   */
   private async read(): Promise<Buffer | undefined> {
     const { socket } = this;
     for (;;) {
@@ -124,7 +135,7 @@ export class Session {
 export interface ListenAddress {
   /** A name or an address, IPv6 without brackets; all addresses of the machine where it is left out. */
   host?: string | undefined;
-  /** 0: any that is free. */
+  /** 0: any free port. */
   port: number;
 }
 
@@ -133,18 +144,18 @@ export interface ServerTls {
   certificate: string;
   /** PEM. */
   key: string;
-  /** PEM: senders have to show a certificate of these authorities. */
+  /** PEM: authorities whose certificates senders must have. */
   clientCa?: string | undefined;
 }
 
 export interface ListenOptions {
   address: ListenAddress;
   tls?: ServerTls | undefined;
-  /** Takes every connection; `raw` is what lies beneath `socket`, and the same without TLS. */
+  /** Receives every connection. `raw` is the connection beneath `socket`; without TLS both are the same. */
   onConnection(socket: net.Socket, raw: net.Socket): void;
 }
 
-/** Senders that have not yet said who they are count, too. */
+/** Also counts senders that have not sent their first line. */
 const MAX_CONNECTIONS = 32;
 const HANDSHAKE_MS = 10_000;
 
@@ -160,7 +171,7 @@ export async function listen({ address, tls: material, onConnection }: ListenOpt
     server.maxConnections = MAX_CONNECTIONS;
     server.listen(address);
     await once(server, 'listening');
-    // accept(2) fails when the process or the machine is out of descriptors or memory. The sender connects again.
+    // accept(2) fails when the process or the machine has no descriptors or memory left. The sender connects again.
     server.on('error', () => {});
     return server;
   } catch (error) {
@@ -181,7 +192,7 @@ function createTlsServer(
   server.on('connection', (raw) => {
     const peer = nameOf(raw);
     beneath.set(peer, raw);
-    // Until it has shown that it speaks TLS, nothing waits for it.
+    // A connection without a TLS handshake must not keep the process alive.
     raw.unref();
     raw.once('close', () => beneath.delete(peer));
   });

@@ -1,4 +1,7 @@
-/** A TCP peer: bytes and an orderly close (Raw), or a receiver that goes on where it stopped and confirms by digest (Acknowledged). */
+/**
+ * Sends to a TCP peer: bytes and an orderly close (Raw), or to a receiver that resumes and confirms by digest
+ * (Acknowledged).
+ */
 
 import { promisify } from 'node:util';
 import type { Clock } from '../../common/clock.ts';
@@ -16,13 +19,13 @@ import { type Confirmation, discardLine, helloLine, parseConfirmation, parseOffs
 import { connectPeer, locationOf, type Peer } from './peer.ts';
 
 interface TcpLimits extends PaceLimits {
-  /** Until a connection stands, TLS included. */
+  /** Limit of opening a connection, TLS included. */
   connectMs: number;
-  /** From our first line to the receiver's. */
+  /** Limit from our first line to the receiver's. */
   helloMs: number;
   /**
-   * Limit from the last byte to the confirmation, or to the close: a peer may have to write the image to its disks first, or convert it.
-   * `answerLimitMs` when left out.
+   * Limit from the last byte to the confirmation, or to the close: a peer may have to write the image to its disks
+   * first, or convert it. `answerLimitMs` when left out.
    */
   answerMs?: number | undefined;
   /** Limit for a receiver to accept a discard and to close. */
@@ -38,7 +41,7 @@ export interface TcpTargetOptions {
   tls?: TlsMaterial | undefined;
   access: NetworkAccess;
   clock: Clock;
-  /** With `disk`, what a receiver knows an image by when it comes again. */
+  /** With `disk`, identifies the image when a sender connects again. */
   exportUid: string;
   disk: string;
   limits?: Partial<TcpLimits> | undefined;
@@ -88,7 +91,7 @@ export function createTcpTarget(options: TcpTargetOptions): ExportTarget {
         pace.stop();
       }
     },
-    // What a receiver holds of a cut transfer is its own: it goes on with it, or drops it when another image comes.
+    // A receiver manages its own partial image: it resumes it, or drops it when another image arrives.
     abandon: async () => {},
   };
 }
@@ -123,8 +126,8 @@ async function sendAcknowledged(transfer: Transfer): Promise<Receipt> {
 }
 
 /**
- * Asks the receiver to remove its bytes. Without this line it would keep the wrong bytes, or resume behind them at the next attempt. The
- * caller reports the doubt as the error, so a failure of this request is ignored.
+ * Asks the receiver to remove its bytes. Without this line it would keep the wrong bytes, or resume behind them at the
+ * next attempt. The caller reports the doubt as the error, so a failure of this request is ignored.
  */
 async function requestDiscard(peer: Peer, limitMs: number): Promise<void> {
   try {
@@ -142,7 +145,7 @@ async function sendFrom(startBytes: number, transfer: Transfer): Promise<Sealed>
   return (await sendUpToSeal({ image, context, startBytes, write })) ?? hearEarly(transfer);
 }
 
-/** What a receiver says before it has everything is why it does not want it. */
+/** Reads an early line of the receiver, which is the reason of a refusal. */
 async function hearEarly({ limits, where, peer }: Transfer): Promise<never> {
   parseConfirmation(await peer.readLine(limits.helloMs, 'taking the image'), peer);
   throw new DiskliftError('DestinationRejected', `${where}: the receiver confirmed before it had the whole image`, undefined, {
