@@ -9,7 +9,7 @@ GUEST := $(if $(filter x86_64-0,$(shell echo $$(uname -m)-$$(id -u))),linux.uml:
 # A node with real pods, for tests and to play with: for root only.
 NODE := containerd:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins nft:nftables conntrack:conntrack iptables:iptables ip:iproute2 buildah:buildah qemu-nbd:qemu-utils openssl:openssl losetup:mount
 RIVALS := qemu-img:qemu-utils python3:python3 pv:pv time:time curl:curl openssl:openssl taskset:util-linux
-SPECS = '$(or $(ONLY),test)$(if $(filter %.ts,$(ONLY)),,/**/*.test.ts)'
+RUN_TESTS = test/tools/run-tests.ts $(ONLY)
 INSTALLED := node_modules/.package-lock.json
 
 ##@ Try

@@ -4,7 +4,8 @@ import path from 'node:path';
 import { runCommand } from '../../helpers/run-command.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 
-const RUNNER = path.join(import.meta.dirname, '..', '..', 'tools', 'run-tests.ts');
+const ROOT = path.join(import.meta.dirname, '..', '..', '..');
+const RUNNER = path.join(ROOT, 'test', 'tools', 'run-tests.ts');
 
 const PASSES = `it('is right', () => {});\n`;
 const FAILS = `it('is wrong', () => { throw new Error('one is not two'); });\n`;
@@ -96,4 +97,15 @@ it('lasts', async () => { log('${name} begins'); await new Promise((done) => set
     assert.equal(pidOf('one'), pidOf('two'));
     assert.equal(new Set(['alone', 'one', 'other'].map(pidOf)).size, 3);
   });
+});
+
+describe('make test', () => {
+  for (const [args, places] of [
+    [[], ''],
+    [['ONLY=test/unit/common'], ' test/unit/common'],
+  ] as const)
+    it(`starts the runner${places === '' ? ' with all tests' : ' beneath one directory'}`, async () => {
+      const { stdout } = await runCommand('make', ['--dry-run', 'test', ...args], { cwd: ROOT });
+      assert.equal(stdout.toString().trimEnd().split('\n').at(-1)?.trimEnd(), `node test/tools/run-tests.ts${places}`);
+    });
 });
