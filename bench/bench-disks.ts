@@ -44,7 +44,7 @@ const FILL = {
   empty: (file: FileHandle) => file.truncate(1024 * GIB),
 };
 
-/** @returns the path of a disk, which is built when it is not there yet. */
+/** @returns the path of a disk, which is built if it does not exist. */
 export async function benchDisk(name: keyof typeof FILL): Promise<string> {
   mkdirSync(BENCH_DIR, { recursive: true });
   const disk = path.join(BENCH_DIR, `${name}.img`);

@@ -12,7 +12,7 @@ export interface Contestant {
   line: string;
   /** Run before each round and not timed. */
   prepare?: string;
-  /** Fewer rounds for what is slow; all rounds when left out. */
+  /** Fewer rounds for slow contestants; all rounds when left out. */
   rounds?: number;
   /** Longer runs are ended and counted as this long. */
   limitSeconds?: number;
@@ -61,7 +61,7 @@ function runOnce(
     'timeout',
     ['-s', 'KILL', `${limitSeconds ?? 3600}`, 'bash', '-o', 'pipefail', '-c', measured],
     {
-      // As `> /dev/null` opens it. One that is opened for reading, too, looks like a closed one.
+      // Opened as by `> /dev/null`. A descriptor that is open for reading too looks like a closed one.
       stdio: ['ignore', NULL_FD, 'pipe'],
       ...limit,
     },

@@ -28,7 +28,7 @@ function measureServer({ mixed, ready, rounds, exportLine, measure }: ExportCont
   const { touchGib, clean } = s3.clean === undefined ? { touchGib: '4 0', clean: 'true' } : { touchGib: '8 8', clean: s3.clean };
   const everywhere = {
     prepare: `${clean}; rm -f ${converted}; ${TOUCH_MEMORY} ${touchGib}; cat ${mixed} ${ready} > /dev/null`,
-    // That may take half a minute.
+    // The machine may take half a minute for that.
     rounds: Math.min(rounds, 3),
     serverPid: s3.pid,
   };

@@ -15,7 +15,7 @@ export function machineFacts(): Record<string, string | number> {
   return { cpu: os.cpus()[0]?.model ?? 'unknown', cpus: os.cpus().length, kernel: os.release(), node: process.version };
 }
 
-/** The promise that holds for every export, and for several at once. */
+/** The memory target for one export and for several at once. */
 export function memoryTarget(results: readonly Result[]): Target {
   const mostMib = Math.max(...results.map(({ peakMib }) => peakMib ?? 0));
   return { text: 'MB of memory at the most', measured: (mostMib * 1024 * 1024) / 1e6, limit: 250 };

@@ -62,7 +62,7 @@ const contestants = [
 for (let round = 0; round <= ROUNDS; round += 1)
   for (const { args, runs } of contestants) {
     const run = runOnce(args);
-    // The first warms up.
+    // The first run warms up.
     if (round > 0) runs.push(run);
   }
 console.log(machineFacts());

@@ -1,5 +1,5 @@
 /**
- * `make bench`: disklift stream against the scripts that people use, qemu-img, and the least that the work takes.
+ * `make bench`: disklift stream against the scripts that people use, qemu-img, and the minimum that the work requires.
  * Options: --rounds N (default 5), --json FILE, --strict (fail when a target is missed).
  */
 

@@ -1,4 +1,4 @@
-/** The programs that people upload to S3 with, where they are installed: in the PATH, or in DISKLIFT_BENCH_TOOLS. */
+/** Common programs that upload to S3, if they are installed in the PATH or in DISKLIFT_BENCH_TOOLS. */
 
 import { spawnSync } from 'node:child_process';
 import os from 'node:os';

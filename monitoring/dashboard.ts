@@ -31,10 +31,10 @@ import { type Panel, ROWS } from './panels.ts';
 
 const DATA_SOURCE = { type: 'prometheus', uid: '$datasource' };
 
-/** In rows of the grid. */
+/** Heights in rows of the grid. */
 const HEIGHT = { stat: 4, other: 8 };
 
-/** Windows of increase() overlap where they are longer than the step between two bars: at this step they hardly do. */
+/** Windows of increase() overlap if they are longer than the step between two bars. At this step they hardly do. */
 const BAR_INTERVAL = '2m';
 
 const REF_IDS = 'ABCDEFGH';
@@ -94,7 +94,7 @@ function heatmap({ unit }: Panel): HeatmapBuilder {
     .yAxis(new YAxisConfigBuilder().unit(unit));
 }
 
-/** Each query gives a column of values; they are joined by the labels that they share. */
+/** Each query gives a column of values. The columns are joined by common labels. */
 function table({ targets }: Panel): TableBuilder {
   const columnOf = (index: number) => (targets.length === 1 ? 'Value' : `Value #${REF_IDS.charAt(index)}`);
   const titles = Object.fromEntries(targets.map(({ legend }, index) => [columnOf(index), legend]));
@@ -137,7 +137,7 @@ function queryVariable(name: string, label: string, query: string): QueryVariabl
 }
 
 const SIDECARS = metric('build_info');
-/** The scan is the first that counts something of an export. */
+/** The scan counts first, so this metric exists for every export. */
 const EXPORTS = metric('scanned_clusters_total');
 
 const VARIABLES = [

@@ -1,14 +1,14 @@
-/** The words of queries: names of metrics out of the catalogue, and the matchers of the dashboard's variables. */
+/** The parts of queries: names of metrics of the catalogue, and the matchers of the dashboard's variables. */
 
 import { METRIC_PREFIX, METRICS } from '../src/metrics/catalogue.ts';
 
 type Declaration = (typeof METRICS)[keyof typeof METRICS];
 
-/** A histogram is asked for by its buckets. */
+/** A histogram is queried by its buckets. */
 export type MetricName = Declaration['name'];
 
 const SIDECAR_MATCHERS = 'job=~"$job", instance=~"$instance"';
-/** By labels: the matcher of a metric that has the label. */
+/** Matchers by label, for metrics that have the label. */
 const EXPORT_MATCHERS = { export_namespace: 'export_namespace=~"$namespace"', export: 'export=~"$export"' } as const;
 
 function declarationOf(name: MetricName): Declaration {
@@ -20,7 +20,7 @@ export function metric(name: MetricName): string {
   return `${METRIC_PREFIX}${name}${declarationOf(name).type === 'histogram' ? '_bucket' : ''}`;
 }
 
-/** The metric of what the dashboard's variables choose. @param more further matchers */
+/** The metric, filtered by the dashboard's variables. @param more further matchers */
 export function chosen(name: MetricName, more?: string): string {
   const labels: readonly string[] = declarationOf(name).labels;
   const ofExports = Object.entries(EXPORT_MATCHERS).flatMap(([label, matcher]) => (labels.includes(label) ? [matcher] : []));

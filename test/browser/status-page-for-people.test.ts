@@ -79,7 +79,7 @@ describe('the status page', function () {
     page.on('request', (request) => {
       if (request.url().includes('/exports?')) questions += 1;
     });
-    // Each of them could make the page ask.
+    // Each of these changes could make the page send a request.
     await page.waitForTimeout(5000);
     assert.ok(questions <= 2, `${questions} questions`);
   });
@@ -101,7 +101,7 @@ describe('the status page', function () {
     await page.keyboard.press('Enter');
     assert.equal(await toggle.getAttribute('aria-expanded'), 'true');
     await page.getByText('a'.repeat(64)).waitFor();
-    // Another order of the list, and changes of what runs.
+    // Another order of the list, and changes of running exports.
     app.registry.onRead('vms/another', storedRequest('another', statusOf('Streaming')));
     goOn(0.7);
     await page.getByRole('button', { name: 'another' }).waitFor();
@@ -139,7 +139,7 @@ describe('the status page', function () {
     await page.getByRole('button', { name: 'constructor' }).waitFor();
     assert.equal(await page.locator('.exports :is(img, script, style, a, iframe)').count(), 0);
     assert.ok(await page.evaluate<boolean>('document.documentElement.scrollWidth <= document.documentElement.clientWidth'));
-    // A page that tried would be stopped.
+    // The policy stops a page that tries.
     await assert.rejects(page.evaluate("document.body.innerHTML = '<b>x</b>'"), /TrustedHTML/);
     assert.deepEqual(
       complaints.filter((text) => !text.includes('TrustedHTML')),

@@ -1,4 +1,4 @@
-/** The status page in a real browser: what a real sidecar's exports look like there, and that nothing from them does harm. */
+/** The status page in a real browser: it shows the exports of a real sidecar, and no text of them does harm. */
 
 import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';

@@ -12,15 +12,15 @@ import type { ApiServer } from './api-server.ts';
 import { writeKubeconfig } from './kubeconfig.ts';
 
 /**
- * An answer in place of the server's; 'lost': the server does what it was asked for, and the connection is cut before its answer;
+ * An answer in place of the server's; 'lost': the server carries out the request, and the connection is cut before its answer;
  * 'silent': the server has begun to answer, and no more comes; for watches.
  */
 export type Fault = { status: number; headers?: OutgoingHttpHeaders; body?: unknown } | 'lost' | 'silent';
 
 export interface ApiProxy extends AsyncDisposable {
-  /** By which it is reached, as the user of `api`. */
+  /** The kubeconfig of the proxy, with the user of `api`. */
   kubeconfig: string;
-  /** Asked for each request, as `RESOURCE VERB`; undefined lets it through. */
+  /** Called for each request, as `RESOURCE VERB`; undefined lets it pass. */
   fault: (what: string) => Fault | undefined;
   /** The requests so far, in order. */
   requests: { what: string; fault: Fault | undefined; atMs: number }[];
@@ -84,7 +84,7 @@ export async function startApiProxy(api: ApiServer, directory: string): Promise<
 
 const VERBS: Record<string, string> = { POST: 'create', PUT: 'update', PATCH: 'patch', DELETE: 'delete' };
 
-/** As RBAC has it: `diskexports/status patch`. */
+/** In the words of RBAC: `diskexports/status patch`. */
 function describeRequest({ method = '', url = '' }: IncomingMessage): string {
   const { pathname, searchParams } = new URL(url, 'https://server');
   const [, resource, name, subresource] = /\/namespaces\/[^/]+\/([^/]+)(?:\/([^/]+))?(?:\/([^/]+))?$/.exec(pathname) ?? [];

@@ -1,4 +1,4 @@
-/** The API server that the tests start: what its controllers do, how kubectl sees it, and that nothing of it is left behind. */
+/** The API server that the tests start: its controllers, kubectl with it, and its complete removal. */
 
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';

@@ -35,14 +35,14 @@ export interface ApiServer {
 
 /** Failures of an API server. Its stored data stays in place. */
 export interface Outage {
-  /** At once, as a crash would. */
+  /** Ends it at once, like a crash. */
   kill(): Promise<void>;
-  /** At the same place as before; returns when it is ready. */
+  /** Starts it at the same address; resolves when it is ready. */
   restart(): Promise<void>;
-  /** It keeps its connections and answers nothing more, until it is thawed. */
+  /** Stops it: it keeps its connections and does not answer until it is thawed. */
   freeze(): void;
   thaw(): void;
-  /** Its store forgets what was. The server itself remembers until it is restarted. */
+  /** Drops the history of its store. The server itself caches the history until it is restarted. */
   compact(): Promise<void>;
 }
 
@@ -129,7 +129,7 @@ export async function startApiServer(binaries: string, options: ApiServerOptions
   const [port, etcdPort, peerPort] = await Promise.all([freePort(), freePort(), freePort()]);
   const token = randomUUID();
   const place = { directory, port, etcdPort, token };
-  // In the order in which they end: without its store the server takes long to.
+  // Ended in this order, because the server ends slowly without its store.
   const flags = serverFlags(place, options);
   const startServer = () => startProgram(path.join(binaries, 'kube-apiserver'), flags);
   let server = startServer();

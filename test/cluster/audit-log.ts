@@ -7,7 +7,7 @@ import path from 'node:path';
 export interface AuditedRequest {
   user: string;
   verb: string;
-  /** As RBAC has it: `diskexports`, `diskexports/status`. */
+  /** In the words of RBAC: `diskexports`, `diskexports/status`. */
   resource: string;
   namespace: string;
   name: string | undefined;

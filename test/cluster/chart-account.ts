@@ -1,4 +1,4 @@
-/** The chart's ServiceAccount with the chart's Role in a namespace, and a kubeconfig with which one is that account and no more. */
+/** The chart's ServiceAccount with the chart's Role in a namespace, and a kubeconfig of that account only. */
 
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
@@ -10,12 +10,12 @@ import type { ApiServer } from './api-server.ts';
 import { writeKubeconfig } from './kubeconfig.ts';
 
 export interface ChartAccount {
-  /** As the API server calls it. */
+  /** Its name as a user of the API server. */
   user: string;
   kubeconfig: string;
   /** The rights of the Role, as `RESOURCE VERB`, sorted. */
   permitted: string[];
-  /** The objects, as `kubectl delete` takes them. */
+  /** The file of its objects, for `kubectl delete`. */
   file: string;
 }
 
@@ -26,7 +26,7 @@ interface AccountOptions {
   ofHook?: boolean;
 }
 
-/** @param values of the chart beside the least that it needs */
+/** @param values of the chart beside the required ones */
 export async function applyChartAccount(
   api: ApiServer,
   namespace: string,

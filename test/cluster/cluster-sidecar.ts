@@ -11,7 +11,7 @@ import type { ApiServer } from './api-server.ts';
 const MAX_WAIT_MS = 40_000;
 const POLL_MS = 50;
 
-/** A DiskExport as the API server has it. */
+/** A DiskExport of the API server. */
 interface ExportThere {
   metadata: { name: string; uid: string; generation: number; resourceVersion: string; finalizers?: string[]; deletionTimestamp?: string };
   status?: DiskExportStatus;
@@ -29,7 +29,7 @@ export interface Namespace {
   remove(name: string): Promise<ApiAnswer>;
   /** Waits until the object fulfils `isRight`; it is undefined when it does not exist. */
   until(name: string, isRight: (object: ExportThere | undefined) => boolean): Promise<ExportThere | undefined>;
-  /** Waits until it has ended. */
+  /** Waits until the export has ended. */
   finished(name: string): Promise<DiskExportStatus>;
   /** Reasons of the events of an export, in order. */
   events(name: string): Promise<string[]>;

@@ -1,4 +1,4 @@
-/** Having an etcd forget what was, as it does every five minutes in a cluster. https://etcd.io/docs/latest/dev-guide/api_grpc_gateway/ */
+/** Drops the history of an etcd, which a cluster does every five minutes. https://etcd.io/docs/latest/dev-guide/api_grpc_gateway/ */
 
 import assert from 'node:assert/strict';
 

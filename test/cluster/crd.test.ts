@@ -1,4 +1,4 @@
-/** The CRD, judged by a real API server: what it accepts and refuses is what src/resource/validate.ts does. */
+/** The CRD on a real API server: it accepts and refuses the same requests as src/resource/validate.ts. */
 
 // Shares a process: API server
 
@@ -12,7 +12,7 @@ import { installCrd } from './install-crd.ts';
 import { useApiServer } from './use-api-server.ts';
 
 const COLLECTION = '/apis/disklift.dev/v1alpha1/namespaces/default/diskexports';
-/** As kubectl has it. */
+/** The default of kubectl. */
 const STRICT = 'fieldValidation=Strict';
 
 describe('the CRD on an API server', function () {
@@ -25,7 +25,7 @@ describe('the CRD on an API server', function () {
     await installCrd(api);
   });
 
-  /** Each under a name of its own, unless the name is what is tested. */
+  /** Creates each object with its own name, unless the name is tested. */
   function create(request: Record<string, unknown>): Promise<ApiAnswer> {
     count += 1;
     const metadata = request.metadata as { name: string };

@@ -1,4 +1,4 @@
-/** The manifests and the chart, judged by a real API server: every object as kubectl applies it, and what the Role permits. */
+/** The manifests and the chart on a real API server: every object as kubectl applies it, and the rights of the Role. */
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -14,7 +14,7 @@ import { installOperatorCrds, OPERATOR_KINDS } from './operator-crds.ts';
 
 const VERBS = ['get', 'list', 'watch', 'create', 'update', 'patch', 'delete', 'deletecollection'];
 
-/** Everything that the sidecar's ServiceAccount may do with these. */
+/** All rights of the sidecar's ServiceAccount on these resources. */
 const PERMITTED: [group: string, resource: string, verbs: string[]][] = [
   ['disklift.dev', 'diskexports', ['get', 'list', 'watch', 'patch', 'delete']],
   ['disklift.dev', 'diskexports/status', ['patch']],
@@ -48,7 +48,7 @@ describe('the manifests and the chart on an API server', function () {
   this.timeout(90_000);
   let api: ApiServer;
   let directory: string;
-  /** Those that this API server does not have. */
+  /** Kinds that this API server does not have. */
   let unknownKinds: readonly string[];
 
   before(async function () {
@@ -57,7 +57,7 @@ describe('the manifests and the chart on an API server', function () {
     await installCrd(api);
     unknownKinds = (await installOperatorCrds(api)) ? [] : OPERATOR_KINDS;
     await kubectl('create', 'namespace', 'vms');
-    // A violation is refused of pods, and warned of where a pod would come later.
+    // A violation is refused in a pod, and causes a warning in an object that makes pods.
     const levels = ['enforce', 'warn'].map((mode) => `pod-security.kubernetes.io/${mode}=restricted`);
     await kubectl('label', 'namespace', 'vms', ...levels);
     await apply(readManifests('rbac.yaml'));

@@ -28,12 +28,12 @@ const NOT_RUN: Record<string, string> = {
   'virtctl image-upload dv fedora-restored --namespace vms --size 20Gi --image-path fedora.qcow2': 'CDI',
 };
 
-/** Where the images of a status, as YAML, are. */
+/** The locations of the images in a status, as YAML. */
 function locationsIn(status: string): string[] {
   return [...status.matchAll(/^ *-? *location: (\S+)$/gm)].map(([, location]) => location as string);
 }
 
-/** kubectl's, of objects that were made without it: the reader has come by Helm, and tries the way without it as well. */
+/** kubectl's warning about objects that it did not make: the reader used Helm before, and then tries plain manifests. */
 const OF_ANOTHER_WAY = /^Warning: .*last-applied-configuration.*$/gm;
 
 /** Commands that run until the reader ends them. */
@@ -65,15 +65,15 @@ describe('the blocks of the documentation', () => {
 describe('the commands of the documentation on a real node', function () {
   this.timeout(300_000);
   let playground: Playground;
-  /** Where the reader is. */
+  /** The working directory of the reader. */
   let directory: string;
-  /** Files with the output of commands that run until the page is left. */
+  /** Output files of commands that run until the end of the page. */
   const endless: string[] = [];
 
   before(async function () {
     const cluster = await useNodeCluster(this);
     playground = await preparePlayground(cluster);
-    // A checkout that takes the files of the commands.
+    // A copy of the checkout, in which the commands can write files.
     directory = path.join(cluster.directory, 'checkout');
     mkdirSync(directory);
     for (const name of readdirSync(ROOT))
@@ -83,7 +83,7 @@ describe('the commands of the documentation on a real node', function () {
 
   after(() => playground?.stopReceivers());
 
-  /** Runs on the node, where the reader is. */
+  /** Runs a script on the node, in the reader's working directory. */
   function bash(script: string): Promise<CommandResult> {
     const command = ['timeout', `${BLOCK_LIMIT_SECONDS}`, 'bash', '-e', '-o', 'pipefail', '-c', script];
     return runCommand(playground.run, command, { cwd: directory });
@@ -101,7 +101,7 @@ describe('the commands of the documentation on a real node', function () {
     for (const location of locations) await assertImageOf(playground.fileOf(location), playground.disk);
   }
 
-  /** Exports that have ended since, have succeeded; their images are what the disk is. */
+  /** Asserts that exports that have ended since then have succeeded, with the disk's content. */
   async function assertExportsArrived(seen: Set<string | undefined>): Promise<void> {
     for (const { metadata, status } of await exportsNow()) {
       if (status?.completionTime === undefined || seen.has(metadata.uid)) continue;
@@ -111,7 +111,7 @@ describe('the commands of the documentation on a real node', function () {
     }
   }
 
-  /** Images that a block leaves where the reader is are the disk's. */
+  /** Asserts that images that a block leaves in the working directory have the disk's content. */
   async function assertImagesAreWhole(sinceMs: number): Promise<void> {
     for (const name of readdirSync(directory).filter((entry) => entry.endsWith('.qcow2')))
       if (statSync(path.join(directory, name)).mtimeMs >= sinceMs) await assertImageOf(path.join(directory, name), playground.disk);

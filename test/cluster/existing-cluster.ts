@@ -13,7 +13,7 @@ interface View {
   users: [{ user: { token?: string; tokenFile?: string; 'client-certificate-data'?: string; 'client-key-data'?: string } }];
 }
 
-/** Users by plugins (exec, OIDC) are left to kubectl and helm. */
+/** Only kubectl and helm support users by plugins (exec, OIDC). */
 export async function existingCluster(): Promise<ApiServer> {
   const view = await runCommand('kubectl', ['config', 'view', '--raw', '--minify', '--flatten', '--output', 'json']);
   assert.equal(view.code, 0, `no cluster that exists: ${view.stderr}`);

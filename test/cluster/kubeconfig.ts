@@ -1,4 +1,4 @@
-/** Files by which programs find and enter a cluster. */
+/** Kubeconfig files for programs. */
 
 import { writeFileSync } from 'node:fs';
 
@@ -9,7 +9,7 @@ export interface KubeconfigAccess {
   token: string;
 }
 
-/** JSON, which YAML is a superset of. */
+/** Writes JSON, because YAML is a superset of it. */
 export function writeKubeconfig(file: string, { url, ca, token }: KubeconfigAccess): void {
   const config = {
     apiVersion: 'v1',

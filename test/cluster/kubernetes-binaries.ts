@@ -1,4 +1,4 @@
-/** Where the programs of Kubernetes are that tests run. */
+/** The paths of the programs of Kubernetes that tests run. */
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -22,7 +22,7 @@ export function kubernetesBinaries(...programs: string[]): string | undefined {
   return stdout.trim() || undefined;
 }
 
-/** {@link kubernetesBinaries} for a suite, which is skipped with one loud line where they are not to be had. Call it in `before`. */
+/** {@link kubernetesBinaries} for a suite, which is skipped with one loud line if they are missing. Call it in `before`. */
 export function requireBinaries(context: Mocha.Context, ...programs: string[]): string {
   const binaries = kubernetesBinaries(...programs);
   if (binaries !== undefined) return binaries;

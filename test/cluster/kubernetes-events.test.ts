@@ -1,4 +1,4 @@
-/** Events and references on a real API server, as kubectl shows and makes them. */
+/** Events that kubectl shows, and Secrets and ConfigMaps that kubectl makes, on a real API server. */
 
 // Shares a process: API server
 

@@ -1,4 +1,4 @@
-/** The API server as a store of requests: the same as a directory, and what only a cluster has. */
+/** The API server as a store of requests: the common contract, and the features that only a cluster has. */
 
 // Runs alone: it counts requests, and a slow export renews its Lease.
 
@@ -68,7 +68,7 @@ describe('the API server as a request store', function () {
 
     afterEach(() => started[Symbol.asyncDispose]());
 
-    /** A process that has none of the volumes. */
+    /** Runs a process without volumes. */
     function serve(options: Partial<ServeOptions> = {}): Promise<void> {
       const plan = async () => assert.fail('there is no volume to plan for');
       return serveRequests({
@@ -160,7 +160,7 @@ describe('the API server as a request store', function () {
       const lease = { metadata: { name: `disklift-${metadata.uid}` }, spec: { holderIdentity: 'another', leaseDurationSeconds: 300 } };
       assert.equal((await namespace.request('leases', { method: 'POST', body: lease })).status, 201);
       await started[Symbol.asyncDispose]();
-      // It looks again after ten seconds.
+      // It checks again after ten seconds.
       started = startStore(api, namespace.name, 30);
       void serve({ refusal: () => undefined });
       await until('a look', () => started.requests.some(({ resource }) => resource === 'leases'));
@@ -176,7 +176,7 @@ describe('the API server as a request store', function () {
       await until('the event', async () => (await namespace.events('lonely')).length > 0);
       assert.deepEqual([await namespace.events('lonely'), await namespace.events('begun')], [['VolumeNotServed'], []]);
       assert.equal((await namespace.get('lonely'))?.status?.observedGeneration, undefined);
-      // An edit has every sidecar look again.
+      // After an edit every sidecar checks the export again.
       assert.equal((await namespace.edit('lonely', { ttlSecondsAfterFinished: 60 })).status, 200);
       await sleep(WAIT_MS * 5);
       const { body } = await namespace.request('events?fieldSelector=reason=VolumeNotServed');

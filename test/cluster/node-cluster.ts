@@ -48,13 +48,13 @@ const DEBIAN_PROGRAMS = [
   '/usr/lib/cni/bridge',
 ];
 
-/** Whom to kill, and what is left to be taken away then. */
+/** The processes to kill, and the files to remove afterwards. */
 export interface NodeProcesses {
-  /** Process id of unshare. To kill it kills the node's first process. */
+  /** Process id of unshare. Killing it kills the node's first process. */
   unsharePid: number;
   /** The first process of the namespaces, for nsenter. */
   firstPid: number;
-  /** Files here are seen by both sides. */
+  /** A directory that the node and this machine share. */
   directory: string;
 }
 
@@ -73,7 +73,7 @@ export interface NodeCluster extends NodeProcesses {
   stop(): Promise<void>;
 }
 
-/** Why no node can be had here; undefined where it can. */
+/** Why no node can run here; undefined if it can. */
 export async function nodeProblem(): Promise<string | undefined> {
   if (usesExistingCluster()) return 'USE_EXISTING_CLUSTER has it that another cluster is used';
   if (process.getuid?.() !== 0) return 'it needs root';
@@ -81,7 +81,7 @@ export async function nodeProblem(): Promise<string | undefined> {
   return kubernetesBinaries(...PROGRAMS) === undefined ? 'its programs are not to be had' : undefined;
 }
 
-/** The only child of a process; undefined before there is one. */
+/** The only child of a process; undefined before its start. */
 function childOf(pid: number): number | undefined {
   return Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')) || undefined;
 }
@@ -92,7 +92,7 @@ function logsOf(directory: string): string {
   return names.map((name) => `--- ${name}\n${readFileSync(path.join(directory, name), 'utf8').slice(-1500)}`).join('\n');
 }
 
-/** The kubelet holds each block volume by a loop device, which outlives it. */
+/** Detaches the loop devices of block volumes, which outlive the kubelet. */
 async function detachLoopDevices(directory: string): Promise<void> {
   const { stdout } = await runCommand('losetup', ['--list', '--noheadings', '--output', 'NAME,BACK-FILE']);
   for (const line of stdout.toString().split('\n')) {

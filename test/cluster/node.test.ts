@@ -1,4 +1,4 @@
-/** Real pods of manifests/ on a real node, in a namespace that enforces Pod Security `restricted`: the page docs/kubernetes.md, lived through. */
+/** Real pods of manifests/ on a real node, in a namespace that enforces Pod Security `restricted`, as in docs/kubernetes.md. */
 
 // Runs alone: its node uses namespaces, cgroups and devices of the machine, and has deadlines of its own.
 // Shares a process: node
@@ -49,7 +49,7 @@ describe('pods on a real node', function () {
   });
 
   after(async () => {
-    // The kubelet lets go of the device when its pod is gone.
+    // The kubelet releases the device after its pod has ended.
     if (namespace) await namespace.kubectl('delete', 'pods', '--all', '--timeout=60s');
     await device?.[Symbol.asyncDispose]();
   });

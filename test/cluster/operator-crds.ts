@@ -1,4 +1,4 @@
-/** Resources of operators that the chart and the examples make objects for, by their operators' own definitions. */
+/** The operators' own definitions of the resources for which the chart and the examples make objects. */
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';

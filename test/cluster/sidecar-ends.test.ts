@@ -1,4 +1,4 @@
-/** How exports end in a cluster before they are done, and that nothing is left behind or held hostage by it. */
+/** Early ends of exports in a cluster: nothing is left behind, and no finalizer blocks a deletion. */
 
 import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';

@@ -16,7 +16,7 @@ import { type HttpReceiver, startHttpReceiver } from './node/receivers.ts';
 import type { NodeCluster } from './node-cluster.ts';
 import { useNodeCluster } from './use-node-cluster.ts';
 
-/** As docs/operations.md has it: true as soon as the Job has any condition. */
+/** As in docs/operations.md: true as soon as the Job has any condition. */
 const HAS_ENDED = '--for=jsonpath={.status.conditions[0].status}=True';
 
 describe('a Job of one export', function () {
@@ -34,7 +34,7 @@ describe('a Job of one export', function () {
     receiver = await startHttpReceiver(cluster);
     const volume = path.join(cluster.directory, namespace.name);
     mkdirSync(volume);
-    // More than the sockets on the way hold.
+    // Larger than the buffers of the sockets between.
     disk = await createKubeVirtDisk(volume, 20 * 1024 * 1024);
     await namespace.apply(boundClaim({ namespace: namespace.name, name: 'fedora-root', path: volume, accessMode: 'ReadWriteOnce' }));
   });
@@ -45,7 +45,7 @@ describe('a Job of one export', function () {
     await namespace.kubectl('delete', 'diskexports', '--all', '--timeout=60s');
   });
 
-  /** Begins an export that gets no further, and waits until bytes have left. @returns the pod that runs it */
+  /** Begins an export that stalls, and waits until bytes are sent. @returns the pod that runs it */
   async function begin(name: string): Promise<string> {
     receiver.hold();
     const destination = { http: { url: `${receiver.url}/${name}.qcow2` } };

@@ -1,4 +1,4 @@
-/** Three hundred DiskExports at once: all of them arrive, and neither memory nor the API server pays more than its share for it. */
+/** Three hundred DiskExports at once: all of them arrive, with bounded memory and a bounded number of requests to the API server. */
 
 // Runs alone: it measures how much memory a sidecar takes.
 
@@ -27,7 +27,7 @@ const LIMIT_MS = 150_000;
  * another status on a busy machine. The number does not grow with the number of exports.
  */
 const REQUESTS_EACH = 13;
-/** One list and the watches of some minutes. */
+/** Requests that do not depend on exports: one list, and the watches of some minutes. */
 const REQUESTS_OF_ALL = 10;
 
 /** The chart's limit is 512 MiB. */
@@ -59,7 +59,7 @@ describe('many DiskExports at once', function () {
     return finished.length;
   }
 
-  /** @returns what the sidecar had resident, sampled for as long as it took, by how many exports had ended */
+  /** @returns samples of the sidecar's resident memory, by the number of ended exports */
   async function watchMemory(sidecar: Sidecar): Promise<{ ended: number; bytes: number }[]> {
     const samples: { ended: number; bytes: number }[] = [];
     for (const endMs = performance.now() + LIMIT_MS; ; await sleep(1000)) {

@@ -46,7 +46,7 @@ describe('the sidecar in real pods', function () {
     receiver = await startHttpReceiver(cluster);
     const volume = path.join(cluster.directory, namespace.name);
     mkdirSync(volume);
-    // More than the sockets on the way hold.
+    // Larger than the buffers of the sockets between.
     disk = await createKubeVirtDisk(volume, 20 * 1024 * 1024);
     device = await attachLoopDevice(disk);
     await namespace.apply([
@@ -90,7 +90,7 @@ describe('the sidecar in real pods', function () {
 
   const toHttp = (name: string) => ({ http: { url: `${receiver.url}/${name}.qcow2` } });
 
-  /** The pod that runs the export, once bytes have left. */
+  /** Waits until bytes are sent. @returns the pod that runs the export */
   async function executorOf(name: string): Promise<string> {
     await namespace.kubectl('wait', `diskexport/${name}`, '--for=jsonpath={.status.phase}=Streaming', '--timeout=60s');
     return namespace.kubectl('get', 'diskexport', name, '--output', 'jsonpath={.status.executor.podName}');

@@ -1,4 +1,4 @@
-/** `disklift stop-sidecars` on a real API server, with the rights of the chart's hook and nothing more. */
+/** `disklift stop-sidecars` on a real API server, with only the rights of the chart's hook. */
 
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';

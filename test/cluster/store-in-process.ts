@@ -15,7 +15,7 @@ import type { ApiServer } from './api-server.ts';
 
 export interface StoreInProcess extends AsyncDisposable {
   store: KubernetesStore;
-  /** Aborted when it is disposed. */
+  /** Aborted when the store is disposed. */
   signal: AbortSignal;
   requests: ApiRequestFacts[];
 }

@@ -51,13 +51,13 @@ describe('a tenant', function () {
 
   afterEach(() => sink?.[Symbol.asyncDispose]());
 
-  /** With the chart's Role and the receivers of the tests allowed. */
+  /** Starts a sidecar with the chart's Role, which may send to the receivers of the tests. */
   const start = (env: Record<string, string> = {}): Promise<Sidecar> =>
     namespace.start({ volumes: [`claim=${temp('volume')}`], flags: ['--kubeconfig', kubeconfig, '--max-concurrent-exports', '20'], env });
 
   const toSink = (name: string, spec: Record<string, unknown> = {}) => diskExport(name, { http: { url: `${sink.url}/${name}` } }, spec);
 
-  /** The controller of namespaces waits longer each time that it finds something left. */
+  /** Waits long, because the controller of namespaces increases its delay at each attempt. */
   async function namespaceGone(): Promise<void> {
     for (let waitedMs = 0; (await api.request(`/api/v1/namespaces/${namespace.name}`)).status !== 404; waitedMs += 200) {
       assert.ok(waitedMs < 60_000, 'the namespace is still there');

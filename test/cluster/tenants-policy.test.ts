@@ -144,7 +144,7 @@ describe('the example for tenants', function () {
       namespace.name,
     );
     assert.equal(`${leases.stdout}`.trim(), 'no');
-    // A status that a user sends along is dropped by the API server.
+    // The API server drops a status that a user sends with an object.
     await patch(TOKEN, 'mine', { status: { phase: 'Succeeded' } });
     assert.equal((await namespace.get('mine'))?.status?.phase, 'Pending');
   });

@@ -1,4 +1,4 @@
-/** `helm uninstall` of real pods while an upload to S3 is open: nothing stays behind, nothing is held back, and the upload can be gone on with. */
+/** `helm uninstall` of real pods while an upload to S3 is open: no object stays, no deletion is blocked, and the upload can be resumed. */
 
 // Runs alone: its node uses namespaces, cgroups and devices of the machine, and has deadlines of its own.
 // Shares a process: node
@@ -89,7 +89,7 @@ describe('a release that is uninstalled while an upload is open', function () {
     assert.deepEqual((await get(name)).metadata.finalizers, ['disklift.dev/cleanup']);
   }
 
-  /** Within the time that is promised, from the command to the last object. */
+  /** Uninstalls, and asserts the promised time from the command to the removal of the last object. */
   async function uninstall(): Promise<void> {
     const endMs = performance.now() + LIMIT_MS;
     const told = await helm(cluster, namespace, 'uninstall', 'nightly');

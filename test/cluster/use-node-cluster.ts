@@ -5,13 +5,13 @@ import { type NodeCluster, nodeProblem, startNodeCluster } from './node-cluster.
 
 let shared: Promise<NodeCluster> | undefined;
 
-// This module is read by test files, so the hook is the whole run's.
+// Test files import this module at their top level, so the hook belongs to the whole run.
 after(async () => {
   if (shared !== undefined) await (await shared).stop();
 });
 
 /**
- * Skips the suite with one loud line where no node can be had; fails it in CI. Call it in `before`, whose time limit it sets.
+ * Skips the suite with one loud line if no node can run; fails it in CI. Call it in `before`, whose time limit it sets.
  */
 export async function useNodeCluster(context: Mocha.Context): Promise<NodeCluster> {
   context.timeout(300_000);

@@ -22,7 +22,7 @@ export interface DiskSourceCase {
   open(sizeBytes: number, parts: readonly DiskPart[]): Promise<OpenedDisk>;
   /** Sizes of block devices are whole sectors. */
   sizeStepBytes: number;
-  /** Whether holes must be found; otherwise all may be reported as data. */
+  /** Whether holes must be found; otherwise everything may be reported as data. */
   findsHoles: boolean;
 }
 

@@ -14,7 +14,7 @@ import { assertNothingComplete, assertNothingLeft, type ContractCase, PROMPT_MS,
 
 const MIB = 1024 * 1024;
 
-/** Long enough for several parts where there are parts, and for a middle. */
+/** Long enough for several parts, and for a middle of the transfer. */
 const PARTS = [
   { offsetBytes: 100_000, lengthBytes: 7 * MIB, content: 'random' },
   { offsetBytes: 9 * MIB, lengthBytes: MIB, content: 'zeros' },
@@ -94,7 +94,7 @@ function itDelivers({ destination, set }: ContractCase): void {
 }
 
 function itCanBeStopped({ set }: ContractCase): void {
-  /** Aborts `afterMs` after so many bytes have gone to the peer, and asserts that the transfer ends at once. */
+  /** Aborts `afterMs` after that many bytes to the peer, and asserts that the transfer ends at once. */
   async function cancel(scene: Scene, { atByte, afterMs = 0 }: { atByte: number; afterMs?: number }, ...faults: Fault[]): Promise<void> {
     const cancelled = new AbortController();
     let abortedMs = Number.NaN;
@@ -145,7 +145,7 @@ function itHoldsBack({ destination, set }: ContractCase): void {
     grows: (diskPath) => appendFileSync(diskPath, Buffer.alloc(MIB, 7)),
     shrinks: (diskPath) => truncateSync(diskPath, MIB),
   };
-  // Where the seal comes first there is no meanwhile.
+  // A target that seals first reads the whole disk before it sends.
   for (const [name, change] of destination.sealsFirst === true ? [] : Object.entries(changes))
     it(`never completes the image of a disk that ${name} meanwhile`, async () => {
       await using scene = await set();

@@ -9,14 +9,14 @@ import { until } from '../helpers/until.ts';
 
 export interface RequestStoreScene extends AsyncDisposable {
   namespace: string;
-  /** As another process has it, each time. */
+  /** Creates a store as in another process. */
   createStore(): RequestStore;
   /** Creates or changes a request, as a user does. */
   put(manifest: Manifest): Promise<void>;
   edit(manifest: Manifest): Promise<void>;
   remove(name: string): Promise<void>;
   putSecret(name: string, stringData: Record<string, string>): Promise<void>;
-  /** The status as people see it; undefined where there is nothing to be seen. */
+  /** The status that users see; undefined if no status exists. */
   statusOf(name: string): Promise<DiskExportStatus | undefined>;
 }
 
@@ -34,7 +34,7 @@ const STREAMING: DiskExportStatus = {
   ],
 };
 
-/** Without much that the other has. */
+/** Has fewer fields than the other status. */
 const DONE: DiskExportStatus = {
   phase: 'Succeeded',
   startTime: '2026-01-01T00:00:00Z',
@@ -43,7 +43,7 @@ const DONE: DiskExportStatus = {
   disks: [{ path: 'a.img', attempts: 1 }],
 };
 
-/** @param start makes an empty place */
+/** @param start makes an empty store */
 export function itIsARequestStore(start: () => Promise<RequestStoreScene>): void {
   let scene: RequestStoreScene;
   let end: AbortController;
@@ -63,7 +63,7 @@ export function itIsARequestStore(start: () => Promise<RequestStoreScene>): void
 
   interface Watched {
     store: RequestStore;
-    /** How often each key has come. */
+    /** How often the watch has reported each key. */
     seen: Map<string, number>;
   }
 
@@ -95,7 +95,7 @@ export function itIsARequestStore(start: () => Promise<RequestStoreScene>): void
   it('lists existing requests, and reports new, changed and deleted ones', async () => {
     await scene.put(manifest('a'));
     const watched = watch();
-    await until('what is there', () => watched.seen.has(keyOf('a')));
+    await until('the existing request', () => watched.seen.has(keyOf('a')));
     const b = await put(watched, 'b');
     const { spec, status } = requestOf(await watched.store.get(b));
     assert.deepEqual([spec.backoffLimit, spec.cancel, status], [8, false, undefined]);
@@ -207,7 +207,7 @@ export function itIsARequestStore(start: () => Promise<RequestStoreScene>): void
     await claim?.release();
     await watched.store.remove(key);
     await until('it is gone', async () => (await watched.store.get(key)) === undefined);
-    await until('for people, too', async () => (await scene.statusOf('a')) === undefined);
+    await until('the status is removed for users', async () => (await scene.statusOf('a')) === undefined);
   });
 
   it('reads the current content of a Secret of its namespace', async () => {

@@ -38,13 +38,13 @@ export interface Scene extends AsyncDisposable {
   readonly progress: readonly number[];
   /** As the engine seals the image that is being sent. */
   seal(): Promise<Seal>;
-  /** Resolves when nothing goes to the peer any more: it has whatever it will have. */
+  /** Resolves when no more bytes go to the peer. */
   quiet(): Promise<void>;
   /** Sends as the engine does. */
   send(changes?: Partial<TransferContext>, limits?: Partial<TargetLimits>): Promise<Outcome>;
   /** Asserts that the peer has the image of the disk's current content. */
   assertArrived(): Promise<void>;
-  /** Asserts that no connection is left open, or is not for long. */
+  /** Asserts that all connections are closed soon. */
   assertDisconnected(): Promise<void>;
 }
 
@@ -54,7 +54,7 @@ export interface ContractCase {
   set(): Promise<Scene>;
 }
 
-/** In how much time a transfer must have ended after its signal was aborted. */
+/** The time within which a transfer must end after its signal is aborted. */
 export const PROMPT_MS = 1000;
 
 /** Starts a peer of the destination with a proxy in front of it. */
@@ -75,7 +75,7 @@ export async function setScene(destination: Destination, diskPath: string): Prom
 
 type Parts = Pick<Scene, 'destination' | 'diskPath' | 'peer' | 'proxy'> & { prepared: PreparedImage };
 
-/** Without a byte. */
+/** Time without a byte after which the transfer counts as quiet. */
 const QUIET_MS = 80;
 
 class TransferScene implements Scene {

@@ -1,4 +1,4 @@
-/** An HTTP server that keeps what is PUT as files. */
+/** An HTTP server that stores the bodies of PUT requests as files. */
 
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';

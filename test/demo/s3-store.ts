@@ -1,4 +1,4 @@
-/** An S3 server for the demo: versitygw where `make test` has built it, else the tests' own. */
+/** An S3 server for the demo: versitygw if `make test` has built it, otherwise the fake of the tests. */
 
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';

@@ -33,8 +33,8 @@ export function watchOpenedPaths(libc: Libc | undefined): OpenedPaths {
 }
 
 /**
- * The names of what this process has open, as far as they begin with `prefix`: the path of a directory, or `socket:`, behind which there is
- * an inode.
+ * The open files and sockets of this process whose names begin with `prefix`: the path of a directory, or `socket:`,
+ * which has an inode behind it.
  */
 export async function openNames(prefix: string): Promise<string[]> {
   const fds = await fs.readdir('/proc/self/fd');

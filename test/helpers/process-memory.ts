@@ -3,8 +3,8 @@
 import { readFileSync } from 'node:fs';
 
 /**
- * The most that it ever was, in bytes, of this process when no other is named. Not `process.resourceUsage().maxRSS`: that survives exec(2), so a
- * child's begins with what its parent had resident when it forked.
+ * The peak in bytes, of this process by default. Not `process.resourceUsage().maxRSS`: that survives exec(2), so a
+ * child's value begins with the resident memory of its parent at the fork.
  */
 export function peakMemoryBytes(pid: number | 'self' = 'self'): number {
   return bytesOf(pid, 'VmHWM');

@@ -1,6 +1,6 @@
 /**
- * An S3 server that is strict where clients go wrong, and misbehaves where a test has told it to. It keeps what it was sent, so
- * that a test sees uploads that were left behind, and whether a complete object ever existed.
+ * An S3 server that is strict about errors of clients, and misbehaves on request. It keeps all received data, so that a
+ * test sees uploads that were left behind, and whether a complete object ever existed.
  */
 
 import { once } from 'node:events';

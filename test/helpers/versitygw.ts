@@ -18,11 +18,11 @@ export interface Versitygw extends AsyncDisposable {
   url: string;
   port: number;
   pid: number;
-  /** Where an object lies as a file. */
+  /** The file of an object. */
   objectPath(bucket: string, key: string): string;
 }
 
-/** Where the program is, or would be. */
+/** The path of the program, which may not exist. */
 export function versitygwPath(): string {
   const cache = process.env.XDG_CACHE_HOME ?? path.join(os.homedir(), '.cache');
   return path.join(cache, 'disklift', `versitygw-${VERSION}`, 'versitygw');
@@ -58,7 +58,7 @@ export async function startVersitygw(directory: string, ...buckets: string[]): P
   };
 }
 
-/** It cannot say when it is ready, so it is tried. */
+/** It does not report when it is ready, so requests are sent until one is answered. */
 async function answering(port: number, exited: Promise<unknown[]>): Promise<void> {
   let hasExited = false;
   exited.then(() => {

@@ -1,4 +1,4 @@
-/** VHDs as programs other than QEMU write them, built from the specification. */
+/** VHDs like those of programs other than QEMU, built from the specification. */
 
 const SECTOR_BYTES = 512;
 const CHECKSUM_AT = 64;

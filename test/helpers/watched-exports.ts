@@ -1,4 +1,4 @@
-/** A sidecar and the Prometheus that watches it, while four exports of one disk go four ways. */
+/** A sidecar and a Prometheus that scrapes it, during four exports of one disk with four outcomes. */
 
 import { mkdir } from 'node:fs/promises';
 import type http from 'node:http';
@@ -18,7 +18,7 @@ const MIB = 1024 * 1024;
 /** The disk, in clusters of 64 KiB. */
 export const CLUSTERS = { total: 1024, data: 640, zero: 64, hole: 320 };
 
-/** Also a machine that is busy answers within it. */
+/** A busy machine answers within it as well. */
 const SCRAPE_INTERVAL_MS = 1000;
 
 /** Minutes of the rules are seconds. */
@@ -50,7 +50,7 @@ function answer(bytesPerSecond: number): (request: http.IncomingMessage, respons
     response.writeHead(201).end();
   }
   return (request, response) => {
-    // Its connection is cut at the end.
+    // Its connection is cut when the server ends.
     if (request.url !== '/stalled') take(request, response).catch(() => {});
   };
 }
@@ -88,7 +88,7 @@ export async function startWatchedExports(directory: string, bytesPerSecond: num
         rules: ruleFile({ speedup: SPEEDUP }),
       }),
     );
-    // Counters that begin at 0 have to be seen there.
+    // Prometheus has to scrape the counters while they are 0.
     await until(async () => (await prometheus.query('disklift_exports_active')).length === 1);
     await sleep(2 * SCRAPE_INTERVAL_MS);
     for (const name of NAMES) await apply(requests, diskExport(name, { http: { url: `${sink.url}/${name}` } }));

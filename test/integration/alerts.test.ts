@@ -20,7 +20,7 @@ interface RuleGroups {
 
 interface Scene {
   title: string;
-  /** As promtool writes series: a value each minute. */
+  /** Series in promtool's notation: a value each minute. */
   series: Record<string, string>;
   /** The alerts that fire, by minute. No other alert may fire. */
   at: Record<string, { labels: string; summary: string; description: string } | 'silent'>;

@@ -1,4 +1,4 @@
-/** The Helm chart, as the real helm and kubectl see it. No cluster is needed: test/cluster/delivery has a real API server judge it. */
+/** The Helm chart with the real helm and kubectl, without a cluster. test/cluster/delivery tests it on a real API server. */
 
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -25,7 +25,7 @@ function environmentOf(manifests: Manifest[]): Record<string, string | undefined
   return Object.fromEntries((podOf(manifests).containers[0]?.env ?? []).map(({ name, value }) => [name, value]));
 }
 
-/** How the PodMonitor has Prometheus ask, beside where and how often. */
+/** The settings of the PodMonitor's endpoint, without port, path and interval. */
 function endpointOf(manifests: Manifest[]): object {
   const [monitor] = ofKind<Manifest & { spec: { podMetricsEndpoints: Record<string, unknown>[] } }>(manifests, 'PodMonitor');
   const { port, path, interval, ...others } = monitor?.spec.podMetricsEndpoints[0] ?? assert.fail();
@@ -309,7 +309,7 @@ describe('the chart', function () {
             DISKLIFT_LISTEN_TOKEN_FILE: '/etc/disklift/token/token',
           });
           const { containers, volumes } = podOf(manifests);
-          // Whole directories: what is mounted file by file never changes.
+          // Whole directories, because a file that is mounted alone is never updated.
           assert.deepEqual(containers[0]?.volumeMounts, [
             { name: 'disks', mountPath: '/disks', readOnly: true },
             { name: 'certificate', mountPath: '/etc/disklift/certificate', readOnly: true },

@@ -132,7 +132,7 @@ describe('the command line', function () {
     ['stop-sidecars: the kubeconfig', 'file', (place) => [...STOP, '--kubeconfig', place], /^disklift: \S+place cannot be read: ENOENT/],
   ];
 
-  /** These are waited for, and the reason is shown while the command waits. */
+  /** The command waits for these, and shows the reason meanwhile. */
   const waits: [what: string, kind: Row[1], args: Row[2]][] = [
     ['sidecar: the API server', 'server', (place) => [...SIDECAR, '--kubeconfig', kubeconfig(`https://${place}`)]],
     ['stop-sidecars: the API server', 'server', (place) => [...STOP, '--kubeconfig', kubeconfig(`https://${place}`)]],
@@ -156,7 +156,7 @@ describe('the command line', function () {
     ],
   ];
 
-  /** @param again resolves when the signal is to be sent once more */
+  /** @param again resolves when the test sends the signal again */
   async function msFromSignalToEnd(
     args: readonly string[],
     silent: Pick<SilentPlace, 'reached'>,
@@ -184,7 +184,7 @@ describe('the command line', function () {
         const signal = index % 2 === 0 ? 'SIGTERM' : 'SIGINT';
         const { tookMs, code, endSignal, stderr } = await msFromSignalToEnd(args(silent.place), silent, signal);
         assert.ok(tookMs < LIMIT_MS, `${tookMs} ms: ${stderr}`);
-        // A sidecar that runs has done its work when it is stopped.
+        // A running sidecar ends with success when it is stopped.
         if (code === 0) return assert.equal(what.split(':')[0], 'sidecar');
         assert.equal(endSignal, signal, stderr);
         assert.match(stderr, new RegExp(`^disklift: cancelled by ${signal}$`, 'm'));
@@ -193,7 +193,7 @@ describe('the command line', function () {
   });
 
   describe('that aborts an upload at a destination which does not answer', () => {
-    /** @returns the arguments that lead there */
+    /** @returns the arguments of a command that hangs in the abort */
     async function prepare(s3: S3Fake): Promise<string[]> {
       s3.quirks.push({ operation: 'UploadPart', after: 1, does: 'hang' }, { operation: 'AbortMultipartUpload', does: 'hang' });
       await createDisk(temp('volume/disk.img'), 16 * MIB, [{ offsetBytes: 0, lengthBytes: 16 * MIB, content: 'random' }]);

@@ -1,4 +1,4 @@
-/** Destinations that answer with 100 MiB where a few hundred bytes are due: what the process has resident, and how the export ends. */
+/** Destinations that answer with 100 MiB where a few hundred bytes are expected: the memory of the process, and the end of the export. */
 
 // Runs alone: it measures how much memory a process takes.
 

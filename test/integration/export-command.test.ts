@@ -71,7 +71,7 @@ describe('disklift export', () => {
     await using sink = await startHttpSink();
     const { metadata, ...manifest } = diskExport('', { http: { url: `${sink.url}/{name}/{date}/{timestamp}/{disk}` } });
     const startMs = Date.now() - 1000;
-    // A manifest that kubectl has printed has the time of another object.
+    // A manifest printed by kubectl has the creation time of another object.
     const creation = { generateName: 'nightly-', name: undefined, creationTimestamp: '2001-01-01T00:00:00Z' };
     const result = await run(await writeManifests({ ...manifest, metadata: { ...metadata, ...creation } }));
     assert.equal(result.code, 0, result.stderr);

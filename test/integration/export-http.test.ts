@@ -1,4 +1,4 @@
-/** Answers of an HTTP server that are no success, and what the engine makes of them. */
+/** Answers of an HTTP server that report no success, and the engine's reaction. */
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -20,7 +20,7 @@ const PATH = '/a.qcow2';
 
 type Exchange = (request: http.IncomingMessage, response: http.ServerResponse) => void;
 
-/** Answers when the server has read so many bytes of a body. */
+/** Answers when the server has read that many bytes of a body. */
 function answerBehind(bytes: number, status: number): Exchange {
   return (request, response) => {
     let left = bytes;
@@ -76,7 +76,7 @@ describe('export to an HTTP server', () => {
     });
 
   describe('by the command', () => {
-    /** @returns what the command printed */
+    /** @returns the output of the command */
     async function run(http: object): Promise<{ code: number | null; stderr: string; stdout: string }> {
       mkdirSync(temp('volume'), { recursive: true });
       await createDisk(temp('volume/a.img'), 8 * MIB, [{ offsetBytes: 0, lengthBytes: 3 * MIB, content: 'random' }]);

@@ -22,7 +22,7 @@ async function shell(line: string): Promise<void> {
   assert.equal(code, 0, stderr);
 }
 
-/** Lines of shell that make `$disk`. Nothing is synced: what was written may have no place on the storage yet. */
+/** Shell lines that make `$disk`. They do not sync: written bytes may have no place on the storage yet. */
 const DISKS: Record<string, string> = {
   'with stretches that are allocated and never written':
     'fallocate -l 32M "$disk"; head -c 3M /dev/urandom | dd of="$disk" bs=1M seek=9 conv=notrunc status=none; printf x | dd of="$disk" bs=1 seek=20000001 conv=notrunc status=none',
@@ -59,7 +59,7 @@ describe('a disk', function () {
     flags?: readonly string[];
   }
 
-  /** Writes to the disk when so much has been read of its image. */
+  /** Writes to the disk when a part of its image has been read. */
   async function streamWhile(origin: string, disk: string, { offsets = [MIB, 20 * MIB], flags = [] }: WriteMeanwhile = {}) {
     const write = (at: number) => `printf x | dd of='${origin}' bs=1 seek=${at} conv=notrunc status=none`;
     const reader = `{ head -c ${4 * MIB} > /dev/null; ${offsets.map(write).join('; ')}; cat > /dev/null; }`;
@@ -72,7 +72,7 @@ describe('a disk', function () {
     const { mounted } = useFileSystem('ext4 with small inodes');
 
     it('is refused when it is written to again within the second of its last write', async () => {
-      // At the beginning of a second, so that all that follows may happen within it.
+      // At the start of a second, so that everything that follows can happen within it.
       await sleep(1000 - (Date.now() % 1000) + 20);
       await createDisk(mounted('disk.img'), 33 * MIB, [data]);
       const { code, stderr } = await streamWhile(mounted('disk.img'), mounted('disk.img'), { flags: ['--zero-detection', 'extents'] });
@@ -118,7 +118,7 @@ describe('a disk', function () {
         assert.match(stderr, /disk\.img: changed while it was read/);
       }
 
-      // Early and late: with one of them the image is of two moments.
+      // An early and a late offset: with only one of the two writes the image would mix old and new content.
       it('is refused when another program has written to it, even if its times do not show that', () => assertRefused([MIB, 30 * MIB]));
 
       // The others show no holes, so all bytes are read and compared at once.
@@ -142,7 +142,7 @@ describe('a disk', function () {
         const [offset, length] = [8 * MIB, 65_536];
         await createDisk(temp('raw'), 16 * MIB, [{ offsetBytes: MIB, lengthBytes: MIB, content: 'random' }]);
         const image = origin('disk.img');
-        // In place, because the mount shows the file that was there.
+        // Written in place, because the mount shows the existing file.
         await shell(
           `qemu-img convert -f raw -O qcow2 ${compress} '${temp('raw')}' '${temp('image')}'; cat '${temp('image')}' > '${image}'`,
         );

@@ -54,7 +54,7 @@ describe('a disk in use', function () {
       assert.deepEqual([status, reason], ['False', 'SourceInUse']);
       assert.ok(message?.includes(`disk.img: is in use by qemu-io (pid ${writer.process.pid});`), message);
       assert.equal(conditionOf(waiting, 'Progressing')?.reason, 'SourceInUse');
-      // Longer than it takes to look again.
+      // Longer than the interval between two checks.
       await sleep(2500);
       assert.equal(sink.requests.length, 0);
       await writer.quit();

@@ -1,4 +1,4 @@
-/** Every rule about the sources is broken once, in a copy, and `make check` must see it; what is allowed must pass. */
+/** The test breaks every rule about the sources once, in a copy. `make check` must find each violation, and accept allowed imports. */
 
 import assert from 'node:assert/strict';
 import path from 'node:path';

@@ -1,4 +1,4 @@
-/** The plain manifests: they are what the chart makes, and what a user applies. test/cluster/delivery has a real API server judge them. */
+/** The plain manifests: they equal the chart's objects, and users apply them. test/cluster/delivery tests them on a real API server. */
 
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
@@ -112,7 +112,7 @@ describe('the plain manifests', function () {
     assert.deepEqual(kinds.sort(), ['Deployment', 'Role', 'RoleBinding', 'ServiceAccount']);
   });
 
-  // tenants.yaml is about those who ask: test/cluster/tenants-policy.
+  // tenants.yaml is for users: test/cluster/tenants-policy.
   const examples = readdirSync(path.join(MANIFESTS, 'examples')).filter((name) => name !== 'tenants.yaml');
   for (const file of [...examples.map((name) => `examples/${name}`), 'job.yaml'])
     it(`${file} has one valid export, and the objects that it refers to`, () => {

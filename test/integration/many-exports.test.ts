@@ -85,7 +85,7 @@ describe('exports and the process that makes them', () => {
     assert.ok(peakMemoryBytes < 250e6, `${peakMemoryBytes} bytes`);
   });
 
-  /** Peers, and what an export holds at most: of a stream its chunks and the tail, of S3 its parts. */
+  /** Peers, and the maximum memory of an export: chunks and the tail of a stream, or the parts of an S3 upload. */
   const slow = {
     'an HTTP server': {
       start: startDrainingHttp,

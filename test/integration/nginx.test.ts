@@ -85,7 +85,7 @@ describe('nginx as a destination', () => {
     code: ErrorCode;
     message: RegExp;
     retryable?: boolean;
-    /** Whether nginx looks at the request before it has the body. */
+    /** Whether nginx refuses before it has the body. */
     beforehand: boolean;
   }
 
@@ -112,7 +112,7 @@ describe('nginx as a destination', () => {
       message: /answered 405/,
       beforehand: true,
     },
-    // It takes the body first, and calls it a mistake of its own then.
+    // nginx reads the body first, and then reports an error of its own.
     {
       what: 'a directory that is not there',
       path: '/nowhere/a.qcow2',

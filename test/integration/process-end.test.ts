@@ -34,7 +34,7 @@ describe('the first process of a container', function () {
   const temp = useTempDir();
 
   before(function () {
-    // Only root can make namespaces everywhere.
+    // Not every system lets other users than root make namespaces.
     if (process.getuid?.() !== 0) this.skip();
   });
 

@@ -20,7 +20,7 @@ const SKIPPED = CLUSTERS.hole + CLUSTERS.zero;
 
 type Name = (typeof NAMES)[number];
 
-/** Values by the labels that are named. */
+/** Values by the named labels. */
 function by(samples: readonly Sample[], ...names: string[]): Record<string, number> {
   return Object.fromEntries(samples.map(({ labels, value }) => [names.map((name) => labels[name]).join('/'), value]));
 }
@@ -46,7 +46,7 @@ describe('Prometheus', function () {
   const clustersOf = (name: Name) => exports.statusOf(name).disk.clusters ?? assert.fail(name);
   const imageClusters = () => (exports.statusOf('steady').disk.imageBytes as number) / CLUSTER_BYTES;
 
-  /** A rate over the whole time, against what the counters have grown by from the first time they were seen. */
+  /** Compares a rate over the whole time with the growth of the counters since their first scrape. */
   async function assertGrowth(samples: Sample[], counter: string, label?: 'export'): Promise<void> {
     const window = `[${rangeSeconds}s]`;
     const grown = await exports.prometheus.query(
@@ -62,7 +62,7 @@ describe('Prometheus', function () {
     }
   }
 
-  /** By the title of a panel: what each of its queries has to give, in order. */
+  /** By the title of a panel: the expected result of each of its queries, in order. */
   const EXPECTED: Record<string, ((samples: Sample[]) => void | Promise<void>)[]> = {
     Running: [(samples) => assert.deepEqual(by(samples), { '': 1 })],
     Waiting: [(samples) => assert.deepEqual(by(samples), { '': 0 }), (samples) => assert.deepEqual(by(samples), { '': 0 })],
@@ -78,7 +78,7 @@ describe('Prometheus', function () {
       (samples) => {
         const counts = samples.map(({ labels, value }) => [Number(labels.le?.replace('+Inf', 'Infinity')), Math.round(value)] as const);
         counts.sort(([a], [b]) => a - b);
-        // The steady one takes seven seconds.
+        // The steady export takes seven seconds.
         for (const [bound, count] of counts) assert.ok(bound <= 1 ? count <= 2 : bound < 60 || count === 3, `${bound} s: ${count}`);
         assert.equal(counts.at(-1)?.[1], 3);
       },

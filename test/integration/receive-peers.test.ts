@@ -1,4 +1,4 @@
-/** The TCP target and `disklift receive` with other people's programs, over TLS, and with peers that mean harm. */
+/** The TCP target and `disklift receive` with other programs, over TLS, and with hostile peers. */
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -137,7 +137,7 @@ describe('receive and send over TCP', () => {
       await authority.issue('server', 'IP:127.0.0.1');
       const flags = ['--protocol', 'raw', '--tls-cert', temp('server.pem'), '--tls-key', temp('server.key')];
       await using receiver = await startReceiver(['--output', file, ...flags]);
-      // Comes into being while the image is under way.
+      // Made while the image is under way.
       const seal = async () => {
         writeFileSync(file, 'precious');
         return {};
@@ -216,7 +216,7 @@ describe('receive and send over TCP', () => {
         const socket = net.connect({ port: receiver.port, host: '127.0.0.1', allowHalfOpen: true });
         socket.on('error', () => {});
         const closed = new Promise((resolve) => socket.once('close', resolve));
-        // The end behind it, so that a line without one is not waited for.
+        // Ends the connection, so that the receiver does not wait for the end of an incomplete line.
         socket.resume().end(hostile());
         socket.once('end', () => socket.destroy());
         await closed;

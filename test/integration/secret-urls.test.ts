@@ -1,4 +1,4 @@
-/** A URL that a Secret holds: no part of it but its host is in anything that disklift shows, however the export ends. */
+/** A URL in a Secret: disklift shows no part of it except its host, for every end of the export. */
 
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -19,11 +19,11 @@ import { createTestAuthority } from '../helpers/test-authority.ts';
 
 const MIB = 1024 * 1024;
 
-/** Letters that URLs hold as they are, and letters that they hold percent-encoded. */
+/** Letters that URLs contain unchanged, and letters that URLs contain percent-encoded. */
 const LETTERS = 'abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789-_~ +&ä<"';
 
 interface Secrets {
-  /** As the URL holds them. */
+  /** In the URL's encoding. */
   path: string;
   /** A word of letters, which could be a method or a scheme too. */
   folder: string;
@@ -59,7 +59,7 @@ const read =
   (request, response) =>
     void request.resume().once('end', () => then(request, response));
 
-/** Each server's name, and what it does before it has the body, or with it. */
+/** By the server's name: its reaction before it has the body, or with the body. */
 const SERVERS: Record<string, HttpSinkOptions> = {
   takes: {},
   'takes-and-repeats': { onRequest: read(repeating(201, { headersOf: (url) => ({ Location: `${url}/stored`, ETag: `"${url}"` }) })) },
@@ -128,7 +128,7 @@ describe('the URL in a Secret', function () {
     return `${base.replace('//', `//${user}:${password}@`)}/hooks/${folder}/${name}/{disk}.qcow2?signature=${query}`;
   }
 
-  /** Each secret as the URL holds it, decoded, and as the header has it. */
+  /** Checks for each secret in three forms: in the URL's encoding, decoded, and as in the header. */
   function assertNothingPlanted(what: string, seen: string): void {
     for (const { path: name, folder, query, user, password } of planted) {
       const pair = Buffer.from(`${decodeURIComponent(user)}:${decodeURIComponent(password)}`).toString('base64');

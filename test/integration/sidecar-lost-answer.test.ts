@@ -1,4 +1,4 @@
-/** A sidecar that ends before the answer to a whole upload: the next one finds its image in its own way. */
+/** A sidecar that ends before the answer to a complete upload: the next one finds the image at the destination. */
 
 import assert from 'node:assert/strict';
 import { mkdir, writeFile } from 'node:fs/promises';

@@ -132,7 +132,7 @@ describe('a sidecar that ends while it uploads to S3', function () {
     });
 
   describe('before it receives the id of its upload', () => {
-    /** Runs a sidecar until the server has made an upload, and does not say so. */
+    /** Runs a sidecar until the server has made an upload, whose answer never comes. */
     async function askForUpload(): Promise<Sidecar> {
       s3.quirks.push({ operation: 'CreateMultipartUpload', does: 'hang after' });
       const sidecar = await start();

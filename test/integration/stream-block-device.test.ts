@@ -40,7 +40,7 @@ describe('disklift stream of a block device', () => {
     // Another process of this node has the device open and has read it, so its pages stay cached.
     await using reader = await open(loop.path, 'r');
     await reader.read(Buffer.alloc(24 * MIB), 0, 24 * MIB, 0);
-    // A writer elsewhere changes what lies beneath.
+    // A writer on another node changes the storage of the device.
     const changed = Buffer.alloc(65_536, 0x5a);
     await using file = await open(backing, 'r+');
     await file.write(changed, 0, changed.length, MIB);
@@ -69,7 +69,7 @@ describe('disklift stream of a block device', () => {
     const DISK_SIZE_BYTES = 64 * MIB;
     const DATA_BYTES = 32 * MIB;
 
-    /** Writes a byte beneath the device once the reader has begun, and has the reader go on then. */
+    /** Writes a byte to the storage of the device when the reader has begun, and then lets the reader continue. */
     async function streamWhile(args: readonly string[], offsetBytes: number) {
       const backing = await createDisk(temp('backing.img'), DISK_SIZE_BYTES, [
         { offsetBytes: 0, lengthBytes: DATA_BYTES, content: 'random' },

@@ -1,4 +1,4 @@
-/** Same source, or no image: a disk that changes while it is streamed gives a cut image, never a complete wrong one. */
+/** A disk that changes while it is streamed gives a truncated image, and never a complete wrong one. */
 
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';

@@ -1,4 +1,4 @@
-/** `disklift stream -f ...`: images that qemu-img has made of one content, each streamed and compared with it. */
+/** `disklift stream -f ...`: qemu-img makes images of one content; the test streams each and compares the result. */
 
 import assert from 'node:assert/strict';
 import { copyFile, mkdir, readFile, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';

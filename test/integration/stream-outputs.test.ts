@@ -1,4 +1,4 @@
-/** `disklift stream` into everything that standard output can be. */
+/** `disklift stream` into every kind of standard output. */
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -24,7 +24,7 @@ const PARTS = [
 
 const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
 
-/** A Python program between two pipes: what Node's own streams cannot be made to do. */
+/** A Python program between two pipes, because Node's streams cannot read this way. */
 const SLOW_READER = `
 import sys, time, os
 total = 0

@@ -1,4 +1,4 @@
-/** Cluster sizes x refcount widths x versions x shapes of disks, each judged by qemu-img. */
+/** Cluster sizes x refcount widths x versions x shapes of disks, each checked by qemu-img. */
 
 import assert from 'node:assert/strict';
 import { stat } from 'node:fs/promises';
@@ -16,7 +16,7 @@ type Options = Omit<Qcow2Options, 'dataFile'>;
 interface Shape {
   sizeBytes: number;
   parts: DiskPart[];
-  /** Restricts a shape to the options that it is about. */
+  /** Restricts a shape to the options that it tests. */
   options?: Options[];
 }
 

@@ -31,7 +31,7 @@ import { parseVpcBlockTable } from '../../src/formats/vpc/vpc-reader.ts';
 import { createImage } from '../helpers/create-image.ts';
 import { createRandom, SEED, SEED_TEXT } from '../helpers/seed.ts';
 
-/** For each parser. */
+/** Number of inputs for each parser. */
 const INPUTS = 125_000;
 const LIMIT_MS = 4000;
 /** A quadratic one would take minutes for the largest. */
@@ -70,7 +70,7 @@ function surrounded(bytes: Buffer, random: Random): Uint8Array {
   return whole.subarray(128, 128 + bytes.length);
 }
 
-/** @returns what came of it, as text */
+/** @returns the outcome as text */
 function outcomeOf(parse: (bytes: Uint8Array) => unknown, bytes: Uint8Array): string {
   try {
     return JSON.stringify(parse(bytes)) ?? 'nothing';

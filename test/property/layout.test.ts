@@ -31,7 +31,7 @@ function layoutOf(ranges: readonly [ClusterKind, number][], cutBytes: number, qc
   return createLayout(builder.build(), qcow2);
 }
 
-/** The image with its data clusters left as zeros: metadata is what is looked at here. */
+/** The image with its data clusters as zeros, because these tests examine the metadata only. */
 function metadataOf(layout: Layout): Buffer {
   const image = Buffer.alloc(layout.imageSizeBytes);
   layout.renderMetadata(image.subarray(0, layout.dataOffset), 0);

@@ -72,7 +72,7 @@ function mutate(bytes: Buffer, random: Random): Buffer {
   return changed;
 }
 
-/** Counts for itself how often each byte of each read came. */
+/** Counts independently how often each byte of each read arrived. */
 class Witness {
   private readonly counts = READ_OFFSETS.map(() => new Uint8Array(READ_BYTES));
 

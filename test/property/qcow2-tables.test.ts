@@ -23,7 +23,7 @@ function tablesOf(bytes: Buffer, image: ForeignImage): { start: number; length: 
   return [{ start: offset, length }, ...[...l2Offsets].filter((at) => at > 0).map((start) => ({ start, length: CLUSTER }))];
 }
 
-/** A few entries of the tables become others: one bit, another entry, any word, a small number. */
+/** Changes a few entries of the tables: one bit, another entry, any word, a small number. */
 function mutate(bytes: Buffer, tables: readonly { start: number; length: number }[], random: () => number): void {
   const whole = (below: number) => Math.floor(random() * below);
   const place = () => {
@@ -160,13 +160,13 @@ describe('qcow2 tables with mistakes', () => {
       assert.ok(seen.refused > 0, JSON.stringify(seen));
     });
 
-  /** @returns the exit code where it cannot be read, and the content of what is read */
+  /** @returns the content, or the exit code if QEMU cannot read it */
   async function readByQemu(path: string): Promise<number | Buffer> {
     const { code } = await runCommand('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', path, `${path}.raw`]);
     return code === 0 ? readFile(`${path}.raw`) : 1;
   }
 
-  /** @returns undefined where we give none */
+  /** @returns undefined if disklift refuses the image */
   async function contentOf(path: string): Promise<Buffer | undefined> {
     try {
       await using opened = await openByUs(path);

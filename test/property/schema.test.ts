@@ -8,7 +8,7 @@ import { createRandom, SEED, SEED_TEXT } from '../helpers/seed.ts';
 
 type Fields = Record<string, unknown>;
 
-/** Nearly right, or of another kind, for any place in a value. */
+/** Values that are nearly right or of another type, for any field. */
 const MISFITS: readonly unknown[] = [
   ...[null, true, false, 0, -1, 1, 1.5, 2, 3, 65_536, 2 ** 60, Number.NaN],
   ...['', 'a', 'A-b', '64Ki', '512', 'PUT', 'Auto', 'é', '😀'.repeat(4), '😀'.repeat(127), 'x'.repeat(300), 'x'.repeat(5000), 'a\nb'],
@@ -16,7 +16,7 @@ const MISFITS: readonly unknown[] = [
 ];
 const NAMES = ['name', 'key', 'url', 'http', 's3', 'tcp', 'constructor', '__proto__', 'toString', 'a/b', 'a~b', '7', ''];
 
-/** A value that conforms to `schema`, but for patterns that are rare; at its limits, and seldom one beyond. */
+/** A value that conforms to `schema` except for rare patterns. It is at the limits of the schema, and seldom one beyond. */
 function example(schema: Schema, random: () => number): unknown {
   const { type, items, minimum = 1, maximum = 512, minLength = 1, maxLength = 3, minItems = 1, maxItems = 2, enum: allowed } = schema;
   if (schema.default !== undefined && random() < 0.5) return schema.default;
@@ -42,7 +42,7 @@ function exampleObject({ properties = {}, required = [] }: Schema, random: () =>
   return Object.fromEntries(names.map((name) => [name, example(properties[name] as Schema, random)]));
 }
 
-/** Changes one field of `value`, or of what is in it. */
+/** Changes one field of `value` or of an object within it. */
 function spoil(value: unknown, random: () => number): unknown {
   const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)] as T;
   if (typeof value !== 'object' || value === null || random() < 0.1) return structuredClone(pick(MISFITS));

@@ -7,7 +7,7 @@ import extractTSConfig from 'dependency-cruiser/config-utl/extract-ts-config';
 import { sourcePaths } from './source-tree.ts';
 import { reportViolations, type Violation } from './violation.ts';
 
-/** The rule that the cruiser cannot have itself. */
+/** The rule that dependency-cruiser cannot express. */
 export const EVERY_MODULE_SEEN = 'every-module-seen';
 
 export const LAYERS_FILE = '.dependency-cruiser.mjs';
@@ -21,7 +21,7 @@ export async function checkLayers(root: string, layersFile = LAYERS_FILE): Promi
   return [...unseenModules(root, result), ...brokenRules(result)];
 }
 
-/** Under compiler versions that it does not know, the cruiser sees no TypeScript at all and finds nothing wrong. */
+/** With an unsupported version of the compiler, dependency-cruiser skips all TypeScript files and reports no violation. */
 function unseenModules(root: string, result: ICruiseResult): Violation[] {
   const seen = new Set(result.modules.map((module) => module.source));
   return sourcePaths(root)

@@ -1,4 +1,4 @@
-/** Small files with plain names. Most have less than 150 lines; at 300 two files have become one. */
+/** Small files with plain names. Most have fewer than 150 lines; a file with more than 300 should be two. */
 
 import path from 'node:path';
 import { readSourceFile, sourcePaths } from './source-tree.ts';

@@ -20,12 +20,12 @@ import { archiveImage, assertToolsInstalled, IMAGE_NAME, imagesDirectory, ROOT, 
 import { type ContainerStore, createContainerStore } from '../helpers/container-store.ts';
 import { createTestAuthority } from '../helpers/test-authority.ts';
 
-/** Less than the certificate of the authority on the node lasts. */
+/** Shorter than the validity of the authority's certificate on the node. */
 const MAX_AGE_MS = 14 * 24 * 3600 * 1000;
 
 const AUTHORITY = '/etc/ssl/authority.pem';
 
-/** The image trusts the authority, as it does in a company whose base images have one. */
+/** Makes the image trust the authority, as base images of companies do. */
 async function addAuthority(store: ContainerStore, image: string, authorityFile: string, name: string): Promise<void> {
   const root = store.scratch('with-authority');
   mkdirSync(root);
@@ -69,7 +69,7 @@ async function run(binaries: string): Promise<void> {
   console.log('Building the container images of this checkout');
   const parent = path.dirname(directory);
   mkdirSync(parent, { recursive: true });
-  // Renamed when complete: half a folder never counts as built.
+  // Renamed when complete, so that an incomplete folder never counts as built.
   const partial = mkdtempSync(path.join(parent, 'partial-'));
   try {
     await buildImages(partial, binaries);

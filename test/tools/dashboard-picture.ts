@@ -1,4 +1,4 @@
-/** The panels of the dashboard as an SVG, in their places and with their values. Grafana draws them differently. */
+/** The panels of the dashboard as an SVG, with their positions and values. Grafana draws them differently. */
 
 import type { DashboardPanel } from '../helpers/dashboard.ts';
 
@@ -46,7 +46,7 @@ function formatSeconds(seconds: number): string {
   return seconds >= 60 ? `${seconds / 60} min` : `${Number(seconds.toFixed(1))} s`;
 }
 
-/** As Grafana writes values of a unit, or near to it. */
+/** Formats a value nearly as Grafana does. */
 function format(value: number, unit = 'short'): string {
   if (!Number.isFinite(value)) return '-';
   if (unit === 'percentunit') return `${(100 * value).toFixed(0)}%`;
@@ -70,7 +70,7 @@ function drawStat({ panel, results }: DrawnPanel, box: Box): string {
     .join('');
 }
 
-/** @param box of as many lines as there is place for */
+/** @param box limits the number of lines */
 function drawLegend(names: readonly string[], box: Box): string {
   let [x, y] = [box.x, box.y + 10];
   const parts: string[] = [];

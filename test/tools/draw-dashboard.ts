@@ -14,7 +14,7 @@ import { type DrawnPanel, type DrawnSeries, dashboardPicture, type TimeRange } f
 
 const MIB = 1024 * 1024;
 
-/** Slowly enough to be seen. */
+/** Slow enough for several scrapes. */
 const BYTES_PER_SECOND = 1.5 * MIB;
 const AFTER_MS = 8000;
 

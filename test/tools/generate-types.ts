@@ -14,7 +14,7 @@ export const CRD_FILE = 'manifests/crd.yaml';
 
 const ORIGIN = `Generated from ${CRD_FILE} by \`make generate\`: change it there.`;
 
-/** A schema as a CRD has it: of OpenAPI v3, with the extensions of Kubernetes. */
+/** A schema of a CRD: OpenAPI v3, with the extensions of Kubernetes. */
 interface CrdSchema {
   title?: string;
   description?: string;
@@ -113,7 +113,7 @@ async function typesFile({ description, properties: { spec = {}, status = {} } =
 }
 
 function schemaFile(what: string, name: string, crdSchema: CrdSchema): string {
-  // The status of a new object is the API server's to fill in.
+  // The API server fills in the status of a new object.
   const { default: _, ...schema } = convert(crdSchema, forValidation);
   return `/** What ${what} of a DiskExport may hold, as JSON Schema. ${ORIGIN} */\n\nimport type { Schema } from './schema.ts';\n\nexport const ${name}: Schema = ${JSON.stringify(schema)};\n`;
 }
@@ -124,7 +124,7 @@ function format(file: string, text: string): string {
   return stdout;
 }
 
-/** Each file that is generated, relative to `root`, with what it should hold. */
+/** Each generated file, relative to `root`, with its content. */
 export async function generateTypes(root: string): Promise<Map<string, string>> {
   const crdSchema = readCrdSchema(root);
   const { spec = {}, status = {} } = crdSchema.properties ?? {};

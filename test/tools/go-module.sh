@@ -9,6 +9,6 @@ if ! command -v go > /dev/null; then
   [ -z "${CI:-}" ] || exit 1
   exit 0
 fi
-# Away from every go.mod, which would have its say.
+# Outside of every module, whose go.mod would change the result.
 cd /
 go mod download -json "$1@$2" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'

@@ -17,7 +17,7 @@ fi
 
 echo "Building $name $version"
 mkdir -p "$directory"
-# Beside its place and then renamed: it is never there by halves.
+# Built beside its final path and then renamed, so that it is never incomplete.
 partial=$(mktemp -d "$directory/partial.XXXXXX")
 log=$(mktemp)
 trap 'rm -rf "$partial" "$log"' EXIT

@@ -61,7 +61,7 @@ fi
 
 folder="${XDG_CACHE_HOME:-$HOME/.cache}/disklift/kubernetes-$VERSION"
 mkdir -p "$folder"
-# One at a time: of two that build the same program, the second finds it built.
+# One at a time: a second run that needs the same program finds it built.
 if [ -z "$existing" ] && command -v flock > /dev/null; then
   exec 9> "$folder/lock"
   flock 9

@@ -1,6 +1,6 @@
-/** Tables of pages that are made from code. */
+/** Tables of generated pages. */
 
-/** As the formatter leaves it: columns as wide as their widest cell. @param rows the head first */
+/** Pads columns to their widest cell, as the formatter does. @param rows begin with the head */
 export function markdownTable(rows: readonly string[][]): string[] {
   const [head = []] = rows;
   const widths = head.map((_, column) => Math.max(...rows.map((cells) => (cells[column] ?? '').length)));

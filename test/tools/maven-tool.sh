@@ -17,7 +17,7 @@ fi
 
 echo "Copying $artifact $version"
 mkdir -p "$(dirname "$directory")"
-# Beside its place and then renamed: it is never there by halves.
+# Copied beside its final path and then renamed, so that it is never incomplete.
 partial=$(mktemp -d "$directory.partial.XXXXXX")
 trap 'rm -rf "$partial"' EXIT
 cat > "$partial/pom.xml" << POM

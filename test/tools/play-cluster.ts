@@ -33,7 +33,7 @@ In this shell every command of README.md and docs runs unchanged:
   ${path.relative(process.cwd(), RUN)} bash
 
 make cluster-down stops everything.`);
-  // The receivers are this process's children, and live on.
+  // The receivers are children of this process, and continue after it.
   process.exit();
 }
 

@@ -8,7 +8,7 @@ shift 2
 directory="${XDG_CACHE_HOME:-$HOME/.cache}/disklift/$name-$version"
 [ ! -e "$directory/installed" ] || exit 0
 
-# Debian has it in a package of its own, without a program that could be looked for.
+# Debian has it in a separate package without a program to test for.
 if ! python3 -c 'import ensurepip, venv' 2> /dev/null; then
   if [ "$(id -u)" -ne 0 ] || ! "$(dirname "$0")/debian-packages.sh" /there/is/none:python3-venv; then
     echo "SKIPPED: tests with $name: there is no venv to install it in (apt-get install python3-venv)" >&2
@@ -19,7 +19,7 @@ fi
 
 echo "Installing $name $version"
 mkdir -p "$(dirname "$directory")"
-# Its programs name their own path, so it is made in its place; the last file shows that all of it is there.
+# Its programs contain their own path, so it is made at its final path; the last file marks it as complete.
 rm -rf "$directory"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

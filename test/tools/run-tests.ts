@@ -30,7 +30,7 @@ const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
 const results: { job: TestJob; result: JobResult }[] = [];
 
 async function run(job: TestJob): Promise<void> {
-  // A file that measures gets no cache: what it starts loads and compiles as much as ever. Coverage is exact only without.
+  // A file that measures gets no compile cache, so that its processes load and compile as usual. Coverage is exact only without a cache.
   const mayCache = job.aloneReason === undefined && process.env.NODE_V8_COVERAGE === undefined;
   const compileCache = mayCache ? COMPILE_CACHE : undefined;
   const result = await runJob(job.files, { limitMs: limitMs * job.files.length, compileCache });
@@ -39,7 +39,7 @@ async function run(job: TestJob): Promise<void> {
     `\n=== ${job.files.join(', ')}: ${totalLine(result.counts)} in ${seconds(result.durationMs)}, ${result.processorSeconds.toFixed(1)} s of a processor`,
   );
   console.log(result.output.trimEnd());
-  // A log that is cut off later still has the reason.
+  // The reason is printed early, in case the log is truncated later.
   if (result.counts.failed > 0) console.log(result.failures);
 }
 

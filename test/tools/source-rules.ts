@@ -38,7 +38,7 @@ function memberOnlyIn(name: string, homes: RegExp): SourceRule['isBrokenBy'] {
   return (node, sourcePath) => isMember(node, 'process', name) && !homes.test(sourcePath);
 }
 
-/** `process` in any way other than `process.member`: behind another name its members could not be seen. */
+/** `process` in any form other than `process.member`: the rules cannot see members behind another name. */
 function hidesProcess(node: ts.Node): boolean {
   if (!isFreeName(node, ['process'])) return false;
   const { parent } = node;

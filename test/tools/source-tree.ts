@@ -1,4 +1,4 @@
-/** The TypeScript files of src/, found on the disk rather than by any tool's idea of a program. */
+/** The TypeScript files of src/, found on the disk and not by the settings of a compiler. */
 
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';

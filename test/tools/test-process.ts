@@ -1,4 +1,4 @@
-/** One process of mocha: it runs a few test files, and whatever becomes of it, there is a result. */
+/** One process of mocha, which runs a few test files and has a result in every case. */
 
 import { spawn } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
@@ -43,9 +43,9 @@ function secondsOfEnded(): number {
 }
 
 export interface ProcessOptions {
-  /** The process and its children are killed when they last longer. */
+  /** The process and its children are killed after this time. */
   limitMs: number;
-  /** Directory in which Node keeps compiled code; without one each process compiles all that it loads. */
+  /** Directory in which Node caches compiled code; without it each process compiles everything that it loads. */
   compileCache?: string | undefined;
 }
 
@@ -105,7 +105,7 @@ function problemOf({ code, signal, isLate }: ProcessEnd, results: ProcessResults
   return undefined;
 }
 
-/** A process that dies may leave none, or half of a file. */
+/** A process that dies may leave no file, or an incomplete one. */
 function readResults(file: string): ProcessResults {
   try {
     return JSON.parse(readFileSync(file, 'utf8')) as ProcessResults;

@@ -28,7 +28,7 @@ interface WorkflowRule {
 }
 
 const PINNED = /^\s*(?:- )?uses: [\w.-]+\/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/;
-/** One target, with the part of the tests at most. */
+/** One target, with at most the part of the tests as argument. */
 const MAKE = /^make [a-z-]+( ONLY=\S+( \S+ \}\})?)?$/;
 
 function isNothing(permissions: unknown): boolean {

@@ -1,4 +1,4 @@
-/** The control groups of a node's pods, under a name of the node's own, whichever version of cgroups the machine has. */
+/** The control groups of a node's pods, under the node's own name, for both versions of cgroups. */
 
 import { existsSync, mkdirSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -11,7 +11,7 @@ function trees(): string[] {
   return readdirSync(ROOT).map((name) => path.join(ROOT, name));
 }
 
-/** @returns the group as a kubelet names it */
+/** @returns the group in the notation of the kubelet */
 export function makeCgroups(name: string): string {
   for (const tree of trees()) {
     const controls = path.join(tree, 'cgroup.subtree_control');
@@ -21,7 +21,7 @@ export function makeCgroups(name: string): string {
   return `/${name}`;
 }
 
-/** Takes them away, empty as they are when all processes have ended. */
+/** Removes the groups, which are empty when all processes have ended. */
 export function removeCgroups(name: string): void {
   const remove = (directory: string) => {
     for (const entry of readdirSync(directory, { withFileTypes: true })) if (entry.isDirectory()) remove(path.join(directory, entry.name));

@@ -1,4 +1,4 @@
-/** Claims on a node that are bound to places of this machine, as a storage system would have done it. */
+/** Claims on a node, bound to paths of this machine as by a storage system. */
 
 import { NODE_NAME } from './configs.ts';
 

@@ -3,27 +3,27 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 
-/** The pods' gateway, at which the node itself is reached. */
+/** The gateway of the pods, which is the node's address. */
 export const NODE_ADDRESS = '10.88.0.1';
 export const NODE_NAME = 'disklift-node';
 export const CONTAINERD_SOCKET = '/run/containerd/containerd.sock';
-/** Names at which the receivers of the examples are reached, each at an address of the node that no pod has. */
+/** Names of the examples' receivers, each with an address of the node that no pod has. */
 export const RECEIVER_NAMES = {
   'backup.example': '192.0.2.10',
   's3.example': '192.0.2.11',
-  // The bucket's name goes in front of the host's.
+  // The name of the bucket is a part of the host name.
   'backups.s3.example': '192.0.2.11',
 } as const;
 
 const { version } = JSON.parse(readFileSync(path.join(import.meta.dirname, '..', '..', '..', 'package.json'), 'utf8')) as {
   version: string;
 };
-/** The images as manifests/ calls them. */
+/** The names of the images in manifests/. */
 export const DISKLIFT_IMAGE = `registry.example/disklift:${version}`;
 export const FORMATS_IMAGE = `registry.example/disklift-formats:${version}`;
 export const PAUSE_IMAGE = 'localhost/pause:test';
 
-/** @param cniDirectory where {@link cniConfig} lies */
+/** @param cniDirectory the directory with {@link cniConfig} */
 export function containerdConfig(cniDirectory: string): string {
   return `version = 2
 [plugins."io.containerd.grpc.v1.cri"]
@@ -50,7 +50,7 @@ export function cniConfig(): object {
         type: 'bridge',
         bridge: 'disklift0',
         isGateway: true,
-        // A pod that reaches itself by its own Service.
+        // Lets a pod reach itself by its own Service.
         hairpinMode: true,
         ipam: { type: 'host-local', ranges: [[{ subnet: '10.88.0.0/16', gateway: NODE_ADDRESS }]], routes: [{ dst: '0.0.0.0/0' }] },
       },
@@ -76,7 +76,7 @@ export function kubeletConfig(cgroupRoot: string): object {
     resolvConf: '',
     clusterDNS: [NODE_ADDRESS],
     clusterDomain: 'cluster.local',
-    // A disk that is nearly full is a developer's everyday state.
+    // Disks of developers are often nearly full.
     evictionHard: { 'memory.available': '0%', 'nodefs.available': '0%', 'nodefs.inodesFree': '0%', 'imagefs.available': '0%' },
     imageGCHighThresholdPercent: 100,
     imageGCLowThresholdPercent: 99,

@@ -1,4 +1,4 @@
-/** The processes of a node's containers, as containerd has them. */
+/** The processes of a node's containers, found by containerd. */
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -7,7 +7,7 @@ import type { NodeCluster } from '../node-cluster.ts';
 export interface ContainerProcess {
   /** In the node's process namespace. */
   pid: number;
-  /** Since 1970. */
+  /** Milliseconds since 1970. */
   startMs: number;
   kill(): Promise<void>;
   /** Memory that the kernel cannot reclaim: without the pages of the program's files. 0 when the process has ended. */

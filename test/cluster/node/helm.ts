@@ -20,7 +20,7 @@ export async function helm(cluster: NodeCluster, { name }: Namespace, ...args: s
   return `${result.stdout}${result.stderr}`;
 }
 
-/** @param values of the chart beside the image and a short Lease @returns the flags that hand them over */
+/** @param values of the chart beside the image and a short lease duration @returns helm's flags for them */
 export function valuesFlags(cluster: NodeCluster, values: object): string[] {
   const file = path.join(cluster.directory, 'values.json');
   // The receivers of the tests run on the node itself.

@@ -1,4 +1,4 @@
-/** The images that a node starts with, as files: it has no registry to pull others from. */
+/** The images that a node starts with, as files, because it has no registry. */
 
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';

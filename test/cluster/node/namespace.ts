@@ -1,4 +1,4 @@
-/** A namespace of its own on a node, with kubectl that must succeed in it. */
+/** A separate namespace on a node, with kubectl in it, whose commands must succeed. */
 
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
@@ -28,7 +28,7 @@ export async function createNamespace(cluster: NodeCluster): Promise<Namespace> 
   };
   await kubectl('create', 'namespace', name);
   await kubectl('label', 'namespace', name, 'pod-security.kubernetes.io/enforce=restricted');
-  // Pods are refused until it is there.
+  // Pods are refused until the account exists.
   await kubectl('wait', 'serviceaccount/default', '--for=create', '--timeout=30s');
   return {
     name,

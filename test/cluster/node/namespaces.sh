@@ -11,10 +11,10 @@ mount --bind "$directory/lib" /var/lib
 mount --bind "$directory/log" /var/log
 mount -t tmpfs tmpfs /run
 mkdir -p /run/netns /run/lock
-# Volumes are shown beneath it.
+# Volumes are mounted below it.
 mount -t tmpfs tmpfs /mnt
 
-# Without these the kubelet asks a name server for its own name, for 20 seconds each time.
+# Without these the kubelet queries a name server for its own name, for 20 seconds each time.
 printf '127.0.0.1 localhost\n10.88.0.1 %s\n' "$node" > "$directory/hosts"
 cat "$directory/receivers" >> "$directory/hosts"
 mount --bind "$directory/hosts" /etc/hosts
@@ -31,7 +31,7 @@ ip link add disklift0 type bridge
 ip address add 10.88.0.1/16 dev disklift0
 ip link set disklift0 up
 ip route add default dev disklift0
-# Receivers have addresses that are no pod's.
+# Receivers have addresses that no pod has.
 while read -r address _; do ip address replace "$address/32" dev lo; done < "$directory/receivers"
 echo 1 > /proc/sys/net/ipv4/ip_forward
 

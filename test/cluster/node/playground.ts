@@ -21,7 +21,7 @@ const STORAGE_CLASS = 'small';
 const BUCKET = 'backups';
 /** A little larger than the disks. */
 const RESTORE_BYTES = 80 * 1024 * 1024;
-/** Where the node has the volume that its pods mount, for commands without a cluster. */
+/** The path on the node of the volume that its pods mount, for commands without a cluster. */
 const MOUNTED_VOLUME = '/mnt/fedora-root';
 const NBD_SOCKET = '/run/nbd.sock';
 
@@ -33,7 +33,7 @@ export interface Playground {
   restoredDevice: string;
   /** @returns the file of an image at the receivers, by the location in the status of an export */
   fileOf(location: string): string;
-  /** A script that runs a command on the node as the documentation has it. */
+  /** A script that runs a command of the documentation on the node. */
   run: string;
   /** Later tests look for programs of QEMU that are left, and the node's are children of this process too. */
   stopReceivers(): void;

@@ -1,4 +1,4 @@
-/** Where exports of pods go: processes on the node, at its own address. */
+/** Destinations of pods' exports: processes on the node, at its own address. */
 
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -33,11 +33,11 @@ export async function answering(cluster: NodeCluster, port: number, host: string
 
 export interface HttpReceiver {
   url: string;
-  /** Where what was sent under a name lies. */
+  /** The file that was sent under a name. */
   fileOf(name: string): string;
   /** The bodies received so far, in order. */
   bodies(): ReceivedBody[];
-  /** From now on it takes no more of a body than fits on the way. */
+  /** From now on it reads no more of a body than the buffers hold. */
   hold(): void;
   letGo(): void;
 }
@@ -84,16 +84,16 @@ export async function startS3Server(cluster: NodeCluster, port = S3_PORT): Promi
 }
 
 export interface Relay {
-  /** From now on 7 MiB get to the server, and then none. */
+  /** From now on 7 MiB reach the server, and no more. */
   hold(): void;
   letGo(): void;
-  /** Whether all that may pass has passed. */
+  /** Whether the 7 MiB have passed. */
   isReached(): boolean;
   /** Bytes that have reached the server so far. */
   passedBytes(): number;
 }
 
-/** Stands at a port in front of a server's. */
+/** Starts a relay at a port in front of a server. */
 export async function startRelay(cluster: NodeCluster, { port, serverPort }: { port: number; serverPort: number }): Promise<Relay> {
   const hold = path.join(cluster.directory, `relay-${port}`);
   startOnNode(cluster, process.execPath, [path.join(FIXTURES, 'relay.ts'), `${NODE_ADDRESS}:${port}`, `${serverPort}`, hold]);

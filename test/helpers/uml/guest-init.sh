@@ -16,7 +16,7 @@ mount -t tmpfs tmpfs /dev/shm
 mount -t devpts devpts /dev/pts
 ip link set lo up
 
-# modprobe looks beneath /lib/modules, where the host has none for this kernel.
+# modprobe searches below /lib/modules, where the host has no modules of this kernel.
 ln -s /usr/lib/uml/modules /run/modules/lib/modules
 printf '#!/bin/sh\nexec modprobe -d /run/modules "$@"\n' > /run/modprobe
 chmod +x /run/modprobe
@@ -34,6 +34,6 @@ while read -r verb id; do
   [ "$verb" = run ] && serve "$id" &
 done
 
-# The host is gone, or has no more to run.
+# The host has ended, or has no more commands.
 echo o > /proc/sysrq-trigger
 sleep 60

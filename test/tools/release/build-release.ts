@@ -7,7 +7,7 @@ import path from 'node:path';
 import { helmProgram } from '../../helpers/helm-tools.ts';
 import { runCommand } from '../../helpers/run-command.ts';
 
-/** The heading of the changelog for what no version has yet. */
+/** The heading of the changelog for unreleased changes. */
 export const UNRELEASED = 'Unreleased';
 
 export interface Release {
@@ -39,7 +39,7 @@ export async function run(command: string, args: readonly string[], cwd: string)
   return stdout.toString();
 }
 
-/** Gives `use` a folder that is removed afterwards. */
+/** Calls `use` with a folder that is removed afterwards. */
 export async function inScratch<T>(use: (directory: string) => Promise<T>): Promise<T> {
   const directory = mkdtempSync(path.join(os.tmpdir(), 'disklift-release-'));
   try {

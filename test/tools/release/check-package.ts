@@ -1,4 +1,4 @@
-/** The npm package: what it holds, and that it works in a project that has nothing else. */
+/** Checks the npm package: its files, and that it works in an otherwise empty project. */
 
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -9,7 +9,7 @@ import { inScratch, run } from './build-release.ts';
 const ROOT = path.join(import.meta.dirname, '..', '..', '..');
 const MIB = 1024 * 1024;
 
-/** All that ships beside dist. */
+/** The files that ship beside dist. */
 const BESIDE_DIST = ['CHANGELOG.md', 'LICENSE', 'README.md', 'SECURITY.md', 'manifests/crd.yaml', 'package.json'];
 const OF_DIST = /^dist\/(?:.*\.(?:js|d\.ts|html|css|svg))$/;
 /** The program requires these. */

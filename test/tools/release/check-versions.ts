@@ -1,4 +1,4 @@
-/** One version everywhere: the files of a checkout that name it are compared with package.json. */
+/** Compares every file of a checkout that names the version with package.json. */
 
 import { globSync, readFileSync } from 'node:fs';
 import path from 'node:path';

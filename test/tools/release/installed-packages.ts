@@ -1,4 +1,4 @@
-/** The packages beneath a node_modules folder, as their own manifests name them. */
+/** The packages below a node_modules folder, by their own manifests. */
 
 import { globSync } from 'node:fs';
 import path from 'node:path';
@@ -20,7 +20,7 @@ export function installedPackages(directory: string): InstalledPackage[] {
   });
 }
 
-/** Installs what the lock file has for production, as the Dockerfile does. */
+/** Installs the production packages of the lock file, as the Dockerfile does. */
 export async function installForProduction(root: string, directory: string): Promise<InstalledPackage[]> {
   await run('cp', ['package.json', 'package-lock.json', directory], root);
   const flags = ['--omit=dev', '--omit=peer', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline'];
