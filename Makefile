@@ -25,7 +25,7 @@ demo: $(INSTALLED) ## Export a volume with two disks over HTTP, S3 and TCP and p
 test: $(INSTALLED) judges api-server operator-modules images ## Run all tests; make test ONLY=test/unit runs those beneath one directory or in one file
 	@node $(RUN_TESTS)
 
-# Of the tests of the API those that need neither a controller manager nor fields that Kubernetes 1.29 does not know.
+# The tests of the API that need neither a controller manager nor fields that Kubernetes 1.29 does not know.
 OLDEST := create reflector kubernetes-events sidecar
 .PHONY: test-oldest-kubernetes
 test-oldest-kubernetes: export KUBERNETES := oldest
@@ -98,7 +98,7 @@ cluster: $(INSTALLED) ## Start a cluster of one node with all that the documenta
 cluster-down: $(INSTALLED) ## Stop it
 	@node test/tools/play-cluster.ts down
 
-# .c8rc.json has the options. Its threshold is that of the unit tests, which run in minutes.
+# .c8rc.json has the options. Its threshold is for the unit tests, which run in minutes.
 .PHONY: coverage
 coverage: $(INSTALLED) judges api-server operator-modules images ## Report which lines the tests run, in child processes too; ONLY=test/unit fails below a threshold
 	c8 $(if $(filter test/unit,$(ONLY)),--check-coverage) node $(RUN_TESTS)

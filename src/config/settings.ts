@@ -8,11 +8,11 @@ export interface Setting<T = unknown> {
   /** One sentence for people. */
   text: string;
   default: T;
-  /** What the value is: for the flag's help and the table. */
+  /** A name for the value: for the flag's help and the table. */
   value: string;
   /** A format of convict, or the values that are allowed. */
   format: 'count' | 'natural' | 'seconds' | 'port' | 'list' | 'switch' | 'text' | readonly string[];
-  /** Of an empty default: what it means. */
+  /** The meaning of an empty default. */
   absent?: string;
 }
 

@@ -74,7 +74,7 @@ export const REFERENCE_CODES = { Secret: 'CredentialsInvalid', ConfigMap: 'Refer
 >;
 
 interface Showing {
-  /** Of the Secret. */
+  /** Name of the Secret. */
   name: string;
   endpoint: Endpoint;
   /** The endpoint as a message may name it. */

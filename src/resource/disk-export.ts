@@ -49,7 +49,7 @@ export interface ExportSource {
   };
   /** The disks to export. When absent, disklift exports disk.img, or every disk at the root of the volume if there is no disk.img. */
   disks?: DiskSelection[];
-  /** What disklift does while another process has a disk open for writing. Wait: the export waits until the disk is free, which uses no attempt. Fail: the export fails. Allow: the export starts; a change of the disk during the export is still an error. */
+  /** The rule for a disk that another process has open for writing. Wait: the export waits until the disk is free, which uses no attempt. Fail: the export fails. Allow: the export starts; a change of the disk during the export is still an error. */
   inUse: 'Wait' | 'Fail' | 'Allow';
   /** Whether disklift keeps a hash of every MiB of data from the scan and compares it when it reads the data again. Auto: for block devices, for file systems whose times do not show every write (most of FUSE, SMB), and with inUse Allow. */
   verify: 'Auto' | 'Always' | 'Never';
@@ -169,7 +169,7 @@ export interface DiskExportStatus {
   observedGeneration?: number;
   /** Summary for people. */
   phase?: 'Pending' | 'Scanning' | 'Streaming' | 'Verifying' | 'Succeeded' | 'Failed' | 'Cancelled';
-  /** What the export does at present, or why it ended as it did. */
+  /** The present activity of the export, or why it ended as it did. */
   message?: string;
   /** Kind of the destination. */
   destination?: 'HTTP' | 'S3' | 'TCP';
@@ -215,7 +215,7 @@ export interface ExecutorStatus {
   /** Name of its node. */
   nodeName?: string;
 }
-/** Consecutive runs that began to work on the disks and have not ended in order, including the present run. Absent if there are none. After the third lost run the next run waits before it begins, and each further lost run uses up one attempt of backoffLimit. */
+/** Consecutive runs that began to work on the disks and have not ended in order, including the present run. Absent if no run was lost. After the third lost run the next run waits before it begins, and each further lost run uses up one attempt of backoffLimit. */
 export interface UnfinishedRunsStatus {
   /** Number of these runs. */
   count: number;

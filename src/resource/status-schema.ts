@@ -1,4 +1,4 @@
-/** What the status of a DiskExport may hold, as JSON Schema. Generated from manifests/crd.yaml by `make generate`: change it there. */
+/** The JSON Schema of the status of a DiskExport. Generated from manifests/crd.yaml by `make generate`: change it there. */
 
 import type { Schema } from './schema.ts';
 

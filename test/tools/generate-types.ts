@@ -115,7 +115,7 @@ async function typesFile({ description, properties: { spec = {}, status = {} } =
 function schemaFile(what: string, name: string, crdSchema: CrdSchema): string {
   // The API server fills in the status of a new object.
   const { default: _, ...schema } = convert(crdSchema, forValidation);
-  return `/** What ${what} of a DiskExport may hold, as JSON Schema. ${ORIGIN} */\n\nimport type { Schema } from './schema.ts';\n\nexport const ${name}: Schema = ${JSON.stringify(schema)};\n`;
+  return `/** The JSON Schema of ${what} of a DiskExport. ${ORIGIN} */\n\nimport type { Schema } from './schema.ts';\n\nexport const ${name}: Schema = ${JSON.stringify(schema)};\n`;
 }
 
 function format(file: string, text: string): string {

@@ -39,12 +39,13 @@ function joinedLines(tree: ts.SourceFile, ranges: readonly ts.CommentRange[]): P
     const raw = tree.text.slice(range.pos, range.end);
     const line = lineOf(tree, range.pos);
     const before = found.at(-1);
+    const isOwnLine = /(^|\n)[ \t]*$/.test(tree.text.slice(0, range.pos));
     if (range.kind === ts.SyntaxKind.SingleLineCommentTrivia) {
       const text = raw.replace(/^\/\/+ ?/, '');
-      if (before?.lastLine === line - 1) {
+      if (isOwnLine && before?.lastLine === line - 1) {
         before.text += `\n${text}`;
         before.lastLine = line;
-      } else found.push({ kind: 'comment', line, text, lastLine: line });
+      } else found.push({ kind: 'comment', line, text, ...(isOwnLine && { lastLine: line }) });
     } else
       found.push({
         kind: 'comment',

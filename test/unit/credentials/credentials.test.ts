@@ -157,7 +157,7 @@ describe('credentials', () => {
     for (const key of ['none', 'host', 'ftp']) await assert.rejects(reader.readSecretUrl({ name: 'it', key }), refusal('vms/it', key));
   });
 
-  it('need no label where they are none: a ConfigMap', async () => {
+  it('need no label in a ConfigMap, because it holds no credentials', async () => {
     const reader = readerOf('ConfigMap', { data: entries({ 'ca.crt': 'PEM\nPEM\n' }) });
     assert.equal(await reader.readConfigMapKey({ name: 'it', key: 'ca.crt' }), 'PEM\nPEM');
     await assert.rejects(reader.readSecretKey({ name: 'it', key: 'ca.crt' }, ENDPOINT), refusal('Secret vms/it'));

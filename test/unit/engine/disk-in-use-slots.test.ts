@@ -103,7 +103,7 @@ describe('engine with a disk in use and few slots', () => {
 
   const isQueued = (export_: Run, name: string) => until(`${name} is queued`, () => export_.states.get(name)?.isQueued === true);
 
-  /** The export of `waits` waits for a slot, behind that of `runs`, which runs until the result is called. */
+  /** The export of `waits` waits for a slot. The export of `runs` has it until the caller calls `goOn`. */
   async function queue(rules: Partial<ExportPlan> = {}): Promise<{ first: Run; second: Run; goOn(): void }> {
     const goOn = hold('runs');
     inUse.add('waits');

@@ -100,7 +100,7 @@ describe('slots', () => {
     assert.deepEqual(log, ['a in', 'b Cancelled', 'c in']);
   });
 
-  describe('of one host', () => {
+  describe('for one host', () => {
     it('are limited, and an export that waits for its host does not hold up those behind it', async () => {
       slots = createExportSlots({ total: 3, perHost: 1 });
       const [first, second] = askAt('one', 'a', 'b') as [Slot, Slot];

@@ -183,7 +183,7 @@ describe('a disk s state from its status', () => {
   const fresh = disk();
   const through = (state: DiskState) => restoreDiskState(fresh, JSON.parse(JSON.stringify(statusOf([state]))) as DiskExportStatus);
 
-  it('is that of a new disk where there is none', () => {
+  it('is new for a disk without a status', () => {
     assert.equal(restoreDiskState(fresh, undefined), fresh);
     assert.equal(restoreDiskState(fresh, statusOf([disk({ ...arrived, path: 'other.img' })])), fresh);
   });

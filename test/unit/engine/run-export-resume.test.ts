@@ -1,4 +1,4 @@
-/** What the engine does with what a destination holds open: goes on with it, or has it dropped. */
+/** The engine resumes an upload that a destination holds open, or aborts it. */
 
 import assert from 'node:assert/strict';
 import { appendFile } from 'node:fs/promises';
@@ -21,7 +21,7 @@ type Send = (image: VirtualImage, context: TransferContext, call: number) => Pro
 describe('engine, with a destination that holds transfers open', () => {
   const temp = useTempDir();
   let cancel: AbortController;
-  /** What happened, in order. */
+  /** The calls, in order. */
   let log: string[];
   let assertHeld: ExportClaim['assertHeld'];
   let abandon: ExportTarget['abandon'];

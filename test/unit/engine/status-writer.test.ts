@@ -62,7 +62,7 @@ describe('status writer', () => {
     assert.deepEqual(written, ['first']);
   });
 
-  it('tries until the last word is written', async () => {
+  it('retries until the final status is written', async () => {
     failures = 3;
     await writer.flush(NEVER);
     assert.deepEqual(written, ['first']);
@@ -70,7 +70,7 @@ describe('status writer', () => {
     assert.deepEqual(clock.delaysMs, [250, 500, 1000]);
   });
 
-  it('gives up when it is told to', async () => {
+  it('gives up when its signal is aborted', async () => {
     failures = 1000;
     const stop = new AbortController();
     setImmediate(() => stop.abort(new DiskliftError('ExecutorLost', 'SIGTERM')));

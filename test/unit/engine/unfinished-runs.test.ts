@@ -16,7 +16,7 @@ const lost = (count: number, sentBytes = 0): DiskExportStatus => ({
 });
 
 /** A random number of 0.1 gives a tenth of the ceiling, which is less than the least wait. */
-const LEAST_WAIT_MS = 5000;
+const MIN_WAIT_MS = 5000;
 
 describe('an export whose process is lost again and again', () => {
   let clock: ManualClock;
@@ -57,7 +57,7 @@ describe('an export whose process is lost again and again', () => {
     const ports = serve({ hangsAt: 'send 1' }, [['guilty', {}, lost(2)]]);
     await ports.hangs;
     assert.equal(countIn(ports, 'guilty'), 3);
-    assert.ok(!clock.isAwaited(LEAST_WAIT_MS));
+    assert.ok(!clock.isAwaited(MIN_WAIT_MS));
   });
 
   it('waits without a slot after the third, and says so; the count stays when the process is lost meanwhile', async () => {
@@ -69,7 +69,7 @@ describe('an export whose process is lost again and again', () => {
       ],
       1,
     );
-    await clock.untilWaiting(LEAST_WAIT_MS);
+    await clock.untilWaiting(MIN_WAIT_MS);
     await until('the other is done', () => isDone(ports, 'innocent'));
     const { phase, message, conditions, unfinishedRuns, nextAttemptTime } = ports.statusOf('vms/guilty');
     assert.equal(nextAttemptTime, '2026-01-01T00:00:05Z');
@@ -77,7 +77,7 @@ describe('an export whose process is lost again and again', () => {
     assert.deepEqual([phase, message, unfinishedRuns], ['Pending', said, { count: 3, sentBytes: 0 }]);
     assert.equal(conditions?.find(({ type }) => type === 'Succeeded')?.reason, 'ExecutorCrashed');
     assert.ok(!ports.calls.includes('plan 2'));
-    await clock.advance(LEAST_WAIT_MS);
+    await clock.advance(MIN_WAIT_MS);
     await until('the end', () => isDone(ports, 'guilty'));
     assert.deepEqual([ports.statusOf('vms/guilty').phase, countIn(ports, 'guilty')], ['Succeeded', undefined]);
   });
@@ -120,9 +120,9 @@ describe('an export whose process is lost again and again', () => {
       ['guilty', { backoffLimit: 5 }, lost(3)],
       ['other', { backoffLimit: 5 }, lost(3)],
     ]);
-    await clock.untilWaiting(LEAST_WAIT_MS);
+    await clock.untilWaiting(MIN_WAIT_MS);
     await nextTurn();
-    await clock.advance(LEAST_WAIT_MS);
+    await clock.advance(MIN_WAIT_MS);
     await ports.hangs;
     for (let turn = 0; turn < 50; turn += 1) await nextTurn();
     assert.deepEqual(
@@ -144,7 +144,7 @@ describe('an export whose process is lost again and again', () => {
 
   it('has its count kept when the process is stopped while it waits', async () => {
     const ports = serve({}, [['guilty', { backoffLimit: 5 }, lost(4)]]);
-    await clock.untilWaiting(LEAST_WAIT_MS);
+    await clock.untilWaiting(MIN_WAIT_MS);
     await stop();
     assert.deepEqual([ports.ends[0]?.phase, countIn(ports, 'guilty')], ['Pending', 4]);
   });

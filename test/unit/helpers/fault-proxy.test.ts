@@ -62,7 +62,7 @@ describe('fault proxy', () => {
     await using proxy = await startFaultProxy(server.port, ...faults);
     const result = await exchange(proxy.port, bytes);
     proxy.assertAllHappened();
-    // The server hears of an end in a turn of its own.
+    // The server receives the end in a later turn of the event loop.
     while (server.ends.length === 0) await sleep(1);
     return { ...result, received: Buffer.concat(server.received), ends: server.ends };
   }

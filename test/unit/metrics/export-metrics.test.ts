@@ -15,7 +15,7 @@ import { UNCONTESTED_CLAIM } from '../../helpers/uncontested-claim.ts';
 const MIB = 1024 * 1024;
 const OBSERVED = { namespace: 'vms', name: 'nightly', destination: 'HTTP' } as const;
 
-/** What a scrape would show: series to value. */
+/** The series of a scrape, with their values. */
 async function scrape(metrics: ExportMetrics): Promise<Map<string, number>> {
   const { text } = await metrics.scrape('prometheus');
   const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));

@@ -7,10 +7,10 @@ import { CRD_FILE } from '../../tools/generate-types.ts';
 
 const TOOL = path.resolve('test/tools/generate-types.ts');
 
-describe('what is generated from the CRD', () => {
+describe('files generated from the CRD', () => {
   const inTemp = useTempDir();
 
-  it('is noticed when it is not what would be generated, whichever side was edited', async () => {
+  it('are reported when they differ from the CRD, whichever of the two was edited', async () => {
     const cwd = inTemp('checkout');
     mkdirSync(path.join(cwd, 'src'), { recursive: true });
     for (const file of [CRD_FILE, 'src/resource', 'biome.json']) cpSync(file, path.join(cwd, file), { recursive: true });

@@ -12,7 +12,7 @@ import { useTempDir } from '../../helpers/temp-dir.ts';
 import { createTestAuthority } from '../../helpers/test-authority.ts';
 import { createTestClock } from '../../helpers/test-clock.ts';
 
-/** What comes back for bytes that no client of ours would send. */
+/** The answer to bytes that no client of ours sends. */
 async function sendRaw(port: number, text: string): Promise<string> {
   const socket = net.connect(port, '127.0.0.1');
   socket.end(text);
@@ -136,7 +136,7 @@ describe('the app', function () {
     });
     afterEach(() => app[Symbol.asyncDispose]());
 
-    it('shows exports and metrics to who has it, and probes and the empty page to everybody', async () => {
+    it('shows exports and metrics to clients with the token, and probes and the empty page to all', async () => {
       for (const place of ['/metrics', '/api/v1/exports', '/api/v1/changes', '/api/v1/exports/a/b', '/nothing']) {
         const refused = await app.get(place);
         assert.deepEqual([refused.status, refused.headers.get('www-authenticate')], [401, 'Bearer realm="disklift"'], place);
@@ -147,7 +147,7 @@ describe('the app', function () {
       for (const place of ['/', '/livez', '/readyz']) assert.equal((await app.get(place)).status, 200, place);
     });
 
-    it('takes a new one at once, and nobody while there is none', async () => {
+    it('accepts a new token at once, and no token while the file is empty', async () => {
       writeFileSync(temp('token'), 'second-token');
       assert.equal((await app.get('/metrics', withToken('first-token'))).status, 401);
       assert.equal((await app.get('/metrics', withToken('second-token'))).status, 200);

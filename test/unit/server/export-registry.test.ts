@@ -80,7 +80,7 @@ describe('the registry of exports', () => {
     assert.equal(registry.get('vms/e')?.nextAttemptTime, undefined);
   });
 
-  it('fills in the placeholders of a destination, and that of the disk where there is one', () => {
+  it('fills in the placeholders of a destination, for each disk where it names the disk', () => {
     const expanding = createExportRegistry({ monotonicMs: () => timeMs }, (_request, disk) => ({
       name: 'e',
       ...(disk === undefined ? {} : { disk }),

@@ -5,7 +5,7 @@ import { planJobs, testFiles } from '../../tools/test-plan.ts';
 
 const TESTS = path.join(import.meta.dirname, '..', '..');
 
-/** What a test measures with, and what only one test at a time may use. */
+/** Imports of tests that measure, or that use what only one test at a time may use. */
 const NEEDS_MACHINE = /from '[./]*(helpers\/)?(process-memory|processor-seconds|uml\/[\w-]+|use-node-cluster)\.ts'|memoryUsage|MemoryBytes/;
 
 describe('the plan of the tests', () => {

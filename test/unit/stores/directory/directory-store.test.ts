@@ -406,7 +406,7 @@ describe('directory store', () => {
     });
   });
 
-  describe('what is gone', () => {
+  describe('a deleted request', () => {
     it('takes its status with it', async () => {
       const watched = watch();
       await accepted(watched);

@@ -16,7 +16,7 @@ describe('manifest files', () => {
   const inTemp = useTempDir();
   let directory: string;
   let timeMs: number;
-  /** What somebody does between the moment that the names are listed and that the files are looked at. */
+  /** A change that a user makes after the names are listed and before the files are read. */
   let meanwhile: () => void;
   let files: ManifestFiles;
 

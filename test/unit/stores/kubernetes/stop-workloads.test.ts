@@ -35,7 +35,7 @@ describe('the workloads of a release', () => {
     asked = [];
   });
 
-  /** Of answers that run out the last is given again. */
+  /** Repeats the last answer when the answers run out. */
   function run({ looks, patches = [undefined], cronJobs = [], made = [] }: Run) {
     function answerOf<T>(answers: T[]): T {
       return (answers.length > 1 ? answers.shift() : answers[0]) as T;

@@ -29,7 +29,7 @@ describe('the work queue', () => {
 
   afterEach(() => end.abort());
 
-  /** What comes without more being added. */
+  /** The keys that come without another being added. */
   async function drain(keys: AsyncGenerator<string>): Promise<string[]> {
     const taken: string[] = [];
     const done = (async () => {
