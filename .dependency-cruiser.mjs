@@ -77,9 +77,10 @@ function targetRule([target, { mayUse, reason }]) {
   };
 }
 
-/** The one layer that may import each SDK, so that replacing or faking an SDK concerns one folder. */
+/** The one folder or file that may import each SDK, so that replacing or faking an SDK concerns no other. */
 const SDK_HOMES = {
-  '@kubernetes/client-node': 'stores/kubernetes/client',
+  '@kubernetes/client-node': 'stores/kubernetes/client/kubeconfig-access',
+  undici: 'stores/kubernetes/client',
   '@aws-sdk/[^/]+': 'targets/s3',
   '@smithy/[^/]+': 'targets/s3',
   'prom-client': 'metrics',
@@ -94,8 +95,8 @@ function homeRule([sdk, home]) {
   return {
     name: `home-of-${sdk.replace('/[^/]+', '').replace('@', '').replace('/', '-')}`,
     severity: 'error',
-    comment: `Only src/${home}/ imports this SDK and gives the others what they need of it in the project's own terms.`,
-    from: { path: '^src/', pathNot: `^src/${home}/` },
+    comment: `Only src/${home} imports this SDK and gives the others what they need of it in the project's own terms.`,
+    from: { path: '^src/', pathNot: pathOf(home) },
     // With its types, and by its bare name where it is not installed.
     to: { path: [`^${sdk}(/|$)`, `(^|/)node_modules/(@types/)?${sdk}(/|$)`] },
   };
@@ -137,6 +138,12 @@ export default {
       },
     ),
     ...Object.entries(SDK_HOMES).map(homeRule),
+    rule(
+      'client-node-loads-late',
+      'A sidecar in a pod does not need client-node, which takes more memory than the rest of the sidecar.',
+      SRC,
+      { path: pathOf('stores/kubernetes/client/kubeconfig-access'), dynamic: false },
+    ),
     rule('no-cycles', 'Two files that need each other are one file, or need a third. Imports of types count too.', SRC, { circular: true }),
     rule('no-orphans', 'A file that neither uses nor is used is dead.', { path: '^src/', orphan: true, pathNot: [BIN, INDEX] }, {}),
     rule('no-tests-in-src', 'What ships works without what does not.', SRC, { path: '^(test|bench)/' }),

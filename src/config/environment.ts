@@ -37,6 +37,14 @@ function searchDomains(file: string): string[] {
   }
 }
 
+/** Where the containers of a pod reach the API server. */
+export function apiServerEnvironment(environment: Readonly<Record<string, string | undefined>> = process.env): {
+  host: string | undefined;
+  port: string | undefined;
+} {
+  return { host: environment.KUBERNETES_SERVICE_HOST, port: environment.KUBERNETES_SERVICE_PORT };
+}
+
 export interface ProxyEnvironment {
   httpsProxy?: string;
   httpProxy?: string;

@@ -1,12 +1,16 @@
-/** The user that a kubeconfig configures, as a real API server sees it. */
+/** The user that a kubeconfig or a pod's ServiceAccount gives, as a real API server sees it. */
 
 // Shares a process: API server
 
 import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { HttpMethod, IsomorphicFetchHttpLibrary, RequestContext } from '@kubernetes/client-node';
+import path from 'node:path';
+import { fetch } from 'undici';
 import { parse, stringify } from 'yaml';
-import { createApiAccess } from '../../src/stores/kubernetes/client/api-access.ts';
+import { systemClock } from '../../src/common/clock.ts';
+import type { ApiAccess } from '../../src/stores/kubernetes/client/api-access.ts';
+import { createInClusterAccess } from '../../src/stores/kubernetes/client/in-cluster-access.ts';
+import { createKubeconfigAccess } from '../../src/stores/kubernetes/client/kubeconfig-access.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 import type { ApiServer } from './api-server.ts';
 import { usesExistingCluster } from './kubernetes-binaries.ts';
@@ -19,7 +23,7 @@ interface UserInfo {
   extra?: Record<string, string[]>;
 }
 
-describe('the user of a kubeconfig', function () {
+describe('the user of a kubeconfig or a ServiceAccount', function () {
   this.timeout(90_000);
   const temp = useTempDir();
   let server: ApiServer;
@@ -37,16 +41,19 @@ describe('the user of a kubeconfig', function () {
     return temp(file);
   }
 
-  async function seenBy(kubeconfigs: readonly string[]): Promise<UserInfo> {
-    const access = createApiAccess({ defaultKubeconfigs: kubeconfigs });
+  const seenBy = (kubeconfigs: readonly string[]) => seenWith(createKubeconfigAccess({ defaultKubeconfigs: kubeconfigs }));
+
+  async function seenWith(access: ApiAccess): Promise<UserInfo> {
     try {
-      const request = new RequestContext(`${access.server}/apis/authentication.k8s.io/v1/selfsubjectreviews`, HttpMethod.POST);
-      request.setHeaderParam('Content-Type', 'application/json');
-      request.setBody(JSON.stringify({ apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' }));
-      await access.authenticate(request);
-      const answer = await new IsomorphicFetchHttpLibrary().send(request).toPromise();
-      const text = await answer.body.text();
-      assert.equal(answer.httpStatusCode, 201, text);
+      const { headers, dispatcher } = await access.authenticate();
+      const answer = await fetch(`${access.server}/apis/authentication.k8s.io/v1/selfsubjectreviews`, {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json', ...headers },
+        body: JSON.stringify({ apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' }),
+        dispatcher,
+      });
+      const text = await answer.text();
+      assert.equal(answer.status, 201, text);
       return JSON.parse(text).status.userInfo;
     } finally {
       await access.close();
@@ -88,5 +95,17 @@ describe('the user of a kubeconfig', function () {
     const first = withUser({ token: server.token }, 'first');
     const second = withUser({ token: 'nobody' }, 'second');
     assert.equal((await seenBy([first, second])).username, 'admin');
+  });
+
+  it('is the ServiceAccount whose files a pod has', async () => {
+    const { code, stdout, stderr } = await server.kubectl('create', 'serviceaccount', 'pod', '--namespace', 'default');
+    assert.equal(code, 0, `${stdout}${stderr}`);
+    const token = await server.kubectl('create', 'token', 'pod', '--namespace', 'default');
+    assert.equal(token.code, 0, token.stderr);
+    writeFileSync(temp('token'), token.stdout);
+    writeFileSync(temp('ca.crt'), server.ca);
+    const { hostname, port } = new URL(server.url);
+    const access = createInClusterAccess({ host: hostname, port, clock: systemClock, directory: path.dirname(temp('token')) });
+    assert.equal((await seenWith(access)).username, 'system:serviceaccount:default:pod');
   });
 });

@@ -4,9 +4,10 @@
 
 import assert from 'node:assert/strict';
 import { systemClock } from '../../src/common/clock.ts';
-import { type ApiAccess, createApiAccess } from '../../src/stores/kubernetes/client/api-access.ts';
+import type { ApiAccess } from '../../src/stores/kubernetes/client/api-access.ts';
 import type { KubeApi, Unsaved } from '../../src/stores/kubernetes/client/contract.ts';
 import { createKubeApi } from '../../src/stores/kubernetes/client/kube-api.ts';
+import { createKubeconfigAccess } from '../../src/stores/kubernetes/client/kubeconfig-access.ts';
 import type { ExportObject } from '../../src/stores/kubernetes/client/objects.ts';
 import { createEventPoster } from '../../src/stores/kubernetes/store/kubernetes-events.ts';
 import { createReferenceResolver } from '../../src/stores/kubernetes/store/resolve-reference.ts';
@@ -24,7 +25,7 @@ describe('beside a DiskExport on an API server', function () {
   before(async function () {
     server = await useApiServer(this);
     await installCrd(server);
-    access = createApiAccess({ kubeconfig: server.kubeconfig });
+    access = createKubeconfigAccess({ kubeconfig: server.kubeconfig });
     api = createKubeApi({ access, clock: systemClock, userAgent: 'disklift/test' });
   });
 

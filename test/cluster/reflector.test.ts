@@ -5,10 +5,11 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemClock } from '../../src/common/clock.ts';
 import { createReflector, type RunningReflector } from '../../src/stores/kubernetes/cache/reflector.ts';
-import { type ApiAccess, createApiAccess } from '../../src/stores/kubernetes/client/api-access.ts';
+import type { ApiAccess } from '../../src/stores/kubernetes/client/api-access.ts';
 import { apiFailureOf } from '../../src/stores/kubernetes/client/api-failure.ts';
 import { ALL_NAMESPACES, type KubeApi, type Unsaved } from '../../src/stores/kubernetes/client/contract.ts';
 import { createKubeApi } from '../../src/stores/kubernetes/client/kube-api.ts';
+import { createKubeconfigAccess } from '../../src/stores/kubernetes/client/kubeconfig-access.ts';
 import type { ExportObject, LeaseObject } from '../../src/stores/kubernetes/client/objects.ts';
 import { changed } from '../fixtures/request-table.ts';
 import { until } from '../helpers/until.ts';
@@ -31,7 +32,7 @@ describe('a reflector on an API server', function () {
   before(async function () {
     server = await startApiServer(requireBinaries(this));
     await installCrd(server);
-    access = createApiAccess({ kubeconfig: server.kubeconfig });
+    access = createKubeconfigAccess({ kubeconfig: server.kubeconfig });
     const onRequest = ({ verb, resource }: { verb: string; resource: string }) => requests.push(`${verb} ${resource}`);
     api = createKubeApi({ access, clock: systemClock, userAgent: 'disklift/test', onRequest });
   });

@@ -4,9 +4,9 @@ import { systemClock } from '../../src/common/clock.ts';
 import { DiskliftError } from '../../src/common/errors.ts';
 import { createReflector } from '../../src/stores/kubernetes/cache/reflector.ts';
 import { createWorkQueue } from '../../src/stores/kubernetes/cache/work-queue.ts';
-import { createApiAccess } from '../../src/stores/kubernetes/client/api-access.ts';
 import type { ApiRequestFacts } from '../../src/stores/kubernetes/client/contract.ts';
 import { createKubeApi } from '../../src/stores/kubernetes/client/kube-api.ts';
+import { createKubeconfigAccess } from '../../src/stores/kubernetes/client/kubeconfig-access.ts';
 import { leaseTimesOf } from '../../src/stores/kubernetes/leases/lease-claim.ts';
 import { createEventPoster } from '../../src/stores/kubernetes/store/kubernetes-events.ts';
 import { createKubernetesStore, type KubernetesStore } from '../../src/stores/kubernetes/store/kubernetes-store.ts';
@@ -24,7 +24,7 @@ let processes = 0;
 
 export function startStore(api: ApiServer, namespace: string, leaseSeconds = 3): StoreInProcess {
   processes += 1;
-  const access = createApiAccess({ kubeconfig: api.kubeconfig });
+  const access = createKubeconfigAccess({ kubeconfig: api.kubeconfig });
   const stopping = new AbortController();
   const requests: ApiRequestFacts[] = [];
   const onRequest = ({ verb, resource }: ApiRequestFacts) => void requests.push({ verb, resource });

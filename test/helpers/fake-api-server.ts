@@ -8,7 +8,8 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type ApiAccess, createApiAccess } from '../../src/stores/kubernetes/client/api-access.ts';
+import type { ApiAccess } from '../../src/stores/kubernetes/client/api-access.ts';
+import { createKubeconfigAccess } from '../../src/stores/kubernetes/client/kubeconfig-access.ts';
 import { drip, flood } from './endless-answer.ts';
 
 const COLLECTION = '/apis/disklift.dev/v1alpha1/namespaces/vms/diskexports';
@@ -95,7 +96,7 @@ export async function startFakeApiServer(): Promise<FakeApiServer> {
         users: [{ name: 'fake', user: { token: 'secret-token' } }],
       };
       writeFileSync(file, JSON.stringify(config));
-      return createApiAccess({ kubeconfig: file });
+      return createKubeconfigAccess({ kubeconfig: file });
     },
     put(name, fields = {}) {
       version += 1;

@@ -1,130 +1,27 @@
-/** The API server, the user and the connections, from a kubeconfig or from the ServiceAccount of the pod. */
+/** The contract of a connection to the API server: which server, with which credentials, over which connections. */
 
-import { accessSync, readFileSync } from 'node:fs';
-import type { AgentOptions } from 'node:https';
-import path from 'node:path';
-import { type Cluster, KubeConfig, type RequestContext } from '@kubernetes/client-node';
-import { type Clock, systemClock } from '../../../common/clock.ts';
-import { DiskliftError } from '../../../common/errors.ts';
-import { createTokenFileReader, type KubeconfigUser, readKubeconfigUser } from './kubeconfig-user.ts';
-
-export interface ApiAccessOptions {
-  /** Path of a kubeconfig. When left out: the pod's ServiceAccount, or else `defaultKubeconfigs`. */
-  kubeconfig?: string | undefined;
-  /** Existing files. The first file that has an entry wins. */
-  defaultKubeconfigs?: readonly string[];
-  /** Gives the text of a kubeconfig; from the disk when left out. */
-  readText?: (file: string) => string;
-  clock?: Pick<Clock, 'monotonicMs'>;
-}
+import type { Dispatcher } from 'undici';
 
 export interface ApiAccess {
   /** URL of the API server, without a slash at its end. */
   readonly server: string;
-  /** Namespace of the kubeconfig's context. */
+  /** The namespace of the configuration, where it has one. */
   readonly namespace: string | undefined;
   /**
-   * Signs a request, and makes it share the connections of earlier requests. The token of a ServiceAccount is read
-   * again every minute.
+   * Called before each request. A token that another program renews is read again every minute.
+   * @throws Error of node:fs, or of a credential plugin, when the credentials cannot be read
    */
-  authenticate(request: RequestContext): Promise<void>;
+  authenticate(): Promise<Credentials>;
   /** Later requests use new connections. To be called after a request without an answer. */
   reconnect(): void;
   /** Ends all connections, and the requests on them. */
   close(): Promise<void>;
 }
 
-const SERVICE_ACCOUNT_TOKEN = '/var/run/secrets/kubernetes.io/serviceaccount/token';
-
-/** @throws DiskliftError `InvalidRequest` when no API server is configured, or the configuration cannot be read */
-export function createApiAccess(options: ApiAccessOptions): ApiAccess {
-  const { config, user } = loadKubeConfig(options);
-  const connections = shareConnections(config, user.impersonation);
-  const readToken =
-    user.tokenFile === undefined ? undefined : createTokenFileReader(user.tokenFile, (options.clock ?? systemClock).monotonicMs);
-  return {
-    server: serverOf(config, options.kubeconfig),
-    namespace: config.getContextObject(config.getCurrentContext())?.namespace?.trim(),
-    async authenticate(request) {
-      await config.applySecurityAuthentication(request);
-      if (readToken !== undefined) request.setHeaderParam('Authorization', `Bearer ${await readToken()}`);
-    },
-    ...connections,
-  };
-}
-
-const readFileText = (file: string) => readFileSync(file, 'utf8');
-
-interface Loaded {
-  config: KubeConfig;
-  user: KubeconfigUser;
-}
-
-function loadKubeConfig({ kubeconfig, defaultKubeconfigs = [], readText = readFileText }: ApiAccessOptions): Loaded {
-  try {
-    if (kubeconfig !== undefined) return loadFiles([kubeconfig], readText);
-    if (!isThere(SERVICE_ACCOUNT_TOKEN)) return loadFiles(defaultKubeconfigs, readText);
-    const config = new KubeConfig();
-    config.loadFromCluster();
-    return { config, user: { impersonation: {} } };
-  } catch (error) {
-    const why = (error instanceof Error ? error.message : String(error)).split('\n')[0];
-    throw new DiskliftError('InvalidRequest', `${nameOf(kubeconfig)} cannot be read: ${why}`, error);
-  }
-}
-
-/**
- * Merges as kubectl does: the first file that has an entry wins. client-node's own merge throws on duplicates, or the
- * last wins.
- */
-function loadFiles(files: readonly string[], readText: (file: string) => string): Loaded {
-  const configs = files.map((file) => {
-    const config = new KubeConfig();
-    config.loadFromString(readText(file));
-    config.makePathsAbsolute(path.dirname(file));
-    return config;
-  });
-  const config = new KubeConfig();
-  config.loadFromOptions({
-    clusters: firstOfEachName(configs.flatMap(({ clusters }) => clusters)),
-    contexts: firstOfEachName(configs.flatMap(({ contexts }) => contexts)),
-    users: firstOfEachName(configs.flatMap(({ users }) => users)),
-    currentContext: configs.find(({ currentContext }) => Boolean(currentContext))?.currentContext,
-  });
-  const current = config.getCurrentUser();
-  const user = current === null ? { impersonation: {} } : readKubeconfigUser(files, current.name, readText);
-  if (user.execCommand !== undefined && current?.exec) current.exec.command = user.execCommand;
-  return { config, user };
-}
-
-function firstOfEachName<T extends { name: string }>(entries: readonly T[]): T[] {
-  const byName = new Map<string, T>();
-  for (const entry of entries) if (!byName.has(entry.name)) byName.set(entry.name, entry);
-  return [...byName.values()];
-}
-
-function nameOf(kubeconfig: string | undefined): string {
-  return kubeconfig ?? 'the default kubeconfig';
-}
-
-function serverOf(config: KubeConfig, kubeconfig: string | undefined): string {
-  const cluster = config.getCurrentCluster();
-  if (kubeconfig === undefined && config.clusters.length === 0)
-    throw new DiskliftError('InvalidRequest', 'no API server: there is neither a ServiceAccount nor a kubeconfig');
-  if (cluster === null || !URL.canParse(cluster.server ?? ''))
-    throw new DiskliftError('InvalidRequest', `${nameOf(kubeconfig)}: its current context names no API server`);
-  if (new URL(cluster.server).protocol === 'https:' || cluster.skipTLSVerify) return cluster.server.replace(/\/+$/, '');
-  throw new DiskliftError('InvalidRequest', `${nameOf(kubeconfig)}: its API server has no https`);
-}
-
-type Headers = Readonly<Record<string, string | readonly string[]>>;
-type Dispatch = (options: { headers?: Headers }, handler: object) => boolean;
-
-/** The part of an undici dispatcher that is used here. */
-interface Connections {
-  compose(interceptor: (dispatch: Dispatch) => Dispatch): Connections;
-  close(): Promise<void>;
-  destroy(): Promise<void>;
+interface Credentials {
+  headers: Readonly<Record<string, string>>;
+  /** Requests share its connections. */
+  dispatcher: Dispatcher;
 }
 
 /**
@@ -133,77 +30,11 @@ interface Connections {
  */
 const CONNECT_LIMIT_MS = 4000;
 
-/**
- * Each address of a name but the last gets half of the limit. Node's default of 250 ms is too short for a distant
- * server.
- */
-const ADDRESSES = { autoSelectFamily: true, autoSelectFamilyAttemptTimeout: CONNECT_LIMIT_MS / 2 };
-
-/** A private method of client-node. The test of this file fails when a release no longer has it. */
-interface ConnectionMaker {
-  createDispatcher(cluster: Cluster | null, options: AgentOptions): Connections | undefined;
-}
-
-/**
- * client-node opens a connection for each request. Here requests share connections as long as certificates and names
- * stay the same.
- */
-function shareConnections(config: KubeConfig, impersonation: KubeconfigUser['impersonation']): Pick<ApiAccess, 'reconnect' | 'close'> {
-  const maker = config as unknown as ConnectionMaker;
-  const create = maker.createDispatcher.bind(config);
-  const optionsOf = config.createDispatcherOptions.bind(config);
-  let key = '';
-  let kept: Connections | undefined;
-
-  config.createDispatcherOptions = (cluster, options) => {
-    const made = optionsOf(cluster, options);
-    // Over HTTP/2, undici 8.13 joins the values of one header by commas, and the API server reads `a, b` as one group.
-    const http = Object.keys(impersonation).length === 0 ? {} : { allowH2: false };
-    if (made.type === 'agent')
-      return {
-        ...made,
-        connect: { ...made.connect, timeout: CONNECT_LIMIT_MS, allowPartialTrustChain: true, ...ADDRESSES, ...http },
-      };
-    return made.type === 'proxy' ? { ...made, requestTls: { ...made.requestTls, allowPartialTrustChain: true, ...http } } : made;
-  };
-
-  /** Running requests on the old connections may still end. */
-  function reconnect(): void {
-    kept?.close().catch(() => {});
-    kept = undefined;
-  }
-
-  maker.createDispatcher = (cluster, options) => {
-    // Without any option client-node would create no dispatcher.
-    const completed = { rejectUnauthorized: true, ...options };
-    const wanted = JSON.stringify(config.createDispatcherOptions(cluster, completed));
-    if (wanted !== key) reconnect();
-    key = wanted;
-    kept ??= impersonating(create(cluster, completed), impersonation);
-    return kept;
-  };
-  return {
-    reconnect,
-    async close() {
-      await kept?.destroy();
-      kept = undefined;
-    },
-  };
-}
-
-/** `fetch` joins the values of one header by commas too, so the headers are added in the dispatcher beneath it. */
-function impersonating(connections: Connections | undefined, impersonation: KubeconfigUser['impersonation']): Connections | undefined {
-  if (Object.keys(impersonation).length === 0) return connections;
-  return connections?.compose(
-    (dispatch) => (options, handler) => dispatch({ ...options, headers: { ...options.headers, ...impersonation } }, handler),
-  );
-}
-
-function isThere(path: string): boolean {
-  try {
-    accessSync(path);
-    return true;
-  } catch {
-    return false;
-  }
-}
+/** Options of tls.connect for a direct connection. */
+export const CONNECT_OPTIONS = {
+  timeout: CONNECT_LIMIT_MS,
+  allowPartialTrustChain: true,
+  autoSelectFamily: true,
+  /** Each address but the last gets half of the limit. Node's default of 250 ms is too short for a distant server. */
+  autoSelectFamilyAttemptTimeout: CONNECT_LIMIT_MS / 2,
+};

@@ -1,6 +1,6 @@
 /** One request to the API server: signed, counted, limited in time, and its failure typed. */
 
-import { HttpMethod, IsomorphicFetchHttpLibrary, RequestContext, type ResponseContext } from '@kubernetes/client-node';
+import { fetch, type Response } from 'undici';
 import { throwIfAborted } from '../../../common/abortable.ts';
 import { KIB, MIB } from '../../../common/bytes.ts';
 import type { Clock } from '../../../common/clock.ts';
@@ -13,7 +13,7 @@ import type { ApiRequestFacts, CallOptions } from './contract.ts';
 export interface ApiRequest extends ApiRequestFacts {
   /** The object or list as messages name it. */
   target: string;
-  method: keyof typeof HttpMethod;
+  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   /** Encoded. */
   path: string;
   query?: Readonly<Record<string, string | number | boolean | undefined>>;
@@ -54,29 +54,28 @@ export interface ApiConnection {
 const LIMIT_MS = 15_000;
 
 export function createApiConnection({ access, clock, userAgent, onRequest }: ApiConnectionOptions): ApiConnection {
-  const http = new IsomorphicFetchHttpLibrary();
-
-  async function send(request: ApiRequest, signal: AbortSignal): Promise<ResponseContext> {
-    const context = new RequestContext(`${access.server}${request.path}`, HttpMethod[request.method]);
-    for (const [name, value] of Object.entries(request.query ?? {})) if (value !== undefined) context.setQueryParam(name, String(value));
-    context.setHeaderParam('Accept', 'application/json');
-    context.setHeaderParam('User-Agent', userAgent);
-    if (request.body !== undefined) {
-      context.setHeaderParam('Content-Type', request.contentType ?? 'application/json');
-      context.setBody(JSON.stringify(request.body));
-    }
-    await access.authenticate(context);
+  async function send(request: ApiRequest, signal: AbortSignal): Promise<Response> {
+    const url = new URL(`${access.server}${request.path}`);
+    for (const [name, value] of Object.entries(request.query ?? {})) if (value !== undefined) url.searchParams.set(name, String(value));
+    const headers: Record<string, string> = { Accept: 'application/json', 'User-Agent': userAgent };
+    if (request.body !== undefined) headers['Content-Type'] = request.contentType ?? 'application/json';
+    const credentials = await access.authenticate();
     throwIfAborted(signal);
-    context.setSignal(signal);
     onRequest?.(request);
-    return http.send(context).toPromise();
+    return fetch(url, {
+      method: request.method,
+      headers: { ...headers, ...credentials.headers },
+      body: request.body === undefined ? null : JSON.stringify(request.body),
+      signal,
+      dispatcher: credentials.dispatcher,
+    });
   }
 
-  async function succeed(what: string, response: ResponseContext): Promise<ResponseContext> {
-    const { httpStatusCode: status, headers, body } = response;
-    if (status >= 200 && status < 300) return response;
+  async function succeed(what: string, response: Response): Promise<Response> {
+    const { ok, status, headers, body } = response;
+    if (ok) return response;
     throw refusedError(
-      { what, status, body: await readText(what, body, MAX_REFUSAL_BYTES), retryAfter: headers['retry-after'] },
+      { what, status, body: await readText(what, body, MAX_REFUSAL_BYTES), retryAfter: headers.get('retry-after') ?? undefined },
       clock.nowMs(),
     );
   }
@@ -115,16 +114,15 @@ export function createApiConnection({ access, clock, userAgent, onRequest }: Api
     async open(request, signal) {
       const what = describe(request);
       const { body } = await limited(what, { signal }, async (ended) => succeed(what, await send(request, ended)));
-      const stream = body.stream();
-      if (stream === null) throw unusableError(what, 'its answer is empty');
-      return stream;
+      if (body === null) throw unusableError(what, 'its answer is empty');
+      return body;
     },
   };
 }
 
 /** @throws DiskliftError of a failure `TooLarge`; the caller then ends the request. */
-function readText(what: string, body: ResponseContext['body'], maxBytes: number): Promise<string> {
-  return textWithin(body.stream() ?? [], maxBytes, () => tooLargeError(what, maxBytes));
+function readText(what: string, body: Response['body'], maxBytes: number): Promise<string> {
+  return textWithin(body ?? [], maxBytes, () => tooLargeError(what, maxBytes));
 }
 
 export function describe({ verb, resource, target }: ApiRequest): string {

@@ -2,7 +2,7 @@
  * The API server as `cache`, `leases` and `store` use it: objects as they are in JSON, one request a call, typed
  * failures.
  *
- * Calls: createApiAccess (once) -> createKubeApi -> get, list, create, replace, patch, remove at any time; watch after
+ * Calls: openApiAccess (once) -> createKubeApi -> get, list, create, replace, patch, remove at any time; watch after
  * a list, from the version of that list, and again from the last event. A reflector does list and watch for a whole
  * kind.
  *

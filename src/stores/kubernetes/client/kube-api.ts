@@ -8,10 +8,7 @@ import type { KubeObject, NamespaceObject } from './objects.ts';
 
 const CORE = '/api/v1';
 
-/**
- * Loading this file loads client-node, which takes half a second and 90 MB. Programs without an API server must not
- * load it.
- */
+/** Loading this file loads undici, which takes 28 MB. Programs without an API server must not load it. */
 export function createKubeApi(options: ApiConnectionOptions): KubeApi {
   const connection = createApiConnection(options);
   return {

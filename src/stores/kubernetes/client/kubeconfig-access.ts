@@ -1,0 +1,159 @@
+/** The access that a kubeconfig describes. Only this file loads client-node, which takes half a second of CPU time. */
+
+import { readFileSync } from 'node:fs';
+import type { AgentOptions } from 'node:https';
+import path from 'node:path';
+import { type Cluster, HttpMethod, KubeConfig, RequestContext } from '@kubernetes/client-node';
+import type { Dispatcher } from 'undici';
+import { type Clock, systemClock } from '../../../common/clock.ts';
+import { DiskliftError } from '../../../common/errors.ts';
+import { type ApiAccess, CONNECT_OPTIONS } from './api-access.ts';
+import { type KubeconfigUser, readKubeconfigUser } from './kubeconfig-user.ts';
+import { createTokenFileReader } from './token-file-reader.ts';
+
+export interface KubeconfigAccessOptions {
+  /** Path of a kubeconfig. When left out: `defaultKubeconfigs`. */
+  kubeconfig?: string | undefined;
+  /** Existing files. The first file that has an entry wins. */
+  defaultKubeconfigs?: readonly string[];
+  /** Gives the text of a kubeconfig; from the disk when left out. */
+  readText?: (file: string) => string;
+  clock?: Pick<Clock, 'monotonicMs'>;
+}
+
+/** @throws DiskliftError `InvalidRequest` when no API server is configured, or the configuration cannot be read */
+export function createKubeconfigAccess(options: KubeconfigAccessOptions): ApiAccess {
+  const { config, user } = loadKubeConfig(options);
+  const connections = shareConnections(config, user.impersonation);
+  const readToken =
+    user.tokenFile === undefined ? undefined : createTokenFileReader(user.tokenFile, (options.clock ?? systemClock).monotonicMs);
+  const server = serverOf(config, options.kubeconfig);
+  return {
+    server,
+    namespace: config.getContextObject(config.getCurrentContext())?.namespace?.trim(),
+    async authenticate() {
+      const request = new RequestContext(server, HttpMethod.GET);
+      await config.applySecurityAuthentication(request);
+      if (readToken !== undefined) request.setHeaderParam('Authorization', `Bearer ${await readToken()}`);
+      return { headers: request.getHeaders(), dispatcher: request.getDispatcher() as Dispatcher };
+    },
+    ...connections,
+  };
+}
+
+const readFileText = (file: string) => readFileSync(file, 'utf8');
+
+interface Loaded {
+  config: KubeConfig;
+  user: KubeconfigUser;
+}
+
+function loadKubeConfig({ kubeconfig, defaultKubeconfigs = [], readText = readFileText }: KubeconfigAccessOptions): Loaded {
+  try {
+    return loadFiles(kubeconfig === undefined ? defaultKubeconfigs : [kubeconfig], readText);
+  } catch (error) {
+    const why = (error instanceof Error ? error.message : String(error)).split('\n')[0];
+    throw new DiskliftError('InvalidRequest', `${nameOf(kubeconfig)} cannot be read: ${why}`, error);
+  }
+}
+
+/**
+ * Merges as kubectl does: the first file that has an entry wins. client-node's own merge throws on duplicates, or the
+ * last wins.
+ */
+function loadFiles(files: readonly string[], readText: (file: string) => string): Loaded {
+  const configs = files.map((file) => {
+    const config = new KubeConfig();
+    config.loadFromString(readText(file));
+    config.makePathsAbsolute(path.dirname(file));
+    return config;
+  });
+  const config = new KubeConfig();
+  config.loadFromOptions({
+    clusters: firstOfEachName(configs.flatMap(({ clusters }) => clusters)),
+    contexts: firstOfEachName(configs.flatMap(({ contexts }) => contexts)),
+    users: firstOfEachName(configs.flatMap(({ users }) => users)),
+    currentContext: configs.find(({ currentContext }) => Boolean(currentContext))?.currentContext,
+  });
+  const current = config.getCurrentUser();
+  const user = current === null ? { impersonation: {} } : readKubeconfigUser(files, current.name, readText);
+  if (user.execCommand !== undefined && current?.exec) current.exec.command = user.execCommand;
+  return { config, user };
+}
+
+function firstOfEachName<T extends { name: string }>(entries: readonly T[]): T[] {
+  const byName = new Map<string, T>();
+  for (const entry of entries) if (!byName.has(entry.name)) byName.set(entry.name, entry);
+  return [...byName.values()];
+}
+
+function nameOf(kubeconfig: string | undefined): string {
+  return kubeconfig ?? 'the default kubeconfig';
+}
+
+function serverOf(config: KubeConfig, kubeconfig: string | undefined): string {
+  const cluster = config.getCurrentCluster();
+  if (kubeconfig === undefined && config.clusters.length === 0)
+    throw new DiskliftError('InvalidRequest', 'no API server: there is neither a ServiceAccount nor a kubeconfig');
+  if (cluster === null || !URL.canParse(cluster.server ?? ''))
+    throw new DiskliftError('InvalidRequest', `${nameOf(kubeconfig)}: its current context names no API server`);
+  if (new URL(cluster.server).protocol === 'https:' || cluster.skipTLSVerify) return cluster.server.replace(/\/+$/, '');
+  throw new DiskliftError('InvalidRequest', `${nameOf(kubeconfig)}: its API server has no https`);
+}
+
+/** A private method of client-node. The test of this file fails when a release no longer has it. */
+interface ConnectionMaker {
+  createDispatcher(cluster: Cluster | null, options: AgentOptions): Dispatcher | undefined;
+}
+
+/**
+ * client-node opens a connection for each request. Here requests share connections as long as certificates and names
+ * stay the same.
+ */
+function shareConnections(config: KubeConfig, impersonation: KubeconfigUser['impersonation']): Pick<ApiAccess, 'reconnect' | 'close'> {
+  const maker = config as unknown as ConnectionMaker;
+  const create = maker.createDispatcher.bind(config);
+  const optionsOf = config.createDispatcherOptions.bind(config);
+  let key = '';
+  let kept: Dispatcher | undefined;
+
+  config.createDispatcherOptions = (cluster, options) => {
+    const made = optionsOf(cluster, options);
+    // Over HTTP/2, undici 8.13 joins the values of one header by commas, and the API server reads `a, b` as one group.
+    const http = Object.keys(impersonation).length === 0 ? {} : { allowH2: false };
+    if (made.type === 'agent') return { ...made, connect: { ...made.connect, ...CONNECT_OPTIONS, ...http } };
+    return made.type === 'proxy' ? { ...made, requestTls: { ...made.requestTls, allowPartialTrustChain: true, ...http } } : made;
+  };
+
+  /** Running requests on the old connections may still end. */
+  function reconnect(): void {
+    kept?.close().catch(() => {});
+    kept = undefined;
+  }
+
+  maker.createDispatcher = (cluster, options) => {
+    // Without any option client-node would create no dispatcher.
+    const completed = { rejectUnauthorized: true, ...options };
+    const wanted = JSON.stringify(config.createDispatcherOptions(cluster, completed));
+    if (wanted !== key) reconnect();
+    key = wanted;
+    kept ??= impersonating(create(cluster, completed), impersonation);
+    return kept;
+  };
+  return {
+    reconnect,
+    async close() {
+      await kept?.destroy();
+      kept = undefined;
+    },
+  };
+}
+
+/** `fetch` joins the values of one header by commas too, so the headers are added in the dispatcher beneath it. */
+function impersonating(connections: Dispatcher | undefined, impersonation: KubeconfigUser['impersonation']): Dispatcher | undefined {
+  if (Object.keys(impersonation).length === 0) return connections;
+  return connections?.compose((dispatch) => (options, handler) => {
+    const headers = { ...options.headers, ...impersonation } as Record<string, string[]>;
+    return dispatch({ ...options, headers }, handler);
+  });
+}
