@@ -124,7 +124,7 @@ function createMatcher(entries: readonly string[]): Matcher {
     const text = bareHost(entry);
     if (addresses.add(text)) continue;
     if (!HOST_NAME.test(text) || looksNumeric(text))
-      throw new DiskliftError('InvalidRequest', `destination policy: ${JSON.stringify(entry)} is no host name, address or CIDR`);
+      throw new DiskliftError('InvalidRequest', `destination policy: ${JSON.stringify(entry)} is not a host name, address or CIDR`);
     names.add(text);
   }
   return {

@@ -15,7 +15,8 @@ function run(scene: Scene, options: Partial<EngineRun> & { onAttempt?(attempt: n
   const { onAttempt, ...rest } = options;
   const createTarget = async (): Promise<ExportTarget> => {
     attempts += 1;
-    // Replaces the wait between attempts: a receiver has to notice first that the last sender is gone. After a cancel no attempt follows.
+    // Replaces the wait between attempts: a receiver has to notice first that the last sender is gone. After a cancel
+    // no attempt follows.
     if (attempts > 1 && !rest.signal?.aborted) await scene.quiet();
     await onAttempt?.(attempts);
     return scene.createTarget();

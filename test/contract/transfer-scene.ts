@@ -180,7 +180,10 @@ class TransferScene implements Scene {
   }
 }
 
-/** Asserts after a failed transfer that the peer has no complete image. If the peer cannot distinguish a cut from an end, its image is too short. */
+/**
+ * Asserts after a failed transfer that the peer has no complete image. If the peer cannot distinguish a cut from an
+ * end, its image is too short.
+ */
 export async function assertNothingComplete(scene: Scene): Promise<void> {
   await scene.quiet();
   const image = await scene.peer.image();

@@ -1,4 +1,7 @@
-/** Signature of a request, as a server computes it: "Authenticating Requests: Using the Authorization Header (AWS Signature Version 4)". */
+/**
+ * Signature of a request, as a server computes it: "Authenticating Requests: Using the Authorization Header (AWS
+ * Signature Version 4)".
+ */
 
 import { createHash, createHmac } from 'node:crypto';
 import type http from 'node:http';

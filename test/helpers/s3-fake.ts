@@ -24,12 +24,13 @@ export interface Quirk {
   /** How many requests of the operation pass first. */
   after?: number;
   /**
-   * The operation's fault. A status is an error instead of the operation; 'error in 200' is an error after a status of 200.
-   * 'lost' carries out the operation and cuts the connection; 'cut' cuts the connection first. 'late' carries out the operation some time
-   * after the cut, and opens an upload again that is gone by then; a PutObject comes behind the next one. 'hang' never answers; 'hang after'
-   * carries out the operation and never answers. 'half' sends half of the answer. 'flood' sends 100 MiB more behind it, 'flood refusal' as
-   * many with a 500, 'drip' a byte now and then for ever; 'interim answers' sends nothing else. 'endless pages' marks every page as
-   * not the last. 'misnamed' answers with another id of the upload, as after a flipped bit. An alteration alters the stored bytes.
+   * The operation's fault. A status is an error instead of the operation; 'error in 200' is an error after a status of
+   * 200. 'lost' carries out the operation and cuts the connection; 'cut' cuts the connection first. 'late' carries out
+   * the operation some time after the cut, and opens an upload again that is gone by then; a PutObject comes behind the
+   * next one. 'hang' never answers; 'hang after' carries out the operation and never answers. 'half' sends half of the
+   * answer. 'flood' sends 100 MiB more behind it, 'flood refusal' as many with a 500, 'drip' a byte now and then for
+   * ever; 'interim answers' sends nothing else. 'endless pages' marks every page as not the last. 'misnamed' answers
+   * with another id of the upload, as after a flipped bit. An alteration alters the stored bytes.
    */
   does:
     | { status: number; code: string; message?: string; headers?: http.OutgoingHttpHeaders }

@@ -112,7 +112,10 @@ export function useS3Rig(): S3Rig {
   return rig;
 }
 
-/** Upload ids that `sent` has saved: 'intent' where the server had not named the upload yet, undefined where nothing was open any more. */
+/**
+ * Upload ids that `sent` has saved: 'intent' where the server had not named the upload yet, undefined where nothing was
+ * open any more.
+ */
 export function savedIds({ saved }: Pick<S3Sent, 'saved'>): (string | undefined)[] {
   return saved.map((state) => state && (readSavedId(state.id).uploadId ?? 'intent'));
 }

@@ -1,6 +1,6 @@
 /**
- * A new destination needs one folder and one row in each half of the table. The test adds a made-up one to a copy of the
- * sources; every part then supports it.
+ * A new destination needs one folder and one row in each half of the table. The test adds a made-up one to a copy of
+ * the sources; every part then supports it.
  */
 
 import assert from 'node:assert/strict';

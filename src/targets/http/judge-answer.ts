@@ -31,7 +31,7 @@ const MEANINGS: Readonly<Record<number, string>> = {
   405: 'the server does not take this method here',
   407: 'the credentials for the proxy are missing or wrong',
   409: 'there is a conflict with what is there',
-  411: 'the server wants a length, which a proxy may have removed',
+  411: 'the server requires a length, which a proxy may have removed',
   412: 'there is something at that place already',
   413: 'the image is too large for the server',
   415: 'the server does not take this kind of content',

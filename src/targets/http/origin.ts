@@ -61,7 +61,7 @@ export function secretsOf({ url, headers, secretName }: Pick<Origin, 'url' | 'he
 export function followRedirect(from: Origin, { headers: { location }, mayQuote }: Pick<Answer, 'headers' | 'mayQuote'>): Origin {
   const where = publicUrl(from);
   if (location === undefined || !URL.canParse(location, from.url.href))
-    throw new DiskliftError('DestinationRejected', `${where}: redirects to nowhere`);
+    throw new DiskliftError('DestinationRejected', `${where}: redirects without a valid Location`);
   if (/[\\\p{Cc}\s]/u.test(location))
     throw new DiskliftError(
       'DestinationRejected',

@@ -215,7 +215,7 @@ function adviceOf(failure: S3Failure, status: number | undefined, checksum: Chec
   if (status === 501 && checksum !== 'None')
     return 'the server does not know this kind of request; should it be the checksum that it does not know, leave `checksum` out';
   if (WANTS_CHECKSUM.test(textOf(failure)) && checksum === 'None')
-    return 'the bucket wants a checksum with each request, as with Object Lock: set `checksum` to CRC32';
+    return 'the bucket requires a checksum with each request, as with Object Lock: set `checksum` to CRC32';
   if (status !== 301 && status !== 307 && !['PermanentRedirect', 'AuthorizationHeaderMalformed'].includes(name)) return undefined;
   const expected = EXPECTED_REGION.exec(textOf(failure))?.[1];
   const region = [$response?.headers?.['x-amz-bucket-region'], Region, expected].find(
@@ -252,14 +252,14 @@ const REJECTED: Meanings = {
   PermanentRedirect: 'the bucket is in another region or at another endpoint',
   AuthorizationHeaderMalformed: 'the bucket is in another region',
   EntityTooLarge: 'the image is too large for the server',
-  EntityTooSmall: 'the server wants larger parts: set partSize',
+  EntityTooSmall: 'the server requires larger parts: set partSize',
   InvalidBucketName: 'the name of the bucket is not valid',
   KeyTooLongError: 'the key is too long',
   NotImplemented: 'the server does not know this kind of request',
   PreconditionFailed:
     'there is an object at the key already, perhaps from a request of this export whose answer was lost; the server replaces none',
   // Error names of Alibaba Cloud OSS.
-  SecondLevelDomainForbidden: 'the server wants the bucket in the host name: set forcePathStyle: false',
+  SecondLevelDomainForbidden: 'the server requires the bucket in the host name: set forcePathStyle: false',
 };
 
 /** Retryable in spite of 4xx: the next attempt finds the parts or the upload that are gone. */

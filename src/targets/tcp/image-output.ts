@@ -57,7 +57,7 @@ export function createStreamOutput(write: (bytes: Uint8Array) => Promise<void>):
     },
     finish: async () => ({ sizeBytes, sha256: hash.digest('hex') }),
     async discard() {
-      throw new DiskliftError('ChecksumMismatch', 'the output holds something else than was sent');
+      throw new DiskliftError('ChecksumMismatch', 'the output differs from what was sent');
     },
   };
 }

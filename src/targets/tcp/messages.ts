@@ -99,7 +99,7 @@ export function parseConfirmation(line: string, peer: ShownPeer): Confirmation {
   const { size, sha256 } = replyOf(line, peer);
   if (!isCount(size)) throw refusal(`${where}: the receiver confirms without a size`);
   if (sha256 === undefined) return { sizeBytes: size };
-  if (typeof sha256 !== 'string' || !/^[0-9a-f]{64}$/i.test(sha256)) throw refusal(`${where}: the receiver's sha256 is none`);
+  if (typeof sha256 !== 'string' || !/^[0-9a-f]{64}$/i.test(sha256)) throw refusal(`${where}: the receiver's sha256 is not valid`);
   return { sizeBytes: size, sha256: sha256.toLowerCase() };
 }
 

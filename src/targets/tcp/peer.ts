@@ -188,7 +188,7 @@ export class Peer implements ShownPeer {
     }
     if (this.lines.length > MAX_LINES || rest.length >= MAX_LINE_BYTES) {
       this.lines.length = 0;
-      this.fail(new DiskliftError('DestinationRejected', `${this.where}: the receiver says more than the protocol has`));
+      this.fail(new DiskliftError('DestinationRejected', `${this.where}: the receiver sends more than the protocol allows`));
     }
     this.unfinishedLine = Buffer.from(rest);
     this.change();

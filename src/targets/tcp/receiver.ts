@@ -238,7 +238,7 @@ class Receiver {
     if (line === undefined || !isDiscard(line)) return this.report(done);
     this.done = undefined;
     await this.ofOutput(output.discard());
-    warn(`${session.where}: sent something else than has arrived; it was removed`);
+    warn(`${session.where}: sent other bytes than have arrived; they were removed`);
   }
 
   private report(done: Done): void {

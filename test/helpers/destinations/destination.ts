@@ -31,9 +31,14 @@ export interface Peer extends AsyncDisposable {
   image(): Promise<Buffer | undefined>;
   /** Transfers that the peer holds open until a sender resumes or drops them. */
   openUploads(): Promise<OpenUpload[]>;
-  /** The size announced before the first byte of the image, at the last transfer. Undefined where no size is announced. */
+  /**
+   * The size announced before the first byte of the image, at the last transfer. Undefined where no size is announced.
+   */
   announcedBytes(): number | undefined;
-  /** Stores the bodies of the next `times` requests with image bytes altered, and no others. Left out where the peer cannot do that. */
+  /**
+   * Stores the bodies of the next `times` requests with image bytes altered, and no others. Left out where the peer
+   * cannot do that.
+   */
   spoil?(alteration: Alteration, times: number): void;
   /** From now on it refuses every transfer. */
   refuse(): Promise<void>;

@@ -1,4 +1,6 @@
-/** HTTP servers that accept whole images: without TLS, with TLS, and one that reports the digest of the stored bytes. */
+/**
+ * HTTP servers that accept whole images: without TLS, with TLS, and one that reports the digest of the stored bytes.
+ */
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';

@@ -15,7 +15,7 @@ interface Row {
   cluster?: Partial<ClusterPlaces>;
   allow?: string[];
   host: string;
-  /** Of a name. */
+  /** A name. */
   address?: string;
   /** Undefined: it is allowed. */
   reason?: RegExp;
@@ -100,7 +100,7 @@ describe('destination policy in a cluster', () => {
     policy.checkHost('10.0.0.6');
   });
 
-  it('refuses a network that is none', () => {
+  it('refuses a network that is not valid', () => {
     assert.throws(
       () => createDestinationPolicy({ allow: [], deny: [], cluster: { ...POD, networks: ['10.0.0.0/99'] } }),
       /"10\.0\.0\.0\/99"/,

@@ -171,6 +171,6 @@ describe('destination policy', () => {
     '0x7f000001',
   ])
     it(`refuses the rule ${JSON.stringify(entry)}`, () => {
-      assert.throws(() => createDestinationPolicy({ allow: [entry], deny: [] }), /is no host name, address or CIDR/);
+      assert.throws(() => createDestinationPolicy({ allow: [entry], deny: [] }), /is not a host name, address or CIDR/);
     });
 });

@@ -46,7 +46,7 @@ function assertDenied(result: number | Error, what: RegExp): void {
 describe('guarded agents', () => {
   const temp = useTempDir();
 
-  /** A server that counts connections and what it is told through them. */
+  /** A server that counts connections and keeps the requests that arrive through them. */
   async function startEar(): Promise<AsyncDisposable & { port: number; connections: number; heard: string; ended: Promise<unknown> }> {
     const server = net.createServer();
     server.listen(0, '127.0.0.1');
@@ -71,7 +71,7 @@ describe('guarded agents', () => {
     return ear;
   }
 
-  it('let requests through, and keep connections when they are told to', async () => {
+  it('let requests through, and keep connections with keepAlive', async () => {
     const authority = await createTestAuthority(temp(''));
     const { certificate: cert, key } = await authority.issue('server', 'IP:127.0.0.1');
     for (const tls of [undefined, { cert, key }]) {
@@ -97,7 +97,7 @@ describe('guarded agents', () => {
     assert.equal(ear.connections, 0);
   });
 
-  it('refuse a name that has a forbidden address, be it one of several', async () => {
+  it('refuse a name that has a forbidden address, even one of several', async () => {
     await using ear = await startEar();
     const policy = createDestinationPolicy(RULES);
     const several: LookupFunction = (_host, _options, callback) =>

@@ -15,7 +15,10 @@ import { createTestAuthority } from '../../helpers/test-authority.ts';
 
 const NEVER = new AbortController().signal;
 
-/** A server in its own process. While it is stopped it accepts nothing, and the kernel drops a SYN when the queue is full. */
+/**
+ * A server in its own process. While it is stopped it accepts nothing, and the kernel drops a SYN when the queue is
+ * full.
+ */
 const SERVER = `
 import socket
 s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

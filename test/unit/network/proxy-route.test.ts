@@ -43,7 +43,7 @@ describe('the way to a destination', () => {
       assert.equal(proxy === undefined, isExempt);
     });
 
-  it('is an error where the proxy is none, without showing it', () => {
+  it('is an error where the URL of the proxy is not valid, without showing it', () => {
     for (const httpsProxy of ['socks5://user:hunter2@proxy.example', 'http://user:hunter2@', 'user:hunter2@pro xy'])
       assert.throws(
         () => proxyFor(new URL('https://backup.example/?hunter2'), { httpsProxy }),

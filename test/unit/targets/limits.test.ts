@@ -40,7 +40,10 @@ type LimitName = 'connectMs' | 'helloMs' | 'idleMs' | 'answerMs';
 interface Peer {
   port: number;
   access: NetworkAccess;
-  /** When the last byte came that the peer has read, or the connection, or when its name was asked for. Undefined: when the transfer began. */
+  /**
+   * When the last byte came that the peer has read, or the connection, or when its name was asked for. Undefined: when
+   * the transfer began.
+   */
   lastMs(): number | undefined;
 }
 
@@ -79,7 +82,7 @@ function s3({ port, limits, access: through }: Place, partSizeBytes: number): Ex
   });
 }
 
-/** What hangs, for which targets, and which limit ends it. */
+/** Each case: the step that hangs, the targets, and the limit that ends it. */
 const CASES: { hangs: string; limit: LimitName; targets: readonly string[]; start(stack: AsyncDisposableStack): Promise<Peer> }[] = [
   {
     hangs: 'the look-up of the name',

@@ -48,7 +48,7 @@ describe('pace of a transfer', () => {
     assert.deepEqual([watch.signal.reason.code, watch.signal.reason.retryable], ['DestinationUnreachable', true]);
   });
 
-  it('ends a transfer when the peer takes a byte a second, and says what was measured', async () => {
+  it('ends a transfer when the peer takes a byte a second, and reports the measured rate', async () => {
     watch.open(() => bytes);
     await pass(119, 1);
     assert.equal(failure(), undefined);
@@ -68,7 +68,7 @@ describe('pace of a transfer', () => {
     assert.match(failure(), /too slowly/);
   });
 
-  it('has patience with a peer that is slow, or takes bytes in steps', async () => {
+  it('continues with a peer that is slow, or takes bytes in steps', async () => {
     watch.open(() => bytes);
     await pass(3600, 1100);
     for (let step = 0; step < 20; step += 1) {

@@ -95,7 +95,7 @@ describe('stdout target, to a file on tmpfs', () => {
     const { expected, received, failure } = await send({ changeLibc: withMadvise(counts, () => undefined) });
     assert.equal(failure, undefined);
     assert.ok(received.equals(expected));
-    // What lies before a huge page's beginning, behind a run's last, and the tail are not in one.
+    // Bytes before the first huge page, bytes behind a run's last huge page, and the tail are not in one.
     assert.ok((counts.get(MADV_COLLAPSE) ?? 0) >= 9, `${counts.get(MADV_COLLAPSE)} times asked for huge pages`);
     assert.ok(shmemHugePagesBytes() - usedBefore >= 60 * MIB, `${(shmemHugePagesBytes() - usedBefore) / MIB} MiB in huge pages`);
   });
@@ -140,7 +140,7 @@ describe('stdout target, to a file on tmpfs', () => {
         assert.ok(received.equals(expected));
       });
 
-  it('goes on after short and interrupted reads', async () => {
+  it('continues after short and interrupted reads', async () => {
     let calls = 0;
     const { expected, received, failure } = await send({
       changeLibc: (libc) => ({
@@ -189,7 +189,7 @@ describe('stdout target, to a file on tmpfs', () => {
     assert.ok(received.equals(Buffer.concat([before, expected])));
   });
 
-  it('leaves nothing but right bytes behind when it is told to stop', async () => {
+  it('leaves only right bytes behind when it is cancelled', async () => {
     const controller = new AbortController();
     let calls = 0;
     const startMs = performance.now();
@@ -211,7 +211,7 @@ describe('stdout target, to a file on tmpfs', () => {
     assert.ok(received.equals(expected.subarray(0, received.length)));
   });
 
-  it('says in one line that the file system is full', async () => {
+  it('reports in one line that the file system is full', async () => {
     const inside = [
       `mount -t tmpfs -o size=60m tmpfs '${temp('.')}'`,
       `cd '${temp('.')}'`,

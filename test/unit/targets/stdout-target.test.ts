@@ -1,4 +1,4 @@
-/** What the kernel can do to a transfer that no real kernel does on demand. The bytes go through a real FIFO or file. */
+/** Behaviour of the kernel that no real kernel shows on demand. The bytes go through a real FIFO or file. */
 
 import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
@@ -97,7 +97,7 @@ describe('stdout target', () => {
       assert.ok(received.equals(expected.subarray(0, received.length)));
     });
 
-    it(`leaves a move that hangs behind when it is told to stop (${kind})`, async () => {
+    it(`leaves a move that hangs behind when it is cancelled (${kind})`, async () => {
       const controller = new AbortController();
       const hang = () => new Promise<never>(() => setTimeout(() => controller.abort(), 50));
       const startMs = performance.now();

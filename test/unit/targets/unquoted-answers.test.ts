@@ -1,4 +1,7 @@
-/** Words of servers that the author of a request must not see: of places that may be in the cluster, and behind redirects. */
+/**
+ * Words of servers that the author of a request must not see: of places that may be in the cluster, and behind
+ * redirects.
+ */
 
 import assert from 'node:assert/strict';
 import type http from 'node:http';
@@ -85,7 +88,7 @@ describe('words of a server that may be in the cluster', () => {
     assert.match(`${await put(`${first.url}/a`, accessOf(false))}`, new RegExp(`${last.url}: answered 400`));
   });
 
-  it('are not shown behind a redirect to another origin, whatever the policy says', async () => {
+  it('are not shown after a redirect to another origin, whatever the policy allows', async () => {
     await using last = await startHttpSink({ onExpect: saying(400) });
     await using first = await startHttpSink({ onExpect: saying(308, { Location: `${last.url}/b` }) });
     const failure = `${await put(`${first.url}/a`, accessOf(true))}`;
@@ -120,7 +123,7 @@ describe('words of a server that may be in the cluster', () => {
     });
 
   for (const line of [`{"error": "${WORDS}"}`, `220 ${WORDS}`, `{"offset": "${WORDS}"}`])
-    it(`are not shown of a TCP peer that says ${line}`, async () => {
+    it(`are not shown of a TCP peer that sends ${line}`, async () => {
       await using peer = await startTcpPeer({ onSocket: (socket) => void socket.resume().write(`${line}\n`) });
       const fail = (mayQuote: boolean) =>
         sendTcp(temp('a.img'), { port: peer.port, access: accessOf(mayQuote) }).then(

@@ -82,7 +82,7 @@ describe('http target and the folders above an image', () => {
     assert.deepEqual([result, asked], ['status', ['MKCOL /a/b%20c/', PUT]]);
   });
 
-  it('makes none for a file at the root, and none without the option', async () => {
+  it('makes no folder for a file at the root, and none without the option', async () => {
     const { asked } = await send({ existing: ['/a/'] }, { createCollections: false });
     assert.deepEqual(asked, [PUT]);
   });

@@ -18,7 +18,7 @@ const ROUNDS = 5;
 
 const answerOf = (status: number) => `HTTP/1.1 ${status} Early\r\nConnection: close\r\nContent-Length: 4\r\n\r\nfull`;
 
-/** How a server leaves. What it has not read makes the first a reset as well. */
+/** How a server leaves. Unread bytes turn the close of the first connection into a reset as well. */
 const LEAVE: Record<string, (socket: Socket) => void> = {
   closes: (socket) => socket.destroy(),
   resets: resetSocket,
@@ -53,7 +53,7 @@ describe('http target and a server that answers early and leaves', () => {
 
   for (const [how, leave] of Object.entries(LEAVE))
     for (const readBytes of [1, KIB, 300 * KIB, 3 * MIB, 8 * MIB])
-      it(`hears 413 from one that ${how} after ${formatBytes(readBytes)}`, async () => {
+      it(`receives 413 from one that ${how} after ${formatBytes(readBytes)}`, async () => {
         await using server = await startRudeServer({
           readBytes,
           onEnough(socket) {
@@ -68,7 +68,10 @@ describe('http target and a server that answers early and leaves', () => {
         }
       });
 
-  /** The image, of which the chunk `number` comes a moment before the server leaves: its write fails with the answer unread. */
+  /**
+   * The image, of which the chunk `number` comes a moment before the server leaves: its write fails with the answer
+   * unread.
+   */
   function imageThatMeets(leaves: () => void, number: number): VirtualImage {
     let count = 0;
     return {
@@ -84,7 +87,7 @@ describe('http target and a server that answers early and leaves', () => {
   }
 
   for (const status of [413, 200])
-    it(`hears ${status} though the write that meets the reset fails before it is read`, async () => {
+    it(`receives ${status} although the write that meets the reset fails before it is read`, async () => {
       let peer: Socket | undefined;
       await using server = await startRudeServer({
         readBytes: KIB,
@@ -133,7 +136,7 @@ describe('http target and a server that answers early and leaves', () => {
     assert.ok((progress.at(-1) ?? 0) < opened.image.sizeBytes);
   });
 
-  it('has failed and may try again where TLS keeps the answer from being heard, or hears it', async () => {
+  it('fails and may retry where TLS hides the answer, or receives the answer', async () => {
     const authority = await createTestAuthority(temp(''));
     const { certificate: cert, key } = await authority.issue('server', 'IP:127.0.0.1');
     for (const leave of [(socket: Socket) => socket.destroy(), (socket: Socket) => socket.end()]) {
@@ -153,7 +156,7 @@ describe('http target and a server that answers early and leaves', () => {
     }
   });
 
-  it('is told of a connection that ends without an answer', async () => {
+  it('reports a connection that ends without an answer', async () => {
     for (const leave of Object.values(LEAVE)) {
       await using server = await startRudeServer({ readBytes: 3 * MIB, onEnough: leave });
       const { failure } = await send(`${server.url}/x`);

@@ -198,7 +198,7 @@ describe('http target and an answer that was lost', () => {
 
   describe('in an earlier attempt', () => {
     for (const status of [403, 405, 409, 412, 423])
-      it(`takes the image that is there for its own behind a ${status}`, async () => {
+      it(`recognizes the stored image as its own after a ${status}`, async () => {
         const server = { stored: expected, keeps: false, put: answer(status) };
         const { result, seals } = await send(server, { ifNoneMatch: true, context: { hasSentBefore: true } });
         assert.ok(!(result instanceof DiskliftError), String(result));

@@ -18,7 +18,7 @@ import { transferContext } from '../../../helpers/transfer-context.ts';
 const MIB = 1024 * 1024;
 const SECRET = 'hunter2';
 
-/** The port is that of a server on this host, which must not hear of them. */
+/** A server on this host has the port, and must not receive a request. */
 const FORBIDDEN = [
   'http://127.0.0.1:PORT/x',
   'http://2130706433:PORT/x',

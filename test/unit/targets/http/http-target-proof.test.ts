@@ -14,7 +14,7 @@ import { transferContext } from '../../../helpers/transfer-context.ts';
 
 const MIB = 1024 * 1024;
 
-describe('http target and what a server says that it has', () => {
+describe('http target and the digests that a server reports', () => {
   const temp = useTempDir();
   let opened: ImageInProcess;
   let digest: (algorithm: 'sha256' | 'sha512' | 'md5', encoding: 'hex' | 'base64') => string;
@@ -60,7 +60,7 @@ describe('http target and what a server says that it has', () => {
 
   const zeros = (bytes: number) => Buffer.alloc(bytes).toString('base64');
 
-  it('is proven by a digest that is right, and by none', async () => {
+  it('is proven by a correct digest, and not without a digest', async () => {
     const [sha256, md5] = [digest('sha256', 'base64'), digest('md5', 'base64')];
     const rows: [headers: Record<string, string>, proof: string, reads: number][] = [
       [{}, 'status', 1],
@@ -88,7 +88,7 @@ describe('http target and what a server says that it has', () => {
       assert.deepEqual(await send({ headers }), { result: proof, reads }, JSON.stringify(headers));
   });
 
-  it('is computed by another read where nobody had asked for it', async () => {
+  it('is computed by another read where the request has no checksum', async () => {
     const headers = { 'Repr-Digest': `sha-256=:${digest('sha256', 'base64')}:` };
     assert.deepEqual(await send({ headers, isHashed: false }), { result: 'digest', reads: 2 });
   });
@@ -110,7 +110,7 @@ describe('http target and what a server says that it has', () => {
         assert.deepEqual([result.code, result.retryable], ['ChecksumMismatch', true]);
       });
 
-  it('does not take the digest of the answer for that of the image', async () => {
+  it('does not mistake the digest of the answer for the digest of the image', async () => {
     const text = 'created';
     const of = (algorithm: string) => createHash(algorithm).update(text).digest('base64');
     for (const headers of [{ 'Repr-Digest': `sha-256=:${of('sha256')}:` }, { 'Content-MD5': of('md5') }] as Record<string, string>[])

@@ -38,7 +38,7 @@ describe('http target by a proxy', () => {
   interface Setting extends Partial<HttpTargetOptions> {
     protocol?: 'http' | 'https';
     proxyOptions?: ForwardProxyOptions;
-    /** Of the proxy's URL. */
+    /** Secrets in the proxy's URL. */
     user?: string;
     signal?: AbortSignal;
   }
@@ -108,7 +108,7 @@ describe('http target by a proxy', () => {
       assert.deepEqual([wrong.failure.code, wrong.failure.retryable, wrong.requests.length], ['CredentialsInvalid', false, 0]);
     });
 
-  it('says what the proxy says', async () => {
+  it('reports the answer of the proxy', async () => {
     for (const [tunnelStatus, code, retryable] of [
       [403, 'DestinationRejected', false],
       [502, 'DestinationUnreachable', true],
@@ -122,7 +122,7 @@ describe('http target by a proxy', () => {
     assert.match(String(failure), /the proxy 127\.0\.0\.1:1: connection refused/);
   });
 
-  it('goes straight where NO_PROXY says so', async () => {
+  it('connects directly where NO_PROXY has the host', async () => {
     const { failure, asked } = await send({ proxy: { httpsProxy: 'http://127.0.0.1:1', noProxy: 'invalid' } });
     assert.match(String(failure), /the name has no address/);
     assert.deepEqual(asked, []);

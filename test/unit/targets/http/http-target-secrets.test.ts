@@ -67,7 +67,7 @@ describe('http target and secrets', () => {
     for (const secret of PLANTED) assert.ok(!seen.includes(secret), `${secret} in ${seen}`);
   }
 
-  /** Repeats all that it was told, as it is and as a page of HTML. */
+  /** Repeats everything that it received, as plain text and as a page of HTML. */
   const repeating =
     (status: number): NonNullable<HttpSinkOptions['onExpect']> =>
     ({ headers, url }, response) => {
@@ -94,7 +94,7 @@ describe('http target and secrets', () => {
     'speaks no HTTP': { onRequest: ({ socket, headers }) => void socket.end(`${headers['x-token']} rubbish\r\n\r\n`) },
   };
   for (const [what, options] of Object.entries(sinks))
-    it(`shows none when the server ${what}`, async () => {
+    it(`shows no secret when the server ${what}`, async () => {
       await using sink = await startHttpSink(options);
       const { seen, failure } = await show(sink.url);
       assert.equal(failure === undefined, what === 'takes the image');
@@ -102,19 +102,19 @@ describe('http target and secrets', () => {
       assert.ok(seen.includes(PATH), seen);
     });
 
-  it('shows a text of the server in which there is none', async () => {
+  it('shows a text of the server that has no secret', async () => {
     await using sink = await startHttpSink({ onExpect: (_request, response) => void response.writeHead(400).end('no such bucket') });
     assert.match((await show(sink.url)).failure?.message ?? '', /answered 400 \(no such bucket\)$/);
   });
 
-  it('shows none when there is no server, no name, no way and no TLS', async () => {
+  it('shows no secret when there is no server, no name, no route and no TLS', async () => {
     await using sink = await startHttpSink();
     for (const base of ['http://127.0.0.1:1', 'http://name.invalid', `https://127.0.0.1:${new URL(sink.url).port}`])
       assertNothingPlanted((await show(base)).seen);
     assertNothingPlanted((await show('http://127.0.0.1', { proxy: { httpProxy: urlOf('http://127.0.0.1:1') } })).seen);
   });
 
-  it('shows none in what it finds wrong before it sends', async () => {
+  it('shows no secret in failures before it sends', async () => {
     const wrong: Partial<HttpTargetOptions>[] = [
       { url: `http://${TOKEN}:x/` },
       { url: `ftp://${USER}:${TOKEN}@backup.example/` },

@@ -96,7 +96,7 @@ describe('http target over TLS', () => {
       await using proxy = await startFaultProxy(Number(new URL(sink.url).port));
       const url = `https://127.0.0.1:${proxy.port}/x`;
       const target = createHttpTarget({ url, method: 'PUT', tls: { ca: authority.ca }, access: createNetworkAccess(), clock: systemClock });
-      // What comes next is the tail of the image, and then the answer; the first bytes of a record are not protected.
+      // The tail of the image and the answer follow; the first bytes of a record are not protected.
       const seal = async () => {
         proxy.expect({ kind: 'corrupt', direction, atByte: proxy.passed[direction] + (direction === 'toServer' ? MIB : 20) });
         return {};

@@ -78,7 +78,7 @@ describe('http target', () => {
     },
   });
 
-  it('sends the image with its length, and says where it is', async () => {
+  it('sends the image with its length, and reports its location', async () => {
     const { receipt, sink, progress } = await send();
     assert.ok(sink.complete.get(PATH)?.equals(expected));
     const [{ method, headers } = assert.fail('no request')] = sink.requests;
@@ -145,7 +145,7 @@ describe('http target', () => {
     assert.ok((progress.at(-1) ?? 0) < expected.length);
   });
 
-  it('does not believe in success before the whole image was sent', async () => {
+  it('does not accept success before the whole image was sent', async () => {
     const { failure, progress } = await send({ onRequest: early(200) });
     assert.match(failure?.message ?? '', /answered 200 before it had the whole image/);
     assert.equal(failure?.retryable, true);
@@ -199,7 +199,7 @@ describe('http target', () => {
       );
     });
 
-    it('tells another origin no secret', async () => {
+    it('sends no secret to another origin', async () => {
       await using other = await startHttpSink();
       const { receipt } = await send(
         { onExpect: answer(308, { Location: `${other.url}/there` }) },
@@ -213,7 +213,7 @@ describe('http target', () => {
 
     it('gives up on circles and on nowhere', async () => {
       assert.match((await send({ onExpect: answer(307, { Location: PATH }) })).failure?.message ?? '', /redirects more than 5 times/);
-      assert.match((await send({ onExpect: answer(307) })).failure?.message ?? '', /redirects to nowhere/);
+      assert.match((await send({ onExpect: answer(307) })).failure?.message ?? '', /redirects without a valid Location/);
       assert.match(
         (await send({ onExpect: answer(307, { Location: 'file:///etc/shadow' }) })).failure?.message ?? '',
         /redirects to file:/,
@@ -229,7 +229,7 @@ describe('http target', () => {
     assert.deepEqual([...sink.complete.keys()], []);
   });
 
-  it('is away when nobody listens, and when the connection is cut', async () => {
+  it('is unreachable when nobody listens, and when the connection is cut', async () => {
     const nobody = await send({}, {}, () => 'http://127.0.0.1:1/x');
     assert.match(nobody.failure?.message ?? '', /127\.0\.0\.1:1\/x: connection refused/);
     const cut = await send({ onRequest: (request) => void request.once('data', () => request.socket.destroy()) });
@@ -256,7 +256,7 @@ describe('http target', () => {
       assert.ok(tookMs < 1150, `${tookMs} ms`);
     });
 
-  it('refuses a URL that is none, without showing it', () => {
+  it('refuses a URL that is not valid, without showing it', () => {
     for (const url of [SECRET, `ftp://${SECRET}/x`])
       assert.throws(
         () => createHttpTarget({ url, method: 'PUT', access: createNetworkAccess(), clock: systemClock }),

@@ -26,7 +26,7 @@ describe('payload of a part', () => {
     assert.ok(turns >= 31, `${turns} turns`);
   });
 
-  it('is hashed no further when nobody wants it any more', async () => {
+  it('stops hashing after a cancel', async () => {
     const cancel = new AbortController();
     let pieces = 0;
     const update = () => {
@@ -47,7 +47,7 @@ describe('payload of a part', () => {
     [true, 'slices', MIB],
     [false, 'smaller slices to TLS', MIB / 4],
   ] as const)
-    it(`goes out in ${how}, and says when the last one was given`, async () => {
+    it(`goes out in ${how}, and reports when the last one was given`, async () => {
       const payload = await createPayload(bytes, { isSigned, checksum: 'None', signal: NEVER });
       const pace = new PaceWatch({ where: 'server', clock: systemClock, limits: DEFAULT_PACE });
       const body = bodyOf(payload, { pace, signal: NEVER });

@@ -5,7 +5,7 @@ import { afterParts, resumeOf, useS3Rig } from '../../../helpers/s3-rig.ts';
 
 const MIB = 1024 * 1024;
 
-/** What the buffers of two sockets may hold beside the bytes that were read. */
+/** Bytes that the buffers of two sockets may hold beside the bytes that were read. */
 const MAX_FLOOD_BYTES = 16 * MIB;
 
 describe('s3 target and an answer without an end', () => {
@@ -50,7 +50,7 @@ describe('s3 target and an answer without an end', () => {
     assert.equal(rig.fake.count('ListParts'), 100);
   });
 
-  it('takes a longer object that is read back for another one', async () => {
+  it('treats a longer object that is read back as another object', async () => {
     await rig.restart({ tags: 'other hash' });
     const { failure } = await rig.send({ limits }, { operation: 'GetObject', does: 'flood' });
     assert.equal(failure?.code, 'ChecksumMismatch', failure?.message);

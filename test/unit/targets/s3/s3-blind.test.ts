@@ -133,13 +133,13 @@ describe('s3 target at a server that replaces nothing', () => {
       });
     }
 
-  it('says that the object may be its own', async () => {
+  it('mentions that the object may come from this export', async () => {
     const { failure } = await rig.send({ options: { partSizeBytes: 8 * MIB } }, refused('PutObject', 412, 'PreconditionFailed'));
     assert.match(failure?.message ?? '', /there is an object at the key already, perhaps from a request of this export/);
   });
 });
 
-describe('s3 target at a server that takes few parts', () => {
+describe('s3 target at a server that accepts few parts', () => {
   const rig = useS3Rig();
 
   async function sendLarge(mostParts: number, options = {}, quirks: Quirk[] = []) {

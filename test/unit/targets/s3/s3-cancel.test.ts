@@ -100,7 +100,7 @@ describe('s3 target that is stopped', () => {
       assert.deepEqual([aborts, rig.fake.store.uploads.size, kept.parts.size], [2, 0, 2]);
     });
 
-    it('says so when it may still be there', async () => {
+    it('fails when the upload may still be there', async () => {
       await rig.send({ options: { concurrency: 1 } }, afterParts(2));
       await assert.rejects(rig.abandon(state, [{ operation: 'AbortMultipartUpload', does: { status: 403, code: 'AccessDenied' } }]), {
         code: 'CredentialsInvalid',

@@ -55,7 +55,7 @@ describe('errors of S3', () => {
     assert.equal(s3Error(damaged).message, `${WHERE}: answered 500 InternalError`);
   });
 
-  it('tells connections that never stood from those that broke', () => {
+  it('distinguishes connections that were never open from broken ones', () => {
     const coded = (code: string, name = 'Error') => Object.assign(new Error('x'), { code, name });
     const never = [failure('TimeoutError'), coded('ECONNREFUSED'), coded('ENOTFOUND'), coded('CERT_HAS_EXPIRED'), coded('ENOTUNNEL')];
     const broken = [coded('ECONNRESET', 'TimeoutError'), coded('EPIPE'), coded('EPROTO'), failure('InternalError', 500)];
@@ -89,7 +89,7 @@ describe('refusals of S3 that only the server can explain', () => {
       failure('InvalidRequest', 400, { text: LOCKED }),
       'DestinationRejected',
       false,
-      `answered 400 InvalidRequest: the bucket wants a checksum with each request, as with Object Lock: set \`checksum\` to CRC32 (${LOCKED})`,
+      `answered 400 InvalidRequest: the bucket requires a checksum with each request, as with Object Lock: set \`checksum\` to CRC32 (${LOCKED})`,
     ],
     [
       failure('InvalidArgument', 400, { text: RANGE }),
@@ -162,7 +162,7 @@ describe('refusals of S3 that only the server can explain', () => {
       failure('SecondLevelDomainForbidden', 403, { text: '' }),
       'DestinationRejected',
       false,
-      'answered 403 SecondLevelDomainForbidden: the server wants the bucket in the host name: set forcePathStyle: false',
+      'answered 403 SecondLevelDomainForbidden: the server requires the bucket in the host name: set forcePathStyle: false',
     ],
     [page(503, '<html><h1>Down</h1>for maintenance'), 'DestinationRejected', true, 'answered 503 (Down for maintenance)'],
     [page(502, `<b>${SECRET}</b>`), 'DestinationRejected', true, 'answered 502'],

@@ -63,7 +63,7 @@ describe('s3 target with ifNotExists', () => {
         assert.equal(rig.fake.count(operation), 2);
       });
 
-      it('says which setting to leave out where the server does not know the condition', async () => {
+      it('names the setting to leave out where the server does not know the condition', async () => {
         await rig.restart({ ifNoneMatch: 'refused' });
         const { failure } = await rig.send({ options: options(partSizeBytes) });
         assert.deepEqual([failure?.code, failure?.retryable], ['DestinationRejected', false]);

@@ -14,10 +14,10 @@ const HOUR_MS = 3_600_000;
 const quick = { limits: { tries: 2, backoffMs: 1 } };
 const allLost: Quirk = { operation: 'CreateMultipartUpload', does: 'lost' };
 
-describe('s3 target that may have an upload without a name', () => {
+describe('s3 target that may have an orphaned upload', () => {
   const rig = useS3Rig();
 
-  /** An attempt that hears of no upload, and leaves two. */
+  /** An attempt that receives no id, and leaves two uploads. */
   async function loseAll(): Promise<ResumeState> {
     const sent = await rig.send(quick, allLost);
     assert.deepEqual([sent.failure?.code, sent.failure?.retryable], ['DestinationUnreachable', true]);
@@ -25,7 +25,7 @@ describe('s3 target that may have an upload without a name', () => {
     return resumeOf(sent);
   }
 
-  /** What the sweep must leave alone, as far as it can be told from what is ours. */
+  /** Uploads that the sweep must leave alone, as far as they differ from ours. */
   function openOthers(): string[] {
     const { store } = rig.fake;
     const open = (key: string) => store.open({ key, metadata: {} });
@@ -59,7 +59,7 @@ describe('s3 target that may have an upload without a name', () => {
     );
   });
 
-  it('asks for none when that cannot be saved', async () => {
+  it('requests no upload when the intent cannot be saved', async () => {
     const saveResume = () => Promise.reject(new DiskliftError('ExecutorLost', 'nobody writes'));
     const { failure } = await rig.send({ context: { saveResume } });
     assert.deepEqual([failure?.code, rig.fake.count('CreateMultipartUpload')], ['ExecutorLost', 0]);
@@ -149,7 +149,7 @@ describe('s3 target that may have an upload without a name', () => {
     rig.assertArrived(await rig.send({ context: { resume: resumeOf(other) } }));
   });
 
-  describe('keeps that in mind', () => {
+  describe('keeps the intent', () => {
     const notNow: Quirk = { operation: 'ListMultipartUploads', does: { status: 503, code: 'SlowDown' } };
 
     it('as long as the server cannot be asked', async () => {
@@ -168,7 +168,7 @@ describe('s3 target that may have an upload without a name', () => {
     });
   });
 
-  it('does without where nobody may look', async () => {
+  it('continues where listing is not allowed', async () => {
     for (const does of [
       { status: 403, code: 'AccessDenied' },
       { status: 501, code: 'NotImplemented' },
@@ -181,7 +181,7 @@ describe('s3 target that may have an upload without a name', () => {
     }
   });
 
-  describe('forgets that where it is certain that there is none', () => {
+  describe('removes the intent where certainly no upload exists', () => {
     function assertForgotten({ failure, saved }: S3Sent): void {
       assert.ok(failure !== undefined);
       assert.deepEqual([saved.length, saved.at(-1)], [2, undefined]);

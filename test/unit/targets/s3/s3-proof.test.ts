@@ -111,7 +111,7 @@ describe('s3 target that proves what the server has', () => {
         assert.deepEqual([whole.receipt?.proof, rig.fake.count('PutObject')], [ofWhole, 1]);
       });
 
-    it('goes on with parts whose tags are MD5s in capital letters', async () => {
+    it('resumes with parts whose tags are MD5s in capital letters', async () => {
       await rig.restart({ tags: 'upper case' });
       const first = await rig.send(
         { options: { concurrency: 1 } },

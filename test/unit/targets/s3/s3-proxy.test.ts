@@ -51,7 +51,7 @@ describe('s3 target by a proxy', () => {
     assert.ok(!JSON.stringify(proxy.headers).includes(SECRET));
   });
 
-  it('says what the proxy says, and keeps nothing in mind that cannot be', async () => {
+  it('reports the answer of the proxy, and saves no intent for an upload that cannot exist', async () => {
     await using proxy = await startForwardProxy({ tunnelStatus: 403 });
     const endpoint = hidden().replace('http:', 'https:');
     const { failure, saved } = await rig.send({ options: { endpoint, proxy: { httpsProxy: proxy.url } } });
@@ -59,7 +59,7 @@ describe('s3 target by a proxy', () => {
     assert.deepEqual([failure?.retryable, saved.at(-1)], [false, undefined]);
   });
 
-  it('goes straight where NO_PROXY says so', async () => {
+  it('connects directly where NO_PROXY has the host', async () => {
     await using proxy = await startForwardProxy();
     rig.assertArrived(await rig.send({ options: { proxy: { httpProxy: proxy.url, noProxy: '127.0.0.1' } } }));
     assert.deepEqual(proxy.asked, []);

@@ -11,7 +11,7 @@ import { createDisk } from '../../../helpers/sparse-disk.ts';
 
 const MIB = 1024 * 1024;
 
-describe('s3 target that goes on', () => {
+describe('s3 target that resumes', () => {
   const rig = useS3Rig();
 
   describe('resumed', () => {
@@ -153,7 +153,7 @@ describe('s3 target that goes on', () => {
         assert.equal(sealBytes, 0);
       });
 
-    it('end with what the source says, and no part by halves', async () => {
+    it('end with the failure of the source, and without a partial part', async () => {
       const broken = new DiskliftError('SourceReadError', 'at 4711');
       let streams = 0;
       const stream: VirtualImage['stream'] = async function* (range) {

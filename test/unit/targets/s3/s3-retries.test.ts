@@ -92,7 +92,7 @@ describe('s3 target that tries again', () => {
     });
   });
 
-  describe('a part that arrives when nobody waits for it any more', () => {
+  describe('a part that arrives after its request was abandoned', () => {
     const late: Quirk = { operation: 'UploadPart', after: 2, times: 1, does: 'late' };
 
     async function assertNothingOpen(): Promise<void> {
@@ -124,7 +124,7 @@ describe('s3 target that tries again', () => {
     });
   });
 
-  describe('an upload whose name got lost', () => {
+  describe('an upload whose id got lost', () => {
     it('is found and dropped; others are left alone', async () => {
       const other = { key: `${KEY}.old`, metadata: {} };
       const [otherKey, older, used] = [
@@ -140,7 +140,7 @@ describe('s3 target that tries again', () => {
       assert.deepEqual([...rig.fake.store.uploads.keys()], [otherKey, older, used]);
     });
 
-    it('does not keep the image from being sent where nobody may look', async () => {
+    it('sends the image where listing is not allowed', async () => {
       const { failure } = await rig.send(
         {},
         { operation: 'CreateMultipartUpload', times: 1, does: 'lost' },

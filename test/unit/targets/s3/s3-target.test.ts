@@ -128,7 +128,7 @@ describe('s3 target', () => {
     assertArrived(put);
   });
 
-  it('leaves no object when the seal breaks, and the upload to whoever decides', async () => {
+  it('leaves no object when the seal breaks, and keeps the upload for a later decision', async () => {
     const broken = new DiskliftError('SourceChanged', 'changed');
     for (const partSizeBytes of [PART_BYTES, 8 * MIB]) {
       const { failure, fake, seals } = await send({ options: { partSizeBytes }, context: { seal: () => Promise.reject(broken) } });
@@ -139,7 +139,7 @@ describe('s3 target', () => {
     }
   });
 
-  it('passes on what the source says', async () => {
+  it('passes on failures of the source', async () => {
     const broken = new DiskliftError('SourceReadError', 'at 4711');
     const read: typeof opened.image.read = (buffer, offset, signal) =>
       offset >= 3 * PART_BYTES ? Promise.reject(broken) : opened.image.read(buffer, offset, signal);
@@ -200,7 +200,7 @@ describe('s3 target', () => {
     assert.ok(granted.indexOf('buffer') < granted.lastIndexOf('huge part'), granted.join(', '));
   });
 
-  it('lets nobody else have the buffer of a try that has failed, which may still be sending it', async () => {
+  it('does not reuse the buffer of a failed try, which may still be sending it', async () => {
     const pool = createBufferPool(64 * MIB);
     const usable: boolean[] = [];
     const buffers: typeof pool = {
@@ -233,7 +233,7 @@ describe('s3 target', () => {
     }
   });
 
-  it('does not connect where the policy says no', async () => {
+  it('does not connect where the policy denies it', async () => {
     const { failure, fake } = await send({ options: { access: createNetworkAccess(createDestinationPolicy({ allow: [], deny: [] })) } });
     assert.equal(failure?.code, 'DestinationNotAllowed');
     assert.equal(fake.connectionCount(), 0);
@@ -254,7 +254,7 @@ describe('s3 target', () => {
     [{ status: 503, code: 'SlowDown' }, 'DestinationRejected', true],
   ];
   for (const [does, code, retryable] of refusals)
-    it(`says what ${does.status} ${does.code} means`, async () => {
+    it(`explains ${does.status} ${does.code}`, async () => {
       for (const [operation, partSizeBytes] of [
         ['CreateMultipartUpload', PART_BYTES],
         ['PutObject', 8 * MIB],
@@ -333,7 +333,7 @@ describe('s3 target', () => {
       assert.deepEqual([asked, calls], [['first', 'second'], 3]);
     });
 
-    it('end the export with the reason why there are none', async () => {
+    it('end the export with the reason why they are missing', async () => {
       const reason = new DiskliftError('CredentialsInvalid', 'Secret vms/s3 has no AWS_ACCESS_KEY_ID');
       const { failure, fake } = await send({ options: { credentials: () => Promise.reject(reason) } });
       assert.equal(failure, reason);
@@ -341,7 +341,7 @@ describe('s3 target', () => {
     });
   });
 
-  it('refuses an endpoint that is none, without showing it', async () => {
+  it('refuses an endpoint that is not valid, without showing it', async () => {
     for (const endpoint of [SECRET, `ftp://x/${SECRET}`, `http://user:${SECRET}@127.0.0.1`]) {
       const { failure } = await send({ options: { endpoint } });
       assert.equal(failure?.code, 'InvalidRequest');

@@ -35,14 +35,14 @@ describe('s3 target over TLS', () => {
     for (const { headers } of parts) assert.equal(headers['x-amz-content-sha256'], 'UNSIGNED-PAYLOAD');
   });
 
-  it('takes a refused signature for wrong credentials at once', async () => {
+  it('reports a refused signature as wrong credentials at once', async () => {
     const { certificate: cert, key } = await authority.issue('server', 'IP:127.0.0.1');
     await using fake = await startS3Fake({ secret: 'another', tls: { cert, key } });
     const { failure } = await sendToS3({ image: opened.image, url: fake.url, options: { tls: { ca: authority.ca } } });
     assert.deepEqual([failure?.code, fake.requests.length], ['CredentialsInvalid', 1]);
   });
 
-  it('trusts nobody else, whatever the server says', async () => {
+  it('trusts no other authority, whatever the server sends', async () => {
     const unknown = await send(undefined);
     assert.match(unknown.failure?.message ?? '', /TLS: .*not trusted/);
     const other = await send({ ca: authority.ca }, 'DNS:other.example');

@@ -70,7 +70,7 @@ describe('s3 target at versitygw', () => {
     await assertImageOf(server.objectPath(BUCKET, KEY), disk);
   });
 
-  it('goes on where an attempt was cancelled, and finds what was completed', async () => {
+  it('resumes after a cancelled attempt, and finds a completed object', async () => {
     const cancel = new AbortController();
     const first = await send({
       options: { concurrency: 1 },
@@ -127,7 +127,7 @@ describe('s3 target at versitygw', () => {
     assert.ok(report.peakMemoryBytes < 250e6, `${report.peakMemoryBytes} bytes`);
   });
 
-  it('tells wrong keys, a wrong secret and a missing bucket apart', async () => {
+  it('distinguishes wrong keys, a wrong secret and a missing bucket', async () => {
     const { accessKeyId, secretAccessKey } = VERSITYGW_KEYS;
     const failureOf = async (options: NonNullable<S3Sending['options']>) => (await send({ options })).failure;
     const unknown = await failureOf({ credentials: async () => ({ accessKeyId: 'nobody', secretAccessKey }) });

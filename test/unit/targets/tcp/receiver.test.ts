@@ -12,7 +12,7 @@ const HELLO = '{"protocol":"disklift/1","export":"u","disk":"d","size":4,"finger
 const RECEIVED = { sizeBytes: 4, sha256: 'ab'.repeat(32) };
 const CONFIRMATION = `{"size":4,"sha256":"${RECEIVED.sha256}"}\n`;
 
-/** An output that does what it is told to, and as slowly. */
+/** An output whose results and delays a test chooses. */
 class TestOutput implements ImageOutput {
   readonly calls: string[] = [];
   /** What `finish` waits for. */
@@ -138,7 +138,7 @@ describe('receiver', () => {
     assert.deepEqual([received, output.calls], [[RECEIVED], ['begin', 'write 4', 'finish']]);
   });
 
-  it('waits for a sender that was lost behind the confirmation, and takes it for content when it does not come', async () => {
+  it('waits for a sender that was lost after the confirmation, and counts the image as accepted when it does not return', async () => {
     const sender = (await start({ limits: { returnMs: 150 } }))();
     await sender.sendAll();
     await sender.hears(CONFIRMATION);
@@ -168,7 +168,7 @@ describe('receiver', () => {
     assert.equal(await ended, 'done');
   });
 
-  it('tells the sender why nothing can be written, and ends with that', async () => {
+  it('sends the reason why nothing can be written to the sender, and ends with that failure', async () => {
     output.failure = new DiskliftError('DestinationRejected', 'no space left', undefined, { retryable: true });
     const sender = (await start())();
     await sender.sendAll();
@@ -178,7 +178,7 @@ describe('receiver', () => {
     assert.deepEqual(output.calls, ['begin', 'suspend']);
   });
 
-  it('goes on behind such a failure where it is told to keep on', async () => {
+  it('continues after such a failure with keep', async () => {
     output.failure = new DiskliftError('DestinationRejected', 'no space left', undefined, { retryable: true });
     const connect = await start({ keep: true });
     const first = connect();
@@ -194,7 +194,7 @@ describe('receiver', () => {
     assert.deepEqual(received, [RECEIVED]);
   });
 
-  it('gives up on a sender that says nothing, before its hello and behind it', async () => {
+  it('gives up on a silent sender, before its hello and after it', async () => {
     const connect = await start({ limits: { helloMs: 100, idleMs: 100 } });
     const silent = connect();
     await silent.hears('{"error":"sends nothing (waited 0 s)","retryable":true}\n');

@@ -90,7 +90,7 @@ describe('tcp target', () => {
       assert.equal(progress.at(-1), expected.length);
     });
 
-    it('does not care what the peer says', async () => {
+    it('ignores the bytes that the peer sends', async () => {
       const { receipt } = await send({
         onSocket(socket) {
           const timer = setInterval(() => socket.write('x'.repeat(100_000)), 1);
@@ -115,7 +115,7 @@ describe('tcp target', () => {
       assertFailed(sent, 'DestinationUnreachable', true, /: the connection was reset$/);
     });
 
-    it('resets the connection when the seal breaks; the peer lacks the end, and hears of no orderly one', async () => {
+    it('resets the connection when the seal breaks; the peer lacks the end, and sees no orderly close', async () => {
       const broken = new DiskliftError('SourceChanged', 'changed');
       const { failure, peer } = await send({}, { context: { seal: () => Promise.reject(broken) } }, async ({ ended }) =>
         assert.equal(await ended(0), 'ECONNRESET'),
@@ -134,7 +134,7 @@ describe('tcp target', () => {
   });
 
   describe('Acknowledged', () => {
-    /** What a test's receiver does beside what it has to. */
+    /** Deviations of a test's receiver from the protocol. */
     interface Script {
       offset?: number;
       /** Instead of the line with the offset. */
@@ -184,7 +184,7 @@ describe('tcp target', () => {
 
     const acknowledged = { protocol: 'Acknowledged' as const };
 
-    it('says who it is, sends what is missing, and compares', async () => {
+    it('sends its hello and the missing bytes, and compares the digests', async () => {
       const hellos: string[] = [];
       const { receipt, progress, peer } = await send(receiver({ onHello: (line) => hellos.push(line) }), acknowledged, async ({ ended }) =>
         assert.equal(await ended(0), 'end'),
@@ -202,7 +202,7 @@ describe('tcp target', () => {
       ['among the last bytes', 1000],
       ['at the end', 0],
     ] as const)
-      it(`goes on ${where}`, async () => {
+      it(`resumes ${where}`, async () => {
         const offset = expected.length - missingBytes;
         // The one that has everything says so at once.
         const script =
@@ -275,8 +275,8 @@ describe('tcp target', () => {
       ['{"error":"no\\nway"}\n', /the receiver refuses: no way$/],
       ['{"error":"busy","retryable":true}\n', /the receiver refuses: busy$/, true],
       ['{"error":"busy","retryable":"yes"}\n', /the receiver refuses: busy$/],
-      [`${'x'.repeat(5000)}`, /says more than the protocol has/],
-      ['{"offset":0}\n{}\n{}\n', /says more than the protocol has/],
+      [`${'x'.repeat(5000)}`, /sends more than the protocol allows/],
+      ['{"offset":0}\n{}\n{}\n', /sends more than the protocol allows/],
     ];
     for (const [answer, message, retryable = false] of nonsense)
       it(`sends no byte to a receiver that answers ${answer.slice(0, 40).trim()}`, async () => {
@@ -285,7 +285,7 @@ describe('tcp target', () => {
         assert.deepEqual(sent.progress, []);
       });
 
-    it('hears at once of a receiver that gives up in the middle', async () => {
+    it('reports at once a receiver that gives up in the middle', async () => {
       const script: Script = {
         onBytes(socket) {
           // Reads no more, as one whose disk is full.
@@ -298,7 +298,7 @@ describe('tcp target', () => {
       assert.ok(sent.tookMs < 1000, `${sent.tookMs} ms`);
     });
 
-    it('does not believe in a confirmation before the whole image was sent', async () => {
+    it('does not accept a confirmation before the whole image was sent', async () => {
       const script: Script = {
         onBytes: (socket) => void socket.pause().write(`${JSON.stringify({ size: expected.length, sha256 })}\n`),
       };
@@ -369,7 +369,7 @@ describe('tcp target', () => {
     assert.ok(tookMs < 1000, `${tookMs} ms`);
   });
 
-  it('is away when nobody listens, and when nobody answers in time', async () => {
+  it('is unreachable when nobody listens, and when nobody answers in time', async () => {
     assertFailed(await send({}, { port: 1 }), 'DestinationUnreachable', true, /^tcp:\/\/127\.0\.0\.1:1: connection refused$/);
     const access = { ...createNetworkAccess(), lookup: () => {} };
     const late = await send({}, { host: 'peer.example', access, limits: { connectMs: 100 } });
