@@ -83,7 +83,7 @@ describe('a destination that is added to the table', function () {
   it('has its name in the status, its address on the pages, its location, its server and its series', async () => {
     const { destinationName, destinationPlace } = await import(inTree(KINDS));
     const { destinationServer } = await import(inTree(TABLE));
-    const { describeDestination } = await import(inTree('src/server/describe-destination.ts'));
+    const { describeDestination } = await import(inTree('src/server/export-view.ts'));
     const { createRegistry } = await import(inTree('src/metrics/create-registry.ts'));
     const request = diskExport('nightly', { tape: { path: '/{disk}' } });
     assert.equal(destinationName(request), 'TAPE');
