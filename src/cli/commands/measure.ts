@@ -17,11 +17,11 @@ export function addMeasureCommand(program: Command, context: CommandContext): vo
     .action((image: string, flags: MeasureFlags) => endInTime(context, () => measureImage(image, flags, context)));
 }
 
+/** In a function with `using`, TypeScript 6.0.3 keeps the `.ts` of an import, which the built program does not have. */
+const loadParts = () => Promise.all([import('../../wiring/stream.ts'), import('../standard-output.ts')]);
+
 async function measureImage(image: string, flags: MeasureFlags, context: CommandContext): Promise<void> {
-  const [{ composeImage }, { printOutput, requireOpenStdout }] = await Promise.all([
-    import('../../wiring/stream.ts'),
-    import('../standard-output.ts'),
-  ]);
+  const [{ composeImage }, { printOutput, requireOpenStdout }] = await loadParts();
   requireOpenStdout();
   const qcow2 = qcow2OptionsOf(image, flags);
   const { beneath, zeroDetection } = flags;
