@@ -215,7 +215,7 @@ export interface ExecutorStatus {
   /** Name of its node. */
   nodeName?: string;
 }
-/** Consecutive runs that began to work on the disks and have not ended in order, including the present run. Absent if no run was lost. After the third lost run the next run waits before it begins, and each further lost run uses up one attempt of backoffLimit. */
+/** Consecutive runs that began to work on the disks and have not ended in order, including the present run. Absent while there is no such run. After the third lost run the next run waits before it begins, and each further lost run uses up one attempt of backoffLimit. */
 export interface UnfinishedRunsStatus {
   /** Number of these runs. */
   count: number;
