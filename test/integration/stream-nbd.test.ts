@@ -2,9 +2,10 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import net, { type AddressInfo } from 'node:net';
-import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { DiskSource } from '../../src/sources/contract.ts';
 import { disklift, diskliftLine } from '../helpers/disklift.ts';
 import { NEVER } from '../helpers/image-in-process.ts';
@@ -14,6 +15,7 @@ import { type CommandResult, runCommand, runShell } from '../helpers/run-command
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { stopProcess } from '../helpers/stop-process.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
+import { until } from '../helpers/until.ts';
 
 const MIB = 1024 * 1024;
 const DISK_SIZE_BYTES = 64 * MIB;
@@ -126,10 +128,11 @@ describe('disklift stream nbd', () => {
   });
 
   it('fails with the offset when the server is killed in the middle', async () => {
-    await using server = await startNbdkit(temp('nbd.sock'), ['--filter=delay', 'pattern', '64M', 'rdelay=300ms']);
+    const options = ['--filter=log', '--filter=delay', 'pattern', '64M', 'rdelay=300ms', `logfile=${temp('log')}`];
+    await using server = await startNbdkit(temp('nbd.sock'), options);
     const running = stream(server.uri);
-    // The scan takes 6 times 300 ms at the least.
-    await delay(1000);
+    // The server logs a read before it delays it, and the scan takes several reads.
+    await until('the server has a read to answer', () => existsSync(temp('log')) && /\bRead\b/.test(readFileSync(temp('log'), 'utf8')));
     server.process.kill('SIGKILL');
     assertFailed(await running, /: cannot read at offset \d+: (the server has closed the connection|the connection was reset)\n$/);
   });
