@@ -35,7 +35,7 @@ test-oldest-kubernetes: $(INSTALLED) ## Run tests of the API with the oldest Kub
 	mocha $(OLDEST:%=test/cluster/%.test.ts)
 
 .PHONY: check
-check: types style layers generated unused workflows ## Run every check that needs no test: types, style, layers, generated, unused, workflows
+check: types style layers words generated unused workflows ## Run every check that needs no test: types, style, layers, words, generated, unused, workflows
 
 .PHONY: types
 types: $(INSTALLED) ## Check the types

@@ -17,7 +17,10 @@ export interface Panel {
   kind: 'stat' | 'timeseries' | 'bars' | 'heatmap' | 'table';
   title: string;
   description: string;
-  /** As Grafana names them: https://github.com/grafana/grafana/blob/main/packages/grafana-data/src/valueFormats/categories.ts */
+  /**
+   * As Grafana names them:
+   * https://github.com/grafana/grafana/blob/main/packages/grafana-data/src/valueFormats/categories.ts
+   */
   unit: string;
   /** Columns of the grid, which has 24. */
   width: number;

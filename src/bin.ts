@@ -1,5 +1,8 @@
 #!/usr/bin/env node
-/** The executable. libuv reads the size of its thread pool when the pool is first used, so it is set before anything is imported. */
+/**
+ * The executable. libuv reads the size of its thread pool when the pool is first used, so it is set before anything is
+ * imported.
+ */
 
 const DEFAULT_THREAD_POOL_SIZE = 12;
 

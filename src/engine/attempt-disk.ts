@@ -183,7 +183,7 @@ export class DiskAttempts {
 
 /**
  * Wraps a disk: counts the bytes of successful reads, and abandons calls that hang when the export must end. Has no
- * `places`, because bytes that the kernel moves by itself cannot be counted.
+ * `fileExtents`, because bytes that the kernel moves by itself cannot be counted.
  * @param source may be a class instance: its members are called, never copied
  */
 export function countReads(source: DiskSource, state: Pick<DiskState, 'readBytes'>): DiskSource {

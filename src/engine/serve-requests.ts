@@ -2,8 +2,8 @@
  * Runs the requests of a store in their order, a limited number at a time.
  *
  * For each key that the store reports, the server reads the request. It cancels a run whose request is cancelled or
- * being deleted. It cleans up after a request that has ended or is being deleted. It starts a run for any other request.
- * When a run ends, it reads the request again. After a failure the request is paused and read again later.
+ * being deleted. It cleans up after a request that has ended or is being deleted. It starts a run for any other
+ * request. When a run ends, it reads the request again. After a failure the request is paused and read again later.
  */
 
 import { DiskliftError } from '../common/errors.ts';

@@ -1,4 +1,7 @@
-/** The status page for all users: thousands of exports, phones, dark mode, keyboards and screen readers, hostile names, tokens. */
+/**
+ * The status page for all users: thousands of exports, phones, dark mode, keyboards and screen readers, hostile names,
+ * tokens.
+ */
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

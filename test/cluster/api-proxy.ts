@@ -1,4 +1,6 @@
-/** A reverse proxy in front of a real API server. On request it fails as load balancers, gateways and busy servers do. */
+/**
+ * A reverse proxy in front of a real API server. On request it fails as load balancers, gateways and busy servers do.
+ */
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -12,8 +14,8 @@ import type { ApiServer } from './api-server.ts';
 import { writeKubeconfig } from './kubeconfig.ts';
 
 /**
- * An answer in place of the server's; 'lost': the server carries out the request, and the connection is cut before its answer;
- * 'silent': the server has begun to answer, and no more comes; for watches.
+ * An answer in place of the server's; 'lost': the server carries out the request, and the connection is cut before its
+ * answer; 'silent': the server has begun to answer, and no more comes; for watches.
  */
 export type Fault = { status: number; headers?: OutgoingHttpHeaders; body?: unknown } | 'lost' | 'silent';
 

@@ -1,4 +1,7 @@
-/** A real API server with an etcd of its own, on random ports of the loopback and in a directory that is removed with it. */
+/**
+ * A real API server with an etcd of its own, on random ports of the loopback and in a directory that is removed with
+ * it.
+ */
 
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, randomUUID } from 'node:crypto';

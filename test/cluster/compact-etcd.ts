@@ -1,4 +1,7 @@
-/** Drops the history of an etcd, which a cluster does every five minutes. https://etcd.io/docs/latest/dev-guide/api_grpc_gateway/ */
+/**
+ * Drops the history of an etcd, which a cluster does every five minutes.
+ * https://etcd.io/docs/latest/dev-guide/api_grpc_gateway/
+ */
 
 import assert from 'node:assert/strict';
 

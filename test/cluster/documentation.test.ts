@@ -33,7 +33,9 @@ function locationsIn(status: string): string[] {
   return [...status.matchAll(/^ *-? *location: (\S+)$/gm)].map(([, location]) => location as string);
 }
 
-/** kubectl's warning about objects that it did not make: the reader used Helm before, and then tries plain manifests. */
+/**
+ * kubectl's warning about objects that it did not make: the reader used Helm before, and then tries plain manifests.
+ */
 const OF_ANOTHER_WAY = /^Warning: .*last-applied-configuration.*$/gm;
 
 /** Commands that run until the reader ends them. */

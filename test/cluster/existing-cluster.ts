@@ -1,4 +1,6 @@
-/** An existing cluster, which KUBECONFIG or ~/.kube/config names. The tests use it when USE_EXISTING_CLUSTER is true. */
+/**
+ * An existing cluster, which KUBECONFIG or ~/.kube/config names. The tests use it when USE_EXISTING_CLUSTER is true.
+ */
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -13,7 +13,8 @@ export function usesExistingCluster(): boolean {
 
 /**
  * @param programs those that are needed; without any, what {@link startApiServer} may start
- * @returns the folder with them, '' for those on the PATH; undefined, and a line on standard error, where they are not to be had
+ * @returns the folder with them, '' for those on the PATH; undefined, and a line on standard error, where they are not
+ *   to be had
  */
 export function kubernetesBinaries(...programs: string[]): string | undefined {
   if (usesExistingCluster()) return '';
@@ -22,7 +23,9 @@ export function kubernetesBinaries(...programs: string[]): string | undefined {
   return stdout.trim() || undefined;
 }
 
-/** {@link kubernetesBinaries} for a suite, which is skipped with one loud line if they are missing. Call it in `before`. */
+/**
+ * {@link kubernetesBinaries} for a suite, which is skipped with one loud line if they are missing. Call it in `before`.
+ */
 export function requireBinaries(context: Mocha.Context, ...programs: string[]): string {
   const binaries = kubernetesBinaries(...programs);
   if (binaries !== undefined) return binaries;

@@ -1,6 +1,6 @@
 /**
- * A real cluster of one node: kubelet, containerd, scheduler, proxy, name server and all, as root, within namespaces of its own. Its
- * network leads nowhere; killing its first process ends all of it.
+ * A real cluster of one node: kubelet, containerd, scheduler, proxy, name server and all, as root, within namespaces of
+ * its own. Its network leads nowhere; killing its first process ends all of it.
  */
 
 import assert from 'node:assert/strict';

@@ -1,4 +1,7 @@
-/** Real pods of manifests/ on a real node, in a namespace that enforces Pod Security `restricted`, as in docs/kubernetes.md. */
+/**
+ * Real pods of manifests/ on a real node, in a namespace that enforces Pod Security `restricted`, as in
+ * docs/kubernetes.md.
+ */
 
 // Runs alone: its node uses namespaces, cgroups and devices of the machine, and has deadlines of its own.
 // Shares a process: node

@@ -1,4 +1,7 @@
-/** Three hundred DiskExports at once: all of them arrive, with bounded memory and a bounded number of requests to the API server. */
+/**
+ * Three hundred DiskExports at once: all of them arrive, with bounded memory and a bounded number of requests to the
+ * API server.
+ */
 
 // Runs alone: it measures how much memory a sidecar takes.
 
@@ -22,9 +25,9 @@ const EXPORTS = 300;
 const LIMIT_MS = 150_000;
 
 /**
- * Requests of an export that arrives at the first attempt, within two seconds. Ten are certain: statuses (queued, claimed, streaming, ended),
- * the Lease (created, deleted), the pods, and three events. The rest is for renewals of the Lease and
- * another status on a busy machine. The number does not grow with the number of exports.
+ * Requests of an export that arrives at the first attempt, within two seconds. Ten are certain: statuses (queued,
+ * claimed, streaming, ended), the Lease (created, deleted), the pods, and three events. The rest is for renewals of the
+ * Lease and another status on a busy machine. The number does not grow with the number of exports.
  */
 const REQUESTS_EACH = 13;
 /** Requests that do not depend on exports: one list, and the watches of some minutes. */

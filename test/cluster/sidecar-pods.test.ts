@@ -1,4 +1,7 @@
-/** The sidecar in real pods: the chart by the real helm, the Job and the native sidecar of manifests/, each with exports that arrive. */
+/**
+ * The sidecar in real pods: the chart by the real helm, the Job and the native sidecar of manifests/, each with exports
+ * that arrive.
+ */
 
 // Runs alone: its node uses namespaces, cgroups and devices of the machine, and has deadlines of its own.
 // Shares a process: node

@@ -1,4 +1,7 @@
-/** Statuses that a real API server could refuse: the export ends, its final status can be read, and nothing is sent twice. */
+/**
+ * Statuses that a real API server could refuse: the export ends, its final status can be read, and nothing is sent
+ * twice.
+ */
 
 // Shares a process: API server
 

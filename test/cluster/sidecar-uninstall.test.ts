@@ -1,4 +1,7 @@
-/** A namespace that is deleted, and a chart that is uninstalled, while an upload is open: with the chart's own Role, which is deleted as well. */
+/**
+ * A namespace that is deleted, and a chart that is uninstalled, while an upload is open: with the chart's own Role,
+ * which is deleted as well.
+ */
 
 import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';

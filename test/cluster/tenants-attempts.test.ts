@@ -1,4 +1,6 @@
-/** A user who may only create DiskExports tries to reach more than that, with real processes: SECURITY.md has the table. */
+/**
+ * A user who may only create DiskExports tries to reach more than that, with real processes: SECURITY.md has the table.
+ */
 
 import assert from 'node:assert/strict';
 import { mkdir, symlink, writeFile } from 'node:fs/promises';

@@ -1,4 +1,7 @@
-/** manifests/examples/tenants.yaml on a real API server: a user of a namespace may send where the namespace allows, and no more. */
+/**
+ * manifests/examples/tenants.yaml on a real API server: a user of a namespace may send where the namespace allows, and
+ * no more.
+ */
 
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,7 @@
-/** `helm uninstall` of real pods while an upload to S3 is open: no object stays, no deletion is blocked, and the upload can be resumed. */
+/**
+ * `helm uninstall` of real pods while an upload to S3 is open: no object stays, no deletion is blocked, and the upload
+ * can be resumed.
+ */
 
 // Runs alone: its node uses namespaces, cgroups and devices of the machine, and has deadlines of its own.
 // Shares a process: node

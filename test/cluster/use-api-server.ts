@@ -11,8 +11,8 @@ after(async () => {
 });
 
 /**
- * Skips the suite where there is no API server. Call it in `before`. A suite that kills the server or changes it for others starts one of
- * its own with {@link startApiServer}.
+ * Skips the suite where there is no API server. Call it in `before`. A suite that kills the server or changes it for
+ * others starts one of its own with {@link startApiServer}.
  */
 export async function useApiServer(context: Mocha.Context): Promise<ApiServer> {
   const binaries = requireBinaries(context);

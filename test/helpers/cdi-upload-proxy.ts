@@ -1,6 +1,7 @@
 /**
- * Stands in for the way into a DataVolume of KubeVirt's CDI: its upload proxy, which looks at tokens, and behind it the upload server
- * of one volume, which takes one image in its life. Strict: it judges as the real ones do (pkg/uploadproxy, pkg/uploadserver).
+ * Stands in for the way into a DataVolume of KubeVirt's CDI: its upload proxy, which looks at tokens, and behind it the
+ * upload server of one volume, which takes one image in its life. Strict: it judges as the real ones do
+ * (pkg/uploadproxy, pkg/uploadserver).
  */
 
 import { once } from 'node:events';

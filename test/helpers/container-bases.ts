@@ -19,7 +19,9 @@ const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 /** Programs that the Dockerfile's RUN lines and npm call. */
 const BUILD_PROGRAMS = ['sh', 'env', 'sed', 'rm', 'mv', 'cp', 'mkdir', 'chmod', 'ln'];
 
-/** Like gcr.io/distroless/nodejs24-debian13:nonroot: Node at /nodejs/bin/node is the entry point, no shell, user 65532. */
+/**
+ * Like gcr.io/distroless/nodejs24-debian13:nonroot: Node at /nodejs/bin/node is the entry point, no shell, user 65532.
+ */
 export async function makeFinalBase(store: ContainerStore): Promise<void> {
   const root = store.scratch('final-base');
   await addProgram(root, process.execPath, '/nodejs/bin/node');
@@ -32,7 +34,9 @@ export async function makeFinalBase(store: ContainerStore): Promise<void> {
   await imageOf(store, root, FINAL_BASE, [`ENV PATH=${PATH}`, 'USER 65532', 'WORKDIR /home/nonroot', 'ENTRYPOINT ["/nodejs/bin/node"]']);
 }
 
-/** As docker.io/library/node: Node beneath /usr/local, a shell, and an apt-get, whose packages are installed already. */
+/**
+ * As docker.io/library/node: Node beneath /usr/local, a shell, and an apt-get, whose packages are installed already.
+ */
 export async function makeFormatsBase(store: ContainerStore): Promise<void> {
   const root = store.scratch('formats-base');
   await addProgram(root, process.execPath, '/usr/local/bin/node');
@@ -65,7 +69,10 @@ export async function makeBuildBase(store: ContainerStore): Promise<void> {
   ]);
 }
 
-/** @returns buildah's flags that let RUN lines reach the npm registry the way this machine does: mounts, so no image holds them */
+/**
+ * @returns buildah's flags that let RUN lines reach the npm registry the way this machine does: mounts, so no image
+ *   holds them
+ */
 export async function npmAccess(): Promise<string[]> {
   const lines = (await outputOf('npm', ['config', 'get', 'cache', 'cafile', 'userconfig', 'globalconfig'])).split('\n');
   const config = Object.fromEntries(lines.map((line) => line.split('=', 2) as [string, string]));
@@ -82,7 +89,9 @@ export async function npmAccess(): Promise<string[]> {
   return [...existing.values()].flatMap((mount) => ['--volume', mount]);
 }
 
-/** npm looks for its settings beside its Node: that must be the machine's, not the one that npm scripts put before it. */
+/**
+ * npm looks for its settings beside its Node: that must be the machine's, not the one that npm scripts put before it.
+ */
 const MACHINE_PATH = (process.env.PATH ?? PATH).split(':').filter((directory) => !directory.endsWith('/node_modules/.bin'));
 
 async function outputOf(command: string, args: string[]): Promise<string> {

@@ -1,6 +1,6 @@
 /**
- * Processes as a kubelet starts them under Pod Security `restricted`: on a read-only root, as a user without capabilities
- * who cannot gain any. Made of namespaces alone, so they need no container runtime.
+ * Processes as a kubelet starts them under Pod Security `restricted`: on a read-only root, as a user without
+ * capabilities who cannot gain any. Made of namespaces alone, so they need no container runtime.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -26,7 +26,10 @@ const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 const WITHOUT_PRIVILEGES = ['setpriv', '--no-new-privs'];
 
-/** A chain of programs that each end by `exec`, so that the command becomes the first process. --setgid drops supplementary groups. */
+/**
+ * A chain of programs that each end by `exec`, so that the command becomes the first process. --setgid drops
+ * supplementary groups.
+ */
 const SCRIPT = `
 set -e
 mount --bind "$ROOT" "$ROOT"
@@ -72,8 +75,8 @@ export async function killContainer(container: ChildProcess): Promise<void> {
 const IDLE_MS = 300;
 
 /**
- * Waits until the first process has started and waits for something. Before that a signal may find no handler: the kernel
- * drops what the first process does not handle, and Node's own handler, while it starts, ends in such a signal.
+ * Waits until the first process has started and waits for something. Before that a signal may find no handler: the
+ * kernel drops what the first process does not handle, and Node's own handler, while it starts, ends in such a signal.
  * @returns its id on this machine
  */
 async function whenIdle(container: ChildProcess): Promise<number> {

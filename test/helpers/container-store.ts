@@ -15,7 +15,10 @@ export interface ContainerStore extends AsyncDisposable {
   buildah(args: readonly string[], options?: CommandOptions): Promise<string>;
 }
 
-/** vfs and chroot need neither overlay mounts nor a container runtime, so this works inside containers and virtual machines alike. */
+/**
+ * vfs and chroot need neither overlay mounts nor a container runtime, so this works inside containers and virtual
+ * machines alike.
+ */
 const ENV = { BUILDAH_ISOLATION: 'chroot', STORAGE_DRIVER: 'vfs' };
 
 export async function createContainerStore(): Promise<ContainerStore> {

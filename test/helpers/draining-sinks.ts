@@ -29,7 +29,10 @@ export function startDrainingHttp(): Promise<DrainingSink> {
   return listening(http.createServer((request, response) => void request.resume().once('end', () => response.writeHead(201).end())));
 }
 
-/** CreateMultipartUpload and CompleteMultipartUpload in the API reference of Amazon S3; the other requests get an empty answer. */
+/**
+ * CreateMultipartUpload and CompleteMultipartUpload in the API reference of Amazon S3; the other requests get an empty
+ * answer.
+ */
 function answerOfS3(method: string | undefined, { pathname, searchParams }: URL): string {
   if (method !== 'POST') return '';
   const [, bucket, key] = pathname.split('/');
@@ -39,7 +42,10 @@ function answerOfS3(method: string | undefined, { pathname, searchParams }: URL)
     : `<CompleteMultipartUploadResult>${object}<ETag>"kept-nowhere"</ETag></CompleteMultipartUploadResult>`;
 }
 
-/** The part of an S3 server that an upload requires, over https. Its keys may only write, so no request reads objects. @param tls PEM */
+/**
+ * The part of an S3 server that an upload requires, over https. Its keys may only write, so no request reads objects.
+ * @param tls PEM
+ */
 export function startDrainingS3({ certificate, key }: { certificate: string; key: string }): Promise<DrainingSink> {
   const onRequest = (request: IncomingMessage, response: ServerResponse) => {
     const answer = answerOfS3(request.method, new URL(request.url ?? '', 'https://sink'));

@@ -8,7 +8,10 @@ const CHUNK = Buffer.alloc(64 * 1024, '<a>x</a>');
 /** Bytes that the peer sends at most, where a few hundred bytes are expected. */
 const FLOOD_BYTES = 100 * 1024 * 1024;
 
-/** Writes {@link FLOOD_BYTES} and ends, unless the client disconnects first. @param onBytes is called with the count so far */
+/**
+ * Writes {@link FLOOD_BYTES} and ends, unless the client disconnects first.
+ * @param onBytes is called with the count so far
+ */
 export function flood(response: ServerResponse, onBytes: (sentBytes: number) => void = () => {}): void {
   let sentBytes = 0;
   const more = (): void => {

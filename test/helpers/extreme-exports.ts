@@ -1,4 +1,7 @@
-/** Exports whose facts lie at the limits of the status and far beyond: with extreme texts of disks, destinations and pods. */
+/**
+ * Exports whose facts lie at the limits of the status and far beyond: with extreme texts of disks, destinations and
+ * pods.
+ */
 
 import fc from 'fast-check';
 import { DiskliftError, type ErrorCode } from '../../src/common/errors.ts';

@@ -1,6 +1,7 @@
 /**
- * An API server with faults that a real one does not have on demand: refusals, silence, half a line. It serves lists and watches of
- * DiskExports in one namespace. It refuses requests that a real one would refuse, and requests that a client has no reason to send.
+ * An API server with faults that a real one does not have on demand: refusals, silence, half a line. It serves lists
+ * and watches of DiskExports in one namespace. It refuses requests that a real one would refuse, and requests that a
+ * client has no reason to send.
  */
 
 import assert from 'node:assert/strict';

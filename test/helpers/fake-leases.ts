@@ -1,4 +1,6 @@
-/** Leases in memory, as strict about versions as the API server is, and with faults that it does not produce on demand. */
+/**
+ * Leases in memory, as strict about versions as the API server is, and with faults that it does not produce on demand.
+ */
 
 import { refusedError, unusableError } from '../../src/stores/kubernetes/client/api-failure.ts';
 import type { KubeResource, ObjectName, Unsaved } from '../../src/stores/kubernetes/client/contract.ts';

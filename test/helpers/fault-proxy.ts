@@ -1,6 +1,6 @@
 /**
- * A TCP proxy between a target and its real server, with faults that a test sets. It does not interpret the bytes that it
- * passes on, so TLS passes as well.
+ * A TCP proxy between a target and its real server, with faults that a test sets. It does not interpret the bytes that
+ * it passes on, so TLS passes as well.
  */
 
 import assert from 'node:assert/strict';
@@ -12,9 +12,9 @@ import { resetSocket } from './reset-socket.ts';
 export type Direction = 'toServer' | 'toClient';
 
 /**
- * 'end': an orderly end (FIN) to both, and later bytes are dropped; 'reset': an RST to both; 'stall': the proxy reads nothing
- * more in both directions; 'slow': in both directions; 'corrupt': the byte at `atByte` has one bit flipped; 'tell': no harm,
- * calls `act`.
+ * 'end': an orderly end (FIN) to both, and later bytes are dropped; 'reset': an RST to both; 'stall': the proxy reads
+ * nothing more in both directions; 'slow': in both directions; 'corrupt': the byte at `atByte` has one bit flipped;
+ * 'tell': no harm, calls `act`.
  */
 type Harm =
   | { kind: 'end' | 'reset' | 'corrupt' }
@@ -25,8 +25,8 @@ type Harm =
 export type Fault = Harm & {
   direction: Direction;
   /**
-   * Happens after that many bytes in `direction`, of all connections together. If more have passed already, it happens at
-   * the next byte or the end.
+   * Happens after that many bytes in `direction`, of all connections together. If more have passed already, it happens
+   * at the next byte or the end.
    */
   atByte: number;
   /** Counts the bytes of this connection only: 0 is the first. */

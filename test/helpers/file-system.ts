@@ -96,15 +96,18 @@ function readUnlessBroken(origin: string): string {
 
 type FileSystemName = keyof typeof FILE_SYSTEMS;
 
-/** Paths in a file system: where it is mounted, and where a test makes its files. Both differ only for a read-only file system. */
+/**
+ * Paths in a file system: where it is mounted, and where a test makes its files. Both differ only for a read-only file
+ * system.
+ */
 export interface FileSystem {
   mounted(name: string): string;
   origin(name: string): string;
 }
 
 /**
- * Has a suite run on a file system of its own. Where that cannot be mounted, the suite is skipped with one loud line, and fails in CI.
- * Call inside `describe`.
+ * Has a suite run on a file system of its own. Where that cannot be mounted, the suite is skipped with one loud line,
+ * and fails in CI. Call inside `describe`.
  */
 export function useFileSystem(name: FileSystemName): FileSystem {
   let directory: string;

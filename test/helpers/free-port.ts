@@ -1,4 +1,7 @@
-/** A free port of loopback, for programs that cannot choose one themselves. Another process may take it first: then try again. */
+/**
+ * A free port of loopback, for programs that cannot choose one themselves. Another process may take it first: then try
+ * again.
+ */
 
 import { once } from 'node:events';
 import net, { type AddressInfo } from 'node:net';

@@ -66,7 +66,10 @@ export interface RestrictedOptions {
   writes?: boolean;
 }
 
-/** Asserts everything that Pod Security `restricted` requires, and more: no token without need, no writable root, volumes read-only. */
+/**
+ * Asserts everything that Pod Security `restricted` requires, and more: no token without need, no writable root,
+ * volumes read-only.
+ */
 export function assertRestricted(spec: PodSpec, { mode = 'KubeVirt', seLinuxLevel, token, writes = false }: RestrictedOptions): void {
   assert.deepEqual(spec.securityContext, {
     runAsNonRoot: true,

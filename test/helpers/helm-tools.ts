@@ -30,9 +30,9 @@ export function helmDirectory(): string {
 }
 
 /**
- * The helm that tests run. HELM names another one, which may have version 3; two tests of the chart's texts need version 4, because
- * version 3 asks a cluster for a trial install. A helm built by `go install` assumes Kubernetes 1.20, which the chart refuses.
- * The linker sets another version in helm's releases.
+ * The helm that tests run. HELM names another one, which may have version 3; two tests of the chart's texts need
+ * version 4, because version 3 asks a cluster for a trial install. A helm built by `go install` assumes Kubernetes
+ * 1.20, which the chart refuses. The linker sets another version in helm's releases.
  */
 export function helmProgram(): string {
   return process.env.HELM ?? path.join(helmDirectory(), 'helm');

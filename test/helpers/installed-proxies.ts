@@ -37,7 +37,8 @@ const squid: InstalledProxy = {
           'pid_filename none',
           'access_log none',
           'cache_log /dev/null',
-          // Squid before 6.13 cuts a request whose body fills this buffer (Squid bug 5405); without it, about every third large part.
+          // Squid before 6.13 cuts a request whose body fills this buffer (Squid bug 5405); without it, about every
+          // third large part.
           'client_request_buffer_max_size 64 MB',
           'netdb_filename none',
           'pinger_enable off',
@@ -64,7 +65,9 @@ const tinyproxy: InstalledProxy = {
 
 export const INSTALLED_PROXIES: readonly InstalledProxy[] = [squid, tinyproxy];
 
-/** Where `name` is not installed, fails a suite in CI, and otherwise skips it with one loud line. Call it in `before`. */
+/**
+ * Where `name` is not installed, fails a suite in CI, and otherwise skips it with one loud line. Call it in `before`.
+ */
 export function requireProxy({ name }: InstalledProxy, context: Mocha.Context): void {
   const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
   if (spawnSync(name, ['-v'], { env }).status === 0) return;

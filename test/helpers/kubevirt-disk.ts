@@ -9,7 +9,10 @@ export const QEMU_USER = 107;
 
 const MIB = 1024 * 1024;
 
-/** A disk of 64 MiB with data, holes and written zeros in a folder that stands for the volume. @param tailBytes of its last data, at most 23 MiB */
+/**
+ * A disk of 64 MiB with data, holes and written zeros in a folder that stands for the volume.
+ * @param tailBytes of its last data, at most 23 MiB
+ */
 export async function createKubeVirtDisk(volume: string, tailBytes = 100_000): Promise<string> {
   const disk = await createDisk(path.join(volume, 'disk.img'), 64 * MIB, [
     { offsetBytes: 0, lengthBytes: 3 * MIB, content: 'random' },

@@ -1,4 +1,7 @@
-/** An NBD server with the replies of a test, also wrong ones that no real server sends. It checks every request strictly. */
+/**
+ * An NBD server with the replies of a test, also wrong ones that no real server sends. It checks every request
+ * strictly.
+ */
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

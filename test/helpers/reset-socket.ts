@@ -3,8 +3,9 @@
 import type { Socket } from 'node:net';
 
 /**
- * Resets the connection. While our side is being ended, libuv refuses to reset it (EINVAL). Node then forgets the socket with its
- * descriptor open, and the process spins at its end instead of exiting. In that case the socket is only destroyed.
+ * Resets the connection. While our side is being ended, libuv refuses to reset it (EINVAL). Node then forgets the
+ * socket with its descriptor open, and the process spins at its end instead of exiting. In that case the socket is only
+ * destroyed.
  */
 export function resetSocket(socket: Socket): void {
   if (socket.destroyed) return;

@@ -12,7 +12,10 @@ export function seedOf(part: number): number {
   return createHash('sha256').update(`${SEED}/${part}`).digest().readInt32LE(0);
 }
 
-/** mulberry32: the same numbers on every machine. @returns a function that gives numbers from 0 up to, and not with, 1 */
+/**
+ * mulberry32: the same numbers on every machine.
+ * @returns a function that gives numbers from 0 up to, and not with, 1
+ */
 export function createRandom(seed: number): () => number {
   let state = seed;
   return () => {

@@ -1,4 +1,7 @@
-/** Places that never answer: a file on storage that does not answer, and a server that accepts connections and never answers. */
+/**
+ * Places that never answer: a file on storage that does not answer, and a server that accepts connections and never
+ * answers.
+ */
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -17,8 +20,8 @@ export interface SilentPlace extends AsyncDisposable {
 }
 
 /**
- * A FIFO. A program that opens it waits in the kernel for a writer, and then for a byte, as with storage that does not answer.
- * From outside, only a writer can detect a reader.
+ * A FIFO. A program that opens it waits in the kernel for a writer, and then for a byte, as with storage that does not
+ * answer. From outside, only a writer can detect a reader.
  */
 export function silentFile(place: string): SilentPlace {
   execFileSync('mkfifo', [place]);

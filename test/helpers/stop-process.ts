@@ -4,8 +4,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * Resolves when all threads of the process stand still. The signal goes to one of them, which stops the others: on a busy machine
- * these may still serve a request or two meanwhile.
+ * Resolves when all threads of the process stand still. The signal goes to one of them, which stops the others: on a
+ * busy machine these may still serve a request or two meanwhile.
  */
 export async function stopProcess(processId: number): Promise<void> {
   process.kill(processId, 'SIGSTOP');

@@ -1,4 +1,7 @@
-/** The context of a transfer without an engine: by default nothing aborts it, and a target that saves a resume state fails. */
+/**
+ * The context of a transfer without an engine: by default nothing aborts it, and a target that saves a resume state
+ * fails.
+ */
 
 import assert from 'node:assert/strict';
 import type { TransferContext } from '../../src/targets/contract.ts';

@@ -34,7 +34,10 @@ export function vhdFooter({ diskSizeBytes, creator = 'xo  ', type = 'fixed', hea
   return footer;
 }
 
-/** Virtual Hard Disk Image Format Specification, "Appendix: CHS Calculation", for disks below 31 GiB: rounded down to whole cylinders. */
+/**
+ * Virtual Hard Disk Image Format Specification, "Appendix: CHS Calculation", for disks below 31 GiB: rounded down to
+ * whole cylinders.
+ */
 function geometryOf(diskSizeBytes: number): [number, number, number] {
   const total = diskSizeBytes / SECTOR_BYTES;
   let sectors = 17;

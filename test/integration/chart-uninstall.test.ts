@@ -1,4 +1,7 @@
-/** The Job that the chart runs before uninstalling: its objects, their order and their rights. test/cluster/uninstall-pods runs it. */
+/**
+ * The Job that the chart runs before uninstalling: its objects, their order and their rights.
+ * test/cluster/uninstall-pods runs it.
+ */
 
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';

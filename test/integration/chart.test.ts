@@ -1,4 +1,7 @@
-/** The Helm chart with the real helm and kubectl, without a cluster. test/cluster/delivery tests it on a real API server. */
+/**
+ * The Helm chart with the real helm and kubectl, without a cluster. test/cluster/delivery tests it on a real API
+ * server.
+ */
 
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';

@@ -1,6 +1,7 @@
 /**
- * Everything outside that a command waits for may hang or fail. A signal ends the command within a second in every case, and a failure
- * gives one line with the place. The engine's calls have tests of their own: test/unit/engine/serve-requests.
+ * Everything outside that a command waits for may hang or fail. A signal ends the command within a second in every
+ * case, and a failure gives one line with the place. The engine's calls have tests of their own:
+ * test/unit/engine/serve-requests.
  */
 
 import assert from 'node:assert/strict';

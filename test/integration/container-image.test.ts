@@ -16,7 +16,10 @@ import { useTempDir } from '../helpers/temp-dir.ts';
 const ROOT = path.join(import.meta.dirname, '..', '..');
 const MIB = 1024 * 1024;
 
-/** Today 37 MiB, of which 24 MiB are client-node's models. A larger addition, such as binaries of a second platform, is a mistake. */
+/**
+ * Today 37 MiB, of which 24 MiB are client-node's models. A larger addition, such as binaries of a second platform, is
+ * a mistake.
+ */
 const MAX_APP_BYTES = 50 * MIB;
 
 interface LockFile {

@@ -7,7 +7,10 @@ const ROOT = path.join(import.meta.dirname, '..', '..');
 const ENDINGS = ['', '.ts', '.test.ts', '.sh', '.py'];
 const LAYERS = readdirSync(path.join(ROOT, 'src'), { withFileTypes: true }).filter((entry) => entry.isDirectory());
 
-/** Paths of files that a page names: `engine/run-disk` for src/engine/run-disk.ts, test/unit/qcow2/limits, bench/export.ts. */
+/**
+ * Paths of files that a page names: `engine/run-disk` for src/engine/run-disk.ts, test/unit/qcow2/limits,
+ * bench/export.ts.
+ */
 function pathsIn(markdown: string): string[] {
   const layer = LAYERS.map(({ name }) => name).join('|');
   const inSource = [...markdown.matchAll(new RegExp(`\`(?:src/)?((?:${layer})/[\\w./-]+)\``, 'g'))].map(([, file]) => `src/${file}`);

@@ -1,4 +1,7 @@
-/** Destinations that answer with 100 MiB where a few hundred bytes are expected: the memory of the process, and the end of the export. */
+/**
+ * Destinations that answer with 100 MiB where a few hundred bytes are expected: the memory of the process, and the end
+ * of the export.
+ */
 
 // Runs alone: it measures how much memory a process takes.
 

@@ -33,7 +33,8 @@ function answerBehind(bytes: number, status: number): Exchange {
 
 const EXCHANGES: Record<string, Exchange> = {
   'answer 500 early': answerBehind(3 * MIB, 500),
-  // Early enough that the rest is not in the kernel's buffers yet; a later answer could not be distinguished from a right one.
+  // Early enough that the rest is not in the kernel's buffers yet; a later answer could not be distinguished from a
+  // right one.
   'answer 200 early': answerBehind(MIB / 4, 200),
   'answer 503 at the end': (request, response) => void request.resume().once('end', () => response.writeHead(503).end()),
 };

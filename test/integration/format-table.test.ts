@@ -1,5 +1,6 @@
 /**
- * A new format needs one folder and one row. The test adds a made-up one to a copy of the sources; every command then supports it.
+ * A new format needs one folder and one row. The test adds a made-up one to a copy of the sources; every command then
+ * supports it.
  */
 
 import assert from 'node:assert/strict';

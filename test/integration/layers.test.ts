@@ -1,4 +1,7 @@
-/** The test breaks every rule about the sources once, in a copy. `make check` must find each violation, and accept allowed imports. */
+/**
+ * The test breaks every rule about the sources once, in a copy. `make check` must find each violation, and accept
+ * allowed imports.
+ */
 
 import assert from 'node:assert/strict';
 import path from 'node:path';

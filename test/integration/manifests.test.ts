@@ -1,4 +1,7 @@
-/** The plain manifests: they equal the chart's objects, and users apply them. test/cluster/delivery tests them on a real API server. */
+/**
+ * The plain manifests: they equal the chart's objects, and users apply them. test/cluster/delivery tests them on a real
+ * API server.
+ */
 
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';

@@ -96,7 +96,8 @@ describe('a disk on a network file system', function () {
         const write = (at: number) => `printf x | dd of=${file} bs=1 seek=${at} conv=notrunc status=none`;
         const reader = `{ head -c ${4 * MIB}; ${write(MIB)}; ${write(32 * MIB + 700_000)}; cat; } > ${IMAGE}`;
         const { code, stderr } = await guest().run(`${stream(disk)} | ${reader}`);
-        // Pages that the client had cached may hide the write from both readings; then the image contains nothing of the write.
+        // Pages that the client had cached may hide the write from both readings; then the image contains nothing of
+        // the write.
         if (isCompared && code === 0) return assertGuestImage(guest(), IMAGE, 'before.img');
         assert.equal(code, 1, stderr);
         assert.match(stderr, /disk\.img: changed while it was read/);

@@ -1,4 +1,6 @@
-/** A hard NFS mount whose server disappears while a disk is read, and may come back. Runs in a guest of User Mode Linux. */
+/**
+ * A hard NFS mount whose server disappears while a disk is read, and may come back. Runs in a guest of User Mode Linux.
+ */
 
 // Runs alone: it boots a guest of User Mode Linux, and measures how long commands last.
 

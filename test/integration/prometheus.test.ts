@@ -1,6 +1,6 @@
 /**
- * The real Prometheus scrapes a sidecar during real exports. Every query of the dashboard must give the numbers that the
- * exports had. The alerts must fire in the server, by rules whose minutes are seconds.
+ * The real Prometheus scrapes a sidecar during real exports. Every query of the dashboard must give the numbers that
+ * the exports had. The alerts must fire in the server, by rules whose minutes are seconds.
  */
 
 import assert from 'node:assert/strict';
@@ -89,7 +89,8 @@ describe('Prometheus', function () {
         const done = ['steady', 'retried'].reduce((sum, name) => sum + (exports.statusOf(name as Name).disk.imageBytes ?? 0), 0);
         const { HTTP: increased = 0, ...others } = by(samples, 'destination');
         assert.deepEqual(others, {});
-        // The failed attempt of "retried" has sent bytes too. The extrapolation of increase() adds at most one scrape interval.
+        // The failed attempt of "retried" has sent bytes too. The extrapolation of increase() adds at most one scrape
+        // interval.
         assert.ok(increased >= (done + sentBytes) * 0.99 && increased <= (done + sentBytes) * 1.5, `${increased} of ${done + sentBytes}`);
       },
     ],

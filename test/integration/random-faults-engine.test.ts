@@ -1,6 +1,6 @@
 /**
- * A request ends with a true result although random calls around the engine fail or hang: storage, store of requests, destination.
- * The network has its own storm (random-faults.test.ts).
+ * A request ends with a true result although random calls around the engine fail or hang: storage, store of requests,
+ * destination. The network has its own storm (random-faults.test.ts).
  */
 
 import assert from 'node:assert/strict';
@@ -33,7 +33,10 @@ const FAILURES: Readonly<Record<string, readonly ErrorCode[]>> = {
   recordEvent: ['StoreRefused'],
 };
 
-/** Calls that may hang here. The engine waits for other hanging calls of the store; test/unit/engine/serve-requests covers them. */
+/**
+ * Calls that may hang here. The engine waits for other hanging calls of the store; test/unit/engine/serve-requests
+ * covers them.
+ */
 const MAY_HANG = [
   'plan',
   'open',

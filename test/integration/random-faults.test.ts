@@ -1,7 +1,8 @@
 /**
- * An export ends with a true result under all network faults. Two faults are excluded where a destination cannot detect them and its
- * receipt states that. One is a flipped bit without any checksum (plain HTTP, TCP Raw). The other, for TCP Raw, is an orderly close by a
- * middlebox that has lost bytes which both kernels had taken. S3 servers with every kind of tag store some parts altered.
+ * An export ends with a true result under all network faults. Two faults are excluded where a destination cannot detect
+ * them and its receipt states that. One is a flipped bit without any checksum (plain HTTP, TCP Raw). The other, for TCP
+ * Raw, is an orderly close by a middlebox that has lost bytes which both kernels had taken. S3 servers with every kind
+ * of tag store some parts altered.
  */
 
 import assert from 'node:assert/strict';
@@ -59,8 +60,8 @@ async function imageOf(diskPath: string): Promise<Buffer> {
 }
 
 /**
- * One flipped bit destroys the answer's digest header, and another one is in the body. Over plain HTTP this cannot be detected; the receipt
- * states that only the server's status shows that the image has arrived.
+ * One flipped bit destroys the answer's digest header, and another one is in the body. Over plain HTTP this cannot be
+ * detected; the receipt states that only the server's status shows that the image has arrived.
  */
 function hidesCorruption(faults: readonly Fault[]): boolean {
   return (['toServer', 'toClient'] as const).every((way) => faults.some(({ kind, direction }) => kind === 'corrupt' && direction === way));

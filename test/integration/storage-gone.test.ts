@@ -37,7 +37,9 @@ describe('storage that disappears during an export', function () {
     return diskExport('e', { http: { url: `${sink.url}/e` } }, { source, backoffLimit });
   }
 
-  /** Formats for each kind of source that keeps files open. Each test needs its own mount, because it kills the daemon. */
+  /**
+   * Formats for each kind of source that keeps files open. Each test needs its own mount, because it kills the daemon.
+   */
   for (const format of ['Raw', 'QCOW2'])
     describe(`with a disk of format ${format}`, () => {
       const { mounted, origin } = useFileSystem('sshfs');

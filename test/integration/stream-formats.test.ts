@@ -86,7 +86,8 @@ describe('disklift stream of other formats', function () {
     for (const options of ['data_file=data.raw', raw]) {
       await qemuImg(['create', '-q', '-f', 'qcow2', '-o', options, 'image.qcow2', `${DISK_SIZE_BYTES}`]);
       await qemuImg(['convert', '-n', '-f', 'raw', '-O', 'qcow2', disk, 'image.qcow2']);
-      // QEMU writes the holes of `disk` as zero clusters, as in a delta; an image with a raw data file cannot be a delta.
+      // QEMU writes the holes of `disk` as zero clusters, as in a delta; an image with a raw data file cannot be a
+      // delta.
       const warning = options === raw ? '' : `disklift: warning: ${temp('images/image.qcow2')}: ${EXPLICIT_ZEROS_NOTICE}\n`;
       await stream('image.qcow2', 'qcow2', [], warning);
       await assertImageOf(temp('out.qcow2'), disk);

@@ -1,4 +1,6 @@
-/** A drop-in for qcow2-to-stdout.py: the same bytes for the same options. The script does not belong to this project. */
+/**
+ * A drop-in for qcow2-to-stdout.py: the same bytes for the same options. The script does not belong to this project.
+ */
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';

@@ -24,7 +24,10 @@ describe('a verbatim file', function () {
     assert.equal(code, 0, `${line}: ${stdout}${stderr}`);
   }
 
-  /** Makes a delta as KubeVirt's push mode does: without a backing name, with zeros that the guest wrote over the first 64 KiB. */
+  /**
+   * Makes a delta as KubeVirt's push mode does: without a backing name, with zeros that the guest wrote over the first
+   * 64 KiB.
+   */
   async function makeDelta(path: string, options = ''): Promise<void> {
     await shell(`qemu-img create -q -f qcow2 ${options} full.qcow2 4M && qemu-io -c 'write -q -P 0xaa 0 2M' full.qcow2`);
     await shell(`qemu-img create -q -f qcow2 ${options} ${path} 4M`);

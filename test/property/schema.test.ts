@@ -16,7 +16,9 @@ const MISFITS: readonly unknown[] = [
 ];
 const NAMES = ['name', 'key', 'url', 'http', 's3', 'tcp', 'constructor', '__proto__', 'toString', 'a/b', 'a~b', '7', ''];
 
-/** A value that conforms to `schema` except for rare patterns. It is at the limits of the schema, and seldom one beyond. */
+/**
+ * A value that conforms to `schema` except for rare patterns. It is at the limits of the schema, and seldom one beyond.
+ */
 function example(schema: Schema, random: () => number): unknown {
   const { type, items, minimum = 1, maximum = 512, minLength = 1, maxLength = 3, minItems = 1, maxItems = 2, enum: allowed } = schema;
   if (schema.default !== undefined && random() < 0.5) return schema.default;

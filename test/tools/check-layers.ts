@@ -21,7 +21,9 @@ export async function checkLayers(root: string, layersFile = LAYERS_FILE): Promi
   return [...unseenModules(root, result), ...brokenRules(result)];
 }
 
-/** With an unsupported version of the compiler, dependency-cruiser skips all TypeScript files and reports no violation. */
+/**
+ * With an unsupported version of the compiler, dependency-cruiser skips all TypeScript files and reports no violation.
+ */
 function unseenModules(root: string, result: ICruiseResult): Violation[] {
   const seen = new Set(result.modules.map((module) => module.source));
   return sourcePaths(root)

@@ -1,6 +1,7 @@
 /**
- * Builds the container images that tests use, once for each state of the checkout, into a folder of .cache: the two of the Dockerfile, on
- * stand-ins for their bases, and those of the node of test/cluster. It needs root. Images of a state that is no more are removed.
+ * Builds the container images that tests use, once for each state of the checkout, into a folder of .cache: the two of
+ * the Dockerfile, on stand-ins for their bases, and those of the node of test/cluster. It needs root. Images of a state
+ * that is no more are removed.
  */
 
 import { execFileSync } from 'node:child_process';

@@ -1,4 +1,6 @@
-/** `node test/tools/generate-monitoring.ts [--check]` writes dashboard and rules; --check fails if one is out of date. */
+/**
+ * `node test/tools/generate-monitoring.ts [--check]` writes dashboard and rules; --check fails if one is out of date.
+ */
 
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';

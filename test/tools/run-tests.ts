@@ -1,6 +1,7 @@
 /**
- * Runs test files, each in a process of its own and several at a time: run-tests.ts [--workers N] [--limit-seconds N] [PLACE...]
- * See test-plan.ts for those that run alone. The output of a file stays together; failures and the total come at the end.
+ * Runs test files, each in a process of its own and several at a time: run-tests.ts [--workers N] [--limit-seconds N]
+ * [PLACE...] See test-plan.ts for those that run alone. The output of a file stays together; failures and the total
+ * come at the end.
  */
 
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -30,7 +31,8 @@ const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
 const results: { job: TestJob; result: JobResult }[] = [];
 
 async function run(job: TestJob): Promise<void> {
-  // A file that measures gets no compile cache, so that its processes load and compile as usual. Coverage is exact only without a cache.
+  // A file that measures gets no compile cache, so that its processes load and compile as usual. Coverage is exact only
+  // without a cache.
   const mayCache = job.aloneReason === undefined && process.env.NODE_V8_COVERAGE === undefined;
   const compileCache = mayCache ? COMPILE_CACHE : undefined;
   const result = await runJob(job.files, { limitMs: limitMs * job.files.length, compileCache });

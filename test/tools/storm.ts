@@ -1,4 +1,7 @@
-/** Random faults with many seeds: storm.ts ROUNDS [FIRST_SEED]. Each round runs test/integration/random-faults with its own seed. */
+/**
+ * Random faults with many seeds: storm.ts ROUNDS [FIRST_SEED]. Each round runs test/integration/random-faults with its
+ * own seed.
+ */
 
 import { spawnSync } from 'node:child_process';
 import { randomInt } from 'node:crypto';

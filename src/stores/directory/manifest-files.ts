@@ -8,8 +8,9 @@ import path from 'node:path';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
 import type { ObjectReference, ReferencedObject } from '../../credentials/credentials.ts';
+import { referencedObject } from '../../credentials/referenced-object.ts';
 import { fileSignature, manifestNames, readUnchanged, writeFileAtomically } from './directory-files.ts';
-import { isReferredTo, type Manifest, readManifests, referencedObject, withoutManifest } from './read-manifests.ts';
+import { isReferredTo, type Manifest, readManifests, withoutManifest } from './read-manifests.ts';
 
 export interface ManifestFilesOptions {
   directory: string;

@@ -4,9 +4,10 @@ import { open, stat } from 'node:fs/promises';
 import { type Document, LineCounter, parseAllDocuments } from 'yaml';
 import { abortable } from '../../common/abortable.ts';
 import { awaitStorage, type StorageWait } from '../../common/await-storage.ts';
-import { DiskliftError, type ErrorCode, errnoOf } from '../../common/errors.ts';
+import { DiskliftError, errnoOf } from '../../common/errors.ts';
 import { textWithin } from '../../common/text.ts';
-import { type ObjectReference, REFERENCE_CODES, type ReferencedObject, type ReferenceResolver } from '../../credentials/credentials.ts';
+import type { ObjectReference, ReferenceResolver } from '../../credentials/credentials.ts';
+import { referencedObject } from '../../credentials/referenced-object.ts';
 import type { DiskExport } from '../../resource/disk-export.ts';
 import { type Fields, isFields } from '../../resource/schema.ts';
 import { timestamp } from '../../resource/timestamp.ts';
@@ -98,41 +99,6 @@ export function createManifestResolver(manifests: readonly Manifest[]): Referenc
 
 export function isReferredTo({ kind, namespace, name }: Manifest, reference: ObjectReference): boolean {
   return kind === reference.kind && namespace === reference.namespace && name === reference.name;
-}
-
-/**
- * @throws DiskliftError `CredentialsInvalid` or `ReferenceInvalid`, with a message that names the entry and none of its
- * data
- */
-export function referencedObject({ kind, namespace, name, value }: Manifest): ReferencedObject {
-  const metadata = isFields(value.metadata) ? value.metadata : {};
-  const what = `${kind} ${namespace}/${name}`;
-  const code = REFERENCE_CODES[kind === 'ConfigMap' ? kind : 'Secret'];
-  const [encoded, plain] = kind === 'Secret' ? [value.data, value.stringData] : [value.binaryData, value.data];
-  const data = Object.fromEntries([
-    ...textEntries(encoded, what, code).map(([key, text]) => [key, decode(text, `${what}: its entry ${key}`, code)]),
-    ...textEntries(plain, what, code).map(([key, text]) => [key, Buffer.from(text)]),
-  ]) as Record<string, Buffer>;
-  return { labels: texts(metadata.labels), annotations: texts(metadata.annotations), data };
-}
-
-function decode(text: string, what: string, code: ErrorCode): Buffer {
-  const compact = text.replace(/\s/g, '');
-  const bytes = Buffer.from(compact, 'base64');
-  if (bytes.toString('base64') !== compact) throw new DiskliftError(code, `${what} is not base64`);
-  return bytes;
-}
-
-function textEntries(value: unknown, what: string, code: ErrorCode): [string, string][] {
-  return Object.entries(isFields(value) ? value : {}).map(([key, text]) => {
-    if (typeof text !== 'string') throw new DiskliftError(code, `${what}: its entry ${key} is no text: put it in quotes`);
-    return [key, text];
-  });
-}
-
-function texts(value: unknown): Record<string, string> {
-  const entries = Object.entries(isFields(value) ? value : {});
-  return Object.fromEntries(entries.filter((entry): entry is [string, string] => typeof entry[1] === 'string'));
 }
 
 function textOr(value: unknown, otherwise: string): string {

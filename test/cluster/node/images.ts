@@ -8,10 +8,15 @@ import { createContainerStore } from '../../helpers/container-store.ts';
 import { runCommand } from '../../helpers/run-command.ts';
 import { FORMATS_IMAGE, PAUSE_IMAGE } from './configs.ts';
 
-/** The files of {@link imageFile} that a node imports: pause, disklift, and an image that stands for disklift-formats. */
+/**
+ * The files of {@link imageFile} that a node imports: pause, disklift, and an image that stands for disklift-formats.
+ */
 export const NODE_ARCHIVES = ['pause.tar', 'node-formats.tar', 'node-disklift.tar'] as const;
 
-/** Writes those of {@link NODE_ARCHIVES} that are not made from the Dockerfile. @param binaries the folder with the program pause */
+/**
+ * Writes those of {@link NODE_ARCHIVES} that are not made from the Dockerfile.
+ * @param binaries the folder with the program pause
+ */
 export async function makeNodeArchives(binaries: string, directory: string): Promise<void> {
   await archivePause(path.join(binaries, 'pause'), path.join(directory, 'pause.tar'));
   await archiveFormats(path.join(directory, 'node-formats.tar'));
@@ -27,7 +32,10 @@ async function archivePause(program: string, file: string): Promise<void> {
   await archiveImage(store, PAUSE_IMAGE, file);
 }
 
-/** Has qemu-nbd and nothing else: pods of the node that need more of that image do not exist. test/integration/container-formats builds the real one. */
+/**
+ * Has qemu-nbd and nothing else: pods of the node that need more of that image do not exist.
+ * test/integration/container-formats builds the real one.
+ */
 async function archiveFormats(file: string): Promise<void> {
   await using store = await createContainerStore();
   const root = store.scratch('formats');

@@ -1,4 +1,7 @@
-/** Objects of the documentation's examples on a node: a namespace, claims with small disks, and receivers with the examples' names. */
+/**
+ * Objects of the documentation's examples on a node: a namespace, claims with small disks, and receivers with the
+ * examples' names.
+ */
 
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';

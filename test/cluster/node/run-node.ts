@@ -1,4 +1,7 @@
-/** Runs a cluster of one node within the namespaces that namespaces.sh has prepared: run-node.ts DIRECTORY BINARIES IMAGE.tar... */
+/**
+ * Runs a cluster of one node within the namespaces that namespaces.sh has prepared: run-node.ts DIRECTORY BINARIES
+ * IMAGE.tar...
+ */
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';

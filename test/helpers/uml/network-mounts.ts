@@ -1,6 +1,6 @@
 /**
- * Network file systems in a guest of User Mode Linux. Real servers export one directory, /run/server, to two clients each. The second
- * client has its own network, and its own name at the server.
+ * Network file systems in a guest of User Mode Linux. Real servers export one directory, /run/server, to two clients
+ * each. The second client has its own network, and its own name at the server.
  */
 
 import assert from 'node:assert/strict';
@@ -59,8 +59,8 @@ async function problemOfThisMachine(): Promise<string | undefined> {
 }
 
 /**
- * Boots a guest with these mounts before a suite and ends it after the suite. Where that is not possible, the suite is skipped with one
- * loud line, and fails in CI. Call it inside `describe`.
+ * Boots a guest with these mounts before a suite and ends it after the suite. Where that is not possible, the suite is
+ * skipped with one loud line, and fails in CI. Call it inside `describe`.
  */
 export function useNetworkMounts(protocols?: readonly (typeof PROTOCOLS)[number][]): () => UmlGuest {
   let guest: UmlGuest | undefined;

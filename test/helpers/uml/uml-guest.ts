@@ -1,6 +1,7 @@
 /**
- * A guest of User Mode Linux: a real kernel in a process of the host, with file systems that the host's kernel may lack. Debian's kernel
- * boots in about two seconds. The guest's root is the host's, read-only, so the guest runs the host's programs and this checkout.
+ * A guest of User Mode Linux: a real kernel in a process of the host, with file systems that the host's kernel may
+ * lack. Debian's kernel boots in about two seconds. The guest's root is the host's, read-only, so the guest runs the
+ * host's programs and this checkout.
  */
 
 import assert from 'node:assert/strict';

@@ -1,4 +1,6 @@
-/** Builds the artifacts of a release that need no root: the npm package, its bill of materials, the chart and the notes. */
+/**
+ * Builds the artifacts of a release that need no root: the npm package, its bill of materials, the chart and the notes.
+ */
 
 import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -51,8 +53,8 @@ export async function inScratch<T>(use: (directory: string) => Promise<T>): Prom
 
 /**
  * @param root the checkout
- * @param repository the URL of the repository. npm refuses a provenance for a package that does not name it; the checkout names none,
- *   so that a fork can publish too.
+ * @param repository the URL of the repository. npm refuses a provenance for a package that does not name it; the
+ *   checkout names none, so that a fork can publish too.
  */
 export async function buildRelease(root: string, directory: string, repository?: string): Promise<Release> {
   const { version } = readJson<PackageManifest>(path.join(root, 'package.json'));
@@ -100,7 +102,10 @@ async function billOfMaterials(root: string): Promise<string> {
   });
 }
 
-/** @returns the section of a version without its heading, or the section of unreleased changes before the version has one */
+/**
+ * @returns the section of a version without its heading, or the section of unreleased changes before the version has
+ *   one
+ */
 export function releaseNotes(changelog: string, version: string): string {
   const [, ...sections] = changelog.split(/^## /m);
   const sectionOf = (name: string) => sections.find((each) => each.startsWith(`[${name}]`));

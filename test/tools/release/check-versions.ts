@@ -14,7 +14,10 @@ export const VERSION_RULES = [
   'version-tag',
 ] as const;
 
-/** In each file, every match has a version in its first group. With `isInAll`, a file without a match is a violation too. */
+/**
+ * In each file, every match has a version in its first group. With `isInAll`, a file without a match is a violation
+ * too.
+ */
 const PLACES: readonly { rule: (typeof VERSION_RULES)[number]; files: readonly string[]; pattern: RegExp; isInAll: boolean }[] = [
   { rule: 'version-chart', files: ['charts/disklift/Chart.yaml'], pattern: /^(?:version|appVersion): "?([^"\s]+)"?$/gm, isInAll: true },
   {

@@ -1,4 +1,7 @@
-/** Files that a command reads before it starts may lie on storage that does not answer. The command ends with a message then. */
+/**
+ * Files that a command reads before it starts may lie on storage that does not answer. The command ends with a message
+ * then.
+ */
 
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';

@@ -1,4 +1,7 @@
-/** Each call that the engine awaits may hang or fail. The export ends in every case, releases its slot, and the process can end. */
+/**
+ * Each call that the engine awaits may hang or fail. The export ends in every case, releases its slot, and the process
+ * can end.
+ */
 
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,4 +1,7 @@
-/** An export that waits for its next attempt gives its slot back, and goes before those that came later when the wait is over. */
+/**
+ * An export that waits for its next attempt gives its slot back, and goes before those that came later when the wait is
+ * over.
+ */
 
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';

@@ -50,7 +50,10 @@ describe('export metrics', () => {
     return promise;
   }
 
-  /** Runs an export of one disk: 33 clusters of data, 16 of zeros, the rest holes, and a last cluster that is a part of one. */
+  /**
+   * Runs an export of one disk: 33 clusters of data, 16 of zeros, the rest holes, and a last cluster that is a part of
+   * one.
+   */
   async function run(send: ExportTarget['send']) {
     const file = await createDisk(temp('a.img'), 8 * MIB + 1000, [
       { offsetBytes: MIB, lengthBytes: 2 * MIB, content: 'random' },
@@ -91,7 +94,8 @@ describe('export metrics', () => {
     assert.equal(values.get(series('skipped_clusters_total', ',reason="zero"')), 16);
     assert.equal(values.get(series('written_clusters_total', ',kind="data"')), 33);
     assert.equal(values.get(series('written_clusters_total', ',kind="metadata"')), imageBytes / 65_536 - 33);
-    // Zeros are read to be found, and data to be sent; the scan reads as much of the data as the page cache does not show.
+    // Zeros are read to be found, and data to be sent; the scan reads as much of the data as the page cache does not
+    // show.
     const readBytes = values.get(series('source_read_bytes_total')) ?? 0;
     assert.ok(readBytes >= 3 * MIB + 1000 && readBytes <= 5 * MIB + 2000, `${readBytes}`);
     assert.equal(values.get(series('sent_bytes_total')), imageBytes);

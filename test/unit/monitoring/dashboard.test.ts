@@ -1,11 +1,17 @@
-/** The dashboard kept to the rules of Grafana's dashboard linter (github.com/grafana/dashboard-linter), which go by the same names. */
+/**
+ * The dashboard kept to the rules of Grafana's dashboard linter (github.com/grafana/dashboard-linter), which go by the
+ * same names.
+ */
 
 import assert from 'node:assert/strict';
 import { METRIC_PREFIX, METRICS, type MetricDeclaration } from '../../../src/metrics/catalogue.ts';
 import { panelsOf, readDashboard } from '../../helpers/dashboard.ts';
 import { selectorsOf } from '../../helpers/promql.ts';
 
-/** Those of Grafana's units that are in use here: https://github.com/grafana/grafana/blob/main/packages/grafana-data/src/valueFormats/categories.ts */
+/**
+ * Those of Grafana's units that are in use here:
+ * https://github.com/grafana/grafana/blob/main/packages/grafana-data/src/valueFormats/categories.ts
+ */
 const UNITS = ['bytes', 'short', 'percentunit', 'locale', 'binBps', 'cps', 's', 'dateTimeAsIso'];
 
 const TEMPLATED = '$datasource';
@@ -108,7 +114,8 @@ describe('the dashboard', () => {
   });
 
   it('target-counter-agg-rule: no counter is shown as it stands', () => {
-    // The linter asks for rate, irate or increase; of an export that is over, what its counter has reached is what it did.
+    // The linter asks for rate, irate or increase; of an export that is over, what its counter has reached is what it
+    // did.
     for (const { panel, expr } of targets)
       for (const { metric, caller = '' } of selectorsOf(expr))
         if (declarationOf(metric).type === 'counter')

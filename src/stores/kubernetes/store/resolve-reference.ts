@@ -7,7 +7,7 @@ import type { Clock } from '../../../common/clock.ts';
 import { DiskliftError } from '../../../common/errors.ts';
 import { type Backoff, retry } from '../../../common/retry.ts';
 import { REFERENCE_CODES, type ReferencedObject, type ReferenceResolver } from '../../../credentials/credentials.ts';
-import { referencedObject } from '../../directory/read-manifests.ts';
+import { referencedObject } from '../../../credentials/referenced-object.ts';
 import { apiFailureOf } from '../client/api-failure.ts';
 import type { ApiFailure, KubeApi } from '../client/contract.ts';
 
@@ -47,7 +47,7 @@ export function createReferenceResolver(options: ReferenceResolverOptions): Refe
     try {
       const resource = kind === 'Secret' ? api.secrets : api.configMaps;
       const object = await whenAnswered(() => resource.get({ namespace, name }), options);
-      return object === undefined ? undefined : referencedObject({ kind, namespace, name, value: { ...object }, place: [] });
+      return object === undefined ? undefined : referencedObject({ kind, namespace, name, value: { ...object } });
     } catch (error) {
       const failure = apiFailureOf(error);
       if (failure === undefined) throw error;

@@ -15,7 +15,7 @@ const CONFIRMATION = `{"size":4,"sha256":"${RECEIVED.sha256}"}\n`;
 /** An output whose results and delays a test chooses. */
 class TestOutput implements ImageOutput {
   readonly calls: string[] = [];
-  /** What `finish` waits for. */
+  /** `finish` waits for this. */
   finishing: Promise<unknown> = Promise.resolve();
   failure: DiskliftError | undefined;
   async begin() {
