@@ -134,6 +134,8 @@ build: $(INSTALLED) ## Compile src to dist
 	tsc -p tsconfig.build.json
 	cp -R src/server/page dist/server/page
 	chmod 0755 dist/bin.js
+	@# TypeScript 6.0.3 leaves the extension of an import() alone in a function with `using`; Node would look for a file that does not ship.
+	@! grep -rnE "(import\(|from )['\"]\.[^'\"]*[^d]\.ts['\"]" dist --include='*.js'
 
 # Where release-check puts the artifacts, and where the targets that publish take them from.
 RELEASE := .cache/release
