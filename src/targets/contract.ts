@@ -1,18 +1,22 @@
 /**
  * Destinations of images. Every implementation passes test/contract/export-target.ts.
  *
- * The engine makes a target for each step with the present credentials, and calls in this order: 1. `check`, before the
- * scan, where the target has it. A failure here ends the attempt before the disk is read. 2. `send`, once in an
- * attempt, when the image is known. `send` calls back: `saveResume` before the peer can hold anything that outlives the
- * connection; `progress` as bytes leave; `seal` once everything has been read, and before the peer can have a complete
- * image; `saveResume(undefined)` when the peer holds nothing more. 3. `abandon`, perhaps in another process, when no
- * attempt will continue a saved state.
+ * The engine makes a target for each step with the present credentials, and calls in this order:
+ * 1. `check`, before the scan, where the target has it. A failure ends the attempt before the disk is read.
+ * 2. `send`, once in an attempt, when the image is known. `send` calls back:
+ *    - `saveResume` before the peer can hold anything that outlives the connection;
+ *    - `progress` as bytes leave;
+ *    - `seal` when everything has been read, and before the peer can have a complete image;
+ *    - `saveResume(undefined)` when the peer holds nothing more.
+ * 3. `abandon`, perhaps in another process, when no attempt will continue a saved state.
  *
- * Codes of failures: `DestinationUnreachable` (no connection, no answer, too slow; retryable, except for certificates),
- * `DestinationRejected` (an answer that is a refusal; retryable where the server may accept later),
- * `CredentialsInvalid` and `DestinationNotAllowed` (never retryable), `ChecksumMismatch` (the peer has other bytes;
- * retryable), `InvalidRequest` and `ImageTooLarge` (never retryable), `Cancelled` (the reason of the signal's abort).
- * Failures of reading and sealing the image pass through unchanged. `DiskliftError.retryable` decides.
+ * Codes of failures; `DiskliftError.retryable` decides:
+ * - `DestinationUnreachable`: no connection, no answer, too slow. Retryable, except for certificates.
+ * - `DestinationRejected`: the peer refuses. Retryable where the peer may accept later.
+ * - `ChecksumMismatch`, retryable: the peer has other bytes.
+ * - `CredentialsInvalid`, `DestinationNotAllowed`, `InvalidRequest`, `ImageTooLarge`: never retryable.
+ * - `Cancelled`: the reason of the signal's abort.
+ * Failures of reading and sealing the image pass through unchanged.
  */
 
 import type { VirtualImage } from '../image/contract.ts';
