@@ -1,4 +1,4 @@
-/** Finds the disks on a volume, and files that may be disks but are left out. */
+/** Finds the disks on a volume, by themselves or by a pattern of paths, and files that may be disks but are left out. */
 
 import type { Dirent } from 'node:fs';
 import fs from 'node:fs/promises';
@@ -178,4 +178,49 @@ function unreadableDisk(name: string): UnreadableFormat | undefined {
   const unreadable = unreadableByName(ext);
   if (unreadable?.holds !== 'file') return unreadable;
   return isNamedLikeDisk(inner) || PACKED_DISK.test(inner) || unreadableDisk(inner) !== undefined ? unreadable : undefined;
+}
+
+export function isPattern(relativePath: string): boolean {
+  return relativePath.includes('*');
+}
+
+/**
+ * Finds the files of a volume whose paths match a pattern.
+ * @param pattern relative to the volume; a `*` stands for any characters of one name except a leading dot, as in a
+ * shell
+ * @returns sorted paths of regular files beneath the volume; follows no link
+ * @throws DiskliftError `SourceNotFound` where no file matches, `SourcePermissionDenied`, `SourceReadError`
+ */
+export async function matchDisks(volumePath: string, pattern: string): Promise<string[]> {
+  let directories = [''];
+  const parts = pattern.split('/');
+  const files: string[] = [];
+  for (const [index, part] of parts.entries()) {
+    const isLast = index === parts.length - 1;
+    const fits = expressionOf(part);
+    const found: string[] = [];
+    for (const directory of directories)
+      for (const entry of await entriesIn(path.join(volumePath, directory)))
+        if (fits.test(entry.name) && (isLast ? entry.isFile() : entry.isDirectory())) found.push(path.posix.join(directory, entry.name));
+    if (isLast) files.push(...found);
+    else directories = found;
+  }
+  if (files.length > 0) return files.sort();
+  throw new DiskliftError('SourceNotFound', `${volumePath}: no file fits ${JSON.stringify(pattern)}; links are not followed`);
+}
+
+function expressionOf(part: string): RegExp {
+  const escaped = part
+    .split('*')
+    .map((text) => text.replace(/[\\^$.+?()[\]{}|]/g, '\\$&'))
+    .join('.*');
+  return new RegExp(`^${part.startsWith('*') ? '(?!\\.)' : ''}${escaped}$`, 's');
+}
+
+async function entriesIn(directory: string) {
+  try {
+    return await fs.readdir(directory, { withFileTypes: true });
+  } catch (error) {
+    throw openError(directory, error, { missing: 'not found' });
+  }
 }

@@ -3,8 +3,8 @@
 import type { BigIntStats } from 'node:fs';
 import { DiskliftError } from '../common/errors.ts';
 import { mapConcurrently } from '../common/limiter.ts';
+import { dropCachedPages } from '../native/file-cache.ts';
 import type { Libc } from '../native/libc.ts';
-import { dropCachedPages } from '../native/page-cache.ts';
 import type { DiskSource, SourceIdentity } from '../sources/contract.ts';
 import { guardAgainstWriters, type InUse, type WritersKnown } from '../sources/disk-in-use.ts';
 import { createFileIdentity } from '../sources/file-identity.ts';

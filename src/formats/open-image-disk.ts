@@ -3,7 +3,7 @@
  */
 
 import type { Clock } from '../common/clock.ts';
-import { dropCachedPages } from '../native/page-cache.ts';
+import { dropCachedPages } from '../native/file-cache.ts';
 import type { DiskSource } from '../sources/contract.ts';
 import type { OpenDiskOptions } from '../sources/open-disk.ts';
 import { fileSize } from '../sources/opened-file.ts';

@@ -2,9 +2,9 @@
 
 import { throwIfAborted } from '../common/abortable.ts';
 import { KIB, MIB } from '../common/bytes.ts';
+import { createCachedReader, dropCachedPages } from '../native/file-cache.ts';
 import { type DataExtentResult, nextDataExtent, unwrittenExtents } from '../native/file-extents.ts';
 import type { Libc } from '../native/libc.ts';
-import { createCachedReader, dropCachedPages } from '../native/page-cache.ts';
 import type { SourceExtent, WantedHoles } from './contract.ts';
 import { readError } from './opened-file.ts';
 

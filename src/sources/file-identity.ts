@@ -7,10 +7,10 @@ import type { BigIntStats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { DiskliftError } from '../common/errors.ts';
-import { refreshAttributes } from '../native/fresh-attributes.ts';
+import { refreshAttributes } from '../native/file-cache.ts';
 import type { Libc } from '../native/libc.ts';
 import type { SourceIdentity } from './contract.ts';
-import type { FileSystemTraits } from './file-system-traits.ts';
+import type { FileSystemTraits } from './file-system.ts';
 import { closeHandle, statOpened } from './opened-file.ts';
 
 export interface IdentifiedFile {

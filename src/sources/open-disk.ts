@@ -4,14 +4,15 @@ import { type BigIntStats, constants } from 'node:fs';
 import fs, { type FileHandle } from 'node:fs/promises';
 import { DiskliftError } from '../common/errors.ts';
 import type { Limiter } from '../common/limiter.ts';
+import { disableReadahead, dropCachedPages } from '../native/file-cache.ts';
 import type { Libc } from '../native/libc.ts';
-import { openBlockDevice } from './block-device.ts';
 import type { DiskSource } from './contract.ts';
 import { guardAgainstWriters, type InUse, type WritersKnown } from './disk-in-use.ts';
-import { fileSystemOf } from './file-system.ts';
+import { createDataLook, dataExtents } from './file-extents.ts';
+import { createFileIdentity } from './file-identity.ts';
+import { type FileSystemTraits, fileSystemOf } from './file-system.ts';
 import { kindOf, type OpenErrorWords, openError } from './open-error.ts';
-import { closeHandle } from './opened-file.ts';
-import { openRawFile } from './raw-file.ts';
+import { blockDeviceSize, closeHandle, readExactly } from './opened-file.ts';
 
 export interface OpenDiskOptions {
   libc: Libc | undefined;
@@ -86,4 +87,77 @@ function safeSize(path: string, size: bigint): number {
   if (size > BigInt(Number.MAX_SAFE_INTEGER))
     throw new DiskliftError('ImageTooLarge', `${path}: ${size} bytes are more than disklift can address`);
   return Number(size);
+}
+
+interface OpenedDisk {
+  handle: FileHandle;
+  name: string;
+  libc: Libc | undefined;
+  readLimit: Limiter;
+}
+
+interface OpenRawFile extends OpenedDisk {
+  /** Opens the file that has the name now. When left out, only the descriptor determines the identity. */
+  reopen?: (() => Promise<FileHandle>) | undefined;
+  fileSystem: FileSystemTraits;
+}
+
+/**
+ * A disk that lies raw in a regular file.
+ * @param sizeBytes from fstat on `handle`; the source owns `handle` from now on
+ */
+async function openRawFile({ handle, name, libc, readLimit, reopen, fileSystem }: OpenRawFile, sizeBytes: number): Promise<DiskSource> {
+  const { fd } = handle;
+  const looksLikeData = createDataLook(libc);
+  const dropStalePages = async () => {
+    if (libc !== undefined && fileSystem.cacheGoesStale) await dropCachedPages(libc, fd, 0, 0);
+  };
+  await dropStalePages();
+
+  const disk: DiskSource = {
+    name,
+    sizeBytes,
+    ...(looksLikeData === undefined ? {} : { showsData: (offset) => looksLikeData(fd, offset) }),
+    extents: (signal, holes) => dataExtents({ libc, fd, name, sizeBytes, signal, holes }),
+    read: (buffer, offset, signal) => readExactly({ fd, name, readLimit }, buffer, offset, signal),
+    fileExtents: (offset, length) => [{ offset, length, fd, fileOffset: offset }],
+    identity: createFileIdentity({ handle, name, libc, reopen, fileSystem }),
+    identityMissesWrites: !fileSystem.timesShowWrites,
+    async openAgain() {
+      await dropStalePages();
+      return disk;
+    },
+    dispose: () => closeHandle(handle),
+  };
+  return disk;
+}
+
+/**
+ * A disk that is a block device. Its page cache may be older than the device: another node may have written since a
+ * page was cached. Cached pages are therefore dropped before a read, and the source has no `fileExtents`, because
+ * splice(2) would take pages from the cache.
+ * @param rdev the device number from fstat on `handle`; the source owns `handle` from now on
+ */
+async function openBlockDevice({ handle, name, libc, readLimit }: OpenedDisk, rdev: bigint): Promise<DiskSource> {
+  const { fd } = handle;
+  const size = () => blockDeviceSize({ name, libc, fd, rdev });
+  const sizeBytes = await size();
+  if (libc !== undefined) await disableReadahead(libc, fd);
+
+  return {
+    name,
+    sizeBytes,
+    async *extents(signal) {
+      if (libc !== undefined) await dropCachedPages(libc, fd, 0, 0);
+      yield* dataExtents({ libc, fd, name, sizeBytes, signal });
+    },
+    async read(buffer, offset, signal) {
+      if (libc !== undefined) await dropCachedPages(libc, fd, offset, buffer.length);
+      await readExactly({ fd, name, readLimit }, buffer, offset, signal);
+    },
+    // The times of a device node do not change when the device is written to.
+    identity: async () => ({ device: `${rdev}`, size: `${await size()}` }),
+    identityMissesWrites: true,
+    dispose: () => closeHandle(handle),
+  };
 }

@@ -1,12 +1,11 @@
 /** The kinds of sources in a DiskExport, and the disks of a source. A new kind is one row of SOURCE_KINDS. */
 
 import { DiskliftError } from '../common/errors.ts';
-import { lookAtVolume } from '../formats/find-disks.ts';
+import { isPattern, lookAtVolume, matchDisks } from '../formats/find-disks.ts';
 import { openVolumeDisk } from '../formats/open-volume-disk.ts';
 import type { DiskExport } from '../resource/disk-export.ts';
 import type { DiskSource } from '../sources/contract.ts';
 import type { InUse, WritersKnown } from '../sources/disk-in-use.ts';
-import { isPattern, matchDisks } from '../sources/match-disks.ts';
 import type { WriterSearch } from '../stores/kubernetes/store/pod-writers.ts';
 import type { CommandContext } from './context.ts';
 

@@ -1,6 +1,7 @@
 /** Reads a disk through a child process of QEMU. */
 
-import fs from 'node:fs/promises';
+import fs, { type FileHandle, mkdtemp, rm } from 'node:fs/promises';
+import os from 'node:os';
 import path from 'node:path';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
@@ -10,8 +11,7 @@ import { type NbdLimits, openNbdDisk } from '../../sources/nbd/nbd-disk.ts';
 import { fileKey } from '../../sources/opened-file.ts';
 import type { ImageFile, ImageTree } from '../image-file.ts';
 import { factsOf, type ImageFiles, identityOfFiles } from '../image-files.ts';
-import { makePrivateDirectory, openInherited } from './made-files.ts';
-import { createNodeGraph, DISK_NODE } from './node-graph.ts';
+import { createNodeGraph, DISK_NODE, type Inherited } from './node-graph.ts';
 import { FIRST_FILE_FD, type QemuChild, qemuFailure, startQemu } from './qemu-child.ts';
 
 export interface OpenQemuDiskOptions {
@@ -158,4 +158,79 @@ async function findForeignFile({ processId, allowed, socketCount }: OpenedByProc
 async function isOurs(fd: string, key: string): Promise<boolean> {
   const stat = await fs.stat(`/proc/self/fd/${fd}`, { bigint: true }).catch(() => undefined);
   return stat !== undefined && fileKey(stat) === key;
+}
+
+// Files that exist for QEMU alone. They have no name by the time that QEMU opens them.
+
+/** unix(7): a socket's path has at most 107 bytes and a terminator. */
+const MAX_SOCKET_PATH_BYTES = 107;
+
+/** mkdtemp(3) puts six characters behind the prefix; the socket has a short name in the directory. */
+const SOCKET_BENEATH = '/disklift-XXXXXX/nbd';
+
+/** Writable also in a container whose file system is read-only. */
+const SHARED_MEMORY = '/dev/shm';
+
+interface PrivateDirectory extends AsyncDisposable {
+  path: string;
+}
+
+/**
+ * Makes a directory in TMPDIR, or in memory where TMPDIR is not writable or its path is too long for a socket.
+ * Disposing removes it with its content.
+ * @throws DiskliftError `SourceReadError`
+ */
+async function makePrivateDirectory(): Promise<PrivateDirectory> {
+  let errno: string | undefined;
+  for (const parent of [os.tmpdir(), SHARED_MEMORY, '/tmp']) {
+    try {
+      if (Buffer.byteLength(parent + SOCKET_BENEATH) > MAX_SOCKET_PATH_BYTES) {
+        errno ??= 'ENAMETOOLONG';
+        continue;
+      }
+      const directory = await mkdtemp(path.join(parent, 'disklift-'));
+      return { path: directory, [Symbol.asyncDispose]: () => rm(directory, { recursive: true, force: true }) };
+    } catch (error) {
+      errno = errnoOf(error);
+    }
+  }
+  throw new DiskliftError(
+    'SourceReadError',
+    `no directory for the socket of a child process: neither ${os.tmpdir()} nor ${SHARED_MEMORY} nor /tmp can be used (${errno}); set TMPDIR to a short path`,
+    undefined,
+    { retryable: false },
+  );
+}
+
+interface InheritedHandles extends AsyncDisposable {
+  /** One handle for each file that QEMU inherits, in their order. */
+  handles: readonly FileHandle[];
+  /** The handles of the files that were made. */
+  made: readonly FileHandle[];
+}
+
+/** Disposing closes the made files; the image's owner closes its own. @param directory may be removed afterwards */
+async function openInherited(inherited: readonly Inherited[], directory: string): Promise<InheritedHandles> {
+  const made: FileHandle[] = [];
+  const handles: FileHandle[] = [];
+  const close = async () => {
+    await Promise.all(made.map((handle) => handle.close()));
+  };
+  try {
+    for (const [index, what] of inherited.entries()) {
+      if (what.kind === 'image') {
+        handles.push(what.file.handle);
+        continue;
+      }
+      const handle = await fs.open(path.join(directory, `${index}`), 'wx+', 0o600);
+      made.push(handle);
+      handles.push(handle);
+      if (what.kind === 'text') await handle.writeFile(what.text);
+      else await handle.truncate(what.sizeBytes);
+    }
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { handles, made, [Symbol.asyncDispose]: close };
 }

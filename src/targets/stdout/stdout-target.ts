@@ -10,7 +10,7 @@ import { KIB, MIB } from '../../common/bytes.ts';
 import type { Clock } from '../../common/clock.ts';
 import type { ImageFileExtent, VirtualImage } from '../../image/contract.ts';
 import type { Libc } from '../../native/libc.ts';
-import { createCachedReader, prefetchPages } from '../../native/page-cache.ts';
+import { createCachedReader, prefetchPages } from '../../native/file-cache.ts';
 import type { ExportTarget, Receipt, TransferContext } from '../contract.ts';
 import { sealedTailStart, sendUpToSeal } from '../send-up-to-seal.ts';
 import { type Mover, openMover } from './open-mover.ts';

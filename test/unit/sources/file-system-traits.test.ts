@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { type FileSystemTraits, traitsOf } from '../../../src/sources/file-system-traits.ts';
+import { type FileSystemTraits, traitsOf } from '../../../src/sources/file-system.ts';
 
 /**
  * One letter for each trait: Local, Times show writes, locks are Shared, cache is Fresh. A dash where the trait is

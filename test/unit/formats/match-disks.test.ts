@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
-import { isPattern, matchDisks } from '../../../src/sources/match-disks.ts';
+import { isPattern, matchDisks } from '../../../src/formats/find-disks.ts';
 import { useTempDir } from '../../helpers/temp-dir.ts';
 
 describe('a pattern for disks', () => {
