@@ -6,7 +6,7 @@ import { systemClock } from '../common/clock.ts';
 import { DiskliftError, errnoOf } from '../common/errors.ts';
 import { createLimiter } from '../common/limiter.ts';
 import { printable } from '../common/text.ts';
-import { packageVersion } from '../config/package-version.ts';
+import { packageVersion } from '../config/environment.ts';
 import { loadLibc } from '../native/libc.ts';
 import type { CommandContext } from '../wiring/context.ts';
 import { addCreateCommand } from './commands/create.ts';

@@ -29,3 +29,8 @@ export const systemClock: Clock = {
     }
   },
 };
+
+/** A time as Kubernetes writes it: RFC 3339 in whole seconds. @param timeMs since the Unix epoch */
+export function timestamp(timeMs: number): string {
+  return new Date(timeMs).toISOString().replace(/\.\d+Z$/, 'Z');
+}

@@ -1,4 +1,4 @@
-/** Accepts only URLs of http and https that all parsers read in the same way. Pure. */
+/** Accepts only URLs of http and https that all parsers read in the same way, and reads the user of a URL. Pure. */
 
 /**
  * The URL, or the reason why the text is not a valid URL. The reason follows the words "the URL" and does not quote the
@@ -38,4 +38,27 @@ export function readHttpUrl(text: string): HttpUrlReading {
 
 export function unbracketed(host: string): string {
   return host.replace(/^\[(.*)\]$/, '$1');
+}
+
+/** The user and the password of a URL. @returns both without percent-encoding. Secret. */
+export function userOf({ username, password }: URL): { name: string; password: string } {
+  return { name: decoded(username), password: decoded(password) };
+}
+
+/**
+ * @returns the value of Authorization or Proxy-Authorization (RFC 7617), or undefined where the URL names nobody.
+ * Secret.
+ */
+export function basicCredentials(url: URL): string | undefined {
+  const { name, password } = userOf(url);
+  return name === '' && password === '' ? undefined : `Basic ${Buffer.from(`${name}:${password}`).toString('base64')}`;
+}
+
+/** A URL may hold a percent sign that encodes nothing. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }

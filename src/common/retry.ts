@@ -1,6 +1,6 @@
 /** Repeats what has failed: the loop, its waits, and Retry-After. */
 
-import { throwIfAborted } from './abortable.ts';
+import { abortable, throwIfAborted } from './abortable.ts';
 import type { Clock } from './clock.ts';
 import { DiskliftError } from './errors.ts';
 
@@ -49,6 +49,16 @@ export async function retry<T>(task: () => Promise<T>, options: RetryOptions): P
       await clock.delay(delayMs, signal);
     }
   }
+}
+
+const STORE_BACKOFF: Backoff = { baseMs: 500, capMs: 10_000 };
+
+/**
+ * As {@link retry}, for a call of a store of requests that may not answer: `signal` ends a running call as well as the
+ * waits.
+ */
+export function retryStoreCall<T>(call: () => Promise<T>, options: Omit<RetryOptions, 'backoff'>): Promise<T> {
+  return retry(() => abortable(call(), options.signal), { ...options, backoff: STORE_BACKOFF });
 }
 
 /** Waits that grow exponentially, with full jitter, so that processes that failed together do not return together. */

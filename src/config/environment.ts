@@ -1,4 +1,4 @@
-/** Facts that the environment of the process holds beside the settings: the cluster, proxies and kubeconfigs. */
+/** Facts about the process beside the settings: the cluster, proxies, kubeconfigs, and the version. */
 
 import { readFileSync } from 'node:fs';
 import os from 'node:os';
@@ -67,4 +67,10 @@ export function proxyEnvironment(environment: Readonly<Record<string, string | u
 export function defaultKubeconfigs(environment: Readonly<Record<string, string | undefined>> = process.env): string[] {
   const named = (environment.KUBECONFIG ?? '').split(path.delimiter).filter((file) => file !== '');
   return named.length > 0 ? named : [path.join(environment.HOME ?? os.homedir(), '.kube', 'config')];
+}
+
+/** The version of the installed package. */
+export function packageVersion(): string {
+  const file = new URL('../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }

@@ -8,7 +8,7 @@ import type { RequestStore } from '../stores/contract.ts';
 import { type AbandonContext, abandonUpload } from './abandon-upload.ts';
 import type { ExportPlan } from './contract.ts';
 import { restoreDiskState } from './disk-status.ts';
-import { isFinished } from './idle-status.ts';
+import { isFinished } from './export-status.ts';
 import { newDiskState } from './observer.ts';
 
 export interface CleanUp {

@@ -1,22 +1,22 @@
 /** Runs a claimed request: plan, disks, final status. */
 
 import { abortable, cancelledError, throwIfAborted } from '../common/abortable.ts';
+import { timestamp } from '../common/clock.ts';
 import { DiskliftError, isStoreFailure } from '../common/errors.ts';
+import { retryStoreCall } from '../common/retry.ts';
 import { startTimeLimit, type TimeLimit } from '../common/time-limit.ts';
 import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
-import { timestamp } from '../resource/timestamp.ts';
 import type { RequestEvent } from '../stores/contract.ts';
-import { FAREWELL_MS, QUICK_FAREWELL_MS } from './bounded-store.ts';
 import { hasLeftovers } from './clean-up-request.ts';
 import type { EngineContext, ExportClaim, ExportPlan } from './contract.ts';
 import { restoreDisks } from './disk-status.ts';
 import { createExportEvents, type ExportEvents } from './export-events.ts';
 import { exportStatusOf } from './export-status.ts';
 import type { DiskState, ExportEnd, ExportObserver, ExportWatcher } from './observer.ts';
-import { patiently } from './patiently.ts';
 import { runExport, startDeadline } from './run-export.ts';
 import { createStatusWriter } from './status-writer.ts';
 import { Suspicion, type SuspicionOptions } from './suspicion.ts';
+import { FAREWELL_MS, QUICK_FAREWELL_MS } from './time-limited-store.ts';
 
 export interface RequestRun
   extends Pick<EngineContext, 'signal' | 'clock' | 'random' | 'warn' | 'slot'>,
@@ -221,11 +221,11 @@ type GuardedRun = RequestRun & { events: ExportEvents };
  */
 async function guardCleanup({ events, ...run }: GuardedRun): Promise<void> {
   let isRecorded = false;
-  await patiently(() => run.setCleanupPending(true), {
+  await retryStoreCall(() => run.setCleanupPending(true), {
     ...run,
-    patienceMs: STORE_PATIENCE_MS,
-    isToBeRetried: (error) => error instanceof DiskliftError && error.code === 'StoreUnavailable',
-    onFailure(error) {
+    limitMs: STORE_PATIENCE_MS,
+    isRetryable: (error) => error instanceof DiskliftError && error.code === 'StoreUnavailable',
+    onRetry(error) {
       const { code, message } = error as DiskliftError;
       run.warn(`waits for the store of requests: ${message}`);
       if (!isRecorded) events.record('Warning', code, `waits for the store of requests: ${message}`);

@@ -10,14 +10,14 @@ import { DiskliftError } from '../common/errors.ts';
 import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
 import { statusOfGeneration } from '../resource/status.ts';
 import type { Claim, RequestStore } from '../stores/contract.ts';
-import { type BoundedStore, boundStore } from './bounded-store.ts';
 import { cleanUpRequest, hasLeftovers } from './clean-up-request.ts';
 import type { EngineContext, ExportPlan } from './contract.ts';
 import { createKeyedTimers, type KeyedTimers, Pauses } from './delayed-requests.ts';
 import { createExportSlots, type ExportSlots, type Slot } from './export-slots.ts';
-import { invalidStatusOf, isEdited, isFinished, waitingStatusOf } from './idle-status.ts';
+import { invalidStatusOf, isEdited, isFinished, waitingStatusOf } from './export-status.ts';
 import type { RequestObserver } from './observer.ts';
 import { runRequest } from './run-request.ts';
+import { limitStoreCalls, type TimeLimitedStore } from './time-limited-store.ts';
 import { UnrecordedEnds } from './unrecorded-ends.ts';
 
 export interface ServeOptions extends Pick<EngineContext, 'signal' | 'clock' | 'random'> {
@@ -68,7 +68,7 @@ export function serveRequests(options: ServeOptions): Promise<void> {
 
 class RequestServer {
   private readonly options: ServeOptions;
-  private readonly store: BoundedStore;
+  private readonly store: TimeLimitedStore;
   private readonly slots: ExportSlots;
   /** Slots for exports in whose runs processes were lost: one runs at a time. */
   private readonly suspects = createExportSlots({ total: 1 });
@@ -83,7 +83,7 @@ class RequestServer {
 
   constructor(options: ServeOptions) {
     this.options = options;
-    this.store = boundStore(options.store, { ...options, stopping: this.stop.signal });
+    this.store = limitStoreCalls(options.store, { ...options, stopping: this.stop.signal });
     this.unrecorded = new UnrecordedEnds({ store: this.store, warn: options.warn });
     this.slots = createExportSlots({ total: options.maxConcurrentExports, perHost: options.maxConcurrentExportsPerHost });
     const { clock, random } = options;

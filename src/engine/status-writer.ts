@@ -2,9 +2,9 @@
 
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
+import { retryStoreCall } from '../common/retry.ts';
 import { truncated } from '../common/text.ts';
 import type { DiskExportStatus, DiskStatus } from '../resource/disk-export.ts';
-import { patiently } from './patiently.ts';
 
 /** Short enough for people who watch, long enough for an API server with hundreds of exports. */
 const PERIOD_MS = 2000;
@@ -76,10 +76,10 @@ export function createStatusWriter({ build, write, clock, random, warn }: Status
       if (!isWaiting && !accepted.isRefused && !stopped.signal.aborted) void writeSoon();
     },
     flush: (signal, patienceMs) =>
-      patiently(() => writeNow(), {
-        ...{ clock, random, signal, patienceMs },
-        isToBeRetried: (error) => !(error instanceof DiskliftError) || error.retryable,
-        onFailure: (error) => warn(`the status cannot be written, and will be tried again: ${textOf(error)}`),
+      retryStoreCall(() => writeNow(), {
+        ...{ clock, random, signal, limitMs: patienceMs },
+        isRetryable: (error) => !(error instanceof DiskliftError) || error.retryable,
+        onRetry: (error) => warn(`the status cannot be written, and will be tried again: ${textOf(error)}`),
       }),
     stop: () => stopped.abort(new DiskliftError('Cancelled', 'stopped')),
   };

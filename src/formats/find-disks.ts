@@ -1,4 +1,4 @@
-/** Finds the disks on a volume, by themselves or by a pattern of paths, and files that may be disks but are left out. */
+/** Finds the disks on a volume, also by a pattern of paths, and files that may be disks but are left out. */
 
 import type { Dirent } from 'node:fs';
 import fs from 'node:fs/promises';

@@ -3,8 +3,7 @@
 import type { Clock } from '../common/clock.ts';
 import { countClusters, type DiskState } from '../engine/observer.ts';
 import type { DestinationName } from '../resource/destination-kinds.ts';
-import { CLUSTER_KINDS, SKIP_REASONS } from './catalogue.ts';
-import type { Metrics } from './create-registry.ts';
+import { CLUSTER_KINDS, type Metrics, SKIP_REASONS } from './catalogue.ts';
 
 export interface DiskSeries {
   /** Bytes were scanned or sent. Called often. */

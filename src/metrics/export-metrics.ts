@@ -4,7 +4,7 @@ import { collectDefaultMetrics } from 'prom-client';
 import type { Clock } from '../common/clock.ts';
 import type { DiskState, ExportWatcher } from '../engine/observer.ts';
 import type { DestinationName } from '../resource/destination-kinds.ts';
-import { createRegistry, type Metrics } from './create-registry.ts';
+import { createRegistry, type Metrics } from './catalogue.ts';
 import { createDiskSeries, type DiskSeries } from './disk-series.ts';
 import { type Scrape, type ScrapeFormat, scrapeRegistry } from './scrape.ts';
 

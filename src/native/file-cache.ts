@@ -1,6 +1,6 @@
 /**
- * What the kernel has cached of a file. Pages: posix_fadvise(2) says which ones the cache should hold, and preadv2(2)
- * with RWF_NOWAIT reads only from the cache. Attributes: statx(2) with AT_STATX_FORCE_SYNC fetches the present ones.
+ * The kernel's caches of a file. Pages: posix_fadvise(2) says which ones the cache should hold, and preadv2(2) with
+ * RWF_NOWAIT reads only from the cache. Attributes: statx(2) with AT_STATX_FORCE_SYNC fetches the present ones.
  */
 
 import { alignDown, alignUp } from '../common/bytes.ts';

@@ -9,12 +9,11 @@ import type { Socket } from 'node:net';
 import { cancelledError } from '../common/abortable.ts';
 import { nodeHttp, nodeHttps } from '../common/builtin.ts';
 import { DiskliftError } from '../common/errors.ts';
+import { basicCredentials } from '../common/http-url.ts';
 import { limitInterimAnswers } from './answer-limits.ts';
-import { basicCredentials } from './basic-credentials.ts';
 import type { NetworkAccess } from './destination-policy.ts';
 import type { TlsMaterial } from './guarded-connection.ts';
-import { openConnection } from './open-connection.ts';
-import { type ProxySettings, proxyFor } from './proxy-route.ts';
+import { openConnection, type ProxySettings, proxyFor } from './open-connection.ts';
 
 export interface GuardedAgentOptions extends Pick<http.AgentOptions, 'keepAlive' | 'keepAliveMsecs' | 'maxFreeSockets'> {
   access: NetworkAccess;

@@ -1,16 +1,15 @@
 /** Connections to a destination, direct or by way of a proxy. */
 
-import type { Socket } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import { promisify } from 'node:util';
 import { abortable, cancelledError, throwIfAborted } from '../common/abortable.ts';
 import { nodeHttp } from '../common/builtin.ts';
 import { DiskliftError } from '../common/errors.ts';
-import { unbracketed } from '../common/http-url.ts';
-import { basicCredentials } from './basic-credentials.ts';
+import { basicCredentials, readHttpUrl, unbracketed } from '../common/http-url.ts';
+import { bareHost, createAddressSet } from './addresses.ts';
 import { createNetworkAccess, type NetworkAccess } from './destination-policy.ts';
 import { connectGuarded, type GuardedConnectionOptions, startTls, type TlsMaterial } from './guarded-connection.ts';
 import { closedError, networkError } from './network-error.ts';
-import { type ProxySettings, proxyFor } from './proxy-route.ts';
 
 export interface OpenConnectionOptions {
   /** http or https. */
@@ -149,4 +148,43 @@ function refusal(proxy: string, status: number, authority: string): DiskliftErro
   return status >= 500 || status === 429
     ? new DiskliftError('DestinationUnreachable', message, NO_TUNNEL)
     : new DiskliftError('DestinationRejected', message, NO_TUNNEL);
+}
+
+/** The values of HTTPS_PROXY, HTTP_PROXY and NO_PROXY. */
+export interface ProxySettings {
+  /** For destinations of https. A URL of http or https; may hold secrets in its user. */
+  httpsProxy?: string | undefined;
+  /** For destinations of http. */
+  httpProxy?: string | undefined;
+  /**
+   * Destinations that are connected to without a proxy: names, which stand for everything beneath them too, addresses
+   * and CIDRs, separated by commas or spaces; `*` stands for all.
+   */
+  noProxy?: string | undefined;
+}
+
+/**
+ * Chooses the proxy for a destination by the rules of curl.
+ * @returns undefined for a direct connection
+ * @throws DiskliftError `InvalidRequest` for a proxy whose URL is not valid
+ */
+export function proxyFor(destination: URL, { httpsProxy, httpProxy, noProxy = '' }: ProxySettings): URL | undefined {
+  const setting = (destination.protocol === 'https:' ? httpsProxy : httpProxy)?.trim();
+  if (setting === undefined || setting === '' || isExempt(bareHost(destination.hostname), noProxy)) return undefined;
+  const text = /^[a-z][a-z0-9+.-]*:\/\//i.test(setting) ? setting : `http://${setting}`;
+  const reading = readHttpUrl(text);
+  if ('url' in reading) return reading.url;
+  throw new DiskliftError('InvalidRequest', `the URL of the proxy for ${destination.protocol}//${destination.host} ${reading.problem}`);
+}
+
+function isExempt(host: string, noProxy: string): boolean {
+  const addresses = createAddressSet();
+  const names: string[] = [];
+  for (const entry of noProxy.split(/[\s,]+/)) {
+    if (entry === '*') return true;
+    const text = bareHost(entry).replace(/^\./, '');
+    if (text !== '' && !addresses.add(text)) names.push(text);
+  }
+  if (isIP(host) !== 0) return addresses.has(host);
+  return names.some((name) => host === name || host.endsWith(`.${name}`));
 }

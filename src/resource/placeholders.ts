@@ -1,10 +1,10 @@
 /** The placeholders in a destination's URL or key, and their values. */
 
 import path from 'node:path';
+import { timestamp } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { readHttpUrl } from '../common/http-url.ts';
 import type { DiskExport } from './disk-export.ts';
-import { timestamp } from './timestamp.ts';
 
 export interface PlaceholderValues {
   namespace: string;

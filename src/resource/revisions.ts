@@ -1,10 +1,9 @@
 /** Requests from manifests of a directory: which edits of an accepted request count, and when a request was created. */
 
 import { isDeepStrictEqual } from 'node:util';
-import type { Clock } from '../common/clock.ts';
+import { type Clock, timestamp } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import type { DiskExport } from './disk-export.ts';
-import { timestamp } from './timestamp.ts';
 import { validateDiskExport, validateUpdate } from './validate.ts';
 
 export interface RevisionsOptions {

@@ -1,10 +1,10 @@
 /** Changes of a status: its conditions, and the limits of its schema. Pure. */
 
+import { timestamp } from '../common/clock.ts';
 import { printable, truncated } from '../common/text.ts';
 import type { Condition, DiskExportStatus } from './disk-export.ts';
 import { isFields, type Schema, schemaErrors } from './schema.ts';
 import { STATUS_SCHEMA } from './status-schema.ts';
-import { timestamp } from './timestamp.ts';
 
 export type NewCondition = Pick<Condition, 'type' | 'status' | 'reason' | 'message'>;
 

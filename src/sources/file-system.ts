@@ -1,7 +1,7 @@
 /**
- * Finds the file system of an open file, by /proc/self/mountinfo or else statfs(2), and how reliable the kernel's
- * answers about the file are while others write to it. The sources of the table are the kernel's own code (fs/fuse,
- * fs/nfs, fs/smb, fs/9p, fs/overlayfs) and the runs in docs/compatibility.md.
+ * Finds the file system of an open file: /proc/self/mountinfo, or else statfs(2). A table has each kind's traits: how
+ * reliable the kernel's answers about a file are while others write to it. The sources of the table are the kernel's
+ * own code (fs/fuse, fs/nfs, fs/smb, fs/9p, fs/overlayfs) and the runs in docs/compatibility.md.
  */
 
 import { readFileSync } from 'node:fs';

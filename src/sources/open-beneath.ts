@@ -1,6 +1,6 @@
 /**
  * Opens files beneath a volume. Untrusted users choose the path and fill the volume, so nothing outside of the volume
- * is ever opened, even while another process changes the names there.
+ * is ever opened. This holds even while another process changes the names there.
  */
 
 import { type BigIntStats, close, constants, fstat } from 'node:fs';

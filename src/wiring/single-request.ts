@@ -2,7 +2,7 @@
 
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError, type ErrorCode } from '../common/errors.ts';
-import { invalidStatusOf, waitingStatusOf } from '../engine/idle-status.ts';
+import { invalidStatusOf, waitingStatusOf } from '../engine/export-status.ts';
 import type { ServeOptions } from '../engine/serve-requests.ts';
 import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
 import type { RequestStore, StoredRequest } from '../stores/contract.ts';

@@ -84,7 +84,7 @@ describe('a destination that is added to the table', function () {
     const { destinationName, destinationPlace } = await import(inTree(KINDS));
     const { destinationServer } = await import(inTree(TABLE));
     const { describeDestination } = await import(inTree('src/server/export-view.ts'));
-    const { createRegistry } = await import(inTree('src/metrics/create-registry.ts'));
+    const { createRegistry } = await import(inTree('src/metrics/catalogue.ts'));
     const request = diskExport('nightly', { tape: { path: '/{disk}' } });
     assert.equal(destinationName(request), 'TAPE');
     assert.equal(destinationPlace(request, 'a.img'), '/a');

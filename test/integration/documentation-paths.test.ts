@@ -8,7 +8,7 @@ const ENDINGS = ['', '.ts', '.test.ts', '.sh', '.py'];
 const LAYERS = readdirSync(path.join(ROOT, 'src'), { withFileTypes: true }).filter((entry) => entry.isDirectory());
 
 /**
- * Paths of files that a page names: `engine/run-disk` for src/engine/run-disk.ts, test/unit/qcow2/limits,
+ * Paths of files that a page names: `engine/run-export` for src/engine/run-export.ts, test/unit/qcow2/limits,
  * bench/export.ts.
  */
 function pathsIn(markdown: string): string[] {

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { Ajv } from 'ajv';
 import fc from 'fast-check';
-import { exportStatusOf } from '../../src/engine/export-status.ts';
-import { invalidStatusOf } from '../../src/engine/idle-status.ts';
+import { exportStatusOf, invalidStatusOf } from '../../src/engine/export-status.ts';
 import { statusesByLength } from '../../src/engine/status-writer.ts';
 import type { DiskExportStatus } from '../../src/resource/disk-export.ts';
 import { fitStatus } from '../../src/resource/status.ts';

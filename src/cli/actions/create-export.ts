@@ -1,8 +1,8 @@
 /** Implements `disklift create`. */
 
 import { DiskliftError } from '../../common/errors.ts';
-import { packageVersion } from '../../config/package-version.ts';
-import { patiently } from '../../engine/patiently.ts';
+import { retryStoreCall } from '../../common/retry.ts';
+import { packageVersion } from '../../config/environment.ts';
 import { readRequestFile } from '../../stores/directory/read-manifests.ts';
 import { isApiFailure } from '../../stores/kubernetes/client/api-failure.ts';
 import { createKubeApi } from '../../stores/kubernetes/client/kube-api.ts';
@@ -45,14 +45,14 @@ export async function createExport({ file, namespace, job, jobUid, kubeconfig }:
   const object = { apiVersion: request.apiVersion, kind: request.kind, metadata, spec: request.spec };
   const about = `diskexport.disklift.dev/${target.name}`;
   try {
-    await patiently(() => api.exports.create(object, { signal }), {
+    await retryStoreCall(() => api.exports.create(object, { signal }), {
       clock,
       random: Math.random,
       signal,
-      patienceMs: PATIENCE_MS,
+      limitMs: PATIENCE_MS,
       // Without a Job a second call could make a second export of one night.
-      isToBeRetried: (error) => job !== undefined && error instanceof DiskliftError && error.code === 'StoreUnavailable',
-      onFailure: (error) => warn((error as Error).message),
+      isRetryable: (error) => job !== undefined && error instanceof DiskliftError && error.code === 'StoreUnavailable',
+      onRetry: (error) => warn((error as Error).message),
     });
     await printOutput(`${about} created\n`, context);
   } catch (error) {

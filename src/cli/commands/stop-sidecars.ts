@@ -1,7 +1,7 @@
 /** `disklift stop-sidecars`: the chart runs it before a release is uninstalled. */
 
 import type { Command } from 'commander';
-import { packageVersion } from '../../config/package-version.ts';
+import { packageVersion } from '../../config/environment.ts';
 import type { CommandContext } from '../../wiring/context.ts';
 import { endInTime } from '../end.ts';
 import { collect } from '../options.ts';

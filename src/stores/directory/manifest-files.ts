@@ -7,8 +7,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
-import type { ObjectReference, ReferencedObject } from '../../credentials/credentials.ts';
-import { referencedObject } from '../../credentials/referenced-object.ts';
+import { type ObjectReference, type ReferencedObject, referencedObject } from '../../credentials/credentials.ts';
 import { fileSignature, manifestNames, readUnchanged, writeFileAtomically } from './directory-files.ts';
 import { isReferredTo, type Manifest, readManifests, withoutManifest } from './read-manifests.ts';
 

@@ -4,13 +4,12 @@ import { open, stat } from 'node:fs/promises';
 import { type Document, LineCounter, parseAllDocuments } from 'yaml';
 import { abortable } from '../../common/abortable.ts';
 import { awaitStorage, type StorageWait } from '../../common/await-storage.ts';
+import { timestamp } from '../../common/clock.ts';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
 import { textWithin } from '../../common/text.ts';
-import type { ObjectReference, ReferenceResolver } from '../../credentials/credentials.ts';
-import { referencedObject } from '../../credentials/referenced-object.ts';
+import { type ObjectReference, type ReferenceResolver, referencedObject } from '../../credentials/credentials.ts';
 import type { DiskExport } from '../../resource/disk-export.ts';
 import { type Fields, isFields } from '../../resource/schema.ts';
-import { timestamp } from '../../resource/timestamp.ts';
 import { validateDiskExport } from '../../resource/validate.ts';
 import type { RequestStore } from '../contract.ts';
 

@@ -4,12 +4,11 @@ import type http from 'node:http';
 import { nodeHttp } from '../../common/builtin.ts';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
+import { basicCredentials } from '../../common/http-url.ts';
 import { limitInterimAnswers } from '../../network/answer-limits.ts';
-import { basicCredentials } from '../../network/basic-credentials.ts';
 import type { NetworkAccess } from '../../network/destination-policy.ts';
 import { networkError } from '../../network/network-error.ts';
-import { type OpenedConnection, openConnection } from '../../network/open-connection.ts';
-import type { ProxySettings } from '../../network/proxy-route.ts';
+import { type OpenedConnection, openConnection, type ProxySettings } from '../../network/open-connection.ts';
 import { withLimit } from '../with-limit.ts';
 import { type Origin, publicUrl } from './origin.ts';
 

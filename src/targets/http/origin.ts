@@ -1,7 +1,7 @@
 /** Where an upload goes: what may be shown of it, what must not be shown, and where an answer's Location leads. */
 
 import { DiskliftError } from '../../common/errors.ts';
-import { basicCredentials, userOf } from '../../network/basic-credentials.ts';
+import { basicCredentials, userOf } from '../../common/http-url.ts';
 import type { NetworkAccess } from '../../network/destination-policy.ts';
 import type { TlsMaterial } from '../../network/guarded-connection.ts';
 import { serverMessage } from '../server-message.ts';

@@ -5,7 +5,7 @@ import { abortable } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
 import type { NetworkAccess } from '../../network/destination-policy.ts';
 import { closedError } from '../../network/network-error.ts';
-import type { ProxySettings } from '../../network/proxy-route.ts';
+import type { ProxySettings } from '../../network/open-connection.ts';
 import { withLimit } from '../with-limit.ts';
 import { type Answer, readAnswer, singleHeaders } from './answer.ts';
 import { openHead, withConnection } from './open-request.ts';

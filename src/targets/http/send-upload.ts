@@ -7,7 +7,7 @@ import type { VirtualImage } from '../../image/contract.ts';
 import { answerLimitMs } from '../../network/answer-limits.ts';
 import type { NetworkAccess } from '../../network/destination-policy.ts';
 import { networkError } from '../../network/network-error.ts';
-import type { ProxySettings } from '../../network/proxy-route.ts';
+import type { ProxySettings } from '../../network/open-connection.ts';
 import type { Seal, TransferContext } from '../contract.ts';
 import { type PaceLimits, PaceWatch } from '../pace-watch.ts';
 import { sendUpToSeal } from '../send-up-to-seal.ts';

@@ -5,7 +5,7 @@ import { MIB } from '../../common/bytes.ts';
 import type { Clock } from '../../common/clock.ts';
 import type { NetworkAccess } from '../../network/destination-policy.ts';
 import type { TlsMaterial } from '../../network/guarded-connection.ts';
-import type { ProxySettings } from '../../network/proxy-route.ts';
+import type { ProxySettings } from '../../network/open-connection.ts';
 import { DEFAULT_PACE, type PaceLimits } from '../pace-watch.ts';
 import type { ChecksumKind } from './part-proof.ts';
 import { MIN_PART_BYTES } from './plan-parts.ts';

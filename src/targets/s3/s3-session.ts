@@ -5,10 +5,9 @@
 import type { S3Client } from '@aws-sdk/client-s3';
 import { abortable } from '../../common/abortable.ts';
 import { DiskliftError } from '../../common/errors.ts';
-import { readHttpUrl } from '../../common/http-url.ts';
-import { basicCredentials, userOf } from '../../network/basic-credentials.ts';
+import { basicCredentials, readHttpUrl, userOf } from '../../common/http-url.ts';
 import { createGuardedAgents } from '../../network/guarded-agent.ts';
-import { type ProxySettings, proxyFor } from '../../network/proxy-route.ts';
+import { type ProxySettings, proxyFor } from '../../network/open-connection.ts';
 import { Activity, limitAnswers, type Watched, withinSilence } from './request-limits.ts';
 import { areCredentialsExpired, isUnverified, s3Error } from './s3-error.ts';
 import { S3_LIMITS, type S3Limits, type S3TargetOptions } from './s3-options.ts';

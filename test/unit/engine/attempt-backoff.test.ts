@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { coveredMs } from '../../../src/common/retry.ts';
-import { ATTEMPT_BACKOFF } from '../../../src/engine/run-disk.ts';
+import { ATTEMPT_BACKOFF } from '../../../src/engine/run-export.ts';
 import { readCrdSchema } from '../../tools/generate-types.ts';
 
 /** As long as the firmware checks, the boot and the start of services of a large server take. */

@@ -166,18 +166,18 @@ describe('serving requests', function () {
     it('releases a claim that arrives after its limit', async () => {
       const late = Promise.withResolvers<void>();
       const releases: string[] = [];
-      const { boundStore } = await import('../../../src/engine/bounded-store.ts');
+      const { limitStoreCalls } = await import('../../../src/engine/time-limited-store.ts');
       const { systemClock } = await import('../../../src/common/clock.ts');
       const stop = new AbortController();
       const claim = { lost: new AbortController().signal, assertHeld: async () => {}, release: async () => void releases.push('vms/a') };
       const store = { claim: () => late.promise.then(() => claim) } as never;
-      const bounded = boundStore(store, { clock: systemClock, stopping: stop.signal, observers: [], warn: assert.fail });
-      const claiming = bounded.claim('vms/a');
+      const limited = limitStoreCalls(store, { clock: systemClock, stopping: stop.signal, observers: [], warn: assert.fail });
+      const claiming = limited.claim('vms/a');
       stop.abort(new DiskliftError('ExecutorLost', 'stopped'));
       await assert.rejects(claiming, { code: 'ExecutorLost' });
       late.resolve();
       await until('its release', () => releases.length === 1);
-      bounded.close();
+      limited.close();
     });
   });
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { DiskliftError } from '../../../src/common/errors.ts';
-import { proxyFor } from '../../../src/network/proxy-route.ts';
+import { proxyFor } from '../../../src/network/open-connection.ts';
 
 const PROXY = 'http://proxy.example:3128';
 

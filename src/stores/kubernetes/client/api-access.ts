@@ -1,5 +1,9 @@
-/** The contract of a connection to the API server: which server, with which credentials, over which connections. */
+/**
+ * The contract of a connection to the API server: which server, with which credentials, over which connections; and
+ * what both kinds of access share.
+ */
 
+import { readFile } from 'node:fs/promises';
 import type { Dispatcher } from 'undici';
 
 export interface ApiAccess {
@@ -38,3 +42,26 @@ export const CONNECT_OPTIONS = {
   /** Each address but the last gets half of the limit. Node's default of 250 ms is too short for a distant server. */
   autoSelectFamilyAttemptTimeout: CONNECT_LIMIT_MS / 2,
 };
+
+/** client-go reads a token again after a minute at the latest. */
+const TOKEN_LIFE_MS = 60_000;
+
+/**
+ * Reads the token of a file that another program renews. When the file cannot be read, the last token is used again.
+ * @returns a function that throws only before the first token was read: an Error of node:fs, or an Error for an empty
+ * file
+ */
+export function createTokenFileReader(file: string, monotonicMs: () => number): () => Promise<string> {
+  let last: { token: string; readMs: number } | undefined;
+  return async () => {
+    if (last !== undefined && monotonicMs() - last.readMs < TOKEN_LIFE_MS) return last.token;
+    try {
+      const token = (await readFile(file, 'utf8')).trim();
+      if (token === '') throw new Error(`${file}: the token file is empty`);
+      last = { token, readMs: monotonicMs() };
+    } catch (error) {
+      if (last === undefined) throw error;
+    }
+    return last.token;
+  };
+}

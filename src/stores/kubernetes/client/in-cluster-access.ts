@@ -7,8 +7,7 @@ import path from 'node:path';
 import { Agent } from 'undici';
 import type { Clock } from '../../../common/clock.ts';
 import { DiskliftError, errnoOf } from '../../../common/errors.ts';
-import { type ApiAccess, CONNECT_OPTIONS } from './api-access.ts';
-import { createTokenFileReader } from './token-file-reader.ts';
+import { type ApiAccess, CONNECT_OPTIONS, createTokenFileReader } from './api-access.ts';
 
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 

@@ -1,9 +1,8 @@
 /** Events of core/v1 for `kubectl describe` and `kubectl events`. A failure to post one never fails the export. */
 
 import { createHash } from 'node:crypto';
-import type { Clock } from '../../../common/clock.ts';
+import { type Clock, timestamp } from '../../../common/clock.ts';
 import { printable, truncated } from '../../../common/text.ts';
-import { timestamp } from '../../../resource/timestamp.ts';
 import type { RequestEvent } from '../../contract.ts';
 import { isApiFailure } from '../client/api-failure.ts';
 import type { KubeApi, ObjectName } from '../client/contract.ts';

@@ -2,11 +2,10 @@
  * The API server as a store of requests: the DiskExports of a namespace. The holder of its Lease works on a DiskExport.
  */
 
-import type { Clock } from '../../../common/clock.ts';
+import { type Clock, timestamp } from '../../../common/clock.ts';
 import { DiskliftError } from '../../../common/errors.ts';
 import type { DiskExportStatus } from '../../../resource/disk-export.ts';
 import { fitStatus } from '../../../resource/status.ts';
-import { timestamp } from '../../../resource/timestamp.ts';
 import type { Claim, RequestEvent, RequestStore, StoredRequest } from '../../contract.ts';
 import type { WorkQueue } from '../cache/work-queue.ts';
 import { isApiFailure } from '../client/api-failure.ts';

@@ -6,8 +6,7 @@
 import type { Clock } from '../../../common/clock.ts';
 import { DiskliftError } from '../../../common/errors.ts';
 import { type Backoff, retry } from '../../../common/retry.ts';
-import { REFERENCE_CODES, type ReferencedObject, type ReferenceResolver } from '../../../credentials/credentials.ts';
-import { referencedObject } from '../../../credentials/referenced-object.ts';
+import { REFERENCE_CODES, type ReferencedObject, type ReferenceResolver, referencedObject } from '../../../credentials/credentials.ts';
 import { apiFailureOf } from '../client/api-failure.ts';
 import type { ApiFailure, KubeApi } from '../client/contract.ts';
 

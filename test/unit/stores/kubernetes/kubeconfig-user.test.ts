@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { rmSync, writeFileSync } from 'node:fs';
-import { readKubeconfigUser } from '../../../../src/stores/kubernetes/client/kubeconfig-user.ts';
-import { createTokenFileReader } from '../../../../src/stores/kubernetes/client/token-file-reader.ts';
+import { createTokenFileReader } from '../../../../src/stores/kubernetes/client/api-access.ts';
+import { readKubeconfigUser } from '../../../../src/stores/kubernetes/client/kubeconfig-access.ts';
 import { useTempDir } from '../../../helpers/temp-dir.ts';
 
 describe('a kubeconfig user', () => {

@@ -12,7 +12,7 @@ import type { RequestObserver } from './observer.ts';
 
 const CLOSE_MS = 800;
 
-export interface BoundedStoreOptions {
+export interface TimeLimitedStoreOptions {
   clock: Clock;
   /** Aborted when the process must end. */
   stopping: AbortSignal;
@@ -35,7 +35,7 @@ const LAST_CALL_MS = 400;
  */
 export const FAREWELL_MS = 4000;
 
-export interface BoundedStore extends RequestStore {
+export interface TimeLimitedStore extends RequestStore {
   /** Stops watching for the end of the process. */
   close(): void;
 }
@@ -47,7 +47,7 @@ export interface BoundedStore extends RequestStore {
  *   clean-up is pending, {@link FAREWELL_MS}. Before that they may wait for an API server that does not answer.
  * - A claim that arrives after the limit is released. `release` never fails.
  */
-export function boundStore(store: RequestStore, { clock, stopping, observers, warn }: BoundedStoreOptions): BoundedStore {
+export function limitStoreCalls(store: RequestStore, { clock, stopping, observers, warn }: TimeLimitedStoreOptions): TimeLimitedStore {
   const ended = new DiskliftError('ExecutorLost', 'the process ends, and the store of requests does not answer');
   const farewell = startTimeLimit({ clock, limitMs: FAREWELL_MS, expired: ended, after: stopping });
   const quick = startTimeLimit({ clock, limitMs: QUICK_FAREWELL_MS, expired: ended, after: stopping });
