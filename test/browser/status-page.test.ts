@@ -113,7 +113,7 @@ describe('the status page of a sidecar', function () {
     const failure = page.locator('.disk .failure');
     await failure.getByText('CredentialsInvalid').waitFor();
     await failure.getByText('answered 403').waitFor();
-    await failure.getByText('Look at the Secret').waitFor();
+    await failure.getByText('Check the Secret').waitFor();
     await page.getByRole('heading', { name: HOSTILE }).waitFor();
     await page.getByRole('img', { name: `Map of ${HOSTILE}` }).waitFor();
     await sleep(200);
