@@ -17,8 +17,11 @@ export const PAGES = [
   'docs/kubernetes.md',
 ];
 
-/** `sh`: commands that run unchanged on `make cluster`. `console`: commands that need something else. */
-const LANGUAGES = ['sh', 'console', 'yaml', 'text'] as const;
+/**
+ * `sh`: commands that run unchanged on `make cluster`. `console`: commands that need something else. `js`: a program,
+ * which the release check runs from the installed package.
+ */
+const LANGUAGES = ['sh', 'console', 'yaml', 'text', 'js'] as const;
 
 export interface Block {
   language: (typeof LANGUAGES)[number];
