@@ -1,7 +1,5 @@
 /** Disks on NFS, SMB and 9p: real kernels and real servers in a guest of User Mode Linux. */
 
-// Runs alone: it boots a guest of User Mode Linux.
-
 import assert from 'node:assert/strict';
 import { diskliftLine } from '../helpers/disklift.ts';
 import { openInGuest, tryToWriteLine } from '../helpers/uml/guest-qemu-io.ts';

@@ -6,7 +6,7 @@ import { planJobs, testFiles } from '../../tools/test-plan.ts';
 const TESTS = path.join(import.meta.dirname, '..', '..');
 
 /** Imports of tests that measure, or that use what only one test at a time may use. */
-const NEEDS_MACHINE = /from '[./]*(helpers\/)?(process-memory|processor-seconds|uml\/[\w-]+|use-node-cluster)\.ts'|memoryUsage|MemoryBytes/;
+const NEEDS_MACHINE = /from '[./]*(helpers\/)?(process-memory|processor-seconds|use-node-cluster)\.ts'|memoryUsage|MemoryBytes/;
 
 describe('the plan of the tests', () => {
   const jobs = planJobs(testFiles([TESTS]));
@@ -16,7 +16,7 @@ describe('the plan of the tests', () => {
     assert.deepEqual(planned.toSorted(), testFiles([TESTS]));
   });
 
-  it('lets files that measure memory or processors, boot a guest or start a node run alone', () => {
+  it('lets files that measure memory or processors, or start a node, run alone', () => {
     for (const { files, aloneReason } of jobs)
       for (const file of files)
         if (NEEDS_MACHINE.test(readFileSync(file, 'utf8')) && !file.endsWith('test-plan.test.ts'))
