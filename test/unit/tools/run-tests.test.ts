@@ -105,7 +105,9 @@ describe('make test', () => {
     [['ONLY=test/unit/common'], ' test/unit/common'],
   ] as const)
     it(`starts the runner${places === '' ? ' with all tests' : ' beneath one directory'}`, async () => {
-      const { stdout } = await runCommand('make', ['--dry-run', '--no-print-directory', 'test', ...args], { cwd: ROOT });
+      // A make that runs the tests passes its own arguments on in the environment.
+      const make = ['-u', 'MAKEFLAGS', '-u', 'MAKELEVEL', '-u', 'MAKEOVERRIDES', '-u', 'ONLY', 'make'];
+      const { stdout } = await runCommand('env', [...make, '--dry-run', '--no-print-directory', 'test', ...args], { cwd: ROOT });
       assert.equal(stdout.toString().trimEnd().split('\n').at(-1)?.trimEnd(), `node test/tools/run-tests.ts${places}`);
     });
 });
