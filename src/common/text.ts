@@ -11,6 +11,11 @@ export function printable(text: string): string {
   return text.replace(UNPRINTABLE, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
+/** @returns the words of the text, with one space between them and no line break */
+export function oneLine(text: string): string {
+  return text.replace(/\s+/g, ' ').trim();
+}
+
 /** Counts as Kubernetes does, in code points. @returns the text, or its beginning with an ellipsis */
 export function truncated(text: string, maxCharacters: number): string {
   // A text has at least as many UTF-16 units as code points.

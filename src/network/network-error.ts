@@ -1,6 +1,7 @@
 /** Errors of the network as messages for people. */
 
 import { DiskliftError } from '../common/errors.ts';
+import { oneLine } from '../common/text.ts';
 
 /** OpenSSL's reasons, as Node names them, and Node's own code for a certificate of another host. */
 const CERTIFICATE_CODES = /^(CERT_|ERR_TLS_CERT|ERR_SSL_|SELF_SIGNED_|DEPTH_ZERO_|UNABLE_TO_|HOSTNAME_MISMATCH|INVALID_CA|EPROTO$)/;
@@ -26,8 +27,7 @@ function reasonOf(code: string, message: string): string {
   if (known !== undefined) return known;
   if (code.startsWith('HPE_')) return `the answer is not valid HTTP (${code})`;
   if (code.startsWith('ERR_STREAM_') || code.startsWith('ERR_SOCKET_')) return 'the connection was closed';
-  const line = message.replace(/\s+/g, ' ').trim();
-  return code === '' ? line || 'the connection failed' : `the connection failed (${code})`;
+  return code === '' ? oneLine(message) || 'the connection failed' : `the connection failed (${code})`;
 }
 
 const REASONS: Readonly<Record<string, string>> = {

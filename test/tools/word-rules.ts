@@ -1,4 +1,4 @@
-/** What prose and names may say. A tool holds these rules; a reader judges the rest. */
+/** The rules for prose and names that a tool can hold. A reader judges the rest. */
 
 import type { Prose } from './prose.ts';
 
@@ -42,7 +42,7 @@ export const NAME_WORDS: readonly (readonly [pattern: RegExp, instead: string])[
   [/whoever|hearsOf|tells?(?=[A-Z]|$)/, 'report, record'],
 ];
 
-/** What is wrong with the prose, one text each. */
+/** Yields one text for each violation in the prose. */
 export function* wordProblems({ kind, text }: Prose): Generator<string> {
   for (const sentence of sentencesOf(text)) {
     const beginning = NO_BEGINNINGS.find((word) => new RegExp(`^${word}\\b`, kind === 'test-name' ? 'i' : '').test(sentence));

@@ -3,6 +3,7 @@
 import { formatBytes } from '../../../common/bytes.ts';
 import { DiskliftError } from '../../../common/errors.ts';
 import { parseRetryAfter } from '../../../common/retry.ts';
+import { oneLine } from '../../../common/text.ts';
 import type { ApiFailure } from './contract.ts';
 
 interface Cause extends ApiFailure {
@@ -53,7 +54,7 @@ export function refusedError({ what, status, body, retryAfter }: ApiAnswer, nowM
   const { reason, message } = parseStatus(body);
   const kind = reason === 'AlreadyExists' ? 'AlreadyExists' : (KINDS[status] ?? (status >= 500 ? 'Unavailable' : 'Invalid'));
   const text = typeof message === 'string' && message !== '' ? message : `HTTP ${status}`;
-  return failed({ kind, status }, `${what}: ${TITLES[kind]}: ${oneLine(text)}`, parseRetryAfter(retryAfter, nowMs));
+  return failed({ kind, status }, `${what}: ${TITLES[kind]}: ${shortLine(text)}`, parseRetryAfter(retryAfter, nowMs));
 }
 
 /** The error of a watch event of type ERROR. @param status of the event, a metav1.Status as a rule */
@@ -70,7 +71,7 @@ export function tooLargeError(what: string, maxBytes: number): DiskliftError {
 /** The error of a request without a complete answer. */
 export function unansweredError(what: string, error: unknown): DiskliftError {
   if (error instanceof DiskliftError) return error;
-  return failed({ kind: 'Unavailable', error }, `${what}: ${TITLES.Unavailable}: ${oneLine(reasonOf(error))}`);
+  return failed({ kind: 'Unavailable', error }, `${what}: ${TITLES.Unavailable}: ${shortLine(reasonOf(error))}`);
 }
 
 /** The error of an answer that is cut, late or malformed. */
@@ -124,7 +125,7 @@ function reasonOf(error: unknown): string {
   return reason.message || ((reason as NodeJS.ErrnoException).code ?? reason.name);
 }
 
-function oneLine(text: string): string {
-  const line = text.replace(/\s+/g, ' ').trim();
+function shortLine(text: string): string {
+  const line = oneLine(text);
   return line.length > MAX_MESSAGE_CHARACTERS ? `${line.slice(0, MAX_MESSAGE_CHARACTERS)}…` : line;
 }
