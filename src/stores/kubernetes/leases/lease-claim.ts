@@ -3,7 +3,7 @@
 import { abortable, throwIfAborted } from '../../../common/abortable.ts';
 import type { Clock } from '../../../common/clock.ts';
 import { DiskliftError } from '../../../common/errors.ts';
-import { type Backoff, backoffDelayMs } from '../../../common/retry.ts';
+import { type Backoff, retry } from '../../../common/retry.ts';
 import { startTimeLimit } from '../../../common/time-limit.ts';
 import type { Claim } from '../../contract.ts';
 import { isApiFailure } from '../client/api-failure.ts';
@@ -76,16 +76,15 @@ export class LeaseClaim implements Claim {
   }
 
   async assertHeld(): Promise<void> {
-    const { clock, random, ending } = this.options;
+    const { clock, ending } = this.options;
     if (this.isWithinDeadline()) return;
     const unconfirmed = new DiskliftError('ExecutorLost', `the API server does not confirm the Lease ${this.lease.metadata.name}`);
     const limit = startTimeLimit({ clock, limitMs: ASSERT_LIMIT_MS, expired: unconfirmed });
-    const signal = AbortSignal.any([limit.signal, ending, this.lost]);
+    const signal = AbortSignal.any([limit.signal, ending, this.lost, this.ended.signal]);
     try {
-      for (let failedAttempts = 1; !this.isWithinDeadline(); failedAttempts += 1) {
-        const isRenewed = await this.tryToRenew(signal);
-        if (!isRenewed) await clock.delay(backoffDelayMs(BACKOFF, { failedAttempts }, random), signal);
-      }
+      await this.retried(async () => {
+        while (!this.isWithinDeadline()) await abortable(this.renew(), signal);
+      }, signal);
     } finally {
       limit.stop();
     }
@@ -103,14 +102,9 @@ export class LeaseClaim implements Claim {
   }
 
   /** @throws DiskliftError what `signal` was aborted with */
-  private async tryToRenew(signal: AbortSignal): Promise<boolean> {
-    try {
-      await abortable(this.renew(), signal);
-      return true;
-    } catch {
-      throwIfAborted(signal);
-      return false;
-    }
+  private retried(renewal: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    const { clock, random } = this.options;
+    return retry(renewal, { isRetryable: () => true, backoff: BACKOFF, maxDelayMs: BACKOFF.capMs, clock, random, signal });
   }
 
   /** One renewal at a time: callers share it. */
@@ -150,13 +144,12 @@ export class LeaseClaim implements Claim {
   }
 
   private async renewRegularly(): Promise<void> {
-    const { clock, random, times } = this.options;
+    const { clock, times } = this.options;
     const signal = AbortSignal.any([this.ended.signal, this.lost]);
     try {
-      for (let failedAttempts = 0; ; ) {
-        const waitMs = failedAttempts === 0 ? times.renewMs : backoffDelayMs(BACKOFF, { failedAttempts }, random);
-        await clock.delay(waitMs, signal);
-        failedAttempts = (await this.tryToRenew(signal)) ? 0 : failedAttempts + 1;
+      for (;;) {
+        await clock.delay(times.renewMs, signal);
+        await this.retried(() => abortable(this.renew(), signal), signal);
       }
     } catch {
       // Lost or released.
