@@ -52,9 +52,16 @@ export function isApiFailure(error: unknown, kind: ApiFailure['kind']): boolean 
 /** The error of an answer with a status that is not 2xx. */
 export function refusedError({ what, status, body, retryAfter }: ApiAnswer, nowMs: number): DiskliftError {
   const { reason, message } = parseStatus(body);
-  const kind = reason === 'AlreadyExists' ? 'AlreadyExists' : (KINDS[status] ?? (status >= 500 ? 'Unavailable' : 'Invalid'));
   const text = typeof message === 'string' && message !== '' ? message : `HTTP ${status}`;
+  const kind = kindOf(status, reason, text);
   return failed({ kind, status }, `${what}: ${TITLES[kind]}: ${shortLine(text)}`, parseRetryAfter(retryAfter, nowMs));
+}
+
+function kindOf(status: number, reason: unknown, message: string): ApiFailure['kind'] {
+  if (reason === 'AlreadyExists') return 'AlreadyExists';
+  // The plugin ResourceQuota has no reason of its own: PODS "NAME" is forbidden: exceeded quota: QUOTA, requested: ...
+  if (status === 403 && / is forbidden: exceeded quota: /.test(message)) return 'QuotaExceeded';
+  return KINDS[status] ?? (status >= 500 ? 'Unavailable' : 'Invalid');
 }
 
 /** The error of a watch event of type ERROR. @param status of the event, a metav1.Status as a rule */
@@ -86,6 +93,7 @@ const TITLES: Readonly<Record<ApiFailure['kind'], string>> = {
   Expired: 'the API server does not know so far back',
   Unauthorized: 'the API server does not accept the credentials',
   Forbidden: 'the API server does not allow it',
+  QuotaExceeded: 'a quota of the namespace does not allow it',
   Invalid: 'the API server does not accept it',
   Throttled: 'the API server asks for fewer requests',
   TooLarge: 'its answer is too large',

@@ -13,7 +13,7 @@ import {
   type ResourceDescription,
   type WatchEvent,
 } from './contract.ts';
-import type { KubeObject } from './objects.ts';
+import type { AnyObject } from './objects.ts';
 
 /** Enough for most namespaces at once. A page that is too large is requested again with half as many objects. */
 const PAGE_SIZE = 500;
@@ -28,20 +28,25 @@ interface Page {
   items: unknown[];
 }
 
-export function createApiResource<T extends KubeObject>(connection: ApiConnection, description: ResourceDescription): KubeResource<T> {
-  const { group, version, plural } = description;
+export function createApiResource<T extends AnyObject>(connection: ApiConnection, description: ResourceDescription): KubeResource<T> {
+  const { group, version, kind, plural, isClusterScoped = false } = description;
+  const type = { apiVersion: group === '' ? version : `${group}/${version}`, kind };
   const root = group === '' ? `/api/${version}` : `/apis/${group}/${version}`;
 
   function ofNamespace(namespace: NamespaceScope, rest: Rest): ApiRequest {
-    const within = namespace === ALL_NAMESPACES ? '' : `/namespaces/${encodeURIComponent(namespace)}`;
-    return { resource: plural, target: `of ${namespaceText(namespace)}`, path: `${root}${within}/${plural}`, ...rest };
+    const within = isClusterScoped || namespace === ALL_NAMESPACES ? '' : `/namespaces/${encodeURIComponent(namespace)}`;
+    const target = `of ${isClusterScoped ? 'the cluster' : namespaceText(namespace)}`;
+    return { resource: plural, target, path: `${root}${within}/${plural}`, ...rest };
   }
 
-  function ofObject({ namespace, name }: ObjectName, rest: Rest & { subresource?: string | undefined }): ApiRequest {
+  function ofObject(
+    { namespace = '', name }: Pick<ObjectName, 'name'> & Partial<ObjectName>,
+    rest: Rest & { subresource?: string | undefined },
+  ): ApiRequest {
     const { subresource, ...others } = rest;
     const [resource, suffix] = subresource === undefined ? [plural, ''] : [`${plural}/${subresource}`, `/${subresource}`];
     const { path } = ofNamespace(namespace, others);
-    return { resource, target: `${namespace}/${name}`, path: `${path}/${encodeURIComponent(name)}${suffix}`, ...others };
+    return { resource, target: textOf({ namespace, name }), path: `${path}/${encodeURIComponent(name)}${suffix}`, ...others };
   }
 
   async function absentAs<V>(absent: V, call: Promise<unknown>): Promise<unknown> {
@@ -59,12 +64,12 @@ export function createApiResource<T extends KubeObject>(connection: ApiConnectio
     get: (target, options) =>
       absentAs(undefined, connection.call(ofObject(target, { verb: 'get', method: 'GET' }), options)) as Promise<T | undefined>,
 
-    async list(namespace, { labelSelector, ...options } = {}) {
+    async list(namespace, { labelSelector, fieldSelector, ...options } = {}) {
       const items: T[] = [];
       let next: string | undefined;
       let limit = PAGE_SIZE;
       for (;;) {
-        const query = { limit, continue: next, labelSelector };
+        const query = { limit, continue: next, labelSelector, fieldSelector };
         const request = ofNamespace(namespace, { verb: 'list', method: 'GET', query, maxBytes: MAX_PAGE_BYTES });
         let answer: unknown;
         try {
@@ -82,22 +87,21 @@ export function createApiResource<T extends KubeObject>(connection: ApiConnectio
       }
     },
 
-    async *watch(namespace, { resourceVersion, timeoutSeconds, signal, onOpen }) {
-      const query = { watch: true, allowWatchBookmarks: true, resourceVersion, timeoutSeconds };
+    async *watch(namespace, { resourceVersion, timeoutSeconds, labelSelector, signal, onOpen }) {
+      const query = { watch: true, allowWatchBookmarks: true, resourceVersion, timeoutSeconds, labelSelector };
       const request = ofNamespace(namespace, { verb: 'watch', method: 'GET', query });
       const body = await connection.open(request, signal);
       onOpen?.();
       yield* readWatchEvents(body, { what: describe(request), signal });
     },
 
-    create: (object, options) =>
-      connection.call(
-        { ...ofNamespace(object.metadata.namespace, { verb: 'create', method: 'POST', body: object }), target: nameOf(object.metadata) },
-        options,
-      ) as Promise<T>,
+    create: (object, options) => {
+      const request = ofNamespace(object.metadata.namespace, { verb: 'create', method: 'POST', body: { ...type, ...object } });
+      return connection.call({ ...request, target: textOf(object.metadata) }, options) as Promise<T>;
+    },
 
     replace: (object, options) =>
-      connection.call(ofObject(object.metadata, { verb: 'update', method: 'PUT', body: object }), options) as Promise<T>,
+      connection.call(ofObject(object.metadata, { verb: 'update', method: 'PUT', body: { ...type, ...object } }), options) as Promise<T>,
 
     patch: (target, { patch, subresource, ...options }) => {
       const contentType = 'application/merge-patch+json';
@@ -116,8 +120,9 @@ export function createApiResource<T extends KubeObject>(connection: ApiConnectio
   };
 }
 
-function nameOf({ namespace, name }: ObjectName): string {
-  return `${namespace}/${name}`;
+/** The object as messages name it. */
+function textOf({ namespace, name }: ObjectName): string {
+  return namespace === '' ? name : `${namespace}/${name}`;
 }
 
 function isPage(answer: unknown): answer is Page {

@@ -12,9 +12,20 @@
  */
 
 import type { DiskliftError } from '../../../common/errors.ts';
-import type { DataObject, EventObject, ExportObject, KubeObject, LeaseObject, NamespaceObject, ObjectMeta, PodObject } from './objects.ts';
+import type {
+  AnyObject,
+  DataObject,
+  EventObject,
+  ExportObject,
+  KubeObject,
+  LeaseObject,
+  NamespaceObject,
+  ObjectMeta,
+  PodObject,
+} from './objects.ts';
 
 export interface ObjectName {
+  /** '' for an object of a cluster-scoped kind. */
   namespace: string;
   name: string;
 }
@@ -28,6 +39,8 @@ export interface CallOptions {
 interface ListOptions extends CallOptions {
   /** As kubectl takes it; the default is all. */
   labelSelector?: string;
+  /** As kubectl takes it; each kind supports few fields. The default is all. */
+  fieldSelector?: string;
 }
 
 /** A merge patch (RFC 7386): null removes a field, and a list replaces the whole list. */
@@ -44,6 +57,8 @@ interface WatchOptions {
   resourceVersion: string;
   /** The server ends the watch after this time. */
   timeoutSeconds: number;
+  /** An object whose labels cease to match arrives as DELETED, one whose labels begin to match as ADDED. */
+  labelSelector?: string | undefined;
   signal: AbortSignal;
   /** Called when the server has accepted the watch. */
   onOpen?(): void;
@@ -61,7 +76,7 @@ interface ObjectList<T> {
   items: T[];
 }
 
-/** A kind of object in the API. All kinds here have namespaces. */
+/** A kind of object in the API. */
 export interface ResourceDescription {
   /** '' for the core group. */
   group: string;
@@ -70,6 +85,8 @@ export interface ResourceDescription {
   kind: string;
   /** As paths and RBAC have it: `diskexports`. */
   plural: string;
+  /** Whether its objects belong to no namespace, such as StorageClasses. Lists and watches name no namespace then. */
+  isClusterScoped?: boolean;
 }
 
 /**
@@ -88,20 +105,30 @@ export function namespaceText(namespace: NamespaceScope): string {
  * All methods throw DiskliftError with the code `StoreUnavailable` (no answer, 429, 5xx), `StoreRefused` (any other
  * refusal) or `Cancelled`. {@link apiFailureOf} gives the server's answer. No method retries.
  */
-export interface KubeResource<T extends KubeObject> {
+export interface KubeResource<T extends AnyObject> {
   readonly description: ResourceDescription;
   /** Undefined when the object does not exist. @throws DiskliftError as above */
   get(target: ObjectName, options?: CallOptions): Promise<T | undefined>;
-  /** Reads the list in pages of 500. @throws DiskliftError as above */
+  /**
+   * Reads the list in pages of 500.
+   * @throws DiskliftError as above; of a failure `NotFound` when the kind's CRD is not installed
+   */
   list(namespace: NamespaceScope, options?: ListOptions): Promise<ObjectList<T>>;
   /**
    * Ends when the server ends it. The caller judges the events, also those of type ERROR.
    * @throws DiskliftError as above
    */
   watch(namespace: NamespaceScope, options: WatchOptions): AsyncIterable<WatchEvent>;
-  /** @param object with metadata.namespace and metadata.name @throws DiskliftError of a failure `AlreadyExists` */
+  /**
+   * Adds apiVersion and kind to the object.
+   * @param object with metadata.namespace and metadata.name
+   * @throws DiskliftError of a failure `AlreadyExists` or `QuotaExceeded`
+   */
   create(object: Unsaved<T>, options?: CallOptions): Promise<T>;
-  /** @throws DiskliftError of a failure `Conflict` when the object has another metadata.resourceVersion by now */
+  /**
+   * Adds apiVersion and kind to the object.
+   * @throws DiskliftError of a failure `Conflict` when the object has another metadata.resourceVersion by now
+   */
   replace(object: T, options?: CallOptions): Promise<T>;
   /**
    * @throws DiskliftError of a failure `Conflict` when the patch has another metadata.resourceVersion than the object
@@ -115,16 +142,9 @@ export interface KubeResource<T extends KubeObject> {
 }
 
 /** An object to create: fields that the server fills in may be missing. */
-export type Unsaved<T extends KubeObject> = Omit<T, 'metadata'> & {
-  metadata: ObjectName & Partial<ObjectMeta> & { ownerReferences?: OwnerReference[] };
+export type Unsaved<T extends AnyObject> = Omit<T, 'metadata'> & {
+  metadata: ObjectName & Partial<ObjectMeta>;
 };
-
-export interface OwnerReference {
-  apiVersion: string;
-  kind: string;
-  name: string;
-  uid: string;
-}
 
 /** The user of a TokenReview, in the fields that a SubjectAccessReview takes. */
 export interface ReviewedUser {
@@ -181,8 +201,8 @@ export interface WorkloadApi {
 
 export interface ApiFailure {
   /**
-   * Expired: the API server has dropped the version (410). Throttled: 429. Unavailable: 5xx, or no answer; the request
-   * may have been carried out.
+   * Expired: the API server has dropped the version (410). QuotaExceeded: a ResourceQuota of the namespace forbids the
+   * object (403). Throttled: 429. Unavailable: 5xx, or no answer; the request may have been carried out.
    */
   kind:
     | 'NotFound'
@@ -191,6 +211,7 @@ export interface ApiFailure {
     | 'Expired'
     | 'Unauthorized'
     | 'Forbidden'
+    | 'QuotaExceeded'
     | 'Invalid'
     | 'Throttled'
     | 'TooLarge'
@@ -208,8 +229,8 @@ export interface ApiRequestFacts {
 }
 
 /** A copy of all objects of one kind, in one namespace or in all, as the API server last sent them. */
-export interface Reflector<T extends KubeObject = ExportObject> {
-  /** Undefined when there is no such object. @param key NAMESPACE/NAME */
+export interface Reflector<T extends AnyObject = ExportObject> {
+  /** Undefined when there is no such object. @param key NAMESPACE/NAME; NAME for a cluster-scoped kind */
   get(key: string): T | undefined;
   /** The keys of all objects. */
   keys(): Iterable<string>;

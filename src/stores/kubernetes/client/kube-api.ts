@@ -1,35 +1,24 @@
 /** The kinds of objects that disklift uses, and the reviews of tokens and rights. */
 
 import { type ApiConnection, type ApiConnectionOptions, type ApiRequest, createApiConnection, describe } from './api-connection.ts';
-import { isApiFailure, unusableError } from './api-failure.ts';
+import { unusableError } from './api-failure.ts';
 import { createApiResource } from './api-resource.ts';
 import type { ApiReviews, CallOptions, KubeApi, KubeResource, ReviewedUser, WorkloadApi } from './contract.ts';
 import type { KubeObject, NamespaceObject } from './objects.ts';
-
-const CORE = '/api/v1';
+import { RESOURCES } from './resources.ts';
 
 /** Loading this file loads undici, which takes 28 MB. Programs without an API server must not load it. */
 export function createKubeApi(options: ApiConnectionOptions): KubeApi {
   const connection = createApiConnection(options);
+  const namespaces = createApiResource<NamespaceObject>(connection, RESOURCES.namespaces);
   return {
-    exports: createApiResource(connection, { group: 'disklift.dev', version: 'v1alpha1', kind: 'DiskExport', plural: 'diskexports' }),
-    leases: createApiResource(connection, { group: 'coordination.k8s.io', version: 'v1', kind: 'Lease', plural: 'leases' }),
-    events: createApiResource(connection, { group: '', version: 'v1', kind: 'Event', plural: 'events' }),
-    pods: createApiResource(connection, { group: '', version: 'v1', kind: 'Pod', plural: 'pods' }),
-    secrets: createApiResource(connection, { group: '', version: 'v1', kind: 'Secret', plural: 'secrets' }),
-    configMaps: createApiResource(connection, { group: '', version: 'v1', kind: 'ConfigMap', plural: 'configmaps' }),
-    namespaces: {
-      async get(name, options) {
-        const path = `${CORE}/namespaces/${encodeURIComponent(name)}`;
-        try {
-          const request = { verb: 'get', method: 'GET', resource: 'namespaces', target: name, path } as const;
-          return (await connection.call(request, options)) as NamespaceObject;
-        } catch (error) {
-          if (isApiFailure(error, 'NotFound')) return undefined;
-          throw error;
-        }
-      },
-    },
+    exports: createApiResource(connection, RESOURCES.exports),
+    leases: createApiResource(connection, RESOURCES.leases),
+    events: createApiResource(connection, RESOURCES.events),
+    pods: createApiResource(connection, RESOURCES.pods),
+    secrets: createApiResource(connection, RESOURCES.secrets),
+    configMaps: createApiResource(connection, RESOURCES.configMaps),
+    namespaces: { get: (name, options) => namespaces.get({ namespace: '', name }, options) },
     reviews: createApiReviews(connection),
     discovery: {
       async serverAddresses(options) {
@@ -46,10 +35,10 @@ export function createKubeApi(options: ApiConnectionOptions): KubeApi {
 export function createWorkloadApi(options: ApiConnectionOptions): WorkloadApi {
   const connection = createApiConnection(options);
   return {
-    deployments: createApiResource(connection, { group: 'apps', version: 'v1', kind: 'Deployment', plural: 'deployments' }),
-    jobs: createApiResource(connection, { group: 'batch', version: 'v1', kind: 'Job', plural: 'jobs' }),
-    cronJobs: createApiResource(connection, { group: 'batch', version: 'v1', kind: 'CronJob', plural: 'cronjobs' }),
-    pods: createApiResource(connection, { group: '', version: 'v1', kind: 'Pod', plural: 'pods' }),
+    deployments: createApiResource(connection, RESOURCES.deployments),
+    jobs: createApiResource(connection, RESOURCES.jobs),
+    cronJobs: createApiResource(connection, RESOURCES.cronJobs),
+    pods: createApiResource(connection, RESOURCES.pods),
   };
 }
 

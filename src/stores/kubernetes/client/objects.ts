@@ -1,8 +1,10 @@
 /** Objects of the API server as they are in JSON, with the fields that disklift uses. */
 
-export interface ObjectMeta {
+/** Metadata of an object of any kind. An object in a namespace has an {@link ObjectMeta}. */
+interface CommonMeta {
   name: string;
-  namespace: string;
+  /** Absent in the objects of cluster-scoped kinds. */
+  namespace?: string;
   uid: string;
   /**
    * A decimal number that grows with each change of the object; export-object compares two of them. Otherwise opaque.
@@ -12,11 +14,33 @@ export interface ObjectMeta {
   labels?: Record<string, string>;
   annotations?: Record<string, string>;
   finalizers?: string[];
+  ownerReferences?: OwnerReference[];
+  /** RFC 3339; the API server sets it. */
+  creationTimestamp?: string;
   /** RFC 3339; set when the object was deleted and only finalizers keep it. */
   deletionTimestamp?: string;
 }
 
-export interface KubeObject {
+export interface ObjectMeta extends CommonMeta {
+  namespace: string;
+}
+
+export interface OwnerReference {
+  apiVersion: string;
+  kind: string;
+  name: string;
+  uid: string;
+  /** Whether the owner is the one that manages the object. */
+  controller?: boolean;
+}
+
+/** An object of any kind. */
+export interface AnyObject {
+  metadata: CommonMeta;
+}
+
+/** An object in a namespace. */
+export interface KubeObject extends AnyObject {
   metadata: ObjectMeta;
 }
 
@@ -95,7 +119,5 @@ export interface EventObject extends KubeObject {
   reportingInstance?: string;
 }
 
-/** A Namespace of core/v1: the fields that are used. */
-export interface NamespaceObject {
-  metadata: Pick<ObjectMeta, 'name' | 'deletionTimestamp'>;
-}
+/** Its deletionTimestamp is set while the namespace is being emptied. */
+export type NamespaceObject = AnyObject;

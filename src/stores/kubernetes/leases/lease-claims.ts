@@ -4,8 +4,8 @@ import type { Clock } from '../../../common/clock.ts';
 import type { Claim } from '../../contract.ts';
 import { fateOf, type ProcessIdentity, thisProcess } from '../../process-identity.ts';
 import { isApiFailure } from '../client/api-failure.ts';
-import type { KubeResource, ObjectName, OwnerReference } from '../client/contract.ts';
-import type { LeaseObject } from '../client/objects.ts';
+import type { KubeResource, ObjectName } from '../client/contract.ts';
+import type { LeaseObject, OwnerReference } from '../client/objects.ts';
 import { LeaseClaim, type LeaseClaimOptions, microTime } from './lease-claim.ts';
 
 export interface LeaseClaimsOptions extends LeaseClaimOptions {

@@ -6,8 +6,8 @@ import { isFields } from '../../../resource/schema.ts';
 import { unreadableStatus, validateDiskExport } from '../../../resource/validate.ts';
 import type { StoredRequest } from '../../contract.ts';
 import { isApiFailure } from '../client/api-failure.ts';
-import type { KubeApi, MergePatch, ObjectName, OwnerReference, Reflector } from '../client/contract.ts';
-import type { ExportObject } from '../client/objects.ts';
+import type { KubeApi, MergePatch, ObjectName, Reflector } from '../client/contract.ts';
+import type { ExportObject, OwnerReference } from '../client/objects.ts';
 import type { LeaseTarget } from '../leases/lease-claims.ts';
 
 const RESOURCE = { apiVersion: 'disklift.dev/v1alpha1', kind: 'DiskExport' };

@@ -172,6 +172,20 @@ describe('the client of the API server', () => {
       { kind: 'Forbidden', retryable: true, says: /cannot get resource "leases"$/ },
     ],
     [
+      'a quota that is used up',
+      { status: 403, body: { reason: 'Forbidden', message: 'pods "disklift-1" is forbidden: exceeded quota: few, requested: pods=1' } },
+      {
+        kind: 'QuotaExceeded',
+        retryable: true,
+        says: /: a quota of the namespace does not allow it: .*exceeded quota: few, requested: pods=1$/,
+      },
+    ],
+    [
+      'a policy whose text names a quota',
+      { status: 403, body: { reason: 'Forbidden', message: 'admission webhook "quota" denied the request: exceeded quota: of requests' } },
+      { kind: 'Forbidden', retryable: true, says: /denied the request/ },
+    ],
+    [
       'a token that has expired',
       { status: 401, body: { reason: 'Unauthorized', message: 'Unauthorized' } },
       { kind: 'Unauthorized', retryable: true, says: /credentials/ },

@@ -7,8 +7,9 @@ import type { NamespaceObject } from '../../../../src/stores/kubernetes/client/o
 import { untilNamespaceEnds } from '../../../../src/stores/kubernetes/store/namespace-end.ts';
 import { createTestClock } from '../../../helpers/test-clock.ts';
 
-const THERE = { metadata: { name: 'vms' } };
-const GOING = { metadata: { name: 'vms', deletionTimestamp: '2026-01-01T00:00:00Z' } };
+const METADATA = { name: 'vms', uid: 'u', resourceVersion: '1' };
+const THERE = { metadata: METADATA };
+const GOING = { metadata: { ...METADATA, deletionTimestamp: '2026-01-01T00:00:00Z' } };
 
 describe('the end of a namespace', () => {
   let warnings: string[];
