@@ -125,9 +125,13 @@ export default {
     rule('layer-entry-points', 'Inside of src, import the file that exports the thing, not an entry point.', SRC, { path: [BIN, INDEX] }),
     rule(
       'server-uses-types-only',
-      'The pages show requests and never make, judge or change one. How a destination is shown is in the one table of destinations.',
+      'The pages show requests and never make, judge or change one. How a source or a destination is shown is in the one table of each.',
       { path: '^src/server/' },
-      { path: '^src/resource/', pathNot: pathOf('resource/destination-kinds'), dependencyTypesNot: TYPES_ONLY },
+      {
+        path: '^src/resource/',
+        pathNot: [pathOf('resource/destination-kinds'), pathOf('resource/source-kinds')],
+        dependencyTypesNot: TYPES_ONLY,
+      },
     ),
     rule(
       'pure-qcow2',

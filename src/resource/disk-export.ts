@@ -27,6 +27,7 @@ export interface ObjectMetadata {
 /** The disks to export, the form of their images, and the destination. Only cancel and ttlSecondsAfterFinished can be changed later. */
 export interface DiskExportSpec {
   source: ExportSource;
+  snapshot?: SnapshotSpec;
   image: ImageSpec;
   destination: DestinationSpec;
   /** Digest of the whole image, which disklift computes while it sends the image and records in the status. */
@@ -40,13 +41,19 @@ export interface DiskExportSpec {
   /** Ends the export. It cannot be set back to false. */
   cancel: boolean;
 }
-/** The volume, and the disks on it that are exported. */
+/** The disks that are exported. Exactly one of persistentVolumeClaim, volumeSnapshot and virtualMachine must be set. */
 export interface ExportSource {
   /** The volume. */
-  persistentVolumeClaim: {
+  persistentVolumeClaim?: {
     /** Name of a PersistentVolumeClaim in the namespace of the DiskExport. */
     claimName: string;
   };
+  /** A snapshot of a volume. disklift controller exports a clone of it. */
+  volumeSnapshot?: {
+    /** Name of a VolumeSnapshot in the namespace of the DiskExport. */
+    name: string;
+  };
+  virtualMachine?: VirtualMachineSource;
   /** The disks to export. When absent, disklift exports disk.img, or every disk at the root of the volume if there is no disk.img. */
   disks?: DiskSelection[];
   /** The rule for a disk that another process has open for writing. Wait: the export waits until the disk is free, which uses no attempt. Fail: the export fails. Allow: the export starts; a change of the disk during the export is still an error. */
@@ -54,12 +61,32 @@ export interface ExportSource {
   /** Whether disklift keeps a hash of every MiB of data from the scan and compares it when it reads the data again. Auto: for block devices, for file systems whose times do not show every write (most of FUSE, SMB), and with inUse Allow. */
   verify: 'Auto' | 'Always' | 'Never';
 }
+/** A virtual machine of KubeVirt. disklift controller exports its volumes. */
+export interface VirtualMachineSource {
+  /** Name of a VirtualMachine in the namespace of the DiskExport. */
+  name: string;
+  /** Names of the virtual machine's volumes to export. When absent, every volume that is a claim or a DataVolume. */
+  volumes?: string[];
+  /** Whether vm.yaml goes beside the images: the VirtualMachine with its DataVolumes and claims. Its place is the key or the URL with vm.yaml as the last part. When absent, disklift sends it where that is possible: to S3, and to HTTP with url and the method PUT. */
+  manifest?: boolean;
+}
 /** One disk on the volume. */
 export interface DiskSelection {
   /** Path of the disk's file relative to the root of the volume, such as disk.img. Symbolic links are not followed. For a volume in Block mode the path is `.`, the device itself. A `*` stands for any characters within one name. Every file that matches is exported; at most 64 files may match. */
   path: string;
   /** Format of the file. Auto decides by the file's name and its bytes together. */
   format: 'Auto' | 'Raw' | 'QCOW2' | 'VMDK' | 'VHDX' | 'VDI' | 'VPC';
+}
+/** Snapshots that disklift controller takes before it exports. When absent, a sidecar that serves the claim may run the export, and disklift controller treats the export as one with the mode Auto. */
+export interface SnapshotSpec {
+  /** Auto: disklift controller takes a snapshot if a container that can write has the claim, or if the virtual machine runs. Always: it takes a snapshot. Never: it exports the claims themselves. */
+  mode: 'Auto' | 'Always' | 'Never';
+  /** Name of the VolumeSnapshotClass. When absent, the default class of the claim's driver. A class with the deletionPolicy Retain leaves each snapshot on the storage, and is used only if it is named here. */
+  className?: string;
+  /** Seconds that the snapshot and its clone may take together. */
+  timeoutSeconds: number;
+  /** Name of the StorageClass of the clone. When absent, the class of the claim. */
+  cloneStorageClassName?: string;
 }
 /** Form of the qcow2 images. */
 export interface ImageSpec {
@@ -82,7 +109,7 @@ export interface DestinationSpec {
 }
 /** An HTTP or HTTPS server that takes each image as the body of one request. */
 export interface HttpDestination {
-  /** URL of an image. disklift replaces these placeholders in its path: {namespace}, {name}, {uid}, {claim}; {date} and {timestamp}, the creation of the DiskExport in UTC (2026-11-30, 20261130T014201Z); {disk}, the disk's file name without its extension. Everybody who may read the DiskExport can read the URL: put a URL with a password or a signature into a Secret. */
+  /** URL of an image. disklift replaces these placeholders in its path: {namespace}, {name}, {uid}, {claim}; {vm}, the virtual machine's name; {date} and {timestamp}, the creation of the DiskExport in UTC (2026-11-30, 20261130T014201Z); {scheduledTime}, the time for which a schedule created it; {disk}, the disk's file name without its extension. For a virtual machine {claim} and {disk} are the name of its volume. Everybody who may read the DiskExport can read the URL: put a URL with a password or a signature into a Secret. */
   url?: string;
   urlSecretRef?: SecretKeyReference;
   /** Method of the request. The upload proxy of KubeVirt's CDI requires POST. */
@@ -132,7 +159,7 @@ export interface S3Destination {
   region: string;
   /** Name of the bucket, which must exist. */
   bucket: string;
-  /** Key of the object. disklift replaces these placeholders: {namespace}, {name}, {uid}, {claim}; {date} and {timestamp}, the creation of the DiskExport in UTC (2026-11-30, 20261130T014201Z); {disk}, the disk's file name without its extension. */
+  /** Key of the object. disklift replaces these placeholders: {namespace}, {name}, {uid}, {claim}; {vm}, the virtual machine's name; {date} and {timestamp}, the creation of the DiskExport in UTC (2026-11-30, 20261130T014201Z); {scheduledTime}, the time for which a schedule created it; {disk}, the disk's file name without its extension. For a virtual machine {claim} and {disk} are the name of its volume. */
   key: string;
   credentialsSecretRef?: SecretReference;
   /** Whether the name of the bucket is a part of the URL's path instead of its host name. */
@@ -173,8 +200,12 @@ export interface DiskExportStatus {
   message?: string;
   /** Kind of the destination. */
   destination?: 'HTTP' | 'S3' | 'TCP';
-  /** Succeeded: Unknown while the export is active. Finished: True once it has ended, with or without success. Progressing. SourceReady. DisksLeftOut: True if files on the volume may be disks but are not exported; the message names them. ZerosMayBeLost: True if a converted qcow2 file may be an incremental backup; the message gives advice. */
+  /** Succeeded: Unknown while the export is active. Finished: True once it has ended, with or without success. Progressing. SourceReady. DisksLeftOut: True if files on the volume may be disks but are not exported; the message names them. VolumesLeftOut: True if volumes of the virtual machine are not exported; the message names them. ZerosMayBeLost: True if a converted qcow2 file may be an incremental backup; the message gives advice. */
   conditions?: Condition[];
+  /** State of the guest's file systems in the images. Offline: no process had the volumes open for writing. Application: the guest froze its file systems for the snapshot. Crash: the state that a power failure leaves. */
+  consistency?: 'Offline' | 'Application' | 'Crash';
+  /** Time that the images show. Absent without a snapshot. */
+  snapshotTime?: string;
   /** Time at which a process first claimed the export. */
   startTime?: string;
   /** Time at which the next attempt begins. Present only while the export waits after a failed attempt. */
@@ -239,7 +270,7 @@ export interface ProgressStatus {
 }
 /** One disk of the export. */
 export interface DiskStatus {
-  /** Path of the disk relative to the volume. */
+  /** Path of the disk relative to the volume. For a virtual machine, the name of its volume; vm.yaml is the description of the virtual machine. */
   path: string;
   /** Format of the disk. */
   format?: string;

@@ -4,35 +4,73 @@ import path from 'node:path';
 import { timestamp } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { readHttpUrl } from '../common/http-url.ts';
-import type { DiskExport } from './disk-export.ts';
+import type { DiskExport, ExportSource } from './disk-export.ts';
+import { sourceObject } from './source-kinds.ts';
 
 export interface PlaceholderValues {
   namespace: string;
   name: string;
   uid: string;
+  /** The snapshot's name where the source is a snapshot; the volume's name where it is a virtual machine. */
   claim: string;
+  /** Absent where the source is no virtual machine. */
+  vm?: string;
   /** When the DiskExport was created, in UTC: 2026-11-30. The same in every attempt and after a restart. */
   date?: string;
   /** The same moment: 20261130T014201Z. */
   timestamp?: string;
-  /** The disk's file name without its extension; `disk` for a volume in Block mode. */
+  /** Time for which a schedule made the DiskExport, written as `timestamp`; without a schedule, its creation. */
+  scheduledTime?: string;
+  /** The disk's file name without its extension; `disk` for a volume in Block mode; the name of a VM's volume. */
   disk: string;
 }
 
-/** @param diskPath relative to the volume */
+/** All placeholders, for messages. */
+export const PLACEHOLDERS = '{namespace}, {name}, {uid}, {claim}, {vm}, {date}, {timestamp}, {scheduledTime} and {disk}';
+
+/** A schedule writes the time for which it creates a DiskExport to this annotation, in RFC 3339. */
+export const SCHEDULED_TIME = 'disklift.dev/scheduled-time';
+
+/** @param diskPath path in the status */
 export function placeholderValues({ metadata, spec }: Pick<DiskExport, 'metadata' | 'spec'>, diskPath: string): PlaceholderValues {
-  const { namespace, name, uid, creationTimestamp } = metadata;
-  const claim = spec.source.persistentVolumeClaim.claimName;
-  return { namespace, name, uid, claim, ...creationOf(creationTimestamp), disk: diskName(diskPath) };
+  const { namespace, name, uid } = metadata;
+  return { namespace, name, uid, ...sourceValues(spec.source, diskPath), ...timeValues(metadata) };
+}
+
+/** The path of a VM's disk is the volume's name, followed by the file's path if the volume has several disks. */
+function sourceValues(source: ExportSource, diskPath: string): Pick<PlaceholderValues, 'claim' | 'vm' | 'disk'> {
+  const { kind, name } = sourceObject(source);
+  if (kind !== 'VirtualMachine') return { claim: name, disk: diskName(diskPath) };
+  const [volume = '', ...file] = diskPath.split('/');
+  return { claim: volume, vm: name, disk: file.length === 0 ? diskName(volume) : `${volume}-${diskName(file.join('/'))}` };
 }
 
 /** A request that an earlier version recorded has no creation time, and no placeholder that needs one. */
-function creationOf(creationTimestamp: string | undefined): Pick<PlaceholderValues, 'date' | 'timestamp'> {
-  const createdMs = Date.parse(creationTimestamp ?? '');
-  if (Number.isNaN(createdMs)) return {};
-  const created = timestamp(createdMs);
-  return { date: created.slice(0, created.indexOf('T')), timestamp: created.replaceAll(/[-:]/g, '') };
+function timeValues({
+  creationTimestamp = '',
+  annotations = {},
+}: DiskExport['metadata']): Pick<PlaceholderValues, 'date' | 'timestamp' | 'scheduledTime'> {
+  const created = compactTime(creationTimestamp);
+  const scheduledTime = compactTime(annotations[SCHEDULED_TIME] ?? creationTimestamp);
+  return {
+    ...(created === undefined ? {} : { date: timestamp(Date.parse(creationTimestamp)).replace(/T.*/, ''), timestamp: created }),
+    ...(scheduledTime === undefined ? {} : { scheduledTime }),
+  };
 }
+
+/** @returns the time in UTC as 20261130T014201Z; undefined for a text that is not in the notation of RFC 3339 */
+function compactTime(text: string): string | undefined {
+  const timeMs = /^\d{4}-\d\d-\d\dT/.test(text) ? Date.parse(text) : Number.NaN;
+  return Number.isNaN(timeMs) ? undefined : timestamp(timeMs).replaceAll(/[-:]/g, '');
+}
+
+/** Why a placeholder has no value in a request. */
+const WITHOUT_VALUE: Readonly<Record<string, string>> = {
+  vm: 'is only for a virtualMachine in spec.source',
+  date: 'needs the time at which the DiskExport was created',
+  timestamp: 'needs the time at which the DiskExport was created',
+  scheduledTime: `needs a time in RFC 3339 in the annotation ${SCHEDULED_TIME}`,
+};
 
 function diskName(diskPath: string): string {
   // A volume in Block mode has no file name.
@@ -50,12 +88,10 @@ function diskName(diskPath: string): string {
 export function expandPlaceholders(template: string, values: PlaceholderValues): string {
   return template.replace(/\{([^{}]*)\}|[{}]/g, (_, name: string | undefined) => {
     const value = name !== undefined && Object.hasOwn(values, name) ? values[name as keyof PlaceholderValues] : undefined;
-    if (value === undefined)
-      throw new DiskliftError(
-        'InvalidRequest',
-        'the destination has braces other than {namespace}, {name}, {uid}, {claim}, {date}, {timestamp} and {disk}',
-      );
-    return encode(value);
+    if (value !== undefined) return encode(value);
+    if (name !== undefined && Object.hasOwn(WITHOUT_VALUE, name))
+      throw new DiskliftError('InvalidRequest', `{${name}} in the destination ${WITHOUT_VALUE[name]}`);
+    throw new DiskliftError('InvalidRequest', `the destination has braces other than ${PLACEHOLDERS}`);
   });
 }
 

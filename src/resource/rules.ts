@@ -47,19 +47,23 @@ function* imageErrors({ clusterSize, version, refcountBits }: DiskExportSpec['im
   if (version === 2 && refcountBits !== 16) yield { field: 'spec.image.refcountBits', message: 'must be 16 in images of version 2' };
 }
 
-/** The errors of source and image that the schema accepts; those of the destination are in destination-kinds.ts. */
+/** The errors of disks and image that the schema accepts. The tables of kinds have those of source and destination. */
 export function* specErrors({ source, image }: DiskExportSpec): Generator<FieldError> {
   yield* diskErrors(source.disks ?? []);
   yield* imageErrors(image);
 }
 
-const IMMUTABLE = ['source', 'image', 'destination', 'checksum', 'backoffLimit', 'activeDeadlineSeconds'] as const;
+const IMMUTABLE = ['source', 'snapshot', 'image', 'destination', 'checksum', 'backoffLimit', 'activeDeadlineSeconds'] as const;
 
-/** Sorts the disks by path, because the API server treats the list as a map by path. */
+/** Sorts the lists of a source: for the API server the disks are a map by path, and the volumes are a set. */
 function comparable(spec: DiskExportSpec, name: (typeof IMMUTABLE)[number]): unknown {
-  const { source } = spec;
-  if (name !== 'source' || source.disks === undefined) return spec[name];
-  return { ...source, disks: source.disks.toSorted((a, b) => (a.path < b.path ? -1 : 1)) };
+  if (name !== 'source') return spec[name];
+  const { disks, virtualMachine } = spec.source;
+  return {
+    ...spec.source,
+    disks: disks?.toSorted((a, b) => (a.path < b.path ? -1 : 1)),
+    virtualMachine: virtualMachine === undefined ? undefined : { ...virtualMachine, volumes: virtualMachine.volumes?.toSorted() },
+  };
 }
 
 /** Yields the errors of an update from `old` to `spec`. */

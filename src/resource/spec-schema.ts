@@ -8,7 +8,6 @@ export const SPEC_SCHEMA: Schema = {
   properties: {
     source: {
       type: 'object',
-      required: ['persistentVolumeClaim'],
       properties: {
         persistentVolumeClaim: {
           type: 'object',
@@ -20,6 +19,39 @@ export const SPEC_SCHEMA: Schema = {
               maxLength: 253,
               pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
             },
+          },
+          additionalProperties: false,
+        },
+        volumeSnapshot: {
+          type: 'object',
+          required: ['name'],
+          properties: {
+            name: {
+              type: 'string',
+              minLength: 1,
+              maxLength: 253,
+              pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
+            },
+          },
+          additionalProperties: false,
+        },
+        virtualMachine: {
+          type: 'object',
+          required: ['name'],
+          properties: {
+            name: {
+              type: 'string',
+              minLength: 1,
+              maxLength: 253,
+              pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
+            },
+            volumes: {
+              type: 'array',
+              minItems: 1,
+              maxItems: 64,
+              items: { type: 'string', minLength: 1, maxLength: 63, pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$' },
+            },
+            manifest: { type: 'boolean' },
           },
           additionalProperties: false,
         },
@@ -39,6 +71,26 @@ export const SPEC_SCHEMA: Schema = {
         },
         inUse: { type: 'string', enum: ['Wait', 'Fail', 'Allow'], default: 'Wait' },
         verify: { type: 'string', enum: ['Auto', 'Always', 'Never'], default: 'Auto' },
+      },
+      additionalProperties: false,
+    },
+    snapshot: {
+      type: 'object',
+      properties: {
+        mode: { type: 'string', enum: ['Auto', 'Always', 'Never'], default: 'Auto' },
+        className: {
+          type: 'string',
+          minLength: 1,
+          maxLength: 253,
+          pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
+        },
+        timeoutSeconds: { type: 'integer', minimum: 1, maximum: 86400, default: 600 },
+        cloneStorageClassName: {
+          type: 'string',
+          minLength: 1,
+          maxLength: 253,
+          pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
+        },
       },
       additionalProperties: false,
     },

@@ -26,6 +26,8 @@ export const STATUS_SCHEMA: Schema = {
         additionalProperties: false,
       },
     },
+    consistency: { type: 'string', enum: ['Offline', 'Application', 'Crash'] },
+    snapshotTime: { type: 'string' },
     startTime: { type: 'string' },
     nextAttemptTime: { type: 'string' },
     completionTime: { type: 'string' },

@@ -5,6 +5,7 @@ import { destinationErrors } from './destination-kinds.ts';
 import type { DiskExport, DiskExportSpec, DiskExportStatus } from './disk-export.ts';
 import { completeMetadata, type FieldError, metadataErrors, specErrors, updateErrors } from './rules.ts';
 import { type Fields, isFields, type Schema, schemaErrors } from './schema.ts';
+import { sourceErrors } from './source-kinds.ts';
 import { SPEC_SCHEMA } from './spec-schema.ts';
 import { STATUS_SCHEMA } from './status-schema.ts';
 
@@ -24,6 +25,7 @@ export function validateDiskExport(value: unknown): DiskExport {
   const metadataFields = fields(metadata, 'metadata');
   refuseFirst(metadataErrors(metadataFields));
   const valid = conforming<DiskExportSpec>(spec, SPEC_SCHEMA, 'spec');
+  refuseFirst(sourceErrors(valid));
   refuseFirst(specErrors(valid));
   refuseFirst(destinationErrors(valid.destination));
   return { apiVersion: API_VERSION, kind: 'DiskExport', metadata: completeMetadata(metadataFields), spec: valid };

@@ -7,6 +7,7 @@ import { printable } from '../common/text.ts';
 import type { ObservedRequest } from '../engine/observer.ts';
 import { type DestinationName, describeKind } from '../resource/destination-kinds.ts';
 import type { DestinationSpec, DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
+import { type SourceObject, sourceObject } from '../resource/source-kinds.ts';
 import type { DiskView } from './live-export.ts';
 import { hintOf } from './reason-hints.ts';
 
@@ -15,7 +16,9 @@ export type ExportPhase = NonNullable<DiskExportStatus['phase']>;
 export interface ExportView {
   namespace: string;
   name: string;
-  /** Absent for an invalid request. */
+  /** The object that is exported. Absent for an invalid request. */
+  source?: SourceObject;
+  /** Present only where the source is a claim. */
   claim?: string;
   destination?: DestinationView;
   phase: ExportPhase;
@@ -111,7 +114,12 @@ function onlyPathOf(disks: readonly DiskView[]): string | undefined {
 }
 
 function specFacts({ request: { spec } }: Extract<ObservedRequest, { kind: 'request' }>, placeholders: PlaceholderTexts = {}) {
-  return { claim: spec.source.persistentVolumeClaim.claimName, destination: describeDestination(spec.destination, placeholders) };
+  const source = sourceObject(spec.source);
+  return {
+    source,
+    ...(source.kind === 'PersistentVolumeClaim' ? { claim: source.name } : {}),
+    destination: describeDestination(spec.destination, placeholders),
+  };
 }
 
 function timesOf({ startTime, completionTime, executor }: DiskExportStatus = {}) {

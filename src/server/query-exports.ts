@@ -87,9 +87,11 @@ const texts = new WeakMap<ExportView, string>();
 function textOf(view: ExportView): string {
   let text = texts.get(view);
   if (text === undefined) {
-    const { namespace, name, claim = '', destination, phase, reason = '', message = '', disks } = view;
+    const { namespace, name, source, destination, phase, reason = '', message = '', disks } = view;
     const paths = disks.map(({ path }) => path);
-    text = [namespace, name, claim, destination?.kind, destination?.address, phase, reason, message, ...paths].join(' ').toLowerCase();
+    text = [namespace, name, source?.name, destination?.kind, destination?.address, phase, reason, message, ...paths]
+      .join(' ')
+      .toLowerCase();
     texts.set(view, text);
   }
   return text;

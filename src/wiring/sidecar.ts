@@ -186,10 +186,10 @@ function composeServing({ config, volumes, observers, warn, context }: ServingOp
   };
 }
 
-/** Without a path, the disk stays a placeholder. */
+/** Without a path, the disk stays a placeholder, and so does the claim of a virtual machine's volume. */
 function placeholdersOf(request: DiskExport, diskPath?: string): Readonly<Record<string, string | undefined>> {
-  const { disk, ...values } = placeholderValues(request, diskPath ?? '');
-  return diskPath === undefined ? values : { ...values, disk };
+  const { disk, claim, ...values } = placeholderValues(request, diskPath ?? '');
+  return { ...values, ...(claim === '' ? {} : { claim }), ...(diskPath === undefined ? {} : { disk }) };
 }
 
 function keyOf({ metadata: { namespace, name } }: DiskExport): string {

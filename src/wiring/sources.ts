@@ -4,6 +4,7 @@ import { DiskliftError } from '../common/errors.ts';
 import { isPattern, lookAtVolume, matchDisks } from '../formats/find-disks.ts';
 import { openVolumeDisk } from '../formats/open-volume-disk.ts';
 import type { DiskExport } from '../resource/disk-export.ts';
+import { ofSource, type SourceKey, type SourceSpecs } from '../resource/source-kinds.ts';
 import type { DiskSource } from '../sources/contract.ts';
 import type { InUse, WritersKnown } from '../sources/disk-in-use.ts';
 import type { WriterSearch } from '../stores/kubernetes/store/pod-writers.ts';
@@ -19,9 +20,6 @@ export interface SourceEnvironment {
 
 type SourceSpec = DiskExport['spec']['source'];
 
-/** The other fields of a source select disks and say how they are read, whatever the kind. */
-type SourceKind = Exclude<keyof SourceSpec, 'disks' | 'inUse' | 'verify'>;
-
 interface SourceRow<Spec> {
   /** @returns mount point or block device, or undefined when this process does not serve the source */
   volumePath(spec: Spec, environment: Pick<SourceEnvironment, 'volumes'>): string | undefined;
@@ -31,7 +29,9 @@ interface SourceRow<Spec> {
   requireNoWriter(spec: Spec, inUse: InUse, environment: SourceEnvironment): Promise<WritersKnown | undefined>;
 }
 
-const SOURCE_KINDS = {
+const NEEDS_CONTROLLER = 'needs `disklift controller`; a sidecar serves claims only';
+
+const SOURCE_KINDS: { [Key in SourceKey]: SourceRow<SourceSpecs[Key]> } = {
   persistentVolumeClaim: {
     volumePath: ({ claimName }, { volumes }) => volumes.get(claimName),
     refusal: ({ claimName }) =>
@@ -50,15 +50,21 @@ const SOURCE_KINDS = {
       );
     },
   },
-} satisfies { [Kind in SourceKind]: SourceRow<NonNullable<SourceSpec[Kind]>> };
+  volumeSnapshot: {
+    volumePath: () => undefined,
+    refusal: ({ name }) => `an export of the VolumeSnapshot ${name} ${NEEDS_CONTROLLER}`,
+    requireNoWriter: async () => undefined,
+  },
+  virtualMachine: {
+    volumePath: () => undefined,
+    refusal: ({ name }) => `an export of the VirtualMachine ${name} ${NEEDS_CONTROLLER}`,
+    requireNoWriter: async () => undefined,
+  },
+};
 
 /** @returns the row of the source's kind and the part of the source that belongs to it */
 function kindOf(source: SourceSpec): { row: SourceRow<unknown>; spec: unknown } {
-  for (const [kind, row] of Object.entries(SOURCE_KINDS)) {
-    const spec = source[kind as SourceKind];
-    if (spec !== undefined) return { row: row as SourceRow<unknown>, spec };
-  }
-  throw new DiskliftError('InvalidRequest', 'spec.source names no source that this version of disklift knows');
+  return ofSource(source, (key, spec) => ({ row: SOURCE_KINDS[key] as SourceRow<unknown>, spec }));
 }
 
 /** @returns why this process cannot run the export, or undefined when it can */

@@ -131,7 +131,7 @@ describe('the status page', function () {
       }),
     );
     assert.ok(stored.kind === 'request');
-    stored.request.spec.source.persistentVolumeClaim.claimName = hostile;
+    stored.request.spec.source.persistentVolumeClaim = { claimName: hostile };
     app.registry.onRead(`${hostile.replaceAll('/', '_')}/${hostile.replaceAll('/', '_')}`, stored);
     app.registry.onRead('__proto__/constructor', storedRequest('e'));
     app.registry.onRead('vms/long', storedRequest('long', statusOf('Failed', { message: 'x'.repeat(20_000) })));

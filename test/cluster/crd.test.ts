@@ -103,6 +103,8 @@ describe('the CRD on an API server', function () {
       phase: 'Streaming',
       destination: 'S3',
       duration: '12m30s',
+      consistency: 'Crash',
+      snapshotTime: '2026-11-30T01:42:01Z',
       conditions: [{ type: 'Succeeded', status: 'Unknown', reason: 'Scanning', message: '' }],
       progress: { percent: 42, virtualBytes: 2 ** 50, imageBytes: 9, sentBytes: 4, skippedBytes: 7, written: '4' },
       executor: { podName: 'sidecar-0' },
@@ -118,11 +120,23 @@ describe('the CRD on an API server', function () {
     );
     assert.deepEqual(columns, [
       ...['Name/0', 'Phase/0', 'Reason/0', 'Progress/0', 'Destination/0', 'Written/0', 'Duration/0', 'Age/0'],
-      ...['Claim/1', 'Virtual/1', 'Skipped/1', 'Executor/1', 'Message/1'],
+      ...['Source/1', 'Consistency/1', 'Virtual/1', 'Skipped/1', 'Executor/1', 'Message/1'],
     ]);
     assert.deepEqual(row.slice(1, 6), ['Streaming', 'Scanning', 42, 'S3', '4']);
     assert.equal(row[6], '12m30s');
-    assert.deepEqual(row.slice(8, 12), ['fedora-root', 2 ** 50, 7, 'sidecar-0']);
+    assert.deepEqual(row.slice(8, 13), ['fedora-root', 'Crash', 2 ** 50, 7, 'sidecar-0']);
+  });
+
+  it('shows the name of the source in a column, whatever its kind', async () => {
+    for (const source of [
+      { persistentVolumeClaim: { claimName: 'x' } },
+      { volumeSnapshot: { name: 'x' } },
+      { virtualMachine: { name: 'x' } },
+    ]) {
+      const { body } = await create(changed({ 'spec.source': source }));
+      const table = await api.request(`${COLLECTION}/${body.metadata.name}`, { accept: 'application/json;as=Table;g=meta.k8s.io;v=v1' });
+      assert.equal(table.body.rows[0].cells[8], 'x', JSON.stringify(source));
+    }
   });
 
   it('is explained field by field, with units', async () => {

@@ -78,7 +78,7 @@ export function showExports(registry: ExportRegistry): { goOn(share: number): vo
     'legacy-erp': storedRequest('legacy-erp', statusOf('Succeeded', arrived), { tcp: { host: 'vault.example', port: 9475 } }),
   };
   for (const [name, stored] of Object.entries(rows)) {
-    if (stored.kind === 'request') stored.request.spec.source.persistentVolumeClaim.claimName = `${name}-root`;
+    if (stored.kind === 'request') stored.request.spec.source.persistentVolumeClaim = { claimName: `${name}-root` };
     registry.onRead(`vms/${name}`, stored);
   }
   const disk = diskState('disk.img', 40 * GIB, 0.4);

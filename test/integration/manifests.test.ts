@@ -73,7 +73,7 @@ describe('the plain manifests', function () {
     const [config] = manifests.filter(({ kind }) => kind === 'ConfigMap') as (Manifest & { data: Record<string, string> })[];
     const [request] = parseManifests(config?.data['request.yaml'] ?? '');
     const { spec } = validateDiskExport({ ...request, metadata: { namespace: 'vms', name: 'of-a-night' } });
-    assert.deepEqual([spec.source.persistentVolumeClaim.claimName, spec.destination.s3?.ifNotExists], ['fedora-root', true]);
+    assert.deepEqual([spec.source.persistentVolumeClaim?.claimName, spec.destination.s3?.ifNotExists], ['fedora-root', true]);
     const [cron] = manifests.filter(({ kind }) => kind === 'CronJob') as (Manifest & { spec: { jobTemplate: Workload } })[];
     const pod = cron?.spec.jobTemplate.spec.template.spec ?? assert.fail();
     assert.deepEqual(

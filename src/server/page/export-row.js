@@ -37,7 +37,7 @@ function createSummary({ name }) {
     update(view, isOpen) {
       phase.dataset.phase = view.phase;
       setText(phase, formatState(view, Date.now()));
-      setText(where, [view.namespace, view.claim && `claim ${view.claim}`].filter(Boolean).join(' · '));
+      setText(where, [view.namespace, sourceOf(view)].filter(Boolean).join(' · '));
       updateBar(bar, view);
       setText(amount, amountOf(view));
       setText(speed, speedOf(view));
@@ -48,6 +48,12 @@ function createSummary({ name }) {
       setHidden(why, why.textContent === '');
     },
   };
+}
+
+/** @returns the exported object in words */
+function sourceOf({ source }) {
+  const words = { PersistentVolumeClaim: 'claim', VolumeSnapshot: 'snapshot', VirtualMachine: 'virtual machine' };
+  return source && `${words[source.kind]} ${source.name}`;
 }
 
 /** What is beneath the line. */

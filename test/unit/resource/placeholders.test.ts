@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { expandPlaceholders, expandUrl, placeholderValues, requireDistinct } from '../../../src/resource/placeholders.ts';
+import { expandPlaceholders, expandUrl, placeholderValues, requireDistinct, SCHEDULED_TIME } from '../../../src/resource/placeholders.ts';
 import { validateDiskExport } from '../../../src/resource/validate.ts';
 import { changed } from '../../fixtures/request-table.ts';
 import { SEED, SEED_TEXT } from '../../helpers/seed.ts';
@@ -27,8 +27,45 @@ describe('placeholders', () => {
       const request = validateDiskExport(changed({ 'metadata.creationTimestamp': creationTimestamp }));
       assert.equal(expandPlaceholders('{date}/{timestamp}', placeholderValues(request, 'disk.img')), text);
     }
-    assert.throws(() => expandPlaceholders('{date}', valuesOf('disk.img')), INVALID);
+    for (const name of ['date', 'timestamp', 'scheduledTime'])
+      assert.throws(() => expandPlaceholders(`{${name}}`, valuesOf('disk.img')), {
+        ...INVALID,
+        message: new RegExp(`^{${name}} .* needs`),
+      });
   });
+
+  it('stand for the time for which a schedule made the request, or else for its creation', () => {
+    const metadata = { name: 'fedora', creationTimestamp: '2026-11-30T01:42:01Z' };
+    const expand = (annotation?: string) => {
+      const annotations = annotation === undefined ? {} : { [SCHEDULED_TIME]: annotation };
+      const request = validateDiskExport(changed({ metadata: { ...metadata, annotations } }));
+      return expandPlaceholders('{scheduledTime}', placeholderValues(request, 'disk.img'));
+    };
+    assert.equal(expand('2026-11-30T03:00:00+02:00'), '20261130T010000Z');
+    assert.equal(expand(), '20261130T014201Z');
+    for (const text of ['yesterday', '2026', ''])
+      assert.throws(() => expand(text), { ...INVALID, message: /RFC 3339 in the annotation disklift.dev.scheduled-time/ }, text);
+  });
+
+  it('stand for the snapshot where the source is a snapshot', () => {
+    const request = validateDiskExport(changed({ 'spec.source': { volumeSnapshot: { name: 'monday' } } }));
+    assert.equal(expandPlaceholders('{claim}/{disk}', placeholderValues(request, 'data/a.img')), 'monday/a');
+    assert.throws(() => expandPlaceholders('{vm}', placeholderValues(request, 'a.img')), {
+      ...INVALID,
+      message: /only for a virtualMachine/,
+    });
+  });
+
+  for (const [diskPath, text] of [
+    ['root', 'fedora.1/root/root'],
+    ['data-1', 'fedora.1/data-1/data-1'],
+    ['data/b/c.img', 'fedora.1/data/data-c'],
+    ['vm.yaml', 'fedora.1/vm.yaml/vm'],
+  ] as const)
+    it(`stand for a virtual machine and its volume: ${diskPath}`, () => {
+      const request = validateDiskExport(changed({ 'spec.source': { virtualMachine: { name: 'fedora.1' } } }));
+      assert.equal(expandPlaceholders('{vm}/{claim}/{disk}', placeholderValues(request, diskPath)), text);
+    });
 
   for (const [diskPath, disk] of [
     ['disk.img', 'disk'],
