@@ -300,7 +300,8 @@ describe('receive', () => {
 
   it('changes only its own files', async () => {
     writeFileSync(temp('victim'), 'precious');
-    for (const name of ['.partial', '.partial.json', '.partial.json.new']) symlinkSync(temp('victim'), file + name);
+    for (const name of ['NAME.partial', 'NAME.partial.json', '.NAME.partial.json.tmp'])
+      symlinkSync(temp('victim'), path.join(path.dirname(file), name.replace('NAME', path.basename(file))));
     await using receiver = await receive();
     await sendTcp(disk, { port: receiver.port, disk: '../../etc/passwd', exportUid: '../x' });
     await assertReceived(receiver);

@@ -1,7 +1,4 @@
-/**
- * Files of a directory of requests: read although they may be links, pipes or devices, written durably, and their
- * errors typed.
- */
+/** Files of a directory of requests: read although they may be links, pipes or devices, and their errors typed. */
 
 import { type BigIntStats, constants } from 'node:fs';
 import fs from 'node:fs/promises';
@@ -85,35 +82,6 @@ function typed(error: unknown, name: string): DiskliftError {
   return error instanceof DiskliftError
     ? error
     : new DiskliftError('InvalidRequest', `${name}: cannot be read: ${errnoOf(error) ?? error}`, error);
-}
-
-const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
-
-/**
- * Writes a temporary file beside `file`, syncs it and renames it. The temporary name is always the same, so that the
- * next process overwrites the remains of a killed one.
- */
-export async function writeFileAtomically(file: string, { text, mode }: { text: string; mode: number }): Promise<void> {
-  const directory = path.dirname(file);
-  const beside = path.join(directory, `.${path.basename(file)}.tmp`);
-  const handle = await fs.open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode);
-  try {
-    await handle.writeFile(text);
-    await handle.chmod(mode);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await fs.rename(beside, file);
-  await syncDirectory(directory);
-}
-
-/** Makes the names in the directory survive a loss of power. */
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await fs.open(directory);
-  // Some file systems, network file systems above all, do not support the call.
-  await handle.sync().catch(() => {});
-  await handle.close();
 }
 
 /** Errors that an administrator must correct. */

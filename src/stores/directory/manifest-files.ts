@@ -6,9 +6,10 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { Clock } from '../../common/clock.ts';
+import { writeDurably } from '../../common/durable-file.ts';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
 import { type ObjectReference, type ReferencedObject, referencedObject } from '../../credentials/credentials.ts';
-import { fileSignature, manifestNames, readUnchanged, writeFileAtomically } from './directory-files.ts';
+import { fileSignature, manifestNames, readUnchanged } from './directory-files.ts';
 import { isReferredTo, type Manifest, readManifests, withoutManifest } from './read-manifests.ts';
 
 export interface ManifestFilesOptions {
@@ -181,7 +182,7 @@ export class ManifestFiles {
       await fs.unlink(file);
       this.files.delete(fileName);
     } else {
-      await writeFileAtomically(file, { text: rest, mode: (await fs.stat(file)).mode & 0o777 });
+      await writeDurably(file, { text: rest, mode: (await fs.stat(file)).mode & 0o777 });
       const state = await fileSignature(this.options.directory, fileName);
       const manifests = readManifests(rest, { fileName, warn: () => {} });
       this.files.set(fileName, { state, sinceMs: this.options.clock.monotonicMs(), readState: state, manifests, isRead: true });

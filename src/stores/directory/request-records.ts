@@ -7,11 +7,12 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { parse, stringify } from 'yaml';
+import { writeDurably } from '../../common/durable-file.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import type { DiskExport, DiskExportStatus } from '../../resource/disk-export.ts';
 import { type Fields, isFields } from '../../resource/schema.ts';
 import { validateDiskExport, validateStatus } from '../../resource/validate.ts';
-import { directoryError, writeFileAtomically } from './directory-files.ts';
+import { directoryError } from './directory-files.ts';
 import { keyOf } from './manifest-files.ts';
 
 export interface RequestRecord {
@@ -130,7 +131,7 @@ export class RequestRecords {
 
   private async write(name: string, content: { text: string; mode: number }): Promise<void> {
     try {
-      await writeFileAtomically(path.join(this.directory, name), content);
+      await writeDurably(path.join(this.directory, name), content);
     } catch (error) {
       throw directoryError(path.join(this.directory, name), error);
     }

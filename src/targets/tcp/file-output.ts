@@ -2,8 +2,8 @@
 
 import { constants } from 'node:fs';
 import { type FileHandle, lstat, open, readFile, rename, rm } from 'node:fs/promises';
-import path from 'node:path';
 import { MIB } from '../../common/bytes.ts';
+import { syncDirectoryOf, writeDurably } from '../../common/durable-file.ts';
 import { DiskliftError, errnoOf } from '../../common/errors.ts';
 import { FileDigest } from './file-digest.ts';
 import type { ImageOutput } from './image-output.ts';
@@ -106,7 +106,7 @@ class FileOutput implements ImageOutput {
         throw new DiskliftError('DestinationRejected', 'somebody else writes to the same output');
       await this.refuseToReplace(hello);
       await rename(this.partialPath, this.path);
-      await syncDirectory(this.path);
+      await syncDirectoryOf(this.path);
       this.finished = { ino, hello };
       this.growing = undefined;
       await file.close();
@@ -156,7 +156,7 @@ class FileOutput implements ImageOutput {
     return closeUnlessUsed(file, async () => {
       const growing = growingFrom(file, hello, 0);
       await this.makeDurable(growing);
-      await syncDirectory(this.path);
+      await syncDirectoryOf(this.path);
       return growing;
     });
   }
@@ -176,7 +176,8 @@ class FileOutput implements ImageOutput {
     await synced(growing, () => file.datasync());
     growing.durableBytes = writtenBytes;
     if (hello?.fingerprint === undefined) return;
-    await writePartialState(this.statePath, { ...hello, fingerprint: hello.fingerprint, durableBytes: writtenBytes });
+    const state: PartialState = { ...hello, fingerprint: hello.fingerprint, durableBytes: writtenBytes };
+    await writeDurably(this.statePath, { text: `${JSON.stringify(state)}\n`, mode: 0o600 });
   }
 }
 
@@ -218,12 +219,6 @@ async function synced(growing: Growing, sync: () => Promise<void>): Promise<void
   }
 }
 
-/** Makes the file's name survive a loss of power. */
-async function syncDirectory(filePath: string): Promise<void> {
-  await using directory = await open(path.dirname(filePath), 'r');
-  await directory.sync();
-}
-
 /** Types a failure. The message names no path, because the sender receives it too. */
 async function typed<T>(what: string, operation: () => Promise<T>): Promise<T> {
   try {
@@ -253,16 +248,6 @@ export async function readPartialState(path: string): Promise<PartialState | und
   } catch {
     return undefined;
   }
-}
-
-/** Replaces the state. A reader finds the old state or the new one. */
-async function writePartialState(path: string, state: PartialState): Promise<void> {
-  const draft = `${path}.new`;
-  // This removes a symbolic link instead of following it.
-  await rm(draft, { force: true });
-  await using file = await open(draft, 'wx', 0o600);
-  await file.writeFile(`${JSON.stringify(state)}\n`);
-  await rename(draft, path);
 }
 
 function isCount(value: unknown): value is number {

@@ -26,11 +26,11 @@ describe('file output', () => {
 
   it('leaves no descriptor open when the state of a new image cannot be written', async () => {
     // A directory at the path of the state's draft.
-    mkdirSync(path.join(temp('a.qcow2.partial.json.new'), 'occupied'), { recursive: true });
+    mkdirSync(path.join(temp('.a.qcow2.partial.json.tmp'), 'occupied'), { recursive: true });
     const output = await createFileOutput({ path: temp('a.qcow2'), force: false });
     await assert.rejects(output.begin(HELLO), (error) => {
       assert.ok(error instanceof DiskliftError);
-      assert.deepEqual([error.code, error.message], ['DestinationRejected', 'cannot open the output: ERR_FS_EISDIR']);
+      assert.deepEqual([error.code, error.message], ['DestinationRejected', 'cannot open the output: EISDIR']);
       return true;
     });
     assert.deepEqual(openFiles(), []);
