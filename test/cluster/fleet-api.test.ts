@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { systemClock } from '../../src/common/clock.ts';
+import { createReflector } from '../../src/stores/kubernetes/cache/reflector.ts';
 import type { ApiAccess } from '../../src/stores/kubernetes/client/api-access.ts';
 import { apiFailureOf } from '../../src/stores/kubernetes/client/api-failure.ts';
 import { ALL_NAMESPACES, type KubeResource, type WatchEvent } from '../../src/stores/kubernetes/client/contract.ts';
@@ -211,5 +212,35 @@ describe('the API of the controller', function () {
     ];
     for (const conflict of conflicts) assert.equal(apiFailureOf(await conflict.catch((error: unknown) => error))?.kind, 'Conflict');
     await api.roleBindings.patch(target, { patch: { metadata: { finalizers: [] } } });
+  });
+
+  it('reflects objects of a cluster-scoped kind by their names, and objects whose labels match', async () => {
+    const shared = { namespace: ALL_NAMESPACES, clock: systemClock, random: Math.random, warn: assert.fail } as const;
+    const changes: string[] = [];
+    const onKey = (key: string) => void changes.push(key);
+    const classes = createReflector({ ...shared, resource: api.storageClasses, onKey: () => {} });
+    const maps = createReflector({ ...shared, resource: api.configMaps, labelSelector: `test=${namespace}`, onKey });
+    const missing = createReflector({ ...shared, resource: api.volumeSnapshots, isOptional: true, onKey: assert.fail, warn: () => {} });
+    const stop = new AbortController();
+    const running = Promise.all([classes, maps, missing].map((reflector) => reflector.run(stop.signal)));
+    try {
+      await createMap('other');
+      const { metadata } = await createMap('ours', { test: namespace });
+      const target = { namespace: '', name: namespace };
+      await api.storageClasses.create({ metadata: target, provisioner: 'example.com/disks' });
+      await until('the class', () => classes.get(namespace)?.provisioner === 'example.com/disks');
+      await until('the labelled object', () => maps.get(`${namespace}/ours`) !== undefined);
+      assert.equal(maps.get(`${namespace}/ours`)?.metadata.uid, metadata.uid);
+      await api.configMaps.patch(metadata, { patch: { metadata: { labels: { test: null } } } });
+      await until('its removal', () => maps.get(`${namespace}/ours`) === undefined);
+      assert.deepEqual([...maps.keys()], []);
+      assert.deepEqual([...new Set(changes)], [`${namespace}/ours`]);
+      await api.storageClasses.remove(target);
+      await until('the removal of the class', () => classes.get(namespace) === undefined);
+      await until('the absent kind', () => missing.hasSynced);
+    } finally {
+      stop.abort();
+      await running;
+    }
   });
 });

@@ -11,11 +11,19 @@ import { type Backoff, backoffDelayMs } from '../../../common/retry.ts';
 import { startTimeLimit } from '../../../common/time-limit.ts';
 import { isApiFailure, statusError, unusableError } from '../client/api-failure.ts';
 import { type KubeResource, type NamespaceScope, namespaceText, type Reflector, type WatchEvent } from '../client/contract.ts';
-import type { KubeObject } from '../client/objects.ts';
+import type { AnyObject } from '../client/objects.ts';
+import { metadataOf, ObjectCache } from './object-cache.ts';
 
-export interface ReflectorOptions<T extends KubeObject> {
+export interface ReflectorOptions<T extends AnyObject> {
   resource: Pick<KubeResource<T>, 'description' | 'list' | 'watch'>;
+  /** {@link ALL_NAMESPACES} for a cluster-scoped kind. */
   namespace: NamespaceScope;
+  /** Restricts the copy to objects with these labels. */
+  labelSelector?: string;
+  /** Returns the object to cache in place of the received one, such as one without unused fields. Must not throw. */
+  transform?: ((object: T) => T) | undefined;
+  /** While the CRD of the kind is not installed, the copy is complete and empty. */
+  isOptional?: boolean;
   /**
    * Called with the key of every object after a list, and with the key of an object that was added, changed or removed.
    * Must not throw.
@@ -27,7 +35,7 @@ export interface ReflectorOptions<T extends KubeObject> {
   warn(message: string): void;
 }
 
-export interface RunningReflector<T extends KubeObject> extends Reflector<T> {
+export interface RunningReflector<T extends AnyObject> extends Reflector<T> {
   /** Keeps the copy up to date until `signal` is aborted. Never throws. */
   run(signal: AbortSignal): Promise<void>;
 }
@@ -53,13 +61,16 @@ const MIN_WATCH_MS = 1000;
 /** After this many failed watches in a row the reflector lists all objects again. */
 const WATCHES_BEFORE_LIST = 3;
 
+/** A CRD that is installed later is detected after this time. */
+const ABSENT_KIND_MS = 60_000;
+
 const BACKOFF: Backoff = { baseMs: 500, capMs: 30_000 };
 
-export function createReflector<T extends KubeObject>(options: ReflectorOptions<T>): RunningReflector<T> {
+export function createReflector<T extends AnyObject>(options: ReflectorOptions<T>): RunningReflector<T> {
   return new ListAndWatch(options);
 }
 
-class ListAndWatch<T extends KubeObject> implements RunningReflector<T> {
+class ListAndWatch<T extends AnyObject> implements RunningReflector<T> {
   hasSynced = false;
   problem: DiskliftError | undefined;
   private readonly options: ReflectorOptions<T>;
@@ -72,6 +83,8 @@ class ListAndWatch<T extends KubeObject> implements RunningReflector<T> {
   private successMs: number | undefined;
   private successMonotonicMs: number | undefined;
   private failedAttempts = 0;
+  /** Whether the last answer was that the CRD of an optional kind is not installed. */
+  private isKindAbsent = false;
   /** The last warning, until the API server answers again. A warning is not repeated. */
   private warned: string | undefined;
 
@@ -108,6 +121,11 @@ class ListAndWatch<T extends KubeObject> implements RunningReflector<T> {
     }
   }
 
+  private get crdText(): string {
+    const { plural, group } = this.options.resource.description;
+    return `the CRD ${plural}.${group}`;
+  }
+
   private untilRelistMs(): number {
     return this.listedMs + RELIST_MS - this.options.clock.monotonicMs();
   }
@@ -126,20 +144,26 @@ class ListAndWatch<T extends KubeObject> implements RunningReflector<T> {
   }
 
   private async list(signal: AbortSignal): Promise<void> {
-    const { resource, namespace, clock, onKey } = this.options;
+    const { resource, namespace, labelSelector, clock } = this.options;
     const startMs = clock.monotonicMs();
-    const { items, resourceVersion } = await resource.list(namespace, { signal });
-    const removed = this.cache.replaceAll(items);
+    const { items, resourceVersion } = await resource.list(namespace, { signal, ...(labelSelector && { labelSelector }) });
+    if (this.isKindAbsent) this.options.warn(`${this.crdText} is installed now`);
+    this.isKindAbsent = false;
     this.resourceVersion = resourceVersion;
     this.listedMs = startMs;
-    this.hasSynced = true;
     this.recordSuccess();
-    for (const key of removed) onKey(key);
-    for (const key of this.cache.keys()) onKey(key);
+    this.replaceAll(items);
+  }
+
+  private replaceAll(items: readonly unknown[]): void {
+    const removed = this.cache.replaceAll(items);
+    this.hasSynced = true;
+    for (const key of removed) this.options.onKey(key);
+    for (const key of this.cache.keys()) this.options.onKey(key);
   }
 
   private async watch(signal: AbortSignal): Promise<void> {
-    const { resource, namespace, clock, random } = this.options;
+    const { resource, namespace, labelSelector, clock, random } = this.options;
     const spreadSeconds = WATCH_SECONDS.min + Math.floor(random() * WATCH_SECONDS.spread);
     const timeoutSeconds = Math.max(1, Math.min(spreadSeconds, Math.ceil(this.untilRelistMs() / 1000)));
     const silent = unusableError(this.watchText, `it is silent for longer than ${timeoutSeconds} s`);
@@ -150,7 +174,8 @@ class ListAndWatch<T extends KubeObject> implements RunningReflector<T> {
       const resourceVersion = this.resourceVersion as string;
       const ended = AbortSignal.any([signal, limit.signal]);
       const onOpen = () => this.recordAnswer();
-      for await (const event of resource.watch(namespace, { resourceVersion, timeoutSeconds, signal: ended, onOpen })) {
+      const limits = { timeoutSeconds, signal: ended };
+      for await (const event of resource.watch(namespace, { resourceVersion, labelSelector, ...limits, onOpen })) {
         this.apply(event);
         isQuiet = false;
       }
@@ -175,7 +200,8 @@ class ListAndWatch<T extends KubeObject> implements RunningReflector<T> {
 
   private async backOff(error: unknown, signal: AbortSignal): Promise<void> {
     if (signal.aborted) return;
-    const { clock, random, warn } = this.options;
+    const { clock, random, warn, isOptional = false } = this.options;
+    if (isOptional && isApiFailure(error, 'NotFound')) return this.awaitKind(signal);
     const problem = error instanceof DiskliftError ? error : new DiskliftError('StoreUnavailable', `internal error: ${error}`, error);
     this.failedAttempts += 1;
     // A short outage needs no list. Repeated failures do: the API server would send an unreadable event again in each
@@ -190,80 +216,22 @@ class ListAndWatch<T extends KubeObject> implements RunningReflector<T> {
     const delayMs = backoffDelayMs(BACKOFF, { failedAttempts: this.failedAttempts, retryAfterMs: problem.retryAfterMs }, random);
     await clock.delay(delayMs, signal).catch(() => {});
   }
-}
 
-/**
- * The objects by key (`NAMESPACE/NAME`). Objects without the required metadata are left out: another server's schema
- * may admit them.
- */
-class ObjectCache<T extends KubeObject> {
-  private readonly options: Pick<ReflectorOptions<T>, 'resource' | 'namespace' | 'warn'>;
-  private objects = new Map<string, T>();
-  /** Keys of malformed objects, so that each is reported once. */
-  private readonly malformed = new Set<string>();
-
-  constructor(options: ReflectorOptions<T>) {
-    this.options = options;
-  }
-
-  get(key: string): T | undefined {
-    return this.objects.get(key);
-  }
-
-  keys(): Iterable<string> {
-    return this.objects.keys();
-  }
-
-  /** @returns the keys that were removed */
-  replaceAll(items: readonly unknown[]): string[] {
-    const before = this.objects;
-    this.objects = new Map();
-    for (const item of items) this.put(item);
-    return [...before.keys()].filter((key) => !this.objects.has(key));
-  }
-
-  /** @returns the key whose object has changed; undefined when none has */
-  put(object: unknown): string | undefined {
-    const key = this.keyOf(object);
-    if (this.isWellFormed(object)) {
-      this.malformed.delete(key);
-      this.objects.set(key, object);
-      return key;
+  /**
+   * Waits for a CRD to be installed. Its absence is an answer of the API server, not a failure. After a watch of an
+   * absent kind, a list has to confirm the absence.
+   */
+  private async awaitKind(signal: AbortSignal): Promise<void> {
+    const { clock, warn } = this.options;
+    const isConfirmed = this.resourceVersion === undefined;
+    this.recordAnswer();
+    this.failedAttempts = 0;
+    this.resourceVersion = undefined;
+    if (isConfirmed) {
+      if (!this.isKindAbsent) warn(`${this.crdText} is not installed; disklift looks for it every minute`);
+      this.isKindAbsent = true;
+      this.replaceAll([]);
     }
-    if (!this.malformed.has(key)) {
-      this.malformed.add(key);
-      this.options.warn(`${key} is ignored: the API server sends an object that is no ${this.options.resource.description.kind}`);
-    }
-    return this.objects.delete(key) ? key : undefined;
+    await clock.delay(isConfirmed ? ABSENT_KIND_MS : BACKOFF.baseMs, signal).catch(() => {});
   }
-
-  /** @returns the key if its object was there */
-  remove(object: unknown): string | undefined {
-    const key = this.keyOf(object);
-    this.malformed.delete(key);
-    return this.objects.delete(key) ? key : undefined;
-  }
-
-  /** A malformed object of a watch on one namespace has the key that it would have in that namespace. */
-  private keyOf(object: unknown): string {
-    const { namespace, name } = metadataOf(object);
-    const watched = this.options.namespace;
-    return `${typeof watched === 'string' ? watched : textOr(namespace, '?')}/${textOr(name, '?')}`;
-  }
-
-  private isWellFormed(object: unknown): object is T {
-    const { namespace, name, uid, resourceVersion } = metadataOf(object);
-    const watched = this.options.namespace;
-    if (typeof watched === 'string' && namespace !== watched) return false;
-    return [namespace, name, uid, resourceVersion].every((text) => typeof text === 'string' && text !== '');
-  }
-}
-
-function metadataOf(object: unknown): Record<string, unknown> {
-  const metadata = (object as { metadata?: unknown } | null | undefined)?.metadata;
-  return typeof metadata === 'object' && metadata !== null ? (metadata as Record<string, unknown>) : {};
-}
-
-function textOr(value: unknown, otherwise: string): string {
-  return typeof value === 'string' ? value : otherwise;
 }
