@@ -1,6 +1,8 @@
 /** Waits for a change of a directory: until the system reports one, and at most for a given time. */
 
-import { type FSWatcher, statSync, watch } from 'node:fs';
+import { type FSWatcher, watch } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { abortable } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
 
 export interface DirectoryWake {
@@ -27,13 +29,13 @@ export function createDirectoryWake(directory: string, clock: Clock): DirectoryW
 
   /**
    * Replaces the watcher when another directory has the name: a watcher stays with the inode that it was opened for.
+   * `watch` is synchronous and would keep the process where the storage does not answer, so an awaited call comes first.
    */
-  function renew(): void {
-    const found = statSync(directory, { throwIfNoEntry: false })?.ino;
-    if (found === inode && watcher !== undefined) return;
+  async function renew(signal: AbortSignal): Promise<void> {
+    const { ino } = await abortable(stat(directory), signal);
+    if (ino === inode && watcher !== undefined) return;
     close();
-    inode = found;
-    if (found === undefined) return;
+    inode = ino;
     watcher = watch(directory, { persistent: false }, () => change.resolve());
     watcher.on('error', close);
   }
@@ -41,9 +43,9 @@ export function createDirectoryWake(directory: string, clock: Clock): DirectoryW
   return {
     async wait(limitMs, signal) {
       try {
-        renew();
+        await renew(signal);
       } catch {
-        // The limit of watchers (inotify) is reached, or the user may not open one.
+        // The directory is missing, the limit of watchers (inotify) is reached, or the user may not open one.
         close();
       }
       const end = new AbortController();
