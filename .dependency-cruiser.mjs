@@ -36,6 +36,10 @@ export const LAYERS = {
     mayUse: ['common', 'resource', 'credentials', 'engine/observer'],
     reason: 'A store keeps requests and their status; the engine reports to it through the observer contract.',
   },
+  controller: {
+    mayUse: ['common', 'engine/export-status', 'resource', 'stores'],
+    reason: 'The controller makes Jobs and never touches data: it knows the resource and the API server, and no disk.',
+  },
   metrics: {
     mayUse: ['common', 'engine/observer', 'resource/destination-kinds'],
     reason: 'Metrics observe the engine and never change an export.',

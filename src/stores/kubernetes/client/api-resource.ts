@@ -111,9 +111,9 @@ export function createApiResource<T extends AnyObject>(connection: ApiConnection
       ) as Promise<T>;
     },
 
-    async remove(target, { uid, resourceVersion, ...options } = {}) {
+    async remove(target, { uid, resourceVersion, propagationPolicy = 'Background', ...options } = {}) {
       // The garbage collector deletes the dependents of the object, such as its Lease, afterwards.
-      const body = { apiVersion: 'v1', kind: 'DeleteOptions', propagationPolicy: 'Background', preconditions: { uid, resourceVersion } };
+      const body = { apiVersion: 'v1', kind: 'DeleteOptions', propagationPolicy, preconditions: { uid, resourceVersion } };
       const call = connection.call(ofObject(target, { verb: 'delete', method: 'DELETE', body }), options);
       return (await absentAs(false, call)) !== false;
     },

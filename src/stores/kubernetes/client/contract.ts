@@ -52,6 +52,13 @@ interface PatchOptions extends CallOptions {
   subresource?: 'status' | 'scale';
 }
 
+interface RemoveOptions extends CallOptions {
+  uid?: string;
+  resourceVersion?: string;
+  /** Foreground: the object stays until the garbage collector has deleted its dependents. Default Background. */
+  propagationPolicy?: 'Background' | 'Foreground';
+}
+
 /** A watch has no time limit of its own: the server or `signal` ends it. */
 interface WatchOptions {
   resourceVersion: string;
@@ -138,7 +145,7 @@ export interface KubeResource<T extends AnyObject> {
    * @returns whether there was one.
    * @throws DiskliftError of a failure `Conflict` when the one there has another UID or resourceVersion
    */
-  remove(target: ObjectName, options?: CallOptions & { uid?: string; resourceVersion?: string }): Promise<boolean>;
+  remove(target: ObjectName, options?: RemoveOptions): Promise<boolean>;
 }
 
 /** An object to create: fields that the server fills in may be missing. */

@@ -16,6 +16,7 @@ import type {
   VirtualMachineSnapshotContentObject,
   VirtualMachineSnapshotObject,
   VolumeSnapshotClassObject,
+  VolumeSnapshotContentObject,
   VolumeSnapshotObject,
 } from './fleet-objects.ts';
 import type { AnyObject, DataObject, EventObject, ExportObject, LeaseObject, NamespaceObject } from './objects.ts';
@@ -36,6 +37,7 @@ interface FleetObjects {
   storageClasses: StorageClassObject;
   volumeSnapshotClasses: VolumeSnapshotClassObject;
   volumeSnapshots: VolumeSnapshotObject;
+  volumeSnapshotContents: VolumeSnapshotContentObject;
   virtualMachines: VirtualMachineObject;
   virtualMachineInstances: VirtualMachineInstanceObject;
   virtualMachineSnapshots: VirtualMachineSnapshotObject;
@@ -63,6 +65,7 @@ export function createFleetApi(options: ApiConnectionOptions): FleetApi {
     storageClasses: resource(RESOURCES.storageClasses),
     volumeSnapshotClasses: resource(RESOURCES.volumeSnapshotClasses),
     volumeSnapshots: resource(RESOURCES.volumeSnapshots),
+    volumeSnapshotContents: resource(RESOURCES.volumeSnapshotContents),
     virtualMachines: resource(RESOURCES.virtualMachines),
     virtualMachineInstances: resource(RESOURCES.virtualMachineInstances),
     virtualMachineSnapshots: resource(RESOURCES.virtualMachineSnapshots),

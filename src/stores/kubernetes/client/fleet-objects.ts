@@ -98,7 +98,9 @@ export interface FleetPodObject extends KubeObject {
   };
 }
 
-export type ServiceAccountObject = KubeObject;
+export interface ServiceAccountObject extends KubeObject {
+  automountServiceAccountToken?: boolean;
+}
 
 export interface RoleBindingObject extends KubeObject {
   roleRef: { apiGroup: string; kind: string; name: string };
@@ -132,6 +134,14 @@ export interface VolumeSnapshotObject extends KubeObject {
     creationTime?: string;
     boundVolumeSnapshotContentName?: string;
     error?: { message?: string; time?: string };
+  };
+}
+
+/** Of a VolumeSnapshot. */
+export interface VolumeSnapshotContentObject extends AnyObject {
+  spec: {
+    /** Mode of the claim whose snapshot it is: Block or Filesystem. */
+    sourceVolumeMode?: string;
   };
 }
 

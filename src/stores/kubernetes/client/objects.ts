@@ -73,6 +73,10 @@ export interface ContainerSpec {
   restartPolicy?: string;
   volumeMounts?: { name: string; readOnly?: boolean }[];
   volumeDevices?: { name: string; devicePath: string }[];
+  command?: string[];
+  args?: string[];
+  /** `value` is absent for one that comes from elsewhere. */
+  env?: { name: string; value?: string }[];
 }
 
 interface ContainerState {
@@ -114,6 +118,8 @@ export interface EventObject extends KubeObject {
   /** RFC 3339, as `lastTimestamp`. */
   firstTimestamp?: string;
   lastTimestamp?: string;
+  /** RFC 3339 with microseconds: in place of the others in events of newer components. */
+  eventTime?: string | null;
   source?: { component: string; host: string };
   reportingComponent?: string;
   reportingInstance?: string;

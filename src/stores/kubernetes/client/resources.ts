@@ -28,6 +28,7 @@ export const RESOURCES = {
   storageClasses: { group: 'storage.k8s.io', version: 'v1', kind: 'StorageClass', plural: 'storageclasses', isClusterScoped: true },
   volumeSnapshots: { ...CSI_SNAPSHOTS, kind: 'VolumeSnapshot', plural: 'volumesnapshots' },
   volumeSnapshotClasses: { ...CSI_SNAPSHOTS, kind: 'VolumeSnapshotClass', plural: 'volumesnapshotclasses', isClusterScoped: true },
+  volumeSnapshotContents: { ...CSI_SNAPSHOTS, kind: 'VolumeSnapshotContent', plural: 'volumesnapshotcontents', isClusterScoped: true },
   virtualMachines: { ...KUBEVIRT, kind: 'VirtualMachine', plural: 'virtualmachines' },
   virtualMachineInstances: { ...KUBEVIRT, kind: 'VirtualMachineInstance', plural: 'virtualmachineinstances' },
   virtualMachineSnapshots: { ...KUBEVIRT_SNAPSHOTS, kind: 'VirtualMachineSnapshot', plural: 'virtualmachinesnapshots' },

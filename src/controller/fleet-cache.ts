@@ -1,0 +1,278 @@
+/**
+ * Copies of what the controller watches: the exports, the objects that it has made for them, and the pods that use
+ * claims. Indexes answer each question without a look at all objects.
+ */
+
+import type { Clock } from '../common/clock.ts';
+import { isFields } from '../resource/schema.ts';
+import { createReflector, type RunningReflector } from '../stores/kubernetes/cache/reflector.ts';
+import { ALL_NAMESPACES, type KubeResource, type NamespaceScope } from '../stores/kubernetes/client/contract.ts';
+import type { FleetApi } from '../stores/kubernetes/client/fleet-api.ts';
+import type {
+  ClaimObject,
+  FleetPodObject,
+  JobObject,
+  VirtualMachineSnapshotObject,
+  VolumeSnapshotObject,
+} from '../stores/kubernetes/client/fleet-objects.ts';
+import type { DataObject, ExportObject, KubeObject } from '../stores/kubernetes/client/objects.ts';
+import { createKnownExports, type KnownExports } from '../stores/kubernetes/store/export-object.ts';
+import type { ChildResource } from './decision.ts';
+import { exportKeyOf, MANAGED_SELECTOR } from './export-objects.ts';
+import { GroupedKeys } from './grouped-keys.ts';
+import { slimMetadata, slimPod } from './slim-objects.ts';
+
+export interface ChildObjects {
+  jobs: JobObject;
+  configMaps: DataObject;
+  persistentVolumeClaims: ClaimObject;
+  volumeSnapshots: VolumeSnapshotObject;
+  virtualMachineSnapshots: VirtualMachineSnapshotObject;
+}
+
+export interface FleetCacheOptions {
+  api: FleetApi;
+  /** Empty: all namespaces. */
+  namespaces: readonly string[];
+  clock: Clock;
+  random(): number;
+  warn(message: string): void;
+  /** Called with the key of an export that may need work. Must not throw. */
+  onExport(key: string): void;
+}
+
+export interface FleetCache {
+  readonly exports: KnownExports & { keys(): Iterable<string> };
+  child<R extends ChildResource>(resource: R, key: string): ChildObjects[R] | undefined;
+  /** Takes the answer to a create: the reflector may receive it later. */
+  learn(resource: ChildResource, object: KubeObject): void;
+  /** Objects that exist for the export. */
+  childrenOf(key: string): Iterable<{ resource: ChildResource; name: string }>;
+  /** Keys of the exports for which some object of the controller exists. */
+  ownersOfChildren(): ReadonlySet<string>;
+  countOf(resource: ChildResource): number;
+  /** Pods of the export's Jobs. @param key of the export */
+  workersOf(key: string): FleetPodObject[];
+  /** Pods that use the claim, without workers of the controller. */
+  usersOf(namespace: string, claimName: string): FleetPodObject[];
+  readonly hasSynced: boolean;
+  /** The longest time since the API server last answered one of the watches, in milliseconds; undefined at first. */
+  silenceMs(): number | undefined;
+  /** Keeps the copies up to date until `signal` is aborted. Never throws. */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+const CHILDREN = {
+  jobs: { isOptional: false },
+  configMaps: { isOptional: false },
+  persistentVolumeClaims: { isOptional: false },
+  volumeSnapshots: { isOptional: true },
+  virtualMachineSnapshots: { isOptional: true },
+} as const satisfies Record<ChildResource, { isOptional: boolean }>;
+
+const RESOURCES = Object.keys(CHILDREN) as ChildResource[];
+
+export function createFleetCache(options: FleetCacheOptions): FleetCache {
+  return new Fleet(options);
+}
+
+/** All reflectors of one kind: one for all namespaces, or one for each. */
+class Kind<T extends KubeObject> {
+  private readonly reflectors = new Map<NamespaceScope, RunningReflector<T>>();
+
+  constructor(
+    { namespaces, ...options }: FleetCacheOptions,
+    kind: {
+      resource: KubeResource<T>;
+      labelSelector?: string;
+      isOptional?: boolean;
+      transform(object: T): T;
+      onKey(key: string): void;
+    },
+  ) {
+    const scopes: readonly NamespaceScope[] = namespaces.length === 0 ? [ALL_NAMESPACES] : namespaces;
+    for (const namespace of scopes) this.reflectors.set(namespace, createReflector<T>({ ...options, ...kind, namespace }));
+  }
+
+  get(key: string): T | undefined {
+    const scope = this.reflectors.get(ALL_NAMESPACES) ?? this.reflectors.get(key.slice(0, key.indexOf('/')));
+    return scope?.get(key);
+  }
+
+  *keys(): Iterable<string> {
+    for (const reflector of this.reflectors.values()) yield* reflector.keys();
+  }
+
+  all(): RunningReflector<T>[] {
+    return [...this.reflectors.values()];
+  }
+}
+
+class Fleet implements FleetCache {
+  readonly exports: FleetCache['exports'];
+  private readonly exportKind: Kind<ExportObject>;
+  private readonly pods: Kind<FleetPodObject>;
+  private readonly children: ReadonlyMap<ChildResource, Kind<KubeObject>>;
+  /** Created objects that the reflector has not received yet. */
+  private readonly created = new Map<string, KubeObject>();
+  /** Keys of children by their export, as `RESOURCE KEY`. */
+  private readonly owners = new Map<string, Set<string>>();
+  private readonly ownerOf = new Map<string, string>();
+  private readonly podsOfExport = new GroupedKeys();
+  private readonly podsOfClaim = new GroupedKeys();
+  private readonly exportsOfClaim = new GroupedKeys();
+  private readonly onExport: (key: string) => void;
+
+  constructor(options: FleetCacheOptions) {
+    const { api, onExport } = options;
+    this.onExport = onExport;
+    this.exportKind = new Kind<ExportObject>(options, {
+      resource: api.exports,
+      transform: slimMetadata,
+      onKey: (key) => this.onExportKey(key),
+    });
+    this.pods = new Kind<FleetPodObject>(options, { resource: api.pods, transform: slimPod, onKey: (key) => this.onPodKey(key) });
+    this.children = new Map(
+      RESOURCES.map((resource) => [
+        resource,
+        new Kind<KubeObject>(options, {
+          resource: api[resource] as unknown as KubeResource<KubeObject>,
+          labelSelector: MANAGED_SELECTOR,
+          isOptional: CHILDREN[resource].isOptional,
+          transform: resource === 'configMaps' ? withoutData : slimMetadata,
+          onKey: (key) => this.onChildKey(resource, key),
+        }),
+      ]),
+    );
+    const known = createKnownExports(this.exportKind);
+    this.exports = { get: (key) => known.get(key), learn: (object) => known.learn(object), keys: () => this.exportKind.keys() };
+  }
+
+  get hasSynced(): boolean {
+    return this.reflectors().every((reflector) => reflector.hasSynced);
+  }
+
+  silenceMs(): number | undefined {
+    const silences = this.reflectors().map((reflector) => reflector.silenceMs());
+    return silences.includes(undefined) ? undefined : Math.max(...(silences as number[]));
+  }
+
+  child<R extends ChildResource>(resource: R, key: string): ChildObjects[R] | undefined {
+    const found = this.children.get(resource)?.get(key) ?? this.created.get(`${resource} ${key}`);
+    return found as ChildObjects[R] | undefined;
+  }
+
+  learn(resource: ChildResource, object: KubeObject): void {
+    const { namespace, name } = object.metadata;
+    const key = `${namespace}/${name}`;
+    if (this.children.get(resource)?.get(key) === undefined) this.created.set(`${resource} ${key}`, object);
+    this.setOwner(`${resource} ${key}`, object);
+  }
+
+  ownersOfChildren(): ReadonlySet<string> {
+    return new Set(this.owners.keys());
+  }
+
+  *childrenOf(key: string): Iterable<{ resource: ChildResource; name: string }> {
+    for (const id of this.owners.get(key) ?? []) {
+      const [resource, path = ''] = id.split(' ');
+      yield { resource: resource as ChildResource, name: path.slice(path.indexOf('/') + 1) };
+    }
+  }
+
+  countOf(resource: ChildResource): number {
+    let count = 0;
+    for (const _ of this.children.get(resource)?.keys() ?? []) count += 1;
+    return count;
+  }
+
+  workersOf(key: string): FleetPodObject[] {
+    return this.podsAt(this.podsOfExport.get(key));
+  }
+
+  usersOf(namespace: string, claimName: string): FleetPodObject[] {
+    return this.podsAt(this.podsOfClaim.get(`${namespace}/${claimName}`)).filter((pod) => exportKeyOf(pod.metadata) === undefined);
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    await Promise.all(this.reflectors().map((reflector) => reflector.run(signal)));
+  }
+
+  private reflectors(): RunningReflector<KubeObject>[] {
+    return [this.exportKind, this.pods, ...this.children.values()].flatMap((kind) => kind.all() as RunningReflector<KubeObject>[]);
+  }
+
+  private podsAt(keys: Iterable<string>): FleetPodObject[] {
+    return [...keys].map((key) => this.pods.get(key)).filter((pod) => pod !== undefined);
+  }
+
+  private onExportKey(key: string): void {
+    const claimName = claimNameOf(this.exportKind.get(key));
+    this.exportsOfClaim.set(key, claimName === undefined ? [] : [`${namespaceOf(key)}/${claimName}`]);
+    this.onExport(key);
+  }
+
+  private onPodKey(key: string): void {
+    const pod = this.pods.get(key);
+    const before = [...this.podsOfClaim.groupsOf(key), ...this.podsOfExport.groupsOf(key)];
+    const owner = pod === undefined ? undefined : exportKeyOf(pod.metadata);
+    this.podsOfExport.set(key, owner === undefined ? [] : [owner]);
+    this.podsOfClaim.set(key, pod === undefined || owner !== undefined ? [] : claimsOf(pod));
+    const exports = new Set(owner === undefined ? [] : [owner]);
+    for (const group of [...before, ...this.podsOfClaim.groupsOf(key)]) {
+      for (const each of this.exportsOfClaim.get(group)) exports.add(each);
+      // A group of podsOfExport is the export itself.
+      if (this.exportKind.get(group) !== undefined) exports.add(group);
+    }
+    for (const each of exports) this.onExport(each);
+  }
+
+  private onChildKey(resource: ChildResource, key: string): void {
+    const id = `${resource} ${key}`;
+    this.created.delete(id);
+    const before = this.ownerOf.get(id);
+    const object = this.children.get(resource)?.get(key);
+    this.setOwner(id, object);
+    const owner = before ?? this.ownerOf.get(id);
+    if (owner !== undefined) this.onExport(owner);
+  }
+
+  private setOwner(id: string, object: KubeObject | undefined): void {
+    const before = this.ownerOf.get(id);
+    const owner = object === undefined ? undefined : exportKeyOf(object.metadata);
+    if (before === owner) return;
+    if (before !== undefined) {
+      const children = this.owners.get(before);
+      children?.delete(id);
+      if (children?.size === 0) this.owners.delete(before);
+      this.ownerOf.delete(id);
+    }
+    if (owner === undefined) return;
+    this.ownerOf.set(id, owner);
+    const children = this.owners.get(owner) ?? new Set<string>();
+    this.owners.set(owner, children.add(id));
+  }
+}
+
+/** The text can be a megabyte, and nothing needs it again. */
+function withoutData(object: KubeObject): KubeObject {
+  return { metadata: slimMetadata(object).metadata };
+}
+
+function namespaceOf(key: string): string {
+  return key.slice(0, key.indexOf('/'));
+}
+
+function claimNameOf(object: ExportObject | undefined): string | undefined {
+  const { spec } = object ?? {};
+  const source = isFields(spec) && isFields(spec.source) ? spec.source : undefined;
+  const claim = isFields(source?.persistentVolumeClaim) ? source.persistentVolumeClaim.claimName : undefined;
+  return typeof claim === 'string' ? claim : undefined;
+}
+
+function claimsOf({ metadata, spec }: FleetPodObject): string[] {
+  return (spec.volumes ?? []).flatMap(({ name, persistentVolumeClaim, ephemeral }) => {
+    if (persistentVolumeClaim !== undefined) return `${metadata.namespace}/${persistentVolumeClaim.claimName}`;
+    return ephemeral === undefined ? [] : `${metadata.namespace}/${metadata.name}-${name}`;
+  });
+}

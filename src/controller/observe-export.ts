@@ -1,0 +1,179 @@
+/** Gathers what is known of one export: from the caches, and by a few calls where a decision needs more. */
+
+import type { Clock } from '../common/clock.ts';
+import type { DiskExport } from '../resource/disk-export.ts';
+import type { StoredRequest } from '../stores/contract.ts';
+import type { FleetApi } from '../stores/kubernetes/client/fleet-api.ts';
+import type { ClaimObject, VolumeSnapshotObject } from '../stores/kubernetes/client/fleet-objects.ts';
+import type { ExportObject } from '../stores/kubernetes/client/objects.ts';
+import { hasFinalizer, isTerminating, storedRequestOf } from '../stores/kubernetes/store/export-object.ts';
+import { cleanupName, exportUidOf, indexOfVolumeObject, objectName } from './export-objects.ts';
+import type { FleetCache } from './fleet-cache.ts';
+import { createSourceObserver, type SourceObserver } from './observe-source.ts';
+import type { Children, Observed } from './observed.ts';
+import { serves } from './served-claims.ts';
+import { createStartProblems, type StartProblems } from './start-problems.ts';
+import { workerPodOf } from './worker-pod.ts';
+
+export interface ObservedExport {
+  /** The version of the object on which the observation is based. */
+  object: ExportObject;
+  observed: Observed;
+  /** The observation may change after this time without an event. */
+  recheckMs?: number | undefined;
+}
+
+export interface InvalidExport {
+  object: ExportObject;
+  invalid: StoredRequest & { kind: 'invalid' };
+}
+
+export interface SlotState {
+  hasSlot: boolean;
+  /** Whether it waits for a slot: then its source was looked at already. */
+  isWaiting: boolean;
+}
+
+export interface ExportObserver {
+  /** @returns undefined when there is nothing to do for the export @throws DiskliftError of the API server */
+  observe(
+    key: string,
+    slot: SlotState,
+  ): Promise<ObservedExport | { invalid: StoredRequest & { kind: 'invalid' }; object: ExportObject } | undefined>;
+  /** The request in its latest known version; undefined for one that is gone or invalid. */
+  requestOf(key: string): DiskExport | undefined;
+  forget(key: string): void;
+}
+
+export interface ExportObserverOptions {
+  api: FleetApi;
+  cache: FleetCache;
+  clock: Clock;
+}
+
+/** Time in which a sidecar, or a Job of the user, may begin to serve a new export of a claim. */
+const SERVED_GRACE_MS = 3000;
+
+/** Time in which the sidecar that began an export may come back. */
+const ABANDONED_MS = 120_000;
+
+export function createExportObserver(options: ExportObserverOptions): ExportObserver {
+  return new Observer(options);
+}
+
+class Observer implements ExportObserver {
+  private readonly options: ExportObserverOptions;
+  private readonly sources: SourceObserver;
+  private readonly problems: StartProblems;
+  /** When an export that a sidecar began was first seen without one. */
+  private readonly abandoned = new Map<string, number>();
+
+  constructor(options: ExportObserverOptions) {
+    this.options = options;
+    this.sources = createSourceObserver(options);
+    this.problems = createStartProblems(options);
+  }
+
+  requestOf(key: string): DiskExport | undefined {
+    const stored = this.storedOf(key)?.stored;
+    return stored?.kind === 'request' ? stored.request : undefined;
+  }
+
+  forget(key: string): void {
+    this.abandoned.delete(key);
+  }
+
+  async observe(key: string, { hasSlot, isWaiting }: SlotState): Promise<ObservedExport | InvalidExport | undefined> {
+    const { clock } = this.options;
+    const found = this.storedOf(key);
+    if (found === undefined) return undefined;
+    const { object, stored } = found;
+    if (stored.kind === 'invalid') return { invalid: stored, object };
+    const { request } = stored;
+    const { children, hasObjects } = this.childrenOf(key, request);
+    const otherMs = hasObjects ? 0 : this.servedMs(key, request);
+    const isOver = isTerminating(object) || request.status?.completionTime !== undefined;
+    const hasOpenUpload = hasFinalizer(object);
+    const hasJob = children.job !== undefined;
+    const needsSource = !isOver && otherMs === 0 && !request.spec.cancel && !hasJob && (hasSlot || !isWaiting);
+    const isRunning = children.pods.some(({ phase }) => phase === 'Running');
+    return {
+      object,
+      recheckMs: otherMs > 0 && Number.isFinite(otherMs) ? otherMs : undefined,
+      observed: {
+        nowMs: clock.nowMs(),
+        request,
+        isTerminating: isTerminating(object),
+        hasOpenUpload,
+        isNamespaceTerminating: isOver && hasOpenUpload && !isRunning && (await this.isNamespaceEnding(request)),
+        isServed: otherMs > 0,
+        hasSlot,
+        children: hasJob && !isOver ? { ...children, startProblem: await this.problems.find(children) } : children,
+        source: needsSource ? await this.sources.observe(request, children) : undefined,
+      },
+    };
+  }
+
+  private storedOf(key: string): { object: ExportObject; stored: StoredRequest } | undefined {
+    const object = this.options.cache.exports.get(key);
+    const stored = object === undefined ? undefined : storedRequestOf(object);
+    return object === undefined || stored === undefined ? undefined : { object, stored };
+  }
+
+  private childrenOf(key: string, request: DiskExport): { children: Children; hasObjects: boolean } {
+    const { cache } = this.options;
+    const { namespace, uid } = request.metadata;
+    const keyOf = (name: string) => `${namespace}/${name}`;
+    const snapshots = new Map<number, VolumeSnapshotObject>();
+    const clones = new Map<number, ClaimObject>();
+    const found = [...cache.childrenOf(key)];
+    for (const { resource, name } of found) {
+      const index = indexOfVolumeObject(request, name);
+      if (index === undefined) continue;
+      const snapshot = resource === 'volumeSnapshots' ? cache.child(resource, keyOf(name)) : undefined;
+      if (snapshot !== undefined) snapshots.set(index, snapshot);
+      const clone = resource === 'persistentVolumeClaims' ? cache.child(resource, keyOf(name)) : undefined;
+      if (clone !== undefined) clones.set(index, clone);
+    }
+    const main = keyOf(objectName(request));
+    const pods = cache
+      .workersOf(key)
+      .filter(({ metadata }) => exportUidOf(metadata) === uid)
+      .map(workerPodOf);
+    return {
+      hasObjects: found.length > 0 || pods.length > 0,
+      children: {
+        job: cache.child('jobs', main),
+        cleanupJob: cache.child('jobs', keyOf(cleanupName(request))),
+        pods,
+        vmSnapshot: cache.child('virtualMachineSnapshots', main),
+        snapshots,
+        clones,
+        configMap: cache.child('configMaps', main),
+      },
+    };
+  }
+
+  /** @returns how long another process still may serve it, in milliseconds; 0 when none does */
+  private servedMs(key: string, request: DiskExport): number {
+    const { cache, clock } = this.options;
+    const { claimName } = request.spec.source.persistentVolumeClaim ?? {};
+    const isOpenToSidecars = claimName !== undefined && (request.spec.snapshot === undefined || request.spec.snapshot.mode === 'Never');
+    if (!isOpenToSidecars) return 0;
+    const { namespace, name, creationTimestamp } = request.metadata;
+    if (cache.usersOf(namespace, claimName).some((pod) => serves(pod, claimName, name))) {
+      this.abandoned.delete(key);
+      return Number.POSITIVE_INFINITY;
+    }
+    if (request.status?.executor === undefined)
+      return Math.max(0, (Date.parse(creationTimestamp ?? '') || 0) + SERVED_GRACE_MS - clock.nowMs());
+    const sinceMs = this.abandoned.get(key) ?? clock.monotonicMs();
+    this.abandoned.set(key, sinceMs);
+    return Math.max(0, sinceMs + ABANDONED_MS - clock.monotonicMs());
+  }
+
+  private async isNamespaceEnding({ metadata: { namespace } }: DiskExport): Promise<boolean> {
+    const found = await this.options.api.namespaces.get({ namespace: '', name: namespace });
+    return found === undefined || found.metadata.deletionTimestamp !== undefined;
+  }
+}

@@ -1,0 +1,93 @@
+/** Looks at a VM: its volumes, whether its guest may write, and KubeVirt's snapshot of it. */
+
+import type { DiskExport } from '../resource/disk-export.ts';
+import { isApiFailure } from '../stores/kubernetes/client/api-failure.ts';
+import type { ClaimObject, VirtualMachineInstanceObject, VirtualMachineObject } from '../stores/kubernetes/client/fleet-objects.ts';
+import type { Children, SourceFacts, VolumeFacts } from './observed.ts';
+import { isRunning } from './virtual-machine/is-running.ts';
+import { readVmSnapshot, type SnapshotVolume, type VmSnapshotState } from './virtual-machine/read-vm-snapshot.ts';
+import { renderVmManifest } from './virtual-machine/vm-manifest.ts';
+import { volumesOfVm } from './virtual-machine/volumes-of-vm.ts';
+import type { VolumeLooks } from './volume-looks.ts';
+
+type VmSource = NonNullable<DiskExport['spec']['source']['virtualMachine']>;
+
+export async function observeVm(request: DiskExport, source: VmSource, children: Children, looks: VolumeLooks): Promise<SourceFacts> {
+  const { namespace } = request.metadata;
+  const target = { namespace, name: source.name };
+  let vm: VirtualMachineObject | undefined;
+  let vmi: VirtualMachineInstanceObject | undefined;
+  try {
+    vm = await looks.api.virtualMachines.get(target);
+    vmi = vm === undefined ? undefined : await looks.api.virtualMachineInstances.get(target);
+  } catch (error) {
+    if (!isApiFailure(error, 'NotFound')) throw error;
+  }
+  if (vm === undefined)
+    return {
+      volumes: [],
+      missing: { reason: 'VirtualMachineNotFound', message: `there is no VirtualMachine ${source.name} in this namespace` },
+    };
+  const snapshot = children.vmSnapshot === undefined ? undefined : await observeVmSnapshot(children.vmSnapshot, source, looks);
+  const found = volumesOfVm(vm, source.volumes, vmi);
+  const refused = refusedOf(found, source);
+  const volumes =
+    snapshot?.state === 'ready'
+      ? await Promise.all(snapshot.volumes.map((volume) => snapshotVolume(namespace, volume, looks)))
+      : await Promise.all(found.volumes.map(({ name, claimName }) => looks.volume(request, name, claimName, () => false)));
+  const claims = volumes.flatMap(({ claim }) => claim ?? []);
+  return {
+    volumes,
+    ...(refused === undefined ? {} : { refused }),
+    vm: {
+      isRunning: isRunning(vm, vmi),
+      leftOut: snapshot?.state === 'ready' ? snapshot.leftOut : found.leftOut,
+      snapshot,
+      manifest: wantsManifest(request, source) ? renderVmManifest(vm, claims) : undefined,
+    },
+  };
+}
+
+function refusedOf({ unknown, leftOut }: ReturnType<typeof volumesOfVm>, { name, volumes }: VmSource): SourceFacts['refused'] {
+  if (unknown.length > 0) return { reason: 'VolumeNotFound', message: `the VM ${name} has no volume ${unknown.join(', ')}` };
+  const [first] = volumes === undefined ? [] : leftOut;
+  return first === undefined ? undefined : { reason: 'VolumeNotExportable', message: `the volume ${first.name} ${first.why}` };
+}
+
+async function observeVmSnapshot(
+  vmSnapshot: NonNullable<Children['vmSnapshot']>,
+  { volumes }: VmSource,
+  { api }: VolumeLooks,
+): Promise<VmSnapshotState> {
+  const { namespace } = vmSnapshot.metadata;
+  const contentName = vmSnapshot.status?.virtualMachineSnapshotContentName;
+  const content =
+    typeof contentName === 'string' ? await api.virtualMachineSnapshotContents.get({ namespace, name: contentName }) : undefined;
+  return readVmSnapshot(vmSnapshot, content, volumes);
+}
+
+/** The claim as it was at the snapshot decides about the clone: the present one may have grown, or may be gone. */
+async function snapshotVolume(
+  namespace: string,
+  { name, volumeSnapshotName, claim }: SnapshotVolume,
+  { api }: VolumeLooks,
+): Promise<VolumeFacts> {
+  const given = await api.volumeSnapshots.get({ namespace, name: volumeSnapshotName });
+  const { size, storageClassName, accessModes, volumeMode } = claim;
+  const then: ClaimObject = {
+    metadata: { name: claim.name, namespace, uid: '', resourceVersion: '' },
+    spec: {
+      accessModes,
+      volumeMode,
+      ...(storageClassName === undefined ? {} : { storageClassName }),
+      resources: { requests: { storage: size } },
+    },
+  };
+  return { key: name, claimName: claim.name, claim: then, writer: undefined, node: undefined, given, snapshotClass: undefined };
+}
+
+/** Absent: where the destination has a place beside the images. */
+function wantsManifest({ spec: { destination } }: DiskExport, { manifest }: VmSource): boolean {
+  if (manifest !== undefined) return manifest;
+  return destination.s3 !== undefined || (destination.http?.url !== undefined && destination.http.method === 'PUT');
+}

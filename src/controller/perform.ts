@@ -1,0 +1,69 @@
+/** Carries out the actions of a decision. Every action can be repeated. */
+
+import type { DiskExport } from '../resource/disk-export.ts';
+import { isApiFailure } from '../stores/kubernetes/client/api-failure.ts';
+import type { KubeResource, Unsaved } from '../stores/kubernetes/client/contract.ts';
+import type { FleetApi } from '../stores/kubernetes/client/fleet-api.ts';
+import type { ExportObject, KubeObject } from '../stores/kubernetes/client/objects.ts';
+import { setFinalizer } from '../stores/kubernetes/store/export-object.ts';
+import type { Action, ChildResource } from './decision.ts';
+import type { FleetCache } from './fleet-cache.ts';
+import type { WorkerAccess } from './worker-access.ts';
+
+export interface PerformerOptions {
+  api: FleetApi;
+  cache: Pick<FleetCache, 'learn' | 'exports'>;
+  access: WorkerAccess;
+  /** Awaited before each change. @throws DiskliftError `ExecutorLost` when another controller may lead */
+  assertLeading(): Promise<void>;
+}
+
+export interface Performer {
+  /** Stops at the first failure. @throws DiskliftError of the API server; `ExecutorLost` */
+  perform(object: ExportObject, request: DiskExport, actions: readonly Action[]): Promise<void>;
+}
+
+export function createPerformer({ api, cache, access, assertLeading }: PerformerOptions): Performer {
+  const resourceOf = (resource: ChildResource) => api[resource] as unknown as KubeResource<KubeObject>;
+
+  async function create({ resource, object }: Extract<Action, { kind: 'create' }>, namespace: string): Promise<void> {
+    try {
+      cache.learn(resource, await resourceOf(resource).create(object as unknown as Unsaved<KubeObject>));
+    } catch (error) {
+      // An earlier call made it, and its answer was lost.
+      if (isApiFailure(error, 'AlreadyExists')) return;
+      if (isApiFailure(error, 'NotFound') || isApiFailure(error, 'Forbidden')) access.forget(namespace);
+      throw error;
+    }
+  }
+
+  async function remove({ resource, object }: Extract<Action, { kind: 'remove' }>): Promise<void> {
+    const { namespace, name, uid } = object.metadata;
+    try {
+      // A Job is gone only when its pods are gone.
+      const propagationPolicy = resource === 'jobs' ? 'Foreground' : 'Background';
+      await resourceOf(resource).remove({ namespace, name }, { uid, propagationPolicy });
+    } catch (error) {
+      // Another object has the name by now.
+      if (!isApiFailure(error, 'Conflict')) throw error;
+    }
+  }
+
+  return {
+    async perform(object, request, actions) {
+      const { namespace } = request.metadata;
+      for (const action of actions) {
+        await assertLeading();
+        if (action.kind === 'create') await create(action, namespace);
+        else if (action.kind === 'remove') await remove(action);
+        else if (action.kind === 'ensure-access') await access.ensure(namespace);
+        else await removeFinalizer(object);
+      }
+    },
+  };
+
+  async function removeFinalizer(object: ExportObject): Promise<void> {
+    const changed = await setFinalizer(api.exports, object, false);
+    if (changed !== undefined) cache.exports.learn(changed);
+  }
+}

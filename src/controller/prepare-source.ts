@@ -1,0 +1,267 @@
+/**
+ * The way of an export to a Job: a snapshot where the source is in use, a clone of it, and the pod's volumes. Each call
+ * returns the next step. Pure.
+ */
+
+import type { DiskExport } from '../resource/disk-export.ts';
+import type { ClaimObject, VolumeSnapshotObject } from '../stores/kubernetes/client/fleet-objects.ts';
+import type { Action, NewObject, Report } from './decision.ts';
+import { childMetadata, cloneOf, manifestConfigMapOf, volumeSnapshotOf } from './export-objects.ts';
+import type { Observed, PodProblem, SourceFacts, VolumeFacts } from './observed.ts';
+import { larger } from './quantity.ts';
+import { buildVmSnapshot, type VmSnapshotManifest } from './virtual-machine/build-vm-snapshot.ts';
+import { type JobTemplate, type WorkerVolume, workerJobOf } from './worker-job.ts';
+
+export type Step =
+  /** The source is missing, not ready, or in use. */
+  | { kind: 'wait'; problem: PodProblem; actions?: readonly Action[]; recheckMs?: number }
+  /** Waiting cannot help. */
+  | { kind: 'fail'; problem: PodProblem }
+  /** Everything that the pod needs is there, or is requested. */
+  | { kind: 'run'; actions: readonly Action[]; node: string | undefined; facts: Pick<Report, 'consistency' | 'snapshotTime' | 'leftOut'> };
+
+const POLL_MS = 10_000;
+
+/** The CRD's default of spec.snapshot.timeoutSeconds, for a request without spec.snapshot. */
+export const DEFAULT_TIMEOUT_SECONDS = 600;
+
+/** Whether the export reads a snapshot. An object of an earlier decision keeps that decision. */
+export function takesSnapshot({ request, children, source }: Observed): boolean {
+  if (children.vmSnapshot !== undefined || children.snapshots.size > 0 || children.clones.size > 0) return true;
+  const { snapshot, source: spec } = request.spec;
+  if (spec.volumeSnapshot !== undefined) return true;
+  const mode = snapshot?.mode ?? 'Auto';
+  if (mode !== 'Auto') return mode === 'Always';
+  if (source?.vm !== undefined) return source.vm.isRunning;
+  return source?.volumes.some(({ writer }) => writer !== undefined) ?? false;
+}
+
+/** @returns the node on which the pod must run, and what is wrong with the source before anything is made */
+export function sourceProblem(observed: Observed): Extract<Step, { kind: 'wait' | 'fail' }> | undefined {
+  const { request, source } = observed;
+  if (source === undefined) return undefined;
+  if (source.refused !== undefined) return { kind: 'fail', problem: source.refused };
+  if (source.missing !== undefined) return { kind: 'wait', problem: source.missing, recheckMs: POLL_MS };
+  const isOfSnapshot = takesSnapshot(observed);
+  for (const volume of source.volumes) {
+    const problem = isOfSnapshot && request.spec.source.volumeSnapshot !== undefined ? undefined : claimProblem(volume);
+    if (problem !== undefined) return { kind: 'wait', problem, recheckMs: POLL_MS };
+  }
+  if (source.volumes.length === 0)
+    return {
+      kind: 'fail',
+      problem: { reason: 'NoDisks', message: `the VM has no volume that can be exported${leftOutText(source, '; ')}` },
+    };
+  if (!isOfSnapshot || source.vm !== undefined) return undefined;
+  for (const { snapshotClass, writer, claimName } of source.volumes) {
+    if (snapshotClass?.kind === 'refused') return { kind: 'fail', problem: snapshotClass };
+    if (snapshotClass?.kind !== 'none') continue;
+    const inUse = writer === undefined ? '' : `the claim ${claimName} is in use by ${writer}, and `;
+    return { kind: 'fail', problem: { reason: 'SnapshotClassNotFound', message: `${inUse}${snapshotClass.message}` } };
+  }
+  return undefined;
+}
+
+function claimProblem({ claim, claimName }: VolumeFacts): PodProblem | undefined {
+  if (claim === undefined) return { reason: 'ClaimNotFound', message: `there is no claim ${claimName} in this namespace` };
+  if (claim.metadata.deletionTimestamp !== undefined)
+    return { reason: 'ClaimNotFound', message: `the claim ${claimName} is being deleted` };
+  if (claim.status?.phase === 'Lost') return { reason: 'ClaimLost', message: `the claim ${claimName} has lost its volume` };
+  return undefined;
+}
+
+export function leftOutText({ vm }: SourceFacts, prefix = ''): string {
+  if (vm === undefined || vm.leftOut.length === 0) return '';
+  return `${prefix}not exported: ${vm.leftOut.map(({ name, why }) => `${name} (${why})`).join(', ')}`;
+}
+
+/** @returns the next step of an export that has a slot and no Job */
+export function prepareSource(observed: Observed, template: JobTemplate): Step {
+  const { source } = observed;
+  if (source === undefined) return { kind: 'wait', problem: { reason: 'SourceUnknown', message: 'the source is looked for' } };
+  const problem = sourceProblem(observed);
+  if (problem !== undefined) return problem;
+  if (!takesSnapshot(observed)) return runLive(observed, source, template);
+  return source.vm === undefined ? runOfSnapshots(observed, source, template) : runOfVmSnapshot(observed, source, template);
+}
+
+function runLive({ request }: Observed, source: SourceFacts, template: JobTemplate): Step {
+  const volumes = source.volumes.map(({ key, claimName, claim }) => ({
+    key,
+    claimName: claimName as string,
+    isBlock: claim?.spec.volumeMode === 'Block',
+  }));
+  const node = source.volumes.find(({ claim, node: used }) => used !== undefined && isOfOneNode(claim))?.node;
+  const isFree = source.volumes.every(({ writer }) => writer === undefined);
+  return {
+    kind: 'run',
+    node,
+    actions: jobActions(request, { source, volumes, worker: 'Live', node, template }),
+    facts: { ...(isFree ? { consistency: 'Offline' } : {}), ...leftOutFact(source) },
+  };
+}
+
+function isOfOneNode(claim: ClaimObject | undefined): boolean {
+  return claim?.spec.accessModes?.every((mode) => mode === 'ReadWriteOnce' || mode === 'ReadWriteOncePod') ?? false;
+}
+
+function leftOutFact(source: SourceFacts): Pick<Report, 'leftOut'> {
+  const leftOut = leftOutText(source);
+  return leftOut === '' ? {} : { leftOut };
+}
+
+interface RunOptions {
+  source: SourceFacts;
+  volumes: readonly WorkerVolume[];
+  worker: 'Live' | 'PointInTime';
+  node: string | undefined;
+  template: JobTemplate;
+}
+
+function jobActions(request: DiskExport, { source, volumes, worker, node, template }: RunOptions): Action[] {
+  const manifest = source.vm?.manifest;
+  const claimOf = source.volumes.flatMap(({ key, claimName }) =>
+    worker === 'Live' && claimName !== undefined && claimName !== key ? [{ key, claimName }] : [],
+  );
+  const job = workerJobOf(request, { volumes, worker, hasManifest: manifest !== undefined, claimOf, node, template });
+  return [
+    { kind: 'ensure-access' },
+    ...(manifest === undefined
+      ? []
+      : [{ kind: 'create', resource: 'configMaps', object: manifestConfigMapOf(request, manifest) } as const]),
+    { kind: 'create', resource: 'jobs', object: job },
+  ];
+}
+
+function vmSnapshotOf(request: DiskExport, { apiVersion, kind, metadata, spec }: VmSnapshotManifest): NewObject {
+  const own = childMetadata(request, metadata.name);
+  return { apiVersion, kind, spec, metadata: { ...own, annotations: { ...own.annotations, ...metadata.annotations } } };
+}
+
+/** One VolumeSnapshot for each volume, of the controller or given, and a clone of each. */
+function runOfSnapshots(observed: Observed, source: SourceFacts, template: JobTemplate): Step {
+  const { request, children } = observed;
+  const missing: Action[] = [];
+  for (const [index, { claimName, given, snapshotClass }] of source.volumes.entries()) {
+    if (given !== undefined || children.snapshots.has(index) || snapshotClass?.kind !== 'chosen' || claimName === undefined) continue;
+    missing.push({
+      kind: 'create',
+      resource: 'volumeSnapshots',
+      object: volumeSnapshotOf(request, index, { claimName, className: snapshotClass.name }),
+    });
+  }
+  if (missing.length > 0) return waitFor('SnapshotPending', 'a snapshot is taken', missing);
+  const snapshots = source.volumes.map(({ given }, index) => given ?? children.snapshots.get(index));
+  for (const snapshot of snapshots) {
+    const problem = snapshotProblem(snapshot);
+    if (problem !== undefined) return { kind: 'wait', problem, recheckMs: POLL_MS };
+  }
+  const times = snapshots.flatMap((snapshot) => snapshot?.status?.creationTime ?? []);
+  const isOfRequest = request.spec.source.volumeSnapshot !== undefined;
+  const wasFree = source.volumes.every(({ writer }) => writer === undefined);
+  return runOfClones(observed, source, template, {
+    snapshots: snapshots as VolumeSnapshotObject[],
+    facts: {
+      // Nobody knows how a snapshot was taken that others made.
+      ...(isOfRequest ? {} : { consistency: wasFree ? 'Offline' : 'Crash' }),
+      ...snapshotTimeOf(times),
+    },
+  });
+}
+
+function snapshotTimeOf(times: readonly string[]): Pick<Report, 'snapshotTime'> {
+  // The images show the moment at which the last snapshot was taken, or an earlier one.
+  const [last] = times.toSorted().reverse();
+  return last === undefined ? {} : { snapshotTime: last };
+}
+
+function snapshotProblem(snapshot: VolumeSnapshotObject | undefined): PodProblem | undefined {
+  if (snapshot === undefined) return { reason: 'SnapshotNotFound', message: 'there is no such VolumeSnapshot in this namespace' };
+  const { name } = snapshot.metadata;
+  const error = snapshot.status?.error?.message;
+  if (error !== undefined) return { reason: 'SnapshotFailed', message: `the VolumeSnapshot ${name} fails: ${error}` };
+  if (snapshot.status?.readyToUse !== true) return { reason: 'SnapshotPending', message: `the VolumeSnapshot ${name} is not ready yet` };
+  return undefined;
+}
+
+function runOfVmSnapshot(observed: Observed, source: SourceFacts, template: JobTemplate): Step {
+  const { request, children } = observed;
+  if (children.vmSnapshot === undefined) {
+    const vmName = request.spec.source.virtualMachine?.name ?? '';
+    const timeoutSeconds = request.spec.snapshot?.timeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS;
+    const isRunning = source.vm?.isRunning ?? false;
+    const object = vmSnapshotOf(request, buildVmSnapshot({ export: request, vmName, timeoutSeconds, isRunning }));
+    return waitFor('SnapshotPending', 'KubeVirt takes a snapshot of the VM', [
+      { kind: 'create', resource: 'virtualMachineSnapshots', object },
+    ]);
+  }
+  const state = source.vm?.snapshot;
+  if (state === undefined || state.state === 'pending')
+    return waitFor('SnapshotPending', state?.message ?? 'KubeVirt takes a snapshot of the VM', []);
+  if (state.state === 'failed') return { kind: 'fail', problem: state };
+  const snapshots: VolumeSnapshotObject[] = [];
+  for (const { given, key } of source.volumes) {
+    const problem = snapshotProblem(given);
+    if (problem !== undefined || given === undefined)
+      return { kind: 'wait', problem: { ...(problem as PodProblem), message: `${key}: ${problem?.message}` }, recheckMs: POLL_MS };
+    snapshots.push(given);
+  }
+  return runOfClones(observed, source, template, {
+    snapshots,
+    facts: { consistency: state.consistency, ...snapshotTimeOf(state.snapshotTime === undefined ? [] : [state.snapshotTime]) },
+  });
+}
+
+interface SnapshotsTaken {
+  snapshots: readonly VolumeSnapshotObject[];
+  facts: Pick<Report, 'consistency' | 'snapshotTime'>;
+}
+
+/** A clone that waits for its first consumer binds when the Job's pod exists, so the Job does not wait for clones. */
+function runOfClones(observed: Observed, source: SourceFacts, template: JobTemplate, { snapshots, facts }: SnapshotsTaken): Step {
+  const { request, children } = observed;
+  const missing: Action[] = [];
+  for (const [index, volume] of source.volumes.entries()) {
+    if (children.clones.has(index)) continue;
+    const snapshot = snapshots[index] as VolumeSnapshotObject;
+    missing.push({
+      kind: 'create',
+      resource: 'persistentVolumeClaims',
+      object: cloneOf(request, index, {
+        snapshotName: snapshot.metadata.name,
+        storageClassName: request.spec.snapshot?.cloneStorageClassName ?? volume.claim?.spec.storageClassName,
+        volumeMode: modeOf(volume),
+        size: larger(volume.claim?.spec.resources?.requests?.storage, snapshot.status?.restoreSize) ?? '1Gi',
+      }),
+    });
+  }
+  const volumes = source.volumes.map((volume, index) => ({
+    key: volume.key,
+    claimName: `disklift-${request.metadata.uid}-${index}`,
+    isBlock: modeOf(volume) === 'Block',
+  }));
+  return {
+    kind: 'run',
+    node: undefined,
+    actions: [...missing, ...jobActions(request, { source, volumes, worker: 'PointInTime', node: undefined, template })],
+    facts: { ...facts, ...leftOutFact(source) },
+  };
+}
+
+function modeOf({ claim, givenMode }: VolumeFacts): 'Block' | 'Filesystem' {
+  return (claim?.spec.volumeMode ?? givenMode) === 'Block' ? 'Block' : 'Filesystem';
+}
+
+function waitFor(reason: string, message: string, actions: readonly Action[]): Step {
+  return { kind: 'wait', problem: { reason, message }, actions, recheckMs: POLL_MS };
+}
+
+/** Whether clones keep the pod from starting. */
+export function cloneProblem({ children }: Observed): PodProblem | undefined {
+  for (const clone of children.clones.values()) {
+    if (clone.status?.phase === 'Lost') return { reason: 'CloneFailed', message: `the clone ${clone.metadata.name} has lost its volume` };
+    if (clone.status?.phase !== 'Bound')
+      return { reason: 'ClonePending', message: `the clone ${clone.metadata.name} of the snapshot has no volume yet` };
+  }
+  return undefined;
+}

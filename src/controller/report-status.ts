@@ -1,0 +1,51 @@
+/** The status of an export that no worker owns, from what the controller reports. Pure. */
+
+import { isDeepStrictEqual } from 'node:util';
+import { timestamp } from '../common/clock.ts';
+import { formatDuration } from '../common/text.ts';
+import { destinationName } from '../resource/destination-kinds.ts';
+import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
+import { fitStatus, type NewCondition, setCondition } from '../resource/status.ts';
+import type { Report } from './decision.ts';
+
+/** @returns the status to write; undefined when the present one says the same */
+export function reportedStatusOf(request: DiskExport, report: Report, nowMs: number): DiskExportStatus | undefined {
+  const { status: previous = {}, metadata } = request;
+  const { generation: observedGeneration } = metadata;
+  let { conditions = [] } = previous;
+  for (const condition of conditionsOf(report)) conditions = setCondition(conditions, condition, { observedGeneration, nowMs });
+  const startTime = previous.startTime ?? (report.startMs === undefined ? undefined : timestamp(report.startMs));
+  const status = fitStatus({
+    ...previous,
+    ...(observedGeneration === undefined ? {} : { observedGeneration }),
+    phase: report.end ?? 'Pending',
+    message: report.message,
+    destination: destinationName(request),
+    conditions,
+    ...(startTime === undefined ? {} : { startTime }),
+    ...(report.consistency === undefined ? {} : { consistency: report.consistency }),
+    ...(report.snapshotTime === undefined ? {} : { snapshotTime: report.snapshotTime }),
+    ...(report.end === undefined ? {} : endOf(startTime, nowMs)),
+  });
+  return isDeepStrictEqual(status, fitStatus(previous)) ? undefined : status;
+}
+
+function endOf(startTime: string | undefined, nowMs: number): Pick<DiskExportStatus, 'completionTime' | 'duration'> {
+  const durationMs = startTime === undefined ? 0 : nowMs - Date.parse(startTime);
+  return { completionTime: timestamp(nowMs), duration: formatDuration(durationMs) };
+}
+
+function conditionsOf({ reason, message, end, sourceReady, leftOut }: Report): NewCondition[] {
+  return [
+    { type: 'Succeeded', status: end === undefined ? 'Unknown' : 'False', reason, message },
+    { type: 'Finished', status: end === undefined ? 'False' : 'True', reason, message },
+    { type: 'Progressing', status: end === undefined ? 'True' : 'False', reason, message },
+    ...(sourceReady === undefined ? [] : [{ type: 'SourceReady', ...sourceReady }]),
+    ...(leftOut === undefined ? [] : [{ type: 'VolumesLeftOut', status: 'True', reason: 'NotExportable', message: leftOut } as const]),
+  ];
+}
+
+/** @returns the reason that users see; a change of it is worth an event */
+export function reasonOf({ status }: DiskExport): string | undefined {
+  return status?.conditions?.find(({ type }) => type === 'Succeeded')?.reason;
+}
