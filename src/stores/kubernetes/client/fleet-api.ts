@@ -1,8 +1,9 @@
 /** The kinds of objects that the controller uses. */
 
+import { abortable } from '../../../common/abortable.ts';
 import { type ApiConnectionOptions, createApiConnection } from './api-connection.ts';
 import { createApiResource } from './api-resource.ts';
-import type { KubeResource, ResourceDescription } from './contract.ts';
+import type { CallOptions, KubeResource, ResourceDescription } from './contract.ts';
 import type {
   ClaimObject,
   FleetPodObject,
@@ -70,5 +71,43 @@ export function createFleetApi(options: ApiConnectionOptions): FleetApi {
     virtualMachineInstances: resource(RESOURCES.virtualMachineInstances),
     virtualMachineSnapshots: resource(RESOURCES.virtualMachineSnapshots),
     virtualMachineSnapshotContents: resource(RESOURCES.virtualMachineSnapshotContents),
+  };
+}
+
+export interface WriteGuard {
+  /** Ends running calls, and prevents new ones. Watches have signals of their own. */
+  signal: AbortSignal;
+  /** Awaited before each call that changes an object. Its failure is the failure of the call. */
+  beforeWrite(): Promise<void>;
+  /** Time limit of a call that changes an object, from the end of `beforeWrite`. */
+  writeLimitMs: number;
+}
+
+/**
+ * The API of a process that may write only for a time. The write that begins last ends within `writeLimitMs`, unless
+ * the API server holds it back.
+ */
+export function guardFleetApi(api: FleetApi, guard: WriteGuard): FleetApi {
+  const guarded = Object.entries(api).map(([key, resource]) => [key, guardResource<AnyObject>(resource, guard)]);
+  return Object.fromEntries(guarded) as FleetApi;
+}
+
+function guardResource<T extends AnyObject>(resource: KubeResource<T>, guard: WriteGuard): KubeResource<T> {
+  const signalOf = ({ signal }: CallOptions = {}) => (signal === undefined ? guard.signal : AbortSignal.any([signal, guard.signal]));
+  const limited = <O extends CallOptions>(options: O | undefined) => ({ ...(options as O), signal: signalOf(options) });
+  async function write<O extends CallOptions, V>(options: O | undefined, call: (options: O) => Promise<V>): Promise<V> {
+    const limits = limited(options);
+    await abortable(guard.beforeWrite(), limits.signal);
+    return call({ ...limits, limitMs: Math.min(guard.writeLimitMs, limits.limitMs ?? Number.POSITIVE_INFINITY) });
+  }
+  return {
+    description: resource.description,
+    get: (target, options) => resource.get(target, limited(options)),
+    list: (namespace, options) => resource.list(namespace, limited(options)),
+    watch: (namespace, options) => resource.watch(namespace, options),
+    create: (object, options) => write(options, (limits) => resource.create(object, limits)),
+    replace: (object, options) => write(options, (limits) => resource.replace(object, limits)),
+    patch: (target, options) => write(options, (limits) => resource.patch(target, limits)),
+    remove: (target, options) => write(options, (limits) => resource.remove(target, limits)),
   };
 }

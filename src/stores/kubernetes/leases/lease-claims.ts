@@ -1,4 +1,4 @@
-/** Acquires the Lease of an export: when it is free, when it has expired, or when its holder has provably ended. */
+/** Acquires a Lease: when it is free, when it has expired, or when its holder has provably ended. */
 
 import type { Clock } from '../../../common/clock.ts';
 import type { Claim } from '../../contract.ts';
@@ -20,17 +20,22 @@ export interface LeaseClaimsOptions extends LeaseClaimOptions {
 
 export interface LeaseTarget extends ObjectName {
   /** The garbage collector deletes the Lease with its owner. */
-  owner: OwnerReference;
+  owner?: OwnerReference;
   /**
-   * Whether the export is being deleted. In a terminating namespace no Lease can be created. There, "no Lease seen for
-   * a whole lease duration" counts as a claim of a terminating export.
+   * Whether the owner, an export, is being deleted. In a terminating namespace no Lease can be created. There, "no
+   * Lease seen for a whole lease duration" counts as a claim of a terminating export.
    */
-  isTerminating: boolean;
+  isTerminating?: boolean;
 }
 
 export interface LeaseClaims {
   /** Undefined when another process has the Lease. @throws DiskliftError of the API server */
   acquire(target: LeaseTarget): Promise<Claim | undefined>;
+  /**
+   * Whether `acquire` would succeed now. Starts the expiry time of a Lease of another process.
+   * @throws DiskliftError of the API server
+   */
+  isFree(target: ObjectName): Promise<boolean>;
   /** Whether the Lease names another process as its holder. @throws DiskliftError of the API server */
   isHeldByAnother(target: ObjectName): Promise<boolean>;
   /** Starts the expiry time of a Lease that may have to be taken over later. @throws DiskliftError of the API server */
@@ -52,11 +57,11 @@ export function createLeaseClaims(options: LeaseClaimsOptions): LeaseClaims {
     return { holderIdentity: holder, leaseDurationSeconds: Math.ceil(durationSeconds), acquireTime: now, renewTime: now, leaseTransitions };
   }
 
-  async function create({ owner, isTerminating, ...target }: LeaseTarget): Promise<Claim | 'held'> {
+  async function create({ owner, isTerminating = false, ...target }: LeaseTarget): Promise<Claim | 'held'> {
     const requestedMs = clock.monotonicMs();
     try {
       const annotations = await self?.annotations();
-      const metadata = { ...target, ownerReferences: [owner], ...(annotations === undefined ? {} : { annotations }) };
+      const metadata = { ...target, ...(owner && { ownerReferences: [owner] }), ...(annotations && { annotations }) };
       const lease = await leases.create({ metadata, spec: specOf(undefined) });
       return new LeaseClaim(options, lease, requestedMs);
     } catch (error) {
@@ -67,13 +72,16 @@ export function createLeaseClaims(options: LeaseClaimsOptions): LeaseClaims {
     }
   }
 
+  async function isFree(target: ObjectName, found: LeaseObject | undefined): Promise<boolean> {
+    if (found === undefined) return true;
+    // A Lease of this very process is one that it could not release: the store claims an export once at a time.
+    return found.spec?.holderIdentity === holder || sightings.hasExpired(target, found) || (await self?.hasEnded(found)) === true;
+  }
+
   async function takeOver(target: ObjectName): Promise<Claim | undefined> {
     const found = await leases.get(target);
     // It was released a moment ago. The caller looks again.
-    if (found === undefined) return undefined;
-    // A Lease of this very process is one that it could not release: the store claims an export once at a time.
-    const isFree = found.spec?.holderIdentity === holder || sightings.hasExpired(target, found) || (await self?.hasEnded(found)) === true;
-    if (!isFree) return undefined;
+    if (found === undefined || !(await isFree(target, found))) return undefined;
     try {
       const annotations = { ...found.metadata.annotations, ...(await self?.annotations()) };
       const requestedMs = clock.monotonicMs();
@@ -92,6 +100,7 @@ export function createLeaseClaims(options: LeaseClaimsOptions): LeaseClaims {
       if (claim !== undefined) sightings.forget(target);
       return claim;
     },
+    isFree: async (target) => isFree(target, await leases.get(target)),
     async isHeldByAnother(target) {
       const { holderIdentity } = (await leases.get(target))?.spec ?? {};
       return holderIdentity !== undefined && holderIdentity !== '' && holderIdentity !== holder;
