@@ -20,7 +20,7 @@ import { createKnownExports, type KnownExports } from '../stores/kubernetes/stor
 import type { ChildResource } from './decision.ts';
 import { exportKeyOf, MANAGED_SELECTOR } from './export-objects.ts';
 import { GroupedKeys } from './grouped-keys.ts';
-import { slimMetadata, slimPod } from './slim-objects.ts';
+import { slimExport, slimMetadata, slimPod } from './slim-objects.ts';
 
 export interface ChildObjects {
   jobs: JobObject;
@@ -128,7 +128,7 @@ class Fleet implements FleetCache {
     this.onExport = onExport;
     this.exportKind = new Kind<ExportObject>(options, {
       resource: api.exports,
-      transform: slimMetadata,
+      transform: slimExport,
       onKey: (key) => this.onExportKey(key),
     });
     this.pods = new Kind<FleetPodObject>(options, { resource: api.pods, transform: slimPod, onKey: (key) => this.onPodKey(key) });

@@ -198,7 +198,7 @@ function runOfVmSnapshot(observed: Observed, source: SourceFacts, template: JobT
   const state = source.vm?.snapshot;
   if (state === undefined || state.state === 'pending')
     return waitFor('SnapshotPending', state?.message ?? 'KubeVirt takes a snapshot of the VM', []);
-  if (state.state === 'failed') return { kind: 'fail', problem: state };
+  if (state.state === 'failed') return { kind: 'fail', problem: { ...state, message: `${state.message}${lastWait(request)}` } };
   const snapshots: VolumeSnapshotObject[] = [];
   for (const { given, key } of source.volumes) {
     const problem = snapshotProblem(given);
@@ -210,6 +210,12 @@ function runOfVmSnapshot(observed: Observed, source: SourceFacts, template: JobT
     snapshots,
     facts: { consistency: state.consistency, ...snapshotTimeOf(state.snapshotTime === undefined ? [] : [state.snapshotTime]) },
   });
+}
+
+/** At its deadline KubeVirt replaces the message that says what it waited for. */
+function lastWait({ status }: DiskExport): string {
+  const ready = status?.conditions?.find(({ type }) => type === 'SourceReady');
+  return ready?.reason === 'SnapshotPending' ? `; before that: ${ready.message}` : '';
 }
 
 interface SnapshotsTaken {

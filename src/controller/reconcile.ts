@@ -53,8 +53,12 @@ function stopReason({ request, nowMs }: Observed): End | undefined {
   return undefined;
 }
 
-function runningPods({ children }: Observed): WorkerPod[] {
-  return children.pods.filter(({ phase }) => phase === 'Running' || phase === 'Unknown');
+/** The kubelet reports a pod a moment after its process has begun; a status with the pod's UID shows it earlier. */
+function runningPods({ children, request }: Observed): WorkerPod[] {
+  const { podUID } = request.status?.executor ?? {};
+  return children.pods.filter(
+    ({ phase, uid }) => phase === 'Running' || phase === 'Unknown' || (phase === 'Pending' && podUID !== undefined && uid === podUID),
+  );
 }
 
 /** Pods that run or may still begin to. */

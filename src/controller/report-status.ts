@@ -6,6 +6,7 @@ import { formatDuration } from '../common/text.ts';
 import { destinationName } from '../resource/destination-kinds.ts';
 import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
 import { fitStatus, type NewCondition, setCondition } from '../resource/status.ts';
+import type { RequestEvent } from '../stores/contract.ts';
 import type { Report } from './decision.ts';
 
 /** @returns the status to write; undefined when the present one says the same */
@@ -45,7 +46,19 @@ function conditionsOf({ reason, message, end, sourceReady, leftOut }: Report): N
   ];
 }
 
-/** @returns the reason that users see; a change of it is worth an event */
-export function reasonOf({ status }: DiskExport): string | undefined {
-  return status?.conditions?.find(({ type }) => type === 'Succeeded')?.reason;
+/** An event for each new reason, and for whatever the images lack that the request may have meant. */
+export function eventsOf(request: DiskExport, { reason, message, isProblem, leftOut, consistency }: Report): RequestEvent[] {
+  const { conditions = [] } = request.status ?? {};
+  const before = conditions.find(({ type }) => type === 'Succeeded')?.reason;
+  const isNew = (type: string) => conditions.every((each) => each.type !== type);
+  const events: RequestEvent[] = before === reason ? [] : [{ type: isProblem ? 'Warning' : 'Normal', reason, message }];
+  if (leftOut !== undefined && isNew('VolumesLeftOut')) events.push({ type: 'Warning', reason: 'VolumesLeftOut', message: leftOut });
+  const isVm = request.spec.source.virtualMachine !== undefined;
+  if (isVm && consistency === 'Crash' && request.status?.consistency === undefined)
+    events.push({
+      type: 'Warning',
+      reason: 'CrashConsistent',
+      message: 'the guest was not frozen: the images are as after a power failure. The guest agent in the VM lets KubeVirt freeze it',
+    });
+  return events;
 }

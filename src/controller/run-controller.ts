@@ -23,7 +23,7 @@ import type { Observed } from './observed.ts';
 import { createPerformer, type Performer } from './perform.ts';
 import { createQueueMessages, type QueueMessages } from './queue-messages.ts';
 import { reconcile } from './reconcile.ts';
-import { reasonOf, reportedStatusOf } from './report-status.ts';
+import { eventsOf, reportedStatusOf } from './report-status.ts';
 import { createSlotQueue, type SlotLimits, type SlotQueue } from './slot-queue.ts';
 import { createWorkerAccess, type WorkerAccess } from './worker-access.ts';
 import type { JobTemplate } from './worker-job.ts';
@@ -52,6 +52,8 @@ export interface ControllerOptions {
 export interface ControllerObserver {
   /** A key was worked on. */
   onReconcile?(durationMs: number, failure: DiskliftError | undefined): void;
+  /** An event of type Warning was recorded. @param reason one word, of few */
+  onWarning?(reason: string): void;
 }
 
 export interface ControllerFacts {
@@ -257,8 +259,10 @@ class FleetController implements Controller {
       this.queue.addAfter(key, BACKOFF.baseMs);
       return false;
     }
-    const type = report.isProblem ? 'Warning' : 'Normal';
-    if (reasonOf(request) !== report.reason) void events.post(object, { type, reason: report.reason, message: report.message });
+    for (const event of eventsOf(request, report)) {
+      void events.post(object, event);
+      if (event.type === 'Warning') this.options.observer?.onWarning?.(event.reason);
+    }
     return true;
   }
 

@@ -1,7 +1,8 @@
 /** Objects without the fields that the controller does not need: it keeps thousands of them. Pure. */
 
+import { isFields } from '../resource/schema.ts';
 import type { FleetPodObject } from '../stores/kubernetes/client/fleet-objects.ts';
-import type { ContainerSpec, KubeObject } from '../stores/kubernetes/client/objects.ts';
+import type { ContainerSpec, ExportObject, KubeObject } from '../stores/kubernetes/client/objects.ts';
 import { exportKeyOf } from './export-objects.ts';
 
 const KUBECTL_COPY = 'kubectl.kubernetes.io/last-applied-configuration';
@@ -12,6 +13,13 @@ export function slimMetadata<T extends KubeObject>(object: T): T {
   if (annotations === undefined) return { ...object, metadata };
   const { [KUBECTL_COPY]: __, ...kept } = annotations;
   return { ...object, metadata: { ...metadata, annotations: kept } };
+}
+
+/** Keeps of the status of an export that has ended only the fact: there are thousands of them. */
+export function slimExport(object: ExportObject): ExportObject {
+  const { status, ...rest } = slimMetadata(object);
+  if (!isFields(status) || status.completionTime === undefined) return { ...rest, status };
+  return { ...rest, status: { phase: status.phase, completionTime: status.completionTime } };
 }
 
 /** Keeps of a pod of others what shows which claims it uses, how, and whether it is a sidecar. */
