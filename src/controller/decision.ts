@@ -12,6 +12,8 @@ export type Action =
   | { kind: 'remove'; resource: ChildResource; object: KubeObject }
   /** ServiceAccount and RoleBinding of the workers in the export's namespace. */
   | { kind: 'ensure-access' }
+  /** Its time to live is over. */
+  | { kind: 'remove-export' }
   /** In a namespace that is being deleted no pod can be made that would abort the upload. */
   | { kind: 'remove-finalizer' };
 

@@ -57,10 +57,20 @@ export function createPerformer({ api, cache, access, assertLeading }: Performer
         if (action.kind === 'create') await create(action, namespace);
         else if (action.kind === 'remove') await remove(action);
         else if (action.kind === 'ensure-access') await access.ensure(namespace);
+        else if (action.kind === 'remove-export') await removeExport(object);
         else await removeFinalizer(object);
       }
     },
   };
+
+  /** Only this version of the export: an edited one may have another time to live. */
+  async function removeExport({ metadata: { namespace, name, uid, resourceVersion } }: ExportObject): Promise<void> {
+    try {
+      await api.exports.remove({ namespace, name }, { uid, resourceVersion });
+    } catch (error) {
+      if (!isApiFailure(error, 'Conflict')) throw error;
+    }
+  }
 
   async function removeFinalizer(object: ExportObject): Promise<void> {
     const changed = await setFinalizer(api.exports, object, false);

@@ -20,6 +20,9 @@ const END_MS = 15_000;
 
 const RECHECK_MS = 5000;
 
+/** Timers of Node hold no more than 24 days. */
+const MAX_RECHECK_MS = 86_400_000;
+
 export function reconcile(observed: Observed, template: JobTemplate): Decision {
   const { request, isTerminating } = observed;
   if (isTerminating) return cleanUpTerminating(observed, template);
@@ -181,7 +184,17 @@ function cleanUpFinished(observed: Observed, template: JobTemplate): Decision {
   const abort = abortUploads(observed, template);
   if (abort !== undefined) return abort;
   const actions = [...remove('jobs', children.job), ...remove('jobs', children.cleanupJob), ...removeRest(observed)];
-  return { actions, slot: hasObjects(observed) ? 'kept' : 'free' };
+  return hasObjects(observed) ? { actions, slot: 'kept' } : expire(observed, endedMs);
+}
+
+/** A sidecar that serves the claim deletes the export itself. */
+function expire({ request, nowMs, isServed }: Observed, endedMs: number): Decision {
+  const { ttlSecondsAfterFinished } = request.spec;
+  if (ttlSecondsAfterFinished === undefined || isServed) return { actions: [], slot: 'free' };
+  const leftMs = endedMs + ttlSecondsAfterFinished * 1000 - nowMs;
+  return leftMs > 0
+    ? { actions: [], slot: 'free', recheckMs: Math.min(leftMs, MAX_RECHECK_MS) }
+    : { actions: [{ kind: 'remove-export' }], slot: 'free' };
 }
 
 /** The garbage collector removes the objects when the export is gone; only the finalizer needs work. */
