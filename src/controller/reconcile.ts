@@ -23,14 +23,20 @@ const RECHECK_MS = 5000;
 /** Timers of Node hold no more than 24 days. */
 const MAX_RECHECK_MS = 86_400_000;
 
-export function reconcile(observed: Observed, template: JobTemplate): Decision {
+export interface ReconcileSettings {
+  template: JobTemplate;
+  /** Time for the first pod to start, from the start of the Job. A Job that is suspended has not started. */
+  podStartTimeoutMs: number;
+}
+
+export function reconcile(observed: Observed, settings: ReconcileSettings): Decision {
   const { request, isTerminating } = observed;
-  if (isTerminating) return cleanUpTerminating(observed, template);
-  if (request.status?.completionTime !== undefined) return cleanUpFinished(observed, template);
+  if (isTerminating) return cleanUpTerminating(observed, settings);
+  if (request.status?.completionTime !== undefined) return cleanUpFinished(observed, settings);
   if (observed.isServed && !hasObjects(observed)) return { actions: [], slot: 'free' };
   const stop = stopReason(observed);
   if (stop !== undefined) return endExport(observed, stop);
-  return observed.children.job === undefined ? prepare(observed, template) : follow(observed);
+  return observed.children.job === undefined ? prepare(observed, settings) : follow(observed, settings);
 }
 
 interface End {
@@ -78,7 +84,7 @@ function endExport(observed: Observed, { phase, reason, message }: End): Decisio
   return { actions: [], slot: 'kept', report: { reason, message, end: phase, isProblem: phase === 'Failed' }, recheckMs: 0 };
 }
 
-function prepare(observed: Observed, template: JobTemplate): Decision {
+function prepare(observed: Observed, settings: ReconcileSettings): Decision {
   const { request, nowMs } = observed;
   const early = sourceProblem(observed);
   if (early !== undefined) return report(observed, early);
@@ -86,7 +92,7 @@ function prepare(observed: Observed, template: JobTemplate): Decision {
   if (livePods(observed).length > 0) return { actions: [], slot: 'kept', recheckMs: RECHECK_MS };
   if (!observed.hasSlot)
     return { actions: [], slot: 'needed', node: observed.source?.volumes.find(({ node }) => node !== undefined)?.node };
-  const step = prepareSource(observed, template);
+  const step = prepareSource(observed, settings.template);
   if (step.kind !== 'run') return report(observed, step);
   const startMs = Date.parse(request.status?.startTime ?? '') || nowMs;
   return {
@@ -133,7 +139,7 @@ function lateEnd({ request, nowMs }: Observed, problem: PodProblem): End | undef
 }
 
 /** The Job exists: its pod exports, or says why it does not start. */
-function follow(observed: Observed): Decision {
+function follow(observed: Observed, settings: ReconcileSettings): Decision {
   const { children } = observed;
   const { job, pods } = children;
   const [running] = runningPods(observed);
@@ -149,13 +155,22 @@ function follow(observed: Observed): Decision {
     const problem = podProblem === undefined ? clone : { reason: podProblem.reason, message: `${clone.message}: ${podProblem.message}` };
     return { ...report(observed, { kind: 'wait', problem, recheckMs: RECHECK_MS }), node };
   }
-  const sourceReady = { status: 'Unknown', reason: 'Starting', message: 'the pod has not looked at the disks yet' } as const;
-  if (podProblem !== undefined)
-    return { actions: [], slot: 'kept', node, report: { ...podProblem, sourceReady, isProblem: true }, recheckMs: RECHECK_MS };
   const last = pods.findLast(({ phase }) => phase === 'Failed');
-  const message =
-    last?.problem === undefined ? 'a pod is being started' : `another pod is being started; ${last.name}: ${last.problem.message}`;
-  return { actions: [], slot: 'kept', node, report: { reason: 'Starting', message, sourceReady }, recheckMs: RECHECK_MS };
+  const before = last?.problem === undefined ? '' : `another pod is being started; ${last.name}: ${last.problem.message}`;
+  const state = podProblem ?? { reason: 'Starting', message: before === '' ? 'a pod is being started' : before };
+  const late = lateStart(observed, settings, state);
+  if (late !== undefined) return endExport(observed, late);
+  const sourceReady = { status: 'Unknown', reason: 'Starting', message: 'the pod has not looked at the disks yet' } as const;
+  const isProblem = podProblem !== undefined;
+  return { actions: [], slot: 'kept', node, report: { ...state, sourceReady, isProblem }, recheckMs: RECHECK_MS };
+}
+
+/** A pod that never starts would hold its slot for ever. Pods after the first one have the deadline of the request. */
+function lateStart({ request, children, nowMs }: Observed, settings: ReconcileSettings, { reason, message }: PodProblem): End | undefined {
+  const startedMs = Date.parse(children.job?.status?.startTime ?? '');
+  const { podStartTimeoutMs } = settings;
+  if (request.status?.executor !== undefined || !(nowMs >= startedMs + podStartTimeoutMs)) return undefined;
+  return { phase: 'Failed', reason, message: `${message}; no pod started within ${podStartTimeoutMs / 1000} seconds` };
 }
 
 /** Kueue and other queues of the cluster suspend a Job until its turn. */
@@ -176,12 +191,12 @@ function isJob(job: Observed['children']['job'], type: 'Failed' | 'Complete'): b
 }
 
 /** Removes every object of an export that has ended. Its worker may need a moment to end by itself. */
-function cleanUpFinished(observed: Observed, template: JobTemplate): Decision {
+function cleanUpFinished(observed: Observed, settings: ReconcileSettings): Decision {
   const { request, nowMs, children } = observed;
   const endedMs = Date.parse(request.status?.completionTime ?? '') || 0;
   const isWithinGrace = nowMs < endedMs + END_MS;
   if (runningPods(observed).length > 0 && isWithinGrace) return { actions: [], slot: 'kept', recheckMs: endedMs + END_MS - nowMs };
-  const abort = abortUploads(observed, template);
+  const abort = abortUploads(observed, settings);
   if (abort !== undefined) return abort;
   const actions = [...remove('jobs', children.job), ...remove('jobs', children.cleanupJob), ...removeRest(observed)];
   return hasObjects(observed) ? { actions, slot: 'kept' } : expire(observed, endedMs);
@@ -198,9 +213,9 @@ function expire({ request, nowMs, isServed }: Observed, endedMs: number): Decisi
 }
 
 /** The garbage collector removes the objects when the export is gone; only the finalizer needs work. */
-function cleanUpTerminating(observed: Observed, template: JobTemplate): Decision {
+function cleanUpTerminating(observed: Observed, settings: ReconcileSettings): Decision {
   if (runningPods(observed).length > 0) return { actions: [], slot: 'kept', recheckMs: RECHECK_MS };
-  const abort = abortUploads(observed, template);
+  const abort = abortUploads(observed, settings);
   if (abort !== undefined) return abort;
   return { actions: [], slot: hasObjects(observed) ? 'kept' : 'free' };
 }
@@ -209,7 +224,7 @@ function cleanUpTerminating(observed: Observed, template: JobTemplate): Decision
  * An upload is open and no worker is there to abort it: a Job without volumes does.
  * @returns undefined when no upload is open
  */
-function abortUploads(observed: Observed, template: JobTemplate): Decision | undefined {
+function abortUploads(observed: Observed, settings: ReconcileSettings): Decision | undefined {
   const { children, hasOpenUpload, isNamespaceTerminating, request, isServed, isTerminating } = observed;
   if (!hasOpenUpload) return undefined;
   if (isServed && children.cleanupJob === undefined && children.job === undefined) return { actions: [], slot: 'free' };
@@ -221,7 +236,7 @@ function abortUploads(observed: Observed, template: JobTemplate): Decision | und
     return {
       slot: 'kept',
       recheckMs: RECHECK_MS,
-      actions: [...rest, { kind: 'ensure-access' }, { kind: 'create', resource: 'jobs', object: cleanupJobOf(request, template) }],
+      actions: [...rest, { kind: 'ensure-access' }, { kind: 'create', resource: 'jobs', object: cleanupJobOf(request, settings.template) }],
     };
   // It failed: another one tries again.
   const again = isJob(children.cleanupJob, 'Failed') || isJob(children.cleanupJob, 'Complete') ? remove('jobs', children.cleanupJob) : [];

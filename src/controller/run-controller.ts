@@ -34,6 +34,7 @@ export interface ControllerOptions {
   namespaces: readonly string[];
   limits: SlotLimits;
   template: JobTemplate;
+  podStartTimeoutMs: number;
   /** ClusterRole that the workers of a namespace get. */
   workerClusterRole: string;
   /** Names the destination's host. */
@@ -205,7 +206,7 @@ class FleetController implements Controller {
     if (found === undefined) return this.leave(key);
     if ('invalid' in found) return this.reportInvalid(key, found.object, found.invalid);
     const { observed } = found;
-    const decision = reconcile(observed, this.options.template);
+    const decision = reconcile(observed, this.options);
     if (decision.slot === 'needed') return this.requestSlot(key, found, decision);
     await this.carryOut(key, found, decision);
     const recheckMs = found.recheckMs ?? decision.recheckMs;

@@ -62,6 +62,7 @@ export function startController(
     namespaces,
     limits: { total: 20, perNamespace: 5, perNode: 4, ...limits },
     template: { ...TEMPLATE, ...template },
+    podStartTimeoutMs: 60_000,
     workerClusterRole: WORKER_ROLE,
     hostOf: destinationServer,
     events: createEventPoster({ events: fleet.events, clock: systemClock, instance: 'controller', warn }),
