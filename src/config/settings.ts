@@ -14,6 +14,8 @@ export interface Setting<T = unknown> {
   format: 'count' | 'natural' | 'seconds' | 'port' | 'list' | 'switch' | 'text' | readonly string[];
   /** The meaning of an empty default. */
   absent?: string;
+  /** Whether the help of the command leaves it out, because only the controller sets it. */
+  isInternal?: boolean;
 }
 
 export const SETTINGS = {
@@ -51,6 +53,30 @@ export const SETTINGS = {
     value: 'NAME=PATH',
     format: 'list',
     absent: 'none',
+  },
+  worker: {
+    text: 'Set by the controller: what the process that it starts for one export has. Live: the claims themselves. PointInTime: clones of snapshots, which no other pod can write to. Cleanup: no volume; the process aborts the uploads that the status names, and ends with 0 if none is left open.',
+    default: '',
+    value: 'ROLE',
+    format: ['', 'Live', 'PointInTime', 'Cleanup'],
+    absent: 'a sidecar',
+    isInternal: true,
+  },
+  claimOf: {
+    text: "Set by the controller: the claim of a virtual machine's volume, by the volume's name. Pods that write to the claim are searched for. Repeatable.",
+    default: [] as string[],
+    value: 'VOLUME=CLAIM',
+    format: 'list',
+    absent: 'none',
+    isInternal: true,
+  },
+  manifestFile: {
+    text: 'Set by the controller: the file that goes beside the images of a virtual machine as vm.yaml.',
+    default: '',
+    value: 'FILE',
+    format: 'text',
+    absent: 'none',
+    isInternal: true,
   },
   podName: {
     text: "Name of the sidecar's pod, which the status of an export shows as its executor.",

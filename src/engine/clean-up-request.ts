@@ -18,20 +18,26 @@ export interface CleanUp {
   warn(message: string, key: string): void;
   /** Aborted when the process must end. */
   stopping: AbortSignal;
+  /** Whether the uploads of a request that has not ended are aborted as well. Its clean-up then stays pending. */
+  evenActive?: boolean;
 }
 
 /**
  * @returns false when another process holds the claim
  * @throws DiskliftError when the destination may still hold an upload
  */
-export async function cleanUpRequest(key: string, { store, clock, planLeftovers, warn, stopping }: CleanUp): Promise<boolean> {
+export async function cleanUpRequest(
+  key: string,
+  { store, clock, planLeftovers, warn, stopping, evenActive = false }: CleanUp,
+): Promise<boolean> {
   const claim = await store.claim(key);
   if (claim === undefined) return false;
   try {
     const stored = await store.get(key);
     if (stored?.kind !== 'request') return true;
     const { request, isTerminating } = stored;
-    if (!isTerminating && !isFinished(request)) return true;
+    const hasEnded = isTerminating || isFinished(request);
+    if (!hasEnded && !evenActive) return true;
     const exportClaim = { assertHeld: () => claim.assertHeld(), saveStates: async () => {} };
     const context = { clock, claim: exportClaim, observer: {}, stopping };
     try {
@@ -46,7 +52,7 @@ export async function cleanUpRequest(key: string, { store, clock, planLeftovers,
     // A request that is being deleted takes its status with it. A store that refuses the status must not block the
     // deletion.
     if (!isTerminating && hasLeftovers(request)) await store.writeStatus(key, withoutUploads(request));
-    await store.setCleanupPending(key, false);
+    if (hasEnded) await store.setCleanupPending(key, false);
     return true;
   } finally {
     await claim.release();

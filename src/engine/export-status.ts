@@ -6,6 +6,7 @@ import { type DiskliftError, isStoreFailure } from '../common/errors.ts';
 import { formatDuration } from '../common/text.ts';
 import { destinationName } from '../resource/destination-kinds.ts';
 import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
+import { isManifest } from '../resource/source-kinds.ts';
 import { fitStatus, setCondition } from '../resource/status.ts';
 import type { StoredRequest } from '../stores/contract.ts';
 import { diskStatusOf } from './disk-status.ts';
@@ -44,6 +45,7 @@ export function exportStatusOf(facts: ExportFacts, previous: DiskExportStatus | 
     message: summary.message,
     destination: destinationName(request),
     conditions,
+    ...snapshotFacts(previous),
     startTime: timestamp(startMs),
     ...nextAttemptOf(facts),
     ...(isOver ? endTimes(startMs, previous?.completionTime ?? timestamp(nowMs)) : {}),
@@ -51,6 +53,11 @@ export function exportStatusOf(facts: ExportFacts, previous: DiskExportStatus | 
     ...(unfinishedRuns === undefined || hasEndedInOrder(facts) ? {} : { unfinishedRuns }),
     ...(disks === undefined ? kept(previous) : diskFacts(disks, summary.phase)),
   });
+}
+
+/** Facts of the controller, which took the snapshot before this process began. */
+function snapshotFacts({ consistency, snapshotTime }: DiskExportStatus = {}): Pick<DiskExportStatus, 'consistency' | 'snapshotTime'> {
+  return { ...(consistency === undefined ? {} : { consistency }), ...(snapshotTime === undefined ? {} : { snapshotTime }) };
 }
 
 function endTimes(startMs: number, completionTime: string): Pick<DiskExportStatus, 'completionTime' | 'duration'> {
@@ -130,12 +137,18 @@ function handoverOf({ executor: { podName } = {} }: ExportFacts): string {
   );
 }
 
-function endOf({ disks = [], leftOut = [] }: ExportFacts, { phase, failure }: NonNullable<ExportFacts['end']>): Omit<Summary, 'phase'> {
+function endOf(
+  { request, disks = [], leftOut = [] }: ExportFacts,
+  { phase, failure }: NonNullable<ExportFacts['end']>,
+): Omit<Summary, 'phase'> {
   if (phase === 'Succeeded') {
     const bytes = disks.reduce((sum, { sentBytes }) => sum + sentBytes, 0);
+    const manifests = disks.filter(({ path }) => isManifest(request.spec.source, path)).map(({ path }) => ` and ${path}`);
+    const diskCount = disks.length - manifests.length;
+    const what = `${diskCount === 1 ? '1 disk' : `${diskCount} disks`}${manifests.join('')}`;
     return {
       reason: 'Completed',
-      message: `${disks.length === 1 ? '1 disk has' : `${disks.length} disks have`} arrived, ${formatBytes(bytes)}${leftOut.length === 0 ? '' : `; left out: ${shortened(leftOut)}`}`,
+      message: `${what} ${disks.length === 1 ? 'has' : 'have'} arrived, ${formatBytes(bytes)}${leftOut.length === 0 ? '' : `; left out: ${shortened(leftOut)}`}`,
     };
   }
   const failed = disks.filter((disk) => disk.phase !== 'Succeeded').map(({ path }) => path);

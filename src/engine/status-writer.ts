@@ -133,8 +133,8 @@ function isRefusedForGood(error: unknown): error is DiskliftError {
 
 const MAX_MESSAGE_CHARACTERS = 200;
 
-/** Conditions that every version has. */
-const CONDITIONS: ReadonlySet<string> = new Set(['Succeeded', 'Finished', 'Progressing']);
+/** Conditions of the outcome. */
+const CONDITIONS: ReadonlySet<string> = new Set(['Succeeded', 'Finished', 'Progressing', 'VolumesLeftOut']);
 
 /** @returns the full status, then ever shorter ones; each contains open uploads, because only the status names them */
 export function statusesByLength(status: DiskExportStatus): readonly DiskExportStatus[] {
@@ -150,6 +150,8 @@ function shortStatusOf({
   phase,
   message,
   conditions = [],
+  consistency,
+  snapshotTime,
   startTime,
   completionTime,
   disks = [],
@@ -161,6 +163,8 @@ function shortStatusOf({
     conditions: conditions
       .filter(({ type }) => CONDITIONS.has(type))
       .map((condition) => ({ ...condition, message: truncated(condition.message, MAX_MESSAGE_CHARACTERS) })),
+    ...(consistency === undefined ? {} : { consistency }),
+    ...(snapshotTime === undefined ? {} : { snapshotTime }),
     ...(startTime === undefined ? {} : { startTime }),
     ...(completionTime === undefined ? {} : { completionTime }),
     ...(unfinishedRuns === undefined ? {} : { unfinishedRuns }),

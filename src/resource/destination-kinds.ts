@@ -13,7 +13,8 @@ import type {
   TcpDestination,
   TlsSpec,
 } from './disk-export.ts';
-import { expandPlaceholders, expandUrl, PLACEHOLDERS, type PlaceholderValues, placeholderValues } from './placeholders.ts';
+import { diskKey, diskUrl } from './disk-place.ts';
+import { PLACEHOLDERS } from './placeholders.ts';
 import { CONTROL_CHARACTER, CONTROL_CHARACTERS, type FieldError, quantityBytes } from './rules.ts';
 
 /** The part of a request for each kind, by the name of its field. */
@@ -23,10 +24,10 @@ export type DestinationKey = keyof DestinationSpecs;
 /** Name of a kind in the status, in metrics, in the log and on the pages. */
 export type DestinationName = NonNullable<DiskExportStatus['destination']>;
 
-interface DiskPlace {
-  /** Path of the disk on the volume. */
+interface RequestDisk {
+  request: Pick<DiskExport, 'metadata' | 'spec'>;
+  /** Path in the status. */
   diskPath: string;
-  values: PlaceholderValues;
 }
 
 export interface DestinationKind<Spec> {
@@ -37,7 +38,7 @@ export interface DestinationKind<Spec> {
    * Where the image of one disk goes, as text. Two disks with equal places would overwrite each other.
    * @throws DiskliftError `InvalidRequest` for a place that cannot be filled in
    */
-  place(spec: Spec, disk: DiskPlace): string;
+  place(spec: Spec, disk: RequestDisk): string;
   /**
    * Rules that the schema cannot state: twins of x-kubernetes-validations in manifests/crd.yaml.
    * @param field path of `spec`
@@ -51,8 +52,8 @@ export const DESTINATION_KINDS: DestinationKinds = {
   http: {
     name: 'HTTP',
     address: ({ url, urlSecretRef }) => (url === undefined ? `the URL in Secret ${urlSecretRef?.name ?? ''}` : publicAddress(url)),
-    place({ url, urlSecretRef }, { values }) {
-      if (url !== undefined) return expandUrl(url, values);
+    place({ url, urlSecretRef }, { request, diskPath }) {
+      if (url !== undefined) return diskUrl(url, request, diskPath);
       // disklift reads a Secret only when it needs the value, so all URLs in one entry count as one place.
       return `the URL in ${urlSecretRef?.name}/${urlSecretRef?.key}`;
     },
@@ -61,7 +62,7 @@ export const DESTINATION_KINDS: DestinationKinds = {
   s3: {
     name: 'S3',
     address: ({ bucket, key, endpoint }) => `s3://${bucket}/${key} at ${endpoint === undefined ? 'AWS' : publicAddress(endpoint)}`,
-    place: ({ bucket, key }, { values }) => `s3://${bucket}/${expandPlaceholders(key, values)}`,
+    place: ({ bucket, key }, { request, diskPath }) => `s3://${bucket}/${diskKey(key, request, diskPath)}`,
     errors: s3Errors,
   },
   tcp: {
@@ -114,8 +115,7 @@ export function destinationName(request: Pick<DiskExport, 'spec'>): DestinationN
 
 /** @throws DiskliftError as {@link ofDestination} and {@link DestinationKind.place} */
 export function destinationPlace(request: Pick<DiskExport, 'metadata' | 'spec'>, diskPath: string): string {
-  const disk = { diskPath, values: placeholderValues(request, diskPath) };
-  return ofDestination(request, (key, spec) => DESTINATION_KINDS[key].place(spec, disk));
+  return ofDestination(request, (key, spec) => DESTINATION_KINDS[key].place(spec, { request, diskPath }));
 }
 
 /** @returns the destination for people; undefined for a kind that this version does not support */

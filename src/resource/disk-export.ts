@@ -65,9 +65,13 @@ export interface ExportSource {
 export interface VirtualMachineSource {
   /** Name of a VirtualMachine in the namespace of the DiskExport. */
   name: string;
-  /** Names of the virtual machine's volumes to export. When absent, every volume that is a claim or a DataVolume. */
+  /**
+   * Names of the virtual machine's volumes to export. When absent, every volume that is a claim or a DataVolume.
+   *
+   * Items: Name of a volume in the VirtualMachine.
+   */
   volumes?: string[];
-  /** Whether vm.yaml goes beside the images: the VirtualMachine with its DataVolumes and claims. Its place is the key or the URL with vm.yaml as the last part. When absent, disklift sends it where that is possible: to S3, and to HTTP with url and the method PUT. */
+  /** Whether vm.yaml goes beside the images: the VirtualMachine with its DataVolumes and claims. Its place is the key or the URL with vm.yaml as the last part, where {claim} and {disk} stand for vm. When absent, disklift sends it where that is possible: to S3, and to HTTP with url and the method PUT. */
   manifest?: boolean;
 }
 /** One disk on the volume. */

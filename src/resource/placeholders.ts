@@ -5,7 +5,7 @@ import { timestamp } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { readHttpUrl } from '../common/http-url.ts';
 import type { DiskExport, ExportSource } from './disk-export.ts';
-import { sourceObject } from './source-kinds.ts';
+import { isManifest, sourceObject } from './source-kinds.ts';
 
 export interface PlaceholderValues {
   namespace: string;
@@ -41,7 +41,7 @@ export function placeholderValues({ metadata, spec }: Pick<DiskExport, 'metadata
 function sourceValues(source: ExportSource, diskPath: string): Pick<PlaceholderValues, 'claim' | 'vm' | 'disk'> {
   const { kind, name } = sourceObject(source);
   if (kind !== 'VirtualMachine') return { claim: name, disk: diskName(diskPath) };
-  const [volume = '', ...file] = diskPath.split('/');
+  const [volume = '', ...file] = isManifest(source, diskPath) ? ['vm'] : diskPath.split('/');
   return { claim: volume, vm: name, disk: file.length === 0 ? diskName(volume) : `${volume}-${diskName(file.join('/'))}` };
 }
 

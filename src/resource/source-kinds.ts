@@ -24,6 +24,14 @@ const OBJECTS: { [Key in SourceKey]: (spec: SourceSpecs[Key]) => SourceObject } 
   virtualMachine: ({ name }) => ({ kind: 'VirtualMachine', name }),
 };
 
+/** Name of the file that describes a virtual machine, and its path in the status. No volume can have this name. */
+export const VM_MANIFEST = 'vm.yaml';
+
+/** @param diskPath path in the status */
+export function isManifest({ virtualMachine }: ExportSource, diskPath: string): boolean {
+  return virtualMachine !== undefined && diskPath === VM_MANIFEST;
+}
+
 const KEYS = Object.keys(OBJECTS) as SourceKey[];
 
 /**
@@ -70,6 +78,6 @@ export function* sourceErrors({ source, destination }: Pick<DiskExportSpec, 'sou
 }
 
 /** Whether vm.yaml can have a place of its own beside the images. */
-function takesManifest({ http, s3 }: DiskExportSpec['destination']): boolean {
+export function takesManifest({ http, s3 }: DiskExportSpec['destination']): boolean {
   return s3 !== undefined || (http?.url !== undefined && http.method === 'PUT');
 }

@@ -26,7 +26,7 @@ import {
   ofDestination,
 } from '../resource/destination-kinds.ts';
 import type { CaBundleReference, DiskExport, HttpDestination, S3Destination, TcpDestination, TlsSpec } from '../resource/disk-export.ts';
-import { expandPlaceholders, expandUrl, placeholderValues } from '../resource/placeholders.ts';
+import { diskKey, diskUrl } from '../resource/disk-place.ts';
 import { quantityBytes } from '../resource/rules.ts';
 import type { RequestStore } from '../stores/contract.ts';
 import type { ExportTarget } from '../targets/contract.ts';
@@ -140,7 +140,7 @@ async function urlOf({ url, urlSecretRef }: HttpDestination, { request, diskPath
   const inRequest = url === undefined ? undefined : { text: url };
   const template = inRequest ?? (urlSecretRef === undefined ? undefined : await credentials.readSecretUrl(urlSecretRef));
   if (template === undefined) throw new DiskliftError('InvalidRequest', 'spec.destination.http names no URL');
-  return { ...template, text: expandUrl(template.text, placeholderValues(request, diskPath)) };
+  return { ...template, text: diskUrl(template.text, request, diskPath) };
 }
 
 async function createS3(spec: S3Destination, { request, diskPath, environment, credentials }: DiskDestination): Promise<ExportTarget> {
@@ -157,7 +157,7 @@ async function createS3(spec: S3Destination, { request, diskPath, environment, c
     ...(endpoint === undefined ? {} : { endpoint }),
     region,
     bucket,
-    key: expandPlaceholders(spec.key, placeholderValues(request, diskPath)),
+    key: diskKey(spec.key, request, diskPath),
     forcePathStyle,
     ...(partSize === undefined ? {} : { partSizeBytes: quantityBytes(partSize) }),
     maxParts,

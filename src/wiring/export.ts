@@ -12,8 +12,9 @@ import { destinationPlace } from '../resource/destination-kinds.ts';
 import type { DiskExport } from '../resource/disk-export.ts';
 import { requireDistinct } from '../resource/placeholders.ts';
 import { quantityBytes } from '../resource/rules.ts';
+import { takesManifest, VM_MANIFEST } from '../resource/source-kinds.ts';
 import { createTarget, type TargetEnvironment } from './destinations.ts';
-import { findSourceDisks, openSourceDisk, type SelectedDisk, type SourceEnvironment } from './sources.ts';
+import { findSourceDisks, openManifest, openSourceDisk, type SelectedDisk, type SourceEnvironment } from './sources.ts';
 
 export interface ExportEnvironment extends TargetEnvironment, SourceEnvironment {
   clock: Clock;
@@ -29,7 +30,8 @@ const MAX_PATH_CHARACTERS = 1024;
 /** @throws DiskliftError when a volume or a disk is missing, or when two disks have the same destination */
 export async function composePlan(request: DiskExport, environment: ExportEnvironment): Promise<ExportPlan> {
   const { checksum, backoffLimit, activeDeadlineSeconds, image } = request.spec;
-  const { disks, leftOut } = await findSourceDisks(request, environment);
+  const found = await findSourceDisks(request, environment);
+  const disks = [...found.disks.map((disk) => composeVolumeDisk(request, disk, environment)), ...composeManifest(request, environment)];
   const paths = disks.map(({ path }) => path);
   // The status keeps the receipts of disks that are gone, and no other disk may replace their images.
   const all = [...paths, ...arrivedAndGone(paths, request.status)];
@@ -38,12 +40,10 @@ export async function composePlan(request: DiskExport, environment: ExportEnviro
       'InvalidRequest',
       `the export has ${all.length} disks, and one export takes ${MAX_DISKS} at most: name them in spec.source.disks`,
     );
-  for (const path of paths) {
-    requireRecordable(path);
-    requireLayout(path, image.layout);
-  }
+  for (const path of paths) requireRecordable(path);
+  for (const { file } of found.disks) requireLayout(file, image.layout);
   requireDistinct(all.map((path) => ({ disk: path, destination: destinationPlace(request, path) })));
-  return { checksum, backoffLimit, activeDeadlineSeconds, leftOut, disks: disks.map((disk) => composeDisk(request, disk, environment)) };
+  return { checksum, backoffLimit, activeDeadlineSeconds, leftOut: found.leftOut, disks };
 }
 
 /** @throws DiskliftError `InvalidRequest` for a path that the status cannot name; a pattern may find one */
@@ -71,20 +71,34 @@ export async function composeLeftovers(request: DiskExport, environment: ExportE
   return {
     checksum,
     backoffLimit,
-    disks: disks.map(({ path }) => composeDisk(request, { path, format: 'Auto', volumePath: '' }, environment)),
+    disks: disks.map(({ path }) => composeDisk(request, path, environment, () => Promise.reject(new Error(`${path} is not opened`)))),
   };
 }
 
-function composeDisk(request: DiskExport, disk: SelectedDisk, environment: ExportEnvironment): DiskPlan {
+function composeVolumeDisk(request: DiskExport, disk: SelectedDisk, environment: ExportEnvironment): DiskPlan {
+  return composeDisk(request, disk.path, environment, (signal) => openSourceDisk(request, disk, environment, signal));
+}
+
+/** vm.yaml goes to the destination like a disk, as the file's own bytes. */
+function composeManifest(request: DiskExport, environment: ExportEnvironment): DiskPlan[] {
+  const { virtualMachine } = request.spec.source;
+  const file = environment.worker?.manifestFile;
+  if (virtualMachine === undefined || file === undefined) return [];
+  if (virtualMachine.manifest === false || !takesManifest(request.spec.destination)) return [];
+  const disk = composeDisk(request, VM_MANIFEST, environment, (signal) => openManifest(file, environment, signal));
+  return [{ ...disk, layout: 'Verbatim' }];
+}
+
+function composeDisk(request: DiskExport, path: string, environment: ExportEnvironment, openSource: DiskPlan['openSource']): DiskPlan {
   const { clusterSize, version, refcountBits, zeroDetection, layout } = request.spec.image;
   return {
-    path: disk.path,
+    path,
     layout,
     qcow2: { clusterSizeBytes: quantityBytes(clusterSize), version, refcountBits },
     zeroDetection: zeroDetection === 'Content' ? 'content' : 'extents',
     verify: verifyOf(request),
-    openSource: (signal) => openSourceDisk(request, disk, environment, signal),
-    createTarget: () => createTarget(request, disk.path, environment),
+    openSource,
+    createTarget: () => createTarget(request, path, environment),
   };
 }
 

@@ -17,6 +17,7 @@ import type { DiskExport } from '../resource/disk-export.ts';
 import { placeholderValues } from '../resource/placeholders.ts';
 import { createExportRegistry } from '../server/export-registry.ts';
 import { createDirectoryStore } from '../stores/directory/directory-store.ts';
+import { cleanUpOnce } from './clean-up-once.ts';
 import type { ComposedStore } from './cluster.ts';
 import type { CommandContext } from './context.ts';
 import { destinationServer } from './destinations.ts';
@@ -24,6 +25,7 @@ import { BUFFER_BYTES, composeLeftovers, composePlan } from './export.ts';
 import { listen } from './listen.ts';
 import { singleRequest } from './single-request.ts';
 import { refusalOf } from './sources.ts';
+import { type WorkerRole, workerRole } from './worker.ts';
 
 export interface SidecarOptions {
   config: Config;
@@ -50,7 +52,8 @@ export async function runSidecar({ config, volumes, logger, context: { signal: s
     onBegin: (_key, request) => metrics.begin({ ...request.metadata, destination: destinationName(request) }),
   };
   const observers = [createExportLog(logger), metricsObserver, registry];
-  const serving = composeServing({ config, volumes, observers, warn, context: { ...context, warn, signal } });
+  const worker = workerRole(config);
+  const serving = composeServing({ config, volumes, worker, observers, warn, context: { ...context, warn, signal } });
   const composed = await composeStore({ config, clock, version, signal, warn });
   const end = () => ended.abort(new DiskliftError('ExecutorLost', 'the export has ended'));
   const giveUp = async (error: unknown): Promise<never> => {
@@ -61,21 +64,27 @@ export async function runSidecar({ config, volumes, logger, context: { signal: s
   const listening = { config, volumes, metrics, registry, composed, clock, version, warn, signal: ended.signal };
   const server = await abortable(listen(listening), stop).catch(giveUp);
   const { namespace } = composed;
-  if (namespace !== undefined) for (const claim of volumes.keys()) metrics.serves(namespace, claim);
+  // The pod of a worker ends with its export, and the names of its volumes need not be those of claims.
+  if (namespace !== undefined && config.worker === '') for (const claim of volumes.keys()) metrics.serves(namespace, claim);
   const source = config.requests === '' ? { namespace } : { requests: config.requests };
   logger.info({ host: config.listenHost, port: server.port, volumes: [...volumes.keys()], ...source }, 'sidecar runs');
+  const key = `${namespace}/${config.once}`;
+  const onlyCleansUp = config.worker === 'Cleanup';
   const single =
-    config.once === ''
+    config.once === '' || onlyCleansUp
       ? undefined
       : singleRequest({
           store: composed.store,
-          key: `${namespace}/${config.once}`,
-          refusal: (request) => refusalOf(request, { volumes }),
+          key,
+          refusal: (request) => refusalOf(request, { volumes, worker }),
           clock,
           onEnd: end,
         });
   try {
-    await serveRequests({ ...serving(composed), store: single?.store ?? composed.store });
+    const options = serving(composed);
+    const hasListed = () => composed.readinessProblem() === undefined;
+    if (onlyCleansUp) await cleanUpOnce({ ...options, warn, key, hasListed, stopping: stop });
+    else await serveRequests({ ...options, store: single?.store ?? composed.store });
   } finally {
     end();
     await Promise.all([composed.close(), server[Symbol.asyncDispose]()]);
@@ -124,6 +133,7 @@ async function composeStore(options: StoreOptions): Promise<ComposedStore> {
 interface ServingOptions {
   config: Config;
   volumes: ReadonlyMap<string, string>;
+  worker: WorkerRole | undefined;
   observers: readonly RequestObserver[];
   context: CommandContext;
   /** @param key of the request that the message is about */
@@ -131,7 +141,7 @@ interface ServingOptions {
 }
 
 /** @throws DiskliftError `InvalidRequest` for invalid destinations in the settings */
-function composeServing({ config, volumes, observers, warn, context }: ServingOptions): (composed: ComposedStore) => ServeOptions {
+function composeServing({ config, volumes, worker, observers, warn, context }: ServingOptions): (composed: ComposedStore) => ServeOptions {
   const { signal } = context;
   const policy = createDestinationPolicy({
     allow: config.allowDestination,
@@ -148,6 +158,7 @@ function composeServing({ config, volumes, observers, warn, context }: ServingOp
     ...shared,
     context,
     volumes,
+    worker,
     access: createNetworkAccess(policy),
     referencesMayCome: true,
     allowAmbientCredentials: config.allowAmbientCredentials,

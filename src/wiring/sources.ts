@@ -2,78 +2,100 @@
 
 import { DiskliftError } from '../common/errors.ts';
 import { isPattern, lookAtVolume, matchDisks } from '../formats/find-disks.ts';
+import { openNamedDisk } from '../formats/open-named-disk.ts';
 import { openVolumeDisk } from '../formats/open-volume-disk.ts';
 import type { DiskExport } from '../resource/disk-export.ts';
-import { ofSource, type SourceKey, type SourceSpecs } from '../resource/source-kinds.ts';
+import { ofSource, type SourceKey, type SourceSpecs, sourceObject } from '../resource/source-kinds.ts';
 import type { DiskSource } from '../sources/contract.ts';
 import type { InUse, WritersKnown } from '../sources/disk-in-use.ts';
 import type { WriterSearch } from '../stores/kubernetes/store/pod-writers.ts';
 import type { CommandContext } from './context.ts';
+import type { WorkerRole } from './worker.ts';
 
 export interface SourceEnvironment {
-  /** Mount point or block device of each claim. */
+  /** Mount point or block device of each claim, of a snapshot's clone, or of a VM's volumes in their order. */
   volumes: ReadonlyMap<string, string>;
+  /** Left out where the controller has not started this process. */
+  worker?: WorkerRole | undefined;
   /** Searches for another pod that may write to a claim; left out without an API server. */
   findWriter?: ((claimName: string) => Promise<WriterSearch>) | undefined;
   context: CommandContext;
 }
 
+type VolumesKnown = Pick<SourceEnvironment, 'volumes' | 'worker'>;
+
 type SourceSpec = DiskExport['spec']['source'];
 
-interface SourceRow<Spec> {
-  /** @returns mount point or block device, or undefined when this process does not serve the source */
-  volumePath(spec: Spec, environment: Pick<SourceEnvironment, 'volumes'>): string | undefined;
-  /** @returns why this process does not serve the source */
-  refusal(spec: Spec): string;
-  /** Requires that no other process may write to the source. @throws DiskliftError `SourceInUse` */
-  requireNoWriter(spec: Spec, inUse: InUse, environment: SourceEnvironment): Promise<WritersKnown | undefined>;
+interface SourceVolume {
+  /** Mount point or block device. */
+  place: string;
+  /** Present for a VM's volume. It is in the paths of the status, because each volume has a disk.img. */
+  name?: string;
+  /** The claim to search for writers, where it is known. */
+  claimName?: string | undefined;
 }
 
-const NEEDS_CONTROLLER = 'needs `disklift controller`; a sidecar serves claims only';
+interface SourceRow<Spec> {
+  /** @returns the volumes of the source; none when this process does not serve the source */
+  volumes(spec: Spec, known: VolumesKnown): SourceVolume[];
+  /** @returns why this process does not serve the source */
+  refusal(spec: Spec): string;
+}
 
 const SOURCE_KINDS: { [Key in SourceKey]: SourceRow<SourceSpecs[Key]> } = {
   persistentVolumeClaim: {
-    volumePath: ({ claimName }, { volumes }) => volumes.get(claimName),
+    volumes: ({ claimName }, known) => namedVolume(claimName, known).map((volume) => ({ ...volume, claimName })),
     refusal: ({ claimName }) =>
       `no process serves the claim ${claimName}; add it to the chart's \`volumes\`, or give its place by --volume ${claimName}=PATH. ` +
       `\`kubectl get pvc ${claimName}\` shows whether there is such a claim`,
-    async requireNoWriter({ claimName }, inUse, { findWriter }) {
-      if (findWriter === undefined || inUse === 'allow') return undefined;
-      const found = await findWriter(claimName);
-      if (found.kind === 'none') return { isFree: true };
-      if (found.kind === 'unknown') return { isFree: false, why: found.why };
-      throw new DiskliftError(
-        'SourceInUse',
-        `the claim ${claimName} is in use by ${found.who}; stop it, or read the disk as it is with inUse Allow`,
-        undefined,
-        { retryable: inUse === 'wait' },
-      );
-    },
   },
   volumeSnapshot: {
-    volumePath: () => undefined,
-    refusal: ({ name }) => `an export of the VolumeSnapshot ${name} ${NEEDS_CONTROLLER}`,
-    requireNoWriter: async () => undefined,
+    volumes: ({ name }, known) => namedVolume(name, known),
+    refusal: ({ name }) => `this worker has no clone of the VolumeSnapshot ${name}`,
   },
   virtualMachine: {
-    volumePath: () => undefined,
-    refusal: ({ name }) => `an export of the VirtualMachine ${name} ${NEEDS_CONTROLLER}`,
-    requireNoWriter: async () => undefined,
+    volumes: (_, { volumes, worker }) => [...volumes].map(([name, place]) => ({ place, name, claimName: worker?.claimOf.get(name) })),
+    refusal: ({ name }) => `this worker has no volume of the VirtualMachine ${name}`,
   },
 };
 
-/** @returns the row of the source's kind and the part of the source that belongs to it */
-function kindOf(source: SourceSpec): { row: SourceRow<unknown>; spec: unknown } {
-  return ofSource(source, (key, spec) => ({ row: SOURCE_KINDS[key] as SourceRow<unknown>, spec }));
+function namedVolume(name: string, { volumes }: VolumesKnown): SourceVolume[] {
+  const place = volumes.get(name);
+  return place === undefined ? [] : [{ place }];
+}
+
+/** @returns the volumes of the source, or why this process cannot run the export */
+function volumesOf(source: SourceSpec, known: VolumesKnown): SourceVolume[] | string {
+  return ofSource(source, (key, spec) => {
+    const row = SOURCE_KINDS[key] as SourceRow<typeof spec>;
+    const volumes = row.volumes(spec, known);
+    return volumes.length === 0 ? row.refusal(spec) : volumes;
+  });
+}
+
+/** @returns what only the controller can do for this export, or undefined */
+function controllersTask({ source, snapshot }: DiskExport['spec']): string | undefined {
+  const { kind, name } = sourceObject(source);
+  if (kind !== 'PersistentVolumeClaim') return `an export of the ${kind} ${name}`;
+  return snapshot === undefined || snapshot.mode === 'Never' ? undefined : `an export with spec.snapshot.mode ${snapshot.mode}`;
 }
 
 /** @returns why this process cannot run the export, or undefined when it can */
-export function refusalOf({ spec: { source } }: DiskExport, environment: Pick<SourceEnvironment, 'volumes'>): string | undefined {
-  const { row, spec } = kindOf(source);
-  return row.volumePath(spec, environment) === undefined ? row.refusal(spec) : undefined;
+export function refusalOf({ spec }: DiskExport, known: VolumesKnown): string | undefined {
+  const task = known.worker === undefined ? controllersTask(spec) : undefined;
+  if (task !== undefined) return `${task} needs \`disklift controller\`; a sidecar exports claims as they are`;
+  const volumes = volumesOf(spec.source, known);
+  return typeof volumes === 'string' ? volumes : undefined;
 }
 
-export type SelectedDisk = NonNullable<SourceSpec['disks']>[number] & { volumePath: string };
+export interface SelectedDisk {
+  /** Path in the status. */
+  path: string;
+  /** Path of the file on the volume. */
+  file: string;
+  format: NonNullable<SourceSpec['disks']>[number]['format'];
+  volume: SourceVolume;
+}
 
 export interface SourceDisks {
   disks: SelectedDisk[];
@@ -81,24 +103,57 @@ export interface SourceDisks {
   leftOut: readonly string[];
 }
 
-/** Finds the disks that the request names, or else all disks of the volume. @throws DiskliftError `SourceNotFound` */
-export async function findSourceDisks({ spec: { source } }: DiskExport, environment: SourceEnvironment): Promise<SourceDisks> {
-  const { row, spec } = kindOf(source);
-  const volumePath = row.volumePath(spec, environment);
-  if (volumePath === undefined) throw new DiskliftError('SourceNotFound', row.refusal(spec));
-  if (source.disks !== undefined) return { disks: await expanded(source.disks, volumePath), leftOut: [] };
+/** Finds the disks that the request names, or else all disks of its volumes. @throws DiskliftError `SourceNotFound` */
+export async function findSourceDisks(request: DiskExport, environment: SourceEnvironment): Promise<SourceDisks> {
+  const refusal = refusalOf(request, environment);
+  const volumes = volumesOf(request.spec.source, environment);
+  if (refusal !== undefined || typeof volumes === 'string') throw new DiskliftError('SourceNotFound', refusal ?? `${volumes}`);
+  const found: SourceDisks[] = [];
+  for (const volume of volumes) found.push(await findVolumeDisks(request, volume, environment));
+  return { disks: found.flatMap(({ disks }) => disks), leftOut: found.flatMap(({ leftOut }) => leftOut) };
+}
+
+async function findVolumeDisks(
+  { spec: { source } }: DiskExport,
+  volume: SourceVolume,
+  environment: SourceEnvironment,
+): Promise<SourceDisks> {
+  const { place, name } = volume;
+  if (source.disks !== undefined) return { disks: await expanded(source.disks, volume), leftOut: [] };
   const { libc, warn } = environment.context;
-  const found = await lookAtVolume(volumePath, libc);
-  for (const remark of found.remarks) warn(`${volumePath}: ${remark}`);
-  return { disks: found.disks.map((path) => ({ path, format: 'Auto', volumePath })), leftOut: found.leftOut };
+  const found = await lookAtVolume(place, libc).catch((error: unknown) => {
+    throw ofVolume(error, name);
+  });
+  for (const remark of found.remarks) warn(`${name ?? place}: ${remark}`);
+  return {
+    disks: found.disks.map((file) => ({ path: statusPath(file, name, found.disks.length), file, format: 'Auto', volume })),
+    leftOut: name === undefined ? found.leftOut : found.leftOut.map((text) => `${name}: ${adviceForMachine(text)}`),
+  };
+}
+
+/** The mount point of a worker means nothing to the user of a virtual machine. */
+function ofVolume(error: unknown, name: string | undefined): unknown {
+  if (name === undefined || !(error instanceof DiskliftError)) return error;
+  const { code, message, retryable } = error;
+  return new DiskliftError(code, `${name}: ${message}`, error, { retryable });
+}
+
+function statusPath(file: string, volumeName: string | undefined, diskCount: number): string {
+  if (volumeName === undefined) return file;
+  return diskCount === 1 ? volumeName : `${volumeName}/${file}`;
+}
+
+/** A request for a virtual machine names no disks. */
+function adviceForMachine(text: string): string {
+  return text.replace('in spec.source.disks', 'in spec.source.disks of a request for its claim');
 }
 
 /** Replaces a pattern by the files that match it. A file with an entry of its own keeps that entry. */
-async function expanded(disks: NonNullable<SourceSpec['disks']>, volumePath: string): Promise<SelectedDisk[]> {
+async function expanded(disks: NonNullable<SourceSpec['disks']>, volume: SourceVolume): Promise<SelectedDisk[]> {
   const named = new Map(disks.filter(({ path }) => !isPattern(path)).map((disk) => [disk.path, disk]));
   for (const disk of disks.filter(({ path }) => isPattern(path)))
-    for (const path of await matchDisks(volumePath, disk.path)) if (!named.has(path)) named.set(path, { ...disk, path });
-  return [...named.values()].map((disk) => ({ ...disk, volumePath }));
+    for (const path of await matchDisks(volume.place, disk.path)) if (!named.has(path)) named.set(path, { ...disk, path });
+  return [...named.values()].map(({ path, format }) => ({ path, file: path, format, volume }));
 }
 
 const IN_USE = { Wait: 'wait', Fail: 'fail', Allow: 'allow' } as const satisfies Record<SourceSpec['inUse'], InUse>;
@@ -106,13 +161,40 @@ const IN_USE = { Wait: 'wait', Fail: 'fail', Allow: 'allow' } as const satisfies
 /** @throws DiskliftError as {@link openVolumeDisk}; `SourceInUse` when another pod may write to the source */
 export async function openSourceDisk(
   { spec: { source, image } }: DiskExport,
-  { volumePath, path, format }: SelectedDisk,
+  { volume, file, format }: SelectedDisk,
   environment: SourceEnvironment,
   signal: AbortSignal,
 ): Promise<DiskSource> {
-  const { row, spec } = kindOf(source);
   const inUse = IN_USE[source.inUse];
-  const writers = await row.requireNoWriter(spec, inUse, environment);
+  const writers = await requireNoWriter(volume, inUse, environment);
   const { context } = environment;
-  return openVolumeDisk({ volumePath, path, format: image.layout === 'Verbatim' ? 'Raw' : format }, { ...context, signal, inUse, writers });
+  const disk = { volumePath: volume.place, path: file, format: image.layout === 'Verbatim' ? 'Raw' : format };
+  return openVolumeDisk(disk, { ...context, signal, inUse, writers });
+}
+
+/** Requires that no other process may write to the volume. @throws DiskliftError `SourceInUse` */
+async function requireNoWriter(
+  { claimName, name }: SourceVolume,
+  inUse: InUse,
+  { worker, findWriter }: SourceEnvironment,
+): Promise<WritersKnown | undefined> {
+  // No other pod mounts a clone, which is deleted after the export.
+  if (worker?.state === 'PointInTime') return { isFree: true };
+  if (findWriter === undefined || inUse === 'allow') return undefined;
+  if (claimName === undefined) return { isFree: false, why: `the worker does not know the claim of ${name ?? 'the volume'}` };
+  const found = await findWriter(claimName);
+  if (found.kind === 'none') return { isFree: true };
+  if (found.kind === 'unknown') return { isFree: false, why: found.why };
+  throw new DiskliftError(
+    'SourceInUse',
+    `the claim ${claimName} is in use by ${found.who}; stop it, or read the disk as it is with inUse Allow`,
+    undefined,
+    { retryable: inUse === 'wait' },
+  );
+}
+
+/** Opens vm.yaml. Its file may be a link, as in a mounted ConfigMap. @throws DiskliftError as {@link openNamedDisk} */
+export function openManifest(file: string, { context }: SourceEnvironment, signal: AbortSignal): Promise<DiskSource> {
+  // Only the controller writes the file, so it has no locks.
+  return openNamedDisk({ path: file, format: 'raw' }, { ...context, signal, inUse: 'allow' });
 }

@@ -40,6 +40,9 @@ interface Stored {
 }
 
 export interface EnginePorts {
+  readonly store: RequestStore;
+  /** Plans the one disk of each export. */
+  plan(): Promise<ExportPlan>;
   /** Names of calls in order. */
   readonly calls: readonly Call[];
   readonly warnings: string[];
@@ -215,6 +218,8 @@ export function createEnginePorts({ hangsAt, fails = {}, failsAlways = {}, refus
   });
 
   return {
+    store,
+    plan,
     calls,
     warnings,
     ends,

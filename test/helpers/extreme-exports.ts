@@ -67,7 +67,7 @@ function disksOf(isPatient: boolean): fc.Arbitrary<DiskState[]> {
 
 const request = {
   metadata: { name: 'nightly', namespace: 'vms', uid: 'u', generation: 3 },
-  spec: { destination: { http: { url: 'http://sink.example/{disk}' } } },
+  spec: { source: { persistentVolumeClaim: { claimName: 'root' } }, destination: { http: { url: 'http://sink.example/{disk}' } } },
 } as unknown as DiskExport;
 
 export function extremeExports({ isPatient = false } = {}): fc.Arbitrary<ExportFacts> {

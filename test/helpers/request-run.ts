@@ -10,7 +10,7 @@ export function requestRun(parts: Pick<RequestRun, 'plan' | 'watchers'>, status?
   return {
     request: {
       metadata: { name: 'e', generation: 1 },
-      spec: { destination: { s3: { bucket: 'backups', key: 'k' } } },
+      spec: { source: { persistentVolumeClaim: { claimName: 'root' } }, destination: { s3: { bucket: 'backups', key: 'k' } } },
       ...(status === undefined ? {} : { status }),
     } as unknown as DiskExport,
     signal: NEVER,

@@ -11,7 +11,12 @@ function defaultOf({ default: value, absent, format }: Setting): string {
 
 function cellsOf([key, setting]: [string, Setting]): string[] {
   const { text, value, format } = setting;
-  const allowed = Array.isArray(format) ? ` One of ${format.map((each) => `\`${each}\``).join(', ')}.` : '';
+  const allowed = Array.isArray(format)
+    ? ` One of ${format
+        .filter((each) => each !== '')
+        .map((each) => `\`${each}\``)
+        .join(', ')}.`
+    : '';
   const flag = value === '' ? flagOf(key) : `${flagOf(key)} ${value}`;
   return [`\`${key}\``, `\`${flag}\``, `\`${environmentVariableOf(key)}\``, defaultOf(setting), `${text}${allowed}`];
 }

@@ -19,8 +19,8 @@ export function addSidecarCommand(program: Command, context: CommandContext): vo
   command.action((flags: SidecarFlags) => endInTime(context, () => startSidecar(flags, context), ABANDON_MS));
 }
 
-function optionOf(key: string, { text, value, format }: Setting): Option {
-  const option = new Option(value === '' ? flagOf(key) : `${flagOf(key)} <${value.toLowerCase()}>`, text);
+function optionOf(key: string, { text, value, format, isInternal = false }: Setting): Option {
+  const option = new Option(value === '' ? flagOf(key) : `${flagOf(key)} <${value.toLowerCase()}>`, text).hideHelp(isInternal);
   return format === 'list' ? option.argParser((each: string, earlier: string[] | undefined) => [...(earlier ?? []), each]) : option;
 }
 

@@ -39,6 +39,7 @@ describe('configuration', () => {
     ['a number that is none', { flags: { maxConcurrentExports: 'many' } }, /maxConcurrentExports/],
     ['no exports at a time', { flags: { maxConcurrentExports: '0' } }, /maxConcurrentExports/],
     ['a port out of range', { environment: { DISKLIFT_LISTEN_PORT: '70000' } }, /listenPort/],
+    ['a role of a worker that does not exist', { environment: { DISKLIFT_WORKER: 'live' } }, /worker/],
     ['a level that does not exist', { flags: { logLevel: 'loud' } }, /logLevel/],
     ['a setting that does not exist', () => ({ file: file('maxJobs: 3') }), /maxJobs/],
     ['a list that is none', () => ({ file: file('volume: {a: b}') }), /volume/],

@@ -12,7 +12,7 @@ const START_MS = Date.UTC(2026, 10, 24, 12);
 
 const request = {
   metadata: { name: 'nightly', namespace: 'vms', uid: 'u', generation: 3 },
-  spec: { destination: { s3: { bucket: 'backups', key: '{disk}' } } },
+  spec: { source: { persistentVolumeClaim: { claimName: 'root' } }, destination: { s3: { bucket: 'backups', key: '{disk}' } } },
 } as unknown as DiskExport;
 
 function disk(changes: Partial<DiskState> = {}): DiskState {
@@ -87,6 +87,33 @@ describe('export status', () => {
     assert.deepEqual(conditionOf(status, 'SourceReady'), ['Unknown', 'Scanning']);
     assert.equal(status.startTime, '2026-11-24T12:00:00Z');
     assert.equal(status.completionTime, undefined);
+  });
+
+  it('keeps what the controller has written before any process ran: the snapshot, its conditions and the start', () => {
+    const leftOut = { type: 'VolumesLeftOut', status: 'True', reason: 'NotExportable', message: 'cd: is a containerDisk' } as const;
+    const snapshot = { consistency: 'Application', snapshotTime: '2026-11-24T11:59:00Z' } as const;
+    let status: DiskExportStatus = { ...snapshot, startTime: '2026-11-24T11:58:00Z', conditions: [leftOut] };
+    for (const facts of [{}, { disks: [disk(scanned)] }, { disks: [disk(arrived)], end: { phase: 'Succeeded' as const } }]) {
+      status = exportStatusOf(
+        { request, startMs: Date.parse('2026-11-24T11:58:00Z'), nowMs: START_MS, disks: undefined, ...facts },
+        status,
+      );
+      assert.partialDeepStrictEqual(status, { ...snapshot, startTime: '2026-11-24T11:58:00Z' });
+      assert.deepEqual(
+        status.conditions?.find(({ type }) => type === 'VolumesLeftOut'),
+        leftOut,
+      );
+    }
+    assert.equal(status.unfinishedRuns, undefined, 'no run was lost');
+    assert.equal(status.duration, '2m');
+  });
+
+  it('does not count vm.yaml as a disk', () => {
+    const machine = { ...request, spec: { ...request.spec, source: { virtualMachine: { name: 'fedora' } } } } as unknown as DiskExport;
+    const disks = [disk(arrived), disk({ ...arrived, path: 'vm.yaml' })];
+    const end = { phase: 'Succeeded' } as const;
+    assert.match(statusOf(disks, { request: machine, end }).message ?? '', /^1 disk and vm\.yaml have arrived, /);
+    assert.match(statusOf(disks, { end }).message ?? '', /^2 disks have arrived, /);
   });
 
   it('keeps what an earlier process has told of the disks until they are looked for, and when they cannot be found', () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { DiskliftError } from '../../../src/common/errors.ts';
-import { createStatusWriter, type StatusWriter } from '../../../src/engine/status-writer.ts';
+import { createStatusWriter, type StatusWriter, statusesByLength } from '../../../src/engine/status-writer.ts';
 import type { DiskExportStatus } from '../../../src/resource/disk-export.ts';
 import { NEVER } from '../../helpers/image-in-process.ts';
 import { createTestClock, type TestClock } from '../../helpers/test-clock.ts';
@@ -87,6 +87,15 @@ describe('status writer', () => {
     await writer.flush(NEVER);
     assert.deepEqual([written, writes], [['first', 'second'], 3]);
     assert.equal(warnings.length, 1);
+  });
+
+  it('keeps the snapshot and the volumes that are left out in the shorter statuses', () => {
+    const conditions = ['VolumesLeftOut', 'SourceReady'].map((type) => ({ type, status: 'True' as const, reason: 'A', message: '' }));
+    const snapshot = { consistency: 'Crash', snapshotTime: '2026-11-24T11:59:00Z' } as const;
+    for (const status of statusesByLength({ ...snapshot, conditions }).slice(1)) {
+      assert.partialDeepStrictEqual(status, snapshot);
+      assert.deepEqual(status.conditions, conditions.slice(0, 1));
+    }
   });
 
   it('throws the refusal of the briefest status at once, and is silent until the next flush', async () => {

@@ -60,7 +60,7 @@ describe('placeholders', () => {
     ['root', 'fedora.1/root/root'],
     ['data-1', 'fedora.1/data-1/data-1'],
     ['data/b/c.img', 'fedora.1/data/data-c'],
-    ['vm.yaml', 'fedora.1/vm.yaml/vm'],
+    ['vm.yaml', 'fedora.1/vm/vm'],
   ] as const)
     it(`stand for a virtual machine and its volume: ${diskPath}`, () => {
       const request = validateDiskExport(changed({ 'spec.source': { virtualMachine: { name: 'fedora.1' } } }));

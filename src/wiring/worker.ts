@@ -1,0 +1,35 @@
+/** The role of a process that `disklift controller` has started for one export. */
+
+import { DiskliftError } from '../common/errors.ts';
+import type { Config } from '../config/load-config.ts';
+
+export interface WorkerRole {
+  /**
+   * Live: the volumes are the claims themselves, which other pods may write to. PointInTime: the volumes are clones of
+   * snapshots, which only this process uses.
+   */
+  state: 'Live' | 'PointInTime';
+  /** Claim of each volume of a virtual machine, by the volume's name. */
+  claimOf: ReadonlyMap<string, string>;
+  /** File of vm.yaml. Absent where the export has none. */
+  manifestFile?: string | undefined;
+}
+
+type WorkerConfig = Pick<Config, 'worker' | 'claimOf' | 'manifestFile' | 'once'>;
+
+/**
+ * @returns undefined for a process that the controller has not started, and for one that only cleans up
+ * @throws DiskliftError `InvalidRequest` for settings that contradict each other
+ */
+export function workerRole({ worker, claimOf, manifestFile, once }: WorkerConfig): WorkerRole | undefined {
+  if (worker !== '' && once === '') throw new DiskliftError('InvalidRequest', 'a worker runs one export: --worker needs --once');
+  if (worker !== 'Live' && worker !== 'PointInTime') return undefined;
+  return { state: worker, claimOf: new Map(claimOf.map(claimEntry)), ...(manifestFile === '' ? {} : { manifestFile }) };
+}
+
+function claimEntry(text: string): [volume: string, claim: string] {
+  const [volume = '', claim = '', ...others] = text.split('=');
+  if (volume === '' || claim === '' || others.length > 0)
+    throw new DiskliftError('InvalidRequest', `claimOf: ${JSON.stringify(text)} is not VOLUME=CLAIM`);
+  return [volume, claim];
+}
