@@ -114,12 +114,12 @@ describe('disklift controller', function () {
 
   it('exports a claim that nobody has prepared, and leaves nothing behind', async () => {
     await using controller = startController(api, { namespaces: [namespace.name] });
-    const disk = await claimWithDisk('root');
-    await namespace.apply(diskExport('first', { http: { url: `${sink.url}/{claim}/{disk}.qcow2` } }, { claim: 'root' }));
+    const disk = await claimWithDisk('claim');
+    await namespace.apply(diskExport('first', { http: { url: `${sink.url}/{claim}/{disk}.qcow2` } }));
     const status = await namespace.finished('first');
     assert.equal(status.phase, 'Succeeded', `${status.message} ${JSON.stringify(controller.warnings)}`);
     assert.equal(status.consistency, 'Offline');
-    await writeFile(temp('arrived.qcow2'), sink.complete.get('/root/disk.qcow2') ?? assert.fail('nothing has arrived'));
+    await writeFile(temp('arrived.qcow2'), sink.complete.get('/claim/disk.qcow2') ?? assert.fail('nothing has arrived'));
     await assertImageOf(temp('arrived.qcow2'), disk);
     await until('nothing is left', async () => (await leftovers()).length === 0);
     console.log(
