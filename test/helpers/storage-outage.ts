@@ -1,4 +1,6 @@
-/** An outage of the storage beneath a directory: a file system in user space covers it, and its daemon stops or dies. */
+/**
+ * An outage of the storage beneath a directory: a file system in user space covers it, and its daemon stops or dies.
+ */
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';

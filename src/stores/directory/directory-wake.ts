@@ -6,7 +6,7 @@ import { abortable } from '../../common/abortable.ts';
 import type { Clock } from '../../common/clock.ts';
 
 export interface DirectoryWake {
-  /** Waits at most `limitMs`. Ends at once when `signal` is aborted. Never throws. */
+  /** Waits at most `limitMs` where the storage answers. Ends at once when `signal` is aborted. Never throws. */
   wait(limitMs: number, signal: AbortSignal): Promise<void>;
   /** Ends the current wait, or the next one. */
   now(): void;
@@ -29,7 +29,7 @@ export function createDirectoryWake(directory: string, clock: Clock): DirectoryW
 
   /**
    * Replaces the watcher when another directory has the name: a watcher stays with the inode that it was opened for.
-   * `watch` is synchronous and would keep the process where the storage does not answer, so an awaited call comes first.
+   * `watch` is synchronous and would keep the process where the storage does not answer. An awaited call comes first.
    */
   async function renew(signal: AbortSignal): Promise<void> {
     const { ino } = await abortable(stat(directory), signal);
