@@ -91,13 +91,6 @@ export function backoffDelayMs(backoff: Backoff, { failedAttempts, retryAfterMs 
   return Math.max(retryAfterMs, Math.floor(minMs + random() * (maxMs - minMs)));
 }
 
-/** @returns the shortest time that `waits` waits can take together, in milliseconds */
-export function coveredMs(backoff: Backoff, waits: number): number {
-  let sumMs = 0;
-  for (let wait = 1; wait <= waits; wait += 1) sumMs += lowerBoundMs(backoff, wait);
-  return sumMs;
-}
-
 function lowerBoundMs(backoff: Backoff, failedAttempts: number): number {
   return backoff.isIncreasing && failedAttempts > 1 ? upperBoundMs(backoff, failedAttempts - 1) : 0;
 }

@@ -36,17 +36,8 @@ const BOOT_SIGNATURE_AT = 510;
 /**
  * Finds the disks of a volume, as paths beneath it: disk.img when it exists, as on KubeVirt's volumes; otherwise every
  * file at the root that is named like a disk. Parts of a VMDK and hypervisors' companions of disks are not disks.
+ * Files without a known extension are opened to check whether they begin like a disk, and reported as left out then.
  * @throws DiskliftError `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`
- */
-export async function findDisks(volumePath: string): Promise<string[]> {
-  const entries = await entriesOf(volumePath);
-  return entries === 'block device' ? [WHOLE_VOLUME] : sortOut(entries, volumePath).disks;
-}
-
-/**
- * As {@link findDisks}, and also reports files that are left out. Opens files without a known extension to check
- * whether they begin like a disk.
- * @throws DiskliftError as {@link findDisks}
  */
 export async function lookAtVolume(volumePath: string, libc: Libc | undefined): Promise<VolumeFiles> {
   const entries = await entriesOf(volumePath);

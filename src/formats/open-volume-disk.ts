@@ -16,7 +16,7 @@ import { openNamedDisk } from './open-named-disk.ts';
 export interface VolumeDisk {
   /** A directory, or a block device that is the disk. */
   volumePath: string;
-  /** Relative to the volume, as {@link findDisks} gives it. */
+  /** Relative to the volume, as `lookAtVolume` gives it. */
   path: string;
   /** Auto, or a name in the table of formats, in any case. */
   format: string;

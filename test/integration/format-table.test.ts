@@ -49,8 +49,8 @@ describe('a format that is added to the table', function () {
   });
 
   it('is recognized by its name, and by its bytes', async () => {
-    const { findDisks } = await import(inTree('src/formats/find-disks.ts'));
-    assert.deepEqual(await findDisks(temp('')), ['a.mad']);
+    const { lookAtVolume } = await import(inTree('src/formats/find-disks.ts'));
+    assert.deepEqual((await lookAtVolume(temp(''), undefined)).disks, ['a.mad']);
     assert.match((await disklift('measure', temp('a.mad'))).stderr, /is named like a mad image and is read as a raw disk; give -f mad /);
     writeFileSync(temp('b.img'), madeUpImage(CONTENT));
     assert.match((await disklift('measure', temp('b.img'))).stderr, /begins like a mad image and is read as a raw disk; give -f mad /);
