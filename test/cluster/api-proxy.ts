@@ -15,9 +15,10 @@ import { writeKubeconfig } from './kubeconfig.ts';
 
 /**
  * An answer in place of the server's; 'lost': the server carries out the request, and the connection is cut before its
- * answer; 'silent': the server has begun to answer, and no more comes; for watches.
+ * answer; 'silent': the server has begun to answer, and no more comes; for watches; 'hang': no answer comes, and the
+ * server gets no request.
  */
-export type Fault = { status: number; headers?: OutgoingHttpHeaders; body?: unknown } | 'lost' | 'silent';
+export type Fault = { status: number; headers?: OutgoingHttpHeaders; body?: unknown } | 'lost' | 'silent' | 'hang';
 
 export interface ApiProxy extends AsyncDisposable {
   /** The kubeconfig of the proxy, with the user of `api`. */
@@ -50,6 +51,7 @@ export async function startApiProxy(api: ApiServer, directory: string): Promise<
       const { status, headers, body: text = { kind: 'Status', code: status, message: 'of the test' } } = fault;
       return void response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(text));
     }
+    if (fault === 'hang') return;
     const { method, headers } = request;
     const asked = https.request(new URL(request.url ?? '', api.url), { method, headers, agent });
     response.once('close', () => asked.destroy());

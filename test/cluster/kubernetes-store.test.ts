@@ -3,6 +3,9 @@
 // Runs alone: it counts requests, and a slow export renews its Lease.
 
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '../../src/common/clock.ts';
 import { DiskliftError } from '../../src/common/errors.ts';
@@ -14,6 +17,7 @@ import { diskExport } from '../helpers/manifest.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 import { until } from '../helpers/until.ts';
+import { type ApiProxy, type Fault, startApiProxy } from './api-proxy.ts';
 import type { ApiServer } from './api-server.ts';
 import { createNamespace, type Namespace } from './cluster-sidecar.ts';
 import { installCrd } from './install-crd.ts';
@@ -34,13 +38,35 @@ describe('the API server as a request store', function () {
   });
 
   describe('in general', () => {
+    let proxy: ApiProxy;
+    let directory: string;
+    before(async () => {
+      directory = mkdtempSync(path.join(os.tmpdir(), 'disklift-test-'));
+      proxy = await startApiProxy(api, directory);
+    });
+
+    after(async () => {
+      await proxy[Symbol.asyncDispose]();
+      rmSync(directory, { recursive: true });
+    });
+
+    async function startOutage(fault: Fault): Promise<AsyncDisposable> {
+      proxy.fault = () => fault;
+      proxy.cut();
+      const heal = async () => {
+        proxy.fault = () => undefined;
+        proxy.cut();
+      };
+      return { [Symbol.asyncDispose]: heal };
+    }
+
     itIsARequestStore(async () => {
       const namespace = await createNamespace(api);
       const stores: StoreInProcess[] = [];
       return {
         namespace: namespace.name,
         createStore() {
-          const started = startStore(api, namespace.name);
+          const started = startStore(proxy, namespace.name);
           stores.push(started);
           return started.store;
         },
@@ -49,6 +75,7 @@ describe('the API server as a request store', function () {
         remove: async (name) => void (await namespace.remove(name)),
         putSecret: (name, stringData) => namespace.secret(name, stringData),
         statusOf: async (name) => (await namespace.get(name))?.status,
+        startOutage: (kind) => startOutage(kind === 'hangs' ? 'hang' : { status: 503 }),
         async [Symbol.asyncDispose]() {
           for (const each of stores) await each[Symbol.asyncDispose]();
         },

@@ -22,7 +22,7 @@ export interface StoreInProcess extends AsyncDisposable {
 
 let processes = 0;
 
-export function startStore(api: ApiServer, namespace: string, leaseSeconds = 3): StoreInProcess {
+export function startStore(api: Pick<ApiServer, 'kubeconfig'>, namespace: string, leaseSeconds = 3): StoreInProcess {
   processes += 1;
   const access = createKubeconfigAccess({ kubeconfig: api.kubeconfig });
   const stopping = new AbortController();

@@ -5,6 +5,7 @@ import { parse, stringify } from 'yaml';
 import { systemClock } from '../../src/common/clock.ts';
 import { createDirectoryStore } from '../../src/stores/directory/directory-store.ts';
 import { credentialsSecret } from '../helpers/manifest.ts';
+import { startStorageOutage } from '../helpers/storage-outage.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 import { itIsARequestStore } from './request-store.ts';
 
@@ -34,6 +35,7 @@ describe('request store', () => {
             return undefined;
           }
         },
+        startOutage: (kind, context) => startStorageOutage({ directory, source: temp('other'), kind }, context),
         [Symbol.asyncDispose]: async () => rmSync(directory, { recursive: true }),
       };
     });

@@ -1,9 +1,12 @@
 /** The contract of every RequestStore. Each implementation calls this with a place where people put requests. */
 
 import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { systemClock } from '../../src/common/clock.ts';
 import { DiskliftError } from '../../src/common/errors.ts';
+import { limitStoreCalls } from '../../src/engine/time-limited-store.ts';
 import type { DiskExport, DiskExportStatus } from '../../src/resource/disk-export.ts';
-import type { RequestStore, StoredRequest } from '../../src/stores/contract.ts';
+import type { Claim, RequestStore, StoredRequest } from '../../src/stores/contract.ts';
 import { diskExport, type Manifest } from '../helpers/manifest.ts';
 import { until } from '../helpers/until.ts';
 
@@ -18,6 +21,21 @@ export interface RequestStoreScene extends AsyncDisposable {
   putSecret(name: string, stringData: Record<string, string>): Promise<void>;
   /** The status that users see; undefined if no status exists. */
   statusOf(name: string): Promise<DiskExportStatus | undefined>;
+  /**
+   * From now on the storage or the API server fails every call, or answers none, until the outage is disposed. Skips
+   * the test where that is not possible.
+   */
+  startOutage(kind: 'fails' | 'hangs', context: Mocha.Context): Promise<AsyncDisposable>;
+}
+
+/** Longer than the store and its time limits wait in an outage, with the delays of a busy machine. */
+const MAX_END_MS = 10_000;
+
+/** Long enough for a look at the storage, or a request to the API server. */
+const OUTAGE_MS = 500;
+
+async function drain(keys: AsyncIterable<string>): Promise<void> {
+  for await (const _ of keys);
 }
 
 const UPLOAD = { id: 'upload-1', partSize: 5_242_880, fingerprint: 'f' };
@@ -218,6 +236,78 @@ export function itIsARequestStore(start: () => Promise<RequestStoreScene>): void
     await until('the Secret', async () => (await store.resolve(reference)) !== undefined);
     const secret = await store.resolve(reference);
     assert.deepEqual([secret?.data.user?.toString(), secret?.labels['disklift.dev/credentials']], ['one', 'true']);
+  });
+
+  interface Served {
+    raw: RequestStore;
+    key: string;
+    claim: Claim;
+    /** Ends the process as SIGTERM does. */
+    stop(): void;
+    /** Ends when the watch has ended. */
+    watching: Promise<void>;
+  }
+
+  /** Claims a request by the calls of the engine, which have time limits. */
+  async function serve(): Promise<Served> {
+    const raw = scene.createStore();
+    const stopping = new AbortController();
+    const store = limitStoreCalls(raw, { clock: systemClock, stopping: stopping.signal, observers: [], warn: () => {} });
+    const claimed = Promise.withResolvers<Claim>();
+    const watching = (async () => {
+      for await (const key of store.watch(stopping.signal)) {
+        const claim = await store.claim(key);
+        if (claim !== undefined) claimed.resolve(claim);
+      }
+      store.close();
+    })();
+    watching.catch(claimed.reject);
+    await scene.put(manifest('a'));
+    const stop = () => stopping.abort(new DiskliftError('Cancelled', 'the process ends'));
+    return { raw, key: keyOf('a'), claim: await claimed.promise, stop, watching };
+  }
+
+  for (const kind of ['fails', 'hangs'] as const)
+    describe(`on storage or an API server that ${kind}`, () => {
+      it('watches on without a failure, and reports what comes after the outage', async function () {
+        const watched = watch();
+        await put(watched, 'a');
+        {
+          await using _outage = await scene.startOutage(kind, this);
+          await sleep(OUTAGE_MS);
+        }
+        await put(watched, 'b');
+      });
+
+      it('ends the watch and the claim in time and without a failure, and the request can be claimed afterwards', async function () {
+        const { raw, key, claim, stop, watching } = await serve();
+        {
+          await using _outage = await scene.startOutage(kind, this);
+          await sleep(OUTAGE_MS);
+          const startMs = performance.now();
+          stop();
+          await Promise.all([claim.release(), watching]);
+          const tookMs = performance.now() - startMs;
+          assert.ok(tookMs < MAX_END_MS, `${tookMs} ms`);
+        }
+        watches.push(drain(raw.watch(end.signal)));
+        let again: Claim | undefined;
+        await until('it is free', async () => {
+          again = await raw.claim(key);
+          return again !== undefined;
+        });
+        await again?.release();
+      });
+    });
+
+  it('releases a claim without a failure on storage or an API server that fails, also where no time limit hides one', async function () {
+    const { raw, key, claim, stop, watching } = await serve();
+    stop();
+    await watching;
+    await claim.release();
+    const own = (await raw.claim(key)) ?? assert.fail('it is free');
+    await using _outage = await scene.startOutage('fails', this);
+    await own.release();
   });
 
   it('accepts events with any text', async () => {
