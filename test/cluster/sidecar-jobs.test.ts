@@ -4,11 +4,12 @@
 // Shares a process: node
 
 import assert from 'node:assert/strict';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { CHART, readManifests } from '../helpers/chart.ts';
 import { createKubeVirtDisk } from '../helpers/kubevirt-disk.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';
+import { until } from '../helpers/until.ts';
 import { boundClaim } from './node/claims.ts';
 import { helm, valuesFlags } from './node/helm.ts';
 import { createNamespace, type Namespace } from './node/namespace.ts';
@@ -61,6 +62,25 @@ describe('a Job of one export', function () {
   const job = async () => (await namespace.kubectl('get', 'jobs', '--selector', 'disklift.dev/volume', '--output', 'name')).trim();
   const conditionOf = (name: string, type: string) => of(name, `{.status.conditions[?(@.type=="${type}")].status}`);
 
+  /**
+   * Begins to wait for the Job's end as a script does, and returns when the watch is open: kubectl would wait until its
+   * limit for a Job that is deleted between its first read and the list that follows.
+   * @returns the end of the command, with what it has written besides its requests
+   */
+  async function beginWait(job: string): Promise<() => Promise<{ code: number | null; stderr: string }>> {
+    const log = path.join(cluster.directory, `wait-${namespace.name}.log`);
+    const kubectl = [path.join(cluster.binaries, 'kubectl'), '--namespace', namespace.name, '-v=6'];
+    const wait = ['wait', job, HAS_ENDED, '--timeout=60s'];
+    writeFileSync(log, '');
+    const running = cluster.run('sh', ['-c', `exec "$@" 2> '${log}'`, 'sh', ...kubectl, ...wait]);
+    const stderr = () => readFileSync(log, 'utf8');
+    await until('the watch of kubectl', () => /watch=true.*\b200\b/.test(stderr()));
+    return async () => {
+      const { code } = await running;
+      return { code, stderr: stderr().replaceAll(/^[IWE]\d{4} .*\n/gm, '') };
+    };
+  }
+
   async function assertStopped(name: string, pod: string): Promise<void> {
     await namespace.kubectl('wait', `diskexport/${name}`, '--for=condition=Progressing=False', '--timeout=30s');
     assert.match(await of(name, '{.status.message}'), new RegExp(`^the pod ${pod}, which ran this export, was stopped; .* deleted$`));
@@ -93,11 +113,11 @@ describe('a Job of one export', function () {
 
   it('reports in the export that it is deleted, and ends a wait for the export', async () => {
     const pod = await begin('job-deleted');
-    const waiting = namespace.attempt('wait', await job(), HAS_ENDED, '--timeout=60s');
+    const ended = await beginWait(await job());
     await namespace.kubectl('delete', await job(), '--timeout=40s');
-    const { code, stderr } = await waiting;
+    const { code, stderr } = await ended();
     assert.equal(code, 1);
-    assert.match(stderr.toString(), /not found|NotFound/);
+    assert.match(stderr, /not found|NotFound/);
     await assertStopped('job-deleted', pod);
   });
 
