@@ -9,6 +9,7 @@ import { printable } from '../common/text.ts';
 import { packageVersion } from '../config/environment.ts';
 import { loadLibc } from '../native/libc.ts';
 import type { CommandContext } from '../wiring/context.ts';
+import { addControllerCommand } from './commands/controller.ts';
 import { addCreateCommand } from './commands/create.ts';
 import { addExportCommand } from './commands/export.ts';
 import { addMeasureCommand } from './commands/measure.ts';
@@ -84,6 +85,7 @@ function createProgram(context: CommandContext): Command {
   addExportCommand(program, context);
   addCreateCommand(program, context);
   addSidecarCommand(program, context);
+  addControllerCommand(program, context);
   addStopSidecarsCommand(program, context);
   return program;
 }

@@ -4,17 +4,23 @@ import { readFileSync } from 'node:fs';
 import convict from 'convict';
 import { parse } from 'yaml';
 import { DiskliftError } from '../common/errors.ts';
-import { environmentVariableOf, SETTINGS, type Setting, type SettingKey } from './settings.ts';
+import { environmentVariableOf, type SETTINGS, type Setting } from './settings.ts';
 
 type ValueOf<D> = D extends readonly unknown[] ? readonly string[] : D extends number ? number : D extends boolean ? boolean : string;
 
-export type Config = { readonly [Key in SettingKey]: ValueOf<(typeof SETTINGS)[Key]['default']> };
+type Settings = Readonly<Record<string, Setting>>;
 
-export interface ConfigInput {
+/** The values of a table of settings. */
+export type ConfigOf<S extends Settings> = { readonly [Key in keyof S]: ValueOf<S[Key]['default']> };
+
+/** Settings of the sidecar. */
+export type Config = ConfigOf<typeof SETTINGS>;
+
+export interface ConfigInput<Key extends string = string> {
   /** YAML or JSON with settings by their keys. */
   file?: string | undefined;
   /** By key, as the user gave them. */
-  flags: Readonly<Partial<Record<SettingKey, unknown>>>;
+  flags: Readonly<Partial<Record<Key, unknown>>>;
   /** Default: the environment of the process. */
   environment?: Readonly<Record<string, string | undefined>>;
   /** Returns the text of `file`. Default: reads it from the disk. */
@@ -22,25 +28,26 @@ export interface ConfigInput {
 }
 
 /** @throws DiskliftError `InvalidRequest` that names the setting */
-export function loadConfig({ file, flags, environment = process.env, readText = readFile }: ConfigInput): Config {
+export function loadConfig<S extends Settings>(settings: S, input: ConfigInput<Extract<keyof S, string>>): ConfigOf<S> {
+  const { file, flags, environment = process.env, readText = readFile } = input;
   const schema = Object.fromEntries(
-    Object.entries(SETTINGS as Record<string, Setting>).map(([key, setting]) => [
+    Object.entries(settings).map(([key, setting]) => [
       key,
       { doc: setting.text, default: setting.default, format: formatOf(setting), env: environmentVariableOf(key) },
     ]),
   );
-  const config = convict(schema as convict.Schema<Config>, { args: [], env: { ...environment } as NodeJS.ProcessEnv });
+  const config = convict(schema as convict.Schema<Record<string, unknown>>, { args: [], env: { ...environment } as NodeJS.ProcessEnv });
   try {
     const inFile = file === undefined ? {} : readSettings(file, readText);
     // In convict the environment overrides loaded values. Flags override both, because they are set last.
-    config.load(inFile as Partial<Config>);
-    for (const [key, value] of Object.entries(flags)) if (value !== undefined) config.set(key as SettingKey, value as never);
+    config.load(inFile);
+    for (const [key, value] of Object.entries(flags)) if (value !== undefined) config.set(key, value);
     config.validate({ allowed: 'strict' });
   } catch (error) {
     if (error instanceof DiskliftError) throw error;
     throw new DiskliftError('InvalidRequest', `configuration: ${(error as Error).message.trim().replaceAll('\n', '; ')}`, error);
   }
-  return config.getProperties();
+  return config.getProperties() as ConfigOf<S>;
 }
 
 function formatOf({ format }: Setting): unknown {

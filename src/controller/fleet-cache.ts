@@ -4,6 +4,7 @@
  */
 
 import type { Clock } from '../common/clock.ts';
+import type { DiskliftError } from '../common/errors.ts';
 import { isFields } from '../resource/schema.ts';
 import { createReflector, type RunningReflector } from '../stores/kubernetes/cache/reflector.ts';
 import { ALL_NAMESPACES, type KubeResource, type NamespaceScope } from '../stores/kubernetes/client/contract.ts';
@@ -56,6 +57,8 @@ export interface FleetCache {
   /** Pods that use the claim, without workers of the controller. */
   usersOf(namespace: string, claimName: string): FleetPodObject[];
   readonly hasSynced: boolean;
+  /** A failure of the last request of one of the watches; undefined while all are answered. */
+  readonly problem: DiskliftError | undefined;
   /** The longest time since the API server last answered one of the watches, in milliseconds; undefined at first. */
   silenceMs(): number | undefined;
   /** Keeps the copies up to date until `signal` is aborted. Never throws. */
@@ -150,6 +153,10 @@ class Fleet implements FleetCache {
 
   get hasSynced(): boolean {
     return this.reflectors().every((reflector) => reflector.hasSynced);
+  }
+
+  get problem(): DiskliftError | undefined {
+    return this.reflectors().find(({ problem }) => problem !== undefined)?.problem;
   }
 
   silenceMs(): number | undefined {

@@ -73,7 +73,8 @@ export interface Controller {
   run(signal: AbortSignal): Promise<void>;
   facts(): ControllerFacts;
   readonly hasSynced: boolean;
-  silenceMs(): number | undefined;
+  /** How up to date its copies are. */
+  readonly freshness: Pick<FleetCache, 'problem' | 'silenceMs'>;
 }
 
 /** Keys that are worked on at a time. */
@@ -117,8 +118,8 @@ class FleetController implements Controller {
     return this.isReady;
   }
 
-  silenceMs(): number | undefined {
-    return this.cache.silenceMs();
+  get freshness(): Controller['freshness'] {
+    return this.cache;
   }
 
   facts(): ControllerFacts {

@@ -184,14 +184,24 @@ export const METRICS = {
   },
 } as const satisfies Record<string, MetricDeclaration>;
 
+/** Metrics of `disklift controller`. */
+export const CONTROLLER_METRICS = {
+  leader: {
+    type: 'gauge',
+    name: 'controller_leader',
+    help: '1 while this process leads, which one of several controllers does; else 0.',
+    unit: '1',
+    labels: [],
+  },
+  buildInfo: METRICS.buildInfo,
+} as const satisfies Record<string, MetricDeclaration>;
+
 export const SKIP_REASONS = ['hole', 'zero'] as const;
 export const CLUSTER_KINDS = ['data', 'metadata'] as const;
 const RESULTS = ['Succeeded', 'Failed', 'Cancelled'] as const;
 
 /** Reasons of failures after which an attempt is retried. */
 const RETRY_REASONS = ['SourceReadError', 'SourceChanged', 'DestinationUnreachable', 'DestinationRejected', 'ChecksumMismatch'] as const;
-
-type Declarations = typeof METRICS;
 
 /** The prom-client metric of a declaration. */
 type MetricOf<D> = D extends { type: 'counter'; labels: readonly (infer Label extends string)[] }
@@ -202,21 +212,34 @@ type MetricOf<D> = D extends { type: 'counter'; labels: readonly (infer Label ex
       ? Histogram<Label>
       : never;
 
-export type Metrics = { readonly [Key in keyof Declarations]: MetricOf<Declarations[Key]> };
+type Declarations = Readonly<Record<string, MetricDeclaration>>;
 
-/** Creates a registry with every metric. One process may have several. */
+type MetricsOf<D extends Declarations> = { readonly [Key in keyof D]: MetricOf<D[Key]> };
+
+export type Metrics = MetricsOf<typeof METRICS>;
+
+/** Creates a registry with every metric of the sidecar. One process may have several. */
 export function createRegistry(): { registry: Registry; metrics: Metrics } {
+  const { registry, metrics } = register(METRICS);
+  initialise(metrics);
+  return { registry, metrics };
+}
+
+/** Creates a registry with every metric of the controller. */
+export function createControllerRegistry(): { registry: Registry; metrics: MetricsOf<typeof CONTROLLER_METRICS> } {
+  return register(CONTROLLER_METRICS);
+}
+
+function register<D extends Declarations>(declarations: D): { registry: Registry; metrics: MetricsOf<D> } {
   const registry = new Registry();
-  const entries = Object.entries(METRICS).map(([key, declaration]) => {
+  const entries = Object.entries(declarations).map(([key, declaration]) => {
     const { type, help, labels } = declaration;
     const options = { name: METRIC_PREFIX + declaration.name, help, labelNames: [...labels], registers: [registry] };
     if (type === 'counter') return [key, new Counter(options)];
     if (type === 'gauge') return [key, new Gauge(options)];
-    return [key, new Histogram({ ...options, buckets: [...declaration.buckets] })];
+    return [key, new Histogram({ ...options, buckets: [...(declaration.buckets ?? [])] })];
   });
-  const metrics = Object.fromEntries(entries) as unknown as Metrics;
-  initialise(metrics);
-  return { registry, metrics };
+  return { registry, metrics: Object.fromEntries(entries) as unknown as MetricsOf<D> };
 }
 
 /** Creates series at 0: a series that appears with its first failure has no rate, so no alert would see it. */

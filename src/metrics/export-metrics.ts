@@ -1,11 +1,11 @@
 /** Counts exports. Observes the engine and never changes an export. */
 
-import { collectDefaultMetrics } from 'prom-client';
 import type { Clock } from '../common/clock.ts';
 import type { DiskState, ExportWatcher } from '../engine/observer.ts';
 import type { DestinationName } from '../resource/destination-kinds.ts';
 import { createRegistry, type Metrics } from './catalogue.ts';
 import { createDiskSeries, type DiskSeries } from './disk-series.ts';
+import { measureProcess } from './process-metrics.ts';
 import { type Scrape, type ScrapeFormat, scrapeRegistry } from './scrape.ts';
 
 interface ObservedExport {
@@ -45,17 +45,11 @@ export interface ExportMetricsOptions {
   signal: AbortSignal;
 }
 
-/** Gauges of prom-client with names of counters. Each is the sum of another metric. */
-const MISNAMED = ['handles', 'requests', 'resources'].map((what) => `nodejs_active_${what}_total`);
-
 export function createExportMetrics(options: ExportMetricsOptions): ExportMetrics {
   const { version, clock, ofProcess = false } = options;
   const { registry, metrics } = createRegistry();
   metrics.buildInfo.set({ version }, 1);
-  if (ofProcess) {
-    collectDefaultMetrics({ register: registry });
-    for (const name of MISNAMED) registry.removeSingleMetric(name);
-  }
+  if (ofProcess) measureProcess(registry);
   const running = new Set<DiskSeries>();
   const lastSuccess = createLastSuccess(metrics);
   const ended = createRetention(options);

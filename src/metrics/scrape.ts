@@ -1,14 +1,16 @@
 /** Answers a scrape in the text format of Prometheus or in OpenMetrics. */
 
 import { Registry } from 'prom-client';
-import { METRIC_PREFIX, METRICS } from './catalogue.ts';
+import { CONTROLLER_METRICS, METRIC_PREFIX, METRICS } from './catalogue.ts';
 
 export interface Scrape {
   contentType: string;
   text: string;
 }
 
-const UNITS = new Map(Object.values(METRICS).map(({ name, unit }) => [METRIC_PREFIX + name, unit]));
+const UNITS = new Map(
+  [...Object.values(METRICS), ...Object.values(CONTROLLER_METRICS)].map(({ name, unit }) => [METRIC_PREFIX + name, unit]),
+);
 
 export async function scrapeRegistry(registry: Registry, format: ScrapeFormat): Promise<Scrape> {
   const text = await registry.metrics();

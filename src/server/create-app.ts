@@ -12,7 +12,9 @@ import type { Health } from './health.ts';
 import { parseQuery, queryExports } from './query-exports.ts';
 import { type Authorize, mayStayOf, requireToken } from './require-token.ts';
 
-export interface AppOptions extends ApiOptions {
+export interface AppOptions {
+  /** Exports for the page and its API; when left out, there is no page and no API. */
+  exports?: ApiOptions | undefined;
   metrics: Pick<ExportMetrics, 'scrape'>;
   health: Pick<Health, 'liveness' | 'readiness'>;
   /**
@@ -24,7 +26,7 @@ export interface AppOptions extends ApiOptions {
 }
 
 export function createApp(options: AppOptions): Express {
-  const { metrics, health, authorize, warn } = options;
+  const { metrics, health, exports, authorize, warn } = options;
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
@@ -37,13 +39,15 @@ export function createApp(options: AppOptions): Express {
   app.get('/readyz', async (_request, response) => {
     answerProbe(response, await health.readiness());
   });
-  app.use(pageAssets());
+  if (exports !== undefined) app.use(pageAssets());
   app.get('/metrics', requireToken(authorize, 'metrics'), async (request, response) => {
     const { contentType, text } = await metrics.scrape(scrapeFormatOf(request.headers.accept));
     response.set('Content-Type', contentType).vary('Accept').send(text);
   });
-  app.use(requireToken(authorize, 'exports'));
-  app.use('/api/v1', apiRoutes(options));
+  if (exports !== undefined) {
+    app.use(requireToken(authorize, 'exports'));
+    app.use('/api/v1', apiRoutes(exports));
+  }
   app.use((_request, response) => {
     response.status(404).type('text/plain').send('not found\n');
   });

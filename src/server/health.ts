@@ -16,8 +16,8 @@ export interface HealthOptions {
   livenessProblem(): string | undefined;
   /** Why requests are not served now. */
   readinessProblem(): string | undefined;
-  /** Why the volumes cannot be opened. */
-  volumeProblem(): Promise<string | undefined>;
+  /** Why the volumes cannot be opened. Left out without volumes. */
+  volumeProblem?: (() => Promise<string | undefined>) | undefined;
   signal: AbortSignal;
 }
 
@@ -37,6 +37,6 @@ export function createHealth({ silenceMs, livenessProblem, readinessProblem, vol
       const watch = silentMs === undefined ? 'requests not known yet' : `requests known ${Math.round(silentMs / 1000)} s ago`;
       return { problem: livenessProblem(), facts: `event loop delay ${delayMs.toFixed(1)} ms at p99, ${watch}` };
     },
-    readiness: async () => readinessProblem() ?? volumeProblem(),
+    readiness: async () => readinessProblem() ?? volumeProblem?.(),
   };
 }

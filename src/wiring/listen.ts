@@ -1,11 +1,11 @@
-/** Composes the HTTP server of the sidecar: metrics, probes, exports and their page. */
+/** Composes the HTTP servers: pages, metrics and probes of a sidecar; metrics and probes of a controller. */
 
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import type { Config } from '../config/load-config.ts';
 import type { ExportMetrics } from '../metrics/export-metrics.ts';
 import { createChangeStream } from '../server/change-stream.ts';
-import { createApp } from '../server/create-app.ts';
+import { type AppOptions, createApp } from '../server/create-app.ts';
 import type { ExportRegistry } from '../server/export-registry.ts';
 import type { ExportView } from '../server/export-view.ts';
 import { createHealth } from '../server/health.ts';
@@ -29,11 +29,10 @@ export interface ListenOptions {
 }
 
 /** @throws DiskliftError `InvalidRequest` for settings that contradict each other */
-export async function listen(options: ListenOptions): Promise<RunningServer> {
+export function listen(options: ListenOptions): Promise<RunningServer> {
   const { config, volumes, metrics, registry, composed, clock, version, warn, signal } = options;
-  const tls = tlsFilesOf(config);
-  const authorize = await authorizeOf(options);
-  const app = createApp({
+  return startPages({
+    config,
     metrics: {
       scrape(format) {
         metrics.watchSucceeded(composed.lastSuccessMs() ?? 0);
@@ -42,12 +41,35 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
       },
     },
     health: createHealth({ ...composed, volumeProblem: createVolumeProbe(volumes, { clock, signal }), signal }),
-    registry,
-    changes: createChangeStream({ registry, clock, warn, signal }),
-    version,
-    authorize,
+    exports: { registry, changes: createChangeStream({ registry, clock, warn, signal }), version },
+    reviewTokens: composed.authorize,
+    clock,
     warn,
+    signal,
   });
+}
+
+type PagesConfig = Pick<
+  Config,
+  'listenHost' | 'listenPort' | 'listenCertificateFile' | 'listenKeyFile' | 'listenTokenFile' | 'listenTokenReview'
+>;
+
+export interface PagesOptions extends Pick<AppOptions, 'metrics' | 'health' | 'exports'> {
+  config: PagesConfig;
+  /** Asks the API server whether a token permits access; undefined without an API server. */
+  reviewTokens: Authorize | undefined;
+  clock: Clock;
+  warn(message: string): void;
+  /** Aborted when the server ends. */
+  signal: AbortSignal;
+}
+
+/** @throws DiskliftError `InvalidRequest` for settings that contradict each other */
+export async function startPages(options: PagesOptions): Promise<RunningServer> {
+  const { config, metrics, health, exports, clock, warn } = options;
+  const tls = tlsFilesOf(config);
+  const authorize = await authorizeOf(options);
+  const app = createApp({ metrics, health, exports, authorize, warn });
   return startServer(app, { host: config.listenHost, port: config.listenPort, tls, clock, warn });
 }
 
@@ -58,17 +80,16 @@ function* viewsOf(registry: ExportRegistry): Generator<ExportView> {
   }
 }
 
-async function authorizeOf({ config, composed, clock, signal }: ListenOptions): Promise<Authorize | undefined> {
+async function authorizeOf({ config, reviewTokens, clock, signal }: PagesOptions): Promise<Authorize | undefined> {
   const { listenTokenFile: file, listenTokenReview: isReviewed } = config;
-  const { authorize } = composed;
   if (!isReviewed) return file === '' ? undefined : authorizeByFile(file, { clock, signal });
   if (file !== '') throw new DiskliftError('InvalidRequest', 'use either --listen-token-file or --listen-token-review');
-  if (authorize === undefined)
+  if (reviewTokens === undefined)
     throw new DiskliftError('InvalidRequest', '--listen-token-review asks the API server, and with --requests there is none');
-  return authorize;
+  return reviewTokens;
 }
 
-function tlsFilesOf({ listenCertificateFile: certificateFile, listenKeyFile: keyFile }: Config): TlsFiles | undefined {
+function tlsFilesOf({ listenCertificateFile: certificateFile, listenKeyFile: keyFile }: PagesConfig): TlsFiles | undefined {
   if (certificateFile === '' && keyFile === '') return undefined;
   if (certificateFile === '' || keyFile === '')
     throw new DiskliftError('InvalidRequest', 'for HTTPS both --listen-certificate-file and --listen-key-file are needed');

@@ -205,12 +205,10 @@ describe('the API of the controller', function () {
     const stale = (object: AnyObject) => ({
       patch: { metadata: { resourceVersion: object.metadata.resourceVersion, labels: { a: 'b' } } },
     });
-    const conflicts = [
-      api.jobs.patch(target, stale(job)),
-      api.persistentVolumeClaims.patch(target, stale(claim)),
-      api.roleBindings.patch(target, stale(binding)),
-    ];
-    for (const conflict of conflicts) assert.equal(apiFailureOf(await conflict.catch((error: unknown) => error))?.kind, 'Conflict');
+    const kindOf = (call: Promise<unknown>) => call.then(String, (error: unknown) => apiFailureOf(error)?.kind ?? String(error));
+    assert.equal(await kindOf(api.jobs.patch(target, stale(job))), 'Conflict');
+    assert.equal(await kindOf(api.persistentVolumeClaims.patch(target, stale(claim))), 'Conflict');
+    assert.equal(await kindOf(api.roleBindings.patch(target, stale(binding))), 'Conflict');
     await api.roleBindings.patch(target, { patch: { metadata: { finalizers: [] } } });
   });
 

@@ -43,7 +43,7 @@ export async function startHttpApp(options: HttpAppOptions = {}): Promise<HttpAp
   const registry = createExportRegistry(systemClock, placeholders);
   const changes = createChangeStream({ registry, clock: changesClock, warn, signal: ended.signal });
   const health = { liveness: () => ({ problem: problem(), facts: 'facts' }), readiness: async () => problem() };
-  const app = createApp({ registry, changes, version: '1.2.3', metrics, health, authorize, warn });
+  const app = createApp({ exports: { registry, changes, version: '1.2.3' }, metrics, health, authorize, warn });
   const server = await startServer(app, { host: '127.0.0.1', port: 0, tls, clock, warn });
   const url = `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${server.port}`;
   return {

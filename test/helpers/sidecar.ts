@@ -1,18 +1,14 @@
 /** `disklift sidecar` as a process of its own, on a directory of manifests or an API server. */
 
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parse, stringify } from 'yaml';
 import type { DiskExportStatus } from '../../src/resource/disk-export.ts';
-import { hasEnded } from './has-ended.ts';
 import type { Manifest } from './manifest.ts';
-
-const BIN = path.join(import.meta.dirname, '..', '..', 'src', 'bin.ts');
+import { type Service, startService } from './service.ts';
 
 const MAX_WAIT_MS = 30_000;
 const POLL_MS = 50;
@@ -23,27 +19,12 @@ export interface SidecarOptions {
   /** NAME=PATH */
   volumes: readonly string[];
   flags?: readonly string[];
-  env?: Record<string, string>;
+  env?: Record<string, string> | undefined;
   /** The program that Node runs; the sources when left out. */
-  program?: readonly string[];
+  program?: readonly string[] | undefined;
 }
 
-export interface Sidecar extends AsyncDisposable {
-  process: ChildProcess;
-  /** Port of its pages, on loopback. */
-  port: number;
-  /** Its output so far. */
-  output(): string;
-  /** The lines of its log so far. */
-  log(): Record<string, unknown>[];
-  get(path: string): Promise<Response>;
-  /** The values of a scrape, by series. */
-  metrics(): Promise<Map<string, number>>;
-  /** Its exit code, or the signal that ended it. */
-  ended: Promise<number | NodeJS.Signals>;
-  /** @returns as `ended` */
-  stop(signal?: NodeJS.Signals): Promise<number | NodeJS.Signals>;
-}
+export type Sidecar = Service;
 
 /** Puts a manifest into the directory atomically, as `mv` does. */
 export async function apply(requests: string, manifest: Manifest, ...others: object[]): Promise<string> {
@@ -77,7 +58,7 @@ export async function waitForStatus(
   return assert.fail(`${name}: still ${JSON.stringify(status)}`);
 }
 
-export async function startSidecar({ requests, volumes, flags = [], env = {}, program = [BIN] }: SidecarOptions): Promise<Sidecar> {
+export async function startSidecar({ requests, volumes, flags = [], env, program }: SidecarOptions): Promise<Sidecar> {
   if (requests !== undefined) mkdirSync(requests, { recursive: true });
   const args = [
     ...['sidecar', '--listen-host', '127.0.0.1', '--listen-port', '0', '--allow-destination', '127.0.0.1'],
@@ -85,43 +66,5 @@ export async function startSidecar({ requests, volumes, flags = [], env = {}, pr
     ...volumes.flatMap((volume) => ['--volume', volume]),
     ...flags,
   ];
-  const child = spawn(process.execPath, [...program, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
-  const exited = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
-  const ended = exited.then(([code, signal]) => code ?? (signal as NodeJS.Signals));
-  let text = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (text += chunk.toString()));
-  const log = () =>
-    text
-      .split('\n')
-      .filter((line) => line.startsWith('{'))
-      .map((line) => JSON.parse(line) as Record<string, unknown>);
-
-  async function stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | NodeJS.Signals> {
-    if (!hasEnded(child)) child.kill(signal);
-    return ended;
-  }
-
-  let port: number | undefined;
-  for (let waitedMs = 0; port === undefined; waitedMs += POLL_MS) {
-    if (hasEnded(child) || waitedMs > MAX_WAIT_MS) assert.fail(`the sidecar does not run: ${text}`);
-    await sleep(POLL_MS);
-    port = log().find(({ msg }) => msg === 'sidecar runs')?.port as number | undefined;
-  }
-  const get = (place: string) => fetch(`http://127.0.0.1:${port}${place}`);
-  return {
-    process: child,
-    port,
-    output: () => text,
-    log,
-    get,
-    async metrics() {
-      const lines = (await (await get('/metrics')).text()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
-      return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]));
-    },
-    ended,
-    stop,
-    async [Symbol.asyncDispose]() {
-      await stop('SIGKILL');
-    },
-  };
+  return startService({ args, env, program, startMessage: 'sidecar runs' });
 }

@@ -1,5 +1,6 @@
 /** docs/configuration.md, made from the table of settings. */
 
+import { CONTROLLER_SETTINGS } from '../../src/config/controller-settings.ts';
 import { environmentVariableOf, flagOf, SETTINGS, type Setting } from '../../src/config/settings.ts';
 import { markdownTable } from './markdown-table.ts';
 
@@ -21,19 +22,26 @@ function cellsOf([key, setting]: [string, Setting]): string[] {
   return [`\`${key}\``, `\`${flag}\``, `\`${environmentVariableOf(key)}\``, defaultOf(setting), `${text}${allowed}`];
 }
 
+function tableOf(settings: Readonly<Record<string, Setting>>): string[] {
+  return markdownTable([['key', 'flag', 'environment', 'default', 'meaning'], ...Object.entries(settings).map(cellsOf)]);
+}
+
 export function configurationPage(): string {
   return [
-    '# Configuration of the sidecar',
+    '# Configuration of the sidecar and of the controller',
     '',
-    'Generated from src/config/settings.ts by `make generate`. A setting comes from a flag; else from the environment; else from the file of',
+    'Generated from src/config by `make generate`. A setting comes from a flag; else from the environment; else from the file of',
     '`--config FILE` (YAML or JSON, with the keys below); else it has its default. In the environment, commas separate the values of a list.',
     '',
-    ...markdownTable([
-      ['key', 'flag', 'environment', 'default', 'meaning'],
-      ...Object.entries(SETTINGS as Record<string, Setting>).map(cellsOf),
-    ]),
+    '## Sidecar',
+    '',
+    ...tableOf(SETTINGS),
     '',
     'HTTP and S3 exports use the proxies of `https_proxy`, `http_proxy` and `no_proxy` (or `HTTPS_PROXY` and `NO_PROXY`).',
+    '',
+    '## Controller',
+    '',
+    ...tableOf(CONTROLLER_SETTINGS),
     '',
   ].join('\n');
 }

@@ -1,6 +1,6 @@
 /** docs/metrics.md, made from the catalogue of metrics. */
 
-import { METRIC_PREFIX, METRICS, type MetricDeclaration } from '../../src/metrics/catalogue.ts';
+import { CONTROLLER_METRICS, METRIC_PREFIX, METRICS, type MetricDeclaration } from '../../src/metrics/catalogue.ts';
 import { markdownTable } from './markdown-table.ts';
 
 function cellsOf({ name, type, unit, labels, help }: MetricDeclaration): string[] {
@@ -14,6 +14,8 @@ export function metricsPage(): string {
     'Generated from src/metrics/catalogue.ts by `make generate`. `/metrics` answers in the text format of Prometheus, or as OpenMetrics when',
     'the request accepts that.',
     '',
+    '## Sidecar',
+    '',
     ...markdownTable([['metric', 'type', 'unit', 'labels', 'meaning'], ...Object.values(METRICS).map(cellsOf)]),
     '',
     '- After an export with one attempt, scanned clusters are the sum of skipped clusters and written clusters of data.',
@@ -24,6 +26,10 @@ export function metricsPage(): string {
     '- `result` is `Succeeded`, `Failed` or `Cancelled`; `reason` is a reason of docs/operations.md; `destination` is `HTTP`, `S3` or `TCP`.',
     '- `process_*` and `nodejs_*` describe the process itself, under their usual names. `nodejs_eventloop_lag_p99_seconds` shows whether its',
     '  event loop is overloaded.',
+    '',
+    '## Controller',
+    '',
+    ...markdownTable([['metric', 'type', 'unit', 'labels', 'meaning'], ...Object.values(CONTROLLER_METRICS).map(cellsOf)]),
     '',
   ].join('\n');
 }

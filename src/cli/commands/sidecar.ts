@@ -1,27 +1,20 @@
 /** `disklift sidecar`: serves requests as long as it lives. */
 
-import { type Command, Option } from 'commander';
-import { flagOf, SETTINGS, type Setting, type SettingKey } from '../../config/settings.ts';
+import type { Command } from 'commander';
+import { SETTINGS, type SettingKey } from '../../config/settings.ts';
 import type { CommandContext } from '../../wiring/context.ts';
 import { ABANDON_MS, endInTime } from '../end.ts';
 import { parseVolumes } from '../options.ts';
+import { addSettingOptions, logFormatOf } from '../setting-options.ts';
 
 export interface SidecarFlags extends Partial<Record<SettingKey, unknown>> {
   config?: string;
 }
 
 export function addSidecarCommand(program: Command, context: CommandContext): void {
-  const command = program
-    .command('sidecar')
-    .description('run DiskExport requests as they come; settings: docs/configuration.md')
-    .option('--config <file>', 'a file of settings, YAML or JSON; the environment and flags are stronger');
-  for (const [key, setting] of Object.entries(SETTINGS as Record<string, Setting>)) command.addOption(optionOf(key, setting));
+  const command = program.command('sidecar').description('run DiskExport requests as they come; settings: docs/configuration.md');
+  addSettingOptions(command, SETTINGS);
   command.action((flags: SidecarFlags) => endInTime(context, () => startSidecar(flags, context), ABANDON_MS));
-}
-
-function optionOf(key: string, { text, value, format, isInternal = false }: Setting): Option {
-  const option = new Option(value === '' ? flagOf(key) : `${flagOf(key)} <${value.toLowerCase()}>`, text).hideHelp(isInternal);
-  return format === 'list' ? option.argParser((each: string, earlier: string[] | undefined) => [...(earlier ?? []), each]) : option;
 }
 
 /**
@@ -36,8 +29,7 @@ export async function startSidecar({ config: file, ...flags }: SidecarFlags, con
     import('../../wiring/sidecar.ts'),
   ]);
   const settings = await readAhead(file === undefined ? [] : [file], context);
-  const config = loadConfig({ file, flags, readText: settings.text });
+  const config = loadConfig(SETTINGS, { file, flags, readText: settings.text });
   const volumes = parseVolumes(config.volume);
-  const format = config.logFormat === 'auto' ? (process.stderr.isTTY ? 'text' : 'json') : config.logFormat === 'text' ? 'text' : 'json';
-  await runSidecar({ config, volumes, logger: createLogger({ level: config.logLevel, format }), context });
+  await runSidecar({ config, volumes, logger: createLogger({ level: config.logLevel, format: logFormatOf(config.logFormat) }), context });
 }

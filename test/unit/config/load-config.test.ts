@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { DiskliftError } from '../../../src/common/errors.ts';
+import { CONTROLLER_SETTINGS } from '../../../src/config/controller-settings.ts';
 import { proxyEnvironment } from '../../../src/config/environment.ts';
 import { type ConfigInput, loadConfig } from '../../../src/config/load-config.ts';
 import { environmentVariableOf, flagOf, SETTINGS } from '../../../src/config/settings.ts';
@@ -10,7 +11,7 @@ describe('configuration', () => {
   const temp = useTempDir();
 
   function load(input: Partial<ConfigInput>) {
-    return loadConfig({ flags: {}, environment: {}, ...input });
+    return loadConfig(SETTINGS, { flags: {}, environment: {}, ...input });
   }
 
   function file(text: string): string {
@@ -20,6 +21,21 @@ describe('configuration', () => {
 
   it('has a default for every setting', () => {
     assert.deepEqual(load({}), Object.fromEntries(Object.entries(SETTINGS).map(([key, { default: value }]) => [key, value])));
+  });
+
+  it('has a table of settings for the controller, with defaults and refusals of its own', () => {
+    const flags = { namespaces: ['a', 'b'], maxConcurrentJobsPerHost: '3' };
+    const config = loadConfig(CONTROLLER_SETTINGS, {
+      flags,
+      environment: { DISKLIFT_WORKER_IMAGE: 'disklift:1', DISKLIFT_VOLUME: 'a=/a' },
+    });
+    const { namespaces, workerImage, maxConcurrentJobs, maxConcurrentJobsPerHost, leaderElectionLease } = config;
+    assert.deepEqual([namespaces, workerImage, maxConcurrentJobs], [['a', 'b'], 'disklift:1', 20]);
+    assert.deepEqual([maxConcurrentJobsPerHost, leaderElectionLease], [3, 'disklift-controller']);
+    const refused = { environment: {}, flags: {}, file: file('volume: [a=/a]') };
+    assert.throws(() => loadConfig(CONTROLLER_SETTINGS, refused), { code: 'InvalidRequest', message: /volume/ });
+    for (const key of ['maxConcurrentJobs', 'maxConcurrentJobsPerNamespace', 'maxConcurrentJobsPerNode', 'podStartTimeoutSeconds'])
+      assert.throws(() => loadConfig(CONTROLLER_SETTINGS, { environment: {}, flags: { [key]: '0' } }), new RegExp(key));
   });
 
   it('takes the file over the default, the environment over the file, and a flag over all', () => {

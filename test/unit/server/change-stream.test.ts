@@ -95,9 +95,6 @@ describe('the change stream', () => {
 
 describe('the server of the sidecar', () => {
   const nothing = {
-    registry: {} as never,
-    changes: {} as never,
-    version: '0',
     metrics: { scrape: async () => assert.fail() },
     warn: assert.fail,
   };

@@ -3,7 +3,7 @@
 import type { AnyObject, KubeObject, ObjectMeta, PodObject } from './objects.ts';
 
 /** A condition of metav1. Jobs, claims and pods have others of these fields each. */
-export interface ObjectCondition {
+interface ObjectCondition {
   type: string;
   /** True, False or Unknown. */
   status: string;
@@ -14,7 +14,7 @@ export interface ObjectCondition {
 }
 
 /** A JSON object whose fields another program defines. */
-export type LooseObject = Readonly<Record<string, unknown>>;
+type LooseObject = Readonly<Record<string, unknown>>;
 
 /** An object in the namespace of the one that names it. */
 interface LocalReference {
@@ -137,7 +137,7 @@ export interface VolumeSnapshotObject extends KubeObject {
   };
 }
 
-/** Of a VolumeSnapshot. */
+/** The snapshot of the storage that a VolumeSnapshot stands for. */
 export interface VolumeSnapshotContentObject extends AnyObject {
   spec: {
     /** Mode of the claim whose snapshot it is: Block or Filesystem. */

@@ -32,6 +32,8 @@ export interface LeadershipOptions extends Omit<LeaseClaimsOptions, 'ending'> {
   lead(term: Term): Promise<void>;
   /** Called when this process begins and ceases to lead. */
   onChange(isLeading: boolean): void;
+  /** Called after each look at the Lease of another process. @param failure when the API server did not answer it */
+  onLook?(failure: Error | undefined): void;
   warn(message: string): void;
   /** Aborted when the process must end. */
   signal: AbortSignal;
@@ -65,16 +67,18 @@ export async function runAsLeader(options: LeadershipOptions): Promise<void> {
 
 /** @returns undefined after the abort of `signal` */
 async function untilElected(claims: LeaseClaims, options: LeadershipOptions): Promise<Claim | undefined> {
-  const { target, clock, random, warn, signal } = options;
+  const { target, clock, random, onLook, warn, signal } = options;
   let warned: string | undefined;
   for (let failedAttempts = 0; !signal.aborted; ) {
     try {
       const claim = await acquire(claims, options);
+      onLook?.(undefined);
       if (claim !== undefined) return claim;
       if (warned !== undefined) warn(`the API server answers again for the Lease ${target.name}`);
       [failedAttempts, warned] = [0, undefined];
     } catch (error) {
       if (signal.aborted) return undefined;
+      onLook?.(error as Error);
       const { message } = error as Error;
       if (message !== warned) warn(message);
       [failedAttempts, warned] = [failedAttempts + 1, message];
