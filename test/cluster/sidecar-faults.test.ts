@@ -195,6 +195,6 @@ async function loosenCrd(api: ApiServer, namespace: Namespace): Promise<void> {
   const { status, body } = await api.request(place, { method: 'PUT', body: crd });
   assert.equal(status, 200, JSON.stringify(body));
   // The API server takes a moment to apply it.
-  const malformed = { method: 'POST', body: { ...diskExport('unstored', {}), spec: 'text' } } as const;
+  const malformed = { method: 'POST', body: { ...diskExport('unstored', {}), metadata: { name: 'unstored' }, spec: 'text' } } as const;
   await until('the loose schema', async () => (await namespace.request('diskexports?dryRun=All', malformed)).status === 201);
 }
