@@ -62,7 +62,7 @@ generated: $(INSTALLED) ## Check that what is generated is what would be generat
 	node test/tools/generate-monitoring.ts --check
 
 .PHONY: generate
-generate: $(INSTALLED) ## Generate types and schemas from manifests/crd.yaml, pages of docs from code, dashboard and alerts from monitoring
+generate: $(INSTALLED) ## Generate types and schemas from the CRDs, pages of docs from code, dashboard and alerts from monitoring
 	node test/tools/generate-types.ts
 	node test/tools/generate-docs.ts
 	node test/tools/generate-monitoring.ts

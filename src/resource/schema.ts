@@ -25,7 +25,8 @@ export interface Schema {
   minItems?: number;
   maxItems?: number;
   properties?: Readonly<Record<string, Schema>>;
-  additionalProperties?: false;
+  /** The default is that other fields may have any value. */
+  additionalProperties?: false | Schema;
   required?: readonly string[];
 }
 
@@ -89,9 +90,10 @@ function* objectErrors(value: Fields, schema: Schema, field: string): Generator<
   for (const [name, property] of Object.entries(properties))
     if (!has(name) && property.default !== undefined) value[name] = structuredClone(property.default);
   for (const name of required) if (!has(name)) yield { keyword: 'required', field: `${field}.${name}`, message: 'is required' };
-  if (additionalProperties === false)
-    for (const name of Object.keys(value))
-      if (!Object.hasOwn(properties, name))
-        yield { keyword: 'additionalProperties', field: `${field}.${name}`, message: 'is no known field' };
+  for (const [name, entry] of Object.entries(value)) {
+    if (additionalProperties === undefined || Object.hasOwn(properties, name)) continue;
+    if (additionalProperties !== false) yield* schemaErrors(entry, additionalProperties, `${field}.${name}`);
+    else yield { keyword: 'additionalProperties', field: `${field}.${name}`, message: 'is no known field' };
+  }
   for (const [name, property] of Object.entries(properties)) if (has(name)) yield* schemaErrors(value[name], property, `${field}.${name}`);
 }

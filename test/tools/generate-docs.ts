@@ -12,6 +12,7 @@ const PAGES: Record<string, () => string> = {
   'docs/metrics.md': metricsPage,
   // Helm applies the files there unchanged.
   'charts/disklift/crds/diskexports.yaml': () => readFileSync(path.join(ROOT, 'manifests', 'crd.yaml'), 'utf8'),
+  'charts/disklift/crds/diskexportschedules.yaml': () => readFileSync(path.join(ROOT, 'manifests', 'crd-schedules.yaml'), 'utf8'),
 };
 
 const isCheck = process.argv.includes('--check');

@@ -23,6 +23,11 @@ export async function checkChart(chartFile: string, root: string, version: strin
   }
 }
 
+const CRDS = [
+  ['diskexports.yaml', 'manifests/crd.yaml'],
+  ['diskexportschedules.yaml', 'manifests/crd-schedules.yaml'],
+] as const;
+
 /** @param folder the chart, unpacked */
 export async function checkChartFolder(folder: string, root: string, version: string): Promise<Violation[]> {
   const violations: Violation[] = [];
@@ -32,8 +37,10 @@ export async function checkChartFolder(folder: string, root: string, version: st
   for (const key of ['version', 'appVersion'] as const)
     if (chart[key] !== version) add('chart-version', 'Chart.yaml', `${key} is ${chart[key]}, not ${version}`);
 
-  const crd = readFileSync(path.join(folder, 'crds', 'diskexports.yaml'), 'utf8');
-  if (crd !== readFileSync(path.join(root, 'manifests', 'crd.yaml'), 'utf8')) add('chart-crd', 'crds', 'differs from manifests/crd.yaml');
+  for (const [inChart, original] of CRDS) {
+    const crd = readFileSync(path.join(folder, 'crds', inChart), 'utf8');
+    if (crd !== readFileSync(path.join(root, original), 'utf8')) add('chart-crd', `crds/${inChart}`, `differs from ${original}`);
+  }
 
   const rendered = await runCommand(helmProgram(), ['template', 'disklift', folder, ...VALUES]);
   const images = [...rendered.stdout.toString().matchAll(/^\s*image: "?([^"\s]+)/gm)].map(([, image]) => image);

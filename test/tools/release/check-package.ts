@@ -10,7 +10,15 @@ const ROOT = path.join(import.meta.dirname, '..', '..', '..');
 const MIB = 1024 * 1024;
 
 /** The files that ship beside dist. */
-const BESIDE_DIST = ['CHANGELOG.md', 'LICENSE', 'README.md', 'SECURITY.md', 'manifests/crd.yaml', 'package.json'];
+const BESIDE_DIST = [
+  'CHANGELOG.md',
+  'LICENSE',
+  'README.md',
+  'SECURITY.md',
+  'manifests/crd.yaml',
+  'manifests/crd-schedules.yaml',
+  'package.json',
+];
 const OF_DIST = /^dist\/(?:.*\.(?:js|d\.ts|html|css|svg))$/;
 /** The program requires these. */
 const REQUIRED = ['dist/bin.js', 'dist/index.js', 'dist/index.d.ts', ...BESIDE_DIST];
