@@ -41,7 +41,7 @@ export const LAYERS = {
     reason: 'The controller makes Jobs and never touches data: it knows the resource and the API server, and no disk.',
   },
   metrics: {
-    mayUse: ['common', 'engine/observer', 'resource/destination-kinds'],
+    mayUse: ['common', 'controller/schedules/observer', 'engine/observer', 'resource/destination-kinds'],
     reason: 'Metrics observe the engine and never change an export.',
   },
   server: {
@@ -92,6 +92,7 @@ const SDK_HOMES = {
   koffi: 'native',
   convict: 'config',
   commander: 'cli',
+  croner: 'controller/schedules',
   'cli-progress': 'cli',
 };
 

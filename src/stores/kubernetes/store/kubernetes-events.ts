@@ -14,6 +14,10 @@ export interface EventPosterOptions {
   /** Name of the pod. */
   instance: string;
   warn(message: string): void;
+  /** Kind of the objects. Default: DiskExport. */
+  kind?: string;
+  /** Part of disklift that reports the events. Default: sidecar. */
+  role?: 'sidecar' | 'controller';
 }
 
 export interface EventPoster {
@@ -28,7 +32,6 @@ export interface EventPoster {
 
 const COMPONENT = 'disklift';
 const API_VERSION = 'disklift.dev/v1alpha1';
-const KIND = 'DiskExport';
 
 const LIMIT_MS = 5000;
 
@@ -65,13 +68,14 @@ export function createEventPoster(options: EventPosterOptions): EventPoster {
   };
 }
 
-async function postOrCount(object: ObjectMeta, event: RequestEvent, { events, clock, instance }: EventPosterOptions): Promise<void> {
+async function postOrCount(object: ObjectMeta, event: RequestEvent, options: EventPosterOptions): Promise<void> {
+  const { events, clock } = options;
   const target = eventName(object, event);
   const now = timestamp(clock.nowMs());
   const latest = { message: truncated(printable(event.message), MAX_MESSAGE_CHARACTERS), lastTimestamp: now };
   try {
     await events.create(
-      { ...eventOf(object, event, instance), metadata: target, ...latest, firstTimestamp: now, count: 1 },
+      { ...eventOf(object, event, options), metadata: target, ...latest, firstTimestamp: now, count: 1 },
       { limitMs: LIMIT_MS },
     );
   } catch (error) {
@@ -86,14 +90,14 @@ async function postOrCount(object: ObjectMeta, event: RequestEvent, { events, cl
 function eventOf(
   { name, namespace, uid, resourceVersion }: ObjectMeta,
   { type, reason }: RequestEvent,
-  instance: string,
+  { instance, kind = 'DiskExport', role = 'sidecar' }: EventPosterOptions,
 ): Omit<EventObject, 'metadata'> {
   return {
     type,
     reason,
-    involvedObject: { apiVersion: API_VERSION, kind: KIND, name, namespace, uid, resourceVersion },
+    involvedObject: { apiVersion: API_VERSION, kind, name, namespace, uid, resourceVersion },
     source: { component: COMPONENT, host: instance },
-    reportingComponent: `${COMPONENT}.dev/sidecar`,
+    reportingComponent: `${COMPONENT}.dev/${role}`,
     reportingInstance: instance,
   };
 }
