@@ -15,6 +15,7 @@ import { addExportCommand } from './commands/export.ts';
 import { addMeasureCommand } from './commands/measure.ts';
 import { addReceiveCommand } from './commands/receive.ts';
 import { addSidecarCommand } from './commands/sidecar.ts';
+import { addStopControllerCommand } from './commands/stop-controller.ts';
 import { addStopSidecarsCommand } from './commands/stop-sidecars.ts';
 import { addStreamCommand } from './commands/stream.ts';
 import type { RunResult } from './end.ts';
@@ -86,6 +87,7 @@ function createProgram(context: CommandContext): Command {
   addCreateCommand(program, context);
   addSidecarCommand(program, context);
   addControllerCommand(program, context);
+  addStopControllerCommand(program, context);
   addStopSidecarsCommand(program, context);
   return program;
 }

@@ -29,6 +29,7 @@ const LIMIT_MS = 2000;
 
 const SIDECAR = ['sidecar', '--listen-host', '127.0.0.1', '--listen-port', '0'];
 const STOP = ['stop-sidecars', '--namespace', 'n', '--selector', 'a=b', '--deployment', 'd'];
+const STOP_CONTROLLER = ['stop-controller', '--namespace', 'n', '--deployment', 'd', '--selector', 'a=b'];
 
 const NOWHERE = { http: { url: 'http://127.0.0.1:1/e' } };
 
@@ -130,12 +131,19 @@ describe('the command line', function () {
       /^disklift: \S+good\.crt and \S+place cannot be used for HTTPS: ENOENT\n$/,
     ],
     ['sidecar: the kubeconfig', 'file', (place) => [...SIDECAR, '--kubeconfig', place], /^disklift: \S+place cannot be read: ENOENT/],
+    [
+      'stop-controller: the kubeconfig',
+      'file',
+      (place) => [...STOP_CONTROLLER, '--kubeconfig', place],
+      /^disklift: \S+place cannot be read: ENOENT/,
+    ],
     ['stop-sidecars: the kubeconfig', 'file', (place) => [...STOP, '--kubeconfig', place], /^disklift: \S+place cannot be read: ENOENT/],
   ];
 
   /** The command waits for these, and shows the reason meanwhile. */
   const waits: [what: string, kind: Row[1], args: Row[2]][] = [
     ['sidecar: the API server', 'server', (place) => [...SIDECAR, '--kubeconfig', kubeconfig(`https://${place}`)]],
+    ['stop-controller: the API server', 'server', (place) => [...STOP_CONTROLLER, '--kubeconfig', kubeconfig(`https://${place}`)]],
     ['stop-sidecars: the API server', 'server', (place) => [...STOP, '--kubeconfig', kubeconfig(`https://${place}`)]],
     [
       'sidecar: the token of the kubeconfig',

@@ -28,18 +28,31 @@ export interface StopWorkloadsOptions {
 }
 
 const POLL_MS = 1000;
-const CALL_LIMIT_MS = 5000;
+
+/** Time limit of one call of the API server. */
+export const CALL_LIMIT_MS = 5000;
 
 /**
  * @returns undefined when no pod is left, else the reason in one line
  * @throws DiskliftError when `signal` is aborted
  */
 export async function stopWorkloads(options: StopWorkloadsOptions): Promise<string | undefined> {
-  const { clock, signal, limitMs } = options;
-  const endMs = clock.monotonicMs() + limitMs;
   const stops = pendingStops(options);
+  return pollProblem(options, () => findProblem(options, stops));
+}
+
+/**
+ * @param find returns what is still wrong, in one line
+ * @returns undefined as soon as nothing is wrong, else the last problem when the time is over
+ * @throws DiskliftError when `signal` is aborted
+ */
+export async function pollProblem(
+  { limitMs, clock, signal }: Pick<StopWorkloadsOptions, 'limitMs' | 'clock' | 'signal'>,
+  find: () => Promise<string | undefined>,
+): Promise<string | undefined> {
+  const endMs = clock.monotonicMs() + limitMs;
   for (;;) {
-    const problem = await findProblem(options, stops);
+    const problem = await find();
     if (problem === undefined || clock.monotonicMs() >= endMs) return problem;
     await clock.delay(POLL_MS, signal);
   }
@@ -84,16 +97,24 @@ async function findProblem(options: StopWorkloadsOptions, stops: Set<Stop>): Pro
     else problem = failure.message;
   }
   if (problem !== undefined) return problem;
-  let pods: PodObject[] = [];
-  const list = api.pods.list(namespace, { labelSelector, signal, limitMs: CALL_LIMIT_MS }).then(({ items }) => {
+  return podProblem(api.pods.list(namespace, { labelSelector, signal, limitMs: CALL_LIMIT_MS }), signal);
+}
+
+/** @returns which of the pods have not ended, or why that is not known */
+export async function podProblem(list: Promise<{ items: readonly PodFacts[] }>, signal: AbortSignal): Promise<string | undefined> {
+  let pods: readonly PodFacts[] = [];
+  const listed = list.then(({ items }) => {
     pods = items.filter(isAlive);
   });
-  const failure = await failureOf(list, signal);
+  const failure = await failureOf(listed, signal);
   if (failure !== undefined) return failure.message;
   return pods.length === 0 ? undefined : `still there: ${pods.map(({ metadata }) => metadata.name).join(', ')}`;
 }
 
-async function failureOf(call: Promise<unknown>, signal: AbortSignal): Promise<DiskliftError | undefined> {
+type PodFacts = Pick<PodObject, 'metadata'> & { status?: { phase?: string } };
+
+/** @throws DiskliftError when `signal` is aborted; every other error that is no DiskliftError */
+export async function failureOf(call: Promise<unknown>, signal: AbortSignal): Promise<DiskliftError | undefined> {
   try {
     await call;
     return undefined;
@@ -105,6 +126,6 @@ async function failureOf(call: Promise<unknown>, signal: AbortSignal): Promise<D
 }
 
 /** Ended pods of a Job stay in the API server. */
-function isAlive({ status }: PodObject): boolean {
+function isAlive({ status }: PodFacts): boolean {
   return status?.phase !== 'Succeeded' && status?.phase !== 'Failed';
 }
