@@ -1,4 +1,4 @@
-/** The chart's ServiceAccount with the chart's Role in a namespace, and a kubeconfig of that account only. */
+/** A ServiceAccount of the chart with the rights that the chart gives it, and a kubeconfig of that account only. */
 
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
@@ -13,17 +13,26 @@ export interface ChartAccount {
   /** Its name as a user of the API server. */
   user: string;
   kubeconfig: string;
-  /** The rights of the Role, as `RESOURCE VERB`, sorted. */
+  /** Its rights, as `RESOURCE VERB`, sorted. */
   permitted: string[];
   /** The file of its objects, for `kubectl delete`. */
   file: string;
 }
 
 const KINDS = ['ServiceAccount', 'Role', 'RoleBinding'];
+const CLUSTER_KINDS = ['ClusterRole', 'ClusterRoleBinding'];
+
+/** Parts of the names of the objects of each account. */
+const OF_ACCOUNT = {
+  sidecar: /^disklift$/,
+  'stop-sidecars': /stop-sidecars/,
+  controller: /-controller(-leader)?$|-worker$/,
+  'stop-controller': /stop-controller/,
+};
 
 interface AccountOptions {
-  /** Uses the account of the Job that runs before uninstalling, in place of the sidecar's. */
-  ofHook?: boolean;
+  /** Whose account. Default: the sidecar's. */
+  of?: keyof typeof OF_ACCOUNT;
 }
 
 /** @param values of the chart beside the required ones */
@@ -31,24 +40,25 @@ export async function applyChartAccount(
   api: ApiServer,
   namespace: string,
   values: object = {},
-  { ofHook = false }: AccountOptions = {},
+  { of = 'sidecar' }: AccountOptions = {},
 ): Promise<ChartAccount> {
   const place = (name: string) => path.join(path.dirname(api.kubeconfig), `${namespace}-${name}`);
   writeFileSync(place('values.json'), JSON.stringify({ ...MINIMAL, ...values }));
   const rendered = await helmTools().helm('template', 'disklift', CHART, '--namespace', namespace, '--values', place('values.json'));
   assert.equal(rendered.code, 0, rendered.stderr);
-  const rightful = ({ kind, metadata }: Manifest) => KINDS.includes(kind) && isOfHook(metadata) === ofHook;
-  const manifests = parseManifests(rendered.stdout.toString()).filter(rightful);
-  assert.equal(manifests.length, KINDS.length);
-  const name = manifests[0]?.metadata.name ?? assert.fail();
+  const isOfAccount = ({ kind, metadata }: Manifest) =>
+    [...KINDS, ...CLUSTER_KINDS].includes(kind) && OF_ACCOUNT[of].test(metadata.name) && isOfHook(metadata) === of.startsWith('stop-');
+  const manifests = parseManifests(rendered.stdout.toString()).filter(isOfAccount);
+  const name = ofKind(manifests, 'ServiceAccount')[0]?.metadata.name ?? assert.fail();
   const file = place('account.json');
   writeFileSync(file, JSON.stringify({ apiVersion: 'v1', kind: 'List', items: manifests }));
-  const applied = await api.kubectl('apply', '--namespace', namespace, '--filename', file);
+  const applied = await api.kubectl('apply', '--filename', file);
   assert.equal(applied.code, 0, applied.stderr);
   const token = await api.kubectl('create', 'token', name, '--namespace', namespace, '--duration', '1h');
   assert.equal(token.code, 0, token.stderr);
   writeKubeconfig(place('kubeconfig'), { url: api.url, ca: api.ca, token: token.stdout.toString().trim() });
-  const rules = ofKind<Role>(manifests, 'Role').flatMap((role) => role.rules);
+  const own = manifests.filter(({ metadata }) => !/-worker$/.test(metadata.name));
+  const rules = [...ofKind<Role>(own, 'Role'), ...ofKind<Role>(own, 'ClusterRole')].flatMap((role) => role.rules);
   return {
     user: `system:serviceaccount:${namespace}:${name}`,
     kubeconfig: place('kubeconfig'),

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { CHART, EVERYTHING, FEDORA, IMAGE, MANIFESTS, parseManifests, readManifests, WINDOWS } from '../helpers/chart.ts';
+import { CHART, CONTROLLER, EVERYTHING, FEDORA, IMAGE, MANIFESTS, parseManifests, readManifests, WINDOWS } from '../helpers/chart.ts';
 import type { Manifest } from '../helpers/helm-pods.ts';
 import { helmTools } from '../helpers/helm-tools.ts';
 import { type ApiServer, startApiServer } from './api-server.ts';
@@ -84,13 +84,14 @@ describe('the manifests and the chart on an API server', function () {
   }
 
   const files = readdirSync(MANIFESTS, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.yaml'));
-  for (const name of files.filter((file) => !/^(crd|kustomization|prometheus-rules)/.test(file)))
+  for (const name of files.filter((file) => !/(^|\/)(crd|kustomization|prometheus-rules)/.test(file)))
     it(`accepts ${name} unchanged`, () => apply(readManifests(name), '--dry-run=server'));
 
   const values: [title: string, values: object][] = [
     ['with everything it can make', EVERYTHING],
     ['for OpenShift', { image: IMAGE, volumes: [FEDORA, WINDOWS], securityContext: { mode: 'OpenShift' } }],
     ['for a Prometheus with a token of the cluster', TOKEN_OF_CLUSTER],
+    ['with a controller for all namespaces', CONTROLLER],
     ['without features', { image: IMAGE, volumes: [FEDORA], features: { ttl: false, inUse: false } }],
   ];
   async function render(values: object): Promise<Manifest[]> {

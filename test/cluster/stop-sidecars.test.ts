@@ -59,7 +59,7 @@ describe('stop-sidecars', function () {
   }
 
   it('stops the workloads of the chart, waits for their pods and no others, and uses every right of the hook', async () => {
-    const account = await applyChartAccount(api, namespace.name, VALUES, { ofHook: true });
+    const account = await applyChartAccount(api, namespace.name, VALUES, { of: 'stop-sidecars' });
     const { args, deployment, job } = await applyWorkloads();
     const labels = { 'app.kubernetes.io/name': 'disklift', 'app.kubernetes.io/instance': 'disklift' };
     await createPod('of-the-hook', labels);

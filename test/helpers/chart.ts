@@ -17,6 +17,9 @@ export const WINDOWS = { name: 'windows', claimName: 'windows-root', mode: 'Bloc
 /** The smallest values that the chart accepts. */
 export const MINIMAL = { image: IMAGE, volumes: [FEDORA] };
 
+/** The smallest values with which the chart makes the controller, and no sidecar. */
+export const CONTROLLER = { image: IMAGE, controller: { enabled: true } };
+
 const SCHEDULE = {
   cron: '30 1 * * *',
   keep: 3,
@@ -34,12 +37,34 @@ export const EVERYTHING = {
     { name: 'data', claimName: 'data', once: 'data-nightly' },
     { name: 'nights', claimName: 'data', schedule: SCHEDULE },
   ],
+  controller: {
+    enabled: true,
+    namespaces: ['vms'],
+    replicas: 3,
+    limits: { total: 40, perHost: 2 },
+    jobTemplate: {
+      labels: { 'kueue.x-k8s.io/queue-name': 'backups' },
+      annotations: { note: 'y' },
+      env: [{ name: 'NO_PROXY', value: 'backup.example' }],
+      nodeSelector: { zone: '2' },
+      tolerations: [{ key: 'backup', operator: 'Exists' }],
+      resources: { requests: { cpu: '1' } },
+      priorityClassName: 'low',
+    },
+    config: { podStartTimeoutSeconds: 1200, logLevel: 'debug' },
+    priorityClassName: 'system-cluster-critical',
+  },
   config: { maxConcurrentExports: 4, allowDestination: ['10.0.0.0/8', '*.example'], allowAmbientCredentials: true, logLevel: 'debug' },
   http: { certificateSecretName: 'disklift-tls', tokenSecretName: 'disklift-token' },
   env: [{ name: 'HTTPS_PROXY', value: 'http://proxy.example:3128' }],
   serviceAccount: { annotations: { 'cloud.example/role': 'backup' } },
   rbac: { secretNames: ['backup-keys'], configMapNames: ['backup-ca'] },
-  networkPolicy: { enabled: true, metricsFrom: [{ namespaceSelector: {} }], egress: [{ to: [{ ipBlock: { cidr: '10.0.0.0/8' } }] }] },
+  networkPolicy: {
+    enabled: true,
+    metricsFrom: [{ namespaceSelector: {} }],
+    egress: [{ to: [{ ipBlock: { cidr: '10.0.0.0/8' } }] }],
+    controllerEgress: [{ to: [{ ipBlock: { cidr: '10.0.0.1/32' } }] }],
+  },
   podMonitor: { enabled: true, labels: { release: 'prometheus' }, tlsConfig: { serverName: 'disklift.example' } },
   prometheusRule: { enabled: true },
   dashboard: { enabled: true },

@@ -4,9 +4,10 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parse } from 'yaml';
+import { CONTROLLER_SETTINGS } from '../../src/config/controller-settings.ts';
 import { SETTINGS } from '../../src/config/settings.ts';
 import { validateDiskExport } from '../../src/resource/validate.ts';
-import { CHART, FEDORA, IMAGE, WINDOWS } from '../helpers/chart.ts';
+import { CHART, CONTROLLER, FEDORA, IMAGE, WINDOWS } from '../helpers/chart.ts';
 import { helmTools } from '../helpers/helm-tools.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 
@@ -33,6 +34,25 @@ describe('the words of the chart', () => {
     for (const request of exports) validateDiskExport(request);
     assert.match(notes, /kubectl --namespace vms wait diskexport\/windows-nightly --for=condition=Finished/);
     assert.match(notes, /helm --namespace vms uninstall nightly$/m);
+  });
+
+  it('the notes say what to apply for a controller, in a namespace that it serves', async () => {
+    const values = inTempDir('values.json');
+    writeFileSync(
+      values,
+      JSON.stringify({ ...CONTROLLER, controller: { enabled: true, namespaces: ['team'] }, http: { tokenReview: true } }),
+    );
+    const args = ['install', 'nightly', CHART, '--namespace', 'backup', '--values', values, '--dry-run=client'];
+    const { code, stdout, stderr } = await helmTools().helm(...args);
+    assert.equal(code, 0, stderr);
+    const [, notes = ''] = stdout.toString().split('NOTES:\n');
+    const [request] = [...notes.matchAll(/<<END\n(.*?)\n {2}END\n/gs)].map(([, text]) => parse(text as string));
+    assert.equal(request.metadata.namespace, 'team');
+    assert.deepEqual(validateDiskExport(request).spec.source.virtualMachine?.name, 'fedora');
+    assert.match(notes, /kubectl --namespace team wait diskexport\/fedora-1 --for=condition=Finished/);
+    assert.match(notes, /clusterrolebinding backup-nightly-disklift-reviews .*\\\n *--serviceaccount=backup:nightly-disklift-controller\n/);
+    assert.match(notes, /helm --namespace backup uninstall nightly$/m);
+    assert.doesNotMatch(notes, /Stop the VM first|Deployments keep/);
   });
 
   it('the notes say how a scheduled export is run at once', async () => {
@@ -81,9 +101,14 @@ describe('the words of the chart', () => {
     assert.deepEqual([chart.version, chart.appVersion], [version, version]);
   });
 
-  it('its settings are those of the sidecar', () => {
+  it('its settings are those of the sidecar and of the controller', () => {
     const { properties } = JSON.parse(readFileSync(path.join(CHART, 'values.schema.json'), 'utf8'));
     const unknown = Object.keys(properties.config.properties).filter((key) => !(key in SETTINGS));
     assert.deepEqual(unknown, []);
+    const ofController = properties.controller.properties.config.properties;
+    assert.deepEqual(
+      Object.keys(ofController).filter((key) => !(key in CONTROLLER_SETTINGS)),
+      [],
+    );
   });
 });

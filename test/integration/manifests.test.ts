@@ -37,7 +37,15 @@ const HASH = /(?<=^disklift-fedora-1)-[0-9a-f]{8}$/;
 function withoutHelm(manifests: Manifest[]): unknown {
   const without = (key: string, value: unknown) =>
     OF_HELM.includes(key) ? undefined : key === 'name' ? String(value).replace(HASH, '') : value;
-  return JSON.parse(JSON.stringify(manifests, without));
+  const text = JSON.stringify(manifests, without);
+  // Only Helm replaces the pods after a change of the template.
+  return JSON.parse(text.replace(/,"annotations":\{"disklift\.dev\/job-template":"\w+"\}/, ''));
+}
+
+/** Helm and a file may have objects in different orders. */
+function sorted(manifests: unknown): unknown {
+  const keyOf = ({ kind, metadata }: Manifest) => `${kind} ${metadata.name}`;
+  return (manifests as Manifest[]).toSorted((a, b) => keyOf(a).localeCompare(keyOf(b)));
 }
 
 describe('the plain manifests', function () {
@@ -47,8 +55,11 @@ describe('the plain manifests', function () {
     tools = helmTools();
   });
 
-  async function render(volume: object, ...templates: string[]): Promise<unknown> {
-    const values = `image.repository=${JSON.stringify(IMAGE.repository)},volumes=${JSON.stringify([volume])}`;
+  function render(volume: object, ...templates: string[]): Promise<unknown> {
+    return renderValues(`image.repository=${JSON.stringify(IMAGE.repository)},volumes=${JSON.stringify([volume])}`, templates);
+  }
+
+  async function renderValues(values: string, templates: readonly string[]): Promise<unknown> {
     const flags = templates.flatMap((name) => ['--show-only', `templates/${name}.yaml`]);
     const { code, stdout, stderr } = await tools.helm('template', 'disklift', CHART, '--set-json', values, ...flags);
     assert.equal(code, 0, stderr);
@@ -67,6 +78,27 @@ describe('the plain manifests', function () {
       const manifests = readManifests(`${name}.yaml`).filter(({ kind }) => kind !== 'DiskExport');
       assert.deepEqual(withoutHelm(manifests), await render(volume, template));
     });
+
+  for (const [name, template] of [
+    ['rbac', 'controller-rbac'],
+    ['controller', 'controller'],
+  ] as const)
+    it(`controller/${name} has the objects that the chart makes for all namespaces`, async () => {
+      const values = `image.repository=${JSON.stringify(IMAGE.repository)},controller.enabled=true`;
+      assert.deepEqual(sorted(withoutHelm(readManifests(`controller/${name}.yaml`))), sorted(await renderValues(values, [template])));
+    });
+
+  it('controller is combined by kustomize in one namespace, with its account bound there, and without a CRD', async () => {
+    const { code, stdout, stderr } = await tools.kubectl('kustomize', path.join(MANIFESTS, 'controller'));
+    assert.equal(code, 0, stderr);
+    const manifests = parseManifests(stdout.toString());
+    for (const { kind, metadata } of manifests)
+      assert.equal(metadata.namespace, /^Cluster|^Namespace$/.test(kind) ? undefined : 'disklift', kind);
+    const subjects = manifests.flatMap((manifest) => (manifest as Manifest & { subjects?: object[] }).subjects ?? []);
+    const subject = { kind: 'ServiceAccount', name: 'disklift-controller', namespace: 'disklift' };
+    assert.deepEqual(subjects, [subject, subject]);
+    assert.ok(!manifests.some(({ kind }) => kind === 'CustomResourceDefinition'));
+  });
 
   it('cronjob has a valid request and restricted containers', () => {
     const manifests = readManifests('cronjob.yaml');

@@ -103,8 +103,8 @@ disklift.dev/volume: {{ .volume.name | quote }}
 {{/* Checks of the values that the schema cannot express. */}}
 {{- define "disklift.checkVolumes" -}}
 {{- $volumes := include "disklift.volumes" . | fromJsonArray -}}
-{{- if not $volumes -}}
-{{- fail "volumes is empty: name at least one claim, such as --set volumes.fedora.claimName=fedora-root" -}}
+{{- if not (or $volumes .Values.controller.enabled) -}}
+{{- fail "volumes is empty: name at least one claim, such as --set volumes.fedora.claimName=fedora-root, or set controller.enabled" -}}
 {{- end -}}
 {{- if and .Values.http.tokenReview .Values.http.tokenSecretName -}}
 {{- fail "http: tokenReview and tokenSecretName exclude each other" -}}
@@ -148,4 +148,79 @@ template:
   spec:
     restartPolicy: Never
     {{- include "disklift.podSpec" (merge (dict "args" (empty .volume.once | ternary list (list "--once" .volume.once)) "probes" false) .) | nindent 4 }}
+{{- end -}}
+
+{{/* Name of the controller's Deployment, account, rights and Lease. */}}
+{{- define "disklift.controllerName" -}}
+{{- printf "%s-controller" (include "disklift.fullname" .) -}}
+{{- end -}}
+
+{{- define "disklift.controllerAccountName" -}}
+{{- .Values.serviceAccount.create | ternary (include "disklift.controllerName" .) (include "disklift.serviceAccountName" .) -}}
+{{- end -}}
+
+{{/* The ClusterRole that the controller binds to its workers. */}}
+{{- define "disklift.workerRoleName" -}}
+{{- printf "%s-worker" (include "disklift.fullname" .) -}}
+{{- end -}}
+
+{{/* Name of the ServiceAccount and the RoleBinding of the workers, in each namespace. */}}
+{{- define "disklift.workerAccountName" -}}
+disklift-worker
+{{- end -}}
+
+{{/* Labels that select the controller's pods. */}}
+{{- define "disklift.controllerSelectorLabels" -}}
+{{ include "disklift.releaseLabels" . }}
+app.kubernetes.io/component: controller
+{{- end -}}
+
+{{/* Labels of the controller's objects. */}}
+{{- define "disklift.controllerLabels" -}}
+{{ include "disklift.sharedLabels" . }}
+app.kubernetes.io/component: controller
+{{- end -}}
+
+{{/* Selects every object that a controller makes, in all namespaces. */}}
+{{- define "disklift.workerLabels" -}}
+app.kubernetes.io/managed-by: disklift-controller
+{{- end -}}
+
+{{/*
+The file of the setting jobTemplateFile. The settings in config hold for the workers as well. Where the sidecar's port requires a certificate or
+a token, that of the workers is closed, because the Secrets are in the release's namespace only.
+*/}}
+{{- define "disklift.jobTemplate" -}}
+{{- $values := .Values.controller.jobTemplate -}}
+{{- $env := list -}}
+{{- range $key, $value := .Values.config -}}
+{{- $env = append $env (dict "name" (printf "DISKLIFT_%s" ($key | snakecase | upper)) "value" (include "disklift.settingValue" $value)) -}}
+{{- end -}}
+{{- if include "disklift.isProtected" . -}}
+{{- $env = append $env (dict "name" "DISKLIFT_LISTEN_HOST" "value" "127.0.0.1") -}}
+{{- end -}}
+{{- $template := dict "securityContext" .Values.securityContext -}}
+{{- $_ := set $template "labels" (mergeOverwrite (deepCopy .Values.podLabels) $values.labels) -}}
+{{- $_ := set $template "annotations" (mergeOverwrite (deepCopy .Values.podAnnotations) $values.annotations) -}}
+{{- $_ := set $template "env" (concat $env .Values.env $values.env | default list) -}}
+{{- $_ := set $template "imagePullSecrets" .Values.imagePullSecrets -}}
+{{- range $key := list "nodeSelector" "tolerations" "resources" -}}
+{{- $_ := set $template $key (get $values $key | default (get $.Values $key)) -}}
+{{- end -}}
+{{- with $values.priorityClassName -}}
+{{- $_ := set $template "priorityClassName" . -}}
+{{- end -}}
+{{- $template | toYaml -}}
+{{- end -}}
+
+{{/* Not empty where the HTTP server requires a certificate or a token. */}}
+{{- define "disklift.isProtected" -}}
+{{- with .Values.http }}{{ if or .certificateSecretName .tokenSecretName .tokenReview }}true{{ end }}{{ end -}}
+{{- end -}}
+
+{{/* Annotations of an object that exists only while `helm uninstall` runs. Takes the weight. */}}
+{{- define "disklift.hookAnnotations" -}}
+helm.sh/hook: pre-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
 {{- end -}}

@@ -107,21 +107,8 @@ containers:
       - name: DISKLIFT_{{ $key | snakecase | upper }}
         value: {{ include "disklift.settingValue" $value | quote }}
       {{- end }}
-      {{- with .root.Values.http }}
-      {{- if .certificateSecretName }}
-      - name: DISKLIFT_LISTEN_CERTIFICATE_FILE
-        value: /etc/disklift/certificate/tls.crt
-      - name: DISKLIFT_LISTEN_KEY_FILE
-        value: /etc/disklift/certificate/tls.key
-      {{- end }}
-      {{- if .tokenSecretName }}
-      - name: DISKLIFT_LISTEN_TOKEN_FILE
-        value: /etc/disklift/token/token
-      {{- end }}
-      {{- if .tokenReview }}
-      - name: DISKLIFT_LISTEN_TOKEN_REVIEW
-        value: "true"
-      {{- end }}
+      {{- with include "disklift.httpEnv" .root | trim }}
+      {{- . | nindent 6 }}
       {{- end }}
       {{- with .root.Values.env }}
       {{- toYaml . | nindent 6 }}
@@ -141,25 +128,7 @@ containers:
         drop:
           - ALL
     {{- if .probes }}
-    # Fails if the API server has sent nothing for minutes. After a restart the process resumes its uploads.
-    livenessProbe:
-      httpGet:
-        path: /livez
-        port: http
-        {{- if .root.Values.http.certificateSecretName }}
-        scheme: HTTPS
-        {{- end }}
-      periodSeconds: 20
-      timeoutSeconds: 5
-    readinessProbe:
-      httpGet:
-        path: /readyz
-        port: http
-        {{- if .root.Values.http.certificateSecretName }}
-        scheme: HTTPS
-        {{- end }}
-      periodSeconds: 5
-      timeoutSeconds: 5
+    {{- include "disklift.probes" .root | nindent 4 }}
     {{- end }}
     {{- if .volume }}
     {{- $isMounted := eq (include "disklift.volumePath" .volume) "/disks" }}
@@ -175,15 +144,8 @@ containers:
         mountPath: /disks
         readOnly: true
       {{- end }}
-      {{- if .root.Values.http.certificateSecretName }}
-      - name: certificate
-        mountPath: /etc/disklift/certificate
-        readOnly: true
-      {{- end }}
-      {{- if .root.Values.http.tokenSecretName }}
-      - name: token
-        mountPath: /etc/disklift/token
-        readOnly: true
+      {{- with include "disklift.httpMounts" .root | trim }}
+      {{- . | nindent 6 }}
       {{- end }}
     {{- end }}
 volumes:
@@ -196,24 +158,8 @@ volumes:
     configMap:
       name: {{ include "disklift.scheduleName" . }}
   {{- end }}
-  {{- /* The default mode lets every user read the files: they belong to root, and there is no fsGroup. */}}
-  {{- with .root.Values.http.certificateSecretName }}
-  - name: certificate
-    secret:
-      secretName: {{ . | quote }}
-      items:
-        - key: tls.crt
-          path: tls.crt
-        - key: tls.key
-          path: tls.key
-  {{- end }}
-  {{- with .root.Values.http.tokenSecretName }}
-  - name: token
-    secret:
-      secretName: {{ . | quote }}
-      items:
-        - key: token
-          path: token
+  {{- with include "disklift.httpVolumes" .root | trim }}
+  {{- . | nindent 2 }}
   {{- end }}
 {{- end }}
 {{- with .root.Values.nodeSelector }}
