@@ -3,7 +3,7 @@
 import type { DiskExport } from '../resource/disk-export.ts';
 import type { NewObject } from './decision.ts';
 
-export const MANAGED_BY = 'disklift-controller';
+const MANAGED_BY = 'disklift-controller';
 
 /** Selects all objects of the controller. */
 export const MANAGED_SELECTOR = `app.kubernetes.io/managed-by=${MANAGED_BY}`;
@@ -43,6 +43,11 @@ export function labelsOf({ metadata }: Owner): Record<string, string> {
   return { ...MANAGED_LABELS, [EXPORT_UID]: metadata.uid };
 }
 
+/** Selects the objects of one export. */
+export function exportSelector({ metadata }: Owner): string {
+  return `${EXPORT_UID}=${metadata.uid}`;
+}
+
 export function annotationsOf({ metadata }: Owner): Record<string, string> {
   return { [EXPORT_NAME]: metadata.name };
 }
@@ -75,15 +80,24 @@ export function childMetadata(owner: Owner, name: string): NewObject['metadata']
   };
 }
 
+/** Whether a container could write to the claim when its snapshot was requested. */
+const IN_USE = 'disklift.dev/in-use';
+
+/** @returns whether no container could write to the claim when this snapshot of it was requested */
+export function wasTakenFree({ annotations }: { annotations?: Readonly<Record<string, string>> }): boolean {
+  return annotations?.[IN_USE] === 'false';
+}
+
 export function volumeSnapshotOf(
   owner: Owner,
   index: number,
-  { claimName, className }: { claimName: string; className: string },
+  { claimName, className, isInUse }: { claimName: string; className: string; isInUse: boolean },
 ): NewObject {
+  const metadata = childMetadata(owner, volumeObjectName(owner, index));
   return {
     apiVersion: 'snapshot.storage.k8s.io/v1',
     kind: 'VolumeSnapshot',
-    metadata: childMetadata(owner, volumeObjectName(owner, index)),
+    metadata: { ...metadata, annotations: { ...metadata.annotations, [IN_USE]: String(isInUse) } },
     spec: { volumeSnapshotClassName: className, source: { persistentVolumeClaimName: claimName } },
   };
 }

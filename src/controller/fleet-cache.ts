@@ -6,8 +6,8 @@
 import type { Clock } from '../common/clock.ts';
 import type { DiskliftError } from '../common/errors.ts';
 import { isFields } from '../resource/schema.ts';
-import { createReflector, type RunningReflector } from '../stores/kubernetes/cache/reflector.ts';
-import { ALL_NAMESPACES, type KubeResource, type NamespaceScope } from '../stores/kubernetes/client/contract.ts';
+import type { RunningReflector } from '../stores/kubernetes/cache/reflector.ts';
+import type { KubeResource } from '../stores/kubernetes/client/contract.ts';
 import type { FleetApi } from '../stores/kubernetes/client/fleet-api.ts';
 import type {
   ClaimObject,
@@ -18,6 +18,7 @@ import type {
 } from '../stores/kubernetes/client/fleet-objects.ts';
 import type { DataObject, ExportObject, KubeObject } from '../stores/kubernetes/client/objects.ts';
 import { createKnownExports, type KnownExports } from '../stores/kubernetes/store/export-object.ts';
+import { CachedKind } from './cached-kind.ts';
 import type { ChildResource } from './decision.ts';
 import { exportKeyOf, MANAGED_SELECTOR } from './export-objects.ts';
 import { GroupedKeys } from './grouped-keys.ts';
@@ -73,51 +74,23 @@ const CHILDREN = {
   virtualMachineSnapshots: { isOptional: true },
 } as const satisfies Record<ChildResource, { isOptional: boolean }>;
 
+/** A watch shows a created object after this time, unless it is broken. */
+const CREATED_MS = 30_000;
+
 const RESOURCES = Object.keys(CHILDREN) as ChildResource[];
 
 export function createFleetCache(options: FleetCacheOptions): FleetCache {
   return new Fleet(options);
 }
 
-/** All reflectors of one kind: one for all namespaces, or one for each. */
-class Kind<T extends KubeObject> {
-  private readonly reflectors = new Map<NamespaceScope, RunningReflector<T>>();
-
-  constructor(
-    { namespaces, ...options }: FleetCacheOptions,
-    kind: {
-      resource: KubeResource<T>;
-      labelSelector?: string;
-      isOptional?: boolean;
-      transform(object: T): T;
-      onKey(key: string): void;
-    },
-  ) {
-    const scopes: readonly NamespaceScope[] = namespaces.length === 0 ? [ALL_NAMESPACES] : namespaces;
-    for (const namespace of scopes) this.reflectors.set(namespace, createReflector<T>({ ...options, ...kind, namespace }));
-  }
-
-  get(key: string): T | undefined {
-    const scope = this.reflectors.get(ALL_NAMESPACES) ?? this.reflectors.get(key.slice(0, key.indexOf('/')));
-    return scope?.get(key);
-  }
-
-  *keys(): Iterable<string> {
-    for (const reflector of this.reflectors.values()) yield* reflector.keys();
-  }
-
-  all(): RunningReflector<T>[] {
-    return [...this.reflectors.values()];
-  }
-}
-
 class Fleet implements FleetCache {
   readonly exports: FleetCache['exports'];
-  private readonly exportKind: Kind<ExportObject>;
-  private readonly pods: Kind<FleetPodObject>;
-  private readonly children: ReadonlyMap<ChildResource, Kind<KubeObject>>;
+  private readonly exportKind: CachedKind<ExportObject>;
+  private readonly pods: CachedKind<FleetPodObject>;
+  private readonly children: ReadonlyMap<ChildResource, CachedKind<KubeObject>>;
   /** Created objects that the reflector has not received yet. */
-  private readonly created = new Map<string, KubeObject>();
+  private readonly created = new Map<string, { object: KubeObject; sinceMs: number }>();
+  private readonly clock: Clock;
   /** Keys of children by their export, as `RESOURCE KEY`. */
   private readonly owners = new Map<string, Set<string>>();
   private readonly ownerOf = new Map<string, string>();
@@ -129,20 +102,23 @@ class Fleet implements FleetCache {
   constructor(options: FleetCacheOptions) {
     const { api, onExport } = options;
     this.onExport = onExport;
-    this.exportKind = new Kind<ExportObject>(options, {
+    this.clock = options.clock;
+    this.exportKind = new CachedKind<ExportObject>({
+      ...options,
       resource: api.exports,
       transform: slimExport,
       onKey: (key) => this.onExportKey(key),
     });
-    this.pods = new Kind<FleetPodObject>(options, { resource: api.pods, transform: slimPod, onKey: (key) => this.onPodKey(key) });
+    this.pods = new CachedKind<FleetPodObject>({ ...options, resource: api.pods, transform: slimPod, onKey: (key) => this.onPodKey(key) });
     this.children = new Map(
       RESOURCES.map((resource) => [
         resource,
-        new Kind<KubeObject>(options, {
+        new CachedKind<KubeObject>({
+          ...options,
           resource: api[resource] as unknown as KubeResource<KubeObject>,
           labelSelector: MANAGED_SELECTOR,
           isOptional: CHILDREN[resource].isOptional,
-          transform: resource === 'configMaps' ? withoutData : slimMetadata,
+          transform: (object) => slimChild(resource, object),
           onKey: (key) => this.onChildKey(resource, key),
         }),
       ]),
@@ -165,14 +141,24 @@ class Fleet implements FleetCache {
   }
 
   child<R extends ChildResource>(resource: R, key: string): ChildObjects[R] | undefined {
-    const found = this.children.get(resource)?.get(key) ?? this.created.get(`${resource} ${key}`);
+    const found = this.children.get(resource)?.get(key) ?? this.createdObject(`${resource} ${key}`);
     return found as ChildObjects[R] | undefined;
+  }
+
+  /** The object may have been deleted while the watch was broken: then no event ever shows it. */
+  private createdObject(id: string): KubeObject | undefined {
+    const created = this.created.get(id);
+    if (created === undefined || this.clock.monotonicMs() - created.sinceMs < CREATED_MS) return created?.object;
+    this.created.delete(id);
+    this.setOwner(id, undefined);
+    return undefined;
   }
 
   learn(resource: ChildResource, object: KubeObject): void {
     const { namespace, name } = object.metadata;
     const key = `${namespace}/${name}`;
-    if (this.children.get(resource)?.get(key) === undefined) this.created.set(`${resource} ${key}`, object);
+    if (this.children.get(resource)?.get(key) === undefined)
+      this.created.set(`${resource} ${key}`, { object: slimChild(resource, object), sinceMs: this.clock.monotonicMs() });
     this.setOwner(`${resource} ${key}`, object);
   }
 
@@ -181,9 +167,9 @@ class Fleet implements FleetCache {
   }
 
   *childrenOf(key: string): Iterable<{ resource: ChildResource; name: string }> {
-    for (const id of this.owners.get(key) ?? []) {
-      const [resource, path = ''] = id.split(' ');
-      yield { resource: resource as ChildResource, name: path.slice(path.indexOf('/') + 1) };
+    for (const id of [...(this.owners.get(key) ?? [])]) {
+      const [resource, path = ''] = id.split(' ') as [ChildResource, string];
+      if (this.child(resource, path) !== undefined) yield { resource, name: path.slice(path.indexOf('/') + 1) };
     }
   }
 
@@ -261,9 +247,10 @@ class Fleet implements FleetCache {
   }
 }
 
-/** The text can be a megabyte, and nothing needs it again. */
-function withoutData(object: KubeObject): KubeObject {
-  return { metadata: slimMetadata(object).metadata };
+/** The text of a ConfigMap can be a megabyte, and nothing needs it again. */
+function slimChild(resource: ChildResource, object: KubeObject): KubeObject {
+  const slim = slimMetadata(object);
+  return resource === 'configMaps' ? { metadata: slim.metadata } : slim;
 }
 
 function namespaceOf(key: string): string {

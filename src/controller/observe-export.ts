@@ -126,7 +126,9 @@ class Observer implements ExportObserver {
     const keyOf = (name: string) => `${namespace}/${name}`;
     const snapshots = new Map<number, VolumeSnapshotObject>();
     const clones = new Map<number, ClaimObject>();
-    const found = [...cache.childrenOf(key)];
+    // An export of the same name that was deleted may still have objects.
+    const own = objectName(request);
+    const found = [...cache.childrenOf(key)].filter(({ name }) => name === own || name.startsWith(`${own}-`));
     for (const { resource, name } of found) {
       const index = indexOfVolumeObject(request, name);
       if (index === undefined) continue;
@@ -135,7 +137,7 @@ class Observer implements ExportObserver {
       const clone = resource === 'persistentVolumeClaims' ? cache.child(resource, keyOf(name)) : undefined;
       if (clone !== undefined) clones.set(index, clone);
     }
-    const main = keyOf(objectName(request));
+    const main = keyOf(own);
     const pods = cache
       .workersOf(key)
       .filter(({ metadata }) => exportUidOf(metadata) === uid)

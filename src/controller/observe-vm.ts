@@ -15,6 +15,9 @@ type VmSource = NonNullable<DiskExport['spec']['source']['virtualMachine']>;
 export async function observeVm(request: DiskExport, source: VmSource, children: Children, looks: VolumeLooks): Promise<SourceFacts> {
   const { namespace } = request.metadata;
   const target = { namespace, name: source.name };
+  const snapshot = children.vmSnapshot === undefined ? undefined : await observeVmSnapshot(children.vmSnapshot, source, looks);
+  // While KubeVirt works on it, nothing depends on the VM.
+  if (snapshot?.state === 'pending') return { volumes: [], vm: { isRunning: true, leftOut: [], snapshot, manifest: undefined } };
   let vm: VirtualMachineObject | undefined;
   let vmi: VirtualMachineInstanceObject | undefined;
   try {
@@ -28,7 +31,6 @@ export async function observeVm(request: DiskExport, source: VmSource, children:
       volumes: [],
       missing: { reason: 'VirtualMachineNotFound', message: `there is no VirtualMachine ${source.name} in this namespace` },
     };
-  const snapshot = children.vmSnapshot === undefined ? undefined : await observeVmSnapshot(children.vmSnapshot, source, looks);
   const found = volumesOfVm(vm, source.volumes, vmi);
   const refused = refusedOf(found, source);
   const volumes =

@@ -2,11 +2,12 @@
 
 import type { DiskExport } from '../resource/disk-export.ts';
 import { isApiFailure } from '../stores/kubernetes/client/api-failure.ts';
-import type { KubeResource, Unsaved } from '../stores/kubernetes/client/contract.ts';
+import type { KubeResource, ObjectName, Unsaved } from '../stores/kubernetes/client/contract.ts';
 import type { FleetApi } from '../stores/kubernetes/client/fleet-api.ts';
 import type { ExportObject, KubeObject } from '../stores/kubernetes/client/objects.ts';
 import { setFinalizer } from '../stores/kubernetes/store/export-object.ts';
 import type { Action, ChildResource } from './decision.ts';
+import { exportSelector } from './export-objects.ts';
 import type { FleetCache } from './fleet-cache.ts';
 import type { WorkerAccess } from './worker-access.ts';
 
@@ -23,18 +24,31 @@ export interface Performer {
   perform(object: ExportObject, request: DiskExport, actions: readonly Action[]): Promise<void>;
 }
 
+interface Existing {
+  request: DiskExport;
+  /** Thrown when the object is another program's, or is gone. */
+  error: unknown;
+}
+
 export function createPerformer({ api, cache, access, assertLeading }: PerformerOptions): Performer {
   const resourceOf = (resource: ChildResource) => api[resource] as unknown as KubeResource<KubeObject>;
 
-  async function create({ resource, object }: Extract<Action, { kind: 'create' }>, namespace: string): Promise<void> {
+  async function create({ resource, object }: Extract<Action, { kind: 'create' }>, request: DiskExport): Promise<void> {
     try {
       cache.learn(resource, await resourceOf(resource).create(object as unknown as Unsaved<KubeObject>));
     } catch (error) {
-      // An earlier call made it, and its answer was lost.
-      if (isApiFailure(error, 'AlreadyExists')) return;
-      if (isApiFailure(error, 'NotFound') || isApiFailure(error, 'Forbidden')) access.forget(namespace);
+      if (isApiFailure(error, 'AlreadyExists')) return await learnExisting(resource, object.metadata, { request, error });
+      if (isApiFailure(error, 'NotFound') || isApiFailure(error, 'Forbidden')) access.forget(request.metadata.namespace);
       throw error;
     }
+  }
+
+  /** An earlier call made it, and its answer was lost. */
+  async function learnExisting(resource: ChildResource, { namespace, name }: ObjectName, { request, error }: Existing): Promise<void> {
+    const { items } = await resourceOf(resource).list(namespace, { labelSelector: exportSelector(request) });
+    const there = items.find(({ metadata }) => metadata.name === name);
+    if (there === undefined) throw error;
+    cache.learn(resource, there);
   }
 
   async function remove({ resource, object }: Extract<Action, { kind: 'remove' }>): Promise<void> {
@@ -51,12 +65,11 @@ export function createPerformer({ api, cache, access, assertLeading }: Performer
 
   return {
     async perform(object, request, actions) {
-      const { namespace } = request.metadata;
       for (const action of actions) {
         await assertLeading();
-        if (action.kind === 'create') await create(action, namespace);
+        if (action.kind === 'create') await create(action, request);
         else if (action.kind === 'remove') await remove(action);
-        else if (action.kind === 'ensure-access') await access.ensure(namespace);
+        else if (action.kind === 'ensure-access') await access.ensure(request.metadata.namespace);
         else if (action.kind === 'remove-export') await removeExport(object);
         else await removeFinalizer(object);
       }

@@ -4,11 +4,12 @@
  */
 
 import type { DiskExport } from '../resource/disk-export.ts';
-import type { ClaimObject, VolumeSnapshotObject } from '../stores/kubernetes/client/fleet-objects.ts';
+import type { VolumeSnapshotObject } from '../stores/kubernetes/client/fleet-objects.ts';
 import type { Action, NewObject, Report } from './decision.ts';
-import { childMetadata, cloneOf, manifestConfigMapOf, volumeSnapshotOf } from './export-objects.ts';
+import { childMetadata, cloneOf, manifestConfigMapOf, volumeObjectName, volumeSnapshotOf, wasTakenFree } from './export-objects.ts';
 import type { Observed, PodProblem, SourceFacts, VolumeFacts } from './observed.ts';
 import { larger } from './quantity.ts';
+import { attachedNode, leftOutText, POLL_MS, snapshotPending, snapshotProblem, sourceProblem, takesSnapshot } from './source-problems.ts';
 import { buildVmSnapshot, type VmSnapshotManifest } from './virtual-machine/build-vm-snapshot.ts';
 import { type JobTemplate, type WorkerVolume, workerJobOf } from './worker-job.ts';
 
@@ -18,62 +19,17 @@ export type Step =
   /** Waiting cannot help. */
   | { kind: 'fail'; problem: PodProblem }
   /** Everything that the pod needs is there, or is requested. */
-  | { kind: 'run'; actions: readonly Action[]; node: string | undefined; facts: Pick<Report, 'consistency' | 'snapshotTime' | 'leftOut'> };
-
-const POLL_MS = 10_000;
+  | {
+      kind: 'run';
+      actions: readonly Action[];
+      node: string | undefined;
+      facts: Pick<Report, 'consistency' | 'snapshotTime' | 'leftOut'>;
+      /** The pod has to wait for this. */
+      problem?: PodProblem;
+    };
 
 /** The CRD's default of spec.snapshot.timeoutSeconds, for a request without spec.snapshot. */
 export const DEFAULT_TIMEOUT_SECONDS = 600;
-
-/** Whether the export reads a snapshot. An object of an earlier decision keeps that decision. */
-export function takesSnapshot({ request, children, source }: Observed): boolean {
-  if (children.vmSnapshot !== undefined || children.snapshots.size > 0 || children.clones.size > 0) return true;
-  const { snapshot, source: spec } = request.spec;
-  if (spec.volumeSnapshot !== undefined) return true;
-  const mode = snapshot?.mode ?? 'Auto';
-  if (mode !== 'Auto') return mode === 'Always';
-  if (source?.vm !== undefined) return source.vm.isRunning;
-  return source?.volumes.some(({ writer }) => writer !== undefined) ?? false;
-}
-
-/** @returns the node on which the pod must run, and what is wrong with the source before anything is made */
-export function sourceProblem(observed: Observed): Extract<Step, { kind: 'wait' | 'fail' }> | undefined {
-  const { request, source } = observed;
-  if (source === undefined) return undefined;
-  if (source.refused !== undefined) return { kind: 'fail', problem: source.refused };
-  if (source.missing !== undefined) return { kind: 'wait', problem: source.missing, recheckMs: POLL_MS };
-  const isOfSnapshot = takesSnapshot(observed);
-  for (const volume of source.volumes) {
-    const problem = isOfSnapshot && request.spec.source.volumeSnapshot !== undefined ? undefined : claimProblem(volume);
-    if (problem !== undefined) return { kind: 'wait', problem, recheckMs: POLL_MS };
-  }
-  if (source.volumes.length === 0)
-    return {
-      kind: 'fail',
-      problem: { reason: 'NoDisks', message: `the VM has no volume that can be exported${leftOutText(source, '; ')}` },
-    };
-  if (!isOfSnapshot || source.vm !== undefined) return undefined;
-  for (const { snapshotClass, writer, claimName } of source.volumes) {
-    if (snapshotClass?.kind === 'refused') return { kind: 'fail', problem: snapshotClass };
-    if (snapshotClass?.kind !== 'none') continue;
-    const inUse = writer === undefined ? '' : `the claim ${claimName} is in use by ${writer}, and `;
-    return { kind: 'fail', problem: { reason: 'SnapshotClassNotFound', message: `${inUse}${snapshotClass.message}` } };
-  }
-  return undefined;
-}
-
-function claimProblem({ claim, claimName }: VolumeFacts): PodProblem | undefined {
-  if (claim === undefined) return { reason: 'ClaimNotFound', message: `there is no claim ${claimName} in this namespace` };
-  if (claim.metadata.deletionTimestamp !== undefined)
-    return { reason: 'ClaimNotFound', message: `the claim ${claimName} is being deleted` };
-  if (claim.status?.phase === 'Lost') return { reason: 'ClaimLost', message: `the claim ${claimName} has lost its volume` };
-  return undefined;
-}
-
-export function leftOutText({ vm }: SourceFacts, prefix = ''): string {
-  if (vm === undefined || vm.leftOut.length === 0) return '';
-  return `${prefix}not exported: ${vm.leftOut.map(({ name, why }) => `${name} (${why})`).join(', ')}`;
-}
 
 /** @returns the next step of an export that has a slot and no Job */
 export function prepareSource(observed: Observed, template: JobTemplate): Step {
@@ -91,7 +47,7 @@ function runLive({ request }: Observed, source: SourceFacts, template: JobTempla
     claimName: claimName as string,
     isBlock: claim?.spec.volumeMode === 'Block',
   }));
-  const node = source.volumes.find(({ claim, node: used }) => used !== undefined && isOfOneNode(claim))?.node;
+  const node = attachedNode(source);
   const isFree = source.volumes.every(({ writer }) => writer === undefined);
   return {
     kind: 'run',
@@ -99,10 +55,6 @@ function runLive({ request }: Observed, source: SourceFacts, template: JobTempla
     actions: jobActions(request, { source, volumes, worker: 'Live', node, template }),
     facts: { ...(isFree ? { consistency: 'Offline' } : {}), ...leftOutFact(source) },
   };
-}
-
-function isOfOneNode(claim: ClaimObject | undefined): boolean {
-  return claim?.spec.accessModes?.every((mode) => mode === 'ReadWriteOnce' || mode === 'ReadWriteOncePod') ?? false;
 }
 
 function leftOutFact(source: SourceFacts): Pick<Report, 'leftOut'> {
@@ -142,15 +94,16 @@ function vmSnapshotOf(request: DiskExport, { apiVersion, kind, metadata, spec }:
 function runOfSnapshots(observed: Observed, source: SourceFacts, template: JobTemplate): Step {
   const { request, children } = observed;
   const missing: Action[] = [];
-  for (const [index, { claimName, given, snapshotClass }] of source.volumes.entries()) {
+  for (const [index, { claimName, given, snapshotClass, writer }] of source.volumes.entries()) {
     if (given !== undefined || children.snapshots.has(index) || snapshotClass?.kind !== 'chosen' || claimName === undefined) continue;
     missing.push({
       kind: 'create',
       resource: 'volumeSnapshots',
-      object: volumeSnapshotOf(request, index, { claimName, className: snapshotClass.name }),
+      object: volumeSnapshotOf(request, index, { claimName, className: snapshotClass.name, isInUse: writer !== undefined }),
     });
   }
-  if (missing.length > 0) return waitFor('SnapshotPending', 'a snapshot is taken', missing);
+  const [first] = missing;
+  if (first?.kind === 'create') return { kind: 'wait', problem: snapshotPending(first.object), actions: missing, recheckMs: POLL_MS };
   const snapshots = source.volumes.map(({ given }, index) => given ?? children.snapshots.get(index));
   for (const snapshot of snapshots) {
     const problem = snapshotProblem(snapshot);
@@ -158,7 +111,10 @@ function runOfSnapshots(observed: Observed, source: SourceFacts, template: JobTe
   }
   const times = snapshots.flatMap((snapshot) => snapshot?.status?.creationTime ?? []);
   const isOfRequest = request.spec.source.volumeSnapshot !== undefined;
-  const wasFree = source.volumes.every(({ writer }) => writer === undefined);
+  // The guest may have stopped after the snapshot was taken.
+  const wasFree = source.volumes.every(
+    ({ writer }, index) => writer === undefined && wasTakenFree(children.snapshots.get(index)?.metadata ?? {}),
+  );
   return runOfClones(observed, source, template, {
     snapshots: snapshots as VolumeSnapshotObject[],
     facts: {
@@ -173,15 +129,6 @@ function snapshotTimeOf(times: readonly string[]): Pick<Report, 'snapshotTime'> 
   // The images show the moment at which the last snapshot was taken, or an earlier one.
   const [last] = times.toSorted().reverse();
   return last === undefined ? {} : { snapshotTime: last };
-}
-
-function snapshotProblem(snapshot: VolumeSnapshotObject | undefined): PodProblem | undefined {
-  if (snapshot === undefined) return { reason: 'SnapshotNotFound', message: 'there is no such VolumeSnapshot in this namespace' };
-  const { name } = snapshot.metadata;
-  const error = snapshot.status?.error?.message;
-  if (error !== undefined) return { reason: 'SnapshotFailed', message: `the VolumeSnapshot ${name} fails: ${error}` };
-  if (snapshot.status?.readyToUse !== true) return { reason: 'SnapshotPending', message: `the VolumeSnapshot ${name} is not ready yet` };
-  return undefined;
 }
 
 function runOfVmSnapshot(observed: Observed, source: SourceFacts, template: JobTemplate): Step {
@@ -237,13 +184,13 @@ function runOfClones(observed: Observed, source: SourceFacts, template: JobTempl
         snapshotName: snapshot.metadata.name,
         storageClassName: request.spec.snapshot?.cloneStorageClassName ?? volume.claim?.spec.storageClassName,
         volumeMode: modeOf(volume),
-        size: larger(volume.claim?.spec.resources?.requests?.storage, snapshot.status?.restoreSize) ?? '1Gi',
+        size: sizeOf(volume, snapshot),
       }),
     });
   }
   const volumes = source.volumes.map((volume, index) => ({
     key: volume.key,
-    claimName: `disklift-${request.metadata.uid}-${index}`,
+    claimName: volumeObjectName(request, index),
     isBlock: modeOf(volume) === 'Block',
   }));
   return {
@@ -251,7 +198,14 @@ function runOfClones(observed: Observed, source: SourceFacts, template: JobTempl
     node: undefined,
     actions: [...missing, ...jobActions(request, { source, volumes, worker: 'PointInTime', node: undefined, template })],
     facts: { ...facts, ...leftOutFact(source) },
+    ...clonePending(observed),
   };
+}
+
+/** A volume may have got more than its claim requests. */
+function sizeOf({ claim }: VolumeFacts, { status }: VolumeSnapshotObject): string {
+  const ofClaim = larger(claim?.spec.resources?.requests?.storage, claim?.status?.capacity?.storage);
+  return larger(ofClaim, status?.restoreSize) ?? '1Gi';
 }
 
 function modeOf({ claim, givenMode }: VolumeFacts): 'Block' | 'Filesystem' {
@@ -263,11 +217,20 @@ function waitFor(reason: string, message: string, actions: readonly Action[]): S
 }
 
 /** Whether clones keep the pod from starting. */
-export function cloneProblem({ children }: Observed): PodProblem | undefined {
-  for (const clone of children.clones.values()) {
-    if (clone.status?.phase === 'Lost') return { reason: 'CloneFailed', message: `the clone ${clone.metadata.name} has lost its volume` };
-    if (clone.status?.phase !== 'Bound')
-      return { reason: 'ClonePending', message: `the clone ${clone.metadata.name} of the snapshot has no volume yet` };
+export function cloneProblem({ children }: Pick<Observed, 'children'>): PodProblem | undefined {
+  for (const [, { metadata, status }] of [...children.clones].toSorted(([a], [b]) => a - b)) {
+    if (status?.phase === 'Lost') return { reason: 'CloneFailed', message: `the clone ${metadata.name} has lost its volume` };
+    if (status?.phase !== 'Bound') return unboundClone(metadata.name);
   }
   return undefined;
+}
+
+function unboundClone(name: string): PodProblem {
+  return { reason: 'ClonePending', message: `the clone ${name} of the snapshot has no volume yet` };
+}
+
+/** The first clone is unbound unless it was made by an earlier decision. */
+function clonePending({ request, children }: Observed): { problem?: PodProblem } {
+  const problem = children.clones.has(0) ? cloneProblem({ children }) : unboundClone(volumeObjectName(request, 0));
+  return problem === undefined ? {} : { problem };
 }

@@ -35,7 +35,8 @@ export function createQueueMessages(slots: SlotQueue): QueueMessages {
       written.set(key, ahead);
       const place = ahead === 0 ? 'it is the next one' : ahead === 1 ? '1 export comes before it' : `${ahead} exports come before it`;
       const message = `waits for a slot: ${slots.reasonOf(key)}; ${place}`;
-      return { reason: 'Queued', message };
+      // The time since which the source is not ready begins anew after the wait.
+      return { reason: 'Queued', message, sourceReady: { status: 'Unknown', reason: 'Queued', message } };
     },
     outdated: () => [...slots.waiting()].filter(isOutdated),
     forget: (key) => void written.delete(key),

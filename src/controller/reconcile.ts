@@ -4,24 +4,24 @@
  *
  * Rules:
  * - A worker whose pod runs owns the status. The controller writes it only while no pod of the export runs.
- * - The final status is written before anything is removed, except for a Job: a Job is removed first, since its pod
- *   could still write.
+ * - The final status is written before anything is removed. A pod that begins meanwhile claims the export first, which
+ *   changes its version, so the write is refused; a pod that begins later finds the end.
  * - A slot is held while any object of the export exists.
  */
 
-import type { KubeObject } from '../stores/kubernetes/client/objects.ts';
-import type { Action, ChildResource, Decision } from './decision.ts';
-import type { Observed, PodProblem, WorkerPod } from './observed.ts';
-import { cloneProblem, DEFAULT_TIMEOUT_SECONDS, prepareSource, type Step, sourceProblem } from './prepare-source.ts';
-import { cleanupJobOf, type JobTemplate } from './worker-job.ts';
-
-/** Time in which the worker of a finished export releases its Lease and ends by itself. */
-const END_MS = 15_000;
+import { cleanUpFinished, cleanUpTerminating } from './clean-up.ts';
+import type { Decision, Report } from './decision.ts';
+import { hasObjects, isJob, livePods, mayRun, runningPods } from './export-state.ts';
+import type { Observed, PodProblem } from './observed.ts';
+import { cloneProblem, DEFAULT_TIMEOUT_SECONDS, prepareSource, type Step } from './prepare-source.ts';
+import { refusalBefore } from './refusal-report.ts';
+import { nodeOf, sourceProblem } from './source-problems.ts';
+import type { JobTemplate } from './worker-job.ts';
 
 const RECHECK_MS = 5000;
 
-/** Timers of Node hold no more than 24 days. */
-const MAX_RECHECK_MS = 86_400_000;
+/** Time in which the outcome of a complete Job must show. */
+const OUTCOME_MS = 60_000;
 
 export interface ReconcileSettings {
   template: JobTemplate;
@@ -62,52 +62,36 @@ function stopReason({ request, nowMs }: Observed): End | undefined {
   return undefined;
 }
 
-/** The kubelet reports a pod a moment after its process has begun; a status with the pod's UID shows it earlier. */
-function runningPods({ children, request }: Observed): WorkerPod[] {
-  const { podUID } = request.status?.executor ?? {};
-  return children.pods.filter(
-    ({ phase, uid }) => phase === 'Running' || phase === 'Unknown' || (phase === 'Pending' && podUID !== undefined && uid === podUID),
-  );
-}
-
-/** Pods that run or may still begin to. */
-function livePods({ children }: Observed): WorkerPod[] {
-  return children.pods.filter(({ phase }) => phase !== 'Succeeded' && phase !== 'Failed');
-}
-
 /** Ends an export that has not finished. A worker that runs ends it by itself, and aborts its upload. */
 function endExport(observed: Observed, { phase, reason, message }: End): Decision {
-  if (runningPods(observed).length > 0) return { actions: [], slot: 'kept', recheckMs: RECHECK_MS };
-  const { job } = observed.children;
-  // A pod could begin between the look and the write, so the Job and its pods go first.
-  if (job !== undefined || livePods(observed).length > 0) return { actions: remove('jobs', job), slot: 'kept', recheckMs: RECHECK_MS };
+  if (mayRun(observed)) return { actions: [], slot: 'kept', recheckMs: RECHECK_MS };
   return { actions: [], slot: 'kept', report: { reason, message, end: phase, isProblem: phase === 'Failed' }, recheckMs: 0 };
 }
 
 function prepare(observed: Observed, settings: ReconcileSettings): Decision {
   const { request, nowMs } = observed;
   const early = sourceProblem(observed);
-  if (early !== undefined) return report(observed, early);
+  // Without objects it needs no slot until the source is there.
+  if (early !== undefined)
+    return { ...report(observed, early), ...(hasObjects(observed) || early.kind === 'fail' ? {} : { slot: 'free' }) };
   // A pod of a Job that was deleted may still run.
   if (livePods(observed).length > 0) return { actions: [], slot: 'kept', recheckMs: RECHECK_MS };
-  if (!observed.hasSlot)
-    return { actions: [], slot: 'needed', node: observed.source?.volumes.find(({ node }) => node !== undefined)?.node };
+  if (!observed.hasSlot) return { actions: [], slot: 'needed', node: nodeOf(observed) };
   const step = prepareSource(observed, settings.template);
-  if (step.kind !== 'run') return report(observed, step);
+  if (step.kind === 'fail') return report(observed, step);
+  const problem = refusalBefore(request, step.actions) ?? step.problem;
+  if (step.kind === 'wait') return report(observed, { ...step, problem: problem ?? step.problem });
+  const { node, facts } = step;
+  if (problem !== undefined) {
+    const decision = report(observed, { kind: 'wait', problem, actions: step.actions, recheckMs: RECHECK_MS });
+    return decision.report?.end === undefined ? { ...decision, node, report: { ...(decision.report as Report), ...facts } } : decision;
+  }
   const startMs = Date.parse(request.status?.startTime ?? '') || nowMs;
-  return {
-    slot: 'kept',
-    node: step.node,
-    actions: step.actions,
-    report: {
-      reason: 'Starting',
-      message: 'a pod is being started',
-      startMs,
-      sourceReady: { status: 'Unknown', reason: 'Starting', message: 'the pod has not looked at the disks yet' },
-      ...step.facts,
-    },
-  };
+  return { slot: 'kept', node, actions: step.actions, recheckMs: RECHECK_MS, report: { ...STARTING, startMs, ...facts } };
 }
+
+const SOURCE_UNKNOWN = { status: 'Unknown', reason: 'Starting', message: 'the pod has not looked at the disks yet' } as const;
+const STARTING = { reason: 'Starting', message: 'a pod is being started', sourceReady: SOURCE_UNKNOWN };
 
 /** Reports what the export waits for. A source that is not ready for too long ends the export. */
 function report(observed: Observed, step: Exclude<Step, { kind: 'run' }>): Decision {
@@ -129,10 +113,23 @@ function report(observed: Observed, step: Exclude<Step, { kind: 'run' }>): Decis
   };
 }
 
-/** The condition SourceReady has the time since which the source is not ready. It survives a restart. */
-function lateEnd({ request, nowMs }: Observed, problem: PodProblem): End | undefined {
+/**
+ * The time since which the source is not ready; NaN when it does not count. It survives a restart: the first object has
+ * it, or else the condition SourceReady. Time in which another program suspends the Job does not count.
+ */
+function unreadySinceMs({ request, children }: Observed): number {
+  const { job, vmSnapshot, snapshots, clones } = children;
+  if (job?.spec.suspend) return Number.NaN;
+  const made = [vmSnapshot, ...snapshots.values(), ...clones.values()].flatMap((each) => each?.metadata.creationTimestamp ?? []);
+  const suspendedMs = Date.parse(job?.status?.startTime ?? '') - Date.parse(job?.metadata.creationTimestamp ?? '');
+  if (made.length > 0) return Math.min(...made.map((time) => Date.parse(time))) + Math.max(0, suspendedMs || 0);
   const ready = request.status?.conditions?.find(({ type }) => type === 'SourceReady');
-  const sinceMs = ready?.status === 'False' ? Date.parse(ready.lastTransitionTime ?? '') : Number.NaN;
+  return ready?.status === 'False' ? Date.parse(ready.lastTransitionTime ?? '') : Number.NaN;
+}
+
+function lateEnd(observed: Observed, problem: PodProblem): End | undefined {
+  const { request, nowMs } = observed;
+  const sinceMs = unreadySinceMs(observed);
   const timeoutSeconds = request.spec.snapshot?.timeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS;
   if (!(nowMs >= sinceMs + timeoutSeconds * 1000)) return undefined;
   return { phase: 'Failed', reason: problem.reason, message: `${problem.message}; it was not ready within ${timeoutSeconds} seconds` };
@@ -145,8 +142,8 @@ function follow(observed: Observed, settings: ReconcileSettings): Decision {
   const [running] = runningPods(observed);
   if (running !== undefined) return { actions: [], slot: 'kept', node: running.nodeName, recheckMs: undefined };
   if (isJob(job, 'Failed')) return endExport(observed, workerFailure(observed));
-  // The worker has written its outcome; the cache shows it soon.
-  if (isJob(job, 'Complete')) return { actions: [], slot: 'kept', recheckMs: RECHECK_MS };
+  if (mayRun(observed)) return { actions: [], slot: 'kept', recheckMs: RECHECK_MS };
+  if (isJob(job, 'Complete')) return awaitOutcome(observed);
   const waiting = pods.find(({ phase }) => phase === 'Pending');
   const clone = cloneProblem(observed);
   const podProblem = waiting?.problem ?? children.startProblem ?? suspended(job);
@@ -160,9 +157,17 @@ function follow(observed: Observed, settings: ReconcileSettings): Decision {
   const state = podProblem ?? { reason: 'Starting', message: before === '' ? 'a pod is being started' : before };
   const late = lateStart(observed, settings, state);
   if (late !== undefined) return endExport(observed, late);
-  const sourceReady = { status: 'Unknown', reason: 'Starting', message: 'the pod has not looked at the disks yet' } as const;
   const isProblem = podProblem !== undefined;
-  return { actions: [], slot: 'kept', node, report: { ...state, sourceReady, isProblem }, recheckMs: RECHECK_MS };
+  return { actions: [], slot: 'kept', node, report: { ...STARTING, ...state, isProblem }, recheckMs: RECHECK_MS };
+}
+
+/** The worker has written its outcome, and the cache shows it soon. */
+function awaitOutcome(observed: Observed): Decision {
+  const complete = observed.children.job?.status?.conditions?.find(({ type }) => type === 'Complete');
+  const completeMs = Date.parse(complete?.lastTransitionTime ?? '');
+  if (!(observed.nowMs >= completeMs + OUTCOME_MS)) return { actions: [], slot: 'kept', recheckMs: RECHECK_MS };
+  const message = "the worker's Job is complete, but the worker has not reported how the export ended";
+  return endExport(observed, { phase: 'Failed', reason: 'WorkerFailed', message });
 }
 
 /** A pod that never starts would hold its slot for ever. Pods after the first one have the deadline of the request. */
@@ -184,82 +189,4 @@ function workerFailure({ children, request }: Observed): End {
   const why = last === undefined ? (failed?.message ?? 'its pods failed') : `${last.name}: ${last.problem?.message}`;
   const before = request.status?.executor === undefined ? ' before it could begin' : '';
   return { phase: 'Failed', reason: 'WorkerFailed', message: `the worker's Job failed${before}: ${why}` };
-}
-
-function isJob(job: Observed['children']['job'], type: 'Failed' | 'Complete'): boolean {
-  return job?.status?.conditions?.some((each) => each.type === type && each.status === 'True') ?? false;
-}
-
-/** Removes every object of an export that has ended. Its worker may need a moment to end by itself. */
-function cleanUpFinished(observed: Observed, settings: ReconcileSettings): Decision {
-  const { request, nowMs, children } = observed;
-  const endedMs = Date.parse(request.status?.completionTime ?? '') || 0;
-  const isWithinGrace = nowMs < endedMs + END_MS;
-  if (runningPods(observed).length > 0 && isWithinGrace) return { actions: [], slot: 'kept', recheckMs: endedMs + END_MS - nowMs };
-  const abort = abortUploads(observed, settings);
-  if (abort !== undefined) return abort;
-  const actions = [...remove('jobs', children.job), ...remove('jobs', children.cleanupJob), ...removeRest(observed)];
-  return hasObjects(observed) ? { actions, slot: 'kept' } : expire(observed, endedMs);
-}
-
-/** A sidecar that serves the claim deletes the export itself. */
-function expire({ request, nowMs, isServed }: Observed, endedMs: number): Decision {
-  const { ttlSecondsAfterFinished } = request.spec;
-  if (ttlSecondsAfterFinished === undefined || isServed) return { actions: [], slot: 'free' };
-  const leftMs = endedMs + ttlSecondsAfterFinished * 1000 - nowMs;
-  return leftMs > 0
-    ? { actions: [], slot: 'free', recheckMs: Math.min(leftMs, MAX_RECHECK_MS) }
-    : { actions: [{ kind: 'remove-export' }], slot: 'free' };
-}
-
-/** The garbage collector removes the objects when the export is gone; only the finalizer needs work. */
-function cleanUpTerminating(observed: Observed, settings: ReconcileSettings): Decision {
-  if (runningPods(observed).length > 0) return { actions: [], slot: 'kept', recheckMs: RECHECK_MS };
-  const abort = abortUploads(observed, settings);
-  if (abort !== undefined) return abort;
-  return { actions: [], slot: hasObjects(observed) ? 'kept' : 'free' };
-}
-
-/**
- * An upload is open and no worker is there to abort it: a Job without volumes does.
- * @returns undefined when no upload is open
- */
-function abortUploads(observed: Observed, settings: ReconcileSettings): Decision | undefined {
-  const { children, hasOpenUpload, isNamespaceTerminating, request, isServed, isTerminating } = observed;
-  if (!hasOpenUpload) return undefined;
-  if (isServed && children.cleanupJob === undefined && children.job === undefined) return { actions: [], slot: 'free' };
-  if (isNamespaceTerminating) return { actions: [{ kind: 'remove-finalizer' }], slot: 'kept', recheckMs: RECHECK_MS };
-  // The volumes are not needed, and a pod that waits for them would never abort anything.
-  if (children.job !== undefined) return { actions: remove('jobs', children.job), slot: 'kept', recheckMs: RECHECK_MS };
-  const rest = isTerminating ? [] : removeRest(observed);
-  if (children.cleanupJob === undefined)
-    return {
-      slot: 'kept',
-      recheckMs: RECHECK_MS,
-      actions: [...rest, { kind: 'ensure-access' }, { kind: 'create', resource: 'jobs', object: cleanupJobOf(request, settings.template) }],
-    };
-  // It failed: another one tries again.
-  const again = isJob(children.cleanupJob, 'Failed') || isJob(children.cleanupJob, 'Complete') ? remove('jobs', children.cleanupJob) : [];
-  return { actions: [...rest, ...again], slot: 'kept', recheckMs: RECHECK_MS };
-}
-
-function removeRest({ children }: Observed): Action[] {
-  return [
-    ...[...children.clones.values()].flatMap((clone) => remove('persistentVolumeClaims', clone)),
-    ...[...children.snapshots.values()].flatMap((snapshot) => remove('volumeSnapshots', snapshot)),
-    ...remove('virtualMachineSnapshots', children.vmSnapshot),
-    ...remove('configMaps', children.configMap),
-  ];
-}
-
-/** Nothing for an object that is being removed already. */
-function remove(resource: ChildResource, object: KubeObject | undefined): Action[] {
-  return object === undefined || object.metadata.deletionTimestamp !== undefined ? [] : [{ kind: 'remove', resource, object }];
-}
-
-function hasObjects({ children }: Observed): boolean {
-  const { job, cleanupJob, pods, vmSnapshot, snapshots, clones, configMap } = children;
-  return (
-    [job, cleanupJob, vmSnapshot, configMap].some((each) => each !== undefined) || pods.length > 0 || snapshots.size > 0 || clones.size > 0
-  );
 }

@@ -5,25 +5,20 @@
 
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError, isStoreFailure } from '../common/errors.ts';
-import { type Backoff, backoffDelayMs } from '../common/retry.ts';
-import { invalidStatusOf } from '../engine/export-status.ts';
+import { type Backoff, backoffDelayMs, retryStoreCall } from '../common/retry.ts';
 import type { DiskExport } from '../resource/disk-export.ts';
-import type { StoredRequest } from '../stores/contract.ts';
 import { createWorkQueue, type WorkQueue } from '../stores/kubernetes/cache/work-queue.ts';
-import { isApiFailure } from '../stores/kubernetes/client/api-failure.ts';
 import { ALL_NAMESPACES } from '../stores/kubernetes/client/contract.ts';
 import type { FleetApi } from '../stores/kubernetes/client/fleet-api.ts';
-import type { ExportObject } from '../stores/kubernetes/client/objects.ts';
 import type { EventPoster } from '../stores/kubernetes/store/kubernetes-events.ts';
-import { statusPatch } from '../stores/kubernetes/store/status-queue.ts';
-import type { Action, Decision, Report } from './decision.ts';
+import type { Decision, Report } from './decision.ts';
 import { createFleetCache, type FleetCache } from './fleet-cache.ts';
 import { createExportObserver, type ExportObserver, type ObservedExport } from './observe-export.ts';
-import type { Observed } from './observed.ts';
 import { createPerformer, type Performer } from './perform.ts';
 import { createQueueMessages, type QueueMessages } from './queue-messages.ts';
 import { reconcile } from './reconcile.ts';
-import { eventsOf, reportedStatusOf } from './report-status.ts';
+import { refusalReport } from './refusal-report.ts';
+import { createReportWriter, type ReportWriter } from './report-writer.ts';
 import { createSlotQueue, type SlotLimits, type SlotQueue } from './slot-queue.ts';
 import { createWorkerAccess, type WorkerAccess } from './worker-access.ts';
 import type { JobTemplate } from './worker-job.ts';
@@ -82,6 +77,9 @@ const WORKERS = 8;
 
 const BACKOFF: Backoff = { baseMs: 1000, capMs: 60_000 };
 
+/** Time in which the exports of a namespace get their slots after the start. */
+const IDLE_MS = 10_000;
+
 /** Limit for one look at the initial lists. */
 const SYNC_POLL_MS = 50;
 
@@ -96,6 +94,7 @@ class FleetController implements Controller {
   private readonly access: WorkerAccess;
   private readonly performer: Performer;
   private readonly observer: ExportObserver;
+  private readonly reports: ReportWriter;
   private readonly messages: QueueMessages;
   private readonly stopped = new AbortController();
   private readonly queue: WorkQueue;
@@ -108,10 +107,17 @@ class FleetController implements Controller {
     this.queue = createWorkQueue(clock, this.stopped.signal);
     this.cache = createFleetCache({ ...options, onExport: (key) => this.enqueue(key) });
     this.slots = createSlotQueue({ limits, onGrant: (key) => this.queue.add(key) });
-    this.access = createWorkerAccess({ api, serviceAccountName: template.serviceAccountName, clusterRole: workerClusterRole });
+    this.access = createWorkerAccess({
+      api,
+      serviceAccountName: template.serviceAccountName,
+      clusterRole: workerClusterRole,
+      assertLeading,
+    });
     this.performer = createPerformer({ api, cache: this.cache, access: this.access, assertLeading });
     this.observer = createExportObserver({ api, cache: this.cache, clock });
     this.messages = createQueueMessages(this.slots);
+    const onWarning = (reason: string) => options.observer?.onWarning?.(reason);
+    this.reports = createReportWriter({ ...options, cache: this.cache, onWarning });
   }
 
   get hasSynced(): boolean {
@@ -141,14 +147,17 @@ class FleetController implements Controller {
     try {
       await this.untilSynced();
       this.adoptSlots();
-      await this.adoptAccess();
+      const namespaces = await this.adoptAccess();
       this.isReady = true;
       for (const key of this.cache.exports.keys()) this.queue.add(key);
+      // Maybe the last export of a namespace was deleted while no controller ran.
+      for (const namespace of namespaces) this.queue.addAfter(`${namespace}/`, IDLE_MS);
       await Promise.all([...Array.from({ length: WORKERS }, () => this.work()), this.refreshMessages()]);
     } catch (error) {
       if (!this.stopped.signal.aborted) throw error;
     } finally {
       this.isReady = false;
+      this.stopped.abort(signal.reason);
       await watching;
     }
   }
@@ -162,9 +171,15 @@ class FleetController implements Controller {
     while (!this.cache.hasSynced) await this.options.clock.delay(SYNC_POLL_MS, this.stopped.signal);
   }
 
-  private async adoptAccess(): Promise<void> {
-    const { namespaces } = this.options;
-    await this.access.adopt(namespaces.length === 0 ? [ALL_NAMESPACES] : namespaces);
+  private adoptAccess(): Promise<Iterable<string>> {
+    const { namespaces, clock, random, warn } = this.options;
+    return retryStoreCall(() => this.access.adopt(namespaces.length === 0 ? [ALL_NAMESPACES] : namespaces), {
+      isRetryable: isStoreFailure,
+      clock,
+      random,
+      signal: this.stopped.signal,
+      onRetry: (error) => warn((error as Error).message),
+    });
   }
 
   /** Exports that an earlier process has begun hold their slots before any other is granted. */
@@ -205,10 +220,21 @@ class FleetController implements Controller {
   private async handle(key: string): Promise<void> {
     const found = await this.observer.observe(key, { hasSlot: this.slots.holds(key), isWaiting: this.slots.waits(key) });
     if (found === undefined) return this.leave(key);
-    if ('invalid' in found) return this.reportInvalid(key, found.object, found.invalid);
+    if ('invalid' in found) {
+      await this.reports.writeInvalid(found.object, found.invalid);
+      return this.leave(key);
+    }
     const { observed } = found;
-    const decision = reconcile(observed, this.options);
-    if (decision.slot === 'needed') return this.requestSlot(key, found, decision);
+    let decision = reconcile(observed, this.options);
+    if (decision.slot === 'needed') {
+      if (!this.slots.request(key, this.slotRequestOf(observed.request, decision.node))) return this.reportQueued(key, found);
+      // An export that has waited has not looked at its source.
+      if (observed.source === undefined) {
+        this.queue.add(key);
+        return;
+      }
+      decision = reconcile({ ...observed, hasSlot: true }, this.options);
+    }
     await this.carryOut(key, found, decision);
     const recheckMs = found.recheckMs ?? decision.recheckMs;
     if (recheckMs !== undefined) this.queue.addAfter(key, recheckMs);
@@ -217,21 +243,14 @@ class FleetController implements Controller {
     if (decision.node !== undefined) this.slots.place(key, decision.node);
   }
 
-  private async reportInvalid(key: string, { metadata }: ExportObject, stored: StoredRequest & { kind: 'invalid' }): Promise<void> {
-    const status = invalidStatusOf(stored, this.options.clock.nowMs());
-    const patch = { status: statusPatch(status ?? {}), metadata: { uid: metadata.uid, resourceVersion: metadata.resourceVersion } };
-    if (status !== undefined) this.cache.exports.learn(await this.options.api.exports.patch(metadata, { patch, subresource: 'status' }));
-    await this.leave(key);
-  }
-
-  private async requestSlot(key: string, found: ObservedExport, { node }: Decision): Promise<void> {
-    const { request } = found.observed;
-    if (this.slots.request(key, this.slotRequestOf(request, node))) {
-      this.queue.add(key);
-      return;
-    }
+  private async reportQueued(key: string, found: ObservedExport): Promise<void> {
     const report = this.messages.reportOf(key);
-    if (report !== undefined) await this.write(key, found, report);
+    let isWritten = false;
+    try {
+      isWritten = report === undefined || (await this.write(key, found, report));
+    } finally {
+      if (!isWritten) this.messages.forget(key);
+    }
   }
 
   private async carryOut(key: string, found: ObservedExport, { report, actions }: Decision): Promise<void> {
@@ -247,25 +266,9 @@ class FleetController implements Controller {
 
   /** @returns false when the object has changed meanwhile: the key comes again, and is decided anew */
   private async write(key: string, { object, observed }: ObservedExport, report: Report): Promise<boolean> {
-    const { api, clock, events, assertLeading } = this.options;
-    const request = this.observer.requestOf(key) ?? observed.request;
-    const status = reportedStatusOf(request, report, clock.nowMs());
-    if (status === undefined) return true;
-    await assertLeading();
-    const { uid, resourceVersion } = object.metadata;
-    try {
-      const patch = { ...{ status: statusPatch(status) }, metadata: { uid, resourceVersion } };
-      this.cache.exports.learn(await api.exports.patch(object.metadata, { patch, subresource: 'status' }));
-    } catch (error) {
-      if (!isApiFailure(error, 'Conflict') && !isApiFailure(error, 'NotFound')) throw error;
-      this.queue.addAfter(key, BACKOFF.baseMs);
-      return false;
-    }
-    for (const event of eventsOf(request, report)) {
-      void events.post(object, event);
-      if (event.type === 'Warning') this.options.observer?.onWarning?.(event.reason);
-    }
-    return true;
+    const isWritten = await this.reports.write(object, this.observer.requestOf(key) ?? observed.request, report);
+    if (!isWritten) this.queue.addAfter(key, BACKOFF.baseMs);
+    return isWritten;
   }
 
   private async leave(key: string): Promise<void> {
@@ -284,17 +287,4 @@ class FleetController implements Controller {
       for (const key of this.messages.outdated()) this.queue.add(key);
     }
   }
-}
-
-/** A refusal of an object shows on the export, and is retried until the source is late. */
-function refusalReport(error: unknown, actions: readonly Action[], { hasSlot, request, nowMs }: Observed): Report | undefined {
-  if (!isStoreFailure(error) || error.code !== 'StoreRefused' || actions.length === 0) return undefined;
-  const reason = isApiFailure(error, 'QuotaExceeded') ? 'QuotaExceeded' : 'StoreRefused';
-  const problem = { reason, message: error.message };
-  return {
-    ...problem,
-    isProblem: true,
-    sourceReady: { status: 'False', ...problem },
-    ...(hasSlot ? { startMs: Date.parse(request.status?.startTime ?? '') || nowMs } : {}),
-  };
 }

@@ -14,11 +14,17 @@ export interface WorkerAccessOptions {
   serviceAccountName: string;
   /** The fixed ClusterRole of the workers. */
   clusterRole: string;
+  /** Awaited before each change. @throws DiskliftError `ExecutorLost` when another controller may lead */
+  assertLeading(): Promise<void>;
 }
 
 export interface WorkerAccess {
-  /** Finds what an earlier process has made. @throws DiskliftError of the API server */
-  adopt(scopes: readonly NamespaceScope[]): Promise<void>;
+  /**
+   * Finds what an earlier process has made.
+   * @returns the namespaces
+   * @throws DiskliftError of the API server
+   */
+  adopt(scopes: readonly NamespaceScope[]): Promise<Iterable<string>>;
   /** Does nothing when they exist already. @throws DiskliftError of the API server */
   ensure(namespace: string): Promise<void>;
   /**
@@ -31,7 +37,7 @@ export interface WorkerAccess {
   forget(namespace: string): void;
 }
 
-export function createWorkerAccess({ api, serviceAccountName: name, clusterRole }: WorkerAccessOptions): WorkerAccess {
+export function createWorkerAccess({ api, serviceAccountName: name, clusterRole, assertLeading }: WorkerAccessOptions): WorkerAccess {
   /** Namespaces with both objects. */
   const ready = new Set<string>();
   /** Namespaces with objects of an earlier process, maybe not with both. */
@@ -56,6 +62,7 @@ export function createWorkerAccess({ api, serviceAccountName: name, clusterRole 
         for (const resource of [api.roleBindings, api.serviceAccounts])
           for (const { metadata } of (await resource.list(scope, { labelSelector: MANAGED_SELECTOR })).items)
             if (metadata.name === name) found.add(metadata.namespace);
+      return found;
     },
     ensure(namespace) {
       return inTurn(namespace, async () => {
@@ -76,6 +83,7 @@ export function createWorkerAccess({ api, serviceAccountName: name, clusterRole 
       if (!(ready.has(namespace) || found.has(namespace)) || !isIdle()) return;
       await inTurn(namespace, async () => {
         if (!isIdle()) return;
+        await assertLeading();
         await api.roleBindings.remove({ namespace, name });
         await api.serviceAccounts.remove({ namespace, name });
         ready.delete(namespace);
