@@ -22,7 +22,7 @@ demo: $(INSTALLED) ## Export a volume with two disks over HTTP, S3 and TCP and p
 ##@ Develop
 
 .PHONY: test
-test: $(INSTALLED) judges api-server operator-modules images ## Run all tests; make test ONLY=test/unit runs those beneath one directory or in one file
+test: $(INSTALLED) judges api-server operator-modules kubevirt images ## Run all tests; make test ONLY=test/unit runs those beneath one directory or in one file
 	@node $(RUN_TESTS)
 
 # The tests of the API that need neither a controller manager nor fields that Kubernetes 1.29 does not know.
@@ -100,7 +100,7 @@ cluster-down: $(INSTALLED) ## Stop it
 
 # .c8rc.json has the options. Its threshold is for the unit tests, which run in minutes.
 .PHONY: coverage
-coverage: $(INSTALLED) judges api-server operator-modules images ## Report which lines the tests run, in child processes too; ONLY=test/unit fails below a threshold
+coverage: $(INSTALLED) judges api-server operator-modules kubevirt images ## Report which lines the tests run, in child processes too; ONLY=test/unit fails below a threshold
 	c8 $(if $(filter test/unit,$(ONLY)),--check-coverage) node $(RUN_TESTS)
 
 .PHONY: storm
@@ -184,7 +184,7 @@ clean: ## Remove what was built, measured and downloaded
 ##@ Set up (the other targets do it when it is needed)
 
 .PHONY: setup
-setup: $(INSTALLED) judges api-server operator-modules images ## Install what development needs: npm and Debian packages, an API server, images
+setup: $(INSTALLED) judges api-server operator-modules kubevirt images ## Install what development needs: npm and Debian packages, an API server, images
 
 $(INSTALLED): package.json package-lock.json
 	npm ci --no-audit --no-fund
@@ -224,6 +224,11 @@ api-server:
 	@case '$(or $(ONLY),test)' in test|test/|test/cluster*) \
 	  if [ "$$(id -u)" -eq 0 ]; then test/tools/debian-packages.sh $(NODE); fi && test/tools/kubernetes-binaries.sh > /dev/null && \
 	  if [ "$$(id -u)" -eq 0 ] && [ -z "$$KUBEBUILDER_ASSETS" ]; then test/tools/kubernetes-binaries.sh $(NODE_PROGRAMS) > /dev/null; fi;; esac
+
+# Only test/cluster/kubevirt.test.ts needs it. It takes minutes to build.
+.PHONY: kubevirt
+kubevirt: api-server
+	@case '$(or $(ONLY),test)' in test|test/|test/cluster|test/cluster/|test/cluster/kubevirt*) test/tools/kubevirt.sh > /dev/null;; esac
 
 # Modules of Go with the definitions of resources that test/cluster/operator-crds.ts installs.
 .PHONY: operator-modules
