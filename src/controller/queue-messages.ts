@@ -21,9 +21,9 @@ const REFRESH_MS = 15_000;
 export function createQueueMessages(slots: SlotQueue): QueueMessages {
   const written = new Map<string, number>();
 
-  function isOutdated(key: string): boolean {
-    const [ahead, last] = [slots.ahead(key), written.get(key)];
-    if (ahead === undefined || ahead === last) return false;
+  function isOutdated(key: string, ahead: number): boolean {
+    const last = written.get(key);
+    if (ahead === last) return false;
     return last === undefined || ahead <= last / 2 || ahead > 2 * last + 8;
   }
 
@@ -31,14 +31,14 @@ export function createQueueMessages(slots: SlotQueue): QueueMessages {
     refreshMs: REFRESH_MS,
     reportOf(key) {
       const ahead = slots.ahead(key);
-      if (ahead === undefined || !isOutdated(key)) return undefined;
+      if (ahead === undefined || !isOutdated(key, ahead)) return undefined;
       written.set(key, ahead);
       const place = ahead === 0 ? 'it is the next one' : ahead === 1 ? '1 export comes before it' : `${ahead} exports come before it`;
       const message = `waits for a slot: ${slots.reasonOf(key)}; ${place}`;
       // The time since which the source is not ready begins anew after the wait.
       return { reason: 'Queued', message, sourceReady: { status: 'Unknown', reason: 'Queued', message } };
     },
-    outdated: () => [...slots.waiting()].filter(isOutdated),
+    outdated: () => slots.waiting().filter(isOutdated),
     forget: (key) => void written.delete(key),
   };
 }

@@ -38,14 +38,17 @@ export interface SlotQueue {
   heldIn(namespace: string): number;
   /** Gives back the slot or the place in the queue. Does nothing for an unknown key. */
   release(key: string): void;
-  /** Exports that come before this one, counted fairly; undefined when it does not wait. Costs time per namespace. */
+  /**
+   * Exports that get a slot before this one; undefined when it does not wait. Exact if none ends and no limit blocks one of
+   * them. If exports end meanwhile, some of those counted may come later. Costs time per namespace.
+   */
   ahead(key: string): number | undefined;
   /** Why the first export of that namespace waits, in words for people. */
   reasonOf(key: string): string;
   readonly waitingCount: number;
   readonly heldCount: number;
-  /** Keys that wait, in no order. */
-  waiting(): Iterable<string>;
+  /** Keys that wait, each after those that {@link ahead} counts. Costs time per key. */
+  waiting(): string[];
   /** Creation of the oldest export that waits; undefined when none waits. Costs time per namespace. */
   oldestWaitingMs(): number | undefined;
 }
@@ -64,12 +67,15 @@ interface NamespaceState {
   /** Sorted by creation, then by key. */
   waiting: Waiting[];
   heldCount: number;
-  /** Count of grants at the last one to this namespace: the smaller, the longer ago. */
+  /** Count of grants at the last one to this namespace: the smaller, the longer ago. Different in each namespace. */
   lastGrant: number;
 }
 
 /** A blocked export at the head (its host or node is full) does not block those behind it, up to this depth. */
 const MAX_LOOK_AHEAD = 16;
+
+/** `lastGrant` of a namespace that has had no slot counts up from here: it comes before all that have had one. */
+const NEVER = Number.MIN_SAFE_INTEGER;
 
 export function createSlotQueue(options: SlotQueueOptions): SlotQueue {
   return new FairQueue(options);
@@ -84,6 +90,7 @@ class FairQueue implements SlotQueue {
   private readonly hosts = new Map<string, number>();
   private readonly nodes = new Map<string, number>();
   private grants = 0;
+  private namespacesMade = 0;
 
   constructor({ limits, onGrant }: SlotQueueOptions) {
     this.limits = limits;
@@ -110,8 +117,11 @@ class FairQueue implements SlotQueue {
     return this.namespaces.get(namespace)?.heldCount ?? 0;
   }
 
-  waiting(): Iterable<string> {
-    return this.requests.keys();
+  waiting(): string[] {
+    const turns = [...this.namespaces.values()].flatMap(({ waiting, heldCount, lastGrant }) =>
+      waiting.map(({ key }, place) => ({ key, turn: heldCount + place, heldCount, lastGrant })),
+    );
+    return turns.sort((a, b) => a.turn - b.turn || b.heldCount - a.heldCount || a.lastGrant - b.lastGrant).map(({ key }) => key);
   }
 
   request(key: string, request: SlotRequest): boolean {
@@ -154,11 +164,15 @@ class FairQueue implements SlotQueue {
     if (entry === undefined) return undefined;
     const own = this.stateOf(entry.namespace);
     const place = indexOf(own.waiting, entry);
-    // Each other namespace is served as often as this one until this export's turn.
+    // Slots that its namespace holds when it is this export's turn.
     const turn = own.heldCount + place;
     let count = place;
-    for (const [name, { waiting, heldCount }] of this.namespaces)
-      if (name !== entry.namespace) count += Math.min(waiting.length, Math.max(0, turn - heldCount));
+    for (const [name, other] of this.namespaces) {
+      if (name === entry.namespace || other.heldCount > turn) continue;
+      // Both namespaces then hold as many slots. The one that had to catch up got its last slot later.
+      const isFirst = other.heldCount > own.heldCount || (other.heldCount === own.heldCount && other.lastGrant < own.lastGrant);
+      count += Math.min(other.waiting.length, turn - other.heldCount + (isFirst ? 1 : 0));
+    }
     return count;
   }
 
@@ -180,7 +194,8 @@ class FairQueue implements SlotQueue {
   private stateOf(namespace: string): NamespaceState {
     const found = this.namespaces.get(namespace);
     if (found !== undefined) return found;
-    const state = { waiting: [], heldCount: 0, lastGrant: 0 };
+    this.namespacesMade += 1;
+    const state = { waiting: [], heldCount: 0, lastGrant: NEVER + this.namespacesMade };
     this.namespaces.set(namespace, state);
     return state;
   }
@@ -239,12 +254,16 @@ class FairQueue implements SlotQueue {
   /** @returns the limit that is reached, in words */
   private blockOf({ namespace, host, node }: SlotRequest): string | undefined {
     const { total, perNamespace, perNode, perHost } = this.limits;
-    if (this.held.size >= total) return `${total} exports run at a time`;
-    if (this.stateOf(namespace).heldCount >= perNamespace) return `${perNamespace} exports of one namespace run at a time`;
-    if (perHost !== undefined && (this.hosts.get(host) ?? 0) >= perHost) return `${perHost} exports to ${host} run at a time`;
-    if (node !== undefined && (this.nodes.get(node) ?? 0) >= perNode) return `${perNode} exports on the node ${node} run at a time`;
+    if (this.held.size >= total) return limitText(total);
+    if (this.stateOf(namespace).heldCount >= perNamespace) return limitText(perNamespace, ' of one namespace');
+    if (perHost !== undefined && (this.hosts.get(host) ?? 0) >= perHost) return limitText(perHost, ` to ${host}`);
+    if (node !== undefined && (this.nodes.get(node) ?? 0) >= perNode) return limitText(perNode, ` on the node ${node}`);
     return undefined;
   }
+}
+
+function limitText(count: number, which = ''): string {
+  return count === 1 ? `1 export${which} runs at a time` : `${count} exports${which} run at a time`;
 }
 
 function add(counts: Map<string, number>, name: string, change: 1 | -1): void {
