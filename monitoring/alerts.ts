@@ -127,6 +127,14 @@ export function alertRules({ speedup = 1 }: RuleOptions): AlertRule[] {
       description:
         '{{ if gt $value 1e9 }}No successful export of it is recorded.{{ else }}The last successful export ended {{ $value | humanizeDuration }} ago.{{ end }}',
     }),
+    rule('ScheduleOverdue', {
+      // Two controllers may report a schedule for a moment, when another one begins to lead.
+      expr: `time() - max by (export_namespace, schedule) (${metric('schedule_overdue_timestamp_seconds')}) > 0`,
+      for: of(5 * MINUTE),
+      severity: 'warning',
+      summary: 'The schedule {{ $labels.export_namespace }}/{{ $labels.schedule }} has no export that is young enough.',
+      description: 'It is overdue for {{ $value | humanizeDuration }}. The conditions of the DiskExportSchedule have the reason.',
+    }),
     rule('WatchStale', {
       expr: `time() - ${metric('watch_last_success_timestamp_seconds')} > ${seconds(5 * MINUTE)}`,
       for: of(2 * MINUTE),

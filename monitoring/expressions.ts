@@ -1,8 +1,10 @@
 /** The parts of queries: names of metrics of the catalogue, and the matchers of the dashboard's variables. */
 
-import { METRIC_PREFIX, METRICS } from '../src/metrics/catalogue.ts';
+import { CONTROLLER_METRICS, METRIC_PREFIX, METRICS } from '../src/metrics/catalogue.ts';
 
-type Declaration = (typeof METRICS)[keyof typeof METRICS];
+const ALL = { ...METRICS, ...CONTROLLER_METRICS };
+
+type Declaration = (typeof ALL)[keyof typeof ALL];
 
 /** A histogram is queried by its buckets. */
 export type MetricName = Declaration['name'];
@@ -12,7 +14,7 @@ const SIDECAR_MATCHERS = 'job=~"$job", instance=~"$instance"';
 const EXPORT_MATCHERS = { export_namespace: 'export_namespace=~"$namespace"', export: 'export=~"$export"' } as const;
 
 function declarationOf(name: MetricName): Declaration {
-  return Object.values(METRICS).find((declaration) => declaration.name === name) as Declaration;
+  return Object.values(ALL).find((declaration) => declaration.name === name) as Declaration;
 }
 
 /** The name of the metric in Prometheus. */

@@ -34,6 +34,7 @@ export interface Panel {
 const RATE = '[$__rate_interval]';
 const RANGE = '[$__range]';
 const BY_EXPORT = 'sum by (export_namespace, export)';
+const BY_SCHEDULE = 'max by (export_namespace, schedule)';
 const EXPORT = '{{export_namespace}}/{{export}}';
 
 const rate = (name: MetricName, more?: string) => `rate(${chosen(name, more)}${RATE})`;
@@ -95,7 +96,12 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
         description: 'Sidecars that Prometheus can scrape, by version.',
         unit: 'short',
         width: 4,
-        targets: [{ expr: `count by (version) (${chosen('build_info')})`, legend: '{{version}}' }],
+        targets: [
+          {
+            expr: `count by (version) (${chosen('build_info')} unless on (job, instance) ${chosen('controller_leader')})`,
+            legend: '{{version}}',
+          },
+        ],
       },
     ],
   },
@@ -236,6 +242,40 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
         targets: [
           { expr: `sum(${rate('destination_scanned_clusters_total')})`, legend: 'scanned' },
           { expr: `sum(${rate('destination_written_clusters_total', 'kind="data"')})`, legend: 'written' },
+        ],
+      },
+    ],
+  },
+  {
+    title: 'Schedules',
+    panels: [
+      {
+        kind: 'table',
+        title: 'Schedules',
+        description:
+          'The last success of each DiskExportSchedule, its next run, and the time at which it becomes overdue without a success.',
+        unit: 'dateTimeAsIso',
+        width: 16,
+        none: 'no schedules',
+        targets: [
+          { expr: `1000 * (${BY_SCHEDULE} (${chosen('schedule_last_success_timestamp_seconds')}) > 0)`, legend: 'last success' },
+          { expr: `1000 * ${BY_SCHEDULE} (${chosen('schedule_next_timestamp_seconds')})`, legend: 'next run' },
+          { expr: `1000 * ${BY_SCHEDULE} (${chosen('schedule_overdue_timestamp_seconds')})`, legend: 'overdue at' },
+          { expr: `${BY_SCHEDULE} (${chosen('schedule_suspended')})`, legend: 'suspended', unit: 'short' },
+        ],
+      },
+      {
+        kind: 'timeseries',
+        title: 'Since last success by schedule',
+        description: 'Time since an export of each schedule last succeeded. Schedules without a success are not shown.',
+        unit: 's',
+        width: 8,
+        none: 'no success yet',
+        targets: [
+          {
+            expr: `time() - (${BY_SCHEDULE} (${chosen('schedule_last_success_timestamp_seconds')}) > 0)`,
+            legend: '{{export_namespace}}/{{schedule}}',
+          },
         ],
       },
     ],

@@ -184,6 +184,8 @@ export const METRICS = {
   },
 } as const satisfies Record<string, MetricDeclaration>;
 
+const SCHEDULE_LABELS = ['export_namespace', 'schedule'] as const;
+
 /** Metrics of `disklift controller`. */
 export const CONTROLLER_METRICS = {
   leader: {
@@ -192,6 +194,34 @@ export const CONTROLLER_METRICS = {
     help: '1 while this process leads, which one of several controllers does; else 0.',
     unit: '1',
     labels: [],
+  },
+  scheduleLastSuccess: {
+    type: 'gauge',
+    name: 'schedule_last_success_timestamp_seconds',
+    help: 'Time in seconds since the epoch at which an export of the DiskExportSchedule last succeeded. 0: none has.',
+    unit: 'seconds',
+    labels: SCHEDULE_LABELS,
+  },
+  scheduleNext: {
+    type: 'gauge',
+    name: 'schedule_next_timestamp_seconds',
+    help: 'Time in seconds since the epoch of the next export. The series does not exist while the schedule is suspended or cannot be read.',
+    unit: 'seconds',
+    labels: SCHEDULE_LABELS,
+  },
+  scheduleOverdue: {
+    type: 'gauge',
+    name: 'schedule_overdue_timestamp_seconds',
+    help: 'Time in seconds since the epoch at which the schedule becomes overdue, or became it, unless an export succeeds.',
+    unit: 'seconds',
+    labels: SCHEDULE_LABELS,
+  },
+  scheduleSuspended: {
+    type: 'gauge',
+    name: 'schedule_suspended',
+    help: '1 while the schedule is suspended; else 0.',
+    unit: '1',
+    labels: SCHEDULE_LABELS,
   },
   buildInfo: METRICS.buildInfo,
 } as const satisfies Record<string, MetricDeclaration>;
@@ -217,6 +247,7 @@ type Declarations = Readonly<Record<string, MetricDeclaration>>;
 type MetricsOf<D extends Declarations> = { readonly [Key in keyof D]: MetricOf<D[Key]> };
 
 export type Metrics = MetricsOf<typeof METRICS>;
+export type ControllerMetricSet = MetricsOf<typeof CONTROLLER_METRICS>;
 
 /** Creates a registry with every metric of the sidecar. One process may have several. */
 export function createRegistry(): { registry: Registry; metrics: Metrics } {
@@ -226,7 +257,7 @@ export function createRegistry(): { registry: Registry; metrics: Metrics } {
 }
 
 /** Creates a registry with every metric of the controller. */
-export function createControllerRegistry(): { registry: Registry; metrics: MetricsOf<typeof CONTROLLER_METRICS> } {
+export function createControllerRegistry(): { registry: Registry; metrics: ControllerMetricSet } {
   return register(CONTROLLER_METRICS);
 }
 

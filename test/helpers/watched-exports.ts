@@ -1,10 +1,14 @@
 /** A sidecar and a Prometheus that scrapes it, during four exports of one disk with four outcomes. */
 
+import { once } from 'node:events';
 import { mkdir } from 'node:fs/promises';
-import type http from 'node:http';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ruleFile } from '../../monitoring/rule-file.ts';
+import { createControllerMetrics } from '../../src/metrics/controller-metrics.ts';
+import { scrapeFormatOf } from '../../src/metrics/scrape.ts';
 import type { DiskStatus } from '../../src/resource/disk-export.ts';
 import { freePort } from './free-port.ts';
 import { startHttpSink } from './http-sink.ts';
@@ -35,6 +39,29 @@ export interface WatchedExports extends AsyncDisposable {
   goneInstance: string;
   startMs: number;
   statusOf(name: (typeof NAMES)[number]): { disk: DiskStatus; completionTime?: string | undefined };
+}
+
+/** One schedule, as the metrics of the controller have it. Times are in milliseconds since the epoch. */
+export const SCHEDULE = { lastSuccessMs: Date.now() - 3_600_000, nextMs: Date.now() + 82_800_000, overdueMs: Date.now() + 126_000_000 };
+
+/** Serves the metrics of a controller that leads and has the schedule vms/nightly. */
+async function startControllerTarget(): Promise<AsyncDisposable & { instance: string }> {
+  const metrics = createControllerMetrics('0.0.0');
+  metrics.leads(true);
+  metrics.schedules.onSchedule('vms', 'nightly', { isSuspended: false, ...SCHEDULE });
+  const server = http.createServer(async ({ headers }, response) => {
+    const { contentType, text } = await metrics.scrape(scrapeFormatOf(headers.accept));
+    response.writeHead(200, { 'content-type': contentType }).end(text);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    instance: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
 }
 
 /** Answers by the path of the request. @param bytesPerSecond rate at which bodies are read */
@@ -78,12 +105,13 @@ export async function startWatchedExports(directory: string, bytesPerSecond: num
     const requests = path.join(directory, 'requests');
     const volumes = [`claim=${path.join(directory, 'volume')}`];
     const sidecar = stack.use(await startSidecar({ requests, volumes, flags: ['--max-concurrent-exports', '4'] }));
+    const controller = stack.use(await startControllerTarget());
     const [instance, goneInstance] = [`127.0.0.1:${sidecar.port}`, `127.0.0.1:${await freePort()}`];
     const startMs = Date.now();
     const prometheus = stack.use(
       await startPrometheus({
         directory: path.join(directory, 'prometheus'),
-        jobs: { 'vms/disklift': [instance, goneInstance] },
+        jobs: { 'vms/disklift': [instance, goneInstance, controller.instance] },
         scrapeIntervalMs: SCRAPE_INTERVAL_MS,
         rules: ruleFile({ speedup: SPEEDUP }),
       }),

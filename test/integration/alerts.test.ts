@@ -5,7 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parse, stringify } from 'yaml';
 import { type AlertRule, alertRules, RUNBOOK, recordingRules } from '../../monitoring/alerts.ts';
-import { METRIC_PREFIX, METRICS, type MetricDeclaration } from '../../src/metrics/catalogue.ts';
+import { CONTROLLER_METRICS, METRIC_PREFIX, METRICS, type MetricDeclaration } from '../../src/metrics/catalogue.ts';
 import { type HelmTools, helmTools } from '../helpers/helm-tools.ts';
 import { selectorsOf } from '../helpers/promql.ts';
 import { runCommand } from '../helpers/run-command.ts';
@@ -28,6 +28,7 @@ interface Scene {
 
 const SIDECAR = 'job="vms/disklift",instance="10.0.0.7:9474"';
 const EXPORT = `export_namespace="vms",export="nightly"`;
+const SCHEDULE = 'export_namespace="vms",schedule="nightly"';
 
 const SCENES: Record<string, Scene[]> = {
   ExportFailed: [
@@ -176,6 +177,35 @@ const SCENES: Record<string, Scene[]> = {
       at: { '24h': 'silent', '48h': 'silent', '70h': 'silent' },
     },
   ],
+  ScheduleOverdue: [
+    {
+      title: 'no export of a schedule has succeeded in time, until one does',
+      series: { [`disklift_schedule_overdue_timestamp_seconds{${SIDECAR},${SCHEDULE}}`]: '600x30 87000x30' },
+      at: {
+        '10m': 'silent',
+        '15m': 'silent',
+        '16m': {
+          labels: SCHEDULE,
+          summary: 'The schedule vms/nightly has no export that is young enough.',
+          description: 'It is overdue for 6m 0s. The conditions of the DiskExportSchedule have the reason.',
+        },
+        '40m': 'silent',
+      },
+    },
+    {
+      title: 'an overdue schedule was deleted',
+      series: { [`disklift_schedule_overdue_timestamp_seconds{${SIDECAR},${SCHEDULE}}`]: '60x20 stale' },
+      at: { '30m': 'silent' },
+    },
+    {
+      title: 'another controller leads, and knows of a later success',
+      series: {
+        [`disklift_schedule_overdue_timestamp_seconds{${SIDECAR},${SCHEDULE}}`]: '60x10',
+        [`disklift_schedule_overdue_timestamp_seconds{job="vms/disklift",instance="b",${SCHEDULE}}`]: '90000x40',
+      },
+      at: { '8m': 'silent', '20m': 'silent' },
+    },
+  ],
   WatchStale: [
     {
       title: 'requests were not checked for more than five minutes',
@@ -251,7 +281,7 @@ describe('the alerts', () => {
   });
 
   it('query only metrics that exist, by labels that these have', () => {
-    const declarations: MetricDeclaration[] = Object.values(METRICS);
+    const declarations: MetricDeclaration[] = [...Object.values(METRICS), ...Object.values(CONTROLLER_METRICS)];
     const recorded = recordingRules({}).map(({ record }) => record);
     for (const { expr } of [...rules, ...recordingRules({})])
       for (const { metric, matchers } of selectorsOf(expr)) {

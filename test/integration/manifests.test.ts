@@ -152,7 +152,7 @@ describe('the plain manifests', function () {
   for (const file of [...examples.map((name) => `examples/${name}`), 'job.yaml'])
     it(`${file} has one valid export, and the objects that it refers to`, () => {
       const manifests = readManifests(file);
-      const requests = manifests.filter(({ kind }) => kind === 'DiskExport');
+      const requests = manifests.flatMap(exportsIn);
       assert.equal(requests.length, 1);
       const { spec } = validateDiskExport(withNamespace(requests[0] as Manifest)) as DiskExport;
       for (const secret of manifests.filter(({ kind }) => kind === 'Secret'))
@@ -161,6 +161,15 @@ describe('the plain manifests', function () {
       if (headers !== undefined) assert.ok(manifests.some(({ kind, metadata }) => kind === 'Secret' && metadata.name === headers));
     });
 });
+
+/** A schedule counts as the export that it creates. */
+function exportsIn(manifest: Manifest): Manifest[] {
+  const { apiVersion, metadata, spec } = manifest as Manifest & { spec?: { exportTemplate: { spec: object } } };
+  if (manifest.kind === 'DiskExport') return [manifest];
+  return manifest.kind === 'DiskExportSchedule'
+    ? [{ apiVersion, kind: 'DiskExport', metadata, spec: spec?.exportTemplate.spec } as unknown as Manifest]
+    : [];
+}
 
 function withNamespace(manifest: Manifest): Manifest {
   const { generateName, ...metadata } = manifest.metadata as Manifest['metadata'] & { generateName?: string };

@@ -12,7 +12,7 @@ import { alertRules, recordingRules } from '../../monitoring/alerts.ts';
 import { expand, panelsOf, readDashboard } from '../helpers/dashboard.ts';
 import type { Sample } from '../helpers/prometheus.ts';
 import { runShell } from '../helpers/run-command.ts';
-import { CLUSTERS, NAMES, SPEEDUP, startWatchedExports, until, type WatchedExports } from '../helpers/watched-exports.ts';
+import { CLUSTERS, NAMES, SCHEDULE, SPEEDUP, startWatchedExports, until, type WatchedExports } from '../helpers/watched-exports.ts';
 
 const MIB = 1024 * 1024;
 const CLUSTER_BYTES = 65_536;
@@ -164,6 +164,21 @@ describe('Prometheus', function () {
     'Clusters per second': [
       (samples) => assertGrowth(samples, 'disklift_destination_scanned_clusters_total'),
       (samples) => assertGrowth(samples, 'disklift_destination_written_clusters_total{kind="data"}'),
+    ],
+    Schedules: [
+      ...[SCHEDULE.lastSuccessMs, SCHEDULE.nextMs, SCHEDULE.overdueMs].map((timeMs) => (samples: Sample[]) => {
+        const { 'vms/nightly': value = 0, ...others } = by(samples, 'export_namespace', 'schedule');
+        assert.deepEqual(others, {});
+        assert.ok(Math.abs(value - timeMs) < 2, `${value} is ${timeMs}`);
+      }),
+      (samples) => assert.deepEqual(by(samples, 'export_namespace', 'schedule'), { 'vms/nightly': 0 }),
+    ],
+    'Since last success by schedule': [
+      (samples) => {
+        const { 'vms/nightly': seconds = 0, ...others } = by(samples, 'export_namespace', 'schedule');
+        assert.deepEqual(others, {});
+        assert.ok(seconds >= 3600 && seconds < 3900, `${seconds} s`);
+      },
     ],
     'Failed exports': [
       (samples) => {

@@ -13,6 +13,6 @@ export interface ScheduleState {
 export interface ScheduleObserver {
   /** Called after each look at the schedule. */
   onSchedule(namespace: string, name: string, state: ScheduleState): void;
-  /** The schedule was deleted. */
+  /** The schedule was deleted, or this process does not work on it any more. */
   onScheduleGone(namespace: string, name: string): void;
 }

@@ -127,6 +127,8 @@ class ScheduleLoop implements Schedules {
     const reflectors = [...this.reflectors.values()].map((reflector) => reflector.run(this.options.signal));
     await Promise.all([...reflectors, ...Array.from({ length: WORKERS }, () => this.work())]);
     await this.events.settled();
+    // Another process may lead now, and has the series of these schedules.
+    for (const key of [...this.uids.keys()]) this.forget(key);
   }
 
   private async work(): Promise<void> {

@@ -44,11 +44,20 @@ function readCron(schedule: string): Cron | string {
   if (!NOTATION.test(schedule)) return 'must have five fields, or be one of @hourly, @daily, @weekly, @monthly and @yearly';
   try {
     // `5/15` means 5-59/15, as in a CronJob.
-    const cron = new Cron(schedule, { timezone: 'UTC', mode: '5-part', sloppyRanges: true });
+    const cron = new Cron(withPlainStars(schedule), { timezone: 'UTC', mode: '5-part', sloppyRanges: true });
     return cron.nextRun(new Date(0)) === null ? 'names a day that no month has' : cron;
   } catch (error) {
     return (error as Error).message.replace(/^CronPattern: /, '');
   }
+}
+
+/**
+ * A field that has `*` among its items matches every day, so that the other field of days decides alone. The
+ * library has that rule only for a field that is nothing but `*`.
+ */
+function withPlainStars(schedule: string): string {
+  const fields = schedule.split(/ +/);
+  return fields.map((field) => (field.split(',').some((item) => /^[*?](\/0?1)?$/.test(item)) ? '*' : field)).join(' ');
 }
 
 /** Milliseconds by which local time is ahead of UTC at a moment. */

@@ -4,7 +4,7 @@
  */
 
 import assert from 'node:assert/strict';
-import { METRIC_PREFIX, METRICS, type MetricDeclaration } from '../../../src/metrics/catalogue.ts';
+import { CONTROLLER_METRICS, METRIC_PREFIX, METRICS, type MetricDeclaration } from '../../../src/metrics/catalogue.ts';
 import { panelsOf, readDashboard } from '../../helpers/dashboard.ts';
 import { selectorsOf } from '../../helpers/promql.ts';
 
@@ -139,7 +139,7 @@ describe('the dashboard', () => {
 });
 
 function declarationOf(metric: string): MetricDeclaration {
-  const declarations: MetricDeclaration[] = Object.values(METRICS);
+  const declarations: MetricDeclaration[] = [...Object.values(METRICS), ...Object.values(CONTROLLER_METRICS)];
   const found = declarations.find(({ name, type }) => metric === `${METRIC_PREFIX}${name}${type === 'histogram' ? '_bucket' : ''}`);
   return found ?? assert.fail(`${metric} is not in the catalogue`);
 }
