@@ -2,7 +2,7 @@
 
 import type { KubeObject } from '../stores/kubernetes/client/objects.ts';
 import type { Action, ChildResource, Decision } from './decision.ts';
-import { hasObjects, isJob, runningPods } from './export-state.ts';
+import { hasObjects, hasPods, isJob, runningPods } from './export-state.ts';
 import type { Observed } from './observed.ts';
 import { cleanupJobOf, type JobTemplate } from './worker-job.ts';
 
@@ -27,7 +27,9 @@ export function cleanUpFinished(observed: Observed, settings: CleanUpSettings): 
   const abort = abortUploads(observed, settings);
   if (abort !== undefined) return abort;
   const actions = [...remove('jobs', children.job), ...remove('jobs', children.cleanupJob), ...removeRest(observed)];
-  return hasObjects(observed) ? { actions, slot: 'kept', recheckMs: RECHECK_MS } : expire(observed, endedMs);
+  if (!hasObjects(observed)) return expire(observed, endedMs);
+  // Storage may take hours to delete a snapshot. Other exports need not wait for that.
+  return { actions, slot: actions.length === 0 && !hasPods(observed) ? 'free' : 'kept', recheckMs: RECHECK_MS };
 }
 
 /** A sidecar that serves the claim deletes the export itself. */
@@ -71,13 +73,13 @@ function abortUploads(observed: Observed, settings: CleanUpSettings): Decision |
   return { actions: [...rest, ...again], slot: 'kept', recheckMs: RECHECK_MS };
 }
 
+/** Snapshots go after their clones: Kubernetes keeps the snapshot of a clone in the making, and looks again seldom. */
 function removeRest({ children }: Observed): Action[] {
-  return [
-    ...[...children.clones.values()].flatMap((clone) => remove('persistentVolumeClaims', clone)),
-    ...[...children.snapshots.values()].flatMap((snapshot) => remove('volumeSnapshots', snapshot)),
-    ...remove('virtualMachineSnapshots', children.vmSnapshot),
-    ...remove('configMaps', children.configMap),
-  ];
+  const { clones, snapshots, vmSnapshot, configMap } = children;
+  const removed = [...[...clones.values()].flatMap((clone) => remove('persistentVolumeClaims', clone)), ...remove('configMaps', configMap)];
+  if (clones.size > 0) return removed;
+  const ofSnapshots = [...snapshots.values()].flatMap((snapshot) => remove('volumeSnapshots', snapshot));
+  return [...removed, ...ofSnapshots, ...remove('virtualMachineSnapshots', vmSnapshot)];
 }
 
 /** Nothing for an object that is being removed already. */

@@ -26,6 +26,11 @@ export function isJob(job: Observed['children']['job'], type: 'Failed' | 'Comple
   return job?.status?.conditions?.some((each) => each.type === type && each.status === 'True') ?? false;
 }
 
+/** Whether a pod of the export is there, or may be made. */
+export function hasPods({ children }: Observed): boolean {
+  return children.job !== undefined || children.cleanupJob !== undefined || children.pods.length > 0;
+}
+
 export function hasObjects({ children }: Observed): boolean {
   const { job, cleanupJob, pods, vmSnapshot, snapshots, clones, configMap } = children;
   return (
