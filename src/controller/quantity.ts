@@ -9,7 +9,7 @@ export function quantityBytesOf(quantity: string): number | undefined {
   const [, count, unit = ''] = QUANTITY.exec(quantity) ?? [];
   if (count === undefined) return undefined;
   if (unit === 'm') return Number(count) / 1000;
-  if (/^[eE]./.test(unit)) return Number(`${count}${unit}`);
+  if (/^[eE][+-]?\d/.test(unit)) return Number(`${count}${unit}`);
   const isBinary = unit.endsWith('i');
   const power = POWERS.indexOf(isBinary ? unit.slice(0, -1).replace('K', 'k') : unit);
   return Number(count) * (isBinary ? 1024 : 1000) ** power;

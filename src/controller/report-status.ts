@@ -4,7 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { timestamp } from '../common/clock.ts';
 import { formatDuration } from '../common/text.ts';
 import { destinationName } from '../resource/destination-kinds.ts';
-import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
+import type { DiskExport, DiskExportStatus, DiskStatus } from '../resource/disk-export.ts';
 import { fitStatus, type NewCondition, setCondition } from '../resource/status.ts';
 import type { RequestEvent } from '../stores/contract.ts';
 import type { Report } from './decision.ts';
@@ -12,12 +12,14 @@ import type { Report } from './decision.ts';
 /** @returns the status to write; undefined when the present one says the same */
 export function reportedStatusOf(request: DiskExport, report: Report, nowMs: number): DiskExportStatus | undefined {
   const { status: previous = {}, metadata } = request;
+  const { nextAttemptTime: _, disks, ...kept } = previous;
   const { generation: observedGeneration } = metadata;
   let { conditions = [] } = previous;
   for (const condition of conditionsOf(report)) conditions = setCondition(conditions, condition, { observedGeneration, nowMs });
   const startTime = previous.startTime ?? (report.startMs === undefined ? undefined : timestamp(report.startMs));
   const status = fitStatus({
-    ...previous,
+    ...kept,
+    ...(disks === undefined ? {} : { disks: disks.map((disk) => endedDisk(disk, report)) }),
     ...(observedGeneration === undefined ? {} : { observedGeneration }),
     phase: report.end ?? 'Pending',
     message: report.message,
@@ -29,6 +31,12 @@ export function reportedStatusOf(request: DiskExport, report: Report, nowMs: num
     ...(report.end === undefined ? {} : endOf(startTime, nowMs)),
   });
   return isDeepStrictEqual(status, fitStatus(previous)) ? undefined : status;
+}
+
+/** A disk that has not arrived ends with the export. Its upload stays in the status until a worker has aborted it. */
+function endedDisk(disk: DiskStatus, { end, reason, message }: Report): DiskStatus {
+  const isFinal = disk.phase === 'Succeeded' || disk.phase === 'Failed' || disk.phase === 'Cancelled';
+  return end === undefined || isFinal ? disk : { ...disk, phase: end, reason, message };
 }
 
 function endOf(startTime: string | undefined, nowMs: number): Pick<DiskExportStatus, 'completionTime' | 'duration'> {

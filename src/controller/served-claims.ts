@@ -16,17 +16,17 @@ export function serves(pod: FleetPodObject, claimName: string, exportName: strin
     const volumes = [...valuesOf(words, '--volume'), ...(env.find(({ name }) => name === 'DISKLIFT_VOLUME')?.value ?? '').split(',')];
     if (!volumes.some((volume) => volume.startsWith(`${claimName}=`))) return false;
     const once = onceOf(words, env, pod);
-    return once === undefined || once === exportName;
+    return once === '' || once === exportName;
   });
 }
 
-/** @returns the one export that the process runs; undefined when it runs all of its claim */
-function onceOf(words: readonly string[], env: readonly { name: string; value?: string }[], pod: FleetPodObject): string | undefined {
+/** @returns the one export that the process runs; '' when it runs all of its claim */
+function onceOf(words: readonly string[], env: readonly { name: string; value?: string }[], pod: FleetPodObject): string {
   const [flag] = valuesOf(words, '--once');
   if (flag !== undefined) return flag;
   const variable = env.find(({ name }) => name === 'DISKLIFT_ONCE');
   // The chart's CronJobs take the name of their Job.
-  return variable === undefined ? undefined : (variable.value ?? pod.metadata.labels?.[JOB_NAME]);
+  return variable === undefined ? '' : (variable.value ?? pod.metadata.labels?.[JOB_NAME] ?? '');
 }
 
 /** Values of a flag, as `--flag VALUE` and `--flag=VALUE`. */

@@ -39,8 +39,8 @@ export interface SlotQueue {
   /** Gives back the slot or the place in the queue. Does nothing for an unknown key. */
   release(key: string): void;
   /**
-   * Exports that get a slot before this one; undefined when it does not wait. Exact if none ends and no limit blocks one of
-   * them. If exports end meanwhile, some of those counted may come later. Costs time per namespace.
+   * Exports that get a slot before this one; undefined when it does not wait. Exact if none ends and no limit blocks
+   * one of them. If exports end meanwhile, some of those counted may come later. Costs time per namespace.
    */
   ahead(key: string): number | undefined;
   /** Why the first export of that namespace waits, in words for people. */
