@@ -59,6 +59,9 @@ function runbookOf(name: string): string {
   return `${RUNBOOK}#disklift${name.toLowerCase()}`;
 }
 
+/** Kinds that use storage while they exist. */
+const COSTLY_KINDS = 'PersistentVolumeClaim|VolumeSnapshot|VirtualMachineSnapshot';
+
 const EXPORT = '{{ $labels.export_namespace }}/{{ $labels.export }}';
 
 export function recordingRules({ speedup = 1 }: RuleOptions): RecordingRule[] {
@@ -68,20 +71,29 @@ export function recordingRules({ speedup = 1 }: RuleOptions): RecordingRule[] {
   return [{ record: SENT_RATE, expr }];
 }
 
-export function alertRules({ speedup = 1 }: RuleOptions): AlertRule[] {
+export function alertRules(options: RuleOptions): AlertRule[] {
+  return [...exportRules(options), ...controllerRules(options)];
+}
+
+function toolsOf({ speedup = 1 }: RuleOptions) {
   const seconds = (value: number) => value / speedup;
-  const of = (value: number) => duration(seconds(value));
+  return {
+    seconds,
+    of: (value: number) => duration(seconds(value)),
+    rule(name: string, { severity, ...facts }: Omit<AlertRule, 'alert' | 'labels' | 'annotations'> & Facts): AlertRule {
+      const { summary, description, ...rest } = facts;
+      return {
+        alert: `Disklift${name}`,
+        ...rest,
+        labels: { severity },
+        annotations: { summary, description, runbook_url: runbookOf(name) },
+      };
+    },
+  };
+}
 
-  function rule(name: string, { severity, ...facts }: Omit<AlertRule, 'alert' | 'labels' | 'annotations'> & Facts): AlertRule {
-    const { summary, description, ...rest } = facts;
-    return {
-      alert: `Disklift${name}`,
-      ...rest,
-      labels: { severity },
-      annotations: { summary, description, runbook_url: runbookOf(name) },
-    };
-  }
-
+function exportRules(options: RuleOptions): AlertRule[] {
+  const { seconds, of, rule } = toolsOf(options);
   return [
     rule('ExportFailed', {
       // The series stays for `seriesRetentionSeconds` after the export's end.
@@ -127,6 +139,58 @@ export function alertRules({ speedup = 1 }: RuleOptions): AlertRule[] {
       description:
         '{{ if gt $value 1e9 }}No successful export of it is recorded.{{ else }}The last successful export ended {{ $value | humanizeDuration }} ago.{{ end }}',
     }),
+    rule('WatchStale', {
+      expr: `time() - ${metric('watch_last_success_timestamp_seconds')} > ${seconds(5 * MINUTE)}`,
+      for: of(2 * MINUTE),
+      severity: 'critical',
+      summary: 'A sidecar or controller cannot read its DiskExports.',
+      description: '{{ $labels.instance }} sees no new, cancelled or deleted requests.',
+    }),
+    rule('TargetDown', {
+      expr: 'up{job=~".*disklift.*"} == 0',
+      for: of(5 * MINUTE),
+      severity: 'critical',
+      summary: 'Prometheus cannot scrape a sidecar or controller.',
+      description: '{{ $labels.instance }} returns no metrics: it is down, or Prometheus cannot reach it.',
+    }),
+  ];
+}
+
+function controllerRules(options: RuleOptions): AlertRule[] {
+  const { seconds, of, rule } = toolsOf(options);
+  return [
+    rule('ControllerNoLeader', {
+      // Without any process there is no series; the day before shows that there should be one.
+      expr: [
+        `(max by (job) (${metric('controller_leader')})`,
+        `or max by (job) (0 * max_over_time(${metric('controller_leader')}[${of(DAY)}]))) == 0`,
+      ].join('\n'),
+      for: of(5 * MINUTE),
+      severity: 'critical',
+      summary: 'No controller leads.',
+      description: 'No export of {{ $labels.job }} begins, and no snapshot of an ended export is removed.',
+    }),
+    rule('ExportsWaitTooLong', {
+      expr: `time() - min by (job) (${metric('controller_oldest_waiting_timestamp_seconds')}) > ${seconds(6 * HOUR)}`,
+      for: of(5 * MINUTE),
+      severity: 'warning',
+      summary: 'Exports wait too long for a slot.',
+      description: 'The oldest one of {{ $labels.job }} was created {{ $value | humanizeDuration }} ago.',
+    }),
+    rule('SnapshotsLeftBehind', {
+      expr: `sum by (job, kind) (${metric('controller_leftover_objects')}{kind=~"${COSTLY_KINDS}"}) > 0`,
+      for: of(30 * MINUTE),
+      severity: 'warning',
+      summary: 'Objects of ended exports are not removed: {{ $labels.kind }}.',
+      description: '{{ $value | printf "%.0f" }} of them use storage although their exports have ended.',
+    }),
+    rule('ControllerFailing', {
+      expr: `sum by (job, reason) (increase(${metric('controller_reconcile_failures_total')}[${of(30 * MINUTE)}])) > 20`,
+      for: of(15 * MINUTE),
+      severity: 'warning',
+      summary: 'The controller fails repeatedly: {{ $labels.reason }}.',
+      description: '{{ $value | printf "%.0f" }} of its looks at exports have failed in the last half hour.',
+    }),
     rule('ScheduleOverdue', {
       // Two controllers may report a schedule for a moment, when another one begins to lead.
       expr: `time() - max by (export_namespace, schedule) (${metric('schedule_overdue_timestamp_seconds')}) > 0`,
@@ -134,20 +198,6 @@ export function alertRules({ speedup = 1 }: RuleOptions): AlertRule[] {
       severity: 'warning',
       summary: 'The schedule {{ $labels.export_namespace }}/{{ $labels.schedule }} has no export that is young enough.',
       description: 'It is overdue for {{ $value | humanizeDuration }}. The conditions of the DiskExportSchedule have the reason.',
-    }),
-    rule('WatchStale', {
-      expr: `time() - ${metric('watch_last_success_timestamp_seconds')} > ${seconds(5 * MINUTE)}`,
-      for: of(2 * MINUTE),
-      severity: 'critical',
-      summary: 'A sidecar cannot read its DiskExports.',
-      description: '{{ $labels.instance }} sees no new, cancelled or deleted requests.',
-    }),
-    rule('TargetDown', {
-      expr: 'up{job=~".*disklift.*"} == 0',
-      for: of(5 * MINUTE),
-      severity: 'critical',
-      summary: 'Prometheus cannot scrape a sidecar.',
-      description: '{{ $labels.instance }} returns no metrics: it is down, or Prometheus cannot reach it.',
     }),
   ];
 }

@@ -1,10 +1,11 @@
 /** The parts of queries: names of metrics of the catalogue, and the matchers of the dashboard's variables. */
 
-import { CONTROLLER_METRICS, METRIC_PREFIX, METRICS } from '../src/metrics/catalogue.ts';
+import { METRIC_PREFIX, METRICS } from '../src/metrics/catalogue.ts';
+import { CONTROLLER_METRICS } from '../src/metrics/controller-catalogue.ts';
 
-const ALL = { ...METRICS, ...CONTROLLER_METRICS };
+type Declaration = (typeof METRICS)[keyof typeof METRICS] | (typeof CONTROLLER_METRICS)[keyof typeof CONTROLLER_METRICS];
 
-type Declaration = (typeof ALL)[keyof typeof ALL];
+const DECLARATIONS: readonly Declaration[] = [...Object.values(METRICS), ...Object.values(CONTROLLER_METRICS)];
 
 /** A histogram is queried by its buckets. */
 export type MetricName = Declaration['name'];
@@ -14,7 +15,7 @@ const SIDECAR_MATCHERS = 'job=~"$job", instance=~"$instance"';
 const EXPORT_MATCHERS = { export_namespace: 'export_namespace=~"$namespace"', export: 'export=~"$export"' } as const;
 
 function declarationOf(name: MetricName): Declaration {
-  return Object.values(ALL).find((declaration) => declaration.name === name) as Declaration;
+  return DECLARATIONS.find((declaration) => declaration.name === name) as Declaration;
 }
 
 /** The name of the metric in Prometheus. */

@@ -3,6 +3,7 @@
  * increase() omits that part. The panels therefore use the highest value of such a counter.
  */
 
+import { CONTROLLER_ROWS } from './controller-panels.ts';
 import { chosen, type MetricName } from './expressions.ts';
 
 interface PanelTarget {
@@ -31,10 +32,14 @@ export interface Panel {
   none?: string;
 }
 
+export interface Row {
+  title: string;
+  panels: readonly Panel[];
+}
+
 const RATE = '[$__rate_interval]';
 const RANGE = '[$__range]';
 const BY_EXPORT = 'sum by (export_namespace, export)';
-const BY_SCHEDULE = 'max by (export_namespace, schedule)';
 const EXPORT = '{{export_namespace}}/{{export}}';
 
 const rate = (name: MetricName, more?: string) => `rate(${chosen(name, more)}${RATE})`;
@@ -42,7 +47,7 @@ const rate = (name: MetricName, more?: string) => `rate(${chosen(name, more)}${R
 /** The highest value in the time range of the dashboard, which includes exports whose series have ended. */
 const reached = (name: MetricName, more?: string) => `max_over_time(${chosen(name, more)}${RANGE})`;
 
-export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
+export const ROWS: readonly Row[] = [
   {
     title: 'Overview',
     panels: [
@@ -93,7 +98,7 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       {
         kind: 'stat',
         title: 'Sidecars',
-        description: 'Sidecars that Prometheus can scrape, by version.',
+        description: 'Sidecars and pods of exports that Prometheus can scrape, by version.',
         unit: 'short',
         width: 4,
         targets: [
@@ -247,40 +252,6 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
     ],
   },
   {
-    title: 'Schedules',
-    panels: [
-      {
-        kind: 'table',
-        title: 'Schedules',
-        description:
-          'The last success of each DiskExportSchedule, its next run, and the time at which it becomes overdue without a success.',
-        unit: 'dateTimeAsIso',
-        width: 16,
-        none: 'no schedules',
-        targets: [
-          { expr: `1000 * (${BY_SCHEDULE} (${chosen('schedule_last_success_timestamp_seconds')}) > 0)`, legend: 'last success' },
-          { expr: `1000 * ${BY_SCHEDULE} (${chosen('schedule_next_timestamp_seconds')})`, legend: 'next run' },
-          { expr: `1000 * ${BY_SCHEDULE} (${chosen('schedule_overdue_timestamp_seconds')})`, legend: 'overdue at' },
-          { expr: `${BY_SCHEDULE} (${chosen('schedule_suspended')})`, legend: 'suspended', unit: 'short' },
-        ],
-      },
-      {
-        kind: 'timeseries',
-        title: 'Since last success by schedule',
-        description: 'Time since an export of each schedule last succeeded. Schedules without a success are not shown.',
-        unit: 's',
-        width: 8,
-        none: 'no success yet',
-        targets: [
-          {
-            expr: `time() - (${BY_SCHEDULE} (${chosen('schedule_last_success_timestamp_seconds')}) > 0)`,
-            legend: '{{export_namespace}}/{{schedule}}',
-          },
-        ],
-      },
-    ],
-  },
-  {
     title: 'Failures',
     panels: [
       {
@@ -315,11 +286,12 @@ export const ROWS: readonly { title: string; panels: readonly Panel[] }[] = [
       {
         kind: 'timeseries',
         title: 'Age of the list of requests',
-        description: 'Time since the list of requests in a sidecar was last up to date. While it grows, the sidecar sees no new requests.',
+        description: 'Time since the list of requests in a process was last up to date. While it grows, the process sees no new requests.',
         unit: 's',
         width: 7,
         targets: [{ expr: `time() - max by (instance) (${chosen('watch_last_success_timestamp_seconds')})`, legend: '{{instance}}' }],
       },
     ],
   },
+  ...CONTROLLER_ROWS,
 ];

@@ -52,7 +52,7 @@ export interface FleetCache {
   childrenOf(key: string): Iterable<{ resource: ChildResource; name: string }>;
   /** Keys of the exports for which some object of the controller exists. */
   ownersOfChildren(): ReadonlySet<string>;
-  countOf(resource: ChildResource): number;
+  childrenOfKind(resource: ChildResource): Iterable<KubeObject>;
   /** Pods of the export's Jobs. @param key of the export */
   workersOf(key: string): FleetPodObject[];
   /** Pods that use the claim, without workers of the controller. */
@@ -173,10 +173,12 @@ class Fleet implements FleetCache {
     }
   }
 
-  countOf(resource: ChildResource): number {
-    let count = 0;
-    for (const _ of this.children.get(resource)?.keys() ?? []) count += 1;
-    return count;
+  *childrenOfKind(resource: ChildResource): Iterable<KubeObject> {
+    const kind = this.children.get(resource);
+    for (const key of kind?.keys() ?? []) {
+      const object = kind?.get(key);
+      if (object !== undefined) yield object;
+    }
   }
 
   workersOf(key: string): FleetPodObject[] {

@@ -11,6 +11,7 @@ import { createWorkQueue, type WorkQueue } from '../stores/kubernetes/cache/work
 import { ALL_NAMESPACES } from '../stores/kubernetes/client/contract.ts';
 import type { FleetApi } from '../stores/kubernetes/client/fleet-api.ts';
 import type { EventPoster } from '../stores/kubernetes/store/kubernetes-events.ts';
+import { countObjects, type ObjectCounts } from './count-objects.ts';
 import type { Decision, Report } from './decision.ts';
 import { createFleetCache, type FleetCache } from './fleet-cache.ts';
 import { createExportObserver, type ExportObserver, type ObservedExport } from './observe-export.ts';
@@ -46,21 +47,17 @@ export interface ControllerOptions {
 
 /** Receives the facts that metrics count. */
 export interface ControllerObserver {
-  /** A key was worked on. */
-  onReconcile?(durationMs: number, failure: DiskliftError | undefined): void;
+  /** A key was worked on. @param failure code of the error, or `InternalError`; undefined after a success */
+  onReconcile?(durationMs: number, failure: string | undefined): void;
   /** An event of type Warning was recorded. @param reason one word, of few */
   onWarning?(reason: string): void;
 }
 
-export interface ControllerFacts {
+export interface ControllerFacts extends ObjectCounts {
   waitingCount: number;
   /** Creation of the oldest waiting export, in milliseconds since the epoch. */
   oldestWaitingMs: number | undefined;
   heldCount: number;
-  jobs: number;
-  volumeSnapshots: number;
-  virtualMachineSnapshots: number;
-  clones: number;
 }
 
 export interface Controller {
@@ -129,15 +126,8 @@ class FleetController implements Controller {
   }
 
   facts(): ControllerFacts {
-    return {
-      waitingCount: this.slots.waitingCount,
-      oldestWaitingMs: this.slots.oldestWaitingMs(),
-      heldCount: this.slots.heldCount,
-      jobs: this.cache.countOf('jobs'),
-      volumeSnapshots: this.cache.countOf('volumeSnapshots'),
-      virtualMachineSnapshots: this.cache.countOf('virtualMachineSnapshots'),
-      clones: this.cache.countOf('persistentVolumeClaims'),
-    };
+    const { waitingCount, heldCount } = this.slots;
+    return { waitingCount, oldestWaitingMs: this.slots.oldestWaitingMs(), heldCount, ...countObjects(this.cache) };
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -212,7 +202,7 @@ class FleetController implements Controller {
       this.failures.set(key, failedAttempts);
       const failure = error instanceof DiskliftError ? error : undefined;
       warn(failure?.message ?? `internal error: ${(error as Error).stack ?? error}`, key);
-      observer?.onReconcile?.(clock.monotonicMs() - startMs, failure);
+      observer?.onReconcile?.(clock.monotonicMs() - startMs, failure?.code ?? 'InternalError');
       this.queue.addAfter(key, backoffDelayMs(BACKOFF, { failedAttempts, retryAfterMs: failure?.retryAfterMs }, random));
     }
   }

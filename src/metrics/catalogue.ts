@@ -184,48 +184,6 @@ export const METRICS = {
   },
 } as const satisfies Record<string, MetricDeclaration>;
 
-const SCHEDULE_LABELS = ['export_namespace', 'schedule'] as const;
-
-/** Metrics of `disklift controller`. */
-export const CONTROLLER_METRICS = {
-  leader: {
-    type: 'gauge',
-    name: 'controller_leader',
-    help: '1 while this process leads, which one of several controllers does; else 0.',
-    unit: '1',
-    labels: [],
-  },
-  scheduleLastSuccess: {
-    type: 'gauge',
-    name: 'schedule_last_success_timestamp_seconds',
-    help: 'Time in seconds since the epoch at which an export of the DiskExportSchedule last succeeded. 0: none has.',
-    unit: 'seconds',
-    labels: SCHEDULE_LABELS,
-  },
-  scheduleNext: {
-    type: 'gauge',
-    name: 'schedule_next_timestamp_seconds',
-    help: 'Time in seconds since the epoch of the next export. The series does not exist while the schedule is suspended or cannot be read.',
-    unit: 'seconds',
-    labels: SCHEDULE_LABELS,
-  },
-  scheduleOverdue: {
-    type: 'gauge',
-    name: 'schedule_overdue_timestamp_seconds',
-    help: 'Time in seconds since the epoch at which the schedule becomes overdue, or became it, unless an export succeeds.',
-    unit: 'seconds',
-    labels: SCHEDULE_LABELS,
-  },
-  scheduleSuspended: {
-    type: 'gauge',
-    name: 'schedule_suspended',
-    help: '1 while the schedule is suspended; else 0.',
-    unit: '1',
-    labels: SCHEDULE_LABELS,
-  },
-  buildInfo: METRICS.buildInfo,
-} as const satisfies Record<string, MetricDeclaration>;
-
 export const SKIP_REASONS = ['hole', 'zero'] as const;
 export const CLUSTER_KINDS = ['data', 'metadata'] as const;
 const RESULTS = ['Succeeded', 'Failed', 'Cancelled'] as const;
@@ -244,10 +202,9 @@ type MetricOf<D> = D extends { type: 'counter'; labels: readonly (infer Label ex
 
 type Declarations = Readonly<Record<string, MetricDeclaration>>;
 
-type MetricsOf<D extends Declarations> = { readonly [Key in keyof D]: MetricOf<D[Key]> };
+export type MetricsOf<D extends Declarations> = { readonly [Key in keyof D]: MetricOf<D[Key]> };
 
 export type Metrics = MetricsOf<typeof METRICS>;
-export type ControllerMetricSet = MetricsOf<typeof CONTROLLER_METRICS>;
 
 /** Creates a registry with every metric of the sidecar. One process may have several. */
 export function createRegistry(): { registry: Registry; metrics: Metrics } {
@@ -256,12 +213,8 @@ export function createRegistry(): { registry: Registry; metrics: Metrics } {
   return { registry, metrics };
 }
 
-/** Creates a registry with every metric of the controller. */
-export function createControllerRegistry(): { registry: Registry; metrics: ControllerMetricSet } {
-  return register(CONTROLLER_METRICS);
-}
-
-function register<D extends Declarations>(declarations: D): { registry: Registry; metrics: MetricsOf<D> } {
+/** Creates a registry with these metrics. */
+export function register<D extends Declarations>(declarations: D): { registry: Registry; metrics: MetricsOf<D> } {
   const registry = new Registry();
   const entries = Object.entries(declarations).map(([key, declaration]) => {
     const { type, help, labels } = declaration;

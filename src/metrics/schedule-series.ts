@@ -1,7 +1,7 @@
 /** The series of each schedule. They go away with it. */
 
 import type { ScheduleObserver } from '../controller/schedules/observer.ts';
-import type { ControllerMetricSet } from './catalogue.ts';
+import type { ControllerMetricSet } from './controller-catalogue.ts';
 
 type ScheduleMetrics = Pick<ControllerMetricSet, 'scheduleLastSuccess' | 'scheduleNext' | 'scheduleOverdue' | 'scheduleSuspended'>;
 

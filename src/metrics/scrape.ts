@@ -1,7 +1,8 @@
 /** Answers a scrape in the text format of Prometheus or in OpenMetrics. */
 
 import { Registry } from 'prom-client';
-import { CONTROLLER_METRICS, METRIC_PREFIX, METRICS } from './catalogue.ts';
+import { METRIC_PREFIX, METRICS } from './catalogue.ts';
+import { CONTROLLER_METRICS } from './controller-catalogue.ts';
 
 export interface Scrape {
   contentType: string;

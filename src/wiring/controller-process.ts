@@ -8,8 +8,8 @@ import type { Logger } from '../common/logger.ts';
 import type { ControllerConfig } from '../config/controller-settings.ts';
 import { packageVersion } from '../config/environment.ts';
 import type { JobTemplateFile } from '../config/job-template.ts';
-import type { Controller } from '../controller/run-controller.ts';
-import { createControllerMetrics } from '../metrics/controller-metrics.ts';
+import type { Controller, ControllerFacts } from '../controller/run-controller.ts';
+import { type ControllerMetrics, createControllerMetrics } from '../metrics/controller-metrics.ts';
 import { createHealth, type HealthOptions } from '../server/health.ts';
 import { createFleetApi, type FleetApi, guardFleetApi } from '../stores/kubernetes/client/fleet-api.ts';
 import { createKubeApi } from '../stores/kubernetes/client/kube-api.ts';
@@ -18,7 +18,7 @@ import { runAsLeader, type Term } from '../stores/kubernetes/leases/leadership.t
 import { leaseTimesOf } from '../stores/kubernetes/leases/lease-claim.ts';
 import { createLeaseHolder } from '../stores/kubernetes/leases/lease-claims.ts';
 import type { CommandContext } from './context.ts';
-import { composeController } from './controller.ts';
+import { type ComposeControllerOptions, composeController } from './controller.ts';
 import { startPages } from './listen.ts';
 import { openApiAccess } from './open-api-access.ts';
 
@@ -49,9 +49,13 @@ export async function runControllerProcess({ config, template, logger, context }
       throw new DiskliftError('InvalidRequest', 'the namespace of the Lease is unknown; use --leader-election-namespace NAME');
     const connection = { access, clock, userAgent: `disklift/${version}` };
     const signal = AbortSignal.any([stop, ended.signal]);
-    const metrics = createControllerMetrics(version);
-    const api = createFleetApi(connection);
-    const election = composeElection({ config, template, namespace, api, clock, signal, warn });
+    const metrics: ControllerMetrics = createControllerMetrics({
+      ...{ version, clock },
+      facts: () => election.facts(),
+      silenceMs: () => election.health.silenceMs(),
+    });
+    const api = createFleetApi({ ...connection, onFailure: (_request, kind) => metrics.onApiFailure(kind) });
+    const election = composeElection({ config, template, namespace, api, observer: metrics, clock, signal, warn });
     const { reviews } = createKubeApi(connection);
     const pages = {
       config,
@@ -75,7 +79,7 @@ export async function runControllerProcess({ config, template, logger, context }
   }
 }
 
-interface ElectionOptions {
+interface ElectionOptions extends Pick<ComposeControllerOptions, 'observer'> {
   config: ControllerConfig;
   template: JobTemplateFile;
   /** Namespace of the Lease. */
@@ -88,10 +92,12 @@ interface ElectionOptions {
 
 interface Election {
   health: Omit<HealthOptions, 'signal' | 'volumeProblem'>;
+  /** Undefined while this process does not lead, or has not listed all objects yet. */
+  facts(): ControllerFacts | undefined;
   run(onChange: (isLeading: boolean) => void): Promise<void>;
 }
 
-function composeElection({ config, template, namespace, api, clock, signal, warn }: ElectionOptions): Election {
+function composeElection({ config, template, namespace, api, observer, clock, signal, warn }: ElectionOptions): Election {
   const instance = config.podName || os.hostname();
   const holder = `${instance}_${randomUUID()}`;
   const times = leaseTimesOf(Math.max(3, config.leaseDurationSeconds));
@@ -102,7 +108,7 @@ function composeElection({ config, template, namespace, api, clock, signal, warn
 
   async function lead(term: Term): Promise<void> {
     const guard = { signal: term.signal, beforeWrite: () => term.assertHeld(), writeLimitMs: times.durationMs - times.deadlineMs };
-    leading = composeController({ config, template, term, instance, api: guardFleetApi(api, guard), ...shared });
+    leading = composeController({ config, template, term, instance, api: guardFleetApi(api, guard), observer, ...shared });
     try {
       await leading.run(term.signal);
     } finally {
@@ -111,6 +117,7 @@ function composeElection({ config, template, namespace, api, clock, signal, warn
   }
 
   return {
+    facts: () => (leading?.hasSynced ? leading.facts() : undefined),
     health: {
       silenceMs: () => (leading === undefined ? lookedMs && clock.monotonicMs() - lookedMs : leading.freshness.silenceMs()),
       readinessProblem() {

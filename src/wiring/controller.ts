@@ -3,7 +3,7 @@
 import type { Clock } from '../common/clock.ts';
 import type { ControllerConfig } from '../config/controller-settings.ts';
 import type { JobTemplateFile } from '../config/job-template.ts';
-import { type Controller, createController } from '../controller/run-controller.ts';
+import { type Controller, type ControllerObserver, createController } from '../controller/run-controller.ts';
 import type { FleetApi } from '../stores/kubernetes/client/fleet-api.ts';
 import type { Term } from '../stores/kubernetes/leases/leadership.ts';
 import { createEventPoster } from '../stores/kubernetes/store/kubernetes-events.ts';
@@ -17,6 +17,7 @@ export interface ComposeControllerOptions {
   term: Term;
   /** Name of the pod. */
   instance: string;
+  observer?: ControllerObserver | undefined;
   clock: Clock;
   random(): number;
   /** @param key of the export that the message is about */

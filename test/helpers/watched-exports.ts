@@ -1,15 +1,16 @@
-/** A sidecar and a Prometheus that scrapes it, during four exports of one disk with four outcomes. */
+/**
+ * A sidecar and a Prometheus that scrapes it, during four exports of one disk with four outcomes. A page has the
+ * metrics of a controller.
+ */
 
-import { once } from 'node:events';
 import { mkdir } from 'node:fs/promises';
-import http from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type http from 'node:http';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ruleFile } from '../../monitoring/rule-file.ts';
-import { createControllerMetrics } from '../../src/metrics/controller-metrics.ts';
-import { scrapeFormatOf } from '../../src/metrics/scrape.ts';
+import { packageVersion } from '../../src/config/environment.ts';
 import type { DiskStatus } from '../../src/resource/disk-export.ts';
+import { startControllerPage } from './controller-page.ts';
 import { freePort } from './free-port.ts';
 import { startHttpSink } from './http-sink.ts';
 import { diskExport } from './manifest.ts';
@@ -30,11 +31,27 @@ export const SPEEDUP = 60;
 
 export const NAMES = ['steady', 'retried', 'failed', 'stalled'] as const;
 
+/** Seconds for which the oldest export waits when the exports begin. */
+export const LATE_SECONDS = 600;
+
+const NO_OBJECTS = { jobs: 0, configMaps: 0, persistentVolumeClaims: 0, volumeSnapshots: 0, virtualMachineSnapshots: 0 };
+
+/** The controller has three exports in slots. A snapshot is being removed. */
+export const FLEET = {
+  waitingCount: 7,
+  heldCount: 3,
+  jobs: { Suspended: 1, Pending: 0, Running: 2, Ended: 0 },
+  objects: { ...NO_OBJECTS, jobs: 3, volumeSnapshots: 2, persistentVolumeClaims: 1 },
+  leftovers: { ...NO_OBJECTS, volumeSnapshots: 1 },
+};
+
 export interface WatchedExports extends AsyncDisposable {
   sidecar: Sidecar;
   prometheus: Prometheus;
   /** The label `instance` of the metrics. */
   instance: string;
+  /** The label `instance` of the controller's metrics. */
+  controllerInstance: string;
   /** The label `instance` of a sidecar that does not run. */
   goneInstance: string;
   startMs: number;
@@ -43,26 +60,6 @@ export interface WatchedExports extends AsyncDisposable {
 
 /** One schedule, as the metrics of the controller have it. Times are in milliseconds since the epoch. */
 export const SCHEDULE = { lastSuccessMs: Date.now() - 3_600_000, nextMs: Date.now() + 82_800_000, overdueMs: Date.now() + 126_000_000 };
-
-/** Serves the metrics of a controller that leads and has the schedule vms/nightly. */
-async function startControllerTarget(): Promise<AsyncDisposable & { instance: string }> {
-  const metrics = createControllerMetrics('0.0.0');
-  metrics.leads(true);
-  metrics.schedules.onSchedule('vms', 'nightly', { isSuspended: false, ...SCHEDULE });
-  const server = http.createServer(async ({ headers }, response) => {
-    const { contentType, text } = await metrics.scrape(scrapeFormatOf(headers.accept));
-    response.writeHead(200, { 'content-type': contentType }).end(text);
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  return {
-    instance: `127.0.0.1:${(server.address() as AddressInfo).port}`,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
-    },
-  };
-}
 
 /** Answers by the path of the request. @param bytesPerSecond rate at which bodies are read */
 function answer(bytesPerSecond: number): (request: http.IncomingMessage, response: http.ServerResponse) => void {
@@ -105,13 +102,15 @@ export async function startWatchedExports(directory: string, bytesPerSecond: num
     const requests = path.join(directory, 'requests');
     const volumes = [`claim=${path.join(directory, 'volume')}`];
     const sidecar = stack.use(await startSidecar({ requests, volumes, flags: ['--max-concurrent-exports', '4'] }));
-    const controller = stack.use(await startControllerTarget());
     const [instance, goneInstance] = [`127.0.0.1:${sidecar.port}`, `127.0.0.1:${await freePort()}`];
     const startMs = Date.now();
+    const lateMs = startMs - LATE_SECONDS * 1000;
+    const controller = stack.use(await startControllerPage(packageVersion(), { ...FLEET, oldestWaitingMs: lateMs }));
+    controller.metrics.schedules.onSchedule('vms', 'nightly', { isSuspended: false, ...SCHEDULE });
     const prometheus = stack.use(
       await startPrometheus({
         directory: path.join(directory, 'prometheus'),
-        jobs: { 'vms/disklift': [instance, goneInstance, controller.instance] },
+        jobs: { 'vms/disklift': [instance, goneInstance], 'backup/disklift': [controller.instance] },
         scrapeIntervalMs: SCRAPE_INTERVAL_MS,
         rules: ruleFile({ speedup: SPEEDUP }),
       }),
@@ -119,6 +118,9 @@ export async function startWatchedExports(directory: string, bytesPerSecond: num
     // Prometheus has to scrape the counters while they are 0.
     await until(async () => (await prometheus.query('disklift_exports_active')).length === 1);
     await sleep(2 * SCRAPE_INTERVAL_MS);
+    controller.metrics.onReconcile(20, 'StoreRefused');
+    controller.metrics.onApiFailure('Forbidden');
+    controller.metrics.onWarning('SnapshotFailed');
     for (const name of NAMES) await apply(requests, diskExport(name, { http: { url: `${sink.url}/${name}` } }));
     for (const name of NAMES) if (name !== 'stalled') await waitForStatus(requests, name);
     await until(async () => (await prometheus.query('sum(disklift_exports_total)'))[0]?.value === NAMES.length - 1);
@@ -127,6 +129,7 @@ export async function startWatchedExports(directory: string, bytesPerSecond: num
       sidecar,
       prometheus,
       instance,
+      controllerInstance: controller.instance,
       goneInstance,
       startMs,
       statusOf(name) {

@@ -5,7 +5,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parse, stringify } from 'yaml';
 import { type AlertRule, alertRules, RUNBOOK, recordingRules } from '../../monitoring/alerts.ts';
-import { CONTROLLER_METRICS, METRIC_PREFIX, METRICS, type MetricDeclaration } from '../../src/metrics/catalogue.ts';
+import { METRIC_PREFIX, METRICS, type MetricDeclaration } from '../../src/metrics/catalogue.ts';
+import { CONTROLLER_METRICS } from '../../src/metrics/controller-catalogue.ts';
 import { type HelmTools, helmTools } from '../helpers/helm-tools.ts';
 import { selectorsOf } from '../helpers/promql.ts';
 import { runCommand } from '../helpers/run-command.ts';
@@ -26,6 +27,8 @@ interface Scene {
   at: Record<string, { labels: string; summary: string; description: string } | 'silent'>;
 }
 
+const CONTROLLER = 'job="backup/nightly-disklift",instance="10.0.0.9:9474"';
+const STANDBY = 'job="backup/nightly-disklift",instance="10.0.0.8:9474"';
 const SIDECAR = 'job="vms/disklift",instance="10.0.0.7:9474"';
 const EXPORT = `export_namespace="vms",export="nightly"`;
 const SCHEDULE = 'export_namespace="vms",schedule="nightly"';
@@ -214,7 +217,7 @@ const SCENES: Record<string, Scene[]> = {
         '12m': 'silent',
         '13m': {
           labels: SIDECAR,
-          summary: 'A sidecar cannot read its DiskExports.',
+          summary: 'A sidecar or controller cannot read its DiskExports.',
           description: '10.0.0.7:9474 sees no new, cancelled or deleted requests.',
         },
       },
@@ -225,7 +228,7 @@ const SCENES: Record<string, Scene[]> = {
       at: {
         '12m': {
           labels: SIDECAR,
-          summary: 'A sidecar cannot read its DiskExports.',
+          summary: 'A sidecar or controller cannot read its DiskExports.',
           description: '10.0.0.7:9474 sees no new, cancelled or deleted requests.',
         },
       },
@@ -244,7 +247,7 @@ const SCENES: Record<string, Scene[]> = {
         '9m': 'silent',
         '10m': {
           labels: SIDECAR,
-          summary: 'Prometheus cannot scrape a sidecar.',
+          summary: 'Prometheus cannot scrape a sidecar or controller.',
           description: '10.0.0.7:9474 returns no metrics: it is down, or Prometheus cannot reach it.',
         },
       },
@@ -253,6 +256,107 @@ const SCENES: Record<string, Scene[]> = {
       title: 'a sidecar runs, or another one is being removed',
       series: { [`up{${SIDECAR}}`]: '1x30', 'up{job="vms/disklift",instance="b"}': '1x4 0x3 stale' },
       at: { '10m': 'silent', '20m': 'silent' },
+    },
+  ],
+  ControllerNoLeader: [
+    {
+      title: 'two controllers run and none of them leads',
+      series: {
+        [`disklift_controller_leader{${CONTROLLER}}`]: '1x4 0x20',
+        [`disklift_controller_leader{${STANDBY}}`]: '0x30',
+      },
+      at: {
+        '9m': 'silent',
+        '10m': {
+          labels: 'job="backup/nightly-disklift"',
+          summary: 'No controller leads.',
+          description: 'No export of backup/nightly-disklift begins, and no snapshot of an ended export is removed.',
+        },
+      },
+    },
+    {
+      title: 'no controller runs any more, until a day after its end',
+      series: { [`disklift_controller_leader{${CONTROLLER}}`]: '1x4 stale' },
+      at: {
+        '9m': 'silent',
+        '12m': {
+          labels: 'job="backup/nightly-disklift"',
+          summary: 'No controller leads.',
+          description: 'No export of backup/nightly-disklift begins, and no snapshot of an ended export is removed.',
+        },
+        '1500m': 'silent',
+      },
+    },
+    {
+      title: 'another controller takes over within minutes',
+      series: {
+        [`disklift_controller_leader{${CONTROLLER}}`]: '1x9 0x30',
+        [`disklift_controller_leader{${STANDBY}}`]: '0x13 1x30',
+      },
+      at: { '12m': 'silent', '30m': 'silent' },
+    },
+  ],
+  ExportsWaitTooLong: [
+    {
+      title: 'the oldest export waits for more than six hours',
+      series: { [`disklift_controller_oldest_waiting_timestamp_seconds{${CONTROLLER}}`]: '60x400' },
+      at: {
+        '360m': 'silent',
+        '368m': {
+          labels: 'job="backup/nightly-disklift"',
+          summary: 'Exports wait too long for a slot.',
+          description: 'The oldest one of backup/nightly-disklift was created 6h 7m 0s ago.',
+        },
+      },
+    },
+    {
+      title: 'exports wait for an hour each, or none waits any more',
+      series: { [`disklift_controller_oldest_waiting_timestamp_seconds{${CONTROLLER}}`]: '0x59 3600x59 7200x59 10800x59 14400x59 stale' },
+      at: { '59m': 'silent', '290m': 'silent', '900m': 'silent' },
+    },
+  ],
+  SnapshotsLeftBehind: [
+    {
+      title: 'a snapshot of an ended export is not removed for half an hour',
+      series: {
+        [`disklift_controller_leftover_objects{${CONTROLLER},kind="VolumeSnapshot"}`]: '0x4 2x60',
+        [`disklift_controller_leftover_objects{${CONTROLLER},kind="PersistentVolumeClaim"}`]: '0x64',
+      },
+      at: {
+        '34m': 'silent',
+        '35m': {
+          labels: 'job="backup/nightly-disklift",kind="VolumeSnapshot"',
+          summary: 'Objects of ended exports are not removed: VolumeSnapshot.',
+          description: '2 of them use storage although their exports have ended.',
+        },
+      },
+    },
+    {
+      title: 'snapshots are removed within minutes, and a Job costs nothing',
+      series: {
+        [`disklift_controller_leftover_objects{${CONTROLLER},kind="VolumeSnapshot"}`]: '1x20 0x5 3x20 0x20',
+        [`disklift_controller_leftover_objects{${CONTROLLER},kind="Job"}`]: '1x64',
+      },
+      at: { '20m': 'silent', '45m': 'silent', '60m': 'silent' },
+    },
+  ],
+  ControllerFailing: [
+    {
+      title: 'looks at exports fail again and again',
+      series: { [`disklift_controller_reconcile_failures_total{${CONTROLLER},reason="StoreRefused"}`]: '0+1x60' },
+      at: {
+        '20m': 'silent',
+        '40m': {
+          labels: 'job="backup/nightly-disklift",reason="StoreRefused"',
+          summary: 'The controller fails repeatedly: StoreRefused.',
+          description: '30 of its looks at exports have failed in the last half hour.',
+        },
+      },
+    },
+    {
+      title: 'the API server was away for a few minutes',
+      series: { [`disklift_controller_reconcile_failures_total{${CONTROLLER},reason="StoreUnavailable"}`]: '0x9 0+3x5 15x60' },
+      at: { '15m': 'silent', '30m': 'silent', '50m': 'silent' },
     },
   ],
 };

@@ -4,15 +4,26 @@
  */
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { alertRules, recordingRules } from '../../monitoring/alerts.ts';
+import { packageVersion } from '../../src/config/environment.ts';
 import { expand, panelsOf, readDashboard } from '../helpers/dashboard.ts';
 import type { Sample } from '../helpers/prometheus.ts';
 import { runShell } from '../helpers/run-command.ts';
-import { CLUSTERS, NAMES, SCHEDULE, SPEEDUP, startWatchedExports, until, type WatchedExports } from '../helpers/watched-exports.ts';
+import {
+  CLUSTERS,
+  FLEET,
+  LATE_SECONDS,
+  NAMES,
+  SCHEDULE,
+  SPEEDUP,
+  startWatchedExports,
+  until,
+  type WatchedExports,
+} from '../helpers/watched-exports.ts';
 
 const MIB = 1024 * 1024;
 const CLUSTER_BYTES = 65_536;
@@ -60,6 +71,10 @@ describe('Prometheus', function () {
       // At both ends rate() adds at most one scrape's worth.
       assert.ok(seen >= was * 0.99 && seen <= was * 1.2, `${counter} ${key}: ${seen} is not ${was}`);
     }
+  }
+
+  function assertLate(seconds = -1): void {
+    assert.ok(seconds >= LATE_SECONDS && seconds < LATE_SECONDS + rangeSeconds + 60, `${seconds} s`);
   }
 
   /** By the title of a panel: the expected result of each of its queries, in order. */
@@ -191,11 +206,38 @@ describe('Prometheus', function () {
     'Retries by reason': [(samples) => assert.deepEqual(by(samples, 'destination', 'reason'), { 'HTTP/DestinationRejected': 1 })],
     'Age of the list of requests': [
       (samples) => {
-        const { [exports.instance]: ageSeconds = Number.NaN, ...others } = by(samples, 'instance');
-        assert.ok(ageSeconds >= 0 && ageSeconds < 10, `${ageSeconds}`);
-        assert.deepEqual(others, {});
+        const ages = by(samples, 'instance');
+        assert.deepEqual(Object.keys(ages).sort(), [exports.instance, exports.controllerInstance].sort());
+        for (const ageSeconds of Object.values(ages)) assert.ok(ageSeconds >= 0 && ageSeconds < 10, `${ageSeconds}`);
       },
     ],
+    Leaders: [(samples) => assert.deepEqual(by(samples), { '': 1 })],
+    Slots: [
+      (samples) => assert.deepEqual(by(samples), { '': FLEET.heldCount }),
+      (samples) => assert.deepEqual(by(samples), { '': FLEET.waitingCount }),
+    ],
+    'Oldest waiting': [(samples) => assertLate(by(samples)[''])],
+    'Left behind': [(samples) => assert.deepEqual(by(samples), { '': 1 })],
+    'Jobs by state': [(samples) => assert.deepEqual(by(samples, 'state'), FLEET.jobs)],
+    'Objects of exports': [
+      (samples) =>
+        assert.deepEqual(by(samples, 'kind'), {
+          ...{ Job: 3, VolumeSnapshot: 2, PersistentVolumeClaim: 1 },
+          ...{ ConfigMap: 0, VirtualMachineSnapshot: 0 },
+        }),
+    ],
+    'Duration of looks': [
+      (samples) => {
+        const counts = by(samples, 'le');
+        assert.deepEqual(
+          [counts['0.005'], counts['0.1'], counts['+Inf']].map((count) => Math.round(count ?? Number.NaN)),
+          [0, 1, 1],
+        );
+      },
+    ],
+    'Warnings by reason': [(samples) => assert.deepEqual(by(samples, 'reason'), { SnapshotFailed: 1 })],
+    'Failed looks by reason': [(samples) => assert.deepEqual(by(samples, 'reason'), { StoreRefused: 1 })],
+    'Refusals of the API server': [(samples) => assert.deepEqual(by(samples, 'reason'), { Forbidden: 1 })],
   };
 
   describe('gives what the dashboard shows', () => {
@@ -219,10 +261,11 @@ describe('Prometheus', function () {
     });
   });
 
-  it('fires the alerts of a failed export, a stalled export and a missing target, and no other', async () => {
+  it('fires the alerts of a failed and a stalled export, of late ones of the controller and a missing target, and no other', async () => {
     const expected = [
       ['DiskliftExportFailed', `vms/failed`],
       ['DiskliftExportStalled', `vms/stalled`],
+      ['DiskliftExportsWaitTooLong', 'backup/disklift'],
       ['DiskliftTargetDown', exports.goneInstance],
     ];
     const firing = async () =>
@@ -230,8 +273,12 @@ describe('Prometheus', function () {
         .filter(({ state }) => state === 'firing')
         .map(({ labels }) => [
           labels.alertname,
-          labels.export === undefined ? labels.instance : `${labels.export_namespace}/${labels.export}`,
+          labels.export_namespace === undefined
+            ? (labels.instance ?? labels.job)
+            : `${labels.export_namespace}/${labels.export ?? labels.schedule}`,
         ])
+        // This one fires after half a minute more or less.
+        .filter(([name]) => name !== 'DiskliftSnapshotsLeftBehind')
         .sort();
     await until(async () => (await firing()).length >= expected.length);
     assert.deepEqual(await firing(), expected);
@@ -251,14 +298,14 @@ describe('Prometheus', function () {
     assert.equal(await exports.prometheus.unitOf('disklift_sent_bytes'), 'bytes');
   });
 
-  it('has no complaints about the metrics (promtool check metrics)', async () => {
-    const file = path.join(directory, 'metrics');
-    await writeFile(file, await (await exports.sidecar.get('/metrics')).text());
-    const { code, stdout, stderr } = await runShell(`promtool check metrics < '${file}'`);
-    assert.deepEqual([code, `${stdout}${stderr}`], [0, '']);
-  });
+  for (const [whose, instanceOf] of [
+    ['sidecar', () => exports.instance],
+    ['controller', () => exports.controllerInstance],
+  ] as const)
+    it(`has no complaints about the metrics of the ${whose} (promtool check metrics)`, async () => {
+      const file = path.join(directory, 'metrics');
+      await writeFile(file, await (await fetch(`http://${instanceOf()}/metrics`)).text());
+      const { code, stdout, stderr } = await runShell(`promtool check metrics < '${file}'`);
+      assert.deepEqual([code, `${stdout}${stderr}`], [0, '']);
+    });
 });
-
-function packageVersion(): string {
-  return (JSON.parse(readFileSync(path.join(import.meta.dirname, '..', '..', 'package.json'), 'utf8')) as { version: string }).version;
-}

@@ -1,6 +1,7 @@
 /** docs/metrics.md, made from the catalogue of metrics. */
 
-import { CONTROLLER_METRICS, METRIC_PREFIX, METRICS, type MetricDeclaration } from '../../src/metrics/catalogue.ts';
+import { METRIC_PREFIX, METRICS, type MetricDeclaration } from '../../src/metrics/catalogue.ts';
+import { CONTROLLER_METRICS } from '../../src/metrics/controller-catalogue.ts';
 import { markdownTable } from './markdown-table.ts';
 
 function cellsOf({ name, type, unit, labels, help }: MetricDeclaration): string[] {
@@ -11,7 +12,7 @@ export function metricsPage(): string {
   return [
     '# Metrics',
     '',
-    'Generated from src/metrics/catalogue.ts by `make generate`. `/metrics` answers in the text format of Prometheus, or as OpenMetrics when',
+    'Generated from src/metrics by `make generate`. `/metrics` answers in the text format of Prometheus, or as OpenMetrics when',
     'the request accepts that.',
     '',
     '## Sidecar',

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
+import { systemClock } from '../../../src/common/clock.ts';
 import { createControllerMetrics } from '../../../src/metrics/controller-metrics.ts';
 
 const STATE = { isSuspended: false, lastSuccessMs: 1_000_000, nextMs: 2_000_000, overdueMs: 3_000_000 };
 
 describe('the series of schedules', () => {
-  const metrics = createControllerMetrics('0.0.0');
+  const metrics = createControllerMetrics({ version: '0.0.0', clock: systemClock, facts: () => undefined, silenceMs: () => undefined });
 
   async function series(): Promise<Record<string, number>> {
     const { text } = await metrics.scrape('prometheus');

@@ -4,7 +4,8 @@
  */
 
 import assert from 'node:assert/strict';
-import { CONTROLLER_METRICS, METRIC_PREFIX, METRICS, type MetricDeclaration } from '../../../src/metrics/catalogue.ts';
+import { METRIC_PREFIX, METRICS, type MetricDeclaration } from '../../../src/metrics/catalogue.ts';
+import { CONTROLLER_METRICS } from '../../../src/metrics/controller-catalogue.ts';
 import { panelsOf, readDashboard } from '../../helpers/dashboard.ts';
 import { selectorsOf } from '../../helpers/promql.ts';
 

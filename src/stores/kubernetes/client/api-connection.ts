@@ -7,8 +7,8 @@ import type { Clock } from '../../../common/clock.ts';
 import { textWithin } from '../../../common/text.ts';
 import { withinLimit } from '../../../common/time-limit.ts';
 import type { ApiAccess } from './api-access.ts';
-import { refusedError, tooLargeError, unansweredError, unusableError } from './api-failure.ts';
-import type { ApiRequestFacts, CallOptions } from './contract.ts';
+import { apiFailureOf, refusedError, tooLargeError, unansweredError, unusableError } from './api-failure.ts';
+import type { ApiFailure, ApiRequestFacts, CallOptions } from './contract.ts';
 
 export interface ApiRequest extends ApiRequestFacts {
   /** The object or list as messages name it. */
@@ -39,6 +39,8 @@ export interface ApiConnectionOptions {
   userAgent: string;
   /** Called for each request before it is sent. */
   onRequest?(facts: ApiRequestFacts): void;
+  /** Called for each request that was refused or not answered, and not aborted. */
+  onFailure?(facts: ApiRequestFacts, kind: ApiFailure['kind']): void;
 }
 
 export interface ApiConnection {
@@ -53,7 +55,7 @@ export interface ApiConnection {
 
 const LIMIT_MS = 15_000;
 
-export function createApiConnection({ access, clock, userAgent, onRequest }: ApiConnectionOptions): ApiConnection {
+export function createApiConnection({ access, clock, userAgent, onRequest, onFailure }: ApiConnectionOptions): ApiConnection {
   async function send(request: ApiRequest, signal: AbortSignal): Promise<Response> {
     const url = new URL(`${access.server}${request.path}`);
     for (const [name, value] of Object.entries(request.query ?? {})) if (value !== undefined) url.searchParams.set(name, String(value));
@@ -97,14 +99,26 @@ export function createApiConnection({ access, clock, userAgent, onRequest }: Api
     }
   }
 
+  /** Reports the failure of `task`. */
+  async function reported<T>(request: ApiRequest, task: Promise<T>): Promise<T> {
+    try {
+      return await task;
+    } catch (error) {
+      const failure = apiFailureOf(error);
+      if (failure !== undefined) onFailure?.(request, failure.kind);
+      throw error;
+    }
+  }
+
   return {
     async call(request, options = {}) {
       const what = describe(request);
       const { maxBytes = MAX_OBJECT_BYTES } = request;
-      const text = await limited(what, options, async (signal) => {
+      const answer = limited(what, options, async (signal) => {
         const { body } = await succeed(what, await send(request, signal));
         return readText(what, body, maxBytes);
       });
+      const text = await reported(request, answer);
       try {
         return JSON.parse(text);
       } catch {
@@ -113,7 +127,8 @@ export function createApiConnection({ access, clock, userAgent, onRequest }: Api
     },
     async open(request, signal) {
       const what = describe(request);
-      const { body } = await limited(what, { signal }, async (ended) => succeed(what, await send(request, ended)));
+      const answer = limited(what, { signal }, async (ended) => succeed(what, await send(request, ended)));
+      const { body } = await reported(request, answer);
       if (body === null) throw unusableError(what, 'its answer is empty');
       return body;
     },

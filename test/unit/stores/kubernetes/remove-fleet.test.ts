@@ -18,7 +18,7 @@ const REST = [
   'serviceAccounts',
 ] as const;
 
-/** Of the controller, of the workers, and of each further kind. */
+/** Time for the controller, for the workers, and for each further kind. */
 const LIMITS_MS = 35_000 + 45_000 + REST.length * 10_000;
 
 const refusal = (what: string, status: number) => refusedError({ what, status, body: '' }, 0);
