@@ -1,4 +1,4 @@
-/** What the objects of an export show about its worker. Pure. */
+/** The state of an export's worker, as its objects show it. Pure. */
 
 import type { Observed, WorkerPod } from './observed.ts';
 

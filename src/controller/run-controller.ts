@@ -3,15 +3,14 @@
  * A failure is retried with growing pauses and never stops the other exports.
  */
 
-import type { Clock } from '../common/clock.ts';
 import { DiskliftError, isStoreFailure } from '../common/errors.ts';
 import { type Backoff, backoffDelayMs, retryStoreCall } from '../common/retry.ts';
 import type { DiskExport } from '../resource/disk-export.ts';
 import { createWorkQueue, type WorkQueue } from '../stores/kubernetes/cache/work-queue.ts';
 import { ALL_NAMESPACES } from '../stores/kubernetes/client/contract.ts';
-import type { FleetApi } from '../stores/kubernetes/client/fleet-api.ts';
-import type { EventPoster } from '../stores/kubernetes/store/kubernetes-events.ts';
-import { countObjects, type ObjectCounts } from './count-objects.ts';
+import type { ExportObject } from '../stores/kubernetes/client/objects.ts';
+import type { Controller, ControllerFacts, ControllerOptions } from './contract.ts';
+import { countObjects } from './count-objects.ts';
 import type { Decision, Report } from './decision.ts';
 import { createFleetCache, type FleetCache } from './fleet-cache.ts';
 import { createExportObserver, type ExportObserver, type ObservedExport } from './observe-export.ts';
@@ -20,54 +19,8 @@ import { createQueueMessages, type QueueMessages } from './queue-messages.ts';
 import { reconcile } from './reconcile.ts';
 import { refusalReport } from './refusal-report.ts';
 import { createReportWriter, type ReportWriter } from './report-writer.ts';
-import { createSlotQueue, type SlotLimits, type SlotQueue } from './slot-queue.ts';
+import { createSlotQueue, type SlotQueue } from './slot-queue.ts';
 import { createWorkerAccess, type WorkerAccess } from './worker-access.ts';
-import type { JobTemplate } from './worker-job.ts';
-
-export interface ControllerOptions {
-  api: FleetApi;
-  /** Empty: all namespaces. */
-  namespaces: readonly string[];
-  limits: SlotLimits;
-  template: JobTemplate;
-  podStartTimeoutMs: number;
-  /** ClusterRole that the workers of a namespace get. */
-  workerClusterRole: string;
-  /** Names the destination's host. */
-  hostOf(request: DiskExport): string;
-  events: EventPoster;
-  /** @throws DiskliftError `ExecutorLost` when another controller may lead */
-  assertLeading(): Promise<void>;
-  clock: Clock;
-  random(): number;
-  /** @param key of the export that the message is about */
-  warn(message: string, key?: string): void;
-  observer?: ControllerObserver | undefined;
-}
-
-/** Receives the facts that metrics count. */
-export interface ControllerObserver {
-  /** A key was worked on. @param failure code of the error, or `InternalError`; undefined after a success */
-  onReconcile?(durationMs: number, failure: string | undefined): void;
-  /** An event of type Warning was recorded. @param reason one word, of few */
-  onWarning?(reason: string): void;
-}
-
-export interface ControllerFacts extends ObjectCounts {
-  waitingCount: number;
-  /** Creation of the oldest waiting export, in milliseconds since the epoch. */
-  oldestWaitingMs: number | undefined;
-  heldCount: number;
-}
-
-export interface Controller {
-  /** Works until `signal` is aborted. Never throws. */
-  run(signal: AbortSignal): Promise<void>;
-  facts(): ControllerFacts;
-  readonly hasSynced: boolean;
-  /** How up to date its copies are. */
-  readonly freshness: Pick<FleetCache, 'problem' | 'silenceMs'>;
-}
 
 /** Keys that are worked on at a time. */
 const WORKERS = 8;
@@ -102,7 +55,7 @@ class FleetController implements Controller {
     const { api, clock, limits, template, workerClusterRole, assertLeading } = options;
     this.options = options;
     this.queue = createWorkQueue(clock, this.stopped.signal);
-    this.cache = createFleetCache({ ...options, onExport: (key) => this.enqueue(key) });
+    this.cache = createFleetCache({ ...options, onExport: (key) => this.onExport(key) });
     this.slots = createSlotQueue({ limits, onGrant: (key) => this.queue.add(key) });
     this.access = createWorkerAccess({
       api,
@@ -150,6 +103,15 @@ class FleetController implements Controller {
       this.stopped.abort(signal.reason);
       await watching;
     }
+  }
+
+  exportOf(key: string): ExportObject | undefined {
+    return this.cache.exports.get(key);
+  }
+
+  private onExport(key: string): void {
+    this.options.onExport?.(key);
+    this.enqueue(key);
   }
 
   /** Before that, an export with objects would look like one without. */

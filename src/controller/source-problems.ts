@@ -1,4 +1,4 @@
-/** What is wrong with a source before anything is made of it. Pure. */
+/** Problems of a source before anything is made of it. Pure. */
 
 import type { ClaimObject, VolumeSnapshotObject } from '../stores/kubernetes/client/fleet-objects.ts';
 import type { Observed, PodProblem, SourceFacts, VolumeFacts } from './observed.ts';

@@ -8,7 +8,8 @@ import type { Logger } from '../common/logger.ts';
 import type { ControllerConfig } from '../config/controller-settings.ts';
 import { packageVersion } from '../config/environment.ts';
 import type { JobTemplateFile } from '../config/job-template.ts';
-import type { Controller, ControllerFacts } from '../controller/run-controller.ts';
+import type { Controller, ControllerFacts } from '../controller/contract.ts';
+import type { ScheduleObserver } from '../controller/schedules/observer.ts';
 import { type ControllerMetrics, createControllerMetrics } from '../metrics/controller-metrics.ts';
 import { createHealth, type HealthOptions } from '../server/health.ts';
 import { createFleetApi, type FleetApi, guardFleetApi } from '../stores/kubernetes/client/fleet-api.ts';
@@ -55,7 +56,17 @@ export async function runControllerProcess({ config, template, logger, context }
       silenceMs: () => election.health.silenceMs(),
     });
     const api = createFleetApi({ ...connection, onFailure: (_request, kind) => metrics.onApiFailure(kind) });
-    const election = composeElection({ config, template, namespace, api, observer: metrics, clock, signal, warn });
+    const election = composeElection({
+      config,
+      template,
+      namespace,
+      api,
+      observer: metrics,
+      scheduleObserver: metrics.schedules,
+      clock,
+      signal,
+      warn,
+    });
     const { reviews } = createKubeApi(connection);
     const pages = {
       config,
@@ -88,6 +99,7 @@ interface ElectionOptions extends Pick<ComposeControllerOptions, 'observer'> {
   clock: CommandContext['clock'];
   signal: AbortSignal;
   warn(message: string, key?: string): void;
+  scheduleObserver: ScheduleObserver;
 }
 
 interface Election {
@@ -97,7 +109,7 @@ interface Election {
   run(onChange: (isLeading: boolean) => void): Promise<void>;
 }
 
-function composeElection({ config, template, namespace, api, observer, clock, signal, warn }: ElectionOptions): Election {
+function composeElection({ config, template, namespace, api, observer, scheduleObserver, clock, signal, warn }: ElectionOptions): Election {
   const instance = config.podName || os.hostname();
   const holder = `${instance}_${randomUUID()}`;
   const times = leaseTimesOf(Math.max(3, config.leaseDurationSeconds));
@@ -108,7 +120,16 @@ function composeElection({ config, template, namespace, api, observer, clock, si
 
   async function lead(term: Term): Promise<void> {
     const guard = { signal: term.signal, beforeWrite: () => term.assertHeld(), writeLimitMs: times.durationMs - times.deadlineMs };
-    leading = composeController({ config, template, term, instance, api: guardFleetApi(api, guard), observer, ...shared });
+    leading = composeController({
+      config,
+      template,
+      term,
+      instance,
+      api: guardFleetApi(api, guard),
+      observer,
+      scheduleObserver,
+      ...shared,
+    });
     try {
       await leading.run(term.signal);
     } finally {

@@ -3,7 +3,11 @@
 import type { Clock } from '../common/clock.ts';
 import type { ControllerConfig } from '../config/controller-settings.ts';
 import type { JobTemplateFile } from '../config/job-template.ts';
-import { type Controller, type ControllerObserver, createController } from '../controller/run-controller.ts';
+import type { Controller, ControllerObserver, ControllerOptions } from '../controller/contract.ts';
+import { createController } from '../controller/run-controller.ts';
+import { createExportsOfSchedules } from '../controller/schedules/exports-of-schedules.ts';
+import type { ScheduleObserver } from '../controller/schedules/observer.ts';
+import { runSchedules, type Schedules } from '../controller/schedules/run-schedules.ts';
 import type { FleetApi } from '../stores/kubernetes/client/fleet-api.ts';
 import type { Term } from '../stores/kubernetes/leases/leadership.ts';
 import { createEventPoster } from '../stores/kubernetes/store/kubernetes-events.ts';
@@ -22,12 +26,61 @@ export interface ComposeControllerOptions {
   random(): number;
   /** @param key of the export that the message is about */
   warn(message: string, key?: string): void;
+  scheduleObserver?: ScheduleObserver | undefined;
 }
 
-/** One controller for each term: its copies and queues begin anew. */
-export function composeController({ config, template, term, instance, ...shared }: ComposeControllerOptions): Controller {
+/** One controller for each term: its copies and queues begin anew. Its schedules make exports, which it runs. */
+export function composeController(options: ComposeControllerOptions): Controller {
+  const { config, term, instance, api, clock, random, warn, scheduleObserver } = options;
+  let schedules: Schedules | undefined;
+  const controller = createController({
+    ...controllerOptionsOf(options),
+    onExport: (key) => {
+      for (const schedule of index.update(key)) schedules?.enqueue(schedule);
+    },
+  });
+  const index = createExportsOfSchedules((key) => controller.exportOf(key));
+
+  async function run(signal: AbortSignal): Promise<void> {
+    const exports = {
+      get hasSynced() {
+        return controller.hasSynced;
+      },
+      ofSchedule: index.ofSchedule,
+    };
+    const { namespaces } = config;
+    const assertLeading = () => term.assertHeld();
+    schedules = runSchedules({
+      api,
+      exports,
+      namespaces,
+      instance,
+      assertLeading,
+      clock,
+      random,
+      warn,
+      signal,
+      observer: scheduleObserver,
+    });
+    await Promise.all([controller.run(signal), schedules.ended]);
+  }
+
+  return {
+    run,
+    facts: () => controller.facts(),
+    exportOf: (key) => controller.exportOf(key),
+    get hasSynced() {
+      return controller.hasSynced && (schedules?.hasSynced ?? false);
+    },
+    get freshness() {
+      return controller.freshness;
+    },
+  };
+}
+
+function controllerOptionsOf({ config, template, term, instance, ...shared }: ComposeControllerOptions): ControllerOptions {
   const { securityContext, ...parts } = template;
-  return createController({
+  return {
     ...shared,
     namespaces: config.namespaces,
     limits: {
@@ -49,5 +102,5 @@ export function composeController({ config, template, term, instance, ...shared 
     hostOf: destinationServer,
     events: createEventPoster({ events: shared.api.events, instance, ...shared }),
     assertLeading: () => term.assertHeld(),
-  });
+  };
 }

@@ -2,7 +2,8 @@
 
 import { systemClock } from '../../src/common/clock.ts';
 import { DiskliftError } from '../../src/common/errors.ts';
-import { type Controller, createController } from '../../src/controller/run-controller.ts';
+import type { Controller } from '../../src/controller/contract.ts';
+import { createController } from '../../src/controller/run-controller.ts';
 import type { SlotLimits } from '../../src/controller/slot-queue.ts';
 import type { JobTemplate } from '../../src/controller/worker-job.ts';
 import type { ApiRequestFacts } from '../../src/stores/kubernetes/client/contract.ts';

@@ -2,7 +2,8 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '../../../src/common/clock.ts';
-import { type ControllerOptions, createController } from '../../../src/controller/run-controller.ts';
+import type { ControllerOptions } from '../../../src/controller/contract.ts';
+import { createController } from '../../../src/controller/run-controller.ts';
 import { isFields } from '../../../src/resource/schema.ts';
 import { createEventPoster } from '../../../src/stores/kubernetes/store/kubernetes-events.ts';
 import { createManualClock } from '../manual-clock.ts';
