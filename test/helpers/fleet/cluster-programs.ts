@@ -24,6 +24,8 @@ export interface ClusterPrograms {
   step(): void;
   /** Most worker pods of one export that ran at one time. */
   readonly mostWorkers: number;
+  /** Most pods of all exports that had not ended. */
+  readonly mostPods: number;
 }
 
 /** Kinds with objects that have owners. */
@@ -56,6 +58,7 @@ export function createClusterPrograms(fleet: MemoryFleet, plan: ClusterPlan, clo
 
 class Programs implements ClusterPrograms {
   mostWorkers = 0;
+  mostPods = 0;
   private readonly fleet: MemoryFleet;
   private readonly plan: ClusterPlan;
   private readonly clock: Clock;
@@ -79,13 +82,16 @@ class Programs implements ClusterPrograms {
     for (const claim of this.fleet.all('persistentVolumeClaims')) this.handleClaim(claim);
     for (const job of this.fleet.all('jobs')) this.handleJob(job);
     for (const pod of this.fleet.all('pods')) this.handlePod(pod);
-    const running = this.fleet
-      .all('pods')
-      .filter(({ metadata, status }) => metadata.labels?.['disklift.dev/export-uid'] !== undefined && status?.phase === 'Running');
+    this.countWorkers();
+  }
+
+  private countWorkers(): void {
+    const uidOf = ({ metadata }: StoredObject) => metadata.labels?.['disklift.dev/export-uid'];
+    const workers = this.fleet.all('pods').filter((pod) => uidOf(pod) !== undefined && !hasEnded(pod));
+    const running = workers.filter(({ status }) => status?.phase === 'Running');
+    this.mostPods = Math.max(this.mostPods, workers.length);
     for (const pod of running) {
-      const same = running.filter(
-        ({ metadata }) => metadata.labels?.['disklift.dev/export-uid'] === pod.metadata.labels?.['disklift.dev/export-uid'],
-      );
+      const same = running.filter((other) => uidOf(other) === uidOf(pod));
       this.mostWorkers = Math.max(this.mostWorkers, same.length);
     }
   }

@@ -37,6 +37,7 @@ export type FaultKind =
   | 'act';
 
 export interface Fault {
+  /** Of the call, counted from 0 over all processes. */
   index: number;
   kind: FaultKind;
   act?: (fleet: MemoryFleet) => void;
@@ -50,7 +51,9 @@ export interface SceneRun {
   /** Names of all objects at the end, without events. */
   names: string[];
   created: readonly string[];
+  /** Most pods of one export that ran at one time, and of all exports that existed. */
   mostWorkers: number;
+  mostPods: number;
   warnings: string[];
   seconds: number;
   hasSettled: boolean;
@@ -82,7 +85,9 @@ const TEMPLATE: ControllerOptions['template'] = {
   seLinuxLevel: '',
 };
 
-export async function runScene({ plan, setUp, eachSecond, options, maxSeconds = 400 }: Scene, fault?: Fault): Promise<SceneRun> {
+export async function runScene(scene: Scene, given?: Fault | ((index: number) => Fault | undefined)): Promise<SceneRun> {
+  const { plan, setUp, eachSecond, options, maxSeconds = 400 } = scene;
+  const faultAt = typeof given === 'function' ? given : (index: number) => (index === given?.index ? given : undefined);
   const clock = createManualClock();
   const fleet = createMemoryFleet(clock);
   const programs = createClusterPrograms(fleet, { snapshotSteps: 2, workers: ['succeeds'], ...plan }, clock);
@@ -100,7 +105,8 @@ export async function runScene({ plan, setUp, eachSecond, options, maxSeconds = 
       const never = new Promise<never>(() => {});
       if (own.signal.aborted) return never;
       const index = calls.push(textOf(call)) - 1;
-      if (fault === undefined || index !== fault.index) return carryOut();
+      const fault = faultAt(index);
+      if (fault === undefined) return carryOut();
       if (fault.kind === 'act') fault.act?.(fleet);
       if (fault.kind === 'act') return carryOut();
       if (fault.kind === 'refuse') throw refused(500, textOf(call), 'InternalError', 'etcd is away');
@@ -159,6 +165,7 @@ export async function runScene({ plan, setUp, eachSecond, options, maxSeconds = 
     names: fleet.names().filter((name) => !name.startsWith('events ')),
     created: fleet.created,
     mostWorkers: programs.mostWorkers,
+    mostPods: programs.mostPods,
     warnings,
     seconds: programsSecond,
     hasSettled: quiet >= QUIET_SECONDS,
