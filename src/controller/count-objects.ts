@@ -5,7 +5,7 @@ import type { ChildResource } from './decision.ts';
 import { exportKeyOf } from './export-objects.ts';
 import type { FleetCache } from './fleet-cache.ts';
 
-export type JobState = 'Suspended' | 'Pending' | 'Running' | 'Ended';
+type JobState = 'Suspended' | 'Pending' | 'Running' | 'Ended';
 
 export interface ObjectCounts {
   jobs: Readonly<Record<JobState, number>>;

@@ -24,7 +24,7 @@ import { exportKeyOf, MANAGED_SELECTOR } from './export-objects.ts';
 import { GroupedKeys } from './grouped-keys.ts';
 import { slimExport, slimMetadata, slimPod } from './slim-objects.ts';
 
-export interface ChildObjects {
+interface ChildObjects {
   jobs: JobObject;
   configMaps: DataObject;
   persistentVolumeClaims: ClaimObject;

@@ -23,12 +23,12 @@ export interface ObservedExport {
   recheckMs?: number | undefined;
 }
 
-export interface InvalidExport {
+interface InvalidExport {
   object: ExportObject;
   invalid: StoredRequest & { kind: 'invalid' };
 }
 
-export interface SlotState {
+interface SlotState {
   hasSlot: boolean;
   /** Whether it waits for a slot: then its source was looked at already. */
   isWaiting: boolean;

@@ -79,7 +79,7 @@ export interface SourceFacts {
   vm?: VmFacts | undefined;
 }
 
-export interface VmFacts {
+interface VmFacts {
   isRunning: boolean;
   leftOut: readonly LeftOutVolume[];
   /** State of KubeVirt's snapshot; undefined without one. */
@@ -88,7 +88,7 @@ export interface VmFacts {
   manifest: string | undefined;
 }
 
-export interface LeftOutVolume {
+interface LeftOutVolume {
   name: string;
   why: string;
 }

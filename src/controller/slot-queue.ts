@@ -15,7 +15,7 @@ export interface SlotLimits {
   perHost?: number | undefined;
 }
 
-export interface SlotRequest {
+interface SlotRequest {
   namespace: string;
   /** Host of the destination. */
   host: string;

@@ -35,7 +35,7 @@ export interface PodRunner extends AsyncDisposable {
   hold(isHeld: boolean): void;
 }
 
-export interface RunningPod {
+interface RunningPod {
   pod: Pod;
   process: ChildProcess;
   output(): string;

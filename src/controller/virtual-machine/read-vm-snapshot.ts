@@ -15,7 +15,7 @@ import { GUEST_RAN_ANNOTATION } from './build-vm-snapshot.ts';
 import { objectsAt, textAt, textsAt, type UncheckedObject, valueAt } from './read-fields.ts';
 import { type LeftOutVolume, volumesOfVm } from './volumes-of-vm.ts';
 
-export type Consistency = 'Offline' | 'Application' | 'Crash';
+type Consistency = 'Offline' | 'Application' | 'Crash';
 
 /** The claim as it was when the snapshot was taken: what a clone of the same kind requires. */
 interface SnapshotClaim {

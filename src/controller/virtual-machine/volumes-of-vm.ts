@@ -10,7 +10,7 @@
 import type { Fields } from '../../resource/schema.ts';
 import { objectsAt, textAt, type UncheckedObject, valueAt } from './read-fields.ts';
 
-export interface VmVolume {
+interface VmVolume {
   /** Name of the volume in the VM. */
   name: string;
   claimName: string;

@@ -25,7 +25,7 @@ export type Resource = keyof typeof RESOURCES;
 /** An object of any kind; each program of the test reads the fields of its own kinds. */
 export interface StoredObject {
   metadata: ObjectMeta;
-  // biome-ignore lint/suspicious/noExplicitAny: the fields of twenty kinds, and their types would say the code once more
+  // biome-ignore lint/suspicious/noExplicitAny: the fields of twenty kinds; types would say the code once more
   [field: string]: any;
 }
 
