@@ -7,7 +7,7 @@ JUDGES := qemu-img:qemu-utils qemu-storage-daemon:qemu-system-common mke2fs:e2fs
 # A guest of User Mode Linux with servers of NFS, SMB and 9p. It requires root, and Debian has that kernel only for x86.
 GUEST := $(if $(filter x86_64-0,$(shell echo $$(uname -m)-$$(id -u))),linux.uml:user-mode-linux modprobe:kmod ip:iproute2 pgrep:procps rpc.nfsd:nfs-kernel-server mount.nfs:nfs-common smbd:samba mount.cifs:cifs-utils diod:diod)
 # A node with real pods, for tests and to play with: for root only.
-NODE := containerd:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins nft:nftables conntrack:conntrack iptables:iptables ip:iproute2 buildah:buildah qemu-nbd:qemu-utils openssl:openssl losetup:mount
+NODE := containerd:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins nft:nftables conntrack:conntrack iptables:iptables ip:iproute2 buildah:buildah qemu-nbd:qemu-utils openssl:openssl losetup:mount mkfs.xfs:xfsprogs
 RIVALS := qemu-img:qemu-utils python3:python3 pv:pv time:time curl:curl openssl:openssl taskset:util-linux
 RUN_TESTS = test/tools/run-tests.ts $(ONLY)
 INSTALLED := node_modules/.package-lock.json
@@ -218,7 +218,8 @@ minio: ## Build MinIO for its tests
 	@test/tools/go-tool.sh minio github.com/minio/minio v0.0.0-20260212201848-7aac2a2c5b7c
 
 # Only test/cluster needs these programs. They take minutes to build, longer than the limit of a test's hook.
-NODE_PROGRAMS := etcd kube-apiserver kube-controller-manager kubectl kube-scheduler kubelet kube-proxy coredns pause
+STORAGE_PROGRAMS := csi-driver csi-provisioner csi-snapshotter snapshot-controller
+NODE_PROGRAMS := etcd kube-apiserver kube-controller-manager kubectl kube-scheduler kubelet kube-proxy coredns pause $(STORAGE_PROGRAMS)
 .PHONY: api-server
 api-server:
 	@case '$(or $(ONLY),test)' in test|test/|test/cluster*) \

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes sure that programs of Kubernetes are there for the tests of test/cluster, and prints the folder they are in:
-# kubernetes-binaries.sh [--existing] [PROGRAM]..., of etcd, kube-apiserver, kube-controller-manager and kubectl, which are made sure of when none is named,
-# kube-scheduler, kubelet, kube-proxy, coredns and pause.
+# kubernetes-binaries.sh [--existing] [PROGRAM]...
+# The default is an API server: etcd, kube-apiserver, kube-controller-manager and kubectl. A node needs kube-scheduler, kubelet, kube-proxy,
+# coredns and pause. Its storage needs csi-driver, csi-provisioner, csi-snapshotter and snapshot-controller.
 # They are built once, from pinned Go modules, into the user's cache folder: minutes then, no time later. With
 # --existing none is built: a test waits for no compiler. KUBEBUILDER_ASSETS names another.
 # With CI set it fails without them; elsewhere one line says what is missing, and the tests are skipped.
@@ -51,6 +52,27 @@ build() {
   mv "$folder/$3.$$" "$folder/$3"
 }
 
+# The sources that decide which program of storage this is. The folder of the cache shows the version of Kubernetes alone.
+sources_of() {
+  case "$1" in
+    csi-driver) cat "$MODULES"/csi/go.* "$MODULES"/csi/driver/* ;;
+    *) cat "$MODULES"/csi/go.* ;;
+  esac | cksum
+}
+
+is_built() {
+  [ -x "$folder/$1" ] || return 1
+  case "$1" in
+    csi-* | snapshot-controller) [ "$(sources_of "$1")" = "$(cat "$folder/$1.sources" 2> /dev/null)" ] ;;
+  esac
+}
+
+# build_storage PACKAGE NAME
+build_storage() {
+  build csi "$1" "$2"
+  sources_of "$2" > "$folder/$2.sources"
+}
+
 if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
   for program in "$@"; do
     [ -x "$KUBEBUILDER_ASSETS/$program" ] || give_up "KUBEBUILDER_ASSETS has no $program"
@@ -67,13 +89,16 @@ if [ -z "$existing" ] && command -v flock > /dev/null; then
   flock 9
 fi
 for program in "$@"; do
-  [ ! -x "$folder/$program" ] || continue
+  ! is_built "$program" || continue
   [ -z "$existing" ] || give_up "$program is not there; make setup builds it"
   command -v go > /dev/null || give_up "Go 1.26 or newer builds $program, and is not installed"
   case "$program" in
     etcd) build etcd go.etcd.io/etcd/server/v3 etcd ;;
     coredns) build coredns github.com/coredns/coredns coredns ;;
     pause) build pause . pause ;;
+    csi-driver) build_storage ./driver csi-driver ;;
+    csi-provisioner) build_storage github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner csi-provisioner ;;
+    csi-snapshotter | snapshot-controller) build_storage "github.com/kubernetes-csi/external-snapshotter/v8/cmd/$program" "$program" ;;
     *) build "$module" "k8s.io/kubernetes/cmd/$program" "$program" ;;
   esac
 done
