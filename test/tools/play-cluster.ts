@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync
 import path from 'node:path';
 import { DISKLIFT_IMAGE, FORMATS_IMAGE } from '../cluster/node/configs.ts';
 import { preparePlayground } from '../cluster/node/playground.ts';
+import { SNAPSHOT_CLASSES, STORAGE_CLASSES, startStorage, storageProblem } from '../cluster/node/storage.ts';
 import { type NodeProcesses, nodeProblem, startNodeCluster, stopNodeCluster } from '../cluster/node-cluster.ts';
 
 const STATE = path.join(import.meta.dirname, '..', '..', '.cache', 'cluster');
@@ -21,11 +22,15 @@ async function up(): Promise<void> {
   mkdirSync(STATE, { recursive: true });
   writeFileSync(PROCESSES, JSON.stringify({ unsharePid, firstPid, directory } satisfies NodeProcesses));
   const { namespace, run } = await preparePlayground(cluster);
+  const withoutStorage = await storageProblem();
+  if (withoutStorage === undefined) await startStorage(cluster);
+  const classes = `storage with snapshots: the classes ${STORAGE_CLASSES.immediate} and ${STORAGE_CLASSES.waiting} of claims, and ${SNAPSHOT_CLASSES.deleted} of VolumeSnapshots`;
   symlinkSync(run, RUN);
   console.log(`The cluster is ready. It has:
 
   - the images ${DISKLIFT_IMAGE} and, with qemu-nbd alone, ${FORMATS_IMAGE}
   - the namespace ${namespace} with the claims fedora-root (Filesystem) and windows-root (Block)
+  - ${withoutStorage === undefined ? classes : `no storage with snapshots: ${withoutStorage}`}
   - receivers at https://backup.example, https://s3.example (bucket backups) and backup.example:9475 (TCP with TLS)
 
 In this shell every command of README.md and docs runs unchanged:

@@ -1,4 +1,4 @@
-/** Claims on a node, bound to paths of this machine as by a storage system. */
+/** Claims on a node: bound to paths of this machine, or for the storage of storage.ts; and snapshots of these. */
 
 import { NODE_NAME } from './configs.ts';
 
@@ -53,4 +53,38 @@ export function boundClaim({ namespace, name, path, mode = 'Filesystem', accessM
       spec: { ...common, volumeName: `${namespace}-${name}`, resources: { requests: { storage: '1Gi' } } },
     },
   ];
+}
+
+export interface StorageClaim {
+  name: string;
+  storageClassName: string;
+  mode?: 'Filesystem' | 'Block';
+  /** The VolumeSnapshot that it is restored from. */
+  snapshotName?: string;
+}
+
+export function storageClaim({ name, storageClassName, mode = 'Filesystem', snapshotName }: StorageClaim): object {
+  const dataSource = { apiGroup: 'snapshot.storage.k8s.io', kind: 'VolumeSnapshot', name: snapshotName };
+  return {
+    apiVersion: 'v1',
+    kind: 'PersistentVolumeClaim',
+    metadata: { name },
+    spec: {
+      accessModes: ['ReadWriteOnce'],
+      volumeMode: mode,
+      storageClassName,
+      resources: { requests: { storage: '64Mi' } },
+      ...(snapshotName === undefined ? {} : { dataSource }),
+    },
+  };
+}
+
+/** @param className the default class when left out */
+export function volumeSnapshot(name: string, claimName: string, className?: string): object {
+  return {
+    apiVersion: 'snapshot.storage.k8s.io/v1',
+    kind: 'VolumeSnapshot',
+    metadata: { name },
+    spec: { source: { persistentVolumeClaimName: claimName }, ...(className === undefined ? {} : { volumeSnapshotClassName: className }) },
+  };
 }

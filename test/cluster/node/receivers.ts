@@ -19,8 +19,13 @@ export const TCP_PORT = 9475;
 export const BUCKET = 'backups';
 
 /** Starts a program on the node, which ends with the node. Its output lies in the node's directory. */
-export function startOnNode({ enter, directory }: NodeCluster, command: string, args: readonly string[]): ChildProcess {
-  const log = openSync(path.join(directory, 'receivers.log'), 'a');
+export function startOnNode(
+  { enter, directory }: NodeCluster,
+  command: string,
+  args: readonly string[],
+  logFile = path.join(directory, 'receivers.log'),
+): ChildProcess {
+  const log = openSync(logFile, 'a');
   return spawn(enter[0], [...enter.slice(1), command, ...args], { stdio: ['ignore', log, log], detached: true });
 }
 

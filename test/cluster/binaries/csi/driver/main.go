@@ -57,7 +57,7 @@ func logCall(ctx context.Context, request any, info *grpc.UnaryServerInfo, handl
 	answer, err := handler(ctx, request)
 	text := ""
 	if message, ok := request.(proto.Message); ok {
-		text = protojson.Format(message)
+		text = protojson.MarshalOptions{}.Format(message)
 	}
 	log.Printf("%s %s: %v", info.FullMethod, text, err)
 	return answer, err
