@@ -17,7 +17,7 @@ export interface JobTemplateFile {
   resources: object;
   imagePullSecrets: readonly object[];
   /** KubeVirt: user and group 107. OpenShift: none, because the namespace's constraint chooses them. */
-  securityContext: { mode: (typeof SECURITY_CONTEXT_MODES)[number]; seLinuxLevel: string };
+  securityContext: { mode: (typeof SECURITY_CONTEXT_MODES)[number]; seLinuxLevel: string; seLinuxChangePolicy: string };
 }
 
 type Reader<T> = (value: unknown, where: string) => T;
@@ -32,7 +32,7 @@ const FIELDS: { readonly [Key in keyof JobTemplateFile]: { absent: JobTemplateFi
   env: { absent: [], read: (value, where) => readObjects(value, where).map((each, index) => readVariable(each, `${where}[${index}]`)) },
   resources: { absent: {}, read: readObject },
   imagePullSecrets: { absent: [], read: readObjects },
-  securityContext: { absent: { mode: 'KubeVirt', seLinuxLevel: '' }, read: readSecurityContext },
+  securityContext: { absent: { mode: 'KubeVirt', seLinuxLevel: '', seLinuxChangePolicy: '' }, read: readSecurityContext },
 };
 
 /** A file without any part, such as an empty one. */
@@ -92,8 +92,13 @@ function readVariable(value: Record<string, unknown>, where: string): JobTemplat
 }
 
 function readSecurityContext(value: unknown, where: string): JobTemplateFile['securityContext'] {
-  const { mode = 'KubeVirt', seLinuxLevel = '' } = readFields(value, { where, allowed: ['mode', 'seLinuxLevel'] });
+  const allowed = ['mode', 'seLinuxLevel', 'seLinuxChangePolicy'];
+  const { mode = 'KubeVirt', seLinuxLevel = '', seLinuxChangePolicy = '' } = readFields(value, { where, allowed });
   const known = SECURITY_CONTEXT_MODES.find((each) => each === mode);
   if (known === undefined) throw invalid(`${where}.mode`, `one of ${SECURITY_CONTEXT_MODES.join(', ')} is expected`);
-  return { mode: known, seLinuxLevel: readText(seLinuxLevel, `${where}.seLinuxLevel`) };
+  return {
+    mode: known,
+    seLinuxLevel: readText(seLinuxLevel, `${where}.seLinuxLevel`),
+    seLinuxChangePolicy: readText(seLinuxChangePolicy, `${where}.seLinuxChangePolicy`),
+  };
 }

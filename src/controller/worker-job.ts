@@ -30,6 +30,8 @@ export interface JobTemplate {
   securityContextMode: 'KubeVirt' | 'OpenShift';
   /** SELinux level of the pods. Empty: the container runtime chooses it. */
   seLinuxLevel: string;
+  /** As in a pod. Kubernetes before 1.32 does not know the field. Empty: the field is left out. */
+  seLinuxChangePolicy?: string | undefined;
 }
 
 export interface WorkerJobOptions {
@@ -188,11 +190,12 @@ function jobOf(request: DiskExport, name: string, parts: JobParts): NewObject {
 }
 
 /** Pod Security `restricted`. There is no fsGroup: it would change the group of the VM's files. */
-function podSecurityOf({ securityContextMode, seLinuxLevel }: JobTemplate): object {
+function podSecurityOf({ securityContextMode, seLinuxLevel, seLinuxChangePolicy = '' }: JobTemplate): object {
   return {
     runAsNonRoot: true,
     ...(securityContextMode === 'KubeVirt' ? { runAsUser: 107, runAsGroup: 107 } : {}),
     ...(seLinuxLevel === '' ? {} : { seLinuxOptions: { level: seLinuxLevel } }),
+    ...(seLinuxChangePolicy === '' ? {} : { seLinuxChangePolicy }),
     seccompProfile: { type: 'RuntimeDefault' },
   };
 }

@@ -125,7 +125,7 @@ export const JOB_STATES = ['Suspended', 'Pending', 'Running', 'Ended'] as const;
 const RECONCILE_FAILURES = ['StoreUnavailable', 'StoreRefused', 'ExecutorLost', 'InternalError'] as const;
 
 /** Reasons of the controller's warnings, with a section of docs/virtual-machines.md that says what to do. */
-const WARNING_REASONS = [
+export const WARNING_REASONS = [
   ...['ClaimLost', 'ClaimNotFound', 'CloneFailed', 'ContainerFailed', 'CrashConsistent', 'DeadlineExceeded', 'ImagePullFailed'],
   ...['JobSuspended', 'NoDisks', 'PodRefused', 'QuotaExceeded', 'SnapshotClassNotFound', 'SnapshotClassRetains', 'SnapshotFailed'],
   ...['SnapshotNotFound', 'StoreRefused', 'Unschedulable', 'VirtualMachineNotFound', 'VolumeAttachFailed', 'VolumeMountFailed'],

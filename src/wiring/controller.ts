@@ -96,6 +96,7 @@ function controllerOptionsOf({ config, template, term, instance, ...shared }: Co
       serviceAccountName: config.workerServiceAccount,
       securityContextMode: securityContext.mode,
       seLinuxLevel: securityContext.seLinuxLevel,
+      seLinuxChangePolicy: securityContext.seLinuxChangePolicy,
     },
     podStartTimeoutMs: config.podStartTimeoutSeconds * 1000,
     workerClusterRole: config.workerClusterRole,

@@ -25,6 +25,7 @@ const NOT_RUN: Record<string, string> = {
   'disklift receive --listen 0.0.0.0:9475 --output fedora.qcow2': 'the port at which the receiver of the examples listens',
   "kubectl create -f - -o jsonpath='{.status.token}' <<END": 'CDI in another cluster',
   'kubectl --namespace vms patch virtualmachine fedora --type merge --patch \'{"spec": {"runStrategy": "Halted"}}\'': 'KubeVirt',
+  'helm install backup charts/disklift --namespace disklift --create-namespace': 'KubeVirt',
   'virtctl image-upload dv fedora-restored --namespace vms --size 20Gi --image-path fedora.qcow2': 'CDI',
 };
 
@@ -152,6 +153,7 @@ describe('the commands of the documentation on a real node', function () {
     for (const log of endless.splice(0)) await bash(`kill "$(cat '${log}.pid')" || true`);
     const { code, stderr } = await bash(`
       helm --namespace vms uninstall nightly --ignore-not-found --no-hooks
+      helm --namespace disklift uninstall backup --ignore-not-found --no-hooks
       kubectl --namespace vms delete deployments,jobs,pods,secrets --all
       kubectl delete crd diskexports.disklift.dev --ignore-not-found`);
     assert.equal(code, 0, stderr);
@@ -186,6 +188,12 @@ describe('the commands of the documentation on a real node', function () {
     'helm uninstall nightly --namespace vms': async () => {
       const { stdout } = await bash('kubectl --namespace vms get all,roles --selector app.kubernetes.io/instance=nightly --output name');
       assert.equal(stdout.toString(), '', 'nothing of the release is left');
+    },
+    'helm uninstall backup --namespace disklift': async () => {
+      const ofRelease = 'kubectl get all,roles,clusterroles --all-namespaces --selector app.kubernetes.io/instance=backup --output name';
+      const ofWorkers = 'kubectl get jobs,pods,configmaps,serviceaccounts,rolebindings --all-namespaces --output name';
+      const { stdout } = await bash(`${ofRelease}; ${ofWorkers} --selector app.kubernetes.io/managed-by=disklift-controller`);
+      assert.equal(stdout.toString(), '', 'nothing of the release and of its workers is left');
     },
   };
 

@@ -12,7 +12,7 @@ import { until } from '../helpers/until.ts';
 import { type AuditedApiServer, startAuditedApiServer } from './audited-api-server.ts';
 import { applyChartAccount } from './chart-account.ts';
 import { createNamespace, type Namespace } from './cluster-sidecar.ts';
-import { installSnapshotCrds } from './snapshot-crds.ts';
+import { installLooseCrds, SNAPSHOT_KINDS } from './loose-crds.ts';
 
 const PLACES = {
   jobs: '/apis/batch/v1',
@@ -129,7 +129,7 @@ describe('stop-controller', function () {
 
   it('waits for the controller, then for the workers, removes their objects in all namespaces, and uses every right of the hook', async () => {
     const kinds = Object.keys(PLACES) as Kind[];
-    await installSnapshotCrds(api);
+    await installLooseCrds(api, SNAPSHOT_KINDS);
     const account = await applyChartAccount(api, release.name, CONTROLLER, { of: 'stop-controller' });
     const args = await applyController(CONTROLLER);
     await makeObjects(served, kinds);
@@ -152,7 +152,7 @@ describe('stop-controller', function () {
 
   it('removes the objects of the named namespaces only, where it has its rights', async () => {
     const kinds = Object.keys(PLACES) as Kind[];
-    await installSnapshotCrds(api);
+    await installLooseCrds(api, SNAPSHOT_KINDS);
     const values = { ...CONTROLLER, controller: { enabled: true, namespaces: [served.name] } };
     const account = await applyChartAccount(api, release.name, values, { of: 'stop-controller' });
     const args = await applyController(values);

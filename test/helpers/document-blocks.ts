@@ -15,6 +15,7 @@ export const PAGES = [
   'docs/requests.md',
   'docs/destinations.md',
   'docs/kubernetes.md',
+  'docs/virtual-machines.md',
 ];
 
 /**

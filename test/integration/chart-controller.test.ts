@@ -234,7 +234,7 @@ describe('the controller in the chart', function () {
         priorityClassName: 'low',
         resources: { requests: { cpu: '1' } },
         imagePullSecrets: [{ name: 'registry' }],
-        securityContext: { mode: 'KubeVirt', seLinuxLevel: '' },
+        securityContext: { mode: 'KubeVirt', seLinuxLevel: '', seLinuxChangePolicy: '' },
         env: [
           { name: 'DISKLIFT_ALLOW_AMBIENT_CREDENTIALS', value: 'true' },
           { name: 'DISKLIFT_ALLOW_DESTINATION', value: '10.0.0.0/8,*.example' },

@@ -390,6 +390,9 @@ describe('the chart', function () {
       const level = 's0:c12,c34';
       const spec = podOf(await render({ ...MINIMAL, securityContext: { seLinuxLevel: level } }));
       assertRestricted(spec, { seLinuxLevel: level, token: true });
+      const seLinuxChangePolicy = 'Recursive';
+      const recursive = podOf(await render({ ...MINIMAL, securityContext: { seLinuxLevel: level, seLinuxChangePolicy } }));
+      assert.deepEqual(recursive.securityContext, { ...spec.securityContext, seLinuxChangePolicy });
     });
 
     for (const [title, values, message] of REFUSED_VALUES) {

@@ -38,4 +38,23 @@ describe('SECURITY.md', () => {
     });
     assert.deepEqual(listed.sort(), rights?.sort());
   });
+
+  it('lists each right of the controller and its consequences, and no other', () => {
+    type Role = Manifest & { rules: { resources: string[]; verbs: string[] }[] };
+    const isOfController = ({ kind, metadata }: Manifest) => /Role$/.test(kind) && metadata.name !== 'disklift-worker';
+    const roles = readManifests('controller/rbac.yaml').filter(isOfController) as Role[];
+    assert.equal(roles.length, 2);
+    const rights = roles.flatMap(({ rules }) =>
+      rules.flatMap(({ resources, verbs }) => resources.flatMap((each) => verbs.map((verb) => `${each} ${verb}`))),
+    );
+    const listed = rowsOf('Rights of the controller').flatMap((row) => {
+      const [, resource = '', verbs = '', opens = ''] = row.split('|').map((cell) => cell.trim());
+      assert.notEqual(opens, '', row);
+      return verbs
+        .replaceAll('`', '')
+        .split(', ')
+        .map((verb) => `${resource} ${verb}`);
+    });
+    assert.deepEqual(listed.sort(), rights.sort());
+  });
 });

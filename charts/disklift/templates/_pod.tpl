@@ -23,6 +23,9 @@ securityContext:
   seLinuxOptions:
     level: {{ . | quote }}
   {{- end }}
+  {{- with .root.Values.securityContext.seLinuxChangePolicy }}
+  seLinuxChangePolicy: {{ . }}
+  {{- end }}
   seccompProfile:
     type: RuntimeDefault
 {{- $schedule := and .volume .volume.schedule }}

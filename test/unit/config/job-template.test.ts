@@ -19,7 +19,7 @@ env:
   - name: TOKEN
     valueFrom: {secretKeyRef: {name: a, key: b}}
 imagePullSecrets: [{name: registry}]
-securityContext: {mode: OpenShift, seLinuxLevel: "s0:c1,c2"}
+securityContext: {mode: OpenShift, seLinuxLevel: "s0:c1,c2", seLinuxChangePolicy: Recursive}
 `;
     assert.deepEqual(parse(text), {
       labels: { 'kueue.x-k8s.io/queue-name': 'exports' },
@@ -33,14 +33,18 @@ securityContext: {mode: OpenShift, seLinuxLevel: "s0:c1,c2"}
         { name: 'TOKEN', valueFrom: { secretKeyRef: { name: 'a', key: 'b' } } },
       ],
       imagePullSecrets: [{ name: 'registry' }],
-      securityContext: { mode: 'OpenShift', seLinuxLevel: 's0:c1,c2' },
+      securityContext: { mode: 'OpenShift', seLinuxLevel: 's0:c1,c2', seLinuxChangePolicy: 'Recursive' },
     });
   });
 
   it('has a default for every part', () => {
     assert.deepEqual(parse(''), NO_JOB_TEMPLATE);
     assert.deepEqual(parse('labels: {a: b}'), { ...NO_JOB_TEMPLATE, labels: { a: 'b' } });
-    assert.deepEqual(parse('securityContext: {seLinuxLevel: s0}').securityContext, { mode: 'KubeVirt', seLinuxLevel: 's0' });
+    assert.deepEqual(parse('securityContext: {seLinuxLevel: s0}').securityContext, {
+      mode: 'KubeVirt',
+      seLinuxLevel: 's0',
+      seLinuxChangePolicy: '',
+    });
   });
 
   for (const [what, text, message] of [

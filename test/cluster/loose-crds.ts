@@ -1,22 +1,27 @@
-/** Definitions of the kinds of snapshots that accept every object: for tests of the API, without a driver. */
+/** Definitions of the kinds of storage drivers and of KubeVirt that accept every object: for tests without these. */
 
 import assert from 'node:assert/strict';
+import type { ResourceDescription } from '../../src/stores/kubernetes/client/contract.ts';
+import { RESOURCES } from '../../src/stores/kubernetes/client/resources.ts';
 import { until } from '../helpers/until.ts';
 import type { ApiServer } from './api-server.ts';
 
-const KINDS = [
-  { group: 'snapshot.storage.k8s.io', version: 'v1', plural: 'volumesnapshots', kind: 'VolumeSnapshot' },
-  { group: 'snapshot.kubevirt.io', version: 'v1beta1', plural: 'virtualmachinesnapshots', kind: 'VirtualMachineSnapshot' },
-];
+export const SNAPSHOT_KINDS = ['volumeSnapshots', 'virtualMachineSnapshots'] as const satisfies readonly (keyof typeof RESOURCES)[];
 
-export async function installSnapshotCrds(api: ApiServer): Promise<void> {
-  for (const { group, version, plural, kind } of KINDS) {
+export const FLEET_KINDS = [
+  ...SNAPSHOT_KINDS,
+  ...(['volumeSnapshotClasses', 'volumeSnapshotContents', 'virtualMachines'] as const),
+  ...(['virtualMachineInstances', 'virtualMachineSnapshotContents'] as const),
+] as const;
+
+export async function installLooseCrds(api: ApiServer, kinds: readonly (keyof typeof RESOURCES)[]): Promise<void> {
+  for (const { group, version, plural, kind, isClusterScoped = false } of kinds.map((each): ResourceDescription => RESOURCES[each])) {
     const schema = { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } };
     const body = {
       metadata: { name: `${plural}.${group}`, annotations: { 'api-approved.kubernetes.io': 'unapproved, a test' } },
       spec: {
         group,
-        scope: 'Namespaced',
+        scope: isClusterScoped ? 'Cluster' : 'Namespaced',
         names: { plural, kind, singular: kind.toLowerCase(), listKind: `${kind}List` },
         versions: [{ name: version, served: true, storage: true, subresources: { status: {} }, schema }],
       },
