@@ -21,8 +21,8 @@ export const LAYERS = {
     reason: 'A format reads images through sources; it needs the part of qcow2 that reads, not the part that writes.',
   },
   image: {
-    mayUse: ['common', 'qcow2', 'sources/contract'],
-    reason: 'The virtual image is the same for every kind of source, so it knows only their contract.',
+    mayUse: ['common', 'qcow2', 'sources/contract', 'sources/changed/(contract|clusters)'],
+    reason: 'The virtual image is the same for every kind of source, so it knows only their contract, and that of maps of changes.',
   },
   network: { mayUse: ['common'], reason: 'The policy judges every connection in the same way, whatever is sent through it.' },
   targets: { mayUse: ['common', 'network', 'image/contract'], reason: 'A target sends a virtual image and does not know how it is made.' },

@@ -8,7 +8,7 @@ import { DISK_FORMATS, type DiskFormat } from '../formats/formats.ts';
 import type { ImageLayout } from '../image/image-layouts.ts';
 import type { ZeroDetection } from '../image/scan.ts';
 import { DEFAULT_CLUSTER_SIZE_BYTES, DEFAULT_REFCOUNT_BITS } from '../qcow2/constants.ts';
-import type { Qcow2Options } from '../qcow2/write/options.ts';
+import { BACKING_FORMATS, type BackingFile, type Qcow2Options } from '../qcow2/write/options.ts';
 import { isNbdUri } from '../sources/nbd/nbd-uri.ts';
 
 export interface ImageFlags {
@@ -23,6 +23,10 @@ export interface ImageFlags {
   dataFileName?: string;
   verbatim: boolean;
   zeroDetection: ZeroDetection;
+  changed?: string;
+  base?: string;
+  baseFormat: BackingFile['format'];
+  baseSize?: number;
 }
 
 function size(text: string): number {
@@ -59,6 +63,10 @@ export function addImageOptions(command: Command): Command {
     .option('-d, --data-file', 'write metadata only; the image names the disk as its external data file', false)
     .option('-R, --raw-data-file', 'as -d, and every cluster is mapped so that the data file stays a valid raw image', false)
     .option('--data-file-name <name>', 'with -d or -R: the name that the image stores for the disk; its absolute path when left out')
+    .option('--changed <map>', 'only what has changed since the base: qemu:dirty-bitmap:NAME, which the NBD server reports with the disk')
+    .option('--base <name>', 'with --changed: the file name of the base, relative to the directory of the image')
+    .addOption(new Option('--base-format <format>', 'with --base: the format of the base').choices(BACKING_FORMATS).default('qcow2'))
+    .option('--base-size <size>', "with --base: size of the base's disk, needed where the disk has grown since", size)
     .addOption(
       new Option(
         '--zero-detection <how>',
@@ -72,6 +80,35 @@ export function addImageOptions(command: Command): Command {
 /** @returns the layout of the image, and the format with which the file is opened */
 export function layoutOf({ verbatim, format }: ImageFlags): { layout: ImageLayout; format: DiskFormat | undefined } {
   return verbatim ? { layout: 'Verbatim', format: 'raw' } : { layout: 'Converted', format };
+}
+
+const DIRTY_BITMAP = /^qemu:dirty-bitmap:(.+)$/s;
+
+/** QEMU has no longer names of bitmaps. */
+const MAX_BITMAP_NAME_BYTES = 1023;
+
+export interface BaseFlags {
+  backingFile: BackingFile | undefined;
+  baseSizeBytes: number | undefined;
+  /** The NBD server's name for the bitmap that shows what has changed. */
+  bitmap: string | undefined;
+}
+
+/** @throws DiskliftError `InvalidRequest` */
+export function baseOf(imagePath: string, { changed, base, baseFormat, baseSize, verbatim, ...flags }: ImageFlags): BaseFlags {
+  const refuse = (why: string) => new DiskliftError('InvalidRequest', why);
+  if (changed === undefined && base === undefined && baseSize === undefined)
+    return { backingFile: undefined, baseSizeBytes: undefined, bitmap: undefined };
+  if (changed === undefined) throw refuse('--base and --base-size need --changed, which names the map of what has changed since the base');
+  if (base === undefined) throw refuse('--changed needs --base, the name of the image that holds what has not changed');
+  const [, bitmap] = DIRTY_BITMAP.exec(changed) ?? [];
+  if (bitmap === undefined) throw refuse(`--changed ${changed}: qemu:dirty-bitmap:NAME is expected`);
+  if (Buffer.byteLength(bitmap) > MAX_BITMAP_NAME_BYTES)
+    throw refuse(`--changed: the bitmap's name is longer than ${MAX_BITMAP_NAME_BYTES} bytes`);
+  if (!isNbdUri(imagePath)) throw refuse('--changed needs a disk on an NBD server (nbd:// or nbd+unix://), which reports the dirty bitmap');
+  if (verbatim) throw refuse('--verbatim sends a file as it is, and --changed makes an image of what has changed; use one');
+  if (flags.dataFile || flags.rawDataFile) throw refuse('an image on a base (--base) cannot have an external data file (-d, -R)');
+  return { backingFile: { name: base, format: baseFormat }, baseSizeBytes: baseSize, bitmap };
 }
 
 /** @throws DiskliftError `InvalidRequest` */
@@ -98,6 +135,7 @@ export function qcow2OptionsOf(imagePath: string, flags: ImageFlags): Qcow2Optio
     clusterSizeBytes: flags.clusterSize,
     refcountBits: flags.refcountBits,
     version: flags.qcow2Version as 2 | 3,
+    backingFile: baseOf(imagePath, flags).backingFile,
     dataFile: wantsDataFile ? { path: dataFileName ?? path.resolve(imagePath), raw: flags.rawDataFile } : undefined,
   };
 }

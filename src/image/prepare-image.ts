@@ -7,11 +7,12 @@ import { settleWithin } from '../common/time-limit.ts';
 import { type AllocationMap, fullAllocationMap } from '../qcow2/write/allocation-map.ts';
 import type { Layout } from '../qcow2/write/layout.ts';
 import { type Qcow2Options, validateOptions } from '../qcow2/write/options.ts';
+import type { TrackedSource } from '../sources/changed/contract.ts';
 import type { DiskSource } from '../sources/contract.ts';
 import type { VirtualImage } from './contract.ts';
 import type { BlockHashes } from './disk-blocks.ts';
 import { IMAGE_LAYOUTS, type ImageLayout } from './image-layouts.ts';
-import { scanDisk, type ZeroDetection } from './scan.ts';
+import { type DeltaOptions, scanDisk, type ZeroDetection } from './scan.ts';
 import { sealSource } from './seal.ts';
 import { createVirtualImage } from './virtual-image.ts';
 
@@ -29,11 +30,16 @@ export interface ImageOptions {
   zeroDetection: ZeroDetection;
   /** 'auto' when left out. 'always' needs zero detection by content. */
   verify?: Verify | undefined;
+  /**
+   * Size of the disk in the backing file, the same as now when left out. A disk that has grown since needs it, because
+   * its new part may hold other bytes than zeros.
+   */
+  baseSizeBytes?: number | undefined;
 }
 
 export interface PrepareOptions extends ImageOptions {
-  /** Opens the disk. The prepared image owns it. */
-  openSource(): Promise<DiskSource>;
+  /** Opens the disk, for an image with a backing file also its map of changes. The prepared image owns it. */
+  openSource(): Promise<TrackedSource>;
   signal: AbortSignal;
   clock: Clock;
   /** Receives one-line warnings; a warning does not stop the export. */
@@ -61,6 +67,7 @@ export async function prepareImage(options: PrepareOptions): Promise<PreparedIma
   const source = await openUnlessAborted(options.openSource(), options.signal);
   try {
     layoutRules(options).checkDiskSize(source.sizeBytes, options.qcow2);
+    deltaOf(source, options);
     if (source.notice !== undefined) options.warn(`${source.name}: ${source.notice}`);
     if (source.sizeBytes === 0 && source.format !== undefined)
       options.warn(`${source.name}: states a disk of 0 bytes, so the image holds nothing of its file; is it the right file?`);
@@ -86,7 +93,7 @@ async function closeSource(source: DiskSource, { signal, clock }: PrepareOptions
 type Parts = Omit<PreparedImage, typeof Symbol.asyncDispose>;
 
 /** Prepares the image of a disk whose identity changes with every write. */
-async function prepareTrusted(source: DiskSource, options: PrepareOptions): Promise<Parts> {
+async function prepareTrusted(source: TrackedSource, options: PrepareOptions): Promise<Parts> {
   const identity = await abortable(source.identity(), options.signal);
   const layout = layoutRules(options).create(await mapOf(source, options), options.qcow2);
   // A disk that changed during the scan is refused before the first byte rather than at the last.
@@ -101,7 +108,7 @@ async function prepareTrusted(source: DiskSource, options: PrepareOptions): Prom
 const ATTRIBUTES_ALONE = ['ctime'];
 
 /** Prepares the image of a disk whose content is compared in addition to its identity. */
-async function prepareVerified(source: DiskSource, options: PrepareOptions): Promise<Parts> {
+async function prepareVerified(source: TrackedSource, options: PrepareOptions): Promise<Parts> {
   // Loaded when it is needed: most commands start sooner without it.
   const [{ createBlockHashes }, { verifyDisk }] = await Promise.all([import('./disk-blocks.ts'), import('./verify.ts')]);
   const identity = await abortable(source.identity(), options.signal);
@@ -154,16 +161,36 @@ function layoutRules({ layout = 'Converted' }: ImageOptions) {
   return IMAGE_LAYOUTS[layout];
 }
 
-async function mapOf(source: DiskSource, options: PrepareOptions, hashes?: BlockHashes): Promise<AllocationMap> {
+/**
+ * @returns undefined for an image without a backing file
+ * @throws DiskliftError `InvalidRequest` where the source cannot make the delta
+ */
+function deltaOf(
+  { name, sizeBytes, changed }: TrackedSource,
+  { qcow2, baseSizeBytes = sizeBytes }: PrepareOptions,
+): DeltaOptions | undefined {
+  if (qcow2.backingFile === undefined) return undefined;
+  if (changed === undefined)
+    throw new DiskliftError('InvalidRequest', `${name}: an image on a base needs a source that reports what has changed since the base`);
+  if (baseSizeBytes > sizeBytes)
+    throw new DiskliftError(
+      'InvalidRequest',
+      `${name}: has ${sizeBytes} bytes, fewer than the ${baseSizeBytes} of its base; the map of changes does not show what a disk has lost, so make a full image`,
+    );
+  return { changed, baseSizeBytes };
+}
+
+async function mapOf(source: TrackedSource, options: PrepareOptions, hashes?: BlockHashes): Promise<AllocationMap> {
   const { clusterSizeBytes, dataFile } = options.qcow2;
   // In a raw external data file every cluster is mapped to itself, so no scan is needed.
   if (dataFile?.raw === true) return fullAllocationMap(source.sizeBytes, clusterSizeBytes);
   const { signal, onScanned } = options;
+  const delta = deltaOf(source, options);
   // An image that keeps zeros needs no content scan, except for the hashes that verification compares.
   const { dropsZeros } = layoutRules(options);
   const zeroDetection = dropsZeros || hashes !== undefined ? options.zeroDetection : 'extents';
-  const map = await scanDisk({ source, clusterSizeBytes, zeroDetection, signal, onProgress: onScanned, onData: hashes?.add });
-  if (dropsZeros && zeroDetection === 'extents' && map.clusters.total > 0 && map.clusters.hole === 0)
+  const map = await scanDisk({ source, clusterSizeBytes, zeroDetection, signal, onProgress: onScanned, onData: hashes?.add, delta });
+  if (delta === undefined && dropsZeros && zeroDetection === 'extents' && map.clusters.total > 0 && map.clusters.hole === 0)
     options.warn(`${source.name}: no holes found, so the image holds the whole disk; --zero-detection content finds zeros by reading`);
   return map;
 }
@@ -172,7 +199,7 @@ async function mapOf(source: DiskSource, options: PrepareOptions, hashes?: Block
  * Waits for the disk or for `signal`. A disk that hanging storage opens after the abort is closed at once.
  * @throws the failure of `opening`; the signal's reason (DiskliftError), at once
  */
-export async function openUnlessAborted(opening: Promise<DiskSource>, signal: AbortSignal): Promise<DiskSource> {
+export async function openUnlessAborted<Source extends DiskSource>(opening: Promise<Source>, signal: AbortSignal): Promise<Source> {
   try {
     return await abortable(opening, signal);
   } catch (error) {

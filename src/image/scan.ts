@@ -8,7 +8,10 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { throwIfAborted } from '../common/abortable.ts';
 import { KIB, MIB } from '../common/bytes.ts';
 import { type AllocationMap, type AllocationMapBuilder, createAllocationMapBuilder } from '../qcow2/write/allocation-map.ts';
+import { changedClusters } from '../sources/changed/clusters.ts';
+import type { ChangedBlocks } from '../sources/changed/contract.ts';
 import type { DiskSource, SourceExtent } from '../sources/contract.ts';
+import { createDeltaPlan, type ScanPlan } from './delta-map.ts';
 import { createScanQueue, type ScanRange } from './scan-queue.ts';
 
 /** 'content' reads the data and drops clusters of zeros; 'extents' reads nothing and drops holes only. */
@@ -26,6 +29,14 @@ export interface ScanOptions {
    * it, the scan reads all but holes, without a look at the page cache.
    */
   onData?: ((bytes: Uint8Array, offset: number) => void) | undefined;
+  /** Makes the map of a delta: only changed clusters are read, and the rest is 'unchanged'. */
+  delta?: DeltaOptions | undefined;
+}
+
+export interface DeltaOptions {
+  changed: ChangedBlocks;
+  /** Size of the disk in the base; not above its present size. */
+  baseSizeBytes: number;
 }
 
 /** A read of this size keeps a disk busy with few calls. No cluster is larger. */
@@ -37,15 +48,25 @@ const READS_IN_FLIGHT = 6;
 /** @throws DiskliftError as {@link DiskSource.read} */
 export async function scanDisk(options: ScanOptions): Promise<AllocationMap> {
   const { source, clusterSizeBytes } = options;
-  const builder = createAllocationMapBuilder(source.sizeBytes, clusterSizeBytes);
-  const holes = options.zeroDetection === 'content' ? 'worthwhile' : 'all';
-  const ranges = scanRanges(source.extents(options.signal, holes), clusterSizeBytes);
+  const { ranges, builder } = options.delta === undefined ? planFullScan(options) : planDeltaScan(options, options.delta);
   const progress = () => options.onProgress?.(Math.min(builder.clusterCount * clusterSizeBytes, source.sizeBytes));
   if (options.zeroDetection === 'content') await mapContent(options, ranges, builder, progress);
   else await mapExtents(ranges, builder, progress);
   builder.append('hole', Math.ceil(source.sizeBytes / clusterSizeBytes) - builder.clusterCount);
   progress();
   return builder.build();
+}
+
+function planFullScan({ source, clusterSizeBytes, zeroDetection, signal }: ScanOptions): ScanPlan {
+  const holes = zeroDetection === 'content' ? 'worthwhile' : 'all';
+  const ranges = scanRanges(source.extents(signal, holes), clusterSizeBytes);
+  return { ranges, builder: createAllocationMapBuilder(source.sizeBytes, clusterSizeBytes) };
+}
+
+function planDeltaScan({ source, clusterSizeBytes, signal }: ScanOptions, { changed, baseSizeBytes }: DeltaOptions): ScanPlan {
+  const { sizeBytes: diskSizeBytes } = source;
+  const runs = changedClusters({ extents: changed.extents(signal), diskSizeBytes, clusterSizeBytes, baseSizeBytes });
+  return createDeltaPlan(runs, createAllocationMapBuilder(diskSizeBytes, clusterSizeBytes));
 }
 
 /** Clusters that hold data, each once. Several extents may lie in one cluster, and an extent may begin inside one. */

@@ -14,7 +14,8 @@ import { BLOCK_SIZE_BYTES, type BlockHashes, blocksWith, countBlocks, extentsOf,
 
 export interface VerifiedDisk {
   /**
-   * As {@link DiskSource.read}, but every byte comes out of a MiB that was compared; holes are zeros.
+   * As {@link DiskSource.read}, but every byte comes out of a MiB that was compared. Holes are zeros, and so are
+   * unchanged clusters, which no image reads.
    * @throws DiskliftError also `SourceChanged` that names the offset of the MiB that differs
    */
   read: DiskSource['read'];
@@ -36,7 +37,7 @@ const COMPARISONS_IN_FLIGHT = 4;
 const TAKEN_ALONG_IN_FLIGHT = 2;
 
 const isData = (kind: ClusterKind) => kind === 'data';
-const isRead = (kind: ClusterKind) => kind !== 'hole';
+const isRead = (kind: ClusterKind) => kind === 'data' || kind === 'zero';
 
 /** Reads must not begin before the scan has ended. */
 export function verifyDisk(input: VerifyInput): VerifiedDisk {
@@ -106,21 +107,21 @@ function changedAt({ name }: DiskSource, offset: number): DiskliftError {
 
 type Compare = (block: number, buffer: Uint8Array, signal: AbortSignal) => Promise<void>;
 
-/** Reads a block except for its holes, and compares it with the data of the scan. */
+/** Reads a block except for its holes and its unchanged clusters, and compares it with the data of the scan. */
 function createComparison({ source, map, hashes }: VerifyInput): Compare {
   const zeros = Buffer.alloc(BLOCK_SIZE_BYTES);
   return async (block, buffer, signal) => {
     const blockStart = block * BLOCK_SIZE_BYTES;
-    const pieces = { hole: [] as Uint8Array[], zero: [] as Uint8Array[], data: [] as Uint8Array[] };
+    const pieces: Record<ClusterKind, Uint8Array[]> = { hole: [], zero: [], data: [], unchanged: [] };
     const toRead: { start: number; end: number }[] = [];
     for (const { kind, start, end } of extentsOf(map, block)) {
       pieces[kind].push(buffer.subarray(start - blockStart, end - blockStart));
       const last = toRead.at(-1);
-      if (kind === 'hole') continue;
+      if (!isRead(kind)) continue;
       if (last?.end === start) last.end = end;
       else toRead.push({ start, end });
     }
-    for (const piece of pieces.hole) piece.fill(0);
+    for (const piece of [...pieces.hole, ...pieces.unchanged]) piece.fill(0);
     await Promise.all(toRead.map(({ start, end }) => source.read(buffer.subarray(start - blockStart, end - blockStart), start, signal)));
     const isSame = pieces.zero.every((piece) => zeros.subarray(0, piece.length).equals(piece)) && hashes.matches(block, pieces.data);
     if (!isSame) throw changedAt(source, blockStart);

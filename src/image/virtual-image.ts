@@ -1,11 +1,15 @@
 /** The virtual image: metadata computed on demand, data read from the source. */
 
+import type { Hash } from 'node:crypto';
 import { allocateIoBuffer } from '../common/buffers.ts';
 import { MIB } from '../common/bytes.ts';
 import { type Piece, readPieces } from '../common/read-pieces.ts';
+import type { AllocationMap, ClusterKind } from '../qcow2/write/allocation-map.ts';
+import { needsEntry } from '../qcow2/write/geometry.ts';
 import type { Layout } from '../qcow2/write/layout.ts';
 import type { DiskSource, SourceIdentity } from '../sources/contract.ts';
 import type { ImageFileExtent, StreamRange, VirtualImage } from './contract.ts';
+import type { ScanRange } from './scan-queue.ts';
 
 export interface VirtualImageInput {
   /** Only its clusters of data are read. */
@@ -107,7 +111,7 @@ function follows(last: ImageFileExtent, next: ImageFileExtent): boolean {
 /** Number of ranges that are hashed at a time. */
 const BATCH = 4096;
 
-/** SHA-256, in hex, of the options, the identity and every range of data. */
+/** SHA-256, in hex, of the options, the identity, every range of data, and what a delta leaves to its base. */
 export function fingerprintOf(layout: Layout, identity: SourceIdentity): string {
   // Loaded when it is needed: a command that resumes nothing starts sooner without it.
   const hash = process.getBuiltinModule('node:crypto').createHash('sha256');
@@ -116,15 +120,38 @@ export function fingerprintOf(layout: Layout, identity: SourceIdentity): string 
   hash.update(JSON.stringify([clusterSizeBytes, refcountBits, version, dataFile?.path, dataFile?.raw, layout.map.diskSizeBytes, facts]));
   // This comes last, so that the fingerprints of converted images do not change between versions.
   if (layout.isVerbatim) hash.update('verbatim');
+  hashRanges(hash, layout, (kind) => kind === 'data');
+  if (layout.options.backingFile !== undefined) {
+    const { name, format } = layout.options.backingFile;
+    hash.update(JSON.stringify(['base', name, format]));
+    hashRanges(hash, layout, (kind) => needsEntry(kind, layout.options));
+  }
+  return hash.digest('hex');
+}
+
+function hashRanges(hash: Hash, { map }: Layout, wanted: (kind: ClusterKind) => boolean): void {
   const batch = Buffer.alloc(BATCH * 16);
   let used = 0;
-  for (const range of layout.map.ranges()) {
-    if (range.kind !== 'data') continue;
-    used = batch.writeDoubleBE(range.firstCluster, used);
-    used = batch.writeDoubleBE(range.clusterCount, used);
+  for (const { firstCluster, clusterCount } of joinedRanges(map, wanted)) {
+    used = batch.writeDoubleBE(firstCluster, used);
+    used = batch.writeDoubleBE(clusterCount, used);
     if (used < batch.length) continue;
     hash.update(batch);
     used = 0;
   }
-  return hash.update(batch.subarray(0, used)).digest('hex');
+  hash.update(batch.subarray(0, used));
+}
+
+/** Zeros that were read and zeros that the source reports are the same in an image. */
+function* joinedRanges(map: AllocationMap, wanted: (kind: ClusterKind) => boolean): Generator<ScanRange> {
+  let joined: ScanRange | undefined;
+  for (const { kind, firstCluster, clusterCount } of map.ranges()) {
+    if (!wanted(kind)) continue;
+    if (joined !== undefined && joined.firstCluster + joined.clusterCount === firstCluster) joined.clusterCount += clusterCount;
+    else {
+      if (joined !== undefined) yield joined;
+      joined = { firstCluster, clusterCount };
+    }
+  }
+  if (joined !== undefined) yield joined;
 }

@@ -53,3 +53,6 @@ export const AUTOCLEAR_RAW_EXTERNAL_DATA_BIT = 1;
 
 /** Bit 63 of an L1 or standard L2 entry, as a bit of the entry's high half: the refcount is exactly one. */
 export const COPIED_FLAG_HIGH = 0x80000000;
+
+/** Bit 0 of a standard L2 entry, from version 3 on: the cluster reads as zeros, whatever the backing file holds. */
+export const ZERO_FLAG_LOW = 1;

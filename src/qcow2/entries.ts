@@ -1,6 +1,6 @@
 /** The 64-bit big-endian words of L1, L2 and refcount tables. Nothing else handles halves of a word. */
 
-import { COPIED_FLAG_HIGH, TABLE_ENTRY_SIZE_BYTES } from './constants.ts';
+import { COPIED_FLAG_HIGH, TABLE_ENTRY_SIZE_BYTES, ZERO_FLAG_LOW } from './constants.ts';
 
 const TWO_POW_32 = 2 ** 32;
 
@@ -26,6 +26,15 @@ export function writeCopiedOffsets(view: DataView, at: number, count: number, ho
       low -= TWO_POW_32;
       high += 1;
     }
+  }
+}
+
+/** Writes `count` L2 entries of clusters that read as zeros and have no host cluster. */
+export function writeZeroEntries(view: DataView, at: number, count: number): void {
+  const end = at + count * TABLE_ENTRY_SIZE_BYTES;
+  for (let position = at; position < end; position += TABLE_ENTRY_SIZE_BYTES) {
+    view.setUint32(position, 0);
+    view.setUint32(position + 4, ZERO_FLAG_LOW);
   }
 }
 

@@ -4,7 +4,7 @@ import { DiskliftError } from '../common/errors.ts';
 import type { DiskFormat } from '../formats/formats.ts';
 import { type NamedDisk, openNamedDisk } from '../formats/open-named-disk.ts';
 import { type ImageOptions, type PreparedImage, type PrepareOptions, prepareImage } from '../image/prepare-image.ts';
-import type { DiskSource } from '../sources/contract.ts';
+import type { TrackedSource } from '../sources/changed/contract.ts';
 import type { InUse } from '../sources/disk-in-use.ts';
 import { isNbdUri, nbdDiskName, parseNbdUri } from '../sources/nbd/nbd-uri.ts';
 import type { ExportTarget } from '../targets/contract.ts';
@@ -24,23 +24,31 @@ export interface DiskRequest extends ImageOptions, Pick<PrepareOptions, 'onOpen'
   /** The same as in {@link NamedDisk}. */
   format?: DiskFormat | undefined;
   beneath?: string | undefined;
+  /** The dirty bitmap of an NBD server, for an image with a backing file. */
+  bitmap?: string | undefined;
   /** 'allow' when left out. */
   inUse?: InUse | undefined;
 }
 
 /** The virtual image of the disk that the user has named. @throws DiskliftError as {@link prepareImage} */
-export function composeImage({ path, format, beneath, inUse, ...options }: DiskRequest, context: CommandContext): Promise<PreparedImage> {
+export function composeImage(
+  { path, format, beneath, bitmap, inUse, ...options }: DiskRequest,
+  context: CommandContext,
+): Promise<PreparedImage> {
   const { clock, signal, warn } = context;
   return prepareImage({
     ...options,
     signal,
     clock,
     warn,
-    openSource: () => openSource({ path, format, beneath }, { ...context, inUse }),
+    openSource: () => openSource({ path, format, beneath }, { ...context, inUse, bitmap }),
   });
 }
 
-async function openSource({ path, format, beneath }: NamedDisk, options: CommandContext & Pick<DiskRequest, 'inUse'>): Promise<DiskSource> {
+async function openSource(
+  { path, format, beneath }: NamedDisk,
+  options: CommandContext & Pick<DiskRequest, 'inUse' | 'bitmap'>,
+): Promise<TrackedSource> {
   if (!isNbdUri(path)) return openNamedDisk({ path, format, beneath }, options);
   const address = parseNbdUri(path);
   if (options.inUse === 'fail' || options.inUse === 'wait')

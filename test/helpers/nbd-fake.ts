@@ -23,6 +23,8 @@ export interface NbdFakeOptions {
   structured?: boolean;
   /** Whether it reports extents. */
   allocation?: boolean;
+  /** Its numbers of metadata contexts; base:allocation alone when left out. */
+  contexts?: Readonly<Record<string, number>>;
   /** Whether it supports NBD_OPT_GO; otherwise only NBD_OPT_EXPORT_NAME. */
   knowsGo?: boolean;
   /** Smallest, preferred, largest. */
@@ -42,6 +44,25 @@ export interface NbdFake extends AsyncDisposable {
 }
 
 const UNSUPPORTED = 0x8000_0001;
+
+const BASE_ALONE: Readonly<Record<string, number>> = { 'base:allocation': CONTEXT };
+
+/** The metadata contexts that a client names: the export, their count, and each with its length. */
+function queriesIn(data: Buffer): string[] {
+  const names: string[] = [];
+  let at = 4 + data.readUInt32BE(0);
+  assert.equal(data.toString('utf8', 4, at), 'disk');
+  const count = data.readUInt32BE(at);
+  at += 4;
+  for (let index = 0; index < count; index += 1) {
+    const end = at + 4 + data.readUInt32BE(at);
+    names.push(data.toString('utf8', at + 4, end));
+    at = end;
+  }
+  assert.equal(at, data.length, 'nothing follows the queries');
+  assert.ok(names.includes('base:allocation'));
+  return names;
+}
 
 async function* exactly(socket: Socket): AsyncGenerator<Buffer, void, number> {
   let held = Buffer.alloc(0);
@@ -93,8 +114,10 @@ class Session {
     const say = (...reply: Parameters<typeof optionReply>) => this.socket.write(optionReply(...reply));
     if (option === 8) say(8, structured ? 1 : UNSUPPORTED);
     else if (option === 10 && allocation) {
-      assert.ok(data.includes('base:allocation'));
-      say(10, 4, Buffer.concat([u32(CONTEXT), Buffer.from('base:allocation')]));
+      for (const name of queriesIn(data)) {
+        const number = this.options.contexts === undefined ? BASE_ALONE[name] : this.options.contexts[name];
+        if (number !== undefined) say(10, 4, Buffer.concat([u32(number), Buffer.from(name)]));
+      }
       say(10, 1);
     } else if (option === 10) say(10, 1);
     else if (option === 7 && knowsGo) {

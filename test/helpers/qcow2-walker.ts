@@ -11,6 +11,25 @@ export interface WalkedImage {
   clusterSizeBytes: number;
   /** Guest cluster to host offset. */
   mapping: Map<number, number>;
+  /** Guest clusters with the zero flag. */
+  zeros: number[];
+  backing?: { name: string; format: string };
+}
+
+/** The backing file's name, and its format in a header extension, which ends before the name. */
+function readBacking(image: Buffer, clusterSizeBytes: number): WalkedImage['backing'] {
+  const offset = Number(image.readBigUInt64BE(8));
+  if (offset === 0) return undefined;
+  assert.equal(image.readUInt32BE(4), 3);
+  const end = offset + image.readUInt32BE(16);
+  assert.ok(end <= clusterSizeBytes && end - offset <= 1023, 'the name lies in the first cluster');
+  const formats: string[] = [];
+  let at = image.readUInt32BE(100);
+  for (; image.readUInt32BE(at) !== 0; at += 8 + Math.ceil(image.readUInt32BE(at + 4) / 8) * 8)
+    if (image.readUInt32BE(at) === 0xe2792aca) formats.push(image.toString('latin1', at + 8, at + 8 + image.readUInt32BE(at + 4)));
+  assert.ok(at + 8 <= offset, 'the extensions end in front of the name');
+  assert.equal(formats.length, 1);
+  return { name: image.toString('utf8', offset, end), format: formats[0] as string };
 }
 
 const COPIED = 1n << 63n;
@@ -56,21 +75,30 @@ export function walkImage(image: Buffer, { externalData = false } = {}): WalkedI
   useAll(l1Offset, l1Entries * 8);
   const entriesPerTable = clusterSizeBytes / 8;
   const mapping = new Map<number, number>();
+  const zeros: number[] = [];
   for (let l1 = 0; l1 < l1Entries; l1 += 1) {
     const l1Entry = image.readBigUInt64BE(l1Offset + l1 * 8);
     if (l1Entry === 0n) continue;
     const l2Offset = entryOffset(l1Entry, clusterSizeBytes);
     use(l2Offset);
+    let entryCount = 0;
     for (let l2 = 0; l2 < entriesPerTable; l2 += 1) {
       const l2Entry = image.readBigUInt64BE(l2Offset + l2 * 8);
       if (l2Entry === 0n) continue;
       const guestCluster = l1 * entriesPerTable + l2;
+      entryCount += 1;
+      assert.ok(guestCluster * clusterSizeBytes < virtualSizeBytes, `guest cluster ${guestCluster} lies in the disk`);
+      if (l2Entry === 1n) {
+        assert.equal(version, 3);
+        zeros.push(guestCluster);
+        continue;
+      }
       const hostOffset = entryOffset(l2Entry, clusterSizeBytes);
       if (externalData) assert.equal(hostOffset, guestCluster * clusterSizeBytes);
       else use(hostOffset);
-      assert.ok(guestCluster * clusterSizeBytes < virtualSizeBytes, `guest cluster ${guestCluster} lies in the disk`);
       mapping.set(guestCluster, hostOffset);
     }
+    assert.ok(entryCount > 0, 'no table is empty');
   }
 
   const perBlock = (clusterSizeBytes * 8) / refcountBits;
@@ -93,5 +121,6 @@ export function walkImage(image: Buffer, { externalData = false } = {}): WalkedI
     }
   }
   assert.equal(counted, clusterTotal, 'every cluster has a refcount');
-  return { version, virtualSizeBytes, clusterSizeBytes, mapping };
+  const backing = readBacking(image, clusterSizeBytes);
+  return { version, virtualSizeBytes, clusterSizeBytes, mapping, zeros, ...(backing === undefined ? {} : { backing }) };
 }

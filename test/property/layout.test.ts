@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { type ClusterKind, createAllocationMapBuilder } from '../../src/qcow2/write/allocation-map.ts';
 import { createLayout, type Layout } from '../../src/qcow2/write/layout.ts';
 import type { Qcow2Options } from '../../src/qcow2/write/options.ts';
-import { clusterRanges, refcountWidths } from '../helpers/extent-map.ts';
+import { clusterRanges, deltaRanges, refcountWidths } from '../helpers/extent-map.ts';
 import { walkImage } from '../helpers/qcow2-walker.ts';
 import { SEED, SEED_TEXT } from '../helpers/seed.ts';
 
@@ -23,6 +23,26 @@ const options: fc.Arbitrary<Qcow2Options> = fc
     version: record.refcountBits === 16 && record.dataFile === undefined ? (record.version as 2 | 3) : 3,
   }));
 
+/** Images of whole disks, and deltas. */
+const images: fc.Arbitrary<[[ClusterKind, number][], Qcow2Options]> = fc.oneof(
+  fc.tuple(clusterRanges, options),
+  fc.tuple(
+    deltaRanges,
+    fc.record({
+      clusterSizeBytes: clusterSizes,
+      refcountBits: refcountWidths,
+      version: fc.constant<3>(3),
+      backingFile: fc.record({ name: fc.constantFrom('b', '../full.qcow2', 'ä'.repeat(180)), format: fc.constantFrom('qcow2', 'raw') }),
+    }),
+  ),
+);
+
+function clustersOf({ map }: Layout, ...kinds: ClusterKind[]): number[] {
+  return [...map.ranges()]
+    .filter(({ kind }) => kinds.includes(kind))
+    .flatMap(({ firstCluster, clusterCount }) => Array.from({ length: clusterCount }, (_, index) => firstCluster + index));
+}
+
 function layoutOf(ranges: readonly [ClusterKind, number][], cutBytes: number, qcow2: Qcow2Options): Layout {
   const clusters = ranges.reduce((sum, [, count]) => sum + count, 0);
   const sizeBytes = Math.max(0, clusters * qcow2.clusterSizeBytes - (clusters === 0 ? 0 : cutBytes % qcow2.clusterSizeBytes));
@@ -39,16 +59,16 @@ function metadataOf(layout: Layout): Buffer {
 }
 
 describe('layout', () => {
-  it(`maps exactly the data clusters, uses every cluster of the file once and counts it ${SEED_TEXT}`, () => {
+  it(`maps exactly the data clusters, and a delta's zeros, uses every cluster of the file once and counts it ${SEED_TEXT}`, () => {
     fc.assert(
-      fc.property(clusterRanges, fc.nat(), options, (ranges, cut, qcow2) => {
+      fc.property(images, fc.nat(), ([ranges, qcow2], cut) => {
         const layout = layoutOf(ranges, cut, qcow2);
         const walked = walkImage(metadataOf(layout), { externalData: qcow2.dataFile !== undefined });
         assert.equal(walked.virtualSizeBytes, Math.ceil(layout.map.diskSizeBytes / 512) * 512);
-        const expected = [...layout.map.ranges()]
-          .filter(({ kind }) => kind === 'data')
-          .flatMap(({ firstCluster, clusterCount }) => Array.from({ length: clusterCount }, (_, index) => firstCluster + index));
+        const expected = clustersOf(layout, 'data');
         assert.deepEqual([...walked.mapping.keys()], expected);
+        assert.deepEqual(walked.zeros, qcow2.backingFile === undefined ? [] : clustersOf(layout, 'hole', 'zero'));
+        assert.deepEqual(walked.backing, qcow2.backingFile && { ...qcow2.backingFile });
         if (qcow2.dataFile === undefined)
           assert.deepEqual(
             [...walked.mapping.values()],
@@ -62,11 +82,10 @@ describe('layout', () => {
   it(`renders any part of the metadata with the same bytes as the whole ${SEED_TEXT}`, () => {
     fc.assert(
       fc.property(
-        clusterRanges,
+        images,
         fc.nat(),
-        options,
         fc.array(fc.tuple(fc.nat(), fc.nat({ max: 3000 })), { maxLength: 20 }),
-        (ranges, cut, qcow2, pieces) => {
+        ([ranges, qcow2], cut, pieces) => {
           const layout = layoutOf(ranges, cut, qcow2);
           const whole = metadataOf(layout);
           for (const [at, length] of pieces) {
@@ -83,7 +102,7 @@ describe('layout', () => {
 
   it(`covers any part of the image with runs at the right offsets, without gap or overlap ${SEED_TEXT}`, () => {
     fc.assert(
-      fc.property(clusterRanges, fc.nat(), options, fc.nat(), fc.nat(), (ranges, cut, qcow2, a, b) => {
+      fc.property(images, fc.nat(), fc.nat(), fc.nat(), ([ranges, qcow2], cut, a, b) => {
         const layout = layoutOf(ranges, cut, qcow2);
         const { mapping } = walkImage(metadataOf(layout), { externalData: qcow2.dataFile !== undefined });
         const guestOf = new Map([...mapping].map(([guest, host]) => [host, guest]));

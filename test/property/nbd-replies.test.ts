@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { DiskliftError } from '../../src/common/errors.ts';
-import { type Agreement, negotiate } from '../../src/sources/nbd/handshake.ts';
-import { CoveredRanges, OutstandingRequests } from '../../src/sources/nbd/outstanding-requests.ts';
+import { type Agreement, negotiate } from '../../src/sources/nbd/negotiation.ts';
+import { CoveredRanges, OutstandingRequests, type Statuses } from '../../src/sources/nbd/outstanding-requests.ts';
 import { type ReplyEvent, ReplyParser } from '../../src/sources/nbd/reply-parser.ts';
 import {
   blockSizeInfo,
@@ -27,7 +27,8 @@ const HANDSHAKE_LIMIT_MS = 2000;
 const READ_BYTES = 24;
 const READ_OFFSETS = [4096, 0, 4096 + READ_BYTES];
 const STATUS_COOKIE = BigInt(READ_OFFSETS.length + 1);
-const CONTEXT = 9;
+/** base:allocation and a dirty bitmap. */
+const CONTEXTS = [9, 4];
 
 type Random = () => number;
 
@@ -49,7 +50,15 @@ function plausibleReplies(random: Random, structured: boolean): Buffer[] {
     if (random() < 0.1) pieces.push(errorChunk(5, 'bad', { cookie, offset }));
     return Buffer.concat([...pieces, noneChunk({ cookie, flags: DONE })]);
   });
-  if (structured) replies.push(statusChunk(CONTEXT, [512, 0, 512, 3], { cookie: STATUS_COOKIE, flags: DONE }));
+  const [allocation, dirty] = CONTEXTS as [number, number];
+  if (structured) {
+    const statuses = [
+      statusChunk(allocation, [512, 0, 512, 3], { cookie: STATUS_COOKIE }),
+      statusChunk(dirty, [1024, 1], { cookie: STATUS_COOKIE }),
+    ];
+    if (random() < 0.5) statuses.reverse();
+    replies.push(Buffer.concat([...statuses, noneChunk({ cookie: STATUS_COOKIE, flags: DONE })]));
+  }
   return replies;
 }
 
@@ -100,11 +109,14 @@ function feed(bytes: Buffer, random: Random, structured: boolean): number {
   let doneCount = 0;
   const settled = new Set<number>();
   const settlement = (index: number) => ({
-    done(descriptors: Buffer | undefined) {
+    done(statuses: Statuses) {
       assert.ok(!settled.has(index), 'settled once');
       settled.add(index);
       if (index < READ_OFFSETS.length) witness.assertWhole(index);
-      else assert.ok(descriptors !== undefined && descriptors.length >= 8 && descriptors.length % 8 === 0);
+      else {
+        assert.deepEqual([...statuses.keys()].sort(), [...CONTEXTS].sort(), 'each context once');
+        for (const descriptors of statuses.values()) assert.ok(descriptors.length >= 8 && descriptors.length % 8 === 0);
+      }
       doneCount += 1;
     },
     failed(offset: number) {
@@ -115,7 +127,8 @@ function feed(bytes: Buffer, random: Random, structured: boolean): number {
   });
   for (const [index, offset] of READ_OFFSETS.entries())
     outstanding.add({ kind: 'read', offset, length: READ_BYTES, target: new Uint8Array(READ_BYTES) }, settlement(index), 0);
-  if (structured) outstanding.add({ kind: 'status', offset: 0, length: 1024, context: CONTEXT }, settlement(READ_OFFSETS.length), 0);
+  const status = { kind: 'status', offset: 0, length: 1024, contexts: CONTEXTS, wanted: 'have changed' } as const;
+  if (structured) outstanding.add(status, settlement(READ_OFFSETS.length), 0);
   const parser = new ReplyParser({ structured, rangeOf: (cookie) => outstanding.rangeOf(cookie) });
   try {
     for (let at = 0; at < bytes.length; ) {

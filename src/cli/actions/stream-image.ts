@@ -9,7 +9,7 @@ import type { Verify } from '../../image/prepare-image.ts';
 import type { InUse } from '../../sources/disk-in-use.ts';
 import type { CommandContext } from '../../wiring/context.ts';
 import { composeImage, composeStdoutTarget, STDOUT_FD } from '../../wiring/stream.ts';
-import { type ImageFlags, layoutOf, qcow2OptionsOf } from '../options.ts';
+import { baseOf, type ImageFlags, layoutOf, qcow2OptionsOf } from '../options.ts';
 import { createProgress } from '../progress.ts';
 import { requireOpenStdout } from '../standard-output.ts';
 
@@ -21,6 +21,7 @@ export interface StreamFlags extends ImageFlags {
 
 export async function streamImage(image: string, flags: StreamFlags, context: CommandContext): Promise<void> {
   const qcow2 = qcow2OptionsOf(image, flags);
+  const { bitmap, baseSizeBytes } = baseOf(image, flags);
   await refuseUnfitStdout(image, context.signal);
   const progress = await createProgress(flags.progress, process.stderr);
   try {
@@ -31,6 +32,8 @@ export async function streamImage(image: string, flags: StreamFlags, context: Co
         ...layoutOf(flags),
         beneath: flags.beneath,
         qcow2,
+        bitmap,
+        baseSizeBytes,
         zeroDetection,
         verify,
         inUse,

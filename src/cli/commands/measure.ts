@@ -4,7 +4,7 @@ import { type Command, Option } from 'commander';
 import type { Layout } from '../../qcow2/write/layout.ts';
 import type { CommandContext } from '../../wiring/context.ts';
 import { endInTime } from '../end.ts';
-import { addImageOptions, type ImageFlags, layoutOf, qcow2OptionsOf } from '../options.ts';
+import { addImageOptions, baseOf, type ImageFlags, layoutOf, qcow2OptionsOf } from '../options.ts';
 
 interface MeasureFlags extends ImageFlags {
   output: 'human' | 'json';
@@ -24,22 +24,29 @@ async function measureImage(image: string, flags: MeasureFlags, context: Command
   const [{ composeImage }, { printOutput, requireOpenStdout }] = await loadParts();
   requireOpenStdout();
   const qcow2 = qcow2OptionsOf(image, flags);
+  const { bitmap, baseSizeBytes } = baseOf(image, flags);
   const { beneath, zeroDetection } = flags;
-  await using prepared = await composeImage({ path: image, ...layoutOf(flags), beneath, qcow2, zeroDetection, verify: 'never' }, context);
+  await using prepared = await composeImage(
+    { path: image, ...layoutOf(flags), beneath, qcow2, bitmap, baseSizeBytes, zeroDetection, verify: 'never' },
+    context,
+  );
   const measured = measurementOf(prepared.layout);
   await printOutput(flags.output === 'json' ? `${JSON.stringify(measured)}\n` : humanText(measured), context);
 }
 
-function measurementOf({ map, virtualSizeBytes, imageSizeBytes }: Layout) {
-  return { virtualSizeBytes, imageSizeBytes, clusters: map.clusters, extents: map.dataRangeCount };
+function measurementOf({ map, options, virtualSizeBytes, imageSizeBytes }: Layout) {
+  const { unchanged = 0, ...clusters } = map.clusters;
+  const ofDelta = options.backingFile === undefined ? {} : { unchanged };
+  return { virtualSizeBytes, imageSizeBytes, clusters: { ...clusters, ...ofDelta }, extents: map.dataRangeCount };
 }
 
 function humanText({ virtualSizeBytes, imageSizeBytes, clusters, extents }: ReturnType<typeof measurementOf>): string {
-  const { total, data, zero, hole } = clusters;
+  const { total, data, zero, hole, unchanged } = clusters;
+  const inBase = unchanged === undefined ? '' : `, ${unchanged} unchanged`;
   return [
     `virtual size: ${virtualSizeBytes} bytes`,
     `image size:   ${imageSizeBytes} bytes`,
-    `clusters:     ${total} (${data} data in ${extents} extents, ${zero} zero, ${hole} in holes)`,
+    `clusters:     ${total} (${data} data in ${extents} extents, ${zero} zero, ${hole} in holes${inBase})`,
     '',
   ].join('\n');
 }

@@ -5,8 +5,12 @@
 
 import { doubled, lastNotAbove } from '../../common/columns.ts';
 
-export type ClusterKind = 'hole' | 'zero' | 'data';
-const KINDS: readonly ClusterKind[] = ['hole', 'zero', 'data'];
+/**
+ * 'hole': zeros that the source reports, not read. 'zero': zeros that were found by reading. 'unchanged': left to the
+ * backing file, only in the map of an image that has one.
+ */
+export type ClusterKind = 'hole' | 'zero' | 'data' | 'unchanged';
+const KINDS: readonly ClusterKind[] = ['hole', 'zero', 'data', 'unchanged'];
 const DATA = KINDS.indexOf('data');
 
 /** Ranges that the columns of a new map have room for. */
@@ -20,6 +24,8 @@ interface ClusterCounts {
   zero: number;
   /** Clusters that the source reports as holes; they were not read. */
   hole: number;
+  /** Clusters that the image leaves to its backing file; absent when the count is 0. */
+  unchanged?: number;
 }
 
 export interface ClusterRange {
@@ -62,7 +68,7 @@ export function createAllocationMapBuilder(diskSizeBytes: number, clusterSizeByt
   let kinds = new Uint8Array(MIN_CAPACITY);
   let rangeCount = 0;
   let clusterCount = 0;
-  const totals = [0, 0, 0];
+  const totals = KINDS.map(() => 0);
 
   function grow(): void {
     firstClusters = doubled(firstClusters);
@@ -108,7 +114,7 @@ interface Columns {
 
 function freeze(columns: Columns): AllocationMap {
   const { firstClusters, dataBefore, kinds, rangeCount, clusterCount } = columns;
-  const [hole, zero, data] = columns.totals as [number, number, number];
+  const [hole, zero, data, unchanged] = columns.totals as [number, number, number, number];
   let dataRangeCount = 0;
   for (let index = 0; index < rangeCount; index += 1) if (kinds[index] === DATA) dataRangeCount += 1;
 
@@ -126,7 +132,7 @@ function freeze(columns: Columns): AllocationMap {
   return {
     diskSizeBytes: columns.diskSizeBytes,
     clusterSizeBytes: columns.clusterSizeBytes,
-    clusters: { total: clusterCount, data, zero, hole },
+    clusters: { total: clusterCount, data, zero, hole, ...(unchanged === 0 ? {} : { unchanged }) },
     rangeCount,
     dataRangeCount,
     *ranges(fromRange = 0) {

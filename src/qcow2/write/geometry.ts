@@ -3,7 +3,8 @@
 import { alignUp } from '../../common/bytes.ts';
 import { countNotAbove } from '../../common/columns.ts';
 import { SECTOR_SIZE_BYTES, TABLE_ENTRY_SIZE_BYTES } from '../constants.ts';
-import type { AllocationMap, ClusterRange } from './allocation-map.ts';
+import type { AllocationMap, ClusterKind, ClusterRange } from './allocation-map.ts';
+import type { Qcow2Options } from './options.ts';
 
 export interface Geometry {
   /** The guest's view: the disk's size rounded up to whole sectors, because QEMU would truncate it. */
@@ -32,11 +33,19 @@ export function geometryOf(diskSizeBytes: number, clusterSizeBytes: number): Geo
   };
 }
 
-/** The L2 tables of an image. A table exists when a data cluster lies in the part of the disk that it maps. */
+/**
+ * Whether a cluster needs an L2 entry. Without a backing file, a cluster without an entry reads as zeros. With one, it
+ * reads as the backing file, so that zeros need an entry.
+ */
+export function needsEntry(kind: ClusterKind, { backingFile }: Pick<Qcow2Options, 'backingFile'>): boolean {
+  return backingFile === undefined ? kind === 'data' : kind !== 'unchanged';
+}
+
+/** The L2 tables of an image. A table exists when a cluster with an entry lies in the part of the disk that it maps. */
 export interface TableIndex {
   /** Number of L2 tables that exist. */
   readonly tableCount: number;
-  /** Number, among existing tables, of the last table that the range of data at `rangeIndex` lies in. */
+  /** Number, among existing tables, of the last table that the range at `rangeIndex`, which needs entries, lies in. */
   lastTableOf(rangeIndex: number): number;
   /** The L1 index of existing table number `table` (0 <= table < tableCount). Binary search. */
   l1IndexOf(table: number): number;
@@ -49,14 +58,14 @@ export function tablesTouched(range: ClusterRange, entriesPerTable: number): [fi
 }
 
 /** Builds the index in one pass over the ranges: one column of 8 bytes a range. */
-export function createTableIndex(map: AllocationMap, entriesPerTable: number): TableIndex {
+export function createTableIndex(map: AllocationMap, entriesPerTable: number, options: Pick<Qcow2Options, 'backingFile'>): TableIndex {
   // tablesThrough[i]: tables that exist because of ranges 0..i. Two ranges may share one, which counts once.
   const tablesThrough = new Float64Array(map.rangeCount);
   let tableCount = 0;
   let lastL1Index = -1;
   let index = 0;
   for (const range of map.ranges()) {
-    if (range.kind === 'data') {
+    if (needsEntry(range.kind, options)) {
       const [first, last] = tablesTouched(range, entriesPerTable);
       tableCount += last - first + (first === lastL1Index ? 0 : 1);
       lastL1Index = last;
@@ -65,7 +74,7 @@ export function createTableIndex(map: AllocationMap, entriesPerTable: number): T
     index += 1;
   }
 
-  /** The data range that brought the table: the first one through which more than `table` tables exist. */
+  /** The range that brought the table: the first one through which more than `table` tables exist. */
   const rangeOfTable = (table: number) => countNotAbove(tablesThrough, table);
 
   return {

@@ -4,6 +4,7 @@ import { alignUp } from '../../common/bytes.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import {
   AUTOCLEAR_RAW_EXTERNAL_DATA_BIT,
+  HEADER_EXTENSION_BACKING_FORMAT,
   HEADER_EXTENSION_DATA_FILE_NAME,
   HEADER_EXTENSION_FEATURE_NAMES,
   INCOMPATIBLE_COMPRESSION_TYPE_BIT,
@@ -68,30 +69,61 @@ function extensionLength({ data }: HeaderExtension): number {
 function extensionsOf(options: Qcow2Options): HeaderExtension[] {
   if (options.version === 2) return [];
   const extensions: HeaderExtension[] = [];
+  if (options.backingFile !== undefined)
+    extensions.push({ type: HEADER_EXTENSION_BACKING_FORMAT, data: new TextEncoder().encode(options.backingFile.format) });
   if (options.dataFile !== undefined)
     extensions.push({ type: HEADER_EXTENSION_DATA_FILE_NAME, data: new TextEncoder().encode(options.dataFile.path) });
   extensions.push({ type: HEADER_EXTENSION_FEATURE_NAMES, data: featureNameTable() });
   return extensions;
 }
 
+/** Type and length 0: ends the extensions in front of the backing file's name. */
+const END_MARKER_LENGTH = 8;
+
+interface HeaderParts {
+  extensions: HeaderExtension[];
+  /** The name of the backing file; it lies behind the extensions. */
+  backingName: Uint8Array;
+  backingNameOffset: number;
+  length: number;
+}
+
+function partsOf(options: Qcow2Options): HeaderParts {
+  const backingName = new TextEncoder().encode(options.backingFile?.name ?? '');
+  const endMarkerLength = options.backingFile === undefined ? 0 : END_MARKER_LENGTH;
+  let extensions = extensionsOf(options);
+  const backingNameOffset = () =>
+    V3_HEADER_LENGTH + extensions.reduce((sum, extension) => sum + extensionLength(extension), 0) + endMarkerLength;
+  // The names of the features only help readers; the smallest clusters have no room for both.
+  if (options.backingFile !== undefined && backingNameOffset() + backingName.length > options.clusterSizeBytes)
+    extensions = extensions.filter(({ type }) => type !== HEADER_EXTENSION_FEATURE_NAMES);
+  return { extensions, backingName, backingNameOffset: backingNameOffset(), length: backingNameOffset() + backingName.length };
+}
+
 /**
  * Encodes the header and its extensions. The rest of the first cluster is zeros, which also end the extensions.
  * @returns at most one cluster.
- * @throws DiskliftError `InvalidRequest` when the data file's name does not fit.
+ * @throws DiskliftError `InvalidRequest` when the name of the data file or of the backing file does not fit.
  */
 export function encodeHeader(options: Qcow2Options, fields: HeaderFields): Uint8Array {
-  const extensions = extensionsOf(options);
-  const extensionsLength = extensions.reduce((sum, extension) => sum + extensionLength(extension), 0);
-  const bytes = new Uint8Array(V3_HEADER_LENGTH + extensionsLength);
-  if (bytes.length > options.clusterSizeBytes)
+  const parts = partsOf(options);
+  const bytes = new Uint8Array(parts.length);
+  if (bytes.length > options.clusterSizeBytes) {
+    const { dataFile, backingFile } = options;
+    const named = backingFile === undefined ? `data file, ${dataFile?.path},` : `base, ${backingFile.name},`;
     throw new DiskliftError(
       'InvalidRequest',
-      `the name of the data file, ${options.dataFile?.path}, does not fit into a header cluster of ${options.clusterSizeBytes} bytes; use a shorter path or a larger cluster size`,
+      `the name of the ${named} does not fit into a header cluster of ${options.clusterSizeBytes} bytes; use a shorter path or a larger cluster size`,
     );
+  }
   const view = new DataView(bytes.buffer);
   view.setUint32(0, QCOW2_MAGIC); // magic
   view.setUint32(4, options.version); // version
-  // 8 u64 backing_file_offset, 16 u32 backing_file_size: no backing file
+  if (options.backingFile !== undefined) {
+    view.setBigUint64(8, BigInt(parts.backingNameOffset)); // backing_file_offset
+    view.setUint32(16, parts.backingName.length); // backing_file_size, without a NUL
+    bytes.set(parts.backingName, parts.backingNameOffset);
+  }
   view.setUint32(20, Math.log2(options.clusterSizeBytes)); // cluster_bits
   view.setBigUint64(24, BigInt(fields.virtualSizeBytes)); // size
   // 32 u32 crypt_method: none
@@ -101,7 +133,7 @@ export function encodeHeader(options: Qcow2Options, fields: HeaderFields): Uint8
   view.setUint32(56, fields.refcountTableClusterCount); // refcount_table_clusters
   // 60 u32 nb_snapshots, 64 u64 snapshots_offset: none
   // In version 2 the header ends here, at 72: what version 3 has behind it would be read as extensions.
-  if (options.version === 3) encodeVersion3(view, bytes, options, extensions);
+  if (options.version === 3) encodeVersion3(view, bytes, options, parts.extensions);
   return bytes;
 }
 

@@ -3,8 +3,8 @@
 import { formatBytes } from '../../common/bytes.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import { MAX_CLUSTER_SIZE_BYTES, MAX_L1_TABLE_SIZE_BYTES, MAX_REFCOUNT_TABLE_SIZE_BYTES, TABLE_ENTRY_SIZE_BYTES } from '../constants.ts';
-import type { AllocationMap } from './allocation-map.ts';
-import { createTableIndex, type Geometry, geometryOf, refcountCounts, type TableIndex, tablesTouched } from './geometry.ts';
+import type { AllocationMap, ClusterKind, ClusterRange } from './allocation-map.ts';
+import { createTableIndex, type Geometry, geometryOf, needsEntry, refcountCounts, type TableIndex, tablesTouched } from './geometry.ts';
 import type { Qcow2Options } from './options.ts';
 
 /** Offsets in the image; every part starts on a cluster border and ends where the next one starts. */
@@ -24,7 +24,7 @@ export interface Placement {
 export function placeParts(map: AllocationMap, options: Qcow2Options): Placement {
   const { clusterSizeBytes } = options;
   const geometry = geometryOf(map.diskSizeBytes, clusterSizeBytes);
-  const tables = createTableIndex(map, geometry.l2EntriesPerTable);
+  const tables = createTableIndex(map, geometry.l2EntriesPerTable, options);
   const dataClusterCount = options.dataFile === undefined ? map.clusters.data : 0;
   const otherClusterCount = 1 + geometry.l1ClusterCount + tables.tableCount + dataClusterCount;
   const refcounts = refcountCounts(otherClusterCount, clusterSizeBytes, options.refcountBits);
@@ -84,32 +84,38 @@ export function checkL1TableSize(diskSizeBytes: number, clusterSizeBytes: number
 }
 
 /** Counts of the data clusters and L2 tables of the same disk at a multiple of the map's cluster size. */
-function countsAt(map: AllocationMap, clusterSizeBytes: number): { dataCount: number; tableCount: number } {
-  const factor = clusterSizeBytes / map.clusterSizeBytes;
+function countsAt(map: AllocationMap, clusterSizeBytes: number, options: Qcow2Options): { dataCount: number; tableCount: number } {
   const entriesPerTable = clusterSizeBytes / TABLE_ENTRY_SIZE_BYTES;
   const counts = { dataCount: 0, tableCount: 0 };
-  let lastCluster = -1;
+  for (const { clusterCount } of coarseRanges(map, clusterSizeBytes, (kind) => kind === 'data')) counts.dataCount += clusterCount;
   let lastTable = -1;
-  for (const range of map.ranges()) {
-    if (range.kind !== 'data') continue;
-    const firstCluster = Math.max(Math.floor(range.firstCluster / factor), lastCluster + 1);
-    const end = Math.ceil((range.firstCluster + range.clusterCount) / factor);
-    if (end <= firstCluster) continue;
-    counts.dataCount += end - firstCluster;
-    lastCluster = end - 1;
-    const coarse = { ...range, firstCluster, clusterCount: end - firstCluster };
-    const [first, last] = tablesTouched(coarse, entriesPerTable);
+  for (const range of coarseRanges(map, clusterSizeBytes, (kind) => needsEntry(kind, options))) {
+    const [first, last] = tablesTouched(range, entriesPerTable);
     counts.tableCount += last - first + (first === lastTable ? 0 : 1);
     lastTable = last;
   }
   return counts;
 }
 
+/** Larger clusters that hold a smaller one of a wanted kind, each once. */
+function* coarseRanges(map: AllocationMap, clusterSizeBytes: number, wanted: (kind: ClusterKind) => boolean): Generator<ClusterRange> {
+  const factor = clusterSizeBytes / map.clusterSizeBytes;
+  let next = 0;
+  for (const range of map.ranges()) {
+    if (!wanted(range.kind)) continue;
+    const firstCluster = Math.max(Math.floor(range.firstCluster / factor), next);
+    const end = Math.ceil((range.firstCluster + range.clusterCount) / factor);
+    if (end <= firstCluster) continue;
+    yield { ...range, firstCluster, clusterCount: end - firstCluster };
+    next = end;
+  }
+}
+
 /** The error for a refcount table over the limit, with the smallest cluster size at which this map fits. */
 function refcountTableTooLarge(map: AllocationMap, options: Qcow2Options): DiskliftError {
   const working = smallestClusterSize(options.clusterSizeBytes, (size) => {
     const geometry = geometryOf(map.diskSizeBytes, size);
-    const { dataCount, tableCount } = countsAt(map, size);
+    const { dataCount, tableCount } = countsAt(map, size, options);
     const others = 1 + geometry.l1ClusterCount + tableCount + (options.dataFile === undefined ? dataCount : 0);
     return l1TableFits(geometry) && refcountTableFits(refcountCounts(others, size, options.refcountBits).tableClusterCount, size);
   });

@@ -1,9 +1,9 @@
 /** Renders the metadata at any offset and on demand, so that no table is in memory as a whole. */
 
 import { TABLE_ENTRY_SIZE_BYTES } from '../constants.ts';
-import { writeCopiedOffsets, writeOffset } from '../entries.ts';
+import { writeCopiedOffsets, writeOffset, writeZeroEntries } from '../entries.ts';
 import type { AllocationMap } from './allocation-map.ts';
-import { tablesTouched } from './geometry.ts';
+import { needsEntry, tablesTouched } from './geometry.ts';
 import type { Qcow2Options } from './options.ts';
 import type { Placement } from './placement.ts';
 
@@ -98,7 +98,7 @@ function renderRefcountBlocks({ options, place }: RenderInput, bytes: Uint8Array
   if (restBits > 0) bytes[usedBytes] = pattern & ((1 << restBits) - 1);
 }
 
-/** Entry i: the offset of the L2 table for that part of the disk, or 0 where there is no data. */
+/** Entry i: the offset of the L2 table for that part of the disk, or 0 where no cluster needs an entry. */
 function renderL1Table({ map, options, place }: RenderInput, bytes: Uint8Array, offset: number): void {
   const { l2EntriesPerTable, l1EntryCount } = place.geometry;
   const first = offset / TABLE_ENTRY_SIZE_BYTES;
@@ -109,7 +109,7 @@ function renderL1Table({ map, options, place }: RenderInput, bytes: Uint8Array, 
   for (const range of map.ranges(rangeIndex)) {
     const [firstTouched, last] = tablesTouched(range, l2EntriesPerTable);
     if (firstTouched >= end) return;
-    if (range.kind === 'data') {
+    if (needsEntry(range.kind, options)) {
       const from = Math.max(firstTouched, first);
       const count = Math.min(last + 1, end) - from;
       const table = place.tables.lastTableOf(rangeIndex) - (last - from);
@@ -133,8 +133,8 @@ function renderL2Tables(input: RenderInput, bytes: Uint8Array, offset: number): 
 }
 
 /**
- * Entry i: the host offset of the guest cluster, or 0 for one that reads as zeros. In a data file the two offsets are
- * the same.
+ * Entry i: the host offset of the guest cluster. In a data file the two offsets are the same. Without a backing file, 0
+ * is a cluster of zeros. With one, 0 is unchanged, and a cluster of zeros has the zero flag.
  */
 function renderL2Entries({ map, options, place }: RenderInput, bytes: Uint8Array, l1Index: number, offset: number): void {
   const { clusterSizeBytes } = options;
@@ -144,11 +144,16 @@ function renderL2Entries({ map, options, place }: RenderInput, bytes: Uint8Array
   const view = viewOf(bytes);
   for (const range of map.ranges(map.rangeOfCluster(firstCluster))) {
     if (range.firstCluster >= endCluster) return;
-    if (range.kind !== 'data') continue;
+    if (!needsEntry(range.kind, options)) continue;
     const from = Math.max(range.firstCluster, firstCluster);
     const count = Math.min(range.firstCluster + range.clusterCount, endCluster) - from;
+    const entryAt = (from - firstCluster) * TABLE_ENTRY_SIZE_BYTES;
+    if (range.kind !== 'data') {
+      writeZeroEntries(view, entryAt, count);
+      continue;
+    }
     const dataCluster = range.dataClustersBefore + (from - range.firstCluster);
     const hostOffset = options.dataFile === undefined ? place.dataOffset + dataCluster * clusterSizeBytes : from * clusterSizeBytes;
-    writeCopiedOffsets(view, (from - firstCluster) * TABLE_ENTRY_SIZE_BYTES, count, hostOffset, clusterSizeBytes);
+    writeCopiedOffsets(view, entryAt, count, hostOffset, clusterSizeBytes);
   }
 }

@@ -7,7 +7,7 @@ import { DiskliftError } from '../../common/errors.ts';
 import { createLimiter, type Limiter } from '../../common/limiter.ts';
 import { readError, reasonOf } from '../opened-file.ts';
 import type { Agreed } from './handshake.ts';
-import { OutstandingRequests, type ReadRequest, type StatusRequest } from './outstanding-requests.ts';
+import { OutstandingRequests, type ReadRequest, type Statuses, type StatusRequest, type WantedParts } from './outstanding-requests.ts';
 import { Command, REQUEST_MAGIC, REQUEST_SIZE_BYTES } from './protocol.ts';
 import { ReplyParser } from './reply-parser.ts';
 import type { Wire } from './wire.ts';
@@ -56,9 +56,9 @@ export class NbdClient {
     await this.ask({ kind: 'read', offset, length: target.length, target }, signal);
   }
 
-  /** @returns pairs of u32, length and flags, for extents from `offset` on */
-  async blockStatus(request: Omit<StatusRequest, 'kind'>, signal: AbortSignal): Promise<Buffer> {
-    return (await this.ask({ kind: 'status', ...request }, signal)) ?? Buffer.alloc(0);
+  /** @returns the extents from `offset` on, of each context; those of one context may end before those of another */
+  blockStatus(request: Omit<StatusRequest, 'kind'>, signal: AbortSignal): Promise<Statuses> {
+    return this.ask({ kind: 'status', ...request }, signal);
   }
 
   /** Disconnects from the server. Outstanding requests fail. */
@@ -68,13 +68,14 @@ export class NbdClient {
     await this.wire.close(encodeRequest(Command.disconnect, 0n, { offset: 0, length: 0 }), this.options.clock);
   }
 
-  private ask(request: ReadRequest | StatusRequest, signal: AbortSignal): Promise<Buffer | undefined> {
+  private ask(request: ReadRequest | StatusRequest, signal: AbortSignal): Promise<Statuses> {
     const answered = this.slots.run(() => {
       throwIfAborted(signal);
-      return new Promise<Buffer | undefined>((resolve, reject) => {
+      return new Promise<Statuses>((resolve, reject) => {
         const failed = (offset: number, cause: DiskliftError) => {
           signal.removeEventListener('abort', onAbort);
-          reject((request.kind === 'read' ? readError : blockStatusError)(this.options.name, offset, cause));
+          const { name } = this.options;
+          reject(request.kind === 'read' ? readError(name, offset, cause) : blockStatusError(name, offset, cause, request.wanted));
         };
         const onAbort = () => {
           // The answer still comes, and its bytes are dropped.
@@ -86,9 +87,9 @@ export class NbdClient {
           return;
         }
         signal.addEventListener('abort', onAbort, { once: true });
-        const done = (descriptors: Buffer | undefined) => {
+        const done = (statuses: Statuses) => {
           signal.removeEventListener('abort', onAbort);
-          resolve(descriptors);
+          resolve(statuses);
         };
         this.send(request, { done, failed });
       });
@@ -149,8 +150,8 @@ function encodeRequest(command: number, cookie: bigint, { offset, length }: { of
   return bytes;
 }
 
-/** An error of the query for the data extents from `offset` on. The error concerns no byte of the disk. */
-export function blockStatusError(name: string, offset: number, cause: unknown): DiskliftError {
-  const message = `${name}: cannot ask the server which parts are zeros (block status) at offset ${offset}: ${reasonOf(cause)}`;
+/** An error of the query for the extents from `offset` on. The error concerns no byte of the disk. */
+export function blockStatusError(name: string, offset: number, cause: unknown, wanted: WantedParts): DiskliftError {
+  const message = `${name}: cannot ask the server which parts ${wanted} (block status) at offset ${offset}: ${reasonOf(cause)}`;
   return new DiskliftError('SourceReadError', message, cause);
 }

@@ -4,13 +4,18 @@ import { throwIfAborted } from '../../common/abortable.ts';
 import { alignDown, alignUp } from '../../common/bytes.ts';
 import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
-import type { DiskSource, SourceExtent } from '../contract.ts';
+import type { ChangedBlocks, TrackedSource } from '../changed/contract.ts';
+import { digestOfChanges } from '../changed/digest.ts';
+import { wholeMap } from '../changed/whole-map.ts';
+import type { SourceExtent } from '../contract.ts';
 import { ExtentJoiner } from '../file-extents.ts';
-import type { Agreement } from './handshake.ts';
+import { dirtyExtents } from './dirty-extents.ts';
 import { shakeHands } from './handshake.ts';
-import { blockStatusError, NbdClient } from './nbd-client.ts';
+import { NbdClient } from './nbd-client.ts';
 import { type NbdAddress, nbdDiskName } from './nbd-uri.ts';
-import { MAX_BLOCK_SIZE_BYTES, STATE_ZERO, violation } from './protocol.ts';
+import type { Agreement, MetadataContexts } from './negotiation.ts';
+import { MAX_BLOCK_SIZE_BYTES, STATE_ZERO } from './protocol.ts';
+import { statusExtents } from './status-extents.ts';
 
 export interface NbdLimits {
   /** Limit of connecting and of the handshake together. */
@@ -28,6 +33,8 @@ export interface OpenNbdDiskOptions {
   limits?: Partial<NbdLimits> | undefined;
   /** The name of the disk in messages; its URI when left out. */
   name?: string | undefined;
+  /** The dirty bitmap that shows what has changed. The server must report it, and it must not change any more. */
+  bitmap?: string | undefined;
 }
 
 /** Requests of one read at a time, where the server's limit is below the read's length. */
@@ -39,27 +46,36 @@ const DEFAULT_LIMITS: NbdLimits = { connectMs: 10_000, silenceMs: 60_000, answer
  * Connects to a server and opens one of its disks.
  * @throws DiskliftError `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`, `ImageTooLarge`, `Cancelled`
  */
-export async function openNbdDisk(address: NbdAddress, options: OpenNbdDiskOptions): Promise<DiskSource> {
-  const { clock, signal, name = nbdDiskName(address) } = options;
+export async function openNbdDisk(address: NbdAddress, options: OpenNbdDiskOptions): Promise<TrackedSource> {
+  const { clock, signal, name = nbdDiskName(address), bitmap } = options;
   const { connectMs, silenceMs, answerMs } = { ...DEFAULT_LIMITS, ...options.limits };
-  const agreed = await shakeHands(address, { name, clock, signal, connectMs });
+  const agreed = await shakeHands(address, { name, clock, signal, connectMs, bitmap });
   const { agreement } = agreed;
-  const { sizeBytes, allocationContext: context } = agreement;
+  const { sizeBytes, contexts } = agreement;
   const client = new NbdClient(agreed, { name, clock, silenceMs, answerMs });
+  const changed = bitmap === undefined ? undefined : createChanges({ client, name, sizeBytes, contexts });
+  const closed = new AbortController();
   return {
     name,
     sizeBytes,
-    extents: (signal) =>
-      context === undefined ? wholeDisk(sizeBytes, signal) : blockStatusExtents({ client, name, sizeBytes, context, signal }),
+    changed,
+    extents: (signal) => blockStatusExtents({ client, name, sizeBytes, contexts, signal }),
     async read(buffer, offset, signal) {
       throwIfAborted(signal);
       const end = offset + buffer.length;
       if (end > sizeBytes) throw new DiskliftError('SourceChanged', `${name}: ends at offset ${sizeBytes}, before ${end}`);
       await readPieces(client, { buffer, offset, pieces: piecesOf(offset, end, agreement) }, signal);
     },
-    identity: async () => ({ export: address.exportName, size: `${sizeBytes}` }),
+    identity: async () => ({
+      export: address.exportName,
+      size: `${sizeBytes}`,
+      ...(changed === undefined ? {} : { bitmap: `${bitmap}`, changes: await digestOfChanges(changed.extents(closed.signal)) }),
+    }),
     identityMissesWrites: true,
-    dispose: () => client.close(),
+    async dispose() {
+      closed.abort(new DiskliftError('Cancelled', 'closed'));
+      await client.close();
+    },
   };
 }
 
@@ -119,28 +135,33 @@ async function readPiece(client: NbdClient, { buffer, offset, piece }: Destinati
   buffer.set(blocks.subarray(from - start, Math.min(end, offset + buffer.length) - start), from - offset);
 }
 
-interface BlockStatusInput {
+interface Questions {
   client: Pick<NbdClient, 'blockStatus'>;
   name: string;
   sizeBytes: number;
-  /** The server's number of base:allocation. */
-  context: number;
-  signal: AbortSignal;
+  contexts: MetadataContexts;
 }
 
 /** Fits into 32 bits, in steps that suit every server. */
 const MAX_QUERY_BYTES = alignDown(2 ** 32 - 1, MAX_BLOCK_SIZE_BYTES);
 
 /** Asks the server for the extents (base:allocation). @throws DiskliftError `SourceReadError`, `Cancelled` */
-async function* blockStatusExtents({ client, name, sizeBytes, context, signal }: BlockStatusInput): AsyncGenerator<SourceExtent> {
+async function* blockStatusExtents(questions: Questions & { signal: AbortSignal }): AsyncGenerator<SourceExtent> {
+  const { client, name, sizeBytes, contexts, signal } = questions;
+  if (contexts.allocation === undefined) {
+    yield* wholeDisk(sizeBytes, signal);
+    return;
+  }
   const joiner = new ExtentJoiner();
   for (let at = 0; at < sizeBytes; ) {
     throwIfAborted(signal);
     const length = Math.min(sizeBytes - at, MAX_QUERY_BYTES);
-    const descriptors = await client.blockStatus({ offset: at, length, context }, signal);
-    for (const extent of extentsIn(descriptors, { name, start: at, end: at + length, sizeBytes })) {
+    const statuses = await client.blockStatus({ offset: at, length, contexts: Object.values(contexts), wanted: 'are zeros' }, signal);
+    const descriptors = statuses.get(contexts.allocation) ?? Buffer.alloc(0);
+    for (const extent of statusExtents(descriptors, { name, start: at, end: at + length, sizeBytes, wanted: 'are zeros' })) {
       at = extent.offset + extent.length;
-      const complete = joiner.push(extent);
+      const isZeros = (extent.flags & STATE_ZERO) !== 0;
+      const complete = joiner.push({ offset: extent.offset, length: extent.length, kind: isZeros ? 'zeros' : 'data' });
       if (complete !== undefined) yield complete;
     }
   }
@@ -148,24 +169,18 @@ async function* blockStatusExtents({ client, name, sizeBytes, context, signal }:
   if (last !== undefined) yield last;
 }
 
-interface Query {
-  name: string;
-  start: number;
-  end: number;
-  sizeBytes: number;
-}
-
-/** The last extent may end behind the query's range, as long as it ends on the disk. */
-function* extentsIn(descriptors: Buffer, { name, start, end, sizeBytes }: Query): Generator<SourceExtent> {
-  let offset = start;
-  for (let at = 0; at < descriptors.length; at += 8) {
-    const length = descriptors.readUInt32BE(at);
-    if (length === 0) throw blockStatusError(name, offset, violation('an extent of no length'));
-    if (offset >= end) throw blockStatusError(name, offset, violation('an extent that was not asked for'));
-    if (offset + length > sizeBytes)
-      throw blockStatusError(name, offset, violation(`an extent up to ${offset + length} of ${sizeBytes} bytes`));
-    const isZeros = (descriptors.readUInt32BE(at + 4) & STATE_ZERO) !== 0;
-    yield { offset, length, kind: isZeros ? 'zeros' : 'data' };
-    offset += length;
-  }
+function createChanges({ client, name, sizeBytes, contexts }: Questions): ChangedBlocks {
+  return {
+    extents: (signal) =>
+      wholeMap({
+        name,
+        sizeBytes,
+        sliceBytes: MAX_QUERY_BYTES,
+        async ask(offset, length) {
+          const statuses = await client.blockStatus({ offset, length, contexts: Object.values(contexts), wanted: 'have changed' }, signal);
+          return dirtyExtents(statuses, contexts, { name, start: offset, end: offset + length, sizeBytes, wanted: 'have changed' });
+        },
+        signal,
+      }),
+  };
 }

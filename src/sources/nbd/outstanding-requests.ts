@@ -17,13 +17,20 @@ export interface StatusRequest {
   kind: 'status';
   offset: number;
   length: number;
-  /** The server's number for the metadata context. */
-  context: number;
+  /** The server's numbers of all metadata contexts that were negotiated. An answer must hold each of them once. */
+  contexts: readonly number[];
+  wanted: WantedParts;
 }
+
+/** The purpose of a block status, in messages. */
+export type WantedParts = 'are zeros' | 'have changed';
+
+/** The descriptors of each metadata context, by its number: pairs of u32, length and flags. */
+export type Statuses = ReadonlyMap<number, Buffer>;
 
 /** Called once with the answer; a read's answer is in its target. */
 export interface Settlement {
-  done(descriptors: Buffer | undefined): void;
+  done(statuses: Statuses): void;
   /** @param offset on the disk; the request's own where the server states none */
   failed(offset: number, cause: DiskliftError): void;
 }
@@ -32,7 +39,7 @@ interface Entry {
   request: ReadRequest | StatusRequest;
   settlement: Settlement;
   covered: CoveredRanges;
-  descriptors?: Buffer;
+  statuses: Map<number, Buffer>;
   failure?: { offset: number; cause: DiskliftError };
   askedMs: number;
 }
@@ -53,7 +60,7 @@ export class OutstandingRequests {
   /** @param askedMs when the request is sent @returns the cookie by which the server's answer names the request */
   add(request: ReadRequest | StatusRequest, settlement: Settlement, askedMs: number): bigint {
     this.lastCookie += 1n;
-    this.entries.set(this.lastCookie, { request, settlement, covered: new CoveredRanges(request.length), askedMs });
+    this.entries.set(this.lastCookie, { request, settlement, covered: new CoveredRanges(request.length), statuses: new Map(), askedMs });
     return this.lastCookie;
   }
 
@@ -92,12 +99,12 @@ export class OutstandingRequests {
     for (const { request, settlement } of entries) settlement.failed(request.offset, cause);
   }
 
-  private finish(cookie: bigint, { request, settlement, covered, descriptors, failure }: Entry): void {
+  private finish(cookie: bigint, { request, settlement, covered, statuses, failure }: Entry): void {
     if (failure === undefined && request.kind === 'read') requireWhole(request, covered);
-    if (failure === undefined && request.kind === 'status' && descriptors === undefined)
+    if (failure === undefined && request.kind === 'status' && request.contexts.some((context) => !statuses.has(context)))
       throw violation(`a reply without the block status at offset ${request.offset}`);
     this.entries.delete(cookie);
-    if (failure === undefined) settlement.done(descriptors);
+    if (failure === undefined) settlement.done(statuses);
     else settlement.failed(failure.offset, failure.cause);
   }
 }
@@ -114,9 +121,9 @@ function targetOf({ request, covered }: Entry, offset: number, length: number): 
 
 function takeStatus(entry: Entry, { context, descriptors }: ReplyEvent & { kind: 'status' }): void {
   if (entry.request.kind !== 'status') throw violation('a block status in place of data');
-  if (context !== entry.request.context) throw violation('a block status of another metadata context');
-  if (entry.descriptors !== undefined) throw violation('two block statuses in one reply');
-  entry.descriptors = descriptors;
+  if (!entry.request.contexts.includes(context)) throw violation('a block status of another metadata context');
+  if (entry.statuses.has(context)) throw violation('two block statuses of one metadata context in one reply');
+  entry.statuses.set(context, descriptors);
 }
 
 function takeError(entry: Entry, { error, text, offset = entry.request.offset }: ReplyEvent & { kind: 'error' }): void {

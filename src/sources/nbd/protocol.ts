@@ -16,7 +16,7 @@ export const OPTION_REPLY_MAGIC = 0x0003_e889_0455_65a9n;
 export const FLAG_FIXED_NEWSTYLE = 1;
 export const FLAG_NO_ZEROES = 2;
 
-export const Option = { exportName: 1, abort: 2, go: 7, structuredReply: 8, setMetaContext: 10 } as const;
+export const Option = { exportName: 1, abort: 2, go: 7, structuredReply: 8, listMetaContext: 9, setMetaContext: 10 } as const;
 
 export const OptionReply = { ack: 1, info: 3, metaContext: 4 } as const;
 export const OPTION_ERROR = 0x8000_0000;
@@ -41,6 +41,17 @@ export const BASE_ALLOCATION = 'base:allocation';
  * A flag of base:allocation: the bytes read as zeros. The other flag, HOLE, does not affect the bytes that are read.
  */
 export const STATE_ZERO = 2;
+
+/** QEMU's contexts (docs/interop/nbd.txt). Flags mean something else in each context. */
+export const DIRTY_BITMAP_PREFIX = 'qemu:dirty-bitmap:';
+/** The only flag of a dirty bitmap: written to since the bitmap was cleared. */
+export const STATE_DIRTY = 1;
+/**
+ * The flags are a number: 0 where nothing is allocated, 1 where the exported image holds the bytes, 2 where its backing
+ * file does, and so on.
+ */
+export const ALLOCATION_DEPTH = 'qemu:allocation-depth';
+export const DEPTH_OF_EXPORTED_IMAGE = 1;
 
 export const REQUEST_MAGIC = 0x2560_9513;
 export const REQUEST_SIZE_BYTES = 28;

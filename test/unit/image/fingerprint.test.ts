@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { fingerprintOf } from '../../../src/image/virtual-image.ts';
-import { createAllocationMapBuilder } from '../../../src/qcow2/write/allocation-map.ts';
+import { type ClusterKind, createAllocationMapBuilder } from '../../../src/qcow2/write/allocation-map.ts';
 import { createLayout } from '../../../src/qcow2/write/layout.ts';
 import { DEFAULT_OPTIONS } from '../../helpers/image-in-process.ts';
 
@@ -32,10 +32,26 @@ describe('fingerprint', () => {
       layoutWithDataAt(many),
       layoutWithDataAt([...many.slice(0, -1), 18_000]),
     ];
+    const base = { name: 'full.qcow2', format: 'qcow2' } as const;
+    for (const backingFile of [base, { ...base, name: 'old.qcow2' }, { ...base, format: 'raw' as const }])
+      layouts.push(layoutWithDataAt([1, 5], { ...DEFAULT_OPTIONS, backingFile }));
     const fingerprints = [
       ...layouts.map((layout) => fingerprintOf(layout, identity)),
       fingerprintOf(layouts[0] as never, { ...identity, mtime: '3' }),
     ];
     assert.equal(new Set(fingerprints).size, fingerprints.length);
+  });
+
+  it('differs with the clusters that a delta leaves to its base, and not with how zeros were found', () => {
+    const delta = (...ranges: [ClusterKind, number][]) => {
+      const builder = createAllocationMapBuilder(8 * 65_536, 65_536);
+      for (const [kind, count] of ranges) builder.append(kind, count);
+      const options = { ...DEFAULT_OPTIONS, backingFile: { name: 'full.qcow2', format: 'qcow2' } as const };
+      return fingerprintOf(createLayout(builder.build(), options), identity);
+    };
+    const unchanged = delta(['data', 1], ['unchanged', 7]);
+    const zeros = delta(['data', 1], ['zero', 4], ['unchanged', 3]);
+    assert.equal(new Set([unchanged, zeros, delta(['data', 1], ['unchanged', 3], ['hole', 4])]).size, 3);
+    assert.equal(delta(['data', 1], ['hole', 2], ['zero', 2], ['unchanged', 3]), zeros);
   });
 });

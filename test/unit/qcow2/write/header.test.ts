@@ -57,6 +57,36 @@ describe('header', () => {
     assert.equal(notRaw.readBigUInt64BE(88), 0n);
   });
 
+  it('names the backing file behind the extensions, one of which has its format', () => {
+    const name = 'täglich/full.qcow2';
+    const nameLength = Buffer.byteLength(name);
+    const header = Buffer.from(encodeHeader({ ...DEFAULT_OPTIONS, backingFile: { name, format: 'qcow2' } }, fields));
+    const offset = 112 + 16 + 8 + FEATURE_TABLE_LENGTH + 8;
+    assert.equal(header.toString('hex', 8, 20), `${offset.toString(16).padStart(16, '0')}${nameLength.toString(16).padStart(8, '0')}`);
+    assert.equal(header.toString('hex', 112, 128), 'e2792aca0000000571636f7732000000');
+    assert.equal(header.readUInt32BE(128), 0x6803f857);
+    assert.equal(header.readBigUInt64BE(offset - 8), 0n, 'the end of the extensions');
+    assert.equal(header.toString('utf8', offset), name);
+    assert.ok(
+      header.subarray(72, 96).every((byte) => byte === 0),
+      'no feature bit',
+    );
+  });
+
+  it('leaves the names of the features out where the name of the backing file needs the room', () => {
+    const encode = (clusterSizeBytes: number, length: number) =>
+      encodeHeader({ ...DEFAULT_OPTIONS, clusterSizeBytes, backingFile: { name: 'a'.repeat(length), format: 'raw' } }, fields);
+    const withoutNames = 112 + 16 + 8;
+    assert.equal(encode(512, 512 - withoutNames).length, 512);
+    assert.throws(() => encode(512, 512 - withoutNames + 1), {
+      code: 'InvalidRequest',
+      message: /the base, a+, does not fit .* 512 bytes/,
+    });
+    const room = 1024 - withoutNames - 8 - FEATURE_TABLE_LENGTH;
+    assert.equal(encode(1024, room).length, 1024);
+    assert.equal(encode(1024, room + 1).length, withoutNames + room + 1);
+  });
+
   it('refuses a data file name that does not fit, to the byte', () => {
     const room = 1024 - 112 - 8 - 8 - FEATURE_TABLE_LENGTH;
     const withName = (length: number) =>

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { type Agreement, negotiate } from '../../../../src/sources/nbd/handshake.ts';
+import { type Agreement, negotiate } from '../../../../src/sources/nbd/negotiation.ts';
 import { blockSizeInfo, exportInfo, GREETING, optionReply, u16, u32, u64 } from '../../../helpers/nbd-replies.ts';
 
 const MIB = 1024 * 1024;
@@ -15,9 +15,13 @@ const allocation = (number: number) => Buffer.concat([u32(number), Buffer.from('
  * @returns what was agreed, and what the client said
  */
 function shake(...said: Uint8Array[]): { agreement: Agreement; sent: Buffer } {
+  return shakeFor(undefined, said);
+}
+
+function shakeFor(bitmap: string | undefined, said: readonly Uint8Array[]): { agreement: Agreement; sent: Buffer } {
   const bytes = Buffer.concat(said);
   const sent: Buffer[] = [];
-  const conversation = negotiate('disk');
+  const conversation = negotiate('disk', bitmap);
   let received = Buffer.alloc(0);
   let at = 0;
   for (;;) {
@@ -45,7 +49,7 @@ describe('the NBD handshake', () => {
     const { agreement, sent } = shake(BEFORE_GO, ...go);
     assert.deepEqual(agreement, {
       structured: true,
-      allocationContext: 5,
+      contexts: { allocation: 5 },
       sizeBytes: 8 * MIB,
       blockSizeBytes: 512,
       maxReadBytes: 32 * MIB,
@@ -68,23 +72,23 @@ describe('the NBD handshake', () => {
     [
       'structured replies',
       [GREETING, optionReply(8, UNSUPPORTED), optionReply(7, INFO, exportInfo(700)), optionReply(7, ACK)],
-      { structured: false },
+      { structured: false, contexts: {} },
     ],
     [
       'metadata contexts',
       [GREETING, STRUCTURED, optionReply(10, UNSUPPORTED), optionReply(7, INFO, exportInfo(700)), optionReply(7, ACK)],
-      { structured: true },
+      { structured: true, contexts: {} },
     ],
     [
       'base:allocation',
       [GREETING, STRUCTURED, optionReply(10, ACK), optionReply(7, INFO, exportInfo(700)), optionReply(7, ACK)],
-      { structured: true },
+      { structured: true, contexts: {} },
     ],
-    ['NBD_OPT_GO', [BEFORE_GO, optionReply(7, UNSUPPORTED), u64(700), u16(3)], { structured: true, allocationContext: 5 }],
+    ['NBD_OPT_GO', [BEFORE_GO, optionReply(7, UNSUPPORTED), u64(700), u16(3)], { structured: true, contexts: { allocation: 5 } }],
     [
       'NBD_OPT_GO and NO_ZEROES',
       [Buffer.from('NBDMAGICIHAVEOPT'), u16(1), STRUCTURED, CONTEXT_SET, optionReply(7, UNSUPPORTED), u64(700), u16(3), Buffer.alloc(124)],
-      { structured: true, allocationContext: 5 },
+      { structured: true, contexts: { allocation: 5 } },
     ],
   ];
   for (const [what, said, expected] of without)
