@@ -37,7 +37,7 @@ export type FaultKind =
   | 'act';
 
 export interface Fault {
-  /** Of the call, counted from 0 over all processes. */
+  /** Index of the call, counted from 0 over all processes. */
   index: number;
   kind: FaultKind;
   act?: (fleet: MemoryFleet) => void;
