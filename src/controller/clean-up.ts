@@ -11,11 +11,19 @@ const END_MS = 15_000;
 
 const RECHECK_MS = 5000;
 
+/** Time in which a worker that runs must have ended an export that is cancelled, deleted or beyond its deadline. */
+const STOP_MS = 120_000;
+
 /** Timers of Node hold no more than 24 days. */
 const MAX_RECHECK_MS = 86_400_000;
 
 interface CleanUpSettings {
   template: JobTemplate;
+}
+
+/** A worker that runs ends its export by itself, and aborts its upload. Kubernetes ends a worker that does not. */
+export function awaitWorker({ children, stoppingMs }: Observed): Decision {
+  return { actions: stoppingMs >= STOP_MS ? remove('jobs', children.job) : [], slot: 'kept', recheckMs: RECHECK_MS };
 }
 
 /** Removes every object of an export that has ended. Its worker may need a moment to end by itself. */
@@ -44,7 +52,7 @@ function expire({ request, nowMs, isServed }: Observed, endedMs: number): Decisi
 
 /** The garbage collector removes the objects when the export is gone; only the finalizer needs work. */
 export function cleanUpTerminating(observed: Observed, settings: CleanUpSettings): Decision {
-  if (runningPods(observed).length > 0) return { actions: [], slot: 'kept', recheckMs: RECHECK_MS };
+  if (runningPods(observed).length > 0) return awaitWorker(observed);
   const abort = abortUploads(observed, settings);
   if (abort !== undefined) return abort;
   return { actions: [], slot: hasObjects(observed) ? 'kept' : 'free' };

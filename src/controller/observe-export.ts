@@ -2,6 +2,7 @@
 
 import type { Clock } from '../common/clock.ts';
 import type { DiskExport } from '../resource/disk-export.ts';
+import { namesOpenUpload } from '../resource/status.ts';
 import type { StoredRequest } from '../stores/contract.ts';
 import type { FleetApi } from '../stores/kubernetes/client/fleet-api.ts';
 import type { ClaimObject, VolumeSnapshotObject } from '../stores/kubernetes/client/fleet-objects.ts';
@@ -13,6 +14,7 @@ import { createSourceObserver, type SourceObserver } from './observe-source.ts';
 import type { Children, Observed } from './observed.ts';
 import { serves } from './served-claims.ts';
 import { createStartProblems, type StartProblems } from './start-problems.ts';
+import { stopReason } from './stop-reason.ts';
 import { workerPodOf } from './worker-pod.ts';
 
 export interface ObservedExport {
@@ -67,6 +69,8 @@ class Observer implements ExportObserver {
   private readonly problems: StartProblems;
   /** When an export that a sidecar began was first seen without one. */
   private readonly abandoned = new Map<string, number>();
+  /** When an export was first seen that must stop. */
+  private readonly stopping = new Map<string, number>();
 
   constructor(options: ExportObserverOptions) {
     this.options = options;
@@ -81,6 +85,7 @@ class Observer implements ExportObserver {
 
   forget(key: string): void {
     this.abandoned.delete(key);
+    this.stopping.delete(key);
   }
 
   async observe(key: string, { hasSlot, isWaiting }: SlotState): Promise<ObservedExport | InvalidExport | undefined> {
@@ -93,7 +98,8 @@ class Observer implements ExportObserver {
     const { children, hasObjects } = this.childrenOf(key, request);
     const otherMs = hasObjects ? 0 : this.servedMs(key, request);
     const isOver = isTerminating(object) || request.status?.completionTime !== undefined;
-    const hasOpenUpload = hasFinalizer(object);
+    // A worker that was stopped has removed the finalizer, and its upload is still in the status.
+    const hasOpenUpload = hasFinalizer(object) || (request.status?.completionTime !== undefined && namesOpenUpload(request.status));
     const hasJob = children.job !== undefined;
     const needsSource = !isOver && otherMs === 0 && !request.spec.cancel && !hasJob && (hasSlot || !isWaiting);
     const isRunning = children.pods.some(({ phase }) => phase === 'Running');
@@ -106,12 +112,23 @@ class Observer implements ExportObserver {
         isTerminating: isTerminating(object),
         hasOpenUpload,
         isNamespaceTerminating: isOver && hasOpenUpload && !isRunning && (await this.isNamespaceEnding(request)),
+        stoppingMs: this.stoppingMs(key, request, isTerminating(object)),
         isServed: otherMs > 0,
         hasSlot,
         children: hasJob && !isOver ? { ...children, startProblem: await this.problems.find(children) } : children,
         source: needsSource ? await this.sources.observe(request, children) : undefined,
       },
     };
+  }
+
+  private stoppingMs(key: string, request: DiskExport, isDeleted: boolean): number {
+    const { clock } = this.options;
+    const mustStop = isDeleted || (request.status?.completionTime === undefined && stopReason(request, clock.nowMs()) !== undefined);
+    if (!mustStop) this.stopping.delete(key);
+    if (!mustStop) return 0;
+    const sinceMs = this.stopping.get(key) ?? clock.monotonicMs();
+    this.stopping.set(key, sinceMs);
+    return clock.monotonicMs() - sinceMs;
   }
 
   private storedOf(key: string): { object: ExportObject; stored: StoredRequest } | undefined {
@@ -167,8 +184,9 @@ class Observer implements ExportObserver {
       this.abandoned.delete(key);
       return Number.POSITIVE_INFINITY;
     }
-    if (request.status?.executor === undefined)
-      return Math.max(0, (Date.parse(creationTimestamp ?? '') || 0) + SERVED_GRACE_MS - clock.nowMs());
+    const { executor } = request.status ?? {};
+    if (executor?.podName?.startsWith(`${objectName(request)}-`)) return 0;
+    if (executor === undefined) return Math.max(0, (Date.parse(creationTimestamp ?? '') || 0) + SERVED_GRACE_MS - clock.nowMs());
     const sinceMs = this.abandoned.get(key) ?? clock.monotonicMs();
     this.abandoned.set(key, sinceMs);
     return Math.max(0, sinceMs + ABANDONED_MS - clock.monotonicMs());

@@ -97,9 +97,11 @@ export interface Observed {
   nowMs: number;
   request: DiskExport;
   isTerminating: boolean;
-  /** Whether the finalizer keeps the object, since an upload is open at its destination. */
+  /** Whether an upload is open at the destination: the finalizer says so, or the status of an export that has ended. */
   hasOpenUpload: boolean;
   isNamespaceTerminating: boolean;
+  /** Milliseconds since the export was first seen to be cancelled, deleted or beyond its deadline; 0 for others. */
+  stoppingMs: number;
   /** A pod that is no worker of the controller serves the source. */
   isServed: boolean;
   hasSlot: boolean;

@@ -9,13 +9,14 @@
  * - A slot is held while any object of the export exists.
  */
 
-import { cleanUpFinished, cleanUpTerminating } from './clean-up.ts';
+import { awaitWorker, cleanUpFinished, cleanUpTerminating } from './clean-up.ts';
 import type { Decision, Report } from './decision.ts';
 import { hasObjects, isJob, livePods, mayRun, runningPods } from './export-state.ts';
 import type { Observed, PodProblem } from './observed.ts';
 import { cloneProblem, DEFAULT_TIMEOUT_SECONDS, prepareSource, type Step } from './prepare-source.ts';
 import { refusalBefore } from './refusal-report.ts';
 import { nodeOf, sourceProblem } from './source-problems.ts';
+import { type End, stopReason, untilDeadlineMs } from './stop-reason.ts';
 import type { JobTemplate } from './worker-job.ts';
 
 const RECHECK_MS = 5000;
@@ -34,37 +35,14 @@ export function reconcile(observed: Observed, settings: ReconcileSettings): Deci
   if (isTerminating) return cleanUpTerminating(observed, settings);
   if (request.status?.completionTime !== undefined) return cleanUpFinished(observed, settings);
   if (observed.isServed && !hasObjects(observed)) return { actions: [], slot: 'free' };
-  const stop = stopReason(observed);
+  const stop = stopReason(observed.request, observed.nowMs);
   if (stop !== undefined) return endExport(observed, stop);
   return observed.children.job === undefined ? prepare(observed, settings) : follow(observed, settings);
 }
 
-interface End {
-  phase: 'Failed' | 'Cancelled';
-  reason: string;
-  message: string;
-}
-
-/** Why the export must end without success, whatever its source. */
-function stopReason({ request, nowMs }: Observed): End | undefined {
-  const { spec, status } = request;
-  if (spec.cancel) return { phase: 'Cancelled', reason: 'Cancelled', message: 'cancelled by spec.cancel' };
-  const startMs = Date.parse(status?.startTime ?? '');
-  const { activeDeadlineSeconds } = spec;
-  if (activeDeadlineSeconds !== undefined && nowMs >= startMs + activeDeadlineSeconds * 1000) {
-    const doing = status?.message === undefined ? '' : `; the last state: ${status.message}`;
-    return {
-      phase: 'Failed',
-      reason: 'DeadlineExceeded',
-      message: `the export did not end within ${activeDeadlineSeconds} seconds${doing}`,
-    };
-  }
-  return undefined;
-}
-
 /** Ends an export that has not finished. A worker that runs ends it by itself, and aborts its upload. */
 function endExport(observed: Observed, { phase, reason, message }: End): Decision {
-  if (mayRun(observed)) return { actions: [], slot: 'kept', recheckMs: RECHECK_MS };
+  if (mayRun(observed)) return awaitWorker(observed);
   return { actions: [], slot: 'kept', report: { reason, message, end: phase, isProblem: phase === 'Failed' }, recheckMs: 0 };
 }
 
@@ -140,7 +118,8 @@ function follow(observed: Observed, settings: ReconcileSettings): Decision {
   const { children } = observed;
   const { job, pods } = children;
   const [running] = runningPods(observed);
-  if (running !== undefined) return { actions: [], slot: 'kept', node: running.nodeName, recheckMs: undefined };
+  if (running !== undefined)
+    return { actions: [], slot: 'kept', node: running.nodeName, recheckMs: untilDeadlineMs(observed.request, observed.nowMs) };
   if (isJob(job, 'Failed')) return endExport(observed, workerFailure(observed));
   if (mayRun(observed)) return { actions: [], slot: 'kept', recheckMs: RECHECK_MS };
   if (isJob(job, 'Complete')) return awaitOutcome(observed);

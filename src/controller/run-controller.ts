@@ -171,7 +171,10 @@ class FleetController implements Controller {
 
   private async handle(key: string): Promise<void> {
     const found = await this.observer.observe(key, { hasSlot: this.slots.holds(key), isWaiting: this.slots.waits(key) });
-    if (found === undefined) return this.leave(key);
+    if (found === undefined) {
+      this.observer.forget(key);
+      return this.leave(key);
+    }
     if ('invalid' in found) {
       await this.reports.writeInvalid(found.object, found.invalid);
       return this.leave(key);
@@ -226,7 +229,6 @@ class FleetController implements Controller {
   private async leave(key: string): Promise<void> {
     this.slots.release(key);
     this.messages.forget(key);
-    this.observer.forget(key);
     const namespace = key.slice(0, key.indexOf('/'));
     const isIdle = () => this.slots.heldIn(namespace) === 0;
     await this.access.removeWhenIdle(namespace, isIdle);

@@ -15,11 +15,13 @@ export function slimMetadata<T extends KubeObject>(object: T): T {
   return { ...object, metadata: { ...metadata, annotations: kept } };
 }
 
-/** Keeps of the status of an export that has ended only the fact: there are thousands of them. */
+/** Keeps of the status of an export that has ended only the fact and its open uploads: there are thousands of them. */
 export function slimExport(object: ExportObject): ExportObject {
   const { status, ...rest } = slimMetadata(object);
   if (!isFields(status) || status.completionTime === undefined) return { ...rest, status };
-  return { ...rest, status: { phase: status.phase, completionTime: status.completionTime } };
+  const { phase, completionTime, disks } = status;
+  const open = Array.isArray(disks) ? disks.filter((disk) => isFields(disk) && disk.upload !== undefined) : [];
+  return { ...rest, status: { phase, completionTime, ...(open.length === 0 ? {} : { disks: open }) } };
 }
 
 /** Keeps of a pod of others what shows which claims it uses, how, and whether it is a sidecar. */

@@ -4,6 +4,7 @@ import { abortable, throwIfAborted } from '../common/abortable.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
+import { namesOpenUpload } from '../resource/status.ts';
 import type { RequestStore } from '../stores/contract.ts';
 import { type AbandonContext, abandonUpload } from './abandon-upload.ts';
 import type { ExportPlan } from './contract.ts';
@@ -61,7 +62,7 @@ export async function cleanUpRequest(
 
 /** Whether the status names an upload that is open. */
 export function hasLeftovers({ status }: { status?: DiskExportStatus | undefined }): boolean {
-  return status?.disks?.some(({ upload }) => upload !== undefined) ?? false;
+  return namesOpenUpload(status);
 }
 
 function withoutUploads({ status = {} }: DiskExport): DiskExportStatus {

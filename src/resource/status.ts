@@ -48,6 +48,10 @@ export function statusOfGeneration(status: DiskExportStatus, generation: number 
     : { ...observed, conditions: conditions.map((each) => ({ ...each, observedGeneration: generation })) };
 }
 
+export function namesOpenUpload(status: DiskExportStatus | undefined): boolean {
+  return status?.disks?.some(({ upload }) => upload !== undefined) ?? false;
+}
+
 /** Fields for people, which may be truncated. A field for programs is kept whole or left out. */
 const TEXTS: ReadonlySet<string> = new Set(['message', 'location', 'etag']);
 

@@ -35,6 +35,18 @@ export function putWriter(fleet: MemoryFleet, ...claims: string[]): StoredObject
   });
 }
 
+/** A pod of the chart that serves the claim. */
+export function putSidecar(fleet: MemoryFleet, claimName: string): void {
+  fleet.put('pods', {
+    metadata: { namespace: NAMESPACE, name: 'sidecar' },
+    spec: {
+      volumes: [{ name: 'disks', persistentVolumeClaim: { claimName, readOnly: true } }],
+      containers: [{ name: 'disklift', args: ['sidecar', '--volume', `${claimName}=/disks`] }],
+    },
+    status: { phase: 'Running' },
+  });
+}
+
 export function putVm(fleet: MemoryFleet, isRunning: boolean, claims: readonly string[], further: readonly object[] = []): void {
   const volumes = [...claims.map((claimName) => ({ name: claimName, persistentVolumeClaim: { claimName } })), ...further];
   fleet.put('virtualMachines', {

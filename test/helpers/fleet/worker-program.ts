@@ -4,9 +4,10 @@ import type { MemoryFleet, StoredObject } from './memory-fleet.ts';
 
 /**
  * Succeeds: the images arrive. Refused: the export fails with an upload aborted. Exits: the process fails before it
- * claims the export. Killed: the process is lost while an upload is open.
+ * claims the export. Killed: the process is lost while an upload is open. Stopped: it ends by SIGTERM then, without the
+ * finalizer. Hangs: it does nothing more while its upload is open.
  */
-export type WorkerPlan = 'succeeds' | 'refused' | 'exits' | 'killed';
+export type WorkerPlan = 'succeeds' | 'refused' | 'exits' | 'killed' | 'stopped' | 'hangs';
 
 const FINALIZER = 'disklift.dev/cleanup';
 const NOW = '2026-01-01T00:01:00Z';
@@ -30,6 +31,7 @@ export function runWorker(fleet: MemoryFleet, pod: StoredObject, { age, plan }: 
   const target = { namespace, name: args[2] };
   const found = () => fleet.find('exports', target);
   const request = found();
+  if (plan === 'hangs' && age > 2) return deletionTimestamp === undefined || end(137);
   // SIGTERM: the process leaves its upload open, and the finalizer for the next process.
   if (deletionTimestamp !== undefined) return end(143);
   const isPermitted = fleet.find('roleBindings', { namespace, name: pod.spec.serviceAccountName }) !== undefined;
@@ -81,6 +83,10 @@ export function runWorker(fleet: MemoryFleet, pod: StoredObject, { age, plan }: 
   if (age === 2) return setUpload(true);
   if (age < 5) return;
   if (plan === 'killed') return end(137);
+  if (plan === 'stopped') {
+    fleet.patch('exports', request, { metadata: { finalizers: [] } });
+    return end(143);
+  }
   if (plan === 'refused') return finish('Failed', 'DestinationRejected', 3);
   return finish('Succeeded', 'Completed', 0);
 }

@@ -1,6 +1,6 @@
 /** The scenes of the controller's tests with failures, and the end of each. */
 
-import { putClaim, putExport, putStorage, putVm, putWriter } from '../../helpers/fleet/fleet-objects.ts';
+import { putClaim, putExport, putSidecar, putStorage, putVm, putWriter } from '../../helpers/fleet/fleet-objects.ts';
 import type { Scene } from '../../helpers/fleet/fleet-scene.ts';
 import type { MemoryFleet } from '../../helpers/fleet/memory-fleet.ts';
 
@@ -114,6 +114,21 @@ export const SUCCESSES: readonly ExpectedScene[] = [
     maxRequests: 30,
   },
   {
+    name: 'a claim whose sidecar began the export and is gone for good',
+    setUp(fleet) {
+      putClaim(fleet);
+      putSidecar(fleet, 'root');
+      const request = putExport(fleet);
+      fleet.patch('exports', request, { status: { startTime: '2026-01-01T00:00:00Z', executor: { podName: 'sidecar', podUID: 'u' } } });
+    },
+    eachSecond(fleet, second) {
+      for (const pod of fleet.all('pods')) if (second === 30 && pod.metadata.name === 'sidecar') fleet.remove('pods', pod);
+    },
+    end: 'Succeeded Completed Offline',
+    creates: `${ACCESS} jobs`,
+    maxRequests: 25,
+  },
+  {
     name: 'a quota that forbids the clone for a while',
     setUp: (fleet) => inUse(fleet),
     eachSecond(fleet, second) {
@@ -125,6 +140,15 @@ export const SUCCESSES: readonly ExpectedScene[] = [
     maxRequests: 45,
   },
 ];
+
+export const LOST: ExpectedScene = {
+  name: 'a worker that is lost again and again while its upload is open',
+  plan: { workers: ['killed'] },
+  setUp: LIVE.setUp,
+  end: 'Failed WorkerFailed Offline',
+  words: /exit code 137/,
+  creates: `${ACCESS} jobs jobs`,
+};
 
 export const FAILURES: readonly ExpectedScene[] = [
   {
@@ -206,12 +230,33 @@ export const FAILURES: readonly ExpectedScene[] = [
     end: 'Failed DestinationRejected Crash',
     creates: `volumeSnapshots persistentVolumeClaims ${ACCESS} jobs`,
   },
+  LOST,
   {
-    name: 'a worker that is lost again and again while its upload is open',
-    plan: { workers: ['killed'] },
+    name: 'a worker that is stopped again and again while its upload is open',
+    plan: { workers: ['stopped'] },
     setUp: LIVE.setUp,
     end: 'Failed WorkerFailed Offline',
-    words: /exit code 137/,
+    words: /exit code 143/,
+    creates: `${ACCESS} jobs jobs`,
+  },
+  {
+    name: 'a worker that hangs when the export is cancelled',
+    plan: { workers: ['hangs'] },
+    setUp: LIVE.setUp,
+    eachSecond(fleet, second) {
+      if (second === 40) for (const object of fleet.all('exports')) fleet.patch('exports', object, { spec: { cancel: true } });
+    },
+    end: 'Cancelled Cancelled Offline',
+    creates: `${ACCESS} jobs jobs`,
+  },
+  {
+    name: 'a worker that hangs beyond the deadline',
+    plan: { workers: ['hangs'] },
+    setUp(fleet) {
+      putClaim(fleet);
+      putExport(fleet, { spec: { activeDeadlineSeconds: 30 } });
+    },
+    end: 'Failed DeadlineExceeded Offline',
     creates: `${ACCESS} jobs jobs`,
   },
   {

@@ -105,6 +105,7 @@ export function observedOf({ children, ...parts }: ObservedParts = {}): Observed
     isTerminating: false,
     hasOpenUpload: false,
     isNamespaceTerminating: false,
+    stoppingMs: 0,
     isServed: false,
     hasSlot: true,
     children: {

@@ -392,6 +392,10 @@ const FOLLOW: readonly Row[] = [
   },
 ];
 
+function terminating<T extends { metadata: object }>(object: T): T {
+  return { ...object, metadata: { ...object.metadata, deletionTimestamp: ago(1) } };
+}
+
 const CANCEL = { cancel: true };
 const END: readonly Row[] = [
   {
@@ -426,7 +430,30 @@ const END: readonly Row[] = [
   {
     sentence: 'removes all objects of a finished export',
     parts: { request: finished(1), children: { job: endedJob('Complete'), snapshots: SNAPSHOTS, clones: CLONES } },
-    actions: ['remove jobs disklift-u-1', 'remove persistentVolumeClaims disklift-u-1-0', 'remove volumeSnapshots disklift-u-1-0'],
+    actions: ['remove jobs disklift-u-1', 'remove persistentVolumeClaims disklift-u-1-0'],
+    slot: 'kept',
+  },
+  {
+    sentence: 'removes the snapshot when its clone is gone',
+    parts: { request: finished(1), children: { snapshots: SNAPSHOTS } },
+    actions: ['remove volumeSnapshots disklift-u-1-0'],
+    slot: 'kept',
+  },
+  {
+    sentence: 'holds no slot for a snapshot that storage has yet to delete',
+    parts: { request: finished(1), children: { snapshots: new Map([[0, terminating(snapshotOf(READY))]]) } },
+    slot: 'free',
+  },
+  {
+    sentence: 'removes the Job of a worker that does not cancel its export in time',
+    parts: { request: requestOf(CANCEL), stoppingMs: 120_000, children: { job: jobOf(), pods: [podOf('Running')] } },
+    actions: ['remove jobs disklift-u-1'],
+    slot: 'kept',
+  },
+  {
+    sentence: 'removes the Job of a worker that holds up a deletion',
+    parts: { isTerminating: true, hasOpenUpload: true, stoppingMs: 120_000, children: { job: jobOf(), pods: [podOf('Running')] } },
+    actions: ['remove jobs disklift-u-1'],
     slot: 'kept',
   },
   {
@@ -439,7 +466,7 @@ const END: readonly Row[] = [
     sentence: 'does not remove again what is being removed',
     parts: {
       request: finished(20),
-      children: { job: { ...jobOf(), metadata: { ...jobOf().metadata, deletionTimestamp: ago(1) } } },
+      children: { job: terminating(jobOf()) },
     },
     slot: 'kept',
   },
