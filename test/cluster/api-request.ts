@@ -30,9 +30,16 @@ export interface ApiAccess {
 
 export async function sendApiRequest(url: URL, options: ApiRequest & ApiAccess): Promise<ApiAnswer> {
   const { method = 'GET', body, contentType = 'application/json', accept = 'application/json', token, ...tls } = options;
-  const headers = { accept, 'content-type': contentType, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) };
+  const content = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
+  const headers = {
+    accept,
+    'content-type': contentType,
+    // Node announces no body of a DELETE by itself.
+    ...(content === undefined ? {} : { 'content-length': content.length }),
+    ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+  };
   const request = https.request(url, { method, headers, ca: tls.ca, cert: tls.cert, key: tls.key, agent: false });
-  request.end(body === undefined ? undefined : JSON.stringify(body));
+  request.end(content);
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
     request.once('response', resolve).once('error', reject);
   });

@@ -13,6 +13,8 @@ export interface AuditedRequest {
   name: string | undefined;
   /** HTTP status of the answer. */
   status: number;
+  /** Whether the user lacks the right. A quota answers 403 too. */
+  isForbidden: boolean;
 }
 
 export interface AuditLog extends Disposable {
@@ -40,6 +42,7 @@ interface Line {
   user: { username: string };
   objectRef?: { resource: string; subresource?: string; namespace?: string; name?: string };
   responseStatus?: { code: number };
+  annotations?: Readonly<Record<string, string>>;
 }
 
 export function createAuditLog(): AuditLog {
@@ -75,7 +78,7 @@ export function requestsIn(directory: string): AuditedRequest[] {
   return [...byId.values()];
 }
 
-function requestOf({ verb, user, objectRef, responseStatus }: Line): AuditedRequest {
+function requestOf({ verb, user, objectRef, responseStatus, annotations }: Line): AuditedRequest {
   const { resource = '', subresource, namespace = '', name } = objectRef ?? {};
   return {
     user: user.username,
@@ -84,5 +87,6 @@ function requestOf({ verb, user, objectRef, responseStatus }: Line): AuditedRequ
     namespace,
     name,
     status: responseStatus?.code ?? 0,
+    isForbidden: annotations?.['authorization.k8s.io/decision'] === 'forbid',
   };
 }

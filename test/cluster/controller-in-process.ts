@@ -13,7 +13,7 @@ import { createEventPoster } from '../../src/stores/kubernetes/store/kubernetes-
 import { destinationServer } from '../../src/wiring/destinations.ts';
 import type { ApiServer } from './api-server.ts';
 
-export const WORKER_ROLE = 'disklift-worker';
+const WORKER_ROLE = 'disklift-worker';
 
 export const TEMPLATE: JobTemplate = {
   image: 'registry.example/disklift:test',
@@ -39,15 +39,17 @@ export interface ControllerInProcess extends AsyncDisposable {
 
 export interface ControllerInProcessOptions {
   namespaces?: readonly string[];
+  /** The credentials of an account with fewer rights. */
+  kubeconfig?: string;
   limits?: Partial<SlotLimits>;
   template?: Partial<JobTemplate>;
 }
 
 export function startController(
   api: ApiServer,
-  { namespaces = [], limits = {}, template = {} }: ControllerInProcessOptions = {},
+  { namespaces = [], kubeconfig = api.kubeconfig, limits = {}, template = {} }: ControllerInProcessOptions = {},
 ): ControllerInProcess {
-  const access = createKubeconfigAccess({ kubeconfig: api.kubeconfig });
+  const access = createKubeconfigAccess({ kubeconfig });
   const requests: ApiRequestFacts[] = [];
   const warnings: string[] = [];
   const fleet = createFleetApi({

@@ -1,130 +1,202 @@
 /**
- * The controller on a real API server with a real controller manager. The workers are real processes with the rights of
- * their pods; only scheduler and kubelet are played.
+ * The controller on a real API server, with a real controller manager, provisioner and snapshotter. The workers are
+ * real processes with the rights of their pods; only scheduler and kubelet are played.
  */
 
-import assert from 'node:assert/strict';
-import { mkdir, writeFile } from 'node:fs/promises';
-import { type HttpSink, startHttpSink } from '../helpers/http-sink.ts';
-import { diskExport } from '../helpers/manifest.ts';
-import { assertImageOf } from '../helpers/qemu-img.ts';
-import { createDisk } from '../helpers/sparse-disk.ts';
-import { useTempDir } from '../helpers/temp-dir.ts';
-import { until } from '../helpers/until.ts';
-import { type ApiServer, startApiServer } from './api-server.ts';
-import { createNamespace, type Namespace } from './cluster-sidecar.ts';
-import { startController, WORKER_ROLE } from './controller-in-process.ts';
-import { installCrd } from './install-crd.ts';
-import { requireBinaries } from './kubernetes-binaries.ts';
-import { type PodRunner, startPodRunner } from './pod-runner.ts';
+// Runs alone: a dozen programs, and deadlines of the test's own.
 
-const MIB = 1024 * 1024;
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { appendFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { DiskExportStatus } from '../../src/resource/disk-export.ts';
+import { until } from '../helpers/until.ts';
+import { FAULT_MESSAGE, SNAPSHOT_CLASSES, STORAGE_CLASSES } from './node/storage.ts';
+import { useFleet } from './use-fleet.ts';
+
+const CLASSES = '/apis/snapshot.storage.k8s.io/v1/volumesnapshotclasses';
+const MERGE = { method: 'PATCH', contentType: 'application/merge-patch+json' } as const;
 
 describe('disklift controller', function () {
-  this.timeout(90_000);
-  const temp = useTempDir();
-  let api: ApiServer;
-  let namespace: Namespace;
-  let runner: PodRunner;
-  let sink: HttpSink;
+  this.timeout(180_000);
+  const fleet = useFleet();
 
-  before(async function () {
-    api = await startApiServer(requireBinaries(this), {
-      controllerManager: true,
-      controllerManagerFlags: ['--pvclaimbinder-sync-period=1s', '--controllers=*,-attachdetach,-nodelifecycle'],
-    });
-    await installCrd(api);
-    await apply('/apis/rbac.authorization.k8s.io/v1/clusterroles', {
-      metadata: { name: WORKER_ROLE },
-      rules: [
-        { apiGroups: ['disklift.dev'], resources: ['diskexports'], verbs: ['get', 'list', 'watch', 'patch', 'delete'] },
-        { apiGroups: ['disklift.dev'], resources: ['diskexports/status'], verbs: ['patch'] },
-        { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['get', 'create', 'update', 'delete'] },
-        { apiGroups: [''], resources: ['events'], verbs: ['create', 'patch'] },
-        { apiGroups: [''], resources: ['namespaces', 'secrets', 'configmaps'], verbs: ['get'] },
-        { apiGroups: [''], resources: ['pods'], verbs: ['list'] },
-      ],
-    });
-  });
-
-  after(() => api?.stop());
-
-  beforeEach(async () => {
-    namespace = await createNamespace(api);
-    runner = startPodRunner(api, { flags: ['--allow-destination', '127.0.0.1'] });
-    sink = await startHttpSink();
-  });
-
-  afterEach(async () => {
-    await runner[Symbol.asyncDispose]();
-    await sink[Symbol.asyncDispose]();
-  });
-
-  async function apply(place: string, body: object): Promise<void> {
-    const answer = await api.request(place, { method: 'POST', body });
-    assert.ok(answer.status === 201, `${place}: ${JSON.stringify(answer.body)}`);
-  }
-
-  /** A claim whose volume is a directory with disk.img. */
-  async function claimWithDisk(name: string): Promise<string> {
-    const volume = temp(name);
-    await mkdir(volume);
-    await createDisk(`${volume}/disk.img`, 16 * MIB, [{ offsetBytes: MIB, lengthBytes: 5 * MIB, content: 'random' }]);
-    const capacity = { storage: '1Gi' };
-    await apply('/api/v1/persistentvolumes', {
-      metadata: { name: `${namespace.name}-${name}` },
-      spec: {
-        capacity,
-        accessModes: ['ReadWriteOnce'],
-        storageClassName: '',
-        hostPath: { path: volume },
-        persistentVolumeReclaimPolicy: 'Retain',
-        claimRef: { namespace: namespace.name, name },
-      },
-    });
-    await apply(`/api/v1/namespaces/${namespace.name}/persistentvolumeclaims`, {
-      metadata: { name },
-      spec: {
-        accessModes: ['ReadWriteOnce'],
-        storageClassName: '',
-        volumeName: `${namespace.name}-${name}`,
-        resources: { requests: capacity },
-      },
-    });
-    return `${volume}/disk.img`;
-  }
-
-  /** Names of everything that the controller may make. */
-  async function leftovers(): Promise<string[]> {
-    const names: string[] = [];
-    for (const place of [
-      '/apis/batch/v1/jobs',
-      '/api/v1/pods',
-      '/api/v1/configmaps',
-      '/api/v1/serviceaccounts',
-      '/apis/rbac.authorization.k8s.io/v1/rolebindings',
-      '/apis/coordination.k8s.io/v1/leases',
-    ]) {
-      const { body } = await api.request(place.replace(/\/(\w+)$/, `/namespaces/${namespace.name}/$1`));
-      for (const { metadata } of body.items)
-        if (!['default', 'kube-root-ca.crt'].includes(metadata.name)) names.push(`${place.split('/').at(-1)}/${metadata.name}`);
-    }
-    return names;
-  }
+  const reasonOf = ({ conditions = [] }: DiskExportStatus) => conditions.find(({ type }) => type === 'Succeeded')?.reason;
 
   it('exports a claim that nobody has prepared, and leaves nothing behind', async () => {
-    await using controller = startController(api, { namespaces: [namespace.name] });
-    const disk = await claimWithDisk('claim');
-    await namespace.apply(diskExport('first', { http: { url: `${sink.url}/{claim}/{disk}.qcow2` } }));
-    const status = await namespace.finished('first');
-    assert.equal(status.phase, 'Succeeded', `${status.message} ${JSON.stringify(controller.warnings)}`);
-    assert.equal(status.consistency, 'Offline');
-    await writeFile(temp('arrived.qcow2'), sink.complete.get('/claim/disk.qcow2') ?? assert.fail('nothing has arrived'));
-    await assertImageOf(temp('arrived.qcow2'), disk);
-    await until('nothing is left', async () => (await leftovers()).length === 0);
-    console.log(
-      controller.requests.filter(({ verb }) => verb !== 'watch' && verb !== 'list'),
-      controller.warnings,
+    const { scenes } = fleet;
+    await using _ = fleet.startController();
+    const disk = await scenes.claim('root');
+    const before = await scenes.objects();
+    await scenes.export('first', 'root');
+    const status = await scenes.finished('first');
+    assert.deepEqual([status.phase, status.consistency, status.snapshotTime], ['Succeeded', 'Offline', undefined], status.message);
+    await scenes.assertArrived('first', disk);
+    await scenes.assertNothingLeft(before);
+  });
+
+  it('exports a claim in use as it was at its snapshot, while a pod goes on to write', async () => {
+    const { scenes, runner } = fleet;
+    await using _ = fleet.startController();
+    const disk = await scenes.claim('root');
+    await scenes.writer('root');
+    const truth = await scenes.keep(disk, 'truth');
+    const before = await scenes.objects();
+    runner.hold(true);
+    await scenes.export('in-use', 'root');
+    // The pod starts only when the snapshot is ready.
+    await scenes.status('in-use', (there) => reasonOf(there) === 'Starting');
+    await appendFile(disk, 'written after the snapshot');
+    runner.hold(false);
+    const status = await scenes.finished('in-use');
+    assert.deepEqual([status.phase, status.consistency], ['Succeeded', 'Crash'], status.message);
+    assert.ok(status.snapshotTime !== undefined);
+    await scenes.assertArrived('in-use', truth);
+    await scenes.assertNothingLeft(before);
+  });
+
+  it('exports a VolumeSnapshot whose claim is gone, by a clone that binds when its pod is scheduled', async () => {
+    const { scenes, namespace } = fleet;
+    await using _ = fleet.startController();
+    const disk = await scenes.claim('root');
+    const truth = await scenes.keep(disk, 'truth');
+    const snapshotTime = await scenes.snapshot('monday', 'root');
+    await namespace.request('persistentvolumeclaims/root', { method: 'DELETE' });
+    // The provisioner deletes the volume with its claim.
+    await until('the volume is deleted', () => !existsSync(path.dirname(disk)));
+    const before = await scenes.objects();
+    const snapshot = { mode: 'Always', cloneStorageClassName: STORAGE_CLASSES.waiting };
+    await scenes.export('of-snapshot', '', { source: { volumeSnapshot: { name: 'monday' } }, snapshot });
+    const status = await scenes.finished('of-snapshot');
+    assert.deepEqual([status.phase, status.consistency, status.snapshotTime], ['Succeeded', undefined, snapshotTime], status.message);
+    await scenes.assertArrived('of-snapshot', truth);
+    await scenes.assertNothingLeft(before);
+  });
+
+  it('waits for a VolumeSnapshot that does not exist yet', async () => {
+    const { scenes } = fleet;
+    await using _ = fleet.startController();
+    const disk = await scenes.claim('root');
+    await scenes.export('early', '', { source: { volumeSnapshot: { name: 'tuesday' } } });
+    const waiting = await scenes.status('early', (status) => reasonOf(status) !== undefined);
+    assert.deepEqual([reasonOf(waiting), waiting.message], ['SnapshotNotFound', 'there is no VolumeSnapshot tuesday in this namespace']);
+    await scenes.snapshot('tuesday', 'root');
+    assert.equal((await scenes.finished('early')).phase, 'Succeeded');
+    await scenes.assertArrived('early', disk);
+  });
+
+  it('fails with the reason of the driver when the snapshot fails, and removes it', async () => {
+    const { scenes } = fleet;
+    await using _ = fleet.startController();
+    await scenes.claim('root');
+    const before = await scenes.objects();
+    const snapshot = { mode: 'Always', className: SNAPSHOT_CLASSES.fails, timeoutSeconds: 5 };
+    await scenes.export('failing', 'root', { snapshot });
+    const status = await scenes.finished('failing');
+    assert.deepEqual([status.phase, reasonOf(status)], ['Failed', 'SnapshotFailed']);
+    assert.match(status.message ?? '', new RegExp(`${FAULT_MESSAGE}.*not ready within 5 seconds`));
+    await scenes.assertNothingLeft(before);
+  });
+
+  it('fails when the clone gets no volume, and says why', async () => {
+    const { scenes } = fleet;
+    await using _ = fleet.startController();
+    await scenes.claim('root');
+    const before = await scenes.objects();
+    const snapshot = { mode: 'Always', cloneStorageClassName: STORAGE_CLASSES.restoreFails, timeoutSeconds: 8 };
+    await scenes.export('no-clone', 'root', { snapshot });
+    const status = await scenes.finished('no-clone');
+    assert.deepEqual([status.phase, reasonOf(status)], ['Failed', 'CloneFailed']);
+    assert.match(status.message ?? '', new RegExp(`the clone .* has no volume yet: .*${FAULT_MESSAGE}`));
+    await scenes.assertNothingLeft(before);
+  });
+
+  it('leaves an export alone that a sidecar serves', async () => {
+    const { scenes, namespace, runner } = fleet;
+    await using controller = fleet.startController();
+    const disk = await scenes.claim('root');
+    const containers = [
+      {
+        name: 'disklift',
+        image: 'registry.example/disklift',
+        args: ['sidecar', '--volume', 'root=/disks/root'],
+        volumeMounts: [{ name: 'disk', mountPath: '/disks/root', readOnly: true }],
+      },
+    ];
+    const volumes = [{ name: 'disk', persistentVolumeClaim: { claimName: 'root', readOnly: true } }];
+    await scenes.pod('serves', { containers, volumes });
+    const flags = ['--allow-destination', '127.0.0.1', '--pod-name', 'serves'];
+    await using _sidecar = await namespace.start({ volumes: [`root=${path.dirname(disk)}`], flags });
+    const before = await scenes.objects();
+    await scenes.export('served', 'root');
+    const status = await scenes.finished('served');
+    assert.deepEqual([status.phase, status.executor?.podName], ['Succeeded', 'serves'], status.message);
+    await scenes.assertArrived('served', disk);
+    assert.deepEqual(
+      controller.requests.filter(({ verb }) => !['list', 'watch', 'get'].includes(verb)),
+      [],
     );
+    assert.equal(runner.started.size, 0);
+    await scenes.assertNothingLeft(before);
+  });
+
+  it('gives the exports of a namespace one account, and removes it with the last of them', async () => {
+    const { scenes, s3 } = fleet;
+    await using _ = fleet.startController();
+    await scenes.claim('one');
+    await scenes.claim('two');
+    const before = await scenes.objects();
+    s3.quirks.push({ operation: 'UploadPart', does: 'hang' });
+    await scenes.exportToS3('two', 'two');
+    await until('the second export sends', () => s3.count('UploadPart') > 0, 60_000);
+    await scenes.export('one', 'one');
+    assert.equal((await scenes.finished('one')).phase, 'Succeeded');
+    const jobs = async () => (await scenes.objects()).filter((each) => each.startsWith('jobs '));
+    await until('the objects of the first export are gone', async () => (await jobs()).length === 1, 60_000);
+    const shared = (await scenes.objects()).filter((each) => each.endsWith(' disklift-worker'));
+    assert.deepEqual(shared, ['rolebindings disklift-worker', 'serviceaccounts disklift-worker']);
+    await scenes.cancel('two');
+    assert.equal((await scenes.finished('two')).phase, 'Cancelled');
+    await scenes.assertNothingLeft(before);
+    assert.equal(s3.store.uploads.size, 0);
+  });
+
+  describe('where the only class of snapshots retains them', () => {
+    const setDefault = async (name: string, isDefault: boolean) => {
+      const annotations = { 'snapshot.storage.kubernetes.io/is-default-class': String(isDefault) };
+      assert.equal((await fleet.api.request(`${CLASSES}/${name}`, { ...MERGE, body: { metadata: { annotations } } })).status, 200);
+    };
+
+    before(async () => {
+      await setDefault(SNAPSHOT_CLASSES.deleted, false);
+      await setDefault(SNAPSHOT_CLASSES.retained, true);
+    });
+
+    after(async () => {
+      await setDefault(SNAPSHOT_CLASSES.retained, false);
+      await setDefault(SNAPSHOT_CLASSES.deleted, true);
+    });
+
+    it('refuses it, and takes it when the request names it: then only the snapshot stays', async () => {
+      const { scenes, storage } = fleet;
+      await using _ = fleet.startController();
+      const disk = await scenes.claim('root');
+      const before = await scenes.objects();
+      await scenes.export('refused', 'root', { snapshot: { mode: 'Always' } });
+      const refused = await scenes.finished('refused');
+      assert.deepEqual([refused.phase, reasonOf(refused)], ['Failed', 'SnapshotClassRetains']);
+      assert.match(refused.message ?? '', /csi-retained has deletionPolicy Retain.*name another class in spec\.snapshot\.className/);
+      await scenes.assertNothingLeft(before);
+      const contents = storage.contents();
+      await scenes.export('named', 'root', { snapshot: { mode: 'Always', className: SNAPSHOT_CLASSES.retained } });
+      assert.equal((await scenes.finished('named')).phase, 'Succeeded');
+      await scenes.assertArrived('named', disk);
+      const isNew = (each: string) => !before.includes(each);
+      await until('all else is gone', async () => (await scenes.objects()).filter(isNew).length === 2, 60_000);
+      assert.equal((await scenes.objects()).filter((each) => isNew(each) && each.startsWith('content ')).length, 1);
+      const [kept, ...others] = storage.contents().filter((each) => !contents.includes(each));
+      assert.match(kept ?? '', /^snapshot-/);
+      assert.deepEqual(others, []);
+    });
   });
 });

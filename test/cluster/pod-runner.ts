@@ -33,6 +33,10 @@ export interface PodRunner extends AsyncDisposable {
   readonly started: ReadonlyMap<string, RunningPod>;
   /** While it holds pods back, they stay Pending. */
   hold(isHeld: boolean): void;
+  /** While the registry does not answer, the images of pods cannot be pulled. */
+  failImages(areMissing: boolean): void;
+  /** Failures of the runner itself. */
+  readonly problems: readonly string[];
 }
 
 interface RunningPod {
@@ -52,7 +56,9 @@ class Runner implements PodRunner {
   private readonly api: ApiServer;
   private readonly options: PodRunnerOptions;
   private readonly ending = new Set<string>();
+  readonly problems: string[] = [];
   private isHeld = false;
+  private areImagesMissing = false;
   private isStopped = false;
   private running: Promise<void> | undefined;
 
@@ -63,6 +69,10 @@ class Runner implements PodRunner {
 
   hold(isHeld: boolean): void {
     this.isHeld = isHeld;
+  }
+
+  failImages(areMissing: boolean): void {
+    this.areImagesMissing = areMissing;
   }
 
   run(): Promise<void> {
@@ -79,7 +89,8 @@ class Runner implements PodRunner {
   private async loop(): Promise<void> {
     while (!this.isStopped) {
       const { body, status } = await this.api.request(`/api/v1/pods?labelSelector=${encodeURIComponent(SELECTOR)}`).catch(() => NONE);
-      if (status === 200) for (const pod of body.items) await this.handle(pod).catch(() => {});
+      if (status === 200)
+        for (const pod of body.items) await this.handle(pod).catch((error: Error) => this.problems.push(`${keyOf(pod)}: ${error.message}`));
       await sleep(POLL_MS);
     }
   }
@@ -90,13 +101,20 @@ class Runner implements PodRunner {
     if (this.isHeld || this.started.has(key) || pod.status.phase !== 'Pending') return;
     const places = await this.placesOf(pod);
     if (places === undefined) return;
+    if (pod.spec.nodeName === undefined) await this.bind(pod);
+    if (!this.areImagesMissing) return this.start(key, pod, places);
+    const [container] = pod.spec.containers;
+    const waiting = { reason: 'ErrImagePull', message: `failed to pull ${container.image}: no such host` };
+    await this.setStatus(pod, { containerStatuses: [statusOf(container, { waiting })] });
+  }
+
+  private async bind(pod: Pod): Promise<void> {
     await this.request(pod, '/binding', 'POST', {
       apiVersion: 'v1',
       kind: 'Binding',
       metadata: { name: pod.metadata.name },
       target: { apiVersion: 'v1', kind: 'Node', name: this.nodeName },
     });
-    await this.start(key, pod, places);
   }
 
   private get nodeName(): string {
@@ -109,14 +127,25 @@ class Runner implements PodRunner {
     for (const { name, persistentVolumeClaim } of pod.spec.volumes ?? []) {
       if (persistentVolumeClaim === undefined) continue;
       assert.equal(persistentVolumeClaim.readOnly, true, 'the claim is mounted read-only');
-      const claim = await this.get(
-        `/api/v1/namespaces/${pod.metadata.namespace}/persistentvolumeclaims/${persistentVolumeClaim.claimName}`,
-      );
-      if (claim?.status?.phase !== 'Bound') return undefined;
+      const claimPlace = `/api/v1/namespaces/${pod.metadata.namespace}/persistentvolumeclaims/${persistentVolumeClaim.claimName}`;
+      const claim = await this.get(claimPlace);
+      if (claim?.status?.phase !== 'Bound') {
+        if (claim !== undefined) await this.selectNode(claimPlace, claim);
+        return undefined;
+      }
       const volume = await this.get(`/api/v1/persistentvolumes/${claim.spec.volumeName}`);
       places.set(name, this.options.pathOf?.(volume) ?? volume.spec.hostPath?.path ?? volume.spec.local?.path);
     }
     return places;
+  }
+
+  /** As the scheduler does for a claim that binds when a pod uses it. */
+  private async selectNode(place: string, { metadata, spec }: Volume): Promise<void> {
+    if (metadata.annotations?.[SELECTED_NODE] !== undefined || spec.storageClassName === undefined) return;
+    const storageClass = await this.get(`/apis/storage.k8s.io/v1/storageclasses/${spec.storageClassName}`);
+    if (storageClass?.volumeBindingMode !== 'WaitForFirstConsumer') return;
+    const body = { metadata: { annotations: { [SELECTED_NODE]: this.nodeName } } };
+    await this.api.request(place, { method: 'PATCH', body, contentType: 'application/merge-patch+json' });
   }
 
   private async start(key: string, pod: Pod, places: ReadonlyMap<string, string>): Promise<void> {
@@ -138,11 +167,12 @@ class Runner implements PodRunner {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...env },
     });
+    const exited = once(child, 'exit');
     let text = '';
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (text += chunk.toString()));
     this.started.set(key, { pod, process: child, output: () => text });
     await this.setStatus(pod, { phase: 'Running', containerStatuses: [statusOf(container, { running: { startedAt: now() } })] });
-    void once(child, 'exit').then(async ([code]) => {
+    void exited.then(async ([code]) => {
       const exitCode: number = code ?? 137;
       const state = { terminated: { exitCode, reason: exitCode === 0 ? 'Completed' : 'Error', startedAt: now(), finishedAt: now() } };
       const phase = exitCode === 0 ? 'Succeeded' : 'Failed';
@@ -212,6 +242,8 @@ class Runner implements PodRunner {
     return status === 200 ? body : undefined;
   }
 }
+
+const SELECTED_NODE = 'volume.kubernetes.io/selected-node';
 
 const NONE = { status: 0, body: undefined };
 

@@ -14,7 +14,9 @@ import { snapshotCrdFiles } from '../operator-crds.ts';
 import { NODE_NAME } from './configs.ts';
 import { startOnNode } from './receivers.ts';
 
-const DRIVER = 'csi.test.disklift.dev';
+export const DRIVER = 'csi.test.disklift.dev';
+/** Label of the nodes whose volumes lie on one disk. */
+export const TOPOLOGY_KEY = `topology.${DRIVER}/node`;
 const PROGRAMS = ['csi-driver', 'csi-provisioner', 'csi-snapshotter', 'snapshot-controller'] as const;
 
 /** The driver's folder on the node: `volumes` and `snapshots`, each object with `data` or `disk.img`. */
@@ -46,6 +48,9 @@ export const SNAPSHOT_CLASSES = {
 /** The message of snapshots and restores that fail on purpose. */
 export const FAULT_MESSAGE = 'the pool is broken';
 
+/** At its start, snapshot-controller waits this long for optional definitions that are missing. Default: 30 seconds. */
+export const CRD_WAIT = '--retry-crd-interval-max=2s';
+
 const FAILS = { failCode: 'INTERNAL', failMessage: FAULT_MESSAGE };
 
 function storageClass(
@@ -75,7 +80,7 @@ function snapshotClass(name: string, { deletionPolicy = 'Delete', parameters = {
   };
 }
 
-const OBJECTS: readonly object[] = [
+export const STORAGE_OBJECTS: readonly object[] = [
   {
     apiVersion: 'storage.k8s.io/v1',
     kind: 'CSIDriver',
@@ -120,12 +125,12 @@ export async function startStorage(cluster: NodeCluster): Promise<NodeStorage> {
     startOnNode(cluster, path.join(cluster.binaries, program), args, path.join(cluster.directory, `${program}.log`));
   const clients = [`--kubeconfig=${cluster.kubeconfig}`, '--kube-api-qps=50', '--kube-api-burst=100'];
   start('csi-driver', `-root=${ROOT}`, `-node=${NODE_NAME}`, `-socket=${SOCKET}`, `-registration=${REGISTRATION}`);
-  start('snapshot-controller', ...clients);
+  start('snapshot-controller', ...clients, CRD_WAIT);
   start('csi-snapshotter', ...clients, `--csi-address=${SOCKET}`);
   // A restore that failed leaves a finalizer on its VolumeSnapshot. This sweep removes it, by default every 5 minutes.
   start('csi-provisioner', ...clients, `--csi-address=${SOCKET}`, '--snapshot-orphan-sweep-interval=5s');
   const file = path.join(cluster.directory, 'storage.json');
-  writeFileSync(file, JSON.stringify({ apiVersion: 'v1', kind: 'List', items: OBJECTS }));
+  writeFileSync(file, JSON.stringify({ apiVersion: 'v1', kind: 'List', items: STORAGE_OBJECTS }));
   await kubectl('apply', '--filename', file);
   // The kubelet has found the driver.
   await kubectl('wait', `csinode/${NODE_NAME}`, `--for=jsonpath={.spec.drivers[0].name}=${DRIVER}`, '--timeout=60s');
