@@ -125,7 +125,7 @@ function follow(observed: Observed, settings: ReconcileSettings): Decision {
   if (isJob(job, 'Complete')) return awaitOutcome(observed);
   const waiting = pods.find(({ phase }) => phase === 'Pending');
   const clone = cloneProblem(observed);
-  const podProblem = waiting?.problem ?? children.startProblem ?? suspended(job);
+  const podProblem = children.startProblem ?? waiting?.problem ?? suspended(job);
   const node = waiting?.nodeName;
   if (clone !== undefined) {
     const problem = podProblem === undefined ? clone : { reason: podProblem.reason, message: `${clone.message}: ${podProblem.message}` };

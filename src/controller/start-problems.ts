@@ -51,13 +51,14 @@ export function createStartProblems({ api, clock }: { api: Pick<FleetApi, 'event
     async find({ job, pods, clones }) {
       if (job === undefined || pods.some(({ phase }) => phase === 'Running')) return undefined;
       const pending = pods.find(({ phase }) => phase === 'Pending');
-      if (pending?.problem !== undefined) return undefined;
       const createdMs = Date.parse(job.metadata.creationTimestamp ?? '') || 0;
+      // The pod of an unbound clone is only unschedulable. The storage's reason is an event of the clone.
       const unbound = [...clones.values()].find(({ status }) => status?.phase !== 'Bound');
       if (unbound !== undefined) {
         const problem = await look(unbound, createdMs);
         if (problem !== undefined) return problem;
       }
+      if (pending?.problem !== undefined) return undefined;
       if (pending === undefined) return pods.length === 0 ? look(job, createdMs) : undefined;
       const metadata = { ...job.metadata, name: pending.name, uid: pending.uid };
       return look({ metadata }, createdMs);

@@ -353,6 +353,21 @@ const FOLLOW: readonly Row[] = [
     words: /no space/,
   },
   {
+    sentence: 'gives the reason of the storage, not that of a pod that waits for the clone',
+    parts: {
+      children: {
+        job: jobOf(),
+        snapshots: SNAPSHOTS,
+        clones: UNBOUND,
+        pods: [podOf('Pending', { problem: { reason: 'Unschedulable', message: 'no node' } })],
+        startProblem: { reason: 'CloneFailed', message: 'no space' },
+      },
+    },
+    slot: 'kept',
+    report: 'CloneFailed',
+    words: /no space/,
+  },
+  {
     sentence: 'ends an export whose clone is late, counted from its snapshot',
     parts: { request: begun(), children: { job: jobOf(), snapshots: new Map([[0, snapshotOf(READY, 600)]]), clones: UNBOUND } },
     slot: 'kept',
