@@ -4,6 +4,7 @@ import type { DiskExport } from '../resource/disk-export.ts';
 import { isApiFailure } from '../stores/kubernetes/client/api-failure.ts';
 import type { ClaimObject, VirtualMachineInstanceObject, VirtualMachineObject } from '../stores/kubernetes/client/fleet-objects.ts';
 import type { Children, SourceFacts, VolumeFacts } from './observed.ts';
+import { larger } from './quantity.ts';
 import { isRunning } from './virtual-machine/is-running.ts';
 import { readVmSnapshot, type SnapshotVolume, type VmSnapshotState } from './virtual-machine/read-vm-snapshot.ts';
 import { renderVmManifest } from './virtual-machine/vm-manifest.ts';
@@ -75,15 +76,25 @@ async function snapshotVolume(
   { api }: VolumeLooks,
 ): Promise<VolumeFacts> {
   const given = await api.volumeSnapshots.get({ namespace, name: volumeSnapshotName });
-  const { size, storageClassName, accessModes, volumeMode } = claim;
+  const { size, storageClassName, accessModes, volumeMode, labels, annotations } = claim;
+  const storage = larger(size, given?.status?.restoreSize);
   const then: ClaimObject = {
-    metadata: { name: claim.name, namespace, uid: '', resourceVersion: '' },
+    metadata: {
+      name: claim.name,
+      namespace,
+      uid: '',
+      resourceVersion: '',
+      ...(labels === undefined ? {} : { labels }),
+      ...(annotations === undefined ? {} : { annotations }),
+    },
     spec: {
       accessModes,
       volumeMode,
       ...(storageClassName === undefined ? {} : { storageClassName }),
       resources: { requests: { storage: size } },
     },
+    // The volume may have got more than the claim requested.
+    status: storage === undefined ? {} : { capacity: { storage } },
   };
   return { key: name, claimName: claim.name, claim: then, writer: undefined, node: undefined, given, snapshotClass: undefined };
 }

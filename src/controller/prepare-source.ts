@@ -144,8 +144,9 @@ function runOfVmSnapshot(observed: Observed, source: SourceFacts, template: JobT
   }
   const state = source.vm?.snapshot;
   if (state === undefined || state.state === 'pending')
-    return waitFor('SnapshotPending', state?.message ?? 'KubeVirt takes a snapshot of the VM', []);
-  if (state.state === 'failed') return { kind: 'fail', problem: { ...state, message: `${state.message}${lastWait(request)}` } };
+    return waitFor(state?.hasError ? 'SnapshotFailed' : 'SnapshotPending', state?.message ?? 'KubeVirt takes a snapshot of the VM', []);
+  if (state.state === 'failed')
+    return { kind: 'fail', problem: { ...state, message: `${state.message}${lastWait(request, state.message)}` } };
   const snapshots: VolumeSnapshotObject[] = [];
   for (const { given, key } of source.volumes) {
     const problem = snapshotProblem(given);
@@ -160,9 +161,10 @@ function runOfVmSnapshot(observed: Observed, source: SourceFacts, template: JobT
 }
 
 /** At its deadline KubeVirt replaces the message that says what it waited for. */
-function lastWait({ status }: DiskExport): string {
-  const ready = status?.conditions?.find(({ type }) => type === 'SourceReady');
-  return ready?.reason === 'SnapshotPending' ? `; before that: ${ready.message}` : '';
+function lastWait({ status }: DiskExport, now: string): string {
+  const { reason, message = '' } = status?.conditions?.find(({ type }) => type === 'SourceReady') ?? {};
+  const isNews = (reason === 'SnapshotPending' || reason === 'SnapshotFailed') && !now.includes(message);
+  return isNews ? `; before that: ${message}` : '';
 }
 
 interface SnapshotsTaken {

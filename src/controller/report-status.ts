@@ -54,12 +54,13 @@ function conditionsOf({ reason, message, end, sourceReady, leftOut }: Report): N
   ];
 }
 
-/** An event for each new reason, and for whatever the images lack that the request may have meant. */
-export function eventsOf(request: DiskExport, { reason, message, isProblem, leftOut, consistency }: Report): RequestEvent[] {
+/** An event for each new reason, for the end, and for whatever the images lack that the request may have meant. */
+export function eventsOf(request: DiskExport, { reason, message, isProblem, leftOut, consistency, end }: Report): RequestEvent[] {
   const { conditions = [] } = request.status ?? {};
   const before = conditions.find(({ type }) => type === 'Succeeded')?.reason;
   const isNew = (type: string) => conditions.every((each) => each.type !== type);
-  const events: RequestEvent[] = before === reason ? [] : [{ type: isProblem ? 'Warning' : 'Normal', reason, message }];
+  const isSame = before === reason && end === undefined;
+  const events: RequestEvent[] = isSame ? [] : [{ type: isProblem ? 'Warning' : 'Normal', reason, message }];
   if (leftOut !== undefined && isNew('VolumesLeftOut')) events.push({ type: 'Warning', reason: 'VolumesLeftOut', message: leftOut });
   const isVm = request.spec.source.virtualMachine !== undefined;
   if (isVm && consistency === 'Crash' && request.status?.consistency === undefined)

@@ -10,10 +10,16 @@ const VM_SNAPSHOT_API_VERSION = 'snapshot.kubevirt.io/v1beta1';
  */
 export const GUEST_RAN_ANNOTATION = 'disklift.dev/guest-ran';
 
+/** KubeVirt's own default of failureDeadline, which is also the longest time that the guest stays frozen. */
+const MAX_FREEZE_SECONDS = 300;
+
 export interface VmSnapshotOptions {
   export: { metadata: { name: string; namespace: string; uid: string } };
   vmName: string;
-  /** After this time KubeVirt gives up and thaws the guest. */
+  /**
+   * After this time, or after {@link MAX_FREEZE_SECONDS}, KubeVirt gives up and thaws the guest, unless all volumes are
+   * cut by then.
+   */
   timeoutSeconds: number;
   /** As {@link isRunning} judges the VM now. */
   isRunning: boolean;
@@ -47,7 +53,7 @@ export function buildVmSnapshot({ export: { metadata }, vmName, timeoutSeconds, 
       source: { apiGroup: 'kubevirt.io', kind: 'VirtualMachine', name: vmName },
       // The same as the default of KubeVirt, stated because a snapshot that stays would fill the storage.
       deletionPolicy: 'Delete',
-      failureDeadline: `${timeoutSeconds}s`,
+      failureDeadline: `${Math.min(timeoutSeconds, MAX_FREEZE_SECONDS)}s`,
     },
   };
 }

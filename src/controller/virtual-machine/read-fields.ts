@@ -37,6 +37,12 @@ export function textsAt(value: unknown, ...path: readonly string[]): string[] {
   return Array.isArray(found) ? found.filter((text) => typeof text === 'string') : [];
 }
 
+export function textMapAt(value: unknown, ...path: readonly string[]): Record<string, string> | undefined {
+  const found = valueAt(value, ...path);
+  if (!isFields(found)) return undefined;
+  return Object.fromEntries(Object.entries(found).filter((entry): entry is [string, string] => typeof entry[1] === 'string'));
+}
+
 export function objectsAt(value: unknown, ...path: readonly string[]): Fields[] {
   const found = valueAt(value, ...path);
   return Array.isArray(found) ? found.filter(isFields) : [];

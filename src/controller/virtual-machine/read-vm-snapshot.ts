@@ -12,7 +12,7 @@
 import { oneLine } from '../../common/text.ts';
 import type { Fields } from '../../resource/schema.ts';
 import { GUEST_RAN_ANNOTATION } from './build-vm-snapshot.ts';
-import { objectsAt, textAt, textsAt, type UncheckedObject, valueAt } from './read-fields.ts';
+import { objectsAt, textAt, textMapAt, textsAt, type UncheckedObject, valueAt } from './read-fields.ts';
 import { type LeftOutVolume, volumesOfVm } from './volumes-of-vm.ts';
 
 type Consistency = 'Offline' | 'Application' | 'Crash';
@@ -20,6 +20,8 @@ type Consistency = 'Offline' | 'Application' | 'Crash';
 /** The claim as it was when the snapshot was taken: what a clone of the same kind requires. */
 interface SnapshotClaim {
   name: string;
+  labels?: Record<string, string>;
+  annotations?: Record<string, string>;
   /** A quantity. */
   size: string;
   storageClassName?: string;
@@ -44,7 +46,8 @@ interface ReadyVmSnapshot {
 }
 
 export type VmSnapshotState =
-  | { state: 'pending'; message: string }
+  /** KubeVirt tries again after an error, until its deadline. */
+  | { state: 'pending'; message: string; hasError?: boolean }
   | { state: 'failed'; reason: 'SnapshotFailed' | 'VolumesNotInSnapshot'; message: string }
   | ReadyVmSnapshot;
 
@@ -67,7 +70,7 @@ export function readVmSnapshot(
   const phase = textAt(status, 'phase');
   if (vmSnapshot.metadata.deletionTimestamp !== undefined || phase === 'Deleting') return failed('somebody deleted the VM snapshot');
   if (phase === 'Failed') return failed(textOf([reasonOf(status, 'Failure') ?? 'no reason is given', errorOf(status)]));
-  if (phase !== 'Succeeded' || valueAt(status, 'readyToUse') !== true) return { state: 'pending', message: pendingMessage(status) };
+  if (phase !== 'Succeeded' || valueAt(status, 'readyToUse') !== true) return pending(status);
   if (content === undefined) return { state: 'pending', message: 'the content of the VM snapshot is not there yet' };
   return readContent(vmSnapshot, content, selected);
 }
@@ -112,8 +115,13 @@ function isShared(vm: UncheckedObject, volumes: readonly SnapshotVolume[]): bool
 function claimFacts(backup: Fields, claimName: string): SnapshotClaim {
   const spec = valueAt(backup, 'persistentVolumeClaim', 'spec');
   const storageClassName = textAt(spec, 'storageClassName');
+  const metadata = valueAt(backup, 'persistentVolumeClaim', 'metadata');
+  const labels = textMapAt(metadata, 'labels');
+  const annotations = textMapAt(metadata, 'annotations');
   return {
-    name: textAt(backup, 'persistentVolumeClaim', 'metadata', 'name') ?? claimName,
+    name: textAt(metadata, 'name') ?? claimName,
+    ...(labels !== undefined && { labels }),
+    ...(annotations !== undefined && { annotations }),
     size: textAt(spec, 'resources', 'requests', 'storage') ?? '0',
     ...(storageClassName !== undefined && { storageClassName }),
     accessModes: textsAt(spec, 'accessModes'),
@@ -137,11 +145,14 @@ function failed(message: string): VmSnapshotState {
   return { state: 'failed', reason: 'SnapshotFailed', message };
 }
 
-function pendingMessage(status: unknown): string {
-  if (status === undefined) return 'KubeVirt has not begun the VM snapshot';
-  if (textAt(status, 'phase') === 'Succeeded') return textOf(['the VolumeSnapshots are not ready to be cloned', errorOf(status)]);
+function pending(status: unknown): VmSnapshotState {
+  if (status === undefined) return { state: 'pending', message: 'KubeVirt has not begun the VM snapshot' };
   const error = errorOf(status);
-  return textOf([error ?? reasonOf(status, 'Progressing') ?? 'KubeVirt has begun the VM snapshot']);
+  const isCut = textAt(status, 'phase') === 'Succeeded';
+  const message = isCut
+    ? textOf(['the VolumeSnapshots are not ready to be cloned', error])
+    : textOf([error ?? reasonOf(status, 'Progressing') ?? 'KubeVirt has begun the VM snapshot']);
+  return { state: 'pending', message, ...(error !== undefined && { hasError: true }) };
 }
 
 function errorOf(status: unknown): string | undefined {

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import type { Decision } from '../../../src/controller/decision.ts';
 import { reconcile } from '../../../src/controller/reconcile.ts';
+import type { VmSnapshotState } from '../../../src/controller/virtual-machine/read-vm-snapshot.ts';
 import type { DiskExportStatus } from '../../../src/resource/disk-export.ts';
 import {
   ago,
@@ -278,7 +279,39 @@ const PREPARE: readonly Row[] = [
     slot: 'kept',
     report: 'SnapshotPending',
   },
+  {
+    sentence: 'shows the error of a VM snapshot that KubeVirt tries again',
+    parts: withVmSnapshot({ state: 'pending', message: 'command Freeze failed', hasError: true }),
+    slot: 'kept',
+    report: 'SnapshotFailed',
+    words: /^command Freeze failed$/,
+  },
+  {
+    sentence: 'says what KubeVirt waited for when it gives up',
+    parts: withVmSnapshot({ state: 'failed', reason: 'SnapshotFailed', message: 'snapshot deadline exceeded' }),
+    slot: 'kept',
+    report: 'Failed SnapshotFailed',
+    words: /^snapshot deadline exceeded; before that: the agent is busy$/,
+  },
+  {
+    sentence: 'does not repeat what KubeVirt says itself when it gives up',
+    parts: withVmSnapshot({ state: 'failed', reason: 'SnapshotFailed', message: 'snapshot deadline exceeded: the agent is busy' }),
+    slot: 'kept',
+    report: 'Failed SnapshotFailed',
+    words: /^snapshot deadline exceeded: the agent is busy$/,
+  },
 ];
+
+/** KubeVirt has begun a snapshot. The last known state was that the agent is busy. */
+function withVmSnapshot(snapshot: VmSnapshotState): ObservedParts {
+  const condition = { type: 'SourceReady', status: 'False', reason: 'SnapshotFailed', message: 'the agent is busy' } as const;
+  const volumes = snapshot.state === 'pending' ? [] : [volumeOf()];
+  return {
+    request: requestOf(WITH_VM, { conditions: [condition] }),
+    children: { vmSnapshot: { metadata: { ...snapshotOf({}).metadata, name: 'disklift-u-1' }, spec: {} } },
+    source: { volumes, vm: { isRunning: true, leftOut: [], snapshot, manifest: undefined } },
+  };
+}
 
 const FOLLOW: readonly Row[] = [
   { sentence: 'does nothing while the worker runs', parts: { children: { job: jobOf(), pods: [podOf('Running')] } }, slot: 'kept' },

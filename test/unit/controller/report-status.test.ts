@@ -121,6 +121,12 @@ describe('the events of a report', () => {
     assert.deepEqual(eventsOf(requestOf({}, written(undefined, PENDING)), PENDING), []);
   });
 
+  it('are one for the end, also when it has the reason of the wait before', () => {
+    const waiting = written(undefined, { ...PENDING, reason: 'ClaimNotFound' });
+    const end: Report = { reason: 'ClaimNotFound', message: 'it was not ready within 600 seconds', end: 'Failed', isProblem: true };
+    assert.deepEqual(eventsOf(requestOf({}, waiting), end), [{ type: 'Warning', reason: 'ClaimNotFound', message: end.message }]);
+  });
+
   it('warn once of volumes that are left out, and of a VM whose guest was not frozen', () => {
     assert.deepEqual(
       eventsOf(requestOf(VM), PENDING).map(({ type, reason }) => `${type} ${reason}`),

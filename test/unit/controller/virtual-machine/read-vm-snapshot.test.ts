@@ -42,9 +42,18 @@ describe('buildVmSnapshot', () => {
       spec: {
         source: { apiGroup: 'kubevirt.io', kind: 'VirtualMachine', name: 'db01' },
         deletionPolicy: 'Delete',
-        failureDeadline: '600s',
+        failureDeadline: '300s',
       },
     });
+  });
+
+  it('keeps no guest frozen for longer than five minutes, however much time the export has', () => {
+    const deadlineOf = (timeoutSeconds: number) => {
+      const metadata = { name: 'nightly', namespace: 'vms', uid: 'u-1' };
+      const { spec } = buildVmSnapshot({ export: { metadata }, vmName: 'db01', timeoutSeconds, isRunning: true });
+      return (spec as { failureDeadline: string }).failureDeadline;
+    };
+    assert.deepEqual([1, 299, 300, 301, 86_400].map(deadlineOf), ['1s', '299s', '300s', '300s', '300s']);
   });
 });
 
@@ -61,6 +70,15 @@ describe('readVmSnapshot', () => {
       ],
       leftOut: [],
     });
+  });
+
+  it('has the labels and annotations of the claim, for vm.yaml', () => {
+    const labels = { tier: 'gold' };
+    const annotations = { 'example.com/a': 'b', 'example.com/broken': 7 };
+    const persistentVolumeClaim = { metadata: { name: 'db01-root', labels, annotations } };
+    const volumeBackups = [{ volumeName: 'root', volumeSnapshotName: 'a', persistentVolumeClaim }];
+    const content = { ...CONTENT, spec: { source: { virtualMachine: VM }, volumeBackups } };
+    assert.partialDeepStrictEqual(ready(snapshotOf(), content).volumes[0]?.claim, { labels, annotations: { 'example.com/a': 'b' } });
   });
 
   it('takes the time of KubeVirt where storage reports none', () => {
@@ -160,6 +178,7 @@ describe('readVmSnapshot', () => {
     assert.deepEqual(readVmSnapshot({ metadata: {}, status: { ...waiting, error } }, undefined), {
       state: 'pending',
       message: 'command Freeze failed: agent is not connected',
+      hasError: true,
     });
     assert.equal(readVmSnapshot({ metadata: {} }, undefined).state, 'pending');
   });
@@ -170,6 +189,7 @@ describe('readVmSnapshot', () => {
       assert.deepEqual(readVmSnapshot(snapshotOf({ status: { readyToUse, error } }), CONTENT), {
         state: 'pending',
         message: 'the VolumeSnapshots are not ready to be cloned: VolumeSnapshot a error: upload failed',
+        hasError: true,
       });
     assert.equal(readVmSnapshot(snapshotOf(), undefined).state, 'pending');
   });
