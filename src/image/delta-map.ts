@@ -4,7 +4,7 @@
  */
 
 import type { AllocationMapBuilder, ClusterKind } from '../qcow2/write/allocation-map.ts';
-import type { ClusterRun } from '../sources/changed/clusters.ts';
+import type { ChangedRange } from '../sources/changed/clusters.ts';
 import type { ScanRange } from './scan-queue.ts';
 
 export interface ScanPlan {
@@ -19,12 +19,12 @@ interface Gap {
   endCluster: number;
 }
 
-export function createDeltaPlan(runs: AsyncIterable<ClusterRun>, builder: AllocationMapBuilder): ScanPlan {
-  /** Runs without a read that are not in the map yet, in the order of the disk. */
+export function createDeltaPlan(changed: AsyncIterable<ChangedRange>, builder: AllocationMapBuilder): ScanPlan {
+  /** Ranges without a read that are not in the map yet, in the order of the disk. */
   const gaps: Gap[] = [];
 
   async function* ranges(): AsyncGenerator<ScanRange> {
-    for await (const { kind, firstCluster, clusterCount } of runs) {
+    for await (const { kind, firstCluster, clusterCount } of changed) {
       if (kind === 'data') yield { firstCluster, clusterCount };
       else gaps.push({ kind: kind === 'zeros' ? 'hole' : 'unchanged', endCluster: firstCluster + clusterCount });
     }
@@ -34,7 +34,7 @@ export function createDeltaPlan(runs: AsyncIterable<ClusterRun>, builder: Alloca
     const end = builder.clusterCount + clusterCount;
     while (builder.clusterCount < end) {
       const [gap] = gaps;
-      if (gap === undefined) throw new RangeError(`no run of clusters up to ${end} was left out of the scan`);
+      if (gap === undefined) throw new RangeError(`no range of clusters up to ${end} was left out of the scan`);
       builder.append(gap.kind, Math.min(gap.endCluster, end) - builder.clusterCount);
       if (gap.endCluster <= builder.clusterCount) gaps.shift();
     }

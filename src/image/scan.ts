@@ -65,8 +65,8 @@ function planFullScan({ source, clusterSizeBytes, zeroDetection, signal }: ScanO
 
 function planDeltaScan({ source, clusterSizeBytes, signal }: ScanOptions, { changed, baseSizeBytes }: DeltaOptions): ScanPlan {
   const { sizeBytes: diskSizeBytes } = source;
-  const runs = changedClusters({ extents: changed.extents(signal), diskSizeBytes, clusterSizeBytes, baseSizeBytes });
-  return createDeltaPlan(runs, createAllocationMapBuilder(diskSizeBytes, clusterSizeBytes));
+  const ranges = changedClusters({ extents: changed.extents(signal), diskSizeBytes, clusterSizeBytes, baseSizeBytes });
+  return createDeltaPlan(ranges, createAllocationMapBuilder(diskSizeBytes, clusterSizeBytes));
 }
 
 /** Clusters that hold data, each once. Several extents may lie in one cluster, and an extent may begin inside one. */

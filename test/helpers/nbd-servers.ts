@@ -59,8 +59,8 @@ export function startNbdkit(socketPath: string, args: readonly string[]): Promis
   return start('nbdkit', ['--foreground', '--readonly', '--exit-with-parent', '-U', socketPath, ...args], { socketPath, exportName: '' });
 }
 
-export function startQemuNbd(socketPath: string, imagePath: string, format: string): Promise<NbdServer> {
-  const args = ['--read-only', '--persistent', '--shared=4', '-f', format, '-x', 'disk', '-k', socketPath, imagePath];
+export function startQemuNbd(socketPath: string, imagePath: string, format: string, flags: readonly string[] = []): Promise<NbdServer> {
+  const args = ['--read-only', '--persistent', '--shared=4', '-f', format, '-x', 'disk', ...flags, '-k', socketPath, imagePath];
   return start('qemu-nbd', args, { socketPath, exportName: 'disk' });
 }
 

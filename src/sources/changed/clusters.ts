@@ -4,7 +4,7 @@ import { alignUp } from '../../common/bytes.ts';
 import type { SourceExtent } from '../contract.ts';
 import type { ChangedExtent } from './contract.ts';
 
-export interface ClusterRun {
+export interface ChangedRange {
   /** 'zeros': changed, and the source reports all of it as zeros. 'data': changed, and must be read. */
   kind: 'unchanged' | SourceExtent['kind'];
   firstCluster: number;
@@ -23,22 +23,22 @@ export interface ClustersInput {
 /**
  * A cluster with one changed byte is changed as a whole. Clusters behind the end of the base are unchanged where they
  * are zeros, because readers see zeros behind the end of a backing file.
- * @returns runs of all clusters, in order; neighbours differ in kind
+ * @returns ranges of all clusters, in order; neighbours differ in kind
  */
-export async function* changedClusters(input: ClustersInput): AsyncGenerator<ClusterRun> {
+export async function* changedClusters(input: ClustersInput): AsyncGenerator<ChangedRange> {
   const { diskSizeBytes, clusterSizeBytes } = input;
   /** The cluster that earlier extents have covered in part. */
   let open: { isChanged: boolean; isZeros: boolean } | undefined;
-  let run: ClusterRun = { kind: 'unchanged', firstCluster: 0, clusterCount: 0 };
+  let range: ChangedRange = { kind: 'unchanged', firstCluster: 0, clusterCount: 0 };
 
-  /** Appends clusters. @returns the run in front of them, when it has ended */
-  function append(kind: ClusterRun['kind'], clusterCount: number): ClusterRun | undefined {
-    if (kind === run.kind || run.clusterCount === 0) {
-      run = { ...run, kind, clusterCount: run.clusterCount + clusterCount };
+  /** Appends clusters. @returns the range in front of them, when it has ended */
+  function append(kind: ChangedRange['kind'], clusterCount: number): ChangedRange | undefined {
+    if (kind === range.kind || range.clusterCount === 0) {
+      range = { ...range, kind, clusterCount: range.clusterCount + clusterCount };
       return undefined;
     }
-    const ended = run;
-    run = { kind, firstCluster: run.firstCluster + run.clusterCount, clusterCount };
+    const ended = range;
+    range = { kind, firstCluster: range.firstCluster + range.clusterCount, clusterCount };
     return ended;
   }
 
@@ -48,7 +48,7 @@ export async function* changedClusters(input: ClustersInput): AsyncGenerator<Clu
       for (let at = offset; at < end; ) {
         const within = at % clusterSizeBytes;
         const wholeClusters = within === 0 ? Math.floor((end - at) / clusterSizeBytes) : 0;
-        let ended: ClusterRun | undefined;
+        let ended: ChangedRange | undefined;
         if (wholeClusters > 0) {
           ended = append(isChanged ? kind : 'unchanged', wholeClusters);
           at += wholeClusters * clusterSizeBytes;
@@ -66,7 +66,7 @@ export async function* changedClusters(input: ClustersInput): AsyncGenerator<Clu
         if (ended !== undefined) yield ended;
       }
     }
-  if (run.clusterCount > 0) yield run;
+  if (range.clusterCount > 0) yield range;
 }
 
 /**

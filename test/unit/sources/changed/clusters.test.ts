@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { type ClusterRun, changedClusters } from '../../../../src/sources/changed/clusters.ts';
+import { type ChangedRange, changedClusters } from '../../../../src/sources/changed/clusters.ts';
 import type { ChangedExtent } from '../../../../src/sources/changed/contract.ts';
 import { SEED, SEED_TEXT } from '../../../helpers/seed.ts';
 
@@ -21,21 +21,21 @@ function extentsOf(disk: string, isJoined = true): ChangedExtent[] {
   return extents;
 }
 
-async function runsOf(disk: string, facts: { baseSizeBytes?: number; isJoined?: boolean; clusterSizeBytes?: number } = {}) {
+async function rangesOf(disk: string, facts: { baseSizeBytes?: number; isJoined?: boolean; clusterSizeBytes?: number } = {}) {
   const { baseSizeBytes = disk.length, isJoined, clusterSizeBytes = 4 } = facts;
   const extents = async function* () {
     yield* extentsOf(disk, isJoined);
   };
-  const runs: ClusterRun[] = [];
+  const ranges: ChangedRange[] = [];
   const input = { extents: extents(), diskSizeBytes: disk.length, clusterSizeBytes, baseSizeBytes };
-  for await (const run of changedClusters(input)) runs.push(run);
-  return runs;
+  for await (const range of changedClusters(input)) ranges.push(range);
+  return ranges;
 }
 
 /** D: data, Z: zeros, -: unchanged. A letter is a cluster. */
-async function lettersOf(...parameters: Parameters<typeof runsOf>): Promise<string> {
+async function lettersOf(...parameters: Parameters<typeof rangesOf>): Promise<string> {
   const letters = { data: 'D', zeros: 'Z', unchanged: '-' };
-  return (await runsOf(...parameters)).map(({ kind, clusterCount }) => letters[kind].repeat(clusterCount)).join('');
+  return (await rangesOf(...parameters)).map(({ kind, clusterCount }) => letters[kind].repeat(clusterCount)).join('');
 }
 
 describe('changed clusters', () => {
@@ -62,8 +62,8 @@ describe('changed clusters', () => {
       assert.equal(await lettersOf(disk, { baseSizeBytes, isJoined: false }), clusters, 'in extents of one byte');
     });
 
-  it('come as runs of one kind, as long as possible', async () => {
-    assert.deepEqual(await runsOf('CCCCCCCUUUUUUUUUUUUUcccc', { isJoined: false }), [
+  it('come as ranges of one kind, as long as possible', async () => {
+    assert.deepEqual(await rangesOf('CCCCCCCUUUUUUUUUUUUUcccc', { isJoined: false }), [
       { kind: 'data', firstCluster: 0, clusterCount: 2 },
       { kind: 'unchanged', firstCluster: 2, clusterCount: 3 },
       { kind: 'zeros', firstCluster: 5, clusterCount: 1 },

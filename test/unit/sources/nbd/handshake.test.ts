@@ -68,6 +68,62 @@ describe('the NBD handshake', () => {
     assert.deepEqual(sent, Buffer.concat(expected));
   });
 
+  describe('for a dirty bitmap', () => {
+    const context = (number: number, name: string) => optionReply(10, CONTEXT, Buffer.concat([u32(number), Buffer.from(name)]));
+    const GO = [optionReply(7, INFO, exportInfo(700)), optionReply(7, ACK)];
+    const [ALLOCATION, BITMAP, DEPTH] = [
+      context(5, 'base:allocation'),
+      context(2, 'qemu:dirty-bitmap:b'),
+      context(0, 'qemu:allocation-depth'),
+    ];
+
+    it('asks for it, for base:allocation and for the depth of the chain, and takes their numbers in any order', () => {
+      const { agreement, sent } = shakeFor('b', [GREETING, STRUCTURED, DEPTH, BITMAP, ALLOCATION, optionReply(10, ACK), ...GO]);
+      assert.deepEqual(agreement.contexts, { allocation: 5, dirty: 2, depth: 0 });
+      const query = (name: string) => [u32(name.length), Buffer.from(name)];
+      const queries = ['base:allocation', 'qemu:dirty-bitmap:b', 'qemu:allocation-depth'].flatMap(query);
+      assert.ok(sent.includes(Buffer.concat([u32(4), Buffer.from('disk'), u32(3), ...queries])));
+    });
+
+    it('does without base:allocation and the depth', () => {
+      const { agreement } = shakeFor('b', [GREETING, STRUCTURED, BITMAP, optionReply(10, ACK), ...GO]);
+      assert.deepEqual(agreement.contexts, { dirty: 2 });
+    });
+
+    const listed = (name: string) => optionReply(9, CONTEXT, Buffer.concat([u32(0), Buffer.from(name)]));
+    const refused: [string, Uint8Array[], string, RegExp][] = [
+      [
+        'has others, which it lists',
+        [ALLOCATION, optionReply(10, ACK), listed('qemu:dirty-bitmap:a'), listed('qemu:dirty-bitmap:c\n'), optionReply(9, ACK), ...GO],
+        'SourceNotFound',
+        /dirty bitmap b with this export, and only a, c; export the disk with it/,
+      ],
+      [
+        'lists none',
+        [optionReply(10, ACK), optionReply(9, ACK), ...GO],
+        'SourceNotFound',
+        /dirty bitmap b with this export, and no bitmap;/,
+      ],
+      ['lists nothing', [optionReply(10, ACK), optionReply(9, UNSUPPORTED), ...GO], 'SourceNotFound', /and no bitmap;/],
+      [
+        'has no such export',
+        [optionReply(10, 0x8000_0006), optionReply(9, 0x8000_0006), optionReply(7, 0x8000_0006)],
+        'SourceNotFound',
+        /no such export$/,
+      ],
+      [
+        'gives two contexts one number',
+        [context(5, 'qemu:dirty-bitmap:b'), ALLOCATION],
+        'SourceReadError',
+        /two metadata contexts under one number/,
+      ],
+    ];
+    for (const [what, said, code, message] of refused)
+      it(`refuses a server that ${what}`, () => {
+        assert.throws(() => shakeFor('b', [GREETING, STRUCTURED, ...said]), { code, message });
+      });
+  });
+
   const without: [string, Uint8Array[], Partial<Agreement>][] = [
     [
       'structured replies',
