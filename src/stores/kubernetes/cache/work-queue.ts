@@ -1,37 +1,47 @@
 /** A queue of keys: a key waits once, however often it was added, and two workers never have the same key. */
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '../../../common/clock.ts';
 import { DiskliftError } from '../../../common/errors.ts';
+import { DelayedKeys } from './delayed-keys.ts';
 
 export interface WorkQueue {
   add(key: string): void;
   /** Adds the key after a delay. The earliest of several delays counts. */
   addAfter(key: string, delayMs: number): void;
   /**
-   * Yields the keys in the order in which they were added. The caller works on a key until it takes the next one. A key
+   * Yields the keys in the order in which they were added, urgent ones first. The caller works on a key until it takes the next one. A key
    * that is added meanwhile is yielded again after that. Ends when `signal` is aborted.
    */
   take(signal: AbortSignal): AsyncGenerator<string>;
 }
 
-interface Timer {
-  dueMs: number;
-  stop: AbortController;
-}
+/** Keys that need no call would otherwise occupy the event loop until the last one is done. */
+const TURN_MS = 10;
 
-/** @param signal ends the delays of `addAfter` */
-export function createWorkQueue(clock: Clock, signal: AbortSignal): WorkQueue {
+/**
+ * @param signal ends the delays of `addAfter`
+ * @param isUrgent asked whenever the key is added
+ */
+export function createWorkQueue(clock: Clock, signal: AbortSignal, isUrgent: (key: string) => boolean = () => false): WorkQueue {
   /** In the order of insertion. */
   const waiting = new Set<string>();
+  const urgent = new Set<string>();
   const working = new Set<string>();
   const again = new Set<string>();
-  const timers = new Map<string, Timer>();
+  const delayed = new DelayedKeys();
+  /** The timer of the key that is due next. */
+  let timer: { dueMs: number; stop: AbortController } | undefined;
+  let turnMs = clock.monotonicMs();
   /** Ends the wait of each caller of `take` that has no key to work on. */
   const wakes = new Set<() => void>();
 
   function add(key: string): void {
     if (working.has(key)) again.add(key);
-    else waiting.add(key);
+    else if (isUrgent(key)) {
+      waiting.delete(key);
+      urgent.add(key);
+    } else if (!urgent.has(key)) waiting.add(key);
     for (const wake of wakes) wake();
   }
 
@@ -50,35 +60,49 @@ export function createWorkQueue(clock: Clock, signal: AbortSignal): WorkQueue {
     if (again.delete(key)) add(key);
   }
 
-  async function addWhenDue(key: string, timer: Timer, delayMs: number): Promise<void> {
+  function setTimer(): void {
+    const dueMs = delayed.nextDueMs();
+    if (dueMs === undefined || (timer !== undefined && timer.dueMs <= dueMs)) return;
+    timer?.stop.abort(new DiskliftError('Cancelled', 'another key is due earlier'));
+    timer = { dueMs, stop: new AbortController() };
+    void addWhenDue(timer);
+  }
+
+  async function addWhenDue(own: { dueMs: number; stop: AbortController }): Promise<void> {
     try {
-      await clock.delay(delayMs, AbortSignal.any([signal, timer.stop.signal]));
+      await clock.delay(own.dueMs - clock.monotonicMs(), AbortSignal.any([signal, own.stop.signal]));
     } catch {
       return;
     }
-    timers.delete(key);
-    add(key);
+    timer = undefined;
+    // A timer may be a fraction of a millisecond early.
+    const nowMs = Math.max(own.dueMs, clock.monotonicMs());
+    for (let key = delayed.takeDue(nowMs); key !== undefined; key = delayed.takeDue(nowMs)) add(key);
+    setTimer();
+  }
+
+  /** Gives timers and sockets their turn. */
+  async function yieldTurn(): Promise<void> {
+    if (clock.monotonicMs() - turnMs < TURN_MS) return;
+    await nextTurn();
+    turnMs = clock.monotonicMs();
   }
 
   return {
     add,
     addAfter(key, delayMs) {
       if (signal.aborted) return;
-      const dueMs = clock.monotonicMs() + delayMs;
-      const known = timers.get(key);
-      if (known !== undefined && known.dueMs <= dueMs) return;
-      known?.stop.abort(new DiskliftError('Cancelled', 'it is due earlier'));
-      const timer = { dueMs, stop: new AbortController() };
-      timers.set(key, timer);
-      void addWhenDue(key, timer, delayMs);
+      delayed.add(key, clock.monotonicMs() + delayMs);
+      setTimer();
     },
     async *take(ended) {
       while (!ended.aborted) {
-        const [key] = waiting;
+        const [key] = urgent.size > 0 ? urgent : waiting;
         if (key === undefined) {
           await untilAdded(ended);
           continue;
         }
+        urgent.delete(key);
         waiting.delete(key);
         working.add(key);
         try {
@@ -86,6 +110,7 @@ export function createWorkQueue(clock: Clock, signal: AbortSignal): WorkQueue {
         } finally {
           finish(key);
         }
+        await yieldTurn();
       }
     },
   };

@@ -65,6 +65,34 @@ describe('the work queue', () => {
     assert.deepEqual(await drain(queue.take(end.signal)), ['a', 'b', 'c']);
   });
 
+  it('gives urgent keys first, also one that became urgent while it waited', async () => {
+    const urgent = new Set(['c']);
+    queue = createWorkQueue(clock, end.signal, (key) => urgent.has(key));
+    for (const key of ['a', 'b', 'c']) queue.add(key);
+    urgent.add('b');
+    queue.add('b');
+    urgent.clear();
+    queue.add('c');
+    assert.deepEqual(await drain(queue.take(end.signal)), ['c', 'b', 'a']);
+  });
+
+  it('lets timers run while many keys need no call', async () => {
+    let handled = 0;
+    let handledAtTurn: number | undefined;
+    for (let key = 0; key < 100; key += 1) queue.add(`${key}`);
+    setImmediate(() => (handledAtTurn ??= handled));
+    const done = (async () => {
+      for await (const _key of queue.take(end.signal)) {
+        handled += 1;
+        await clock.advance(1);
+      }
+    })();
+    while (handled < 100) await nextTurn();
+    end.abort();
+    await done;
+    assert.ok(handledAtTurn !== undefined && handledAtTurn <= 11, `${handledAtTurn} keys came first`);
+  });
+
   it('gives an added key to a waiting caller', async () => {
     const next = queue.take(end.signal).next();
     await nextTurn();
@@ -118,6 +146,14 @@ describe('the work queue', () => {
     assert.equal((await afterB).value, 'a');
     await clock.advance(10_000);
     assert.deepEqual(await drain(keys), []);
+  });
+
+  it('keeps no timer and little memory for each of many delayed keys', async () => {
+    const KEYS = 10_000;
+    const before = heapBytes();
+    for (let key = 0; key < KEYS; key += 1) queue.addAfter(`namespace-${key % 100}/export-${key}`, 1_000_000 + key);
+    const perKey = (heapBytes() - before) / KEYS;
+    assert.ok(perKey < 400, `${perKey} bytes`);
   });
 
   it('ends at once, whatever is to come', async () => {
