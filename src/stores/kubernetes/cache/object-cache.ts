@@ -40,15 +40,21 @@ export class ObjectCache<T extends AnyObject> {
     return [...before.keys()].filter((key) => !this.objects.has(key));
   }
 
+  /** The object as the cache keeps it. A malformed object stays as it is. */
+  slim(object: T): T {
+    if (!this.isWellFormed(object)) return object;
+    // They can be the larger part of an object, and nothing reads them.
+    delete metadataOf(object).managedFields;
+    const { transform } = this.options;
+    return transform === undefined ? object : transform(object);
+  }
+
   /** @returns the key whose object has changed; undefined when none has */
   put(object: unknown): string | undefined {
     const key = this.keyOf(object);
     if (this.isWellFormed(object)) {
       this.malformed.delete(key);
-      // They can be the larger part of an object, and nothing reads them.
-      delete metadataOf(object).managedFields;
-      const { transform } = this.options;
-      this.objects.set(key, transform === undefined ? object : transform(object));
+      this.objects.set(key, this.slim(object));
       return key;
     }
     if (!this.malformed.has(key)) {

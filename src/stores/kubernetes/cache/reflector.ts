@@ -20,7 +20,10 @@ export interface ReflectorOptions<T extends AnyObject> {
   namespace: NamespaceScope;
   /** Restricts the copy to objects with these labels. */
   labelSelector?: string;
-  /** Returns the object to cache in place of the received one, such as one without unused fields. Must not throw. */
+  /**
+   * Returns the object to cache in place of the received one, such as one without unused fields. May get its own result
+   * again. Must not throw.
+   */
   transform?: ((object: T) => T) | undefined;
   /** While the CRD of the kind is not installed, the copy is complete and empty. */
   isOptional?: boolean;
@@ -146,7 +149,8 @@ class ListAndWatch<T extends AnyObject> implements RunningReflector<T> {
   private async list(signal: AbortSignal): Promise<void> {
     const { resource, namespace, labelSelector, clock } = this.options;
     const startMs = clock.monotonicMs();
-    const { items, resourceVersion } = await resource.list(namespace, { signal, ...(labelSelector && { labelSelector }) });
+    const prepare = (object: T) => this.cache.slim(object);
+    const { items, resourceVersion } = await resource.list(namespace, { signal, prepare, ...(labelSelector && { labelSelector }) });
     if (this.isKindAbsent) this.options.warn(`${this.crdText} is installed now`);
     this.isKindAbsent = false;
     this.resourceVersion = resourceVersion;

@@ -64,7 +64,7 @@ export function createApiResource<T extends AnyObject>(connection: ApiConnection
     get: (target, options) =>
       absentAs(undefined, connection.call(ofObject(target, { verb: 'get', method: 'GET' }), options)) as Promise<T | undefined>,
 
-    async list(namespace, { labelSelector, fieldSelector, ...options } = {}) {
+    async list(namespace, { labelSelector, fieldSelector, prepare = (item: T) => item, ...options } = {}) {
       const items: T[] = [];
       let next: string | undefined;
       let limit = PAGE_SIZE;
@@ -80,7 +80,7 @@ export function createApiResource<T extends AnyObject>(connection: ApiConnection
           continue;
         }
         if (!isPage(answer)) throw unusableError(describe(request), 'its answer is not a list');
-        items.push(...(answer.items as T[]));
+        for (const item of answer.items as T[]) items.push(prepare(item));
         const { resourceVersion, continue: rest } = answer.metadata;
         if (rest === undefined || rest === '') return { resourceVersion, items };
         next = rest;

@@ -36,11 +36,16 @@ export interface CallOptions {
   limitMs?: number;
 }
 
-interface ListOptions extends CallOptions {
+interface ListOptions<T> extends CallOptions {
   /** As kubectl takes it; the default is all. */
   labelSelector?: string;
   /** As kubectl takes it; each kind supports few fields. The default is all. */
   fieldSelector?: string;
+  /**
+   * Replaces each object as soon as its page is there, so that a long list is never whole in memory. Objects may be
+   * malformed. Must not throw.
+   */
+  prepare?(object: T): T;
 }
 
 /** A merge patch (RFC 7386): null removes a field, and a list replaces the whole list. */
@@ -120,7 +125,7 @@ export interface KubeResource<T extends AnyObject> {
    * Reads the list in pages of 500.
    * @throws DiskliftError as above; of a failure `NotFound` when the kind's CRD is not installed
    */
-  list(namespace: NamespaceScope, options?: ListOptions): Promise<ObjectList<T>>;
+  list(namespace: NamespaceScope, options?: ListOptions<T>): Promise<ObjectList<T>>;
   /**
    * Ends when the server ends it. The caller judges the events, also those of type ERROR.
    * @throws DiskliftError as above

@@ -100,6 +100,20 @@ describe('the client of the API server', () => {
     assert.deepEqual(fake.requests, ['list', 'list continue', 'list continue']);
   });
 
+  it('prepares the objects of a page before it reads the next page', async () => {
+    for (const name of ['a', 'b', 'c']) fake.put(name);
+    fake.pageSize = 2;
+    const prepared: string[] = [];
+    const { items } = await api.exports.list('vms', {
+      prepare(object) {
+        prepared.push(`${object.metadata.name} after ${fake.requests.length} requests`);
+        return { ...object, spec: {} };
+      },
+    });
+    assert.deepEqual(prepared, ['a after 1 requests', 'b after 1 requests', 'c after 2 requests']);
+    assert.ok(items.every(({ spec }) => Object.keys(spec as object).length === 0));
+  });
+
   it('lists fewer objects at a time where a page is too large', async () => {
     const names = ['a', 'b', 'c', 'd', 'e', 'f'];
     for (const name of names) fake.put(name, { text: 'x'.repeat(7 * MIB) });
