@@ -20,6 +20,9 @@ export interface InClusterOptions {
   directory?: string;
 }
 
+/** The file of the authority is read this often at most: each look costs four calls of the thread pool. */
+const AUTHORITY_LIFE_MS = 1000;
+
 /** Ports at which client-node expects a server without TLS. */
 const PLAIN_PORTS = ['80', '8080', '8001'];
 
@@ -36,6 +39,7 @@ export function hasServiceAccount(directory = SERVICE_ACCOUNT): boolean {
 export function createInClusterAccess({ host, port, clock, directory = SERVICE_ACCOUNT }: InClusterOptions): ApiAccess {
   const readToken = createTokenFileReader(path.join(directory, 'token'), clock.monotonicMs);
   let trusted: Buffer | undefined;
+  let trustedMs = Number.NEGATIVE_INFINITY;
   let agent: Agent | undefined;
 
   /** Running requests on the old connections may still end. */
@@ -44,13 +48,21 @@ export function createInClusterAccess({ host, port, clock, directory = SERVICE_A
     agent = undefined;
   }
 
+  /** The kubelet replaces the file when the cluster's authority changes. */
+  async function readAuthority(): Promise<Buffer> {
+    const nowMs = clock.monotonicMs();
+    if (trusted !== undefined && nowMs - trustedMs < AUTHORITY_LIFE_MS) return trusted;
+    const ca = await readFile(path.join(directory, 'ca.crt'));
+    trustedMs = nowMs;
+    return ca;
+  }
+
   return {
     server: serverOf(host, port),
     namespace: readNamespace(path.join(directory, 'namespace')),
     async authenticate() {
       const headers = { Authorization: `Bearer ${await readToken()}` };
-      // The kubelet replaces the file when the cluster's authority changes.
-      const ca = await readFile(path.join(directory, 'ca.crt'));
+      const ca = await readAuthority();
       if (trusted === undefined || !ca.equals(trusted)) reconnect();
       trusted = ca;
       agent ??= new Agent({
