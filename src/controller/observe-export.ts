@@ -7,7 +7,7 @@ import type { StoredRequest } from '../stores/contract.ts';
 import type { FleetApi } from '../stores/kubernetes/client/fleet-api.ts';
 import type { ClaimObject, VolumeSnapshotObject } from '../stores/kubernetes/client/fleet-objects.ts';
 import type { ExportObject } from '../stores/kubernetes/client/objects.ts';
-import { hasFinalizer, isTerminating, storedRequestOf } from '../stores/kubernetes/store/export-object.ts';
+import { hasFinalizer, isTerminating } from '../stores/kubernetes/store/export-object.ts';
 import { cleanupName, exportUidOf, indexOfVolumeObject, objectName } from './export-objects.ts';
 import type { FleetCache } from './fleet-cache.ts';
 import { createSourceObserver, type SourceObserver } from './observe-source.ts';
@@ -15,6 +15,7 @@ import type { Children, Observed } from './observed.ts';
 import { serves } from './served-claims.ts';
 import { createStartProblems, type StartProblems } from './start-problems.ts';
 import { stopReason } from './stop-reason.ts';
+import { createStoredRequests } from './stored-requests.ts';
 import { workerPodOf } from './worker-pod.ts';
 
 export interface ObservedExport {
@@ -67,6 +68,7 @@ class Observer implements ExportObserver {
   private readonly options: ExportObserverOptions;
   private readonly sources: SourceObserver;
   private readonly problems: StartProblems;
+  private readonly stored = createStoredRequests();
   /** When an export that a sidecar began was first seen without one. */
   private readonly abandoned = new Map<string, number>();
   /** When an export was first seen that must stop. */
@@ -133,7 +135,7 @@ class Observer implements ExportObserver {
 
   private storedOf(key: string): { object: ExportObject; stored: StoredRequest } | undefined {
     const object = this.options.cache.exports.get(key);
-    const stored = object === undefined ? undefined : storedRequestOf(object);
+    const stored = object === undefined ? undefined : this.stored.of(key, object);
     return object === undefined || stored === undefined ? undefined : { object, stored };
   }
 

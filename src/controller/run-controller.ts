@@ -54,7 +54,8 @@ class FleetController implements Controller {
   constructor(options: ControllerOptions) {
     const { api, clock, limits, template, workerClusterRole, assertLeading } = options;
     this.options = options;
-    this.queue = createWorkQueue(clock, this.stopped.signal);
+    // Thousands of exports that begin to wait must not delay those that run.
+    this.queue = createWorkQueue(clock, this.stopped.signal, (key) => this.slots.holds(key));
     this.cache = createFleetCache({ ...options, onExport: (key) => this.onExport(key) });
     this.slots = createSlotQueue({ limits, onGrant: (key) => this.queue.add(key) });
     this.access = createWorkerAccess({
@@ -230,8 +231,8 @@ class FleetController implements Controller {
     this.slots.release(key);
     this.messages.forget(key);
     const namespace = key.slice(0, key.indexOf('/'));
-    const isIdle = () => this.slots.heldIn(namespace) === 0;
-    await this.access.removeWhenIdle(namespace, isIdle);
+    // The next export that waits would have to create them again.
+    await this.access.removeWhenIdle(namespace, () => this.slots.isIdle(namespace));
   }
 
   /** The place in the queue changes with every grant; a status is written only now and then. */

@@ -34,8 +34,8 @@ export interface SlotQueue {
   place(key: string, node: string): void;
   holds(key: string): boolean;
   waits(key: string): boolean;
-  /** Slots that exports of the namespace hold. */
-  heldIn(namespace: string): number;
+  /** Whether no export of the namespace holds a slot or waits for one. */
+  isIdle(namespace: string): boolean;
   /** Gives back the slot or the place in the queue. Does nothing for an unknown key. */
   release(key: string): void;
   /**
@@ -113,8 +113,8 @@ class FairQueue implements SlotQueue {
     return this.requests.has(key);
   }
 
-  heldIn(namespace: string): number {
-    return this.namespaces.get(namespace)?.heldCount ?? 0;
+  isIdle(namespace: string): boolean {
+    return !this.namespaces.has(namespace);
   }
 
   waiting(): string[] {

@@ -32,7 +32,7 @@ describe('the queue for slots', () => {
   it('grants a slot at once while one is free, without a call of onGrant', () => {
     create({ total: 2 });
     assert.deepEqual(requestAll('a/1', 'a/2', 'a/3'), [true, true, false]);
-    assert.deepEqual([granted, queue.heldCount, queue.waitingCount, queue.heldIn('a')], [[], 2, 1, 2]);
+    assert.deepEqual([granted, queue.heldCount, queue.waitingCount, queue.isIdle('a')], [[], 2, 1, false]);
     assert.deepEqual([queue.holds('a/1'), queue.waits('a/1'), queue.holds('a/3'), queue.waits('a/3')], [true, false, false, true]);
   });
 
@@ -119,7 +119,7 @@ describe('the queue for slots', () => {
     queue.release('a/1');
     assert.deepEqual([granted, queue.ahead('a/2'), queue.waits('a/2')], [['a/3'], undefined, false]);
     queue.release('a/3');
-    assert.deepEqual([queue.heldCount, queue.heldIn('a'), queue.oldestWaitingMs()], [0, 0, undefined]);
+    assert.deepEqual([queue.heldCount, queue.isIdle('a'), queue.oldestWaitingMs()], [0, true, undefined]);
   });
 
   it('knows the oldest export that waits', () => {
