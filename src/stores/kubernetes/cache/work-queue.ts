@@ -4,14 +4,16 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '../../../common/clock.ts';
 import { DiskliftError } from '../../../common/errors.ts';
 import { DelayedKeys } from './delayed-keys.ts';
+import { WaitingKeys } from './waiting-keys.ts';
 
 export interface WorkQueue {
   add(key: string): void;
   /** Adds the key after a delay. The earliest of several delays counts. */
   addAfter(key: string, delayMs: number): void;
   /**
-   * Yields the keys in the order in which they were added, urgent ones first. The caller works on a key until it takes the next one. A key
-   * that is added meanwhile is yielded again after that. Ends when `signal` is aborted.
+   * Yields the keys of one namespace in the order in which they were added, and those of several namespaces in turns.
+   * Urgent keys take every second turn. The caller works on a key until it takes the next one. A key that is added
+   * meanwhile is yielded again after that. Ends when `signal` is aborted.
    */
   take(signal: AbortSignal): AsyncGenerator<string>;
 }
@@ -24,9 +26,7 @@ const TURN_MS = 10;
  * @param isUrgent asked whenever the key is added
  */
 export function createWorkQueue(clock: Clock, signal: AbortSignal, isUrgent: (key: string) => boolean = () => false): WorkQueue {
-  /** In the order of insertion. */
-  const waiting = new Set<string>();
-  const urgent = new Set<string>();
+  const waiting = new WaitingKeys();
   const working = new Set<string>();
   const again = new Set<string>();
   const delayed = new DelayedKeys();
@@ -38,10 +38,7 @@ export function createWorkQueue(clock: Clock, signal: AbortSignal, isUrgent: (ke
 
   function add(key: string): void {
     if (working.has(key)) again.add(key);
-    else if (isUrgent(key)) {
-      waiting.delete(key);
-      urgent.add(key);
-    } else if (!urgent.has(key)) waiting.add(key);
+    else waiting.add(key, isUrgent(key));
     for (const wake of wakes) wake();
   }
 
@@ -97,13 +94,11 @@ export function createWorkQueue(clock: Clock, signal: AbortSignal, isUrgent: (ke
     },
     async *take(ended) {
       while (!ended.aborted) {
-        const [key] = urgent.size > 0 ? urgent : waiting;
+        const key = waiting.take();
         if (key === undefined) {
           await untilAdded(ended);
           continue;
         }
-        urgent.delete(key);
-        waiting.delete(key);
         working.add(key);
         try {
           yield key;

@@ -65,15 +65,20 @@ describe('the work queue', () => {
     assert.deepEqual(await drain(queue.take(end.signal)), ['a', 'b', 'c']);
   });
 
-  it('gives urgent keys first, also one that became urgent while it waited', async () => {
-    const urgent = new Set(['c']);
+  it('gives urgent keys every second turn, also one that became urgent while it waited', async () => {
+    const urgent = new Set(['e', 'f']);
     queue = createWorkQueue(clock, end.signal, (key) => urgent.has(key));
-    for (const key of ['a', 'b', 'c']) queue.add(key);
-    urgent.add('b');
-    queue.add('b');
-    urgent.clear();
+    for (const key of ['a', 'b', 'c', 'd', 'e', 'f']) queue.add(key);
+    urgent.add('c');
     queue.add('c');
-    assert.deepEqual(await drain(queue.take(end.signal)), ['c', 'b', 'a']);
+    urgent.clear();
+    queue.add('f');
+    assert.deepEqual(await drain(queue.take(end.signal)), ['e', 'a', 'f', 'b', 'c', 'd']);
+  });
+
+  it('serves namespaces in turns, although one has many more keys', async () => {
+    for (const key of ['a/1', 'a/2', 'a/3', 'a/4', 'b/1', 'c/1', 'b/2', 'a/1']) queue.add(key);
+    assert.deepEqual(await drain(queue.take(end.signal)), ['a/1', 'b/1', 'c/1', 'a/2', 'b/2', 'a/3', 'a/4']);
   });
 
   it('lets timers run while many keys need no call', async () => {
