@@ -116,6 +116,12 @@ bench: build versitygw bench-tools ## Measure against the tools that people use;
 	node bench/scrape.ts --rounds $(or $(ROUNDS),5) --json .cache/bench/scrape.json
 	node bench/many-exports.ts --json .cache/bench/many-exports.json
 
+.PHONY: bench-fleet
+bench-fleet: build api-server ## Measure the controller with 1,000 and with 10,000 exports in 100 namespaces; takes an hour
+	@mkdir -p .cache/bench
+	node bench/fleet.ts --exports 1000 --namespaces 100 --nodes 100 --jobs 80 --json .cache/bench/fleet-1000.json
+	node bench/fleet.ts --exports 10000 --namespaces 100 --nodes 100 --jobs 80 --json .cache/bench/fleet-10000.json
+
 # The uploaders that are measured against, from PyPI; what cannot be installed is left out with a line.
 BENCH_TOOLS := $(or $(DISKLIFT_BENCH_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/disklift/bench-tools)
 .PHONY: bench-tools

@@ -13,6 +13,7 @@ export interface ChartAccount {
   /** Its name as a user of the API server. */
   user: string;
   kubeconfig: string;
+  token: string;
   /** Its rights, as `RESOURCE VERB`, sorted. */
   permitted: string[];
   /** The file of its objects, for `kubectl delete`. */
@@ -54,14 +55,16 @@ export async function applyChartAccount(
   writeFileSync(file, JSON.stringify({ apiVersion: 'v1', kind: 'List', items: manifests }));
   const applied = await api.kubectl('apply', '--filename', file);
   assert.equal(applied.code, 0, applied.stderr);
-  const token = await api.kubectl('create', 'token', name, '--namespace', namespace, '--duration', '1h');
-  assert.equal(token.code, 0, token.stderr);
-  writeKubeconfig(place('kubeconfig'), { url: api.url, ca: api.ca, token: token.stdout.toString().trim() });
+  const created = await api.kubectl('create', 'token', name, '--namespace', namespace, '--duration', '6h');
+  assert.equal(created.code, 0, created.stderr);
+  const token = created.stdout.toString().trim();
+  writeKubeconfig(place('kubeconfig'), { url: api.url, ca: api.ca, token });
   const own = manifests.filter(({ metadata }) => !/-worker$/.test(metadata.name));
   const rules = [...ofKind<Role>(own, 'Role'), ...ofKind<Role>(own, 'ClusterRole')].flatMap((role) => role.rules);
   return {
     user: `system:serviceaccount:${namespace}:${name}`,
     kubeconfig: place('kubeconfig'),
+    token,
     permitted: [
       ...new Set(rules.flatMap(({ resources, verbs }) => resources.flatMap((each) => verbs.map((verb) => `${each} ${verb}`)))),
     ].sort(),

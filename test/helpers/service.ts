@@ -17,6 +17,8 @@ export interface ServiceOptions {
   env?: Record<string, string> | undefined;
   /** The program that Node runs; the sources when left out. */
   program?: readonly string[] | undefined;
+  /** Words before the command, of a program that executes it. */
+  launcher?: readonly string[] | undefined;
   /** Text of the log line that has the port. */
   startMessage: string;
 }
@@ -38,8 +40,9 @@ export interface Service extends AsyncDisposable {
   stop(signal?: NodeJS.Signals): Promise<number | NodeJS.Signals>;
 }
 
-export async function startService({ args, env = {}, program = [BIN], startMessage }: ServiceOptions): Promise<Service> {
-  const child = spawn(process.execPath, [...program, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+export async function startService({ args, env = {}, program = [BIN], launcher = [], startMessage }: ServiceOptions): Promise<Service> {
+  const [command = '', ...words] = [...launcher, process.execPath, ...program, ...args];
+  const child = spawn(command, words, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
   const exited = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
   const ended = exited.then(([code, signal]) => code ?? (signal as NodeJS.Signals));
   let text = '';
