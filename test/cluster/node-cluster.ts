@@ -92,16 +92,23 @@ function logsOf(directory: string): string {
   return names.map((name) => `--- ${name}\n${readFileSync(path.join(directory, name), 'utf8').slice(-1500)}`).join('\n');
 }
 
-/** Detaches the loop devices of block volumes, which outlive the kubelet. */
-async function detachLoopDevices(directory: string): Promise<void> {
-  const { stdout } = await runCommand('losetup', ['--list', '--noheadings', '--output', 'NAME,BACK-FILE']);
+/** Detaches the loop devices whose files lie in a directory. @param enter the arguments before a command on the node */
+async function detachLoopDevices(directory: string, enter: readonly string[] = []): Promise<void> {
+  const losetup = (...args: string[]) => runCommand('env', ['--', ...enter, 'losetup', ...args]);
+  const { stdout } = await losetup('--list', '--noheadings', '--output', 'NAME,BACK-FILE');
   for (const line of stdout.toString().split('\n')) {
     const [name, file] = line.split(/\s+/, 2);
-    if (name && file?.startsWith(directory)) await runCommand('losetup', ['--detach', name]);
+    if (name && file?.startsWith(directory)) await losetup('--detach', name);
   }
 }
 
+/** The kubelet attaches a device to each block volume. It outlives the node, and its name is only known there. */
+async function detachFromKubelet(firstPid: number): Promise<void> {
+  if (existsSync(`/proc/${firstPid}`)) await detachLoopDevices('/var/lib/kubelet/', ['nsenter', `--target=${firstPid}`, '--mount', '--']);
+}
+
 export async function stopNodeCluster({ unsharePid, firstPid, directory }: NodeProcesses): Promise<void> {
+  await detachFromKubelet(firstPid);
   if (existsSync(`/proc/${unsharePid}`)) process.kill(unsharePid, 'SIGKILL');
   // The kernel ends all other processes of the node, which takes a moment.
   while (existsSync(`/proc/${firstPid}`)) await delay(20);
