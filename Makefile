@@ -107,6 +107,10 @@ coverage: $(INSTALLED) judges api-server operator-modules kubevirt images ## Rep
 storm: $(INSTALLED) versitygw ## Exports under random faults with N random seeds, which are printed; make storm N=25
 	node test/tools/storm.ts $(or $(N),5) $(SEED)
 
+.PHONY: storm-controller
+storm-controller: $(INSTALLED) api-server ## Kill the controller 200 times at random moments, with a seed that is printed; make storm-controller KILLS=50 SEED=1
+	KILLS=$(or $(KILLS),200) $(SEED:%=SEED=%) mocha test/cluster/controller-killed.test.ts
+
 .PHONY: bench
 bench: build versitygw bench-tools ## Measure against the tools that people use; make bench ROUNDS=9 for more rounds
 	@test/tools/debian-packages.sh $(RIVALS)

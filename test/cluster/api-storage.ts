@@ -15,9 +15,10 @@ import { snapshotCrdFiles } from './operator-crds.ts';
 import type { Volume } from './pod-runner.ts';
 import { endProgram, type Program, startProgram } from './program.ts';
 
-const PROGRAMS = ['csi-driver', 'csi-provisioner', 'csi-snapshotter', 'snapshot-controller'] as const;
+/** The programs that {@link startApiStorage} starts. */
+export const STORAGE_PROGRAMS = ['csi-driver', 'csi-provisioner', 'csi-snapshotter', 'snapshot-controller'] as const;
 
-type ProgramName = (typeof PROGRAMS)[number];
+type ProgramName = (typeof STORAGE_PROGRAMS)[number];
 
 export interface ApiStorage extends AsyncDisposable {
   /** The directory or the file of a bound volume. */
@@ -30,7 +31,7 @@ export interface ApiStorage extends AsyncDisposable {
 
 /** @param node name of the node object, which is made */
 export async function startApiStorage(api: ApiServer, node: string): Promise<ApiStorage> {
-  const binaries = kubernetesBinaries(...PROGRAMS) ?? assert.fail('the programs of storage are built');
+  const binaries = kubernetesBinaries(...STORAGE_PROGRAMS) ?? assert.fail('the programs of storage are built');
   const directory = mkdtempSync(path.join(os.tmpdir(), 'disklift-csi-'));
   const root = path.join(directory, 'root');
   mkdirSync(root);
@@ -88,7 +89,7 @@ async function takeOneSnapshot(api: ApiServer, storage: ApiStorage): Promise<voi
   });
   const isReady = async () => (await api.request(`${snapshot}/first`)).body.status?.readyToUse === true;
   await until('a first snapshot is ready', isReady, 60_000).catch((error: Error) => {
-    assert.fail([error.message, ...PROGRAMS.map((program) => `${program}: ${storage.logOf(program)}`)].join('\n'));
+    assert.fail([error.message, ...STORAGE_PROGRAMS.map((program) => `${program}: ${storage.logOf(program)}`)].join('\n'));
   });
   await api.request(`${snapshot}/first`, { method: 'DELETE' });
   await api.request(`${claim}/first`, { method: 'DELETE' });

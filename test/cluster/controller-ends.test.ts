@@ -7,7 +7,9 @@
 
 import assert from 'node:assert/strict';
 import type { DiskExportStatus } from '../../src/resource/disk-export.ts';
+import { startHttpSink } from '../helpers/http-sink.ts';
 import { diskExport } from '../helpers/manifest.ts';
+import { createTestAuthority } from '../helpers/test-authority.ts';
 import { until } from '../helpers/until.ts';
 import { installCrd } from './install-crd.ts';
 import { loosenCrd } from './loosen-crd.ts';
@@ -17,6 +19,9 @@ const LIMIT_MS = 60_000;
 
 /** With a snapshot and a clone, so that each end has something to remove. */
 const SNAPSHOT = { mode: 'Always' };
+
+/** Rights of workers that are used now and then: for a repeated event, and for an object that is too old. */
+const RARE = ['diskexports get', 'events patch'];
 
 /** In the order in which the export meets them. The claim to export is there already. */
 const QUOTAS = {
@@ -158,5 +163,48 @@ describe('an export of the controller', function () {
     assert.equal((await scenes.finished('first')).phase, 'Succeeded');
     await scenes.assertArrived('first', disk);
     await scenes.assertNothingLeft(before);
+  });
+
+  it('goes on in another pod when its worker is killed', async () => {
+    const { scenes, s3, runner } = fleet;
+    await using _ = fleet.startController();
+    await scenes.claim('root');
+    const before = await scenes.objects();
+    s3.quirks.push({ operation: 'UploadPart', after: 1, does: 'hang' });
+    await scenes.exportToS3('first', 'root', { snapshot: SNAPSHOT });
+    await until('it sends', () => s3.count('UploadPart') > 1, LIMIT_MS);
+    s3.quirks.length = 0;
+    const parts = s3.count('UploadPart');
+    for (const worker of runner.started.values()) worker.process.kill('SIGKILL');
+    const status = await scenes.finished('first');
+    assert.deepEqual([...outcomeOf(status), runner.started.size], ['Succeeded', 'Completed', 2], status.message);
+    assert.deepEqual([s3.count('CreateMultipartUpload'), s3.count('UploadPart')], [1, parts + 1], 'the second worker resumes the upload');
+    await scenes.assertNothingLeft(before);
+  });
+
+  it('is deleted after its time to live, and its worker has read an authority of certificates', async () => {
+    const { scenes, namespace, temp } = fleet;
+    await using _ = fleet.startController();
+    await scenes.claim('root');
+    const before = await scenes.objects();
+    const authority = await createTestAuthority(temp('.'));
+    const { certificate: cert, key } = await authority.issue('sink', 'IP:127.0.0.1');
+    await using sink = await startHttpSink({ tls: { cert, key } });
+    const configMap = { metadata: { name: 'authorities' }, data: { 'ca.crt': authority.ca } };
+    assert.equal((await namespace.request('configmaps', { method: 'POST', body: configMap })).status, 201);
+    const http = { url: `${sink.url}/{name}`, tls: { caBundleRef: { configMap: 'authorities', key: 'ca.crt' } } };
+    await scenes.export('short', 'root', { destination: { http }, ttlSecondsAfterFinished: 0 });
+    await scenes.gone('short');
+    assert.equal(sink.complete.size, 1);
+    await scenes.assertNothingLeft([...before, 'configmaps authorities']);
+  });
+
+  it('has workers that have used each right of their ClusterRole by now', async () => {
+    const { body } = await fleet.api.request('/apis/rbac.authorization.k8s.io/v1/clusterroles/disklift-worker');
+    const rules = body.rules as { resources: string[]; verbs: string[] }[];
+    const permitted = rules.flatMap(({ resources, verbs }) => resources.flatMap((each) => verbs.map((verb) => `${each} ${verb}`)));
+    const used = new Set(fleet.requests().ofWorkers.map(({ resource, verb }) => `${resource} ${verb}`));
+    const isUnused = (each: string) => !used.has(each) && !RARE.includes(each);
+    assert.deepEqual(permitted.filter(isUnused), []);
   });
 });

@@ -9,7 +9,7 @@ import { CONTROLLER } from '../helpers/chart.ts';
 import { type HttpSink, startHttpSink } from '../helpers/http-sink.ts';
 import { type S3Fake, startS3Fake } from '../helpers/s3-fake.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
-import { type ApiStorage, startApiStorage } from './api-storage.ts';
+import { type ApiStorage, STORAGE_PROGRAMS, startApiStorage } from './api-storage.ts';
 import type { AuditedRequest } from './audit-log.ts';
 import { type AuditedApiServer, startAudited } from './audited-api-server.ts';
 import { applyChartAccount, type ChartAccount } from './chart-account.ts';
@@ -17,6 +17,7 @@ import { createNamespace, type Namespace } from './cluster-sidecar.ts';
 import { type ControllerInProcess, type ControllerInProcessOptions, startController } from './controller-in-process.ts';
 import { createScenes, type Scenes } from './export-scenes.ts';
 import { installCrd } from './install-crd.ts';
+import { requireBinaries } from './kubernetes-binaries.ts';
 import { type PodRunner, startPodRunner } from './pod-runner.ts';
 
 const NODE = 'node-1';
@@ -55,6 +56,7 @@ export function useFleet(): Fleet {
 
   before(async function () {
     this.timeout(180_000);
+    requireBinaries(this, ...STORAGE_PROGRAMS);
     fleet.api = await startAudited(this, { controllerManager: true, controllerManagerFlags: CONTROLLER_MANAGER });
     await installCrd(fleet.api);
     await installCrd(fleet.api, 'crd-schedules.yaml');

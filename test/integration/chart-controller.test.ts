@@ -99,12 +99,15 @@ describe('the controller in the chart', function () {
   });
 
   describe('the rights', () => {
-    it('give the workers exactly the rights of the sidecar, which do not grow', async () => {
+    it('give the workers the rights of a sidecar that deletes no exports, and those do not grow', async () => {
       const features = { ttl: false, inUse: true };
       const values = { ...CONTROLLER, volumes: [FEDORA], features, rbac: { secretNames: ['keys'] } };
       const manifests = await own(values);
       const { rules } = named<Role>(manifests, 'Role', 'nightly-disklift');
       assert.deepEqual(named<Role>(manifests, 'ClusterRole', 'nightly-disklift-worker').rules, rules);
+      const withTtl = await own({ ...values, features: { ttl: true, inUse: true } });
+      assert.deepEqual(named<Role>(withTtl, 'ClusterRole', 'nightly-disklift-worker').rules, rules);
+      assert.notDeepEqual(named<Role>(withTtl, 'Role', 'nightly-disklift').rules, rules);
       const alone = await own({ ...MINIMAL, features, rbac: { secretNames: ['keys'] } });
       assert.deepEqual(rules, named<Role>(alone, 'Role', 'nightly-disklift').rules);
     });

@@ -1,4 +1,7 @@
-{{/* The rights of a process that runs exports: of the sidecar in its namespace, and of the controller's workers in theirs. */}}
+{{/*
+The rights of a process that runs exports: of the sidecar in its namespace, and of the controller's workers in theirs. Takes the root, for workers with
+`isWorker`: they end before an export's time to live, and the controller deletes it.
+*/}}
 {{- define "disklift.sidecarRules" -}}
 - apiGroups: [disklift.dev]
   resources: [diskexports]
@@ -11,7 +14,7 @@
     - watch
     # Sets a finalizer while an upload is open, so that a deletion does not leave the upload behind.
     - patch
-    {{- if .Values.features.ttl }}
+    {{- if and .Values.features.ttl (not .isWorker) }}
     # Deletes finished objects after spec.ttlSecondsAfterFinished.
     - delete
     {{- end }}
