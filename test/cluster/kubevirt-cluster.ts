@@ -37,8 +37,11 @@ export interface KubeVirt extends AsyncDisposable {
   patch(apiPath: string, body: object): ReturnType<typeof bodyOf>;
 }
 
-/** Skips the suite where KubeVirt is not built. Call it in `before`. */
-export async function startKubeVirt(context: Mocha.Context): Promise<KubeVirt> {
+/**
+ * Skips the suite where KubeVirt is not built. Call it in `before`.
+ * @param flags of kube-controller-manager
+ */
+export async function startKubeVirt(context: Mocha.Context, flags: readonly string[] = []): Promise<KubeVirt> {
   const binaries = requireBinaries(context);
   const files = snapshotCrdFiles();
   const folder = kubevirtFolder();
@@ -46,7 +49,10 @@ export async function startKubeVirt(context: Mocha.Context): Promise<KubeVirt> {
     console.error('    SKIPPED: the tests with KubeVirt, for the reason above');
     return context.skip();
   }
-  const api = await startApiServer(binaries, { controllerManager: true, controllerManagerFlags: ['--pvclaimbinder-sync-period=1s'] });
+  const api = await startApiServer(binaries, {
+    controllerManager: true,
+    controllerManagerFlags: ['--pvclaimbinder-sync-period=1s', ...flags],
+  });
   const directory = mkdtempSync(path.join(os.tmpdir(), 'disklift-kubevirt-'));
   const stop = async () => {
     await api.stop();

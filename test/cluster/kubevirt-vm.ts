@@ -63,8 +63,12 @@ export function kubeVirtVm(kubevirt: KubeVirt, namespace: string) {
   }
 
   /** The VM with a guest, as virt-handler reports it. virt-controller makes the instance. */
-  async function createRunningVm(conditions: readonly object[], runStrategy: 'Always' | 'RerunOnFailure' = 'Always') {
-    await createVm(runStrategy);
+  async function createRunningVm(
+    conditions: readonly object[],
+    runStrategy: 'Always' | 'RerunOnFailure' = 'Always',
+    volumes: readonly VmVolumeFields[] = [],
+  ) {
+    await createVm(runStrategy, volumes);
     await eventually('an instance', async () => (await vmiOf())?.status?.virtualMachineRevisionName !== undefined);
     await eventually('an instance with a pod', async () => (await vmiOf())?.status?.phase === 'Scheduling');
     const { status } = await vmiOf();

@@ -16,21 +16,29 @@ const CALL = /^\/apis\/subresources\.kubevirt\.io\/v1\/namespaces\/([^/]+)\/virt
 
 export interface PlayedVirtApi extends AsyncDisposable {
   /** Each call, with the count of VolumeSnapshots in the namespace at its time. */
-  calls: { action: string; unfreezeTimeout?: string; existing: number }[];
+  calls: { action: string; namespace: string; unfreezeTimeout?: string; existing: number }[];
   unknownCalls: string[];
   /** Errors of the guest agent. Each answers one call of its action. */
   failures: { action: 'freeze' | 'unfreeze'; message: string }[];
+  /** Guests that write, by their namespace. */
+  guests: Map<string, Guest>;
+}
+
+export interface Guest {
+  freeze(): Promise<void>;
+  /** A guest that is not frozen continues. */
+  unfreeze(): void;
 }
 
 export async function playVirtApi({ send, patch, api, directory }: KubeVirt): Promise<PlayedVirtApi> {
   const authority = await createTestAuthority(directory);
   const { certificate: cert, key } = await authority.issue('virt-api', 'DNS:virt-api.kubevirt.svc');
-  const played: Omit<PlayedVirtApi, keyof AsyncDisposable> = { calls: [], unknownCalls: [], failures: [] };
+  const played: Omit<PlayedVirtApi, keyof AsyncDisposable> = { calls: [], unknownCalls: [], failures: [], guests: new Map() };
 
   async function answer(method: string | undefined, url: string, body: Buffer): Promise<[status: number, body?: object]> {
     if (method === 'GET' && url === `/apis/${GROUP}/v1`)
       return [200, { kind: 'APIResourceList', apiVersion: 'v1', groupVersion: `${GROUP}/v1`, resources: [] }];
-    const [, namespace, name, action] = CALL.exec(url) ?? [];
+    const [, namespace = '', name, action] = CALL.exec(url) ?? [];
     if (method !== 'PUT' || action === undefined) {
       // The API server asks for the documentation of every API by itself.
       if (!/^\/(openapi|apis$)/.test(url)) played.unknownCalls.push(`${method} ${url}`);
@@ -38,12 +46,15 @@ export async function playVirtApi({ send, patch, api, directory }: KubeVirt): Pr
     }
     const { items } = await send('GET', `/apis/snapshot.storage.k8s.io/v1/namespaces/${namespace}/volumesnapshots`);
     const { unfreezeTimeout } = action === 'freeze' ? JSON.parse(body.toString()) : {};
-    played.calls.push({ action, existing: items.length, ...(unfreezeTimeout && { unfreezeTimeout }) });
+    played.calls.push({ action, namespace, existing: items.length, ...(unfreezeTimeout && { unfreezeTimeout }) });
     const index = played.failures.findIndex((failure) => failure.action === action);
     if (index >= 0) {
       const [failure] = played.failures.splice(index, 1);
       return [500, { kind: 'Status', apiVersion: 'v1', status: 'Failure', code: 500, message: failure?.message }];
     }
+    const guest = played.guests.get(namespace);
+    if (action === 'freeze') await guest?.freeze();
+    else guest?.unfreeze();
     // virt-handler reports it so.
     const place = `/apis/kubevirt.io/v1/namespaces/${namespace}/virtualmachineinstances/${name}`;
     await patch(place, { status: { fsFreezeStatus: action === 'freeze' ? 'frozen' : null } });
