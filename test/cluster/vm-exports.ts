@@ -72,7 +72,7 @@ export async function startVmCluster(context: Mocha.Context): Promise<VmCluster>
   }
 }
 
-export interface ExportOptions {
+interface ExportOptions {
   /** Fields of source.virtualMachine beside the name. */
   vm?: object;
   /** Fields of the source beside virtualMachine. */
