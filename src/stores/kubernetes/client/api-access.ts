@@ -34,6 +34,13 @@ interface Credentials {
  */
 const CONNECT_LIMIT_MS = 4000;
 
+/**
+ * HTTP/1.1. Over HTTP/2, Node 24.21 was seen to write frames for ever in a process without processor time: it hung, and
+ * its memory grew. undici 8.13 also joins the values of a repeated header by commas over HTTP/2.
+ * Connections stay open for a minute; the API server closes them after 90 s without a request.
+ */
+export const HTTP_1 = { allowH2: false, keepAliveTimeout: 60_000 } as const;
+
 /** Options of tls.connect for a direct connection. */
 export const CONNECT_OPTIONS = {
   timeout: CONNECT_LIMIT_MS,

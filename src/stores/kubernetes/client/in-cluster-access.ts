@@ -7,7 +7,7 @@ import path from 'node:path';
 import { Agent } from 'undici';
 import type { Clock } from '../../../common/clock.ts';
 import { DiskliftError, errnoOf } from '../../../common/errors.ts';
-import { type ApiAccess, CONNECT_OPTIONS, createTokenFileReader } from './api-access.ts';
+import { type ApiAccess, CONNECT_OPTIONS, createTokenFileReader, HTTP_1 } from './api-access.ts';
 
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 
@@ -66,6 +66,7 @@ export function createInClusterAccess({ host, port, clock, directory = SERVICE_A
       if (trusted === undefined || !ca.equals(trusted)) reconnect();
       trusted = ca;
       agent ??= new Agent({
+        ...HTTP_1,
         connect: { ...CONNECT_OPTIONS, ca, rejectUnauthorized: true, keepAlive: true, keepAliveInitialDelay: 30_000 },
       });
       return { headers, dispatcher: agent };

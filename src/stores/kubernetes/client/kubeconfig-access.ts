@@ -4,11 +4,11 @@ import { readFileSync } from 'node:fs';
 import type { AgentOptions } from 'node:https';
 import path from 'node:path';
 import { type Cluster, HttpMethod, KubeConfig, RequestContext } from '@kubernetes/client-node';
-import type { Dispatcher } from 'undici';
+import { Agent, type Dispatcher } from 'undici';
 import { parse } from 'yaml';
 import { type Clock, systemClock } from '../../../common/clock.ts';
 import { DiskliftError } from '../../../common/errors.ts';
-import { type ApiAccess, CONNECT_OPTIONS, createTokenFileReader } from './api-access.ts';
+import { type ApiAccess, CONNECT_OPTIONS, createTokenFileReader, HTTP_1 } from './api-access.ts';
 
 export interface KubeconfigAccessOptions {
   /** Path of a kubeconfig. When left out: `defaultKubeconfigs`. */
@@ -118,10 +118,10 @@ function shareConnections(config: KubeConfig, impersonation: KubeconfigUser['imp
 
   config.createDispatcherOptions = (cluster, options) => {
     const made = optionsOf(cluster, options);
-    // Over HTTP/2, undici 8.13 joins the values of one header by commas, and the API server reads `a, b` as one group.
-    const http = Object.keys(impersonation).length === 0 ? {} : { allowH2: false };
-    if (made.type === 'agent') return { ...made, connect: { ...made.connect, ...CONNECT_OPTIONS, ...http } };
-    return made.type === 'proxy' ? { ...made, requestTls: { ...made.requestTls, allowPartialTrustChain: true, ...http } } : made;
+    if (made.type === 'agent') return { ...made, connect: { ...made.connect, ...CONNECT_OPTIONS } };
+    return made.type === 'proxy'
+      ? { ...made, requestTls: { ...made.requestTls, allowPartialTrustChain: true, allowH2: HTTP_1.allowH2 } }
+      : made;
   };
 
   /** Running requests on the old connections may still end. */
@@ -133,10 +133,16 @@ function shareConnections(config: KubeConfig, impersonation: KubeconfigUser['imp
   maker.createDispatcher = (cluster, options) => {
     // Without any option client-node would create no dispatcher.
     const completed = { rejectUnauthorized: true, ...options };
-    const wanted = JSON.stringify(config.createDispatcherOptions(cluster, completed));
+    const made = config.createDispatcherOptions(cluster, completed);
+    const wanted = JSON.stringify(made);
     if (wanted !== key) reconnect();
     key = wanted;
-    kept ??= impersonating(create(cluster, completed), impersonation);
+    kept ??= impersonating(
+      made.type === 'agent'
+        ? new Agent({ ...HTTP_1, connect: made.connect as Agent.Options['connect'] & object })
+        : create(cluster, completed),
+      impersonation,
+    );
     return kept;
   };
   return {

@@ -102,11 +102,13 @@ describe('the access of a ServiceAccount', () => {
     for (const port of ['80', '8080', '8001']) assert.throws(() => open('10.0.0.1', port), refusal('its API server has no https'));
   });
 
-  it('sends all requests over one connection of HTTP/2', async () => {
+  it('keeps its connections of HTTP/1.1, also to a server with HTTP/2', async () => {
     await using server = await startTlsServer(authority);
     const call = connect(server.port);
-    for (let count = 0; count < 5; count += 1) await call();
-    assert.deepEqual([server.connections, [...server.versions]], [1, ['2.0']]);
+    for (let count = 0; count < 20; count += 1) await call();
+    // The next request may begin before the connection of the last one is free again.
+    assert.ok(server.connections <= 2, `${server.connections} connections`);
+    assert.deepEqual([...server.versions], ['1.1']);
   });
 
   it('reads the token again after a minute, and keeps the connection', async () => {
