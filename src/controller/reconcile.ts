@@ -81,7 +81,7 @@ function report(observed: Observed, step: Exclude<Step, { kind: 'run' }>): Decis
   return {
     slot: hasSlot ? 'kept' : 'free',
     actions: step.actions ?? [],
-    recheckMs: step.recheckMs,
+    recheckMs: untilDeadline(observed, step.recheckMs),
     report: {
       ...problem,
       ...(hasSlot ? { startMs: Date.parse(request.status?.startTime ?? '') || nowMs } : {}),
@@ -105,11 +105,19 @@ function unreadySinceMs({ request, children }: Observed): number {
   return ready?.status === 'False' ? Date.parse(ready.lastTransitionTime ?? '') : Number.NaN;
 }
 
+function timeoutSecondsOf({ request }: Observed): number {
+  return request.spec.snapshot?.timeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS;
+}
+
+/** @returns the shorter one of a wait and the time that is left for the source */
+function untilDeadline(observed: Observed, waitMs: number | undefined): number | undefined {
+  const leftMs = unreadySinceMs(observed) + timeoutSecondsOf(observed) * 1000 - observed.nowMs;
+  return waitMs !== undefined && leftMs < waitMs ? leftMs : waitMs;
+}
+
 function lateEnd(observed: Observed, problem: PodProblem): End | undefined {
-  const { request, nowMs } = observed;
-  const sinceMs = unreadySinceMs(observed);
-  const timeoutSeconds = request.spec.snapshot?.timeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS;
-  if (!(nowMs >= sinceMs + timeoutSeconds * 1000)) return undefined;
+  const timeoutSeconds = timeoutSecondsOf(observed);
+  if (!(observed.nowMs >= unreadySinceMs(observed) + timeoutSeconds * 1000)) return undefined;
   return { phase: 'Failed', reason: problem.reason, message: `${problem.message}; it was not ready within ${timeoutSeconds} seconds` };
 }
 

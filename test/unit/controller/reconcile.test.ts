@@ -593,6 +593,15 @@ function textOf(action: Decision['actions'][number]): string {
 }
 
 describe('the decision for one export', () => {
+  it('is made again when the time for the source is over, and not a poll later', () => {
+    const source = { volumes: [volumeOf({ claim: undefined })] };
+    for (const [seconds, recheckMs] of [
+      [10, 10_000],
+      [597, 3000],
+    ] as const)
+      assert.equal(reconcile(observedOf({ request: unready(seconds), source }), SETTINGS).recheckMs, recheckMs);
+  });
+
   for (const { sentence, parts, actions = [], slot, report, words, facts } of [...PREPARE, ...FOLLOW, ...END])
     it(sentence, () => {
       const observed = observedOf(parts);
