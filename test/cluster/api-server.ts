@@ -180,11 +180,22 @@ export async function startApiServer(binaries: string, options: ApiServerOptions
       server = next;
       await waitFor('/readyz');
     },
-    freeze: () => void server.child.kill('SIGSTOP'),
+    freeze() {
+      server.child.kill('SIGSTOP');
+      // Its threads stop one after the other, and one of them may still answer.
+      while (!isStopped(server.child.pid as number)) {}
+    },
     thaw: () => void server.child.kill('SIGCONT'),
     compact: () => compactEtcd(`http://127.0.0.1:${etcdPort}`),
   };
   return { url, token, ca, kubeconfig, request, kubectl, stop, outage };
+}
+
+/** Whether all threads of a process are stopped: the state in proc_pid_stat(5), behind the name in parentheses. */
+function isStopped(pid: number): boolean {
+  return readFileSync(`/proc/${pid}/stat`, 'utf8')
+    .replace(/^.*\) /s, '')
+    .startsWith('T');
 }
 
 function readIfThere(file: string): string {

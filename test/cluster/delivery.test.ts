@@ -55,6 +55,7 @@ describe('the manifests and the chart on an API server', function () {
     api = await startApiServer(requireBinaries(this), { controllerManager: true });
     directory = mkdtempSync(path.join(os.tmpdir(), 'disklift-test-'));
     await installCrd(api);
+    await installCrd(api, 'crd-schedules.yaml');
     unknownKinds = (await installOperatorCrds(api)) ? [] : OPERATOR_KINDS;
     await kubectl('create', 'namespace', 'vms');
     // A violation is refused in a pod, and causes a warning in an object that makes pods.
