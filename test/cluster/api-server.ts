@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
@@ -193,9 +193,9 @@ export async function startApiServer(binaries: string, options: ApiServerOptions
 
 /** Whether all threads of a process are stopped: the state in proc_pid_stat(5), behind the name in parentheses. */
 function isStopped(pid: number): boolean {
-  return readFileSync(`/proc/${pid}/stat`, 'utf8')
-    .replace(/^.*\) /s, '')
-    .startsWith('T');
+  const tasks = `/proc/${pid}/task`;
+  const stateOf = (task: string) => readIfThere(`${tasks}/${task}/stat`).replace(/^.*\) /s, '')[0];
+  return readdirSync(tasks).every((task) => stateOf(task) === 'T');
 }
 
 function readIfThere(file: string): string {
