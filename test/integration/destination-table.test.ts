@@ -14,7 +14,7 @@ import { type CommandResult, runCommand } from '../helpers/run-command.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 import { checkLayers, LAYERS_FILE } from '../tools/check-layers.ts';
-import { CRD_FILE, generateTypes } from '../tools/generate-types.ts';
+import { CRD_FILE, generateTypes, SCHEDULE_CRD_FILE } from '../tools/generate-types.ts';
 
 const KINDS = 'src/resource/destination-kinds.ts';
 const TABLE = 'src/wiring/destinations.ts';
@@ -44,7 +44,7 @@ describe('a destination that is added to the table', function () {
   const disklift = (...args: string[]): Promise<CommandResult> => runCommand(process.execPath, [inTree('src/bin.ts'), ...args]);
 
   before(async () => {
-    tree = plantedTree(['src', CRD_FILE, LAYERS_FILE, 'tsconfig.json', 'package.json']);
+    tree = plantedTree(['src', CRD_FILE, SCHEDULE_CRD_FILE, LAYERS_FILE, 'tsconfig.json', 'package.json']);
     insert(CRD_FILE, '                    tcp:\n                      title: TcpDestination', MADE_UP_PROPERTY);
     writeFileSync(inTree(CRD_FILE), readFileSync(inTree(CRD_FILE), 'utf8').replace('enum: [HTTP, S3, TCP]', 'enum: [HTTP, S3, TCP, TAPE]'));
     for (const [file, text] of await generateTypes(tree.root)) writeFileSync(inTree(file), text);

@@ -4,6 +4,7 @@
  */
 
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { runShell } from '../run-command.ts';
 import { bootUmlGuest, type UmlGuest } from './uml-guest.ts';
@@ -49,6 +50,15 @@ async function bootNetworkMounts(protocols: readonly (typeof PROTOCOLS)[number][
 
 const PROGRAMS = ['linux.uml', 'mke2fs', 'modprobe', 'ip', 'rpc.nfsd', 'mount.nfs', 'smbd', 'mount.cifs', 'diod', 'qemu-io'];
 
+/**
+ * The kernel of Debian 12 (6.1) has room for the registers of older processors only. With AMX its first process ends by
+ * put_fp_registers, and the kernel panics. No setting of the guest changes that.
+ */
+async function problemOfThisProcessor(): Promise<string | undefined> {
+  const hasAmx = /\bamx_tile\b/.test(await readFile('/proc/cpuinfo', 'utf8'));
+  return hasAmx ? 'User Mode Linux 6.1 runs on no processor with AMX' : undefined;
+}
+
 async function problemOfThisMachine(): Promise<string | undefined> {
   if (process.getuid?.() !== 0) return 'they need root';
   const look = await runShell(
@@ -60,19 +70,21 @@ async function problemOfThisMachine(): Promise<string | undefined> {
 
 /**
  * Boots a guest with these mounts before a suite and ends it after the suite. Where that is not possible, the suite is
- * skipped with one loud line, and fails in CI. Call it inside `describe`.
+ * skipped with one loud line, and fails in CI unless the processor is the cause. Call it inside `describe`.
  */
 export function useNetworkMounts(protocols?: readonly (typeof PROTOCOLS)[number][]): () => UmlGuest {
   let guest: UmlGuest | undefined;
 
   before(async function () {
     this.timeout(120_000);
-    const problem = await problemOfThisMachine();
+    const ofProcessor = await problemOfThisProcessor();
+    const problem = ofProcessor ?? (await problemOfThisMachine());
     if (problem === undefined) {
       guest = await bootNetworkMounts(protocols);
       return;
     }
-    if (process.env.CI && process.arch === 'x64') assert.fail(`tests of network file systems cannot run: ${problem}`);
+    if (process.env.CI && process.arch === 'x64' && ofProcessor === undefined)
+      assert.fail(`tests of network file systems cannot run: ${problem}`);
     console.error(`    SKIPPED: tests of network file systems: ${problem}`);
     this.skip();
   });
