@@ -86,9 +86,16 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
   const calls = { ...run, events, signal };
   const claim = createExportClaim(calls, writer.flush, () => disks ?? []);
 
+  const releaseWhenRecorded = () =>
+    writer
+      .flush(signal)
+      .then(() => suspicion.end())
+      .catch(() => {});
+
   function observe(): void {
-    suspicion.observe(disks ?? []);
+    const isCleared = suspicion.observe(disks ?? []);
     writer.touch();
+    if (isCleared) void releaseWhenRecorded();
   }
 
   async function runPlanned(): Promise<Ended> {

@@ -31,6 +31,7 @@ export class Suspicion {
   private readonly options: SuspicionOptions;
   private readonly runs: UnfinishedRuns;
   private suspectSlot: Slot | undefined;
+  private isCleared = false;
   private waits: ExportFacts['suspicion'];
 
   constructor(options: SuspicionOptions) {
@@ -70,10 +71,16 @@ export class Suspicion {
     await slot?.acquire(signal);
   }
 
-  /** Called for each change of the export's disks. */
-  observe(disks: readonly DiskState[]): void {
+  /**
+   * Called for each change of the export's disks.
+   * @returns true once: when `end` may be called as soon as the store has the facts. Another export may kill the
+   * process right after that, and the store must not count that loss to this one.
+   */
+  observe(disks: readonly DiskState[]): boolean {
     this.runs.observe(disks);
-    if (!this.runs.isUnderSuspicion || !this.runs.isAtWork) this.end();
+    const isCleared = this.suspectSlot !== undefined && (!this.runs.isUnderSuspicion || !this.runs.isAtWork) && !this.isCleared;
+    if (isCleared) this.isCleared = true;
+    return isCleared;
   }
 
   /** Facts for the status. */

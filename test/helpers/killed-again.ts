@@ -62,6 +62,7 @@ export async function assertOthersGetThrough({ apply, statusOf, start }: KilledA
   assert.deepEqual(
     ended.map((status) => status?.phase),
     ['Succeeded', 'Succeeded', 'Failed'],
+    ended.map((status) => status?.message).join('; '),
   );
   const { message, conditions } = ended.at(-1) ?? {};
   assert.match(message ?? '', /^the process was lost 4 times in a row while it ran this export; find out why its container ended/);
