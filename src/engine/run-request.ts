@@ -86,16 +86,9 @@ export async function runRequest(run: RequestRun): Promise<RequestEnd> {
   const calls = { ...run, events, signal };
   const claim = createExportClaim(calls, writer.flush, () => disks ?? []);
 
-  const releaseWhenRecorded = () =>
-    writer
-      .flush(signal)
-      .then(() => suspicion.end())
-      .catch(() => {});
-
   function observe(): void {
-    const isCleared = suspicion.observe(disks ?? []);
+    suspicion.observe(disks ?? [], () => writer.flush(signal));
     writer.touch();
-    if (isCleared) void releaseWhenRecorded();
   }
 
   async function runPlanned(): Promise<Ended> {

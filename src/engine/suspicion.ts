@@ -72,15 +72,18 @@ export class Suspicion {
   }
 
   /**
-   * Called for each change of the export's disks.
-   * @returns true once: when `end` may be called as soon as the store has the facts. Another export may kill the
-   * process right after that, and the store must not count that loss to this one.
+   * Called for each change of the export's disks. The next export under suspicion may kill the process at once, and the
+   * store must not count that loss to this one, so it runs only when the store has the facts, or at the end of this one.
+   * @param record writes the status
    */
-  observe(disks: readonly DiskState[]): boolean {
+  observe(disks: readonly DiskState[], record: () => Promise<void>): void {
     this.runs.observe(disks);
-    const isCleared = this.suspectSlot !== undefined && (!this.runs.isUnderSuspicion || !this.runs.isAtWork) && !this.isCleared;
-    if (isCleared) this.isCleared = true;
-    return isCleared;
+    if (this.isCleared || this.suspectSlot === undefined || (this.runs.isUnderSuspicion && this.runs.isAtWork)) return;
+    this.isCleared = true;
+    record().then(
+      () => this.end(),
+      () => {},
+    );
   }
 
   /** Facts for the status. */
