@@ -72,8 +72,8 @@ export class Suspicion {
   }
 
   /**
-   * Called for each change of the export's disks. The next export under suspicion may kill the process at once, and the
-   * store must not count that loss to this one, so it runs only when the store has the facts, or at the end of this one.
+   * Called for each change of the export's disks. The next export under suspicion may kill the process at once. The
+   * store must not count that loss to this export, so the next one waits until the store has the facts.
    * @param record writes the status
    */
   observe(disks: readonly DiskState[], record: () => Promise<void>): void {
