@@ -14,7 +14,7 @@ import { type Service, startService } from '../helpers/service.ts';
 import { SNAPSHOT_CLASSES } from './node/storage.ts';
 import { useFleet } from './use-fleet.ts';
 
-const KILLS = Number(process.env.KILLS ?? 10);
+const KILLS = Number(process.env.KILLS ?? 5);
 const SEED = Number(process.env.SEED ?? randomInt(2 ** 31));
 
 const MIB = 1024 * 1024;
