@@ -77,6 +77,24 @@ describe('the process of the controller', function () {
     );
   });
 
+  it('stops leading when it was stopped for longer than its Lease holds, and leads again later', async () => {
+    const lease = `controller-${randomUUID().slice(0, 8)}`;
+    await using first = await start(lease, '--pod-name', 'first');
+    await until('the first leads', () => leads(first));
+    await using second = await start(lease, '--pod-name', 'second');
+    first.process.kill('SIGSTOP');
+    try {
+      await until('the second leads', () => leads(second));
+    } finally {
+      first.process.kill('SIGCONT');
+    }
+    await until('the first does not lead', async () => !(await leads(first)));
+    assert.equal(await leads(second), true);
+    await until('the first is ready', () => isReady(first));
+    assert.equal(await second.stop(), 0);
+    await until('the first leads again', () => leads(first));
+  });
+
   it('serves metrics and probes, and neither the page nor the API of exports', async () => {
     const tokenFile = temp('token');
     writeFileSync(tokenFile, 'secret-of-the-scraper\n');

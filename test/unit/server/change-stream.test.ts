@@ -99,6 +99,19 @@ describe('the server of the sidecar', () => {
     warn: assert.fail,
   };
 
+  it('has neither the page nor the API when it is given no exports', async () => {
+    const health = { liveness: () => ({ problem: undefined, facts: '' }), readiness: async () => undefined };
+    const server = http.createServer(createApp({ ...nothing, health }));
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const statusAt = async (place: string) => (await fetch(`http://127.0.0.1:${port}${place}`)).status;
+    for (const place of ['/', '/page/page.js', '/api/v1/exports', '/api/v1/changes']) assert.equal(await statusAt(place), 404, place);
+    assert.equal(await statusAt('/readyz'), 200);
+    server.close();
+    server.closeAllConnections();
+  });
+
   it('closes the connection of a failed response, and keeps running', async () => {
     const health = { liveness: () => ({ problem: undefined, facts: '' }), readiness: async () => undefined };
     const app = createApp({ ...nothing, health });

@@ -33,4 +33,8 @@ describe('health', () => {
     assert.equal(await create({ readinessProblem: () => 'not listed' }).readiness(), 'not listed');
     assert.equal(await create({ volumeProblem: async () => 'away' }).readiness(), 'away');
   });
+
+  it('is ready without volumes, as in a controller', async () => {
+    assert.equal(await create({ volumeProblem: undefined }).readiness(), undefined);
+  });
 });
