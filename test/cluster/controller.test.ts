@@ -78,7 +78,7 @@ describe('disklift controller', function () {
     await using _ = fleet.startController();
     const disk = await scenes.claim('root');
     await scenes.export('early', '', { source: { volumeSnapshot: { name: 'tuesday' } } });
-    const waiting = await scenes.status('early', (status) => reasonOf(status) !== undefined);
+    const waiting = await scenes.status('early', (status) => reasonOf(status) !== 'Unclaimed');
     assert.deepEqual([reasonOf(waiting), waiting.message], ['SnapshotNotFound', 'there is no VolumeSnapshot tuesday in this namespace']);
     await scenes.snapshot('tuesday', 'root');
     assert.equal((await scenes.finished('early')).phase, 'Succeeded');
