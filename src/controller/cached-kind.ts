@@ -1,7 +1,7 @@
 /** A copy of all objects of one kind, in all namespaces or in some. */
 
 import { createReflector, type ReflectorOptions, type RunningReflector } from '../stores/kubernetes/cache/reflector.ts';
-import { ALL_NAMESPACES, type NamespaceScope } from '../stores/kubernetes/client/contract.ts';
+import { ALL_NAMESPACES, type NamespaceScope, namespaceOf, scopesOf } from '../stores/kubernetes/client/contract.ts';
 import type { KubeObject } from '../stores/kubernetes/client/objects.ts';
 
 interface CachedKindOptions<T extends KubeObject> extends Omit<ReflectorOptions<T>, 'namespace'> {
@@ -14,13 +14,16 @@ export class CachedKind<T extends KubeObject> {
   private readonly reflectors = new Map<NamespaceScope, RunningReflector<T>>();
 
   constructor({ namespaces, ...options }: CachedKindOptions<T>) {
-    const scopes: readonly NamespaceScope[] = namespaces.length === 0 ? [ALL_NAMESPACES] : namespaces;
-    for (const namespace of scopes) this.reflectors.set(namespace, createReflector<T>({ ...options, namespace }));
+    for (const namespace of scopesOf(namespaces)) this.reflectors.set(namespace, createReflector<T>({ ...options, namespace }));
   }
 
   get(key: string): T | undefined {
-    const scope = this.reflectors.get(ALL_NAMESPACES) ?? this.reflectors.get(key.slice(0, key.indexOf('/')));
-    return scope?.get(key);
+    return this.reflectorOf(key)?.get(key);
+  }
+
+  /** The reflector whose scope has the key; undefined for a namespace that is not watched. */
+  reflectorOf(key: string): RunningReflector<T> | undefined {
+    return this.reflectors.get(ALL_NAMESPACES) ?? this.reflectors.get(namespaceOf(key));
   }
 
   *keys(): Iterable<string> {

@@ -1,6 +1,7 @@
 /** Names, labels and manifests of the objects that the controller makes for one export. Pure. */
 
 import type { DiskExport } from '../resource/disk-export.ts';
+import { VM_MANIFEST } from '../resource/source-kinds.ts';
 import type { NewObject } from './decision.ts';
 
 const MANAGED_BY = 'disklift-controller';
@@ -126,15 +127,12 @@ export function cloneOf(owner: Owner, index: number, { snapshotName, storageClas
   };
 }
 
-/** File name of the VM's manifest, in the ConfigMap and at the destination. */
-export const MANIFEST_FILE = 'vm.yaml';
-
 export function manifestConfigMapOf(owner: Owner, text: string): NewObject {
   return {
     apiVersion: 'v1',
     kind: 'ConfigMap',
     metadata: childMetadata(owner, objectName(owner)),
     immutable: true,
-    data: { [MANIFEST_FILE]: text },
+    data: { [VM_MANIFEST]: text },
   };
 }

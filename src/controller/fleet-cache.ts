@@ -7,7 +7,7 @@ import type { Clock } from '../common/clock.ts';
 import type { DiskliftError } from '../common/errors.ts';
 import { isFields } from '../resource/schema.ts';
 import type { RunningReflector } from '../stores/kubernetes/cache/reflector.ts';
-import type { KubeResource } from '../stores/kubernetes/client/contract.ts';
+import { type KubeResource, namespaceOf } from '../stores/kubernetes/client/contract.ts';
 import type { FleetApi } from '../stores/kubernetes/client/fleet-api.ts';
 import type {
   ClaimObject,
@@ -91,9 +91,8 @@ class Fleet implements FleetCache {
   /** Created objects that the reflector has not received yet. */
   private readonly created = new Map<string, { object: KubeObject; sinceMs: number }>();
   private readonly clock: Clock;
-  /** Keys of children by their export, as `RESOURCE KEY`. */
-  private readonly owners = new Map<string, Set<string>>();
-  private readonly ownerOf = new Map<string, string>();
+  /** Children as `RESOURCE KEY`. */
+  private readonly childrenOfExport = new GroupedKeys();
   private readonly podsOfExport = new GroupedKeys();
   private readonly podsOfClaim = new GroupedKeys();
   private readonly exportsOfClaim = new GroupedKeys();
@@ -163,11 +162,11 @@ class Fleet implements FleetCache {
   }
 
   ownersOfChildren(): ReadonlySet<string> {
-    return new Set(this.owners.keys());
+    return new Set(this.childrenOfExport.names());
   }
 
   *childrenOf(key: string): Iterable<{ resource: ChildResource; name: string }> {
-    for (const id of [...(this.owners.get(key) ?? [])]) {
+    for (const id of [...this.childrenOfExport.get(key)]) {
       const [resource, path = ''] = id.split(' ') as [ChildResource, string];
       if (this.child(resource, path) !== undefined) yield { resource, name: path.slice(path.indexOf('/') + 1) };
     }
@@ -225,27 +224,16 @@ class Fleet implements FleetCache {
   private onChildKey(resource: ChildResource, key: string): void {
     const id = `${resource} ${key}`;
     this.created.delete(id);
-    const before = this.ownerOf.get(id);
+    const [before] = this.childrenOfExport.groupsOf(id);
     const object = this.children.get(resource)?.get(key);
     this.setOwner(id, object);
-    const owner = before ?? this.ownerOf.get(id);
+    const owner = before ?? this.childrenOfExport.groupsOf(id)[0];
     if (owner !== undefined) this.onExport(owner);
   }
 
   private setOwner(id: string, object: KubeObject | undefined): void {
-    const before = this.ownerOf.get(id);
     const owner = object === undefined ? undefined : exportKeyOf(object.metadata);
-    if (before === owner) return;
-    if (before !== undefined) {
-      const children = this.owners.get(before);
-      children?.delete(id);
-      if (children?.size === 0) this.owners.delete(before);
-      this.ownerOf.delete(id);
-    }
-    if (owner === undefined) return;
-    this.ownerOf.set(id, owner);
-    const children = this.owners.get(owner) ?? new Set<string>();
-    this.owners.set(owner, children.add(id));
+    this.childrenOfExport.set(id, owner === undefined ? [] : [owner]);
   }
 }
 
@@ -253,10 +241,6 @@ class Fleet implements FleetCache {
 function slimChild(resource: ChildResource, object: KubeObject): KubeObject {
   const slim = slimMetadata(object);
   return resource === 'configMaps' ? { metadata: slim.metadata } : slim;
-}
-
-function namespaceOf(key: string): string {
-  return key.slice(0, key.indexOf('/'));
 }
 
 function claimNameOf(object: ExportObject | undefined): string | undefined {

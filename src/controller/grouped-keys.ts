@@ -7,12 +7,19 @@ export class GroupedKeys {
     return this.groups.get(group) ?? EMPTY;
   }
 
+  /** Groups that have a key. */
+  names(): Iterable<string> {
+    return this.groups.keys();
+  }
+
   groupsOf(key: string): readonly string[] {
     return this.byKey.get(key) ?? [];
   }
 
   set(key: string, groups: readonly string[]): void {
-    for (const group of this.groupsOf(key)) {
+    const before = this.groupsOf(key);
+    if (groups.length === before.length && groups.every((group, index) => group === before[index])) return;
+    for (const group of before) {
       const members = this.groups.get(group);
       members?.delete(key);
       if (members?.size === 0) this.groups.delete(group);

@@ -1,8 +1,8 @@
 /** Looks at a VM: its volumes, whether its guest may write, and KubeVirt's snapshot of it. */
 
 import type { DiskExport } from '../resource/disk-export.ts';
-import { isApiFailure } from '../stores/kubernetes/client/api-failure.ts';
-import type { ClaimObject, VirtualMachineInstanceObject, VirtualMachineObject } from '../stores/kubernetes/client/fleet-objects.ts';
+import { takesManifest } from '../resource/source-kinds.ts';
+import type { ClaimObject } from '../stores/kubernetes/client/fleet-objects.ts';
 import type { Children, SourceFacts, VolumeFacts } from './observed.ts';
 import { larger } from './quantity.ts';
 import { isRunning } from './virtual-machine/is-running.ts';
@@ -19,19 +19,13 @@ export async function observeVm(request: DiskExport, source: VmSource, children:
   const snapshot = children.vmSnapshot === undefined ? undefined : await observeVmSnapshot(children.vmSnapshot, source, looks);
   // While KubeVirt works on it, nothing depends on the VM.
   if (snapshot?.state === 'pending') return { volumes: [], vm: { isRunning: true, leftOut: [], snapshot, manifest: undefined } };
-  let vm: VirtualMachineObject | undefined;
-  let vmi: VirtualMachineInstanceObject | undefined;
-  try {
-    vm = await looks.api.virtualMachines.get(target);
-    vmi = vm === undefined ? undefined : await looks.api.virtualMachineInstances.get(target);
-  } catch (error) {
-    if (!isApiFailure(error, 'NotFound')) throw error;
-  }
+  const vm = await looks.api.virtualMachines.get(target);
   if (vm === undefined)
     return {
       volumes: [],
       missing: { reason: 'VirtualMachineNotFound', message: `there is no VirtualMachine ${source.name} in this namespace` },
     };
+  const vmi = await looks.api.virtualMachineInstances.get(target);
   const found = volumesOfVm(vm, source.volumes, vmi);
   const refused = refusedOf(found, source);
   const volumes =
@@ -46,7 +40,7 @@ export async function observeVm(request: DiskExport, source: VmSource, children:
       isRunning: isRunning(vm, vmi),
       leftOut: snapshot?.state === 'ready' ? snapshot.leftOut : found.leftOut,
       snapshot,
-      manifest: wantsManifest(request, source) ? renderVmManifest(vm, claims) : undefined,
+      manifest: (source.manifest ?? takesManifest(request.spec.destination)) ? renderVmManifest(vm, claims) : undefined,
     },
   };
 }
@@ -97,10 +91,4 @@ async function snapshotVolume(
     status: storage === undefined ? {} : { capacity: { storage } },
   };
   return { key: name, claimName: claim.name, claim: then, writer: undefined, node: undefined, given, snapshotClass: undefined };
-}
-
-/** Absent: where the destination has a place beside the images. */
-function wantsManifest({ spec: { destination } }: DiskExport, { manifest }: VmSource): boolean {
-  if (manifest !== undefined) return manifest;
-  return destination.s3 !== undefined || (destination.http?.url !== undefined && destination.http.method === 'PUT');
 }

@@ -9,6 +9,7 @@ import type {
 } from '../stores/kubernetes/client/fleet-objects.ts';
 import type { KubeObject } from '../stores/kubernetes/client/objects.ts';
 import type { VmSnapshotState } from './virtual-machine/read-vm-snapshot.ts';
+import type { LeftOutVolume } from './virtual-machine/volumes-of-vm.ts';
 
 /** Objects that the controller has made for the export. */
 export interface Children {
@@ -86,11 +87,6 @@ interface VmFacts {
   snapshot: VmSnapshotState | undefined;
   /** Text of vm.yaml; undefined where the request wants none. */
   manifest: string | undefined;
-}
-
-interface LeftOutVolume {
-  name: string;
-  why: string;
 }
 
 export interface Observed {

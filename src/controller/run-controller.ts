@@ -4,10 +4,11 @@
  */
 
 import { DiskliftError, isStoreFailure } from '../common/errors.ts';
-import { type Backoff, backoffDelayMs, retryStoreCall } from '../common/retry.ts';
+import { type Backoff, retryStoreCall } from '../common/retry.ts';
 import type { DiskExport } from '../resource/disk-export.ts';
+import { FailureDelays } from '../stores/kubernetes/cache/failure-delays.ts';
 import { createWorkQueue, type WorkQueue } from '../stores/kubernetes/cache/work-queue.ts';
-import { ALL_NAMESPACES } from '../stores/kubernetes/client/contract.ts';
+import { namespaceOf, scopesOf } from '../stores/kubernetes/client/contract.ts';
 import type { ExportObject } from '../stores/kubernetes/client/objects.ts';
 import type { Controller, ControllerFacts, ControllerOptions } from './contract.ts';
 import { countObjects } from './count-objects.ts';
@@ -48,12 +49,13 @@ class FleetController implements Controller {
   private readonly messages: QueueMessages;
   private readonly stopped = new AbortController();
   private readonly queue: WorkQueue;
-  private readonly failures = new Map<string, number>();
+  private readonly delays: FailureDelays;
   private isReady = false;
 
   constructor(options: ControllerOptions) {
-    const { api, clock, limits, template, workerClusterRole, assertLeading } = options;
+    const { api, clock, random, limits, template, workerClusterRole, assertLeading } = options;
     this.options = options;
+    this.delays = new FailureDelays(BACKOFF, random);
     // Thousands of exports that begin to wait must not delay those that run.
     this.queue = createWorkQueue(clock, this.stopped.signal, (key) => this.slots.holds(key));
     this.cache = createFleetCache({ ...options, onExport: (key) => this.onExport(key) });
@@ -126,7 +128,7 @@ class FleetController implements Controller {
 
   private adoptAccess(): Promise<Iterable<string>> {
     const { namespaces, clock, random, warn } = this.options;
-    return retryStoreCall(() => this.access.adopt(namespaces.length === 0 ? [ALL_NAMESPACES] : namespaces), {
+    return retryStoreCall(() => this.access.adopt(scopesOf(namespaces)), {
       isRetryable: isStoreFailure,
       clock,
       random,
@@ -153,20 +155,18 @@ class FleetController implements Controller {
   }
 
   private async handleSafely(key: string): Promise<void> {
-    const { clock, random, warn, observer } = this.options;
+    const { clock, warn, observer } = this.options;
     const startMs = clock.monotonicMs();
     try {
       await this.handle(key);
-      this.failures.delete(key);
+      this.delays.forget(key);
       observer?.onReconcile?.(clock.monotonicMs() - startMs, undefined);
     } catch (error) {
       if (this.stopped.signal.aborted) return;
-      const failedAttempts = (this.failures.get(key) ?? 0) + 1;
-      this.failures.set(key, failedAttempts);
       const failure = error instanceof DiskliftError ? error : undefined;
       warn(failure?.message ?? `internal error: ${(error as Error).stack ?? error}`, key);
       observer?.onReconcile?.(clock.monotonicMs() - startMs, failure?.code ?? 'InternalError');
-      this.queue.addAfter(key, backoffDelayMs(BACKOFF, { failedAttempts, retryAfterMs: failure?.retryAfterMs }, random));
+      this.queue.addAfter(key, this.delays.next(key, failure?.retryAfterMs));
     }
   }
 
@@ -230,7 +230,7 @@ class FleetController implements Controller {
   private async leave(key: string): Promise<void> {
     this.slots.release(key);
     this.messages.forget(key);
-    const namespace = key.slice(0, key.indexOf('/'));
+    const namespace = namespaceOf(key);
     // The next export that waits would have to create them again.
     await this.access.removeWhenIdle(namespace, () => this.slots.isIdle(namespace));
   }

@@ -1,8 +1,9 @@
 /** The Job that exports: one pod with all volumes of the export, read-only. Pure. */
 
 import type { DiskExport } from '../resource/disk-export.ts';
+import { VM_MANIFEST } from '../resource/source-kinds.ts';
 import type { NewObject } from './decision.ts';
-import { annotationsOf, childMetadata, cleanupName, labelsOf, MANIFEST_FILE, objectName } from './export-objects.ts';
+import { annotationsOf, childMetadata, cleanupName, labelsOf, objectName } from './export-objects.ts';
 
 export interface WorkerVolume {
   /** Name of the volume towards the worker. */
@@ -64,7 +65,7 @@ export function workerJobOf(request: DiskExport, options: WorkerJobOptions): New
     args,
     env: [
       { name: 'DISKLIFT_WORKER', value: worker },
-      ...(hasManifest ? [{ name: 'DISKLIFT_MANIFEST_FILE', value: `${MANIFEST_DIRECTORY}/${MANIFEST_FILE}` }] : []),
+      ...(hasManifest ? [{ name: 'DISKLIFT_MANIFEST_FILE', value: `${MANIFEST_DIRECTORY}/${VM_MANIFEST}` }] : []),
       ...(claimOf.length === 0
         ? []
         : [{ name: 'DISKLIFT_CLAIM_OF', value: claimOf.map(({ key, claimName }) => `${key}=${claimName}`).join(',') }]),

@@ -157,7 +157,7 @@ export function createScenes(options: SceneOptions): Scenes {
       await assertImageOf(image, disk);
     },
     async objects() {
-      const found = await Promise.all(KINDS.map(([group, plural]) => namesOf(api, within(group, plural), plural)));
+      const found = await Promise.all(EXPORT_KINDS.map(([group, plural]) => namesOf(api, within(group, plural), plural)));
       const { body } = await api.request('/apis/snapshot.storage.k8s.io/v1/volumesnapshotcontents');
       const contents = body.items.map(({ metadata }: { metadata: { name: string } }) => `content ${metadata.name}`);
       return [...found.flat(), ...contents, ...storage.contents().map((each) => `storage ${each}`)].sort();
@@ -176,7 +176,7 @@ export function createScenes(options: SceneOptions): Scenes {
 }
 
 /** All kinds that the controller, its workers or Kubernetes in their place may leave. Exports and events stay. */
-const KINDS = [
+export const EXPORT_KINDS = [
   ['/apis/batch/v1', 'jobs'],
   ['/api/v1', 'pods'],
   ['/api/v1', 'persistentvolumeclaims'],

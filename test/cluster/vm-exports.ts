@@ -20,6 +20,7 @@ import { type ApiStorage, startApiStorage } from './api-storage.ts';
 import { applyChartAccount } from './chart-account.ts';
 import { createNamespace, type Namespace } from './cluster-sidecar.ts';
 import { type ControllerInProcess, startController } from './controller-in-process.ts';
+import { EXPORT_KINDS } from './export-scenes.ts';
 import { installCrd } from './install-crd.ts';
 import { type KubeVirt, startKubeVirt } from './kubevirt-cluster.ts';
 import { type KubeVirtVm, kubeVirtVm } from './kubevirt-vm.ts';
@@ -247,19 +248,10 @@ export async function startVmScene({ cluster, directory, state, hasAgent = true 
   };
 }
 
-/** All kinds that the controller, its workers or KubeVirt in their place may leave. Exports and events stay. */
+/** The same with the kinds that KubeVirt may leave. */
 const KINDS = [
-  ['/apis/batch/v1', 'jobs'],
-  ['/api/v1', 'pods'],
-  ['/api/v1', 'persistentvolumeclaims'],
-  ['/api/v1', 'configmaps'],
-  ['/api/v1', 'secrets'],
-  ['/api/v1', 'serviceaccounts'],
-  ['/apis/rbac.authorization.k8s.io/v1', 'rolebindings'],
-  ['/apis/rbac.authorization.k8s.io/v1', 'roles'],
-  ['/apis/coordination.k8s.io/v1', 'leases'],
+  ...EXPORT_KINDS,
   ['/apis/apps/v1', 'controllerrevisions'],
-  ['/apis/snapshot.storage.k8s.io/v1', 'volumesnapshots'],
   ['/apis/snapshot.kubevirt.io/v1beta1', 'virtualmachinesnapshots'],
   ['/apis/snapshot.kubevirt.io/v1beta1', 'virtualmachinesnapshotcontents'],
 ] as const;

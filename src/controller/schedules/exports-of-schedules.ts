@@ -1,6 +1,7 @@
 /** An index of exports by their schedule, over a copy of all exports. */
 
 import type { ExportObject } from '../../stores/kubernetes/client/objects.ts';
+import { GroupedKeys } from '../grouped-keys.ts';
 import { SCHEDULE_LABEL } from './schedule-object.ts';
 
 export interface ExportsOfSchedules {
@@ -15,29 +16,16 @@ export interface ExportsOfSchedules {
 
 /** @param get the export of a key as it is now */
 export function createExportsOfSchedules(get: (key: string) => ExportObject | undefined): ExportsOfSchedules {
-  const exportsOf = new Map<string, Set<string>>();
-  const scheduleOf = new Map<string, string>();
-
-  function put(key: string, schedule: string): void {
-    scheduleOf.set(key, schedule);
-    exportsOf.set(schedule, (exportsOf.get(schedule) ?? new Set()).add(key));
-  }
-
-  function take(key: string, schedule: string): void {
-    scheduleOf.delete(key);
-    const keys = exportsOf.get(schedule);
-    keys?.delete(key);
-    if (keys?.size === 0) exportsOf.delete(schedule);
-  }
+  const exportsOf = new GroupedKeys();
 
   return {
     update(key) {
-      const [before, now] = [scheduleOf.get(key), scheduleKeyOf(get(key))];
-      if (before !== undefined && before !== now) take(key, before);
-      if (now !== undefined && before !== now) put(key, now);
-      return [...new Set([before, now].filter((each) => each !== undefined))];
+      const before = exportsOf.groupsOf(key);
+      const now = scheduleKeyOf(get(key));
+      exportsOf.set(key, now === undefined ? [] : [now]);
+      return [...new Set([...before, ...exportsOf.groupsOf(key)])];
     },
-    ofSchedule: (schedule) => [...(exportsOf.get(schedule) ?? [])].flatMap((key) => get(key) ?? []),
+    ofSchedule: (schedule) => [...exportsOf.get(schedule)].flatMap((key) => get(key) ?? []),
   };
 }
 

@@ -8,14 +8,14 @@
 
 import { type Clock, timestamp } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
-import { type Backoff, backoffDelayMs } from '../../common/retry.ts';
-import { createReflector, type RunningReflector } from '../../stores/kubernetes/cache/reflector.ts';
+import type { Backoff } from '../../common/retry.ts';
+import { FailureDelays } from '../../stores/kubernetes/cache/failure-delays.ts';
 import { createWorkQueue, type WorkQueue } from '../../stores/kubernetes/cache/work-queue.ts';
-import { ALL_NAMESPACES, type NamespaceScope } from '../../stores/kubernetes/client/contract.ts';
 import type { ScheduleObject } from '../../stores/kubernetes/client/fleet-objects.ts';
 import type { ExportObject } from '../../stores/kubernetes/client/objects.ts';
 import { createKnownExports, type KnownExports } from '../../stores/kubernetes/store/export-object.ts';
 import { createEventPoster, type EventPoster } from '../../stores/kubernetes/store/kubernetes-events.ts';
+import { CachedKind } from '../cached-kind.ts';
 import type { ScheduleObserver } from './observer.ts';
 import { createSchedulePerformer, type SchedulePerformer, type SchedulesApi } from './perform-schedule.ts';
 import { type Refusal, reconcileSchedule, type ScheduleEvent, type SchedulePlan } from './reconcile-schedule.ts';
@@ -75,12 +75,12 @@ export function runSchedules(options: SchedulesOptions): Schedules {
 class ScheduleLoop implements Schedules {
   readonly ended: Promise<void>;
   private readonly options: SchedulesOptions;
-  private readonly reflectors: ReadonlyMap<NamespaceScope, RunningReflector<ScheduleObject>>;
+  private readonly schedules: CachedKind<ScheduleObject>;
   private readonly known: KnownExports;
   private readonly queue: WorkQueue;
   private readonly performer: SchedulePerformer;
   private readonly events: EventPoster;
-  private readonly failures = new Map<string, number>();
+  private readonly delays: FailureDelays;
   /** Scheduled time of the last run that was started, by the UID of the schedule. */
   private readonly startedMs = new Map<string, number>();
   /** Time of the last event of each reason, by the UID of the schedule. */
@@ -92,17 +92,12 @@ class ScheduleLoop implements Schedules {
     const { api, namespaces, clock, random, warn, instance, signal } = options;
     this.options = options;
     this.queue = createWorkQueue(clock, signal);
+    this.delays = new FailureDelays(BACKOFF, random);
     this.performer = createSchedulePerformer({ api, clock, signal });
     this.events = createEventPoster({ events: api.events, clock, instance, warn, kind: SCHEDULE_RESOURCE.kind, role: 'controller' });
     const onKey = (key: string) => this.queue.add(key);
-    const scopes: readonly NamespaceScope[] = namespaces.length === 0 ? [ALL_NAMESPACES] : namespaces;
-    this.reflectors = new Map(
-      scopes.map((namespace) => [
-        namespace,
-        createReflector<ScheduleObject>({ resource: api.schedules, namespace, isOptional: true, onKey, clock, random, warn }),
-      ]),
-    );
-    this.known = createKnownExports({ get: (key) => this.reflectorOf(key)?.get(key) });
+    this.schedules = new CachedKind({ resource: api.schedules, namespaces, isOptional: true, onKey, clock, random, warn });
+    this.known = createKnownExports(this.schedules);
     this.ended = this.run();
   }
 
@@ -111,20 +106,16 @@ class ScheduleLoop implements Schedules {
   }
 
   get hasSynced(): boolean {
-    return [...this.reflectors.values()].every((reflector) => reflector.hasSynced);
+    return this.schedules.all().every((reflector) => reflector.hasSynced);
   }
 
   silenceMs(): number | undefined {
-    const silences = [...this.reflectors.values()].map((reflector) => reflector.silenceMs());
+    const silences = this.schedules.all().map((reflector) => reflector.silenceMs());
     return silences.reduce((a, b) => (a === undefined || b === undefined ? undefined : Math.max(a, b)), 0);
   }
 
-  private reflectorOf(key: string): RunningReflector<ScheduleObject> | undefined {
-    return this.reflectors.get(ALL_NAMESPACES) ?? this.reflectors.get(key.slice(0, key.indexOf('/')));
-  }
-
   private async run(): Promise<void> {
-    const reflectors = [...this.reflectors.values()].map((reflector) => reflector.run(this.options.signal));
+    const reflectors = this.schedules.all().map((reflector) => reflector.run(this.options.signal));
     await Promise.all([...reflectors, ...Array.from({ length: WORKERS }, () => this.work())]);
     await this.events.settled();
     // Another process may lead now, and has the series of these schedules.
@@ -135,7 +126,7 @@ class ScheduleLoop implements Schedules {
     for await (const key of this.queue.take(this.options.signal)) {
       try {
         const waitMs = await this.workOn(key);
-        this.failures.delete(key);
+        this.delays.forget(key);
         if (waitMs !== undefined) this.queue.addAfter(key, Math.min(RESYNC_MS, waitMs));
       } catch (error) {
         this.retryLater(key, error);
@@ -144,19 +135,17 @@ class ScheduleLoop implements Schedules {
   }
 
   private retryLater(key: string, error: unknown): void {
-    const { random, warn, signal } = this.options;
+    const { warn, signal } = this.options;
     if (signal.aborted) return;
-    const failedAttempts = (this.failures.get(key) ?? 0) + 1;
-    this.failures.set(key, failedAttempts);
     const known = error instanceof DiskliftError ? error : new DiskliftError('StoreUnavailable', `internal error: ${error}`, error);
     warn(known.message, key);
-    this.queue.addAfter(key, backoffDelayMs(BACKOFF, { failedAttempts, retryAfterMs: known.retryAfterMs }, random));
+    this.queue.addAfter(key, this.delays.next(key, known.retryAfterMs));
   }
 
   /** @returns the time until the next look; undefined after the end of the schedule */
   private async workOn(key: string): Promise<number | undefined> {
     const { exports } = this.options;
-    if (this.reflectorOf(key)?.hasSynced !== true || !exports.hasSynced) return SYNC_POLL_MS;
+    if (this.schedules.reflectorOf(key)?.hasSynced !== true || !exports.hasSynced) return SYNC_POLL_MS;
     const known = this.known.get(key);
     if (!isPresent(known)) return this.forget(key);
     this.remember(key, known);

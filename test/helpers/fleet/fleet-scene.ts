@@ -69,7 +69,8 @@ const RESTART_SECONDS = 4;
 /** Nothing is left to do for this time at the end of a scene. Timers of the controller are shorter. */
 const QUIET_SECONDS = 6;
 
-const TEMPLATE: ControllerOptions['template'] = {
+/** A Job template without any part that an administrator adds. */
+export const TEMPLATE: ControllerOptions['template'] = {
   image: 'disklift:test',
   imagePullPolicy: 'IfNotPresent',
   serviceAccountName: 'disklift-worker',

@@ -5,6 +5,7 @@ import type { ReconcileSettings } from '../../../src/controller/reconcile.ts';
 import type { DiskExport, DiskExportStatus } from '../../../src/resource/disk-export.ts';
 import { validateDiskExport } from '../../../src/resource/validate.ts';
 import type { ClaimObject, JobObject, VolumeSnapshotObject } from '../../../src/stores/kubernetes/client/fleet-objects.ts';
+import { TEMPLATE } from '../../helpers/fleet/fleet-scene.ts';
 
 export const NOW_MS = Date.parse('2026-01-01T01:00:00Z');
 
@@ -15,21 +16,7 @@ export function ago(seconds: number): string {
 
 export const SETTINGS: ReconcileSettings = {
   podStartTimeoutMs: 600_000,
-  template: {
-    image: 'disklift:test',
-    imagePullPolicy: 'IfNotPresent',
-    serviceAccountName: 'disklift-worker',
-    labels: {},
-    annotations: {},
-    nodeSelector: {},
-    tolerations: [],
-    imagePullSecrets: [],
-    priorityClassName: undefined,
-    resources: {},
-    env: [],
-    securityContextMode: 'KubeVirt',
-    seLinuxLevel: '',
-  },
+  template: TEMPLATE,
 };
 
 export function requestOf(spec: object = {}, status?: DiskExportStatus): DiskExport {

@@ -1,3 +1,5 @@
+import { namespaceOf } from '../client/contract.ts';
+
 /**
  * Keys that wait for work, in turns among namespaces and in order within each: a thousand objects of one namespace do
  * not delay the first one of another. Urgent keys take every second turn. Pure.
@@ -41,9 +43,4 @@ export class WaitingKeys {
     if (keys.size > 0) this.others.set(namespace, keys);
     return key;
   }
-}
-
-/** '' for the key of a cluster-scoped object. */
-function namespaceOf(key: string): string {
-  return key.slice(0, Math.max(0, key.indexOf('/')));
 }

@@ -108,6 +108,16 @@ export const ALL_NAMESPACES = Symbol('all namespaces');
 
 export type NamespaceScope = string | typeof ALL_NAMESPACES;
 
+/** @param namespaces none: all */
+export function scopesOf(namespaces: readonly string[]): readonly NamespaceScope[] {
+  return namespaces.length === 0 ? [ALL_NAMESPACES] : namespaces;
+}
+
+/** @returns the namespace of NAMESPACE/NAME; '' for the key of a cluster-scoped object */
+export function namespaceOf(key: string): string {
+  return key.slice(0, Math.max(0, key.indexOf('/')));
+}
+
 /** The scope as a message names it. */
 export function namespaceText(namespace: NamespaceScope): string {
   return namespace === ALL_NAMESPACES ? 'all namespaces' : namespace;

@@ -12,7 +12,7 @@
 import type { Clock } from '../../../common/clock.ts';
 import type { DiskliftError } from '../../../common/errors.ts';
 import { isApiFailure } from '../client/api-failure.ts';
-import { ALL_NAMESPACES, type KubeResource, type NamespaceScope, type WorkloadApi } from '../client/contract.ts';
+import { type KubeResource, scopesOf, type WorkloadApi } from '../client/contract.ts';
 import type { FleetApi } from '../client/fleet-api.ts';
 import type { KubeObject } from '../client/objects.ts';
 import { CALL_LIMIT_MS, failureOf, podProblem, pollProblem, stopWorkloads } from './stop-workloads.ts';
@@ -62,7 +62,7 @@ const KIND_LIMIT_MS = 10_000;
  */
 export async function removeFleet(options: RemoveFleetOptions): Promise<string[]> {
   const { workloads, fleet, namespace, deployment, controllerSelector, managedSelector, namespaces, clock, signal } = options;
-  const scopes: readonly NamespaceScope[] = namespaces.length === 0 ? [ALL_NAMESPACES] : namespaces;
+  const scopes = scopesOf(namespaces);
   const limits = { signal, limitMs: CALL_LIMIT_MS };
 
   async function removeAll(resource: Removable): Promise<DiskliftError | undefined> {
