@@ -25,7 +25,14 @@ export const LAYERS = {
     reason: 'The virtual image is the same for every kind of source, so it knows only their contract, and that of maps of changes.',
   },
   network: { mayUse: ['common'], reason: 'The policy judges every connection in the same way, whatever is sent through it.' },
-  targets: { mayUse: ['common', 'network', 'image/contract'], reason: 'A target sends a virtual image and does not know how it is made.' },
+  s3: {
+    mayUse: ['common', 'network'],
+    reason: 'The way to an S3 server is the same for a target that sends and a source that reads; it knows neither.',
+  },
+  targets: {
+    mayUse: ['common', 'network', 's3', 'image/contract'],
+    reason: 'A target sends a virtual image and does not know how it is made.',
+  },
   resource: { mayUse: ['common'], reason: 'Users write the resource; it does not change when the program does.' },
   credentials: { mayUse: ['common', 'resource'], reason: 'A reference to a Secret has the same meaning in every store.' },
   engine: {
@@ -85,8 +92,8 @@ function targetRule([target, { mayUse, reason }]) {
 const SDK_HOMES = {
   '@kubernetes/client-node': 'stores/kubernetes/client/kubeconfig-access',
   undici: 'stores/kubernetes/client',
-  '@aws-sdk/[^/]+': 'targets/s3',
-  '@smithy/[^/]+': 'targets/s3',
+  '@aws-sdk/[^/]+': '(targets/)?s3',
+  '@smithy/[^/]+': '(targets/)?s3',
   'prom-client': 'metrics',
   express: 'server',
   koffi: 'native',

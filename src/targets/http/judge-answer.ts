@@ -2,7 +2,7 @@
 
 import { DiskliftError, type ErrorCode } from '../../common/errors.ts';
 import { parseRetryAfter } from '../../common/retry.ts';
-import { NOT_SHOWN_BEHIND_REDIRECT, NOT_SHOWN_IN_CLUSTER, repeatsSecret, serverMessage } from '../server-message.ts';
+import { NOT_SHOWN_BEHIND_REDIRECT, NOT_SHOWN_IN_CLUSTER, repeatsSecret, serverMessage } from '../../network/server-message.ts';
 import type { Answer } from './answer.ts';
 import { type Origin, publicFolder, publicUrl, secretsOf } from './origin.ts';
 

@@ -4,7 +4,7 @@ import { DiskliftError } from '../../common/errors.ts';
 import { basicCredentials, userOf } from '../../common/http-url.ts';
 import type { NetworkAccess } from '../../network/destination-policy.ts';
 import type { TlsMaterial } from '../../network/guarded-connection.ts';
-import { serverMessage } from '../server-message.ts';
+import { serverMessage } from '../../network/server-message.ts';
 import type { Answer } from './answer.ts';
 
 /** URL, headers and TLS material of a request. Everything in `headers` and `tls` may be secret. */

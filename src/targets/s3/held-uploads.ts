@@ -2,10 +2,10 @@
 
 import type { Part as ListedPart, ListPartsCommandOutput, MultipartUpload } from '@aws-sdk/client-s3';
 import { DiskliftError } from '../../common/errors.ts';
-import { MAX_PARTS_PAGE_BYTES, MAX_UPLOADS_PAGE_BYTES } from './request-limits.ts';
-import { cannotLook, isUploadGone, s3ErrorName } from './s3-error.ts';
-import type { S3TargetOptions } from './s3-options.ts';
-import type { S3Session } from './s3-session.ts';
+import { MAX_PARTS_PAGE_BYTES, MAX_UPLOADS_PAGE_BYTES } from '../../s3/request-limits.ts';
+import { cannotLook, isUploadGone, s3ErrorName } from '../../s3/s3-error.ts';
+import type { S3Session } from '../../s3/s3-session.ts';
+import type { S3Limits, S3TargetOptions } from './s3-options.ts';
 import { type Retries, withRetries } from './transfer.ts';
 
 const SHAPE = /^creating:(\d{1,15})(?::(.+))?$/s;
@@ -36,7 +36,7 @@ export function readSavedId(id: string): SavedUpload {
 const MAX_PAGES = 100;
 
 export interface PartListing extends Retries {
-  session: S3Session;
+  session: S3Session<S3Limits>;
   options: S3TargetOptions;
   uploadId: string;
 }
@@ -77,7 +77,7 @@ export async function listParts({ session, options, uploadId, ...retries }: Part
 }
 
 export interface UploadListing extends Retries {
-  session: S3Session;
+  session: S3Session<S3Limits>;
   options: S3TargetOptions;
 }
 
@@ -182,7 +182,7 @@ async function isEmpty(upload: UploadListing & { uploadId: string }): Promise<bo
 }
 
 export interface AbortedUpload extends Retries {
-  session: S3Session;
+  session: S3Session<S3Limits>;
   options: S3TargetOptions;
   uploadId: string;
 }

@@ -8,6 +8,7 @@ import type { Part as ListedPart } from '@aws-sdk/client-s3';
 import { throwIfAborted } from '../../common/abortable.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import { startTimeLimit } from '../../common/time-limit.ts';
+import { cannotLook, isUploadGone, s3PartLimit, wasNeverSent } from '../../s3/s3-error.ts';
 import type { ResumeState } from '../contract.ts';
 import { abortOrphaned, abortSaved, abortUpload, listParts, readSavedId, savedIdOf } from './held-uploads.ts';
 import { bytesOfImage } from './part-bytes.ts';
@@ -24,7 +25,6 @@ import {
   proveObject,
   requireAbsent,
 } from './prove-object.ts';
-import { cannotLook, isUploadGone, s3PartLimit, wasNeverSent } from './s3-error.ts';
 import { type Arrival, metadataOf, retriesOf, type Transfer, withRetries } from './transfer.ts';
 import { type Upload, type UploadedPart, uploadParts } from './upload-parts.ts';
 

@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { MIB } from '../../common/bytes.ts';
+import type { ChecksumKind } from '../../s3/session-options.ts';
 import { createCrc32c, createCrc64Nvme } from './crc.ts';
 import { hashPieces, type PartBytes } from './part-bytes.ts';
 import type { Part } from './plan-parts.ts';
@@ -85,8 +86,6 @@ export function isTagOf(expected: string, { ETag, ServerSideEncryption, SSECusto
   const isOther = (ServerSideEncryption ?? 'AES256') !== 'AES256' || SSECustomerAlgorithm !== undefined;
   return theirs === undefined || isOther ? undefined : false;
 }
-
-export type ChecksumKind = 'None' | 'CRC32' | 'CRC32C' | 'CRC64NVME';
 
 /** Base64, in the fields of the SDK. At most one is there. */
 export interface Checksum {

@@ -8,8 +8,8 @@ import type { Readable } from 'node:stream';
 import type { HeadObjectCommandOutput } from '@aws-sdk/client-s3';
 import { DiskliftError } from '../../common/errors.ts';
 import { readBackLimitMs } from '../../network/answer-limits.ts';
+import { isLookRefused, s3ErrorStatus } from '../../s3/s3-error.ts';
 import { type ExpectedObject, type ExpectedPart, isTagOf, type PartProof, type Tagged } from './part-proof.ts';
-import { isLookRefused, s3ErrorStatus } from './s3-error.ts';
 import { type Arrival, retriesOf, type Transfer, withRetries } from './transfer.ts';
 
 type Found = Omit<Arrival, 'sha256'>;

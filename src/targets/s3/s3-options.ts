@@ -2,50 +2,21 @@
 
 import type { BufferPool } from '../../common/buffers.ts';
 import { MIB } from '../../common/bytes.ts';
-import type { Clock } from '../../common/clock.ts';
-import type { NetworkAccess } from '../../network/destination-policy.ts';
-import type { TlsMaterial } from '../../network/guarded-connection.ts';
-import type { ProxySettings } from '../../network/open-connection.ts';
+import type { S3SessionLimits, S3SessionOptions } from '../../s3/session-options.ts';
 import { DEFAULT_PACE, type PaceLimits } from '../pace-watch.ts';
-import type { ChecksumKind } from './part-proof.ts';
 import { MIN_PART_BYTES } from './plan-parts.ts';
 
-/** Secret. */
-export interface S3Credentials {
-  accessKeyId: string;
-  secretAccessKey: string;
-  sessionToken?: string | undefined;
-}
-
-export interface S3TargetOptions {
-  /** A URL of http or https. Amazon's own for the region when left out. */
-  endpoint?: string | undefined;
-  region: string;
-  bucket: string;
-  key: string;
-  /** Whether the bucket is in the path of the URL instead of its host. Most servers except Amazon's require that. */
-  forcePathStyle: boolean;
+export interface S3TargetOptions extends S3SessionOptions {
   /** Planned from the image's size when left out. */
   partSizeBytes?: number | undefined;
   /** The server's maximum number of parts; 10,000, as of Amazon S3, when left out. */
   maxParts?: number | undefined;
   /** Parts that are on their way at once. */
   concurrency: number;
-  /** Sent with every part and proven by the server; many servers other than Amazon's reject requests that have one. */
-  checksum: ChecksumKind;
   /** Whether the image's SHA-256 is put beside it, as `KEY.sha256`. */
   sha256Object: boolean;
   /** Whether an object of other bytes at the key is kept, and the export fails. */
   ifNotExists: boolean;
-  /**
-   * Reads the credentials when an attempt begins, and again when the server reports that they have expired. Left out:
-   * the SDK's own chain.
-   */
-  credentials?: (() => Promise<S3Credentials>) | undefined;
-  tls?: TlsMaterial | undefined;
-  access: NetworkAccess;
-  proxy?: ProxySettings | undefined;
-  clock: Clock;
   /** Shared by all transfers of the process. */
   buffers: BufferPool;
   /** Gives numbers from 0 up to, but not including, 1. */
@@ -53,11 +24,7 @@ export interface S3TargetOptions {
   limits?: Partial<S3Limits> | undefined;
 }
 
-export interface S3Limits extends Omit<PaceLimits, 'idleMs'> {
-  /** Limit of opening a connection, TLS included. */
-  connectMs: number;
-  /** Limit of a time in which the server neither takes a byte nor answers. */
-  silentMs: number;
+export interface S3Limits extends Omit<PaceLimits, 'idleMs'>, S3SessionLimits {
   /** Limit of the answer to CompleteMultipartUpload. A server may have to copy all parts. */
   answerMs: number;
   /** Limit of reading a part of the object back, in all; `readBackLimitMs` when left out. */

@@ -2,6 +2,9 @@
 
 import path from 'node:path';
 import { DiskliftError } from '../../common/errors.ts';
+import { MAX_UPLOADS_PAGE_BYTES } from '../../s3/request-limits.ts';
+import { s3ErrorName, s3ErrorStatus } from '../../s3/s3-error.ts';
+import { openS3Session, type S3Session } from '../../s3/s3-session.ts';
 import type { ExportTarget } from '../contract.ts';
 import { PaceWatch } from '../pace-watch.ts';
 import { abortSaved } from './held-uploads.ts';
@@ -10,10 +13,7 @@ import { bytesInMemory } from './part-bytes.ts';
 import { checksumOf } from './part-proof.ts';
 import { planParts } from './plan-parts.ts';
 import { putImage } from './put-object.ts';
-import { MAX_UPLOADS_PAGE_BYTES } from './request-limits.ts';
-import { s3ErrorName, s3ErrorStatus } from './s3-error.ts';
-import type { S3TargetOptions } from './s3-options.ts';
-import { openS3Session, type S3Session } from './s3-session.ts';
+import { S3_LIMITS, type S3Limits, type S3TargetOptions } from './s3-options.ts';
 import { createNonce, retriesOf, type Transfer, UploadProgress, withRetries } from './transfer.ts';
 
 export function createS3Target(options: S3TargetOptions): ExportTarget {
@@ -21,7 +21,7 @@ export function createS3Target(options: S3TargetOptions): ExportTarget {
 
   return {
     async check(signal) {
-      const session = await openS3Session(options, signal);
+      const session = await openS3Session({ ...options, limits: { ...S3_LIMITS, ...options.limits } }, signal);
       try {
         await checkBucket({ session, options, signal });
       } finally {
@@ -30,7 +30,7 @@ export function createS3Target(options: S3TargetOptions): ExportTarget {
     },
 
     async send(image, context) {
-      const session = await openS3Session(options, context.signal);
+      const session = await openS3Session({ ...options, limits: { ...S3_LIMITS, ...options.limits } }, context.signal);
       const progress = new UploadProgress((sentBytes) => context.progress(sentBytes), image.sizeBytes);
       const { limits, where } = session;
       const pace = new PaceWatch({ where, clock, limits: { ...limits, idleMs: limits.silentMs }, onMoved: () => progress.update() });
@@ -58,7 +58,7 @@ export function createS3Target(options: S3TargetOptions): ExportTarget {
     },
 
     async abandon({ id }, signal) {
-      const session = await openS3Session(options, signal);
+      const session = await openS3Session({ ...options, limits: { ...S3_LIMITS, ...options.limits } }, signal);
       try {
         await abortSaved({ savedId: id, session, options, signal, clock, random, limits: session.limits });
       } finally {
@@ -88,7 +88,7 @@ const SURE_NAMES: ReadonlySet<string> = new Set([
 ]);
 
 interface BucketCheck {
-  session: S3Session;
+  session: S3Session<S3Limits>;
   options: S3TargetOptions;
   signal: AbortSignal;
 }

@@ -7,9 +7,10 @@ import type { PutObjectCommand, PutObjectCommandOutput, UploadPartCommand, Uploa
 import { nodeHttp } from '../../common/builtin.ts';
 import { MIB } from '../../common/bytes.ts';
 import { DiskliftError } from '../../common/errors.ts';
+import type { ChecksumKind } from '../../s3/session-options.ts';
 import { type PaceWatch, takenBytes } from '../pace-watch.ts';
 import { type PartBytes, sha256Of } from './part-bytes.ts';
-import { type Checksum, type ChecksumKind, checksumOf } from './part-proof.ts';
+import { type Checksum, checksumOf } from './part-proof.ts';
 import type { Transfer } from './transfer.ts';
 
 /** The part of a command's input that the payload decides. */

@@ -4,15 +4,15 @@ import { throwIfAborted } from '../../common/abortable.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import { retry } from '../../common/retry.ts';
 import type { VirtualImage } from '../../image/contract.ts';
+import { isServerSilent } from '../../s3/request-limits.ts';
+import { isUploadGone, s3ErrorName } from '../../s3/s3-error.ts';
+import type { S3Session } from '../../s3/s3-session.ts';
 import type { Proof, TransferContext } from '../contract.ts';
 import type { PaceWatch } from '../pace-watch.ts';
-import { isServerSilent } from './request-limits.ts';
-import { isUploadGone, s3ErrorName } from './s3-error.ts';
 import type { S3Limits, S3TargetOptions } from './s3-options.ts';
-import type { S3Session } from './s3-session.ts';
 
 export interface Transfer {
-  session: S3Session;
+  session: S3Session<S3Limits>;
   options: S3TargetOptions;
   image: VirtualImage;
   context: TransferContext;

@@ -4,7 +4,7 @@
  */
 
 import { DiskliftError } from '../../common/errors.ts';
-import { NOT_SHOWN_IN_CLUSTER } from '../server-message.ts';
+import { NOT_SHOWN_IN_CLUSTER } from '../../network/server-message.ts';
 
 const PROTOCOL = 'disklift/1';
 

@@ -5,10 +5,10 @@
 
 import { pipeline, type Readable, Transform } from 'node:stream';
 import type { NodeHttpHandler } from '@smithy/node-http-handler';
-import { abortable } from '../../common/abortable.ts';
-import { formatBytes, KIB, MIB } from '../../common/bytes.ts';
-import type { Clock } from '../../common/clock.ts';
-import { DiskliftError } from '../../common/errors.ts';
+import { abortable } from '../common/abortable.ts';
+import { formatBytes, KIB, MIB } from '../common/bytes.ts';
+import type { Clock } from '../common/clock.ts';
+import { DiskliftError } from '../common/errors.ts';
 import { isConnectTimeout } from './s3-error.ts';
 
 /**

@@ -1,10 +1,10 @@
 /** Maps errors of S3 to errors of disklift: names, meanings, advice, and what each means for the next request. Pure. */
 
-import { DiskliftError } from '../../common/errors.ts';
-import { parseRetryAfter } from '../../common/retry.ts';
-import { networkError } from '../../network/network-error.ts';
-import { NOT_SHOWN_IN_CLUSTER, serverMessage } from '../server-message.ts';
-import type { ChecksumKind } from './part-proof.ts';
+import { DiskliftError } from '../common/errors.ts';
+import { parseRetryAfter } from '../common/retry.ts';
+import { networkError } from '../network/network-error.ts';
+import { NOT_SHOWN_IN_CLUSTER, serverMessage } from '../network/server-message.ts';
+import type { ChecksumKind } from './session-options.ts';
 
 const EXPIRED: ReadonlySet<string> = new Set(['ExpiredToken', 'ExpiredTokenException', 'TokenRefreshRequired']);
 

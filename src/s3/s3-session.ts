@@ -3,14 +3,14 @@
  */
 
 import type { S3Client } from '@aws-sdk/client-s3';
-import { abortable } from '../../common/abortable.ts';
-import { DiskliftError } from '../../common/errors.ts';
-import { basicCredentials, readHttpUrl, userOf } from '../../common/http-url.ts';
-import { createGuardedAgents } from '../../network/guarded-agent.ts';
-import { type ProxySettings, proxyFor } from '../../network/open-connection.ts';
+import { abortable } from '../common/abortable.ts';
+import { DiskliftError } from '../common/errors.ts';
+import { basicCredentials, readHttpUrl, userOf } from '../common/http-url.ts';
+import { createGuardedAgents } from '../network/guarded-agent.ts';
+import { type ProxySettings, proxyFor } from '../network/open-connection.ts';
 import { Activity, limitAnswers, type Watched, withinSilence } from './request-limits.ts';
 import { areCredentialsExpired, isUnverified, s3Error } from './s3-error.ts';
-import { S3_LIMITS, type S3Limits, type S3TargetOptions } from './s3-options.ts';
+import type { S3SessionLimits, S3SessionOptions } from './session-options.ts';
 
 type Sdk = typeof import('@aws-sdk/client-s3');
 
@@ -21,7 +21,7 @@ interface Exchange extends Watched {
 
 interface RequestOptions {
   signal: AbortSignal;
-  /** How long nothing may move; {@link S3Limits.silentMs} when left out. */
+  /** How long nothing may move; {@link S3SessionLimits.silentMs} when left out. */
   silentMs?: number;
   /**
    * Limit of the whole request, however steadily bytes move. None when left out: then `silentMs` counts from the last
@@ -34,11 +34,11 @@ interface RequestOptions {
   onFailed?: (() => void) | undefined;
 }
 
-export interface S3Session {
+export interface S3Session<Limits extends S3SessionLimits = S3SessionLimits> {
   readonly sdk: Sdk;
   /** The object and the server in a form that may be shown. */
   readonly where: string;
-  readonly limits: S3Limits;
+  readonly limits: Limits;
   /** Whether bytes travel in the clear. */
   readonly isPlain: boolean;
   /**
@@ -51,10 +51,12 @@ export interface S3Session {
 }
 
 /** @throws DiskliftError `InvalidRequest` for an endpoint that is no URL, `CredentialsInvalid`, `Cancelled` */
-export async function openS3Session(options: S3TargetOptions, signal: AbortSignal): Promise<S3Session> {
-  const { clock, region, bucket, key } = options;
+export async function openS3Session<Limits extends S3SessionLimits>(
+  options: S3SessionOptions & { limits: Limits },
+  signal: AbortSignal,
+): Promise<S3Session<Limits>> {
+  const { clock, region, bucket, key, limits } = options;
   const endpoint = endpointOf(options.endpoint);
-  const limits = { ...S3_LIMITS, ...options.limits };
   const where = `s3://${bucket}/${key} at ${endpoint?.host ?? `Amazon S3, ${region}`}`;
   // Loading takes a tenth of a second, so only exports to S3 load it.
   const [sdk, { NodeHttpHandler }] = await Promise.all([import('@aws-sdk/client-s3'), import('@smithy/node-http-handler')]);

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { DiskliftError, type ErrorCode } from '../../../../src/common/errors.ts';
-import type { ChecksumKind } from '../../../../src/targets/s3/part-proof.ts';
-import { compositeEtag, isTagOf } from '../../../../src/targets/s3/part-proof.ts';
-import { s3Error as errorOf, partLimitOf, s3ErrorName, s3ErrorStatus, wasNeverSent } from '../../../../src/targets/s3/s3-error.ts';
+import { DiskliftError, type ErrorCode } from '../../../src/common/errors.ts';
+import { s3Error as errorOf, partLimitOf, s3ErrorName, s3ErrorStatus, wasNeverSent } from '../../../src/s3/s3-error.ts';
+import type { ChecksumKind } from '../../../src/s3/session-options.ts';
+import { compositeEtag, isTagOf } from '../../../src/targets/s3/part-proof.ts';
 
 const WHERE = 's3://images/a at s3.example';
 const SECRET = 'wJalrXUtnFEMIK7MDENG';

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { serverMessage } from '../../../src/targets/server-message.ts';
+import { serverMessage } from '../../../src/network/server-message.ts';
 
 const SECRET = 'wJalr/XUtn+FEMI K7MDENG%';
 
