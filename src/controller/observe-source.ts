@@ -43,8 +43,9 @@ export function createSourceObserver({ api, cache, clock }: SourceObserverOption
 
   return {
     async observe(request, children) {
-      const { persistentVolumeClaim, volumeSnapshot, virtualMachine } = request.spec.source;
+      const { persistentVolumeClaim, volumeSnapshot, virtualMachine, virtualMachineBackup } = request.spec.source;
       if (virtualMachine !== undefined) return observeVm(request, virtualMachine, children, looks);
+      if (virtualMachineBackup !== undefined) return { volumes: [], refused: BACKUPS_REFUSED };
       if (volumeSnapshot !== undefined) return observeSnapshot(request, volumeSnapshot.name, looks);
       const claimName = persistentVolumeClaim?.claimName ?? '';
       const mode = request.spec.snapshot?.mode ?? 'Auto';
@@ -54,6 +55,8 @@ export function createSourceObserver({ api, cache, clock }: SourceObserverOption
     },
   };
 }
+
+const BACKUPS_REFUSED = { reason: 'InvalidRequest', message: 'disklift controller cannot export a VirtualMachineBackup yet' };
 
 function isActive({ status }: { status?: { phase?: string } }): boolean {
   return status?.phase !== 'Succeeded' && status?.phase !== 'Failed';

@@ -1,7 +1,7 @@
 /** Looks at a VM: its volumes, whether its guest may write, and KubeVirt's snapshot of it. */
 
 import type { DiskExport } from '../resource/disk-export.ts';
-import { takesManifest } from '../resource/source-kinds.ts';
+import { takesOtherFiles } from '../resource/source-kinds.ts';
 import type { ClaimObject } from '../stores/kubernetes/client/fleet-objects.ts';
 import type { Children, SourceFacts, VolumeFacts } from './observed.ts';
 import { larger } from './quantity.ts';
@@ -40,7 +40,7 @@ export async function observeVm(request: DiskExport, source: VmSource, children:
       isRunning: isRunning(vm, vmi),
       leftOut: snapshot?.state === 'ready' ? snapshot.leftOut : found.leftOut,
       snapshot,
-      manifest: (source.manifest ?? takesManifest(request.spec.destination)) ? renderVmManifest(vm, claims) : undefined,
+      manifest: (source.manifest ?? takesOtherFiles(request.spec.destination)) ? renderVmManifest(vm, claims) : undefined,
     },
   };
 }

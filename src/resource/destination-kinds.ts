@@ -133,10 +133,10 @@ export function* destinationErrors(destination: DestinationSpec): Generator<Fiel
 
 const HTTP_URL = /^https?:\/\/([A-Za-z0-9._{}-]+|[[][0-9A-Fa-f:.]+[\]])(:[0-9]{1,5})?([/?][!-"$-[\]-~]*)?$/;
 const BRACES_OUTSIDE_OF_PATH = /^https?:\/\/[^/?]*[{}]|[?].*[{}]/;
-const KNOWN_PLACEHOLDERS = /^([^{}]|[{](namespace|name|uid|claim|vm|date|timestamp|scheduledTime|disk)[}])*$/;
+export const KNOWN_PLACEHOLDERS = /^([^{}]|[{](namespace|name|uid|claim|vm|date|timestamp|scheduledTime|disk)[}])*$/;
 const ENDPOINT = /^https?:\/\/([A-Za-z0-9._-]+|[[][0-9A-Fa-f:.]+[\]])(:[0-9]{1,5})?(\/[A-Za-z0-9._~/-]*)?$/;
 
-const OTHER_BRACES = `may have no other braces than ${PLACEHOLDERS}`;
+export const OTHER_BRACES = `may have no other braces than ${PLACEHOLDERS}`;
 const HTTPS_ONLY = 'is for https only';
 
 function* httpErrors({ url, urlSecretRef, tls, method, createCollections }: HttpDestination, field: string): Generator<FieldError> {

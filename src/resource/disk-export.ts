@@ -30,6 +30,9 @@ export interface DiskExportSpec {
   snapshot?: SnapshotSpec;
   image: ImageSpec;
   destination: DestinationSpec;
+  /** Whether disklift writes a receipt beside each image: a small JSON file with the image's size, SHA-256, options and base. Its place is the image's key or path with .json appended. When absent, disklift writes it where that is possible: to S3, and to HTTP with url and the method PUT; a refusal by the destination is then only a warning. */
+  receipt?: boolean;
+  incremental?: IncrementalSpec;
   /** Digest of the whole image, which disklift computes while it sends the image and records in the status. */
   checksum: 'SHA256' | 'None';
   /** Number of attempts after the first that may fail before a disk has failed. The waits between attempts grow from 2 seconds to 10 minutes. 8 waits take 22 to 32 minutes in all, enough for the reboot of a receiver; each further wait takes 10 minutes. An attempt does not count if the executor was lost or the disk was in use. */
@@ -41,7 +44,7 @@ export interface DiskExportSpec {
   /** Ends the export. It cannot be set back to false. */
   cancel: boolean;
 }
-/** The disks that are exported. Exactly one of persistentVolumeClaim, volumeSnapshot and virtualMachine must be set. */
+/** The disks that are exported. Exactly one of persistentVolumeClaim, volumeSnapshot, virtualMachine and virtualMachineBackup must be set. */
 export interface ExportSource {
   /** The volume. */
   persistentVolumeClaim?: {
@@ -54,6 +57,11 @@ export interface ExportSource {
     name: string;
   };
   virtualMachine?: VirtualMachineSource;
+  /** A backup of a running virtual machine that KubeVirt serves (pull mode). disklift controller exports its volumes without mounting a claim. */
+  virtualMachineBackup?: {
+    /** Name of a VirtualMachineBackup in the namespace of the DiskExport. */
+    name: string;
+  };
   /** The disks to export. When absent, disklift exports disk.img, or every disk at the root of the volume if there is no disk.img. */
   disks?: DiskSelection[];
   /** The rule for a disk that another process has open for writing. Wait: the export waits until the disk is free, which uses no attempt. Fail: the export fails. Allow: the export starts; a change of the disk during the export is still an error. */
@@ -194,6 +202,17 @@ export interface TcpDestination {
   answerTimeoutSeconds?: number;
   tls?: TlsSpec;
 }
+/** Images of only what has changed since another image of the same disk at the same destination. The image names that base by a relative path as its backing file. */
+export interface IncrementalSpec {
+  /** Place of the base image: a key in the bucket, or a path of the HTTP server that begins with /. It may have the placeholders of the destination. */
+  base?: string;
+  /** Place of a small JSON file that names the newest image of the disk, as base. disklift replaces it after an image and its receipt have arrived. While the file does not exist, disklift makes a full image. Use the placeholders that are the same in every export, such as {namespace}, {claim} and {disk}. */
+  tracker?: string;
+  /** Where disklift learns what has changed. BlockHashes: it reads the whole disk and compares a hash of each MiB with those beside the base. SnapshotMetadata: the CSI driver reports the changes between two snapshots. Auto: the backup's own map for a virtualMachineBackup, else SnapshotMetadata where disklift controller offers it, else BlockHashes. */
+  changes: 'Auto' | 'BlockHashes' | 'SnapshotMetadata';
+  /** Full: where no incremental image is possible, disklift makes a full image, and reports that in the condition Incremental. Fail: the export fails with the same reason. The first image of a tracker is full in either case. */
+  fallback: 'Full' | 'Fail';
+}
 /** State of the export. Programs should read the conditions. */
 export interface DiskExportStatus {
   /** Generation of the DiskExport that this status describes. */
@@ -204,7 +223,7 @@ export interface DiskExportStatus {
   message?: string;
   /** Kind of the destination. */
   destination?: 'HTTP' | 'S3' | 'TCP';
-  /** Succeeded: Unknown while the export is active. Finished: True once it has ended, with or without success. Progressing. SourceReady. DisksLeftOut: True if files on the volume may be disks but are not exported; the message names them. VolumesLeftOut: True if volumes of the virtual machine are not exported; the message names them. ZerosMayBeLost: True if a converted qcow2 file may be an incremental backup; the message gives advice. */
+  /** Succeeded: Unknown while the export is active. Finished: True once it has ended, with or without success. Progressing. SourceReady. DisksLeftOut: True if files on the volume may be disks but are not exported; the message names them. VolumesLeftOut: True if volumes of the virtual machine are not exported; the message names them. ZerosMayBeLost: True if a converted qcow2 file may be an incremental backup; the message gives advice. Incremental: present with spec.incremental; True if every image holds only changes. ReceiptsMissing: True if the destination has refused a receipt that the request does not require. */
   conditions?: Condition[];
   /** State of the guest's file systems in the images. Offline: no process had the volumes open for writing. Application: the guest froze its file systems for the snapshot. Crash: the state that a power failure leaves. */
   consistency?: 'Offline' | 'Application' | 'Crash';
@@ -301,6 +320,15 @@ export interface DiskStatus {
   sha256?: string;
   /** The comparison that shows that the image arrived. Digest: a digest that the destination reported. ETag: the MD5s in the object's tags. Checksum: the checksum that the destination reported for each part. ReadBack: the image, or its parts without another proof, were read back. Length: only the length. Status: no comparison; the destination answered with success. Close: no comparison; the destination took every byte and closed in order. */
   proof?: 'Digest' | 'ETag' | 'Checksum' | 'ReadBack' | 'Length' | 'Status' | 'Close';
+  /** Whether the image holds the whole disk or only what has changed since its base. Present with spec.incremental. */
+  type?: 'Full' | 'Incremental';
+  /** Reason for the type, in one word, for programs. Of a full image, why it is not incremental: FirstImage, BaseMissing, BaseChanged, ReceiptInvalid, OtherDisk, DiskShrank, ChangesMissing or ChangesRefused. Of an incremental image, where the changes come from: BlockHashes, SnapshotMetadata or VirtualMachineBackup. */
+  typeReason?: string;
+  /** Bytes of the disk that an incremental image holds, zeros included. */
+  changedBytes?: number;
+  /** Bytes that were read from the disk. Present with spec.incremental. */
+  readBytes?: number;
+  base?: BaseStatus;
   upload?: UploadStatus;
 }
 /** Counts of the disk's clusters. Once the disk has arrived, scanned is the sum of skipped and written. */
@@ -313,6 +341,13 @@ export interface ClusterCounts {
   skipped: number;
   /** Clusters whose data has been sent. */
   written: number;
+}
+/** The image that an incremental image needs. */
+export interface BaseStatus {
+  /** Place of the base. It holds no secret. */
+  location: string;
+  /** SHA-256 of the base, in hexadecimal digits. */
+  sha256: string;
 }
 /** The open upload of this disk at the destination, which the next attempt resumes or aborts. */
 export interface UploadStatus {

@@ -40,9 +40,10 @@ export function placeholderValues({ metadata, spec }: Pick<DiskExport, 'metadata
 /** The path of a VM's disk is the volume's name, followed by the file's path if the volume has several disks. */
 function sourceValues(source: ExportSource, diskPath: string): Pick<PlaceholderValues, 'claim' | 'vm' | 'disk'> {
   const { kind, name } = sourceObject(source);
-  if (kind !== 'VirtualMachine') return { claim: name, disk: diskName(diskPath) };
+  if (kind !== 'VirtualMachine' && kind !== 'VirtualMachineBackup') return { claim: name, disk: diskName(diskPath) };
   const [volume = '', ...file] = isManifest(source, diskPath) ? ['vm'] : diskPath.split('/');
-  return { claim: volume, vm: name, disk: file.length === 0 ? diskName(volume) : `${volume}-${diskName(file.join('/'))}` };
+  const vm = kind === 'VirtualMachine' ? { vm: name } : {};
+  return { claim: volume, ...vm, disk: file.length === 0 ? diskName(volume) : `${volume}-${diskName(file.join('/'))}` };
 }
 
 /** A request that an earlier version recorded has no creation time, and no placeholder that needs one. */

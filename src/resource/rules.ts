@@ -53,7 +53,10 @@ export function* specErrors({ source, image }: DiskExportSpec): Generator<FieldE
   yield* imageErrors(image);
 }
 
-const IMMUTABLE = ['source', 'snapshot', 'image', 'destination', 'checksum', 'backoffLimit', 'activeDeadlineSeconds'] as const;
+const IMMUTABLE = [
+  ...(['source', 'snapshot', 'image', 'destination', 'receipt', 'incremental'] as const),
+  ...(['checksum', 'backoffLimit', 'activeDeadlineSeconds'] as const),
+];
 
 /** Sorts the lists of a source: for the API server the disks are a map by path, and the volumes are a set. */
 function comparable(spec: DiskExportSpec, name: (typeof IMMUTABLE)[number]): unknown {

@@ -14,7 +14,7 @@ export type SourceKey = Exclude<keyof ExportSource, 'disks' | 'inUse' | 'verify'
 export type SourceSpecs = Required<Pick<ExportSource, SourceKey>>;
 
 export interface SourceObject {
-  kind: 'PersistentVolumeClaim' | 'VolumeSnapshot' | 'VirtualMachine';
+  kind: 'PersistentVolumeClaim' | 'VolumeSnapshot' | 'VirtualMachine' | 'VirtualMachineBackup';
   name: string;
 }
 
@@ -22,6 +22,7 @@ const OBJECTS: { [Key in SourceKey]: (spec: SourceSpecs[Key]) => SourceObject } 
   persistentVolumeClaim: ({ claimName }) => ({ kind: 'PersistentVolumeClaim', name: claimName }),
   volumeSnapshot: ({ name }) => ({ kind: 'VolumeSnapshot', name }),
   virtualMachine: ({ name }) => ({ kind: 'VirtualMachine', name }),
+  virtualMachineBackup: ({ name }) => ({ kind: 'VirtualMachineBackup', name }),
 };
 
 /** Name of the file that describes a virtual machine, and its path in the status. No volume can have this name. */
@@ -61,23 +62,35 @@ function* volumeErrors(volumes: readonly string[]): Generator<FieldError> {
 }
 
 /** Errors that the schema of a source accepts: twins of x-kubernetes-validations in manifests/crd.yaml. */
-export function* sourceErrors({ source, destination }: Pick<DiskExportSpec, 'source' | 'destination'>): Generator<FieldError> {
-  const { virtualMachine } = source;
+export function* sourceErrors({
+  source,
+  destination,
+  incremental,
+}: Pick<DiskExportSpec, 'source' | 'destination' | 'incremental'>): Generator<FieldError> {
+  const { virtualMachine, virtualMachineBackup } = source;
   if (KEYS.filter((key) => source[key] !== undefined).length !== 1)
-    yield { field: 'spec.source', message: 'exactly one of persistentVolumeClaim, volumeSnapshot and virtualMachine must be set' };
-  if (source.disks !== undefined && virtualMachine !== undefined)
-    yield { field: 'spec.source.disks', message: 'is not for a virtualMachine, which has volumes' };
+    yield {
+      field: 'spec.source',
+      message: 'exactly one of persistentVolumeClaim, volumeSnapshot, virtualMachine and virtualMachineBackup must be set',
+    };
+  if (source.disks !== undefined && (virtualMachine !== undefined || virtualMachineBackup !== undefined))
+    yield { field: 'spec.source.disks', message: 'is not for a virtual machine, which has volumes' };
   yield* volumeErrors(virtualMachine?.volumes ?? []);
   const { http, s3 } = destination;
-  const templates = { 'http.url': http?.url, 's3.key': s3?.key };
+  const templates = {
+    'destination.http.url': http?.url,
+    'destination.s3.key': s3?.key,
+    'incremental.base': incremental?.base,
+    'incremental.tracker': incremental?.tracker,
+  };
   for (const [field, template = ''] of Object.entries(templates))
     if (virtualMachine === undefined && template.includes('{vm}'))
-      yield { field: `spec.destination.${field}`, message: 'may have {vm} only where spec.source is a virtualMachine' };
-  if (virtualMachine?.manifest === true && !takesManifest(destination))
+      yield { field: `spec.${field}`, message: 'may have {vm} only where spec.source is a virtualMachine' };
+  if (virtualMachine?.manifest === true && !takesOtherFiles(destination))
     yield { field: 'spec.source.virtualMachine.manifest', message: 'needs S3, or HTTP with url and the method PUT' };
 }
 
-/** Whether vm.yaml can have a place of its own beside the images. */
-export function takesManifest({ http, s3 }: DiskExportSpec['destination']): boolean {
+/** Whether other files can lie beside the images: vm.yaml, receipts, trackers. */
+export function takesOtherFiles({ http, s3 }: DiskExportSpec['destination']): boolean {
   return s3 !== undefined || (http?.url !== undefined && http.method === 'PUT');
 }

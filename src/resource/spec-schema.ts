@@ -55,6 +55,19 @@ export const SPEC_SCHEMA: Schema = {
           },
           additionalProperties: false,
         },
+        virtualMachineBackup: {
+          type: 'object',
+          required: ['name'],
+          properties: {
+            name: {
+              type: 'string',
+              minLength: 1,
+              maxLength: 253,
+              pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
+            },
+          },
+          additionalProperties: false,
+        },
         disks: {
           type: 'array',
           minItems: 1,
@@ -309,6 +322,17 @@ export const SPEC_SCHEMA: Schema = {
           },
           additionalProperties: false,
         },
+      },
+      additionalProperties: false,
+    },
+    receipt: { type: 'boolean' },
+    incremental: {
+      type: 'object',
+      properties: {
+        base: { type: 'string', minLength: 1, maxLength: 1024 },
+        tracker: { type: 'string', minLength: 1, maxLength: 1024 },
+        changes: { type: 'string', enum: ['Auto', 'BlockHashes', 'SnapshotMetadata'], default: 'Auto' },
+        fallback: { type: 'string', enum: ['Full', 'Fail'], default: 'Full' },
       },
       additionalProperties: false,
     },

@@ -92,6 +92,19 @@ export const STATUS_SCHEMA: Schema = {
           etag: { type: 'string', maxLength: 1024 },
           sha256: { type: 'string', pattern: '^[0-9a-f]{64}$', maxLength: 64 },
           proof: { type: 'string', enum: ['Digest', 'ETag', 'Checksum', 'ReadBack', 'Length', 'Status', 'Close'] },
+          type: { type: 'string', enum: ['Full', 'Incremental'] },
+          typeReason: { type: 'string', maxLength: 64, pattern: '^[A-Z][A-Za-z]*$' },
+          changedBytes: { type: 'integer', minimum: 0 },
+          readBytes: { type: 'integer', minimum: 0 },
+          base: {
+            type: 'object',
+            required: ['location', 'sha256'],
+            properties: {
+              location: { type: 'string', maxLength: 8192 },
+              sha256: { type: 'string', pattern: '^[0-9a-f]{64}$', maxLength: 64 },
+            },
+            additionalProperties: false,
+          },
           upload: {
             type: 'object',
             required: ['id', 'partSize', 'fingerprint'],

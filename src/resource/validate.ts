@@ -3,6 +3,7 @@
 import { DiskliftError } from '../common/errors.ts';
 import { destinationErrors } from './destination-kinds.ts';
 import type { DiskExport, DiskExportSpec, DiskExportStatus } from './disk-export.ts';
+import { incrementalErrors } from './incremental-rules.ts';
 import { completeMetadata, type FieldError, metadataErrors, specErrors, updateErrors } from './rules.ts';
 import { type Fields, isFields, type Schema, schemaErrors } from './schema.ts';
 import { sourceErrors } from './source-kinds.ts';
@@ -28,6 +29,7 @@ export function validateDiskExport(value: unknown): DiskExport {
   refuseFirst(sourceErrors(valid));
   refuseFirst(specErrors(valid));
   refuseFirst(destinationErrors(valid.destination));
+  refuseFirst(incrementalErrors(valid));
   return { apiVersion: API_VERSION, kind: 'DiskExport', metadata: completeMetadata(metadataFields), spec: valid };
 }
 

@@ -12,7 +12,7 @@ import { destinationPlace } from '../resource/destination-kinds.ts';
 import type { DiskExport } from '../resource/disk-export.ts';
 import { requireDistinct } from '../resource/placeholders.ts';
 import { quantityBytes } from '../resource/rules.ts';
-import { takesManifest, VM_MANIFEST } from '../resource/source-kinds.ts';
+import { takesOtherFiles, VM_MANIFEST } from '../resource/source-kinds.ts';
 import { createTarget, type TargetEnvironment } from './destinations.ts';
 import { findSourceDisks, openManifest, openSourceDisk, type SelectedDisk, type SourceEnvironment } from './sources.ts';
 
@@ -84,7 +84,7 @@ function composeManifest(request: DiskExport, environment: ExportEnvironment): D
   const { virtualMachine } = request.spec.source;
   const file = environment.worker?.manifestFile;
   if (virtualMachine === undefined || file === undefined) return [];
-  if (virtualMachine.manifest === false || !takesManifest(request.spec.destination)) return [];
+  if (virtualMachine.manifest === false || !takesOtherFiles(request.spec.destination)) return [];
   const disk = composeDisk(request, VM_MANIFEST, environment, (signal) => openManifest(file, environment, signal));
   return [{ ...disk, layout: 'Verbatim' }];
 }

@@ -57,6 +57,10 @@ const SOURCE_KINDS: { [Key in SourceKey]: SourceRow<SourceSpecs[Key]> } = {
     volumes: (_, { volumes, worker }) => [...volumes].map(([name, place]) => ({ place, name, claimName: worker?.claimOf.get(name) })),
     refusal: ({ name }) => `this worker has no volume of the VirtualMachine ${name}`,
   },
+  virtualMachineBackup: {
+    volumes: () => [],
+    refusal: ({ name }) => `the VirtualMachineBackup ${name} has no volume that a sidecar can mount; it needs disklift controller`,
+  },
 };
 
 function namedVolume(name: string, { volumes }: VolumesKnown): SourceVolume[] {
