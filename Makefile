@@ -4,6 +4,8 @@ SHELL := /bin/bash
 
 # Programs that Debian packages bring, each with its package. Programs that are there are left alone.
 JUDGES := qemu-img:qemu-utils qemu-storage-daemon:qemu-system-common mke2fs:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs bindfs:bindfs sshfs:sshfs /usr/lib/openssh/sftp-server:openssh-sftp-server fuse-overlayfs:fuse-overlayfs nbdfuse:libnbd-bin losetup:mount python3:python3 buildah:buildah openssl:openssl nginx:nginx-light apache2:apache2-bin nc:netcat-openbsd socat:socat nbdkit:nbdkit chromium:chromium promtool:prometheus squid:squid tinyproxy:tinyproxy-bin
+# libvirt and QEMU for one test, in which a guest runs without KVM.
+MACHINES := libvirtd:libvirt-daemon virsh:libvirt-clients qemu-system-x86_64:qemu-system-x86
 # A guest of User Mode Linux with servers of NFS, SMB and 9p. It requires root, and Debian has that kernel only for x86.
 GUEST := $(if $(filter x86_64-0,$(shell echo $$(uname -m)-$$(id -u))),linux.uml:user-mode-linux modprobe:kmod ip:iproute2 pgrep:procps rpc.nfsd:nfs-kernel-server mount.nfs:nfs-common smbd:samba mount.cifs:cifs-utils diod:diod)
 # A node with real pods, for tests and to play with: for root only.
@@ -202,7 +204,7 @@ $(INSTALLED): package.json package-lock.json
 
 .PHONY: judges
 judges: versitygw webdav-servers s3-servers
-	@test/tools/debian-packages.sh $(JUDGES) $(GUEST)
+	@test/tools/debian-packages.sh $(JUDGES) $(MACHINES) $(GUEST)
 
 .PHONY: webdav-servers
 webdav-servers:

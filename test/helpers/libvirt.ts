@@ -1,0 +1,160 @@
+/** libvirt's own daemon and a virtual machine without KVM, as any user runs them: all files lie in one directory. */
+
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { hasEnded } from './has-ended.ts';
+import { type CommandResult, runCommand } from './run-command.ts';
+
+const PROGRAMS = ['libvirtd', 'virsh', 'qemu-system-x86_64'];
+const DOMAIN = 'guest';
+/** The BIOS writes its first sectors to the disk within a second; TCG on a busy machine takes longer. */
+const BOOT_LIMIT_MS = 30_000;
+
+/** Skips a suite with one loud line where libvirt is not installed; fails it in CI. Call it in `before`. */
+export function requireLibvirt(context: Mocha.Context): void {
+  const search = { env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` } };
+  const missing = PROGRAMS.filter((program) => spawnSync(program, ['--version'], search).error !== undefined);
+  if (missing.length === 0) return;
+  const problem = `${missing.join(', ')} missing; make judges installs them`;
+  if (process.env.CI) assert.fail(`tests with libvirt cannot run: ${problem}`);
+  console.error(`    SKIPPED: tests with libvirt: ${problem}`);
+  context.skip();
+}
+
+/**
+ * A boot sector that writes 4 KiB at a time without end, over the 8 MiB behind the first 16 MiB of the disk. Each block
+ * begins with a new number.
+ */
+function writingBootSector(): Buffer {
+  const sector = Buffer.alloc(512);
+  const code = [
+    ...[0x31, 0xc0, 0x8e, 0xd8], // ax = 0, ds = 0
+    ...[0xbe, 0x40, 0x7c, 0xb8, 0x00, 0x43, 0xb2, 0x80, 0xcd, 0x13], // int 13h, extended write, by the packet at 7C40h
+    ...[0x66, 0x83, 0x06, 0x48, 0x7c, 0x08], // the next 8 sectors
+    ...[0x66, 0x81, 0x26, 0x48, 0x7c, 0xf8, 0x3f, 0x00, 0x00], // within 16384 sectors
+    ...[0x66, 0x81, 0x0e, 0x48, 0x7c, 0x00, 0x80, 0x00, 0x00], // behind sector 32768
+    ...[0x66, 0xff, 0x06, 0x00, 0x7e], // the number at 7E00h
+    ...[0xeb, 0xd7], // again from the packet on
+  ];
+  Buffer.from(code).copy(sector);
+  // The packet: its size, 8 sectors, from 0000:7E00h, to sector 32768.
+  Buffer.from([16, 0, 8, 0, 0x00, 0x7e, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0]).copy(sector, 0x40);
+  sector.writeUInt16LE(0xaa55, 510);
+  return sector;
+}
+
+function domainXml(diskPath: string): string {
+  return `<domain type='qemu'><name>${DOMAIN}</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>
+    <os><type arch='x86_64' machine='pc'>hvm</type></os>
+    <devices><emulator>/usr/bin/qemu-system-x86_64</emulator><disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2' discard='unmap'/><source file='${diskPath}'/><target dev='vda' bus='virtio'/>
+    </disk></devices></domain>`;
+}
+
+export interface LibvirtGuest extends AsyncDisposable {
+  /** Runs a command of virsh. @returns its output */
+  virsh(...args: string[]): Promise<string>;
+  /** Writes to the disk as the guest's device does, by a command of qemu-io. */
+  write(command: string): Promise<void>;
+  /** Number of writes that the guest has made. */
+  writeCount(): Promise<number>;
+  /** Waits until the guest has made more writes than that. */
+  hasWritten(count: number): Promise<void>;
+  /**
+   * Starts a backup in pull mode, and a checkpoint.
+   * @param since the checkpoint that an incremental backup counts from
+   * @returns the URI of the disk
+   */
+  beginBackup(checkpoint: string, since?: string): Promise<string>;
+  endBackup(): Promise<void>;
+}
+
+/** Starts a machine whose guest writes to its disk without end. @param directory is short: sockets are in it */
+export async function startLibvirtGuest(directory: string, diskSize: string): Promise<LibvirtGuest> {
+  const file = (name: string) => path.join(directory, name);
+  mkdirSync(file('run'), { mode: 0o700 });
+  const env = {
+    ...{ PATH: `${process.env.PATH}:/usr/sbin`, HOME: directory, XDG_RUNTIME_DIR: file('run') },
+    ...{ XDG_CONFIG_HOME: file('config'), XDG_CACHE_HOME: file('cache'), XDG_DATA_HOME: file('data') },
+  };
+  // Root would get the machine's own libvirt, whose files lie in /etc and /var.
+  const asUser = (words: readonly string[]) => ['--user', '--map-user=1', '--map-group=1', ...words];
+
+  async function run(command: string, args: readonly string[]): Promise<CommandResult> {
+    const result = await runCommand(command, args, { env });
+    assert.equal(result.code, 0, `${command} ${args.join(' ')}: ${result.stdout}${result.stderr}`);
+    return result;
+  }
+  const virsh = async (...args: string[]) => `${(await run('unshare', asUser(['virsh', '-c', 'qemu:///session', ...args]))).stdout}`;
+
+  const disk = file('disk.qcow2');
+  writeFileSync(file('boot'), writingBootSector());
+  await run('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', file('boot'), disk]);
+  await run('qemu-img', ['resize', '-q', disk, diskSize]);
+
+  const daemon = spawn('unshare', asUser(['libvirtd']), { env: { ...process.env, ...env }, stdio: ['ignore', 'ignore', 'pipe'] });
+  let output = '';
+  daemon.stderr.on('data', (bytes: Buffer) => {
+    output += bytes;
+  });
+  const ended = once(daemon, 'close');
+  const stop = async () => {
+    await runCommand('unshare', asUser(['virsh', '-c', 'qemu:///session', 'destroy', DOMAIN]), { env });
+    daemon.kill();
+    await ended;
+  };
+
+  async function writeCount(): Promise<number> {
+    const found = /wr_req (\d+)/.exec(await virsh('domblkstat', DOMAIN, 'vda'));
+    return Number(found?.[1]);
+  }
+  async function hasWritten(count: number): Promise<void> {
+    for (const endMs = performance.now() + BOOT_LIMIT_MS; performance.now() < endMs; await delay(20))
+      if ((await writeCount()) > count) return;
+    assert.fail(`the guest has not made ${count} writes`);
+  }
+
+  try {
+    for (;;) {
+      const { code } = await runCommand('unshare', asUser(['virsh', '-c', 'qemu:///session', 'version']), { env });
+      if (code === 0) break;
+      assert.ok(!hasEnded(daemon), output);
+      await delay(50);
+    }
+    writeFileSync(file('domain.xml'), domainXml(disk));
+    await virsh('define', file('domain.xml'));
+    await virsh('start', DOMAIN);
+    await hasWritten(10);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return {
+    virsh,
+    writeCount,
+    hasWritten,
+    async write(command) {
+      const device = '/machine/peripheral/virtio-disk0/virtio-backend';
+      const answer = await virsh('qemu-monitor-command', '--hmp', DOMAIN, `qemu-io -d ${device} "${command}"`);
+      assert.equal(answer.trim(), '');
+    },
+    async beginBackup(checkpoint, since) {
+      const scratch = file(`scratch-${checkpoint}.qcow2`);
+      writeFileSync(
+        file('backup.xml'),
+        `<domainbackup mode='pull'>${since === undefined ? '' : `<incremental>${since}</incremental>`}
+          <server transport='unix' socket='${file('nbd.sock')}'/>
+          <disks><disk name='vda' backup='yes' type='file'><scratch file='${scratch}'/></disk></disks></domainbackup>`,
+      );
+      writeFileSync(file('checkpoint.xml'), `<domaincheckpoint><name>${checkpoint}</name></domaincheckpoint>`);
+      await virsh('backup-begin', DOMAIN, file('backup.xml'), file('checkpoint.xml'));
+      return `nbd+unix:///vda?socket=${file('nbd.sock')}`;
+    },
+    endBackup: async () => void (await virsh('domjobabort', DOMAIN)),
+    [Symbol.asyncDispose]: stop,
+  };
+}
