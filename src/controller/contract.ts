@@ -34,7 +34,7 @@ export interface ControllerOptions {
   warn(message: string, key?: string): void;
   observer?: ControllerObserver | undefined;
   /** Called when an export was added, changed or removed. Must not throw. */
-  onExport?(key: string): void;
+  onExport?: ((key: string) => void) | undefined;
 }
 
 /** Receives the facts that metrics count. */
@@ -57,7 +57,9 @@ export interface Controller {
   run(signal: AbortSignal): Promise<void>;
   /** Counts of the present moment. Takes time for each namespace and each object of the controller. */
   facts(): ControllerFacts;
-  /** The export as the controller knows it. If it has ended, its status has only phase and completionTime. */
+  /** Keys of all exports: NAMESPACE/NAME. */
+  exportKeys(): Iterable<string>;
+  /** The export as the controller knows it. If it has ended, its status has only what slim-objects.ts keeps. */
   exportOf(key: string): ExportObject | undefined;
   readonly hasSynced: boolean;
   /** How up to date its copies are. */

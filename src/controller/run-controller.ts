@@ -108,6 +108,10 @@ class FleetController implements Controller {
     }
   }
 
+  exportKeys(): Iterable<string> {
+    return this.cache.exports.keys();
+  }
+
   exportOf(key: string): ExportObject | undefined {
     return this.cache.exports.get(key);
   }

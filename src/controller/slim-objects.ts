@@ -15,14 +15,26 @@ export function slimMetadata<T extends KubeObject>(object: T): T {
   return { ...object, metadata: { ...metadata, annotations: kept } };
 }
 
-/** Keeps of the status of an export that has ended only the fact and its open uploads: there are thousands of them. */
+/** Keeps the result and the open uploads of an export that has ended, not its disks: there are thousands of them. */
 export function slimExport(object: ExportObject): ExportObject {
   const { status, ...rest } = slimMetadata(object);
   if (!isFields(status) || status.completionTime === undefined) return { ...rest, status };
-  const { phase, completionTime, disks } = status;
+  const { phase, disks, conditions } = status;
+  const kept = phase === 'Succeeded' ? RESULT : [...RESULT, 'message'];
   const open = Array.isArray(disks) ? disks.filter((disk) => isFields(disk) && disk.upload !== undefined) : [];
-  return { ...rest, status: { phase, completionTime, ...(open.length === 0 ? {} : { disks: open }) } };
+  const reasons = Array.isArray(conditions) ? conditions.filter((each) => isFields(each) && each.type === 'Succeeded') : [];
+  return {
+    ...rest,
+    status: {
+      ...Object.fromEntries(kept.filter((name) => status[name] !== undefined).map((name) => [name, status[name]])),
+      ...(phase === 'Succeeded' || reasons.length === 0 ? {} : { conditions: reasons }),
+      ...(open.length === 0 ? {} : { disks: open }),
+    },
+  };
 }
+
+/** The page of the controller shows these. */
+const RESULT = ['phase', 'startTime', 'completionTime', 'consistency', 'snapshotTime', 'progress'];
 
 /** Keeps of a pod of others what shows which claims it uses, how, and whether it is a sidecar. */
 export function slimPod(pod: FleetPodObject): FleetPodObject {

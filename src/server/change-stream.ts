@@ -5,7 +5,7 @@
 
 import type { ServerResponse } from 'node:http';
 import type { Clock } from '../common/clock.ts';
-import type { ExportRegistry } from './export-registry.ts';
+import type { ShownExports } from './export-registry.ts';
 import type { ExportView } from './export-view.ts';
 import { countPhases, type PhaseCounts } from './query-exports.ts';
 import type { MayStay } from './require-token.ts';
@@ -19,7 +19,7 @@ export interface ChangeStream {
 }
 
 export interface ChangeStreamOptions {
-  registry: ExportRegistry;
+  registry: ShownExports;
   clock: Clock;
   warn(message: string): void;
   /** Aborted when the server ends; then all streams end. */

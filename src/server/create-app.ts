@@ -1,4 +1,4 @@
-/** The HTTP app of the sidecar: metrics, probes, exports as JSON, and the status page. */
+/** The HTTP app of sidecar and controller: metrics, probes, exports and schedules as JSON, and the status page. */
 
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -7,10 +7,11 @@ import { DiskliftError } from '../common/errors.ts';
 import type { ExportMetrics } from '../metrics/export-metrics.ts';
 import { scrapeFormatOf } from '../metrics/scrape.ts';
 import type { ChangeStream } from './change-stream.ts';
-import type { ExportRegistry } from './export-registry.ts';
+import type { ShownExports } from './export-registry.ts';
 import type { Health } from './health.ts';
 import { parseQuery, queryExports } from './query-exports.ts';
 import { type Authorize, mayStayOf, requireToken } from './require-token.ts';
+import type { SchedulePage } from './schedule-view.ts';
 
 export interface AppOptions {
   /** Exports for the page and its API; when left out, there is no page and no API. */
@@ -112,19 +113,30 @@ function answerError(error: unknown, { request, response, next, warn }: Failed):
   }
 }
 
-interface ApiOptions {
-  registry: ExportRegistry;
+export interface ApiOptions {
+  registry: ShownExports;
   changes: ChangeStream;
   /** Version of the program. */
   version: string;
+  /** Left out in a sidecar, which has no schedules. */
+  schedules?: (() => SchedulePage) | undefined;
+  /** Why this process has no exports to show now; undefined while it has them. */
+  problem?: (() => string | undefined) | undefined;
 }
 
-/** Routes of /api/v1: exports as JSON, and a stream of changes. */
-function apiRoutes({ registry, changes, version }: ApiOptions): Router {
+/** Routes of /api/v1: exports and schedules as JSON, and a stream of changes. */
+function apiRoutes({ registry, changes, version, schedules, problem }: ApiOptions): Router {
   const router = Router();
+  router.use((_request, response, next) => {
+    const text = problem?.();
+    if (text === undefined) next();
+    else response.status(503).set('Retry-After', '10').type('text/plain').send(`${text}\n`);
+  });
+  if (schedules !== undefined) router.get('/schedules', (_request, response) => void response.json(schedules()));
   router.get('/exports', (request, response) => {
     const query = parseQuery(paramsOf(request));
-    response.json({ version, ...queryExports(registry, query), offset: query.offset, limit: query.limit });
+    const hasSchedules = schedules !== undefined;
+    response.json({ version, hasSchedules, ...queryExports(registry, query), offset: query.offset, limit: query.limit });
   });
   router.get('/exports/:namespace/:name', (request, response) => {
     const view = registry.get(keyOf(request));
@@ -138,7 +150,7 @@ function apiRoutes({ registry, changes, version }: ApiOptions): Router {
   });
   router.get('/changes', (request, response) => {
     if (request.method === 'HEAD') response.type('text/event-stream').end();
-    else if (!changes.add(response, mayStayOf(response)))
+    else if (!changes.add(response, async () => problem?.() === undefined && (await mayStayOf(response)())))
       response.status(503).set('Retry-After', '10').type('text/plain').send('too many readers\n');
   });
   return router;
@@ -172,6 +184,7 @@ const FILES: Readonly<Record<string, string>> = {
   '/page/page.js': 'page.js',
   '/page/dom.js': 'dom.js',
   '/page/export-row.js': 'export-row.js',
+  '/page/schedules.js': 'schedules.js',
   '/page/disk-panel.js': 'disk-panel.js',
   '/page/disk-map.js': 'disk-map.js',
   '/page/format.js': 'format.js',

@@ -8,9 +8,8 @@ import type { DiskExportStatus } from '../resource/disk-export.ts';
 import { type ExportView, exportViewOf, type PlaceholderSource } from './export-view.ts';
 import { createLiveExport, type DiskMapView, type LiveExport } from './live-export.ts';
 
-/** Keys are `NAMESPACE/NAME`. */
-export interface ExportRegistry extends Required<Pick<RequestObserver, 'onRead' | 'onStatus'>> {
-  onBegin(key: string): ExportWatcher;
+/** The exports that the page and its API show. Keys are `NAMESPACE/NAME`. */
+export interface ShownExports {
   keys(): Iterable<string>;
   /** Keys of exports that run in this process. */
   liveKeys(): Iterable<string>;
@@ -19,6 +18,10 @@ export interface ExportRegistry extends Required<Pick<RequestObserver, 'onRead' 
   mapOf(key: string, disk: string): DiskMapView | undefined;
   /** @param listener called with the key for each change: often @returns removes the listener */
   onChange(listener: (key: string) => void): () => void;
+}
+
+export interface ExportRegistry extends ShownExports, Required<Pick<RequestObserver, 'onRead' | 'onStatus'>> {
+  onBegin(key: string): ExportWatcher;
 }
 
 interface Entry {

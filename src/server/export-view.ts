@@ -34,6 +34,10 @@ export interface ExportView {
   nextAttemptTime?: string;
   startTime?: string;
   completionTime?: string;
+  /** The state that the images show: of a disk without writers, of a guest that was frozen, or of a running one. */
+  consistency?: NonNullable<DiskExportStatus['consistency']>;
+  /** The moment that the images show, when they are read from a snapshot. */
+  snapshotTime?: string;
   attempts: number;
   /** Attempts after the first of each disk. */
   retries: number;
@@ -62,7 +66,7 @@ export interface ExportFacts {
 export type PlaceholderSource = (request: DiskExport, diskPath?: string) => PlaceholderTexts;
 
 /** Shown when no process has written a status. */
-const UNCLAIMED = 'No process has claimed this export. A sidecar that serves the claim will.';
+const UNCLAIMED = 'No process has claimed this export. A sidecar that serves the claim will, or the controller.';
 
 const ENDS: ReadonlySet<string> = new Set(['Succeeded', 'Failed', 'Cancelled']);
 
@@ -77,8 +81,7 @@ export function exportViewOf({ key, stored, status, liveDisks, placeholders }: E
   const phase = phaseOf(status, liveDisks === undefined ? [] : disks);
   const isUnclaimed = stored.kind === 'request' && phase === 'Pending' && (written ?? 'Unclaimed') === 'Unclaimed';
   const reason = isUnclaimed ? 'Unclaimed' : written;
-  const sum = (of: (disk: DiskView) => number | undefined) => disks.reduce((total, disk) => total + (of(disk) ?? 0), 0);
-  const attempts = sum((disk) => disk.attempts);
+  const sum = (of: (disk: DiskView) => number) => disks.reduce((total, disk) => total + of(disk), 0);
   const message =
     stored.kind === 'invalid' && status?.startTime === undefined
       ? printable(stored.message)
@@ -96,15 +99,28 @@ export function exportViewOf({ key, stored, status, liveDisks, placeholders }: E
     isUnclaimed,
     ...(phase === 'Pending' && status?.nextAttemptTime !== undefined ? { nextAttemptTime: status.nextAttemptTime } : {}),
     ...timesOf(status),
-    attempts,
+    attempts: sum((disk) => disk.attempts),
     retries: sum((disk) => Math.max(0, disk.attempts - 1)),
     percent: liveDisks === undefined ? (status?.progress?.percent ?? 0) : percentOf(disks),
+    ...sizesOf(status, disks),
+    ...rateOf(disks),
+    disks,
+  };
+}
+
+/** The controller keeps no disks of an export that has ended, but the sums. */
+function sizesOf({ progress }: DiskExportStatus = {}, disks: readonly DiskView[]) {
+  const skippedBytes = progress?.skippedBytes ?? 0;
+  if (disks.length === 0) {
+    const { virtualBytes = 0, imageBytes = 0, sentBytes = 0 } = progress ?? {};
+    return { virtualBytes, imageBytes, sentBytes, skippedBytes };
+  }
+  const sum = (of: (disk: DiskView) => number | undefined) => disks.reduce((total, disk) => total + (of(disk) ?? 0), 0);
+  return {
     virtualBytes: sum((disk) => disk.virtualBytes),
     imageBytes: sum((disk) => disk.imageBytes),
     sentBytes: sum((disk) => disk.sentBytes),
-    skippedBytes: status?.progress?.skippedBytes ?? 0,
-    ...rateOf(disks),
-    disks,
+    skippedBytes,
   };
 }
 
@@ -122,10 +138,12 @@ function specFacts({ request: { spec } }: Extract<ObservedRequest, { kind: 'requ
   };
 }
 
-function timesOf({ startTime, completionTime, executor }: DiskExportStatus = {}) {
+function timesOf({ startTime, completionTime, executor, consistency, snapshotTime }: DiskExportStatus = {}) {
   return {
     ...(startTime === undefined ? {} : { startTime }),
     ...(completionTime === undefined ? {} : { completionTime }),
+    ...(consistency === undefined ? {} : { consistency }),
+    ...(snapshotTime === undefined ? {} : { snapshotTime }),
     ...(executor?.podName === undefined ? {} : { executor: executor.podName }),
   };
 }

@@ -2,7 +2,7 @@
 
 import { DiskliftError } from '../common/errors.ts';
 import type { ExportCensus } from '../metrics/export-metrics.ts';
-import type { ExportRegistry } from './export-registry.ts';
+import type { ShownExports } from './export-registry.ts';
 import { type ExportPhase, type ExportView, isOver } from './export-view.ts';
 
 export interface ExportQuery {
@@ -58,7 +58,7 @@ function invalid(message: string): DiskliftError {
   return new DiskliftError('InvalidRequest', message);
 }
 
-export function queryExports(registry: Pick<ExportRegistry, 'keys' | 'get'>, query: ExportQuery): ExportPage {
+export function queryExports(registry: Pick<ShownExports, 'keys' | 'get'>, query: ExportQuery): ExportPage {
   const views = [...registry.keys()].map((key) => registry.get(key)).filter((view) => view !== undefined);
   const words = query.search.toLowerCase().split(/\s+/).filter(Boolean);
   const matching = views.filter((view) => matches(view, query) && words.every((word) => textOf(view).includes(word)));

@@ -28,7 +28,7 @@ const HINTS: Readonly<Record<ErrorCode | WaitReason, string>> = {
   ExecutorCrashed: 'Find out why the container ended, such as its memory limit: kubectl describe pod shows its last state.',
   Cancelled: '',
   Unclaimed: 'Check whether a sidecar that serves this claim runs and is ready.',
-  Queued: 'Other exports use all slots: maxConcurrentExports is their number.',
+  Queued: 'Other exports use all slots: raise maxConcurrentExports of the sidecar, or the limits of the controller.',
 };
 
 /** @param reason of a condition @returns undefined when there is no advice */

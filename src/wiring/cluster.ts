@@ -15,7 +15,7 @@ import { createReflector } from '../stores/kubernetes/cache/reflector.ts';
 import { createWorkQueue } from '../stores/kubernetes/cache/work-queue.ts';
 import { findApiServerHosts } from '../stores/kubernetes/client/api-server-hosts.ts';
 import { createKubeApi, limitApi } from '../stores/kubernetes/client/kube-api.ts';
-import { createTokenReviewer } from '../stores/kubernetes/client/token-reviewer.ts';
+import { createTokenReviewer, listsOf } from '../stores/kubernetes/client/token-reviewer.ts';
 import { leaseTimesOf } from '../stores/kubernetes/leases/lease-claim.ts';
 import { createLeaseHolder } from '../stores/kubernetes/leases/lease-claims.ts';
 import { createEventPoster } from '../stores/kubernetes/store/kubernetes-events.ts';
@@ -129,7 +129,7 @@ export async function composeCluster(options: ClusterOptions): Promise<ComposedS
       return isSilent ? 'the API server has not answered for 15 minutes' : undefined;
     },
     apiServerHosts: findApiServerHosts({ discovery: api.discovery, server: access.server, resolve: addressesOf, signal, ...shared }),
-    authorize: createTokenReviewer({ reviews: api.reviews, namespace, clock, warn }),
+    authorize: createTokenReviewer({ reviews: api.reviews, exports: listsOf(['diskexports'], [namespace]), clock, warn }),
     async close() {
       await Promise.all([store.close(), abortable(events.settled(), lastEvents.signal).catch(() => {})]);
       lastEvents.stop();

@@ -8,18 +8,20 @@ import type { Logger } from '../common/logger.ts';
 import type { ControllerConfig } from '../config/controller-settings.ts';
 import { packageVersion } from '../config/environment.ts';
 import type { JobTemplateFile } from '../config/job-template.ts';
-import type { Controller, ControllerFacts } from '../controller/contract.ts';
+import type { ControllerFacts } from '../controller/contract.ts';
 import type { ScheduleObserver } from '../controller/schedules/observer.ts';
 import { type ControllerMetrics, createControllerMetrics } from '../metrics/controller-metrics.ts';
+import { createChangeStream } from '../server/change-stream.ts';
 import { createHealth, type HealthOptions } from '../server/health.ts';
 import { createFleetApi, type FleetApi, guardFleetApi } from '../stores/kubernetes/client/fleet-api.ts';
 import { createKubeApi } from '../stores/kubernetes/client/kube-api.ts';
-import { createTokenReviewer } from '../stores/kubernetes/client/token-reviewer.ts';
+import { createTokenReviewer, listsOf } from '../stores/kubernetes/client/token-reviewer.ts';
 import { runAsLeader, type Term } from '../stores/kubernetes/leases/leadership.ts';
 import { leaseTimesOf } from '../stores/kubernetes/leases/lease-claim.ts';
 import { createLeaseHolder } from '../stores/kubernetes/leases/lease-claims.ts';
 import type { CommandContext } from './context.ts';
-import { type ComposeControllerOptions, composeController } from './controller.ts';
+import { type ComposeControllerOptions, composeController, type LeadingController } from './controller.ts';
+import { createFleetPages, type FleetPages } from './fleet-pages.ts';
 import { startPages } from './listen.ts';
 import { openApiAccess } from './open-api-access.ts';
 
@@ -29,6 +31,9 @@ export interface ControllerProcessOptions {
   logger: Logger;
   context: Pick<CommandContext, 'clock' | 'signal'>;
 }
+
+/** Resources that the pages show. */
+const SHOWN = ['diskexports', 'diskexportschedules'];
 
 /** The watches of a leader are answered more often in good health, as those of a sidecar are. */
 const SILENCE_MS = 900_000;
@@ -72,7 +77,12 @@ export async function runControllerProcess({ config, template, logger, context }
       config,
       metrics,
       health: createHealth({ ...election.health, signal: ended.signal }),
-      reviewTokens: createTokenReviewer({ reviews, namespace, clock, warn }),
+      exports: {
+        ...election.pages,
+        changes: createChangeStream({ registry: election.pages.registry, clock, warn, signal: ended.signal }),
+        version,
+      },
+      reviewTokens: createTokenReviewer({ reviews, exports: listsOf(SHOWN, config.namespaces), clock, warn }),
       clock,
       warn,
       signal: ended.signal,
@@ -106,6 +116,7 @@ interface Election {
   health: Omit<HealthOptions, 'signal' | 'volumeProblem'>;
   /** Undefined while this process does not lead, or has not listed all objects yet. */
   facts(): ControllerFacts | undefined;
+  pages: FleetPages;
   run(onChange: (isLeading: boolean) => void): Promise<void>;
 }
 
@@ -114,7 +125,9 @@ function composeElection({ config, template, namespace, api, observer, scheduleO
   const holder = `${instance}_${randomUUID()}`;
   const times = leaseTimesOf(Math.max(3, config.leaseDurationSeconds));
   const shared = { clock, random: Math.random, warn };
-  let leading: Controller | undefined;
+  const target = { namespace, name: config.leaderElectionLease };
+  const pages = createFleetPages(() => leading, target);
+  let leading: LeadingController | undefined;
   let lookedMs: number | undefined;
   let lookFailure: Error | undefined;
 
@@ -128,6 +141,7 @@ function composeElection({ config, template, namespace, api, observer, scheduleO
       api: guardFleetApi(api, guard),
       observer,
       scheduleObserver,
+      onExport: pages.onExport,
       ...shared,
     });
     try {
@@ -138,6 +152,7 @@ function composeElection({ config, template, namespace, api, observer, scheduleO
   }
 
   return {
+    pages,
     facts: () => (leading?.hasSynced ? leading.facts() : undefined),
     health: {
       silenceMs: () => (leading === undefined ? lookedMs && clock.monotonicMs() - lookedMs : leading.freshness.silenceMs()),
@@ -156,7 +171,7 @@ function composeElection({ config, template, namespace, api, observer, scheduleO
         times,
         holder,
         self: createLeaseHolder({ holder, instance }),
-        target: { namespace, name: config.leaderElectionLease },
+        target,
         lead,
         onChange,
         onLook(failure) {

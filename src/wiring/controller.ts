@@ -8,6 +8,7 @@ import { createController } from '../controller/run-controller.ts';
 import { createExportsOfSchedules } from '../controller/schedules/exports-of-schedules.ts';
 import type { ScheduleObserver } from '../controller/schedules/observer.ts';
 import { runSchedules, type Schedules } from '../controller/schedules/run-schedules.ts';
+import type { ReadSchedule } from '../controller/schedules/schedule-object.ts';
 import type { FleetApi } from '../stores/kubernetes/client/fleet-api.ts';
 import type { Term } from '../stores/kubernetes/leases/leadership.ts';
 import { createEventPoster } from '../stores/kubernetes/store/kubernetes-events.ts';
@@ -27,16 +28,24 @@ export interface ComposeControllerOptions {
   /** @param key of the export that the message is about */
   warn(message: string, key?: string): void;
   scheduleObserver?: ScheduleObserver | undefined;
+  /** Called when an export was added, changed or removed. Must not throw. */
+  onExport?: ((key: string) => void) | undefined;
+}
+
+/** A controller with its schedules. */
+export interface LeadingController extends Controller {
+  schedules(): Iterable<ReadSchedule>;
 }
 
 /** One controller for each term: its copies and queues begin anew. Its schedules make exports, which it runs. */
-export function composeController(options: ComposeControllerOptions): Controller {
-  const { config, term, instance, api, clock, random, warn, scheduleObserver } = options;
+export function composeController(options: ComposeControllerOptions): LeadingController {
+  const { config, term, instance, api, clock, random, warn, scheduleObserver, onExport } = options;
   let schedules: Schedules | undefined;
   const controller = createController({
     ...controllerOptionsOf(options),
     onExport: (key) => {
       for (const schedule of index.update(key)) schedules?.enqueue(schedule);
+      onExport?.(key);
     },
   });
   const index = createExportsOfSchedules((key) => controller.exportOf(key));
@@ -68,6 +77,8 @@ export function composeController(options: ComposeControllerOptions): Controller
   return {
     run,
     facts: () => controller.facts(),
+    schedules: () => schedules?.all() ?? [],
+    exportKeys: () => controller.exportKeys(),
     exportOf: (key) => controller.exportOf(key),
     get hasSynced() {
       return controller.hasSynced && (schedules?.hasSynced ?? false);

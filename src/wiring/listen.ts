@@ -1,4 +1,4 @@
-/** Composes the HTTP servers: pages, metrics and probes of a sidecar; metrics and probes of a controller. */
+/** Composes the HTTP servers of a sidecar and of a controller: pages, metrics and probes. */
 
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';

@@ -14,7 +14,6 @@ import { createExportMetrics } from '../metrics/export-metrics.ts';
 import { createDestinationPolicy, createNetworkAccess } from '../network/destination-policy.ts';
 import { destinationName } from '../resource/destination-kinds.ts';
 import type { DiskExport } from '../resource/disk-export.ts';
-import { placeholderValues } from '../resource/placeholders.ts';
 import { createExportRegistry } from '../server/export-registry.ts';
 import { createDirectoryStore } from '../stores/directory/directory-store.ts';
 import { cleanUpOnce } from './clean-up-once.ts';
@@ -23,6 +22,7 @@ import type { CommandContext } from './context.ts';
 import { destinationServer } from './destinations.ts';
 import { BUFFER_BYTES, composeLeftovers, composePlan } from './export.ts';
 import { listen } from './listen.ts';
+import { shownPlaceholders } from './shown-placeholders.ts';
 import { singleRequest } from './single-request.ts';
 import { refusalOf } from './sources.ts';
 import { type WorkerRole, workerRole } from './worker.ts';
@@ -47,7 +47,7 @@ export async function runSidecar({ config, volumes, logger, context: { signal: s
   const version = packageVersion();
   const { clock } = context;
   const metrics = createExportMetrics({ version, clock, retentionMs: config.seriesRetentionSeconds * 1000, ofProcess: true, signal });
-  const registry = createExportRegistry(clock, placeholdersOf);
+  const registry = createExportRegistry(clock, shownPlaceholders);
   const metricsObserver: RequestObserver = {
     onBegin: (_key, request) => metrics.begin({ ...request.metadata, destination: destinationName(request) }),
   };
@@ -195,12 +195,6 @@ function composeServing({ config, volumes, worker, observers, warn, context }: S
       },
     };
   };
-}
-
-/** Without a path, the disk stays a placeholder, and so does the claim of a virtual machine's volume. */
-function placeholdersOf(request: DiskExport, diskPath?: string): Readonly<Record<string, string | undefined>> {
-  const { disk, claim, ...values } = placeholderValues(request, diskPath ?? '');
-  return { ...values, ...(claim === '' ? {} : { claim }), ...(diskPath === undefined ? {} : { disk }) };
 }
 
 function keyOf({ metadata: { namespace, name } }: DiskExport): string {

@@ -21,6 +21,7 @@ describe('the process of the controller', function () {
   before(async function () {
     server = await useApiServer(this);
     await installCrd(server);
+    await installCrd(server, 'crd-schedules.yaml');
   });
 
   function start(lease: string, ...flags: string[]): Promise<Service> {
@@ -95,16 +96,55 @@ describe('the process of the controller', function () {
     await until('the first leads again', () => leads(first));
   });
 
-  it('serves metrics and probes, and neither the page nor the API of exports', async () => {
+  it('serves metrics, and shows its exports and schedules to clients with its token, the leader alone', async () => {
     const tokenFile = temp('token');
     writeFileSync(tokenFile, 'secret-of-the-scraper\n');
-    await using service = await start(`controller-${randomUUID().slice(0, 8)}`, '--listen-token-file', tokenFile);
-    for (const place of ['/', '/page/page.js', '/api/v1/exports']) assert.equal((await service.get(place)).status, 404, place);
-    assert.equal((await service.get('/metrics')).status, 401);
+    const lease = `controller-${randomUUID().slice(0, 8)}`;
+    await using service = await start(lease, '--listen-token-file', tokenFile);
     const headers = { authorization: 'Bearer secret-of-the-scraper' };
-    const text = await (await fetch(`http://127.0.0.1:${service.port}/metrics`, { headers })).text();
+    const get = (place: string, { port } = service) => fetch(`http://127.0.0.1:${port}${place}`, { headers });
+    const guarded = ['/metrics', '/api/v1/exports', '/api/v1/exports/default/first', '/api/v1/schedules', '/api/v1/changes'];
+    for (const place of guarded) assert.equal((await service.get(place)).status, 401, place);
+    assert.equal((await service.get('/')).status, 200);
+    const text = await (await get('/metrics')).text();
     assert.match(text, /^disklift_build_info\{version="[^"]+"\} 1$/m);
     assert.match(text, /^process_resident_memory_bytes \d/m);
+
+    await until('it leads and has listed all objects', async () => (await get('/api/v1/exports')).status === 200);
+    const spec = {
+      source: { persistentVolumeClaim: { claimName: 'not-there' } },
+      destination: { http: { url: 'http://backup.example/{disk}' } },
+    };
+    const api = '/apis/disklift.dev/v1alpha1/namespaces/default';
+    const type = { apiVersion: 'disklift.dev/v1alpha1', kind: 'DiskExport' };
+    await server.request(`${api}/diskexports`, { method: 'POST', body: { ...type, metadata: { name: 'first' }, spec } });
+    const body = {
+      ...type,
+      kind: 'DiskExportSchedule',
+      metadata: { name: 'yearly' },
+      spec: { schedule: '@yearly', exportTemplate: { spec } },
+    };
+    await server.request(`${api}/diskexportschedules`, { method: 'POST', body });
+    const json = async (place: string) => (await (await get(place)).json()) as Record<string, never> & { items: Record<string, unknown>[] };
+    await until('it shows the export with its reason', async () => (await json('/api/v1/exports/default/first')).reason !== 'Unclaimed');
+    const { items, hasSchedules, total } = await json('/api/v1/exports');
+    assert.deepEqual([total, hasSchedules, items[0]?.name, items[0]?.phase, items[0]?.claim], [1, true, 'first', 'Pending', 'not-there']);
+    assert.match(String(items[0]?.message), /not-there/);
+    assert.deepEqual(items[0]?.destination, { kind: 'HTTP', address: 'http://backup.example/{disk}' });
+    await until('it shows the schedule', async () => (await json('/api/v1/schedules')).items[0]?.reason === 'NoSuccessYet');
+    const [schedule] = (await json('/api/v1/schedules')).items;
+    assert.equal(schedule?.schedule, '@yearly');
+    assert.match(String(schedule?.nextScheduleTime), /^\d{4}-01-01T00:00:00Z$/);
+
+    await using other = await start(lease, '--listen-token-file', tokenFile);
+    await until('the waiting process is ready', () => isReady(other));
+    for (const place of guarded.slice(1)) {
+      const refused = await get(place, other);
+      assert.equal(refused.status, 503, place);
+      assert.match(await refused.text(), new RegExp(`get lease ${lease} shows which one does`));
+    }
+    for (const place of ['diskexports/first', 'diskexportschedules/yearly']) await server.request(`${api}/${place}`, { method: 'DELETE' });
+    await until('the export is gone', async () => (await json('/api/v1/exports')).total === 0);
   });
 
   it('retries while it may not use the Lease, is not ready meanwhile and ends on a signal', async () => {

@@ -6,7 +6,7 @@ import type { ExportMetrics } from '../../src/metrics/export-metrics.ts';
 import type { DiskExportStatus } from '../../src/resource/disk-export.ts';
 import { validateDiskExport } from '../../src/resource/validate.ts';
 import { createChangeStream } from '../../src/server/change-stream.ts';
-import { createApp } from '../../src/server/create-app.ts';
+import { type ApiOptions, createApp } from '../../src/server/create-app.ts';
 import { createExportRegistry, type ExportRegistry } from '../../src/server/export-registry.ts';
 import type { PlaceholderSource } from '../../src/server/export-view.ts';
 import type { Authorize } from '../../src/server/require-token.ts';
@@ -30,12 +30,15 @@ export interface HttpAppOptions {
   changesClock?: Listening['clock'];
   metrics?: Pick<ExportMetrics, 'scrape'>;
   placeholders?: PlaceholderSource;
+  schedules?: ApiOptions['schedules'];
+  /** Why there are no exports to show. */
+  exportsProblem?: ApiOptions['problem'];
   /** The problem that the probes report. */
   problem?: () => string | undefined;
 }
 
 export async function startHttpApp(options: HttpAppOptions = {}): Promise<HttpApp> {
-  const { authorize, tls, clock = systemClock, changesClock = systemClock, problem = () => undefined, placeholders } = options;
+  const { authorize, tls, clock = systemClock, changesClock = systemClock, problem = () => undefined, placeholders, schedules } = options;
   const { metrics = { scrape: async () => ({ contentType: 'text/plain', text: 'metrics' }) } } = options;
   const ended = new AbortController();
   const warnings: string[] = [];
@@ -43,7 +46,13 @@ export async function startHttpApp(options: HttpAppOptions = {}): Promise<HttpAp
   const registry = createExportRegistry(systemClock, placeholders);
   const changes = createChangeStream({ registry, clock: changesClock, warn, signal: ended.signal });
   const health = { liveness: () => ({ problem: problem(), facts: 'facts' }), readiness: async () => problem() };
-  const app = createApp({ exports: { registry, changes, version: '1.2.3' }, metrics, health, authorize, warn });
+  const app = createApp({
+    exports: { registry, changes, version: '1.2.3', schedules, problem: options.exportsProblem },
+    metrics,
+    health,
+    authorize,
+    warn,
+  });
   const server = await startServer(app, { host: '127.0.0.1', port: 0, tls, clock, warn });
   const url = `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${server.port}`;
   return {

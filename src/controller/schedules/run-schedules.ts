@@ -19,7 +19,7 @@ import { CachedKind } from '../cached-kind.ts';
 import type { ScheduleObserver } from './observer.ts';
 import { createSchedulePerformer, type SchedulePerformer, type SchedulesApi } from './perform-schedule.ts';
 import { type Refusal, reconcileSchedule, type ScheduleEvent, type SchedulePlan } from './reconcile-schedule.ts';
-import { SCHEDULE_RESOURCE, statusPatch } from './schedule-object.ts';
+import { type ReadSchedule, readScheduleObject, SCHEDULE_RESOURCE, statusPatch } from './schedule-object.ts';
 
 /** The exports of schedules, as a copy that the caller keeps up to date. */
 interface ExportLister {
@@ -50,6 +50,8 @@ export interface SchedulesOptions {
 export interface Schedules {
   /** To be called when an export of the schedule has changed. @param key of the schedule: NAMESPACE/NAME */
   enqueue(key: string): void;
+  /** All schedules, for pages. */
+  all(): Iterable<ReadSchedule>;
   readonly hasSynced: boolean;
   /** The longest silence of a watch, in milliseconds; undefined before the first answers. */
   silenceMs(): number | undefined;
@@ -103,6 +105,13 @@ class ScheduleLoop implements Schedules {
 
   enqueue(key: string): void {
     this.queue.add(key);
+  }
+
+  *all(): Iterable<ReadSchedule> {
+    for (const key of this.schedules.keys()) {
+      const schedule = this.known.get(key);
+      if (schedule !== undefined) yield readScheduleObject(schedule);
+    }
   }
 
   get hasSynced(): boolean {

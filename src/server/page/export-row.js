@@ -172,11 +172,19 @@ function whyOf({ phase, reason, message }) {
   return phase === 'Pending' ? (message ?? '') : '';
 }
 
-function timesOf({ startTime, completionTime, executor }) {
+const CONSISTENCY = {
+  Offline: 'consistency Offline: nothing wrote to the disks',
+  Application: 'consistency Application: the guest was frozen',
+  Crash: 'consistency Crash: the guest was not frozen',
+};
+
+function timesOf({ startTime, completionTime, executor, consistency, snapshotTime }) {
   return [
     startTime && `Begun ${formatTime(startTime)}`,
     completionTime && `ended ${formatTime(completionTime)}`,
     executor && `by ${executor}`,
+    consistency && CONSISTENCY[consistency],
+    snapshotTime && `as of ${formatTime(snapshotTime)}`,
   ]
     .filter(Boolean)
     .join(', ');

@@ -3,6 +3,7 @@
 import { element, setChildren, setHidden, setText } from './dom.js';
 import { createExportRow } from './export-row.js';
 import { formatCount, formatPhase } from './format.js';
+import { showSchedules } from './schedules.js';
 import { followChanges, getJson, hasToken, keepToken, TokenNeeded } from './server.js';
 
 const RUNNING = ['Scanning', 'Streaming', 'Verifying'];
@@ -15,7 +16,7 @@ const GROUPS = [
   { name: 'cancelled', text: 'Cancelled', phases: ['Cancelled'] },
 ];
 const PAGE_SIZE = 50;
-const [RELOAD_WAIT_MS, SEARCH_WAIT_MS, TICK_MS] = [1000, 250, 1000];
+const [RELOAD_WAIT_MS, SEARCH_WAIT_MS, TICK_MS, SCHEDULES_MS] = [1000, 250, 1000, 15_000];
 
 const byId = (id) => document.getElementById(id);
 const parameters = new URLSearchParams(location.search);
@@ -30,7 +31,7 @@ let rows = new Map();
 const elsewhere = new Map();
 /** Rows that the user has opened or closed. */
 const opened = new Map();
-let [isFirst, reloadTimer, loading] = [true, undefined, new AbortController()];
+let [isFirst, reloadTimer, loading, schedulesTimer] = [true, undefined, new AbortController(), undefined];
 /** Ends the connection that reads changes: a page has one, however often it logs in. */
 let following = new AbortController();
 
@@ -85,12 +86,20 @@ async function reload() {
     if (page.items.length === 0 && page.matched > 0 && wanted.offset > 0) return goTo(0);
     setHidden(byId('problem'), true);
     showPage(page);
+    if (page.hasSchedules) await reloadSchedules(loading.signal);
   } catch (error) {
     if (error.name === 'AbortError') return;
     if (error instanceof TokenNeeded) return askForToken();
     setText(byId('problem'), `The exports cannot be read: ${error.message}`);
     setHidden(byId('problem'), false);
   }
+}
+
+/** Changes of schedules are not pushed. */
+async function reloadSchedules(signal) {
+  clearTimeout(schedulesTimer);
+  showSchedules(await getJson('api/v1/schedules', signal));
+  schedulesTimer = setTimeout(reload, SCHEDULES_MS);
 }
 
 function reloadSoon(waitMs = RELOAD_WAIT_MS) {

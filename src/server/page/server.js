@@ -1,4 +1,4 @@
-/** Requests to the sidecar, with a token if it needs one. */
+/** Requests to the sidecar or the controller, with a token if it needs one. */
 
 const TOKEN = 'disklift-token';
 const [MIN_WAIT_MS, MAX_WAIT_MS] = [1000, 15_000];
@@ -18,7 +18,7 @@ async function ask(place, signal) {
   const response = await fetch(place, { headers: token === null ? {} : { Authorization: `Bearer ${token}` }, signal });
   // After 403 the user may have another token that permits access.
   if (response.status === 401 || response.status === 403) throw new TokenNeeded();
-  if (!response.ok) throw new Error((await response.text()).trim() || `the sidecar answered ${response.status}`);
+  if (!response.ok) throw new Error((await response.text()).trim() || `the server answered ${response.status}`);
   return response;
 }
 
@@ -39,7 +39,7 @@ export async function followChanges({ onChanges, onConnected, onLost }, signal) 
       onConnected();
       waitMs = MIN_WAIT_MS;
       for await (const event of eventsOf(body)) if (event.name === 'changes') onChanges(JSON.parse(event.data));
-      onLost(new Error('the sidecar has ended the connection'));
+      onLost(new Error('the server has ended the connection'));
     } catch (error) {
       if (signal.aborted) return;
       onLost(error);

@@ -72,13 +72,20 @@ describe('the cached copy of an object', () => {
     assert.deepEqual(slimMetadata({ metadata }).metadata, { ...OWNER.metadata, resourceVersion: '7', annotations: { a: 'b' } });
   });
 
-  it('keeps the status of an export that runs, and of one that has ended only its open uploads', () => {
+  it('keeps the status of an export that runs, and of one that has ended its result and open uploads', () => {
     const status = { phase: 'Streaming', message: 'm', disks: [{ path: 'a' }] };
     assert.deepEqual(slimExport({ metadata, status }).status, status);
-    const ended = { phase: 'Failed', completionTime: '2026-01-01T00:00:00Z', message: 'm' };
+    const progress = { percent: 3, virtualBytes: 9, imageBytes: 6, sentBytes: 2, skippedBytes: 3, written: '2' };
+    const ended = { phase: 'Failed', completionTime: '2026-01-01T00:00:00Z', message: 'm', consistency: 'Crash', progress };
     const open = { path: 'b', upload: { id: '1', partSize: 8, fingerprint: 'f' } };
-    const { message: _, ...kept } = ended;
-    assert.deepEqual(slimExport({ metadata, status: { ...ended, disks: [{ path: 'a' }] } }).status, kept);
-    assert.deepEqual(slimExport({ metadata, status: { ...ended, disks: [{ path: 'a' }, open] } }).status, { ...kept, disks: [open] });
+    const why = { type: 'Succeeded', status: 'False', reason: 'SourceReadError', message: 'm' };
+    const conditions = [{ ...why, type: 'Finished' }, why];
+    assert.deepEqual(slimExport({ metadata, status: { ...ended, conditions, disks: [{ path: 'a' }] } }).status, {
+      ...ended,
+      conditions: [why],
+    });
+    assert.deepEqual(slimExport({ metadata, status: { ...ended, disks: [{ path: 'a' }, open] } }).status, { ...ended, disks: [open] });
+    const { message: _, ...succeeded } = { ...ended, phase: 'Succeeded' };
+    assert.deepEqual(slimExport({ metadata, status: { ...succeeded, message: 'm', conditions } }).status, succeeded);
   });
 });

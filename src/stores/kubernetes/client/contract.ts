@@ -179,7 +179,7 @@ export interface ReviewedUser {
 /** An action in the fields of a SubjectAccessReview. A path is a nonResourceURL of RBAC. */
 export type ReviewedAction =
   | { nonResourceAttributes: { verb: string; path: string } }
-  | { resourceAttributes: { verb: string; group: string; resource: string; namespace: string } };
+  | { resourceAttributes: { verb: string; group: string; resource: string; namespace?: string } };
 
 /** Cluster-wide: they need a ClusterRole such as system:auth-delegator. Failures as of {@link KubeResource}. */
 export interface ApiReviews {

@@ -1,18 +1,18 @@
 /**
- * Decides by tokens of the cluster who may read a sidecar's pages: TokenReview gives the user, SubjectAccessReview the
- * rights.
+ * Decides by tokens of the cluster who may read the pages of a sidecar or a controller: TokenReview gives the user,
+ * SubjectAccessReview the rights.
  */
 
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../../common/clock.ts';
 import { createLimiter } from '../../../common/limiter.ts';
 import { apiFailureOf } from './api-failure.ts';
-import type { ApiReviews, ReviewedAction, ReviewedUser } from './contract.ts';
+import { ALL_NAMESPACES, type ApiReviews, type ReviewedAction, type ReviewedUser, scopesOf } from './contract.ts';
 
 export interface TokenReviewerOptions {
   reviews: ApiReviews;
-  /** Namespace of the exports that the pages show. */
-  namespace: string;
+  /** Rights that a user needs, all of them, to read what the pages show. */
+  exports: readonly ReviewedAction[];
   clock: Clock;
   warn(message: string): void;
 }
@@ -33,21 +33,26 @@ const LIMIT_MS = 4000;
 /** Real tokens are longer. A token of one letter would be replaced all over the message. */
 const MIN_SECRET_CHARACTERS = 8;
 
+/** As in other programs. */
+const METRICS: readonly ReviewedAction[] = [{ nonResourceAttributes: { verb: 'get', path: '/metrics' } }];
+
 /**
- * Metrics require the right to get the path /metrics, as in other programs. Exports require the right to list
- * DiskExports. The path of the exports would prove nothing: system:discovery lets every user get paths beneath /api.
+ * Rights to list these resources in each of the namespaces. The path of the exports would prove nothing:
+ * system:discovery lets every user get paths beneath /api.
+ * @param namespaces empty: in the whole cluster
  */
-function actionsOf(namespace: string): Readonly<Record<ReviewedSubject, ReviewedAction>> {
-  return {
-    metrics: { nonResourceAttributes: { verb: 'get', path: '/metrics' } },
-    exports: { resourceAttributes: { verb: 'list', group: 'disklift.dev', resource: 'diskexports', namespace } },
-  };
+export function listsOf(resources: readonly string[], namespaces: readonly string[]): ReviewedAction[] {
+  return scopesOf(namespaces).flatMap((namespace) =>
+    resources.map((resource) => ({
+      resourceAttributes: { verb: 'list', group: 'disklift.dev', resource, ...(namespace === ALL_NAMESPACES ? {} : { namespace }) },
+    })),
+  );
 }
 
 /** @returns whether the user of `token` may read `subject`. Never fails; neither logs nor stores the token. */
 export function createTokenReviewer({
   reviews,
-  namespace,
+  exports,
   clock,
   warn,
 }: TokenReviewerOptions): (token: string, subject: ReviewedSubject) => Promise<ReviewVerdict> {
@@ -55,7 +60,7 @@ export function createTokenReviewer({
     createRecentAnswers<ReviewedUser | undefined>({ clock, keptMs: KEPT_MS, most: MAX_CACHED_ANSWERS }),
     createRecentAnswers<boolean>({ clock, keptMs: KEPT_MS, most: MAX_CACHED_ANSWERS }),
   ];
-  const actions = actionsOf(namespace);
+  const actions: Readonly<Record<ReviewedSubject, readonly ReviewedAction[]>> = { metrics: METRICS, exports };
   const turns = createLimiter(MAX_CONCURRENT_REVIEWS);
   /** Kind of the last failure that was logged; empty after a success. */
   let warned = '';
@@ -77,7 +82,10 @@ export function createTokenReviewer({
     try {
       const user = await users.get(key, () => turns.run(() => reviews.authenticate(token, { limitMs: LIMIT_MS })));
       if (user === undefined) return 'unknown';
-      const permits = () => turns.run(() => reviews.permits(user, actions[subject], { limitMs: LIMIT_MS }));
+      const permits = async () => {
+        const answers = actions[subject].map((action) => turns.run(() => reviews.permits(user, action, { limitMs: LIMIT_MS })));
+        return (await Promise.all(answers)).every(Boolean);
+      };
       const isAllowed = await permissions.get(`${key} ${subject}`, permits);
       warned = '';
       return isAllowed ? 'allowed' : 'forbidden';

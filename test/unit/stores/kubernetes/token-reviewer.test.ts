@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { ApiAccess } from '../../../../src/stores/kubernetes/client/api-access.ts';
 import type { KubeApi } from '../../../../src/stores/kubernetes/client/contract.ts';
 import { createKubeApi } from '../../../../src/stores/kubernetes/client/kube-api.ts';
-import { createTokenReviewer } from '../../../../src/stores/kubernetes/client/token-reviewer.ts';
+import { createTokenReviewer, listsOf } from '../../../../src/stores/kubernetes/client/token-reviewer.ts';
 import { type FakeApiServer, type Fault, startFakeApiServer } from '../../../helpers/fake-api-server.ts';
 import { createManualClock, type ManualClock } from '../../../helpers/manual-clock.ts';
 import { useTempDir } from '../../../helpers/temp-dir.ts';
@@ -33,6 +33,7 @@ describe('the reviewer of tokens', () => {
   let warnings: string[];
   let users: Map<string, object>;
   let permitted: Set<string>;
+  let known: Set<string>;
   let review: ReturnType<typeof createTokenReviewer>;
 
   beforeEach(async () => {
@@ -42,9 +43,15 @@ describe('the reviewer of tokens', () => {
     warnings = [];
     users = new Map([['right-token', PROMETHEUS]]);
     permitted = new Set([METRICS]);
+    known = new Set([METRICS, EXPORTS]);
     fake.other = answerReview;
     api = createKubeApi({ access, clock, userAgent: 'disklift/test' });
-    review = createTokenReviewer({ reviews: api.reviews, namespace: 'vms', clock, warn: (message) => warnings.push(message) });
+    review = createTokenReviewer({
+      reviews: api.reviews,
+      exports: listsOf(['diskexports'], ['vms']),
+      clock,
+      warn: (message) => warnings.push(message),
+    });
   });
 
   afterEach(async () => {
@@ -68,9 +75,23 @@ describe('the reviewer of tokens', () => {
     const { username: user, ...rest } = PROMETHEUS;
     assert.deepEqual(subject, { user, ...rest }, 'all that a rule or a webhook can go by');
     const action = JSON.stringify({ nonResourceAttributes, resourceAttributes });
-    assert.ok([METRICS, EXPORTS].includes(action), action);
+    assert.ok(known.has(action), action);
     return { status: 201, body: { status: { allowed: permitted.has(action) } } };
   }
+
+  for (const [where, namespaces] of Object.entries({ 'the whole cluster': [], 'two namespaces': ['a', 'b'] }))
+    it(`shows the page of a controller for ${where} only to users with every one of its rights`, async () => {
+      const rights = listsOf(['diskexports', 'diskexportschedules'], namespaces);
+      known = new Set(rights.map((right) => JSON.stringify(right)));
+      assert.equal(known.size, 2 * Math.max(1, namespaces.length));
+      if (namespaces.length === 0)
+        assert.ok(rights.every((right) => 'resourceAttributes' in right && !('namespace' in right.resourceAttributes)));
+      for (const missing of [...known, undefined]) {
+        permitted = new Set([...known].filter((right) => right !== missing));
+        const reviewer = createTokenReviewer({ reviews: api.reviews, exports: rights, clock, warn: (message) => warnings.push(message) });
+        assert.equal(await reviewer('right-token', 'exports'), missing === undefined ? 'allowed' : 'forbidden');
+      }
+    });
 
   it('shows what RBAC permits to the user of a token, metrics and exports each by themselves', async () => {
     assert.equal(await review('right-token', 'metrics'), 'allowed');
