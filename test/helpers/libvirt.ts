@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { hasEnded } from './has-ended.ts';
@@ -71,6 +71,17 @@ export interface LibvirtGuest extends AsyncDisposable {
    */
   beginBackup(checkpoint: string, since?: string): Promise<string>;
   endBackup(): Promise<void>;
+  /**
+   * Makes a backup in push mode, and a checkpoint.
+   * @param since as for {@link beginBackup}
+   * @param target the file, which libvirt makes unless it exists
+   */
+  pushBackup(checkpoint: string, since: string | undefined, target: string): Promise<void>;
+}
+
+function backupXml(mode: string, since: string | undefined, server: string, disk: string): string {
+  return `<domainbackup mode='${mode}'>${since === undefined ? '' : `<incremental>${since}</incremental>`}${server}
+    <disks><disk name='vda' backup='yes' type='file'>${disk}</disk></disks></domainbackup>`;
 }
 
 /** Starts a machine whose guest writes to its disk without end. @param directory is short: sockets are in it */
@@ -108,6 +119,12 @@ export async function startLibvirtGuest(directory: string, diskSize: string): Pr
     await ended;
   };
 
+  async function begin(checkpoint: string, backup: string, hasTarget = false): Promise<void> {
+    writeFileSync(file('backup.xml'), backup);
+    writeFileSync(file('checkpoint.xml'), `<domaincheckpoint><name>${checkpoint}</name></domaincheckpoint>`);
+    await virsh('backup-begin', DOMAIN, file('backup.xml'), file('checkpoint.xml'), ...(hasTarget ? ['--reuse-external'] : []));
+  }
+
   async function writeCount(): Promise<number> {
     const found = /wr_req (\d+)/.exec(await virsh('domblkstat', DOMAIN, 'vda'));
     return Number(found?.[1]);
@@ -143,18 +160,16 @@ export async function startLibvirtGuest(directory: string, diskSize: string): Pr
       assert.equal(answer.trim(), '');
     },
     async beginBackup(checkpoint, since) {
-      const scratch = file(`scratch-${checkpoint}.qcow2`);
-      writeFileSync(
-        file('backup.xml'),
-        `<domainbackup mode='pull'>${since === undefined ? '' : `<incremental>${since}</incremental>`}
-          <server transport='unix' socket='${file('nbd.sock')}'/>
-          <disks><disk name='vda' backup='yes' type='file'><scratch file='${scratch}'/></disk></disks></domainbackup>`,
-      );
-      writeFileSync(file('checkpoint.xml'), `<domaincheckpoint><name>${checkpoint}</name></domaincheckpoint>`);
-      await virsh('backup-begin', DOMAIN, file('backup.xml'), file('checkpoint.xml'));
+      const server = `<server transport='unix' socket='${file('nbd.sock')}'/>`;
+      await begin(checkpoint, backupXml('pull', since, server, `<scratch file='${file(`scratch-${checkpoint}.qcow2`)}'/>`));
       return `nbd+unix:///vda?socket=${file('nbd.sock')}`;
     },
     endBackup: async () => void (await virsh('domjobabort', DOMAIN)),
+    async pushBackup(checkpoint, since, target) {
+      await begin(checkpoint, backupXml('push', since, '', `<driver type='qcow2'/><target file='${target}'/>`), existsSync(target));
+      while (!/Job type: +None/.test(await virsh('domjobinfo', DOMAIN))) await delay(20);
+      assert.match(await virsh('domjobinfo', DOMAIN, '--completed'), /Job type: +Completed[\s\S]*Operation: +Backup/);
+    },
     [Symbol.asyncDispose]: stop,
   };
 }
