@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes sure that virt-controller and the resource definitions of KubeVirt are there for the tests of test/cluster, and
-# prints the folder they are in: kubevirt.sh [--existing]
-# Both are made once, from a pinned Go module, into the user's cache folder: minutes then, no time later. With
+# Makes sure that virt-controller, virt-exportserver and the resource definitions of KubeVirt are there for the tests,
+# and prints the folder they are in: kubevirt.sh [--existing]
+# All are made once, from a pinned Go module, into the user's cache folder: minutes then, no time later. With
 # --existing nothing is built: a test waits for no compiler.
 # With CI set it fails without them; elsewhere one line says what is missing, and the tests are skipped.
 set -eu
@@ -30,18 +30,19 @@ if [ -z "${1:-}" ] && command -v flock > /dev/null; then
   exec 9> "$folder/lock"
   flock 9
 fi
-# The definitions come last, and complete: where they are, both are.
-if [ ! -s "$folder/definitions.json" ] || [ ! -x "$folder/virt-controller" ]; then
+# The definitions come last, and complete: where they are, all are.
+if [ ! -s "$folder/definitions.json" ] || [ ! -x "$folder/virt-controller" ] || [ ! -x "$folder/virt-exportserver" ]; then
   [ -z "${1:-}" ] || give_up "KubeVirt is not there; make setup builds it"
   command -v go > /dev/null || give_up "Go 1.26 or newer builds it, and is not installed"
-  echo "Building KubeVirt's virt-controller, once" >&2
+  echo "Building KubeVirt's virt-controller and virt-exportserver, once" >&2
   log=$(mktemp)
   partial=$(mktemp -d "$folder/partial.XXXXXX")
   trap 'rm -rf "$partial" "$log"' EXIT
   cd "$module"
+  build kubevirt.io/kubevirt/cmd/virt-exportserver "$partial/virt-exportserver"
   build kubevirt.io/kubevirt/cmd/virt-controller "$partial/virt-controller"
   build . "$partial/print-definitions"
   "$partial/print-definitions" > "$partial/definitions.json"
-  mv "$partial/virt-controller" "$partial/definitions.json" "$folder"
+  mv "$partial/virt-exportserver" "$partial/virt-controller" "$partial/definitions.json" "$folder"
 fi
 echo "$folder"
