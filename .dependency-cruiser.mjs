@@ -34,9 +34,13 @@ export const LAYERS = {
     reason: 'A target sends a virtual image and does not know how it is made.',
   },
   resource: { mayUse: ['common'], reason: 'Users write the resource; it does not change when the program does.' },
+  receipts: {
+    mayUse: ['common', 'qcow2/constants', 'resource', 'sources/changed/contract', 'targets/contract'],
+    reason: 'Receipts and trackers are files at a destination: which kind of destination, and what is sent there, is no concern of theirs.',
+  },
   credentials: { mayUse: ['common', 'resource'], reason: 'A reference to a Secret has the same meaning in every store.' },
   engine: {
-    mayUse: ['common', 'image', 'resource', '(sources|stores|targets)/contract'],
+    mayUse: ['common', 'image', 'receipts/(contract|receipt)', 'resource', '(sources|stores|targets)/contract', 'sources/changed/contract'],
     reason: 'An export runs the same whatever the source, the target and the store: the engine knows only contracts.',
   },
   stores: {

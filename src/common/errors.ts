@@ -1,5 +1,22 @@
 /** The one error class of disklift and its codes. */
 
+/**
+ * Why an image cannot be an incremental one.
+ * - `BaseMissing`: the base, or its receipt, is not at the destination.
+ * - `BaseChanged`: the base is another file than the one of its receipt.
+ * - `ReceiptInvalid`: the receipt or the tracker cannot be used.
+ * - `OtherDisk`: the base is an image of another disk.
+ * - `DiskShrank`: the disk is smaller than in the base.
+ * - `ChangesMissing`: nothing is left that shows what has changed since the base.
+ * - `ChangesRefused`: the map of changes has a gap, or its source refuses it.
+ */
+export const BASE_FAILURES = [
+  ...(['BaseMissing', 'BaseChanged', 'ReceiptInvalid', 'OtherDisk', 'DiskShrank'] as const),
+  ...(['ChangesMissing', 'ChangesRefused'] as const),
+];
+
+export type BaseFailure = (typeof BASE_FAILURES)[number];
+
 /** Why an export failed. The same words are the reasons of a DiskExport's conditions. */
 export type ErrorCode =
   | 'InvalidRequest'
@@ -22,7 +39,8 @@ export type ErrorCode =
   | 'StoreRefused'
   | 'ExecutorLost'
   | 'ExecutorCrashed'
-  | 'Cancelled';
+  | 'Cancelled'
+  | BaseFailure;
 
 const RETRYABLE: ReadonlySet<ErrorCode> = new Set([
   'SourceReadError',
@@ -65,6 +83,11 @@ export class DiskliftError extends Error {
  */
 export function isStoreFailure(error: unknown): error is DiskliftError & { code: 'StoreUnavailable' | 'StoreRefused' } {
   return error instanceof DiskliftError && (error.code === 'StoreUnavailable' || error.code === 'StoreRefused');
+}
+
+/** Whether an image is not possible as an incremental one; a full image may be. */
+export function isBaseFailure(error: unknown): error is DiskliftError & { code: BaseFailure } {
+  return error instanceof DiskliftError && BASE_FAILURES.some((code) => code === error.code);
 }
 
 /** The errno name (`EIO`, `ENOENT`, ...) that a system call failed with, if `error` carries one. */

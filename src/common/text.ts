@@ -60,3 +60,12 @@ export function formatDuration(durationMs: number): string {
     })
     .join('');
 }
+
+/** Texts that {@link shortened} shows. */
+const MAX_SHOWN_COUNT = 10;
+
+/** The first texts and the count of the others, because a volume may hold thousands of files. */
+export function shortened(texts: readonly string[], separator: ', ' | '; ' = '; '): string {
+  const shown = texts.slice(0, MAX_SHOWN_COUNT).join(separator);
+  return texts.length > MAX_SHOWN_COUNT ? `${shown}${separator}and ${texts.length - MAX_SHOWN_COUNT} more` : shown;
+}

@@ -2,14 +2,17 @@
 
 import { abortable, cancelledError, throwIfAborted } from '../common/abortable.ts';
 import { formatBytes } from '../common/bytes.ts';
-import { DiskliftError } from '../common/errors.ts';
+import { DiskliftError, isBaseFailure } from '../common/errors.ts';
 import { settleWithin } from '../common/time-limit.ts';
 import { type DigestedImage, digestImage } from '../image/digest.ts';
 import { type PreparedImage, prepareImage } from '../image/prepare-image.ts';
-import type { DiskSource } from '../sources/contract.ts';
+import type { BaseImage } from '../receipts/contract.ts';
+import type { ChangesFrom } from '../sources/changed/contract.ts';
 import type { ExportTarget, Seal } from '../targets/contract.ts';
 import { abandonUpload, requireRecordableUpload } from './abandon-upload.ts';
-import type { DiskPlan, DiskRules, EngineContext } from './contract.ts';
+import type { ArrivedImage, DiskPlan, DiskRules, EngineContext } from './contract.ts';
+import { countReads } from './count-reads.ts';
+import { changedBytesOf, deltaOptions, openOnBase, restoreRecorded, setImageType, withBase } from './image-type.ts';
 import { type DiskState, type Phase, step } from './observer.ts';
 import { openWhenFree } from './open-when-free.ts';
 
@@ -20,6 +23,7 @@ const SEND_GRACE_MS = 500;
 interface Scan {
   prepared: PreparedImage;
   digested: DigestedImage | undefined;
+  base: BaseImage | undefined;
 }
 
 export class DiskAttempts {
@@ -29,6 +33,8 @@ export class DiskAttempts {
   private readonly context: EngineContext;
   private scan: Scan | undefined;
   private lastTarget: ExportTarget | undefined;
+  /** Present when the destination has the image, and only the receipt is left. */
+  private arrived: ArrivedImage | undefined;
   /** Whether an attempt may have sent bytes, in this process or in an earlier one. */
   private hasSent: boolean;
 
@@ -60,8 +66,8 @@ export class DiskAttempts {
     this.state.attempts += 1;
     try {
       throwIfAborted(signal);
-      this.scan ??= await this.prepare();
-      await this.send(this.scan);
+      this.arrived ??= await this.bring();
+      await this.record(this.arrived);
       return undefined;
     } catch (error) {
       // The failure of a transfer that was aborted does not say why it was aborted.
@@ -78,23 +84,55 @@ export class DiskAttempts {
     await last?.prepared[Symbol.asyncDispose]();
   }
 
-  private async prepare(): Promise<Scan> {
+  /** Brings the image to the destination, unless an earlier run of this export has recorded it there. */
+  private async bring(): Promise<ArrivedImage> {
+    if (this.scan === undefined) {
+      this.lastTarget = await this.checkDestination();
+      const prepared = await this.prepare();
+      if ('kind' in prepared) return prepared;
+      this.scan = prepared;
+    }
+    return this.send(this.scan);
+  }
+
+  /** Chooses the base, and scans. Where no incremental image is possible, the plan's `fallback` decides. */
+  private async prepare(): Promise<Scan | ArrivedImage> {
     const { plan, state, context } = this;
-    this.lastTarget = await this.checkDestination();
+    const { incremental } = plan;
+    const { signal, observer } = context;
+    if (incremental === undefined) return this.scanDisk();
+    try {
+      const choice = await abortable(incremental.chooseBase(signal), signal);
+      if (choice.kind === 'recorded') return restoreRecorded(state, choice.receipt, choice.location);
+      if (choice.kind === 'incremental') return await this.scanDisk(choice.base);
+      setImageType(state, { type: 'Full', reason: choice.reason, message: choice.message }, observer);
+    } catch (error) {
+      if (signal.aborted || !isBaseFailure(error) || incremental.fallback === 'Fail') throw error;
+      setImageType(state, { type: 'Full', reason: error.code, message: error.message }, observer);
+      if (state.phase === 'Scanning') this.enter('Pending');
+    }
+    delete state.changedBytes;
+    return this.scanDisk();
+  }
+
+  private async scanDisk(base?: BaseImage): Promise<Scan> {
+    const { plan, state, context } = this;
     // Named one by one, because a spread would lose the methods of a class instance.
     const prepared = await prepareImage({
       layout: plan.layout,
-      qcow2: plan.qcow2,
+      ...deltaOptions(plan, base),
       zeroDetection: plan.zeroDetection,
       verify: plan.verify,
       openSource: async () => {
         const source = await openWhenFree({
-          openSource: (signal) => plan.openSource(signal),
+          openSource: (signal) => (base === undefined ? plan.openSource(signal) : openOnBase(plan, base, signal)),
           state,
           context,
           enter: (phase) => this.enter(phase),
         });
-        return countReads(source, state);
+        if (base === undefined) return countReads(source, state);
+        setImageType(state, { type: 'Incremental', reason: source.changesFrom as ChangesFrom, base }, context.observer);
+        return withBase(countReads(source, state), base);
       },
       signal: context.signal,
       clock: context.clock,
@@ -114,8 +152,9 @@ export class DiskAttempts {
     state.metadataBytes = prepared.layout.dataOffset;
     state.clusters = prepared.layout.map.clusters;
     state.map = prepared.layout.map;
+    if (base !== undefined) state.changedBytes = changedBytesOf(prepared.layout);
     const digested = this.rules.checksum === 'SHA256' ? digestImage(prepared.image) : undefined;
-    return { prepared, digested };
+    return { prepared, digested, base };
   }
 
   /** Meets failures of the destination before the scan, which may take hours. */
@@ -126,8 +165,9 @@ export class DiskAttempts {
     return target;
   }
 
-  private async send({ prepared, digested }: Scan): Promise<void> {
+  private async send(scan: Scan): Promise<ArrivedImage> {
     const { plan, state, context } = this;
+    const { prepared, digested, base } = scan;
     const { signal, claim } = context;
     state.sentBytes = 0;
     this.enter('Streaming');
@@ -155,7 +195,7 @@ export class DiskAttempts {
         state.sentBytes = sentBytes;
         context.observer.onProgress?.(state);
       },
-      seal: () => abortable(this.seal({ prepared, digested }), signal),
+      seal: () => abortable(this.seal(scan), signal),
     });
     try {
       state.receipt = await settleWithin(sending, { signal, clock: context.clock, graceMs: SEND_GRACE_MS });
@@ -165,9 +205,40 @@ export class DiskAttempts {
     // All bytes have arrived, even if the target has reported fewer.
     state.sentBytes = state.imageBytes ?? state.sentBytes;
     context.observer.onProgress?.(state);
+    return {
+      kind: 'sent',
+      receipt: state.receipt,
+      virtualBytes: prepared.image.virtualSizeBytes,
+      dataClusters: prepared.layout.map.clusters.data,
+      readBytes: state.readBytes,
+      type: state.imageType,
+      base,
+      changedBytes: state.changedBytes,
+    };
   }
 
-  private async seal({ prepared, digested }: Scan): Promise<Seal> {
+  /** Writes the receipt. */
+  private async record(arrived: ArrivedImage): Promise<void> {
+    const { plan, state, context } = this;
+    const { signal, observer } = context;
+    if (plan.record === undefined) return;
+    if (state.phase !== 'Verifying') this.enter('Verifying');
+    try {
+      const refusal = await abortable(plan.record(arrived, signal), signal);
+      if (refusal === undefined) return;
+      state.receiptRefusal = refusal;
+      observer.onReceiptRefused?.(state, refusal);
+    } catch (error) {
+      if (signal.aborted || !(error instanceof DiskliftError)) throw error;
+      // Nothing more is read from the disk.
+      await this.forgetScan();
+      const { code, message, retryable, retryAfterMs } = error;
+      const what = `the image has arrived at ${state.receipt?.location}, but its receipt could not be written: ${message}`;
+      throw new DiskliftError(code, what, error, { retryable, retryAfterMs });
+    }
+  }
+
+  private async seal({ prepared, digested, base }: Scan): Promise<Seal> {
     const { state, context } = this;
     const { signal, claim } = context;
     throwIfAborted(signal);
@@ -176,48 +247,21 @@ export class DiskAttempts {
     const sha256 = await digested?.sha256(signal);
     // All reads come before the seal. The claim comes last, because the seal may take long.
     await prepared.seal();
+    if (base !== undefined) await this.confirm(base);
     await claim.assertHeld();
     return sha256 === undefined ? {} : { sha256 };
   }
-}
 
-/**
- * Wraps a disk: counts the bytes of successful reads, and abandons calls that hang when the export must end. Has no
- * `fileExtents`, because bytes that the kernel moves by itself cannot be counted.
- * @param source may be a class instance: its members are called, never copied
- */
-export function countReads(source: DiskSource, state: Pick<DiskState, 'readBytes'>): DiskSource {
-  const { name, sizeBytes, format, notice, identityMissesWrites } = source;
-  return {
-    name,
-    sizeBytes,
-    ...(format === undefined ? {} : { format }),
-    ...(notice === undefined ? {} : { notice }),
-    ...(identityMissesWrites === undefined ? {} : { identityMissesWrites }),
-    async *extents(signal, holes) {
-      const extents = source.extents(signal, holes)[Symbol.asyncIterator]();
-      try {
-        for (;;) {
-          const { done, value } = await abortable(extents.next(), signal);
-          if (done) return;
-          yield value;
-        }
-      } finally {
-        // This settles only after the pending call, which may hang.
-        extents.return?.().catch(() => {});
-      }
-    },
-    async read(buffer, offset, signal) {
-      await abortable(source.read(buffer, offset, signal), signal);
-      state.readBytes += buffer.length;
-    },
-    ...(source.showsData === undefined ? {} : { showsData: (offset: number) => source.showsData?.(offset) ?? false }),
-    identity: () => source.identity(),
-    ...(source.openAgain === undefined
-      ? {}
-      : { openAgain: async (signal) => countReads((await source.openAgain?.(signal)) ?? source, state) }),
-    dispose: () => source.dispose(),
-  };
+  /** The scan and the transfer may have taken hours. Another attempt may make an image without this base. */
+  private async confirm(base: BaseImage): Promise<void> {
+    const { incremental } = this.plan;
+    try {
+      await incremental?.confirmBase(base, this.context.signal);
+    } catch (error) {
+      if (!isBaseFailure(error) || incremental?.fallback === 'Fail') throw error;
+      throw new DiskliftError(error.code, error.message, error, { retryable: true });
+    }
+  }
 }
 
 /**

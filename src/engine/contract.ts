@@ -9,6 +9,10 @@
  *    outlives the connection by `claim.saveStates` before it puts anything into it.
  * 4. At the seal the engine compares the disk with what it scanned, and calls `claim.assertHeld` last. Only then may
  *    the destination complete the image.
+ * 5. `record` leaves the receipt beside the image. A failed record is repeated without sending the image again.
+ *
+ * An incremental image adds `incremental.chooseBase` between the first and the second step, and `confirmBase` to the
+ * seal. Where no incremental image is possible, the engine makes a full one, or fails, as `fallback` says.
  *
  * A retryable DiskliftError from any of these calls is followed by another attempt, up to `backoffLimit`; any other
  * DiskliftError ends the disk. `ExecutorLost` leaves everything as it is for another process. Errors of other classes
@@ -18,8 +22,10 @@
 import type { Clock } from '../common/clock.ts';
 import type { DiskliftError } from '../common/errors.ts';
 import type { ImageOptions } from '../image/prepare-image.ts';
-import type { DiskSource } from '../sources/contract.ts';
-import type { ExportTarget } from '../targets/contract.ts';
+import type { BaseChoice, BaseImage, ImageType } from '../receipts/contract.ts';
+import type { ImageReceipt } from '../receipts/receipt.ts';
+import type { TrackedSource } from '../sources/changed/contract.ts';
+import type { ExportTarget, Receipt } from '../targets/contract.ts';
 import type { Slot } from './export-slots.ts';
 import type { DiskState, ExportEnd, ExportObserver } from './observer.ts';
 
@@ -28,14 +34,49 @@ export interface DiskPlan extends ImageOptions {
   path: string;
   /**
    * @throws DiskliftError a retryable `SourceInUse` or `InUseUnknown` while the disk is in use: the engine waits for
-   * the disk, which uses no attempt
+   * the disk, which uses no attempt; for a base, also `ChangesMissing` and `ChangesRefused`
+   * @param base with it, the source has a map of what has changed since then
    */
-  openSource(signal: AbortSignal): Promise<DiskSource>;
+  openSource(signal: AbortSignal, base?: BaseImage): Promise<TrackedSource>;
+  /** Left out where the request asks for full images. */
+  incremental?: IncrementalPlan | undefined;
+  /**
+   * Writes the receipt, and moves the tracker last. Left out where no receipt is wanted.
+   * @returns why there is no receipt, where the request does not insist on it
+   * @throws DiskliftError
+   */
+  record?(image: ArrivedImage, signal: AbortSignal): Promise<string | undefined>;
   /** Called for each attempt, so that new credentials are used. @throws DiskliftError */
   createTarget(): Promise<ExportTarget>;
   /** The state in which another process left the disk. */
   state?: DiskState | undefined;
 }
+
+export interface IncrementalPlan {
+  /** The engine does this where no incremental image is possible. */
+  fallback: 'Full' | 'Fail';
+  /** Called in each attempt that scans. @throws DiskliftError also the codes of `BASE_FAILURES` */
+  chooseBase(signal: AbortSignal): Promise<BaseChoice>;
+  /** @throws DiskliftError `BaseMissing` and `BaseChanged` where the base is no longer what it was */
+  confirmBase(base: BaseImage, signal: AbortSignal): Promise<void>;
+}
+
+/** An image that the destination has. */
+export type ArrivedImage =
+  | {
+      kind: 'sent';
+      receipt: Receipt;
+      virtualBytes: number;
+      dataClusters: number;
+      readBytes: number;
+      /** Absent without {@link IncrementalPlan}. */
+      type?: ImageType | undefined;
+      /** Present for an incremental image. */
+      base?: BaseImage | undefined;
+      changedBytes?: number | undefined;
+    }
+  /** An earlier run has written the receipt, and perhaps not moved the tracker. */
+  | { kind: 'recorded'; receipt: ImageReceipt };
 
 export interface DiskRules {
   checksum: 'SHA256' | 'None';

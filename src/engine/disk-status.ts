@@ -1,10 +1,11 @@
 /** The status of one disk: written from its state, and read back by the process that continues the export. */
 
 import { DiskliftError, type ErrorCode } from '../common/errors.ts';
+import type { FullReason } from '../receipts/contract.ts';
 import type { DiskExportStatus, DiskStatus } from '../resource/disk-export.ts';
-import type { Proof } from '../targets/contract.ts';
+import type { ChangesFrom } from '../sources/changed/contract.ts';
 import type { DiskPlan, ExportPlan } from './contract.ts';
-import { countClusters, type DiskState, newDiskState, type Phase, PROOFS, receiptFacts } from './observer.ts';
+import { countClusters, type DiskState, newDiskState, type Phase, proofOf, receiptFacts } from './observer.ts';
 
 export function diskStatusOf(disk: DiskState): DiskStatus {
   const { path, phase, format, virtualBytes, imageBytes, sentBytes, attempts, receipt, failure, upload } = disk;
@@ -18,19 +19,35 @@ export function diskStatusOf(disk: DiskState): DiskStatus {
     attempts,
     ...(virtualBytes === undefined ? {} : { clusters: clusterStatusOf(disk) }),
     ...(receipt === undefined ? {} : receiptFacts(receipt)),
+    ...typeFacts(disk),
     ...(failure === undefined || phase === 'Succeeded' ? {} : { reason: failure.code, message: failure.message }),
     ...(upload === undefined ? {} : { upload: { id: upload.id, partSize: upload.partSizeBytes, fingerprint: upload.fingerprint } }),
   };
 }
 
+/** Only in exports that ask for incremental images. */
+function typeFacts({
+  imageType,
+  changedBytes,
+  readBytes,
+}: DiskState): Pick<DiskStatus, 'type' | 'typeReason' | 'changedBytes' | 'readBytes' | 'base'> {
+  if (imageType === undefined) return {};
+  const { type, reason: typeReason } = imageType;
+  if (type === 'Full') return { type, typeReason, readBytes };
+  const { location, sha256 } = imageType.base;
+  return { type, typeReason, ...(changedBytes === undefined ? {} : { changedBytes }), readBytes, base: { location, sha256 } };
+}
+
+/** @returns undefined for a status without a type, or with one of a later version */
+function imageTypeOf({ type, typeReason, base }: DiskStatus): Pick<DiskState, 'imageType'> {
+  if (type === undefined || typeReason === undefined) return {};
+  if (type === 'Full') return { imageType: { type, reason: typeReason as FullReason, message: 'as an earlier status says' } };
+  return base === undefined ? {} : { imageType: { type, reason: typeReason as ChangesFrom, base } };
+}
+
 function clusterStatusOf(disk: DiskState): NonNullable<DiskStatus['clusters']> {
   const { total, scanned, skipped, written } = countClusters(disk);
   return { total, scanned, skipped, written };
-}
-
-/** Status written by an earlier version has no proof. */
-function proofOf(name: DiskStatus['proof']): Proof {
-  return (Object.keys(PROOFS) as Proof[]).find((proof) => PROOFS[proof] === name) ?? 'status';
 }
 
 const ACTIVE: ReadonlySet<string | undefined> = new Set(['Scanning', 'Streaming', 'Verifying'] satisfies Phase[]);
@@ -99,12 +116,13 @@ export function restoreDisks(plan: ExportPlan, status: DiskExportStatus | undefi
   };
 }
 
-function arrived(
-  { imageBytes = 0, clusters, location = '', etag, sha256, proof }: DiskStatus,
-  { clusterSizeBytes }: DiskState,
-): Partial<DiskState> {
+function arrived(disk: DiskStatus, { clusterSizeBytes }: DiskState): Partial<DiskState> {
+  const { imageBytes = 0, clusters, location = '', etag, sha256, proof, changedBytes, readBytes } = disk;
   return {
     phase: 'Succeeded',
+    ...imageTypeOf(disk),
+    ...(changedBytes === undefined ? {} : { changedBytes }),
+    ...(readBytes === undefined ? {} : { readBytes }),
     sentBytes: imageBytes,
     // All bytes of the image that are not data.
     metadataBytes: imageBytes - (clusters?.written ?? 0) * clusterSizeBytes,

@@ -36,6 +36,14 @@ export function createExportEvents({ recordEvent, warn }: EventSink): ExportEven
       onRetry({ path, attempts }, { message }, delayMs) {
         record('Warning', 'Retrying', `${path}: attempt ${attempts} failed, the next in ${Math.ceil(delayMs / 1000)} s: ${message}`);
       },
+      onImageType({ path }, type) {
+        if (type.type === 'Incremental') return;
+        if (type.reason === 'FirstImage') record('Normal', 'FirstImage', `${path}: a full image, because ${type.message}`);
+        else record('Warning', 'FellBackToFull', `${path}: a full image, because of ${type.reason}: ${type.message}`);
+      },
+      onReceiptRefused({ path }, refusal) {
+        record('Warning', 'ReceiptMissing', `${path}: the image has arrived, and has no receipt: ${refusal}`);
+      },
       onWait({ path }, { message }) {
         record('Warning', 'Waiting', `${path}: waits until the disk is free: ${message}`);
       },

@@ -3,14 +3,15 @@
 import { formatBytes } from '../common/bytes.ts';
 import { timestamp } from '../common/clock.ts';
 import { type DiskliftError, isStoreFailure } from '../common/errors.ts';
-import { formatDuration } from '../common/text.ts';
+import { formatDuration, shortened } from '../common/text.ts';
 import { destinationName } from '../resource/destination-kinds.ts';
 import type { DiskExport, DiskExportStatus } from '../resource/disk-export.ts';
 import { isManifest } from '../resource/source-kinds.ts';
-import { fitStatus, setCondition } from '../resource/status.ts';
+import { type NewCondition as ConditionChange, fitStatus, setCondition } from '../resource/status.ts';
 import type { StoredRequest } from '../stores/contract.ts';
 import { diskStatusOf } from './disk-status.ts';
-import { type DiskState, type ExportEnd, isFinal, type Phase } from './observer.ts';
+import { imageConditions } from './image-conditions.ts';
+import { type DiskState, type ExportEnd, isFinal, type Phase, skippedClusters } from './observer.ts';
 
 export interface ExportFacts {
   request: DiskExport;
@@ -28,8 +29,6 @@ export interface ExportFacts {
   /** Present while the export waits because processes were lost in its runs. */
   suspicion?: { message: string; nextAttemptMs: number } | undefined;
 }
-
-const MAX_SHOWN_COUNT = 10;
 
 /** @param previous the present status: a condition that does not change keeps its time */
 export function exportStatusOf(facts: ExportFacts, previous: DiskExportStatus | undefined): DiskExportStatus {
@@ -156,9 +155,7 @@ function endOf(
   return { reason: failure?.code ?? phase, message: `${failure?.message ?? phase}${which}` };
 }
 
-type ConditionChange = Parameters<typeof setCondition>[1];
-
-function conditionsOf({ disks = [], leftOut = [], end }: ExportFacts, { phase, reason, message }: Summary): ConditionChange[] {
+function conditionsOf({ request, disks = [], leftOut = [], end }: ExportFacts, { phase, reason, message }: Summary): ConditionChange[] {
   const isOver = end !== undefined && end.phase !== 'Pending';
   const isStopped = isOver || reason === 'Unclaimed';
   return [
@@ -167,6 +164,7 @@ function conditionsOf({ disks = [], leftOut = [], end }: ExportFacts, { phase, r
     { type: 'Progressing', status: isStopped ? 'False' : 'True', reason, message },
     { type: 'SourceReady', ...sourceReadyOf(disks, isOver) },
     ...noticesOf(disks),
+    ...imageConditions(disks, request),
     ...(leftOut.length === 0 ? [] : [{ type: 'DisksLeftOut', status: 'True', reason: 'NotNamed', message: shortened(leftOut) } as const]),
   ];
 }
@@ -176,12 +174,6 @@ function noticesOf(disks: readonly DiskState[]): ConditionChange[] {
   return notices.length === 0
     ? []
     : [{ type: 'ZerosMayBeLost', status: 'True', reason: 'ExplicitZeroClusters', message: shortened(notices) }];
-}
-
-/** The first texts and the count of the others, because a volume may hold thousands of files. */
-function shortened(texts: readonly string[], separator: ', ' | '; ' = '; '): string {
-  const shown = texts.slice(0, MAX_SHOWN_COUNT).join(separator);
-  return texts.length > MAX_SHOWN_COUNT ? `${shown}${separator}and ${texts.length - MAX_SHOWN_COUNT} more` : shown;
 }
 
 /** Failures of the source. */
@@ -210,7 +202,7 @@ function progressOf(disks: readonly DiskState[], phase: Phase): NonNullable<Disk
     virtualBytes: sum((disk) => disk.virtualBytes),
     imageBytes: sum((disk) => disk.imageBytes),
     sentBytes,
-    skippedBytes: sum(({ clusters, clusterSizeBytes }) => ((clusters?.hole ?? 0) + (clusters?.zero ?? 0)) * clusterSizeBytes),
+    skippedBytes: sum((disk) => skippedClusters(disk) * disk.clusterSizeBytes),
     written: quantity(sentBytes),
   };
 }

@@ -33,6 +33,12 @@ function logRun(logger: Logger, request: DiskExport): ExportWatcher {
       onChange,
       onRetry: ({ path, attempts }, { code, message }, delayMs) =>
         log.warn({ disk: path, attempt: attempts, reason: code, error: message, delayMs }, 'attempt failed and will be retried'),
+      onImageType: ({ path }, type) => {
+        const facts = { disk: path, type: type.type, reason: type.reason };
+        if (type.type === 'Incremental') log.info({ ...facts, base: type.base.location }, 'image holds what has changed');
+        else log.warn({ ...facts, why: type.message }, 'image is full');
+      },
+      onReceiptRefused: ({ path }, refusal) => log.warn({ disk: path, error: refusal }, 'image has no receipt'),
       onWait: ({ path, attempts }, { code, message }) =>
         log.warn({ disk: path, attempt: attempts + 1, reason: code, error: message }, 'waits until the disk is free'),
     },

@@ -12,6 +12,7 @@
 
 import type { DiskliftError } from '../common/errors.ts';
 import type { PreparedImage } from '../image/prepare-image.ts';
+import type { ImageType } from '../receipts/contract.ts';
 import type { DiskExport, DiskExportStatus, DiskStatus } from '../resource/disk-export.ts';
 import type { Proof, Receipt, ResumeState } from '../targets/contract.ts';
 
@@ -24,10 +25,10 @@ const ENDS = ['Failed', 'Cancelled'] as const;
 
 /**
  * Phases of a disk that may follow each other. A disk that is to be retried is Pending; when it was scanned already it
- * streams at once.
+ * streams at once, and when its image has arrived only the receipt is left.
  */
 const NEXT: Readonly<Record<Phase, readonly Phase[]>> = {
-  Pending: ['Scanning', 'Streaming', 'Pending', ...ENDS],
+  Pending: ['Scanning', 'Streaming', 'Verifying', 'Pending', ...ENDS],
   Scanning: ['Streaming', 'Pending', ...ENDS],
   Streaming: ['Verifying', 'Pending', ...ENDS],
   Verifying: ['Succeeded', 'Pending', ...ENDS],
@@ -78,6 +79,12 @@ export interface DiskState {
   upload?: ResumeState | undefined;
   /** Present when the disk has arrived. */
   receipt?: Receipt;
+  /** Present with `spec.incremental`, when the type of the image is known. */
+  imageType?: ImageType;
+  /** Bytes of the disk that an incremental image holds, zeros included. */
+  changedBytes?: number;
+  /** Why the image has no receipt beside it, where the request does not insist on one. */
+  receiptRefusal?: string;
   /** Failure of the last attempt, or why the disk is in use while the export waits for it. */
   failure?: DiskliftError | undefined;
   /** Time of the next attempt in milliseconds since the epoch, while the disk waits for it. */
@@ -95,7 +102,7 @@ export interface ClusterCounts {
   total: number;
   /** Classified by the scan as hole, zero or data. */
   scanned: number;
-  /** Left out of the image: holes and zeros. */
+  /** Left out of the image: holes, zeros, and what is unchanged since the base. */
   skipped: number;
   /** Clusters of data that were sent in the current attempt. */
   written: number;
@@ -105,15 +112,20 @@ export interface ClusterCounts {
 
 /** Clusters of a disk that are scanned, skipped and written so far: the numbers of the status and of the metrics. */
 export function countClusters(disk: DiskState): ClusterCounts {
-  const { clusterSizeBytes, virtualBytes = 0, scannedBytes, sentBytes, metadataBytes = 0, clusters } = disk;
+  const { clusterSizeBytes, virtualBytes = 0, scannedBytes, sentBytes, metadataBytes = 0 } = disk;
   return {
     total: Math.ceil(virtualBytes / clusterSizeBytes),
     // Only the last cluster of a disk may be shorter than the others.
     scanned: scannedBytes === virtualBytes ? Math.ceil(scannedBytes / clusterSizeBytes) : Math.floor(scannedBytes / clusterSizeBytes),
-    skipped: (clusters?.hole ?? 0) + (clusters?.zero ?? 0),
+    skipped: skippedClusters(disk),
     written: Math.floor(Math.max(0, sentBytes - metadataBytes) / clusterSizeBytes),
     writtenMetadata: Math.floor(Math.min(sentBytes, metadataBytes) / clusterSizeBytes),
   };
+}
+
+/** Clusters that the image does not hold as data. */
+export function skippedClusters({ clusters }: Pick<DiskState, 'clusters'>): number {
+  return (clusters?.hole ?? 0) + (clusters?.zero ?? 0) + (clusters?.unchanged ?? 0);
 }
 
 /** Words of the status for each kind of proof that the image arrived. */
@@ -126,6 +138,11 @@ export const PROOFS = {
   status: 'Status',
   close: 'Close',
 } as const satisfies Record<Proof, NonNullable<DiskStatus['proof']>>;
+
+/** @param name in a status or in a receipt beside an image; a status of an earlier version has none */
+export function proofOf(name: string | undefined): Proof {
+  return (Object.keys(PROOFS) as Proof[]).find((proof) => PROOFS[proof] === name) ?? 'status';
+}
 
 /** Fields of a receipt that the status and the pages show. */
 export function receiptFacts({ location, etag, sha256, proof }: Receipt): Pick<DiskStatus, 'location' | 'etag' | 'sha256' | 'proof'> {
@@ -140,6 +157,10 @@ export interface ExportObserver {
   onProgress?(disk: DiskState): void;
   /** An attempt has failed, and another follows in `delayMs`. */
   onRetry?(disk: DiskState, failure: DiskliftError, delayMs: number): void;
+  /** The type of an image is known, or is another one than before. Only with `spec.incremental`. */
+  onImageType?(disk: DiskState, type: ImageType): void;
+  /** The destination has refused a receipt on which the request does not insist. */
+  onReceiptRefused?(disk: DiskState, refusal: string): void;
   /** The disk is in use, and the export waits for it. Called once a wait. */
   onWait?(disk: DiskState, inUse: DiskliftError): void;
 }

@@ -3,7 +3,7 @@
 import { abortable, throwIfAborted } from '../common/abortable.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { openUnlessAborted } from '../image/prepare-image.ts';
-import type { DiskSource } from '../sources/contract.ts';
+import type { TrackedSource } from '../sources/changed/contract.ts';
 import type { DiskPlan, EngineContext } from './contract.ts';
 import type { DiskState, Phase } from './observer.ts';
 
@@ -48,7 +48,7 @@ export interface Opening extends SlotWait, Pick<DiskPlan, 'openSource'> {
  * @throws what `openSource` throws, with the slot held; DiskliftError the reason of the signal's abort, maybe without
  * the slot
  */
-export async function openWhenFree(opening: Opening): Promise<DiskSource> {
+export async function openWhenFree(opening: Opening): Promise<TrackedSource> {
   const { state, enter, context } = opening;
   const { signal, observer, slot } = context;
   enter('Scanning');
@@ -111,7 +111,7 @@ async function look(opening: Opening): Promise<DiskliftError | undefined> {
 }
 
 /** @returns the disk, or why it is in use */
-async function open({ openSource, context: { signal } }: Opening): Promise<DiskSource | DiskliftError> {
+async function open({ openSource, context: { signal } }: Opening): Promise<TrackedSource | DiskliftError> {
   try {
     return await openUnlessAborted(openSource(signal), signal);
   } catch (error) {

@@ -1,7 +1,7 @@
 /** Runs an export: all its disks, one after the other, within its deadline; each disk with retries. */
 
 import type { Clock } from '../common/clock.ts';
-import { DiskliftError, type ErrorCode } from '../common/errors.ts';
+import { DiskliftError, type ErrorCode, isBaseFailure } from '../common/errors.ts';
 import { type Backoff, backoffDelayMs } from '../common/retry.ts';
 import { startTimeLimit, type TimeLimit } from '../common/time-limit.ts';
 import { abandonUpload } from './abandon-upload.ts';
@@ -84,7 +84,7 @@ async function runDisk(plan: DiskPlan, rules: DiskRules, state: DiskState, conte
         state.attempts = attemptsBefore;
         return attempts.enter('Pending');
       }
-      if (failure.code === 'SourceChanged') await attempts.forgetScan();
+      if (failure.code === 'SourceChanged' || isBaseFailure(failure)) await attempts.forgetScan();
       const isRetryable = failure.retryable && !context.signal.aborted;
       if (!isRetryable || state.attempts > rules.backoffLimit) {
         if (isRetryable) state.failure = withCount(failure, state.attempts);

@@ -273,6 +273,12 @@ function joinObservers(observers: readonly ExportObserver[]): ExportObserver {
     onRetry: (disk, failure, delayMs) => {
       for (const observer of observers) observer.onRetry?.(disk, failure, delayMs);
     },
+    onImageType: (disk, type) => {
+      for (const observer of observers) observer.onImageType?.(disk, type);
+    },
+    onReceiptRefused: (disk, refusal) => {
+      for (const observer of observers) observer.onReceiptRefused?.(disk, refusal);
+    },
     onWait: (disk, inUse) => {
       for (const observer of observers) observer.onWait?.(disk, inUse);
     },

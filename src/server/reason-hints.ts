@@ -27,6 +27,13 @@ const HINTS: Readonly<Record<ErrorCode | WaitReason, string>> = {
   ExecutorLost: 'Another process continues the export.',
   ExecutorCrashed: 'Find out why the container ended, such as its memory limit: kubectl describe pod shows its last state.',
   Cancelled: '',
+  BaseMissing: 'Make a full image: the base is no longer at the destination.',
+  BaseChanged: 'Make a full image, under a key that no other export uses.',
+  ReceiptInvalid: 'Make a full image, which writes a new receipt.',
+  OtherDisk: 'Give each disk a tracker of its own, such as one with {claim} and {disk}.',
+  DiskShrank: 'Make a full image: the base is of a larger disk.',
+  ChangesMissing: 'Make a full image: the changes since the base are not known.',
+  ChangesRefused: 'Make a full image: the map of changes cannot be used.',
   Unclaimed: 'Check whether a sidecar that serves this claim runs and is ready.',
   Queued: 'Other exports use all slots: raise maxConcurrentExports of the sidecar, or the limits of the controller.',
 };

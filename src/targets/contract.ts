@@ -19,6 +19,7 @@
  * Failures of reading and sealing the image pass through unchanged.
  */
 
+import { KIB, MIB } from '../common/bytes.ts';
 import type { VirtualImage } from '../image/contract.ts';
 
 /**
@@ -92,6 +93,39 @@ export interface Receipt {
   /** The kind of comparison that shows that the image arrived. */
   proof: Proof;
 }
+
+/** A file at the destination, without its bytes. */
+export interface FileFacts {
+  sizeBytes: number;
+  /** Changes with the file, where the server has something of that kind: its entity tag, or its time. */
+  etag?: string | undefined;
+}
+
+/**
+ * Small files beside the images: receipts, trackers and block hashes. A place is the key of an object in the bucket, or
+ * a path of the HTTP server that begins with /. No place leads to another bucket or another server.
+ *
+ * Every call makes a connection of its own. A file that does not exist is no failure.
+ * @throws DiskliftError with the codes of an {@link ExportTarget}
+ */
+export interface DestinationFiles {
+  /** @throws DiskliftError `DestinationRejected` also for a file of more than `maxBytes` */
+  read(place: string, maxBytes: number, signal: AbortSignal): Promise<{ bytes: Uint8Array; etag?: string | undefined } | undefined>;
+  /** @returns undefined where there is no file. @throws DiskliftError */
+  look(place: string, signal: AbortSignal): Promise<FileFacts | undefined>;
+  /**
+   * @returns the bytes from `start` up to `end`
+   * @throws DiskliftError `DestinationRejected` also where the file is missing or ends earlier
+   */
+  readRange(place: string, range: { start: number; end: number }, signal: AbortSignal): Promise<Uint8Array>;
+  /** Makes or replaces the file. @param bytes at most {@link MAX_FILE_BYTES} @throws DiskliftError */
+  write(place: string, bytes: Uint8Array, signal: AbortSignal): Promise<void>;
+  /** The place for people. Holds no secret. */
+  location(place: string): string;
+}
+
+/** Limit of a file beside the images: the block hashes of a disk of 2 TiB. */
+export const MAX_FILE_BYTES = 64 * MIB + KIB;
 
 export interface ExportTarget {
   /**

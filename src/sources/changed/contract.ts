@@ -22,12 +22,17 @@ export interface ChangedExtent extends SourceExtent {
 export interface ChangedBlocks {
   /**
    * Extents of the whole disk in order, without gap or overlap. Each call asks again. Neighbours may be alike.
-   * @throws DiskliftError `SourceReadError` also for a map with a gap, `Cancelled`
+   * @throws DiskliftError `ChangesRefused` for a map with a gap, `SourceReadError`, `Cancelled`
    */
   extents(signal: AbortSignal): AsyncIterable<ChangedExtent>;
 }
 
+/** The kinds of maps of which an export can make incremental images. */
+export type ChangesFrom = 'BlockHashes' | 'SnapshotMetadata' | 'VirtualMachineBackup';
+
 export interface TrackedSource extends DiskSource {
+  /** Where the map comes from. Absent where the caller has named the map. */
+  readonly changesFrom?: ChangesFrom | undefined;
   /** Absent where the source was opened without a map of changes. */
   readonly changed?: ChangedBlocks | undefined;
 }

@@ -30,7 +30,7 @@ export const MIN_SLICE_BYTES = 64 * MIB;
 const SLICE_DIVISOR = 8;
 
 /**
- * @throws DiskliftError `SourceReadError` that names the offset of a gap or of an extent beyond the disk; `Cancelled`
+ * @throws DiskliftError `ChangesRefused` that names the offset of a gap or of an extent beyond the disk; `Cancelled`
  * at once; the errors of `ask`
  */
 export async function* wholeMap({ name, sizeBytes, ask, signal, ...question }: MapQuestion): AsyncGenerator<ChangedExtent> {
@@ -55,7 +55,7 @@ export async function* wholeMap({ name, sizeBytes, ask, signal, ...question }: M
 
 function mapError(name: string, offset: number, what: string): DiskliftError {
   return new DiskliftError(
-    'SourceReadError',
+    'ChangesRefused',
     `${name}: the map of changed blocks cannot be used at offset ${offset}: ${what}; make a full image instead`,
   );
 }

@@ -20,10 +20,10 @@ export interface QueryLimits {
   idleMs: number;
 }
 
-/** The body of a 200. */
+/** The body of a 200, or of a 206 where the query asks for a range. */
 export interface WantedBody {
   /** Receives the body piece by piece, and returns false when it needs no more. */
-  take(bytes: Buffer): boolean;
+  take(bytes: Buffer, head: Pick<Answer, 'status' | 'headers'>): boolean;
   /** Limit of the whole body, however steadily its bytes come. */
   limitMs: number;
 }
@@ -31,6 +31,8 @@ export interface WantedBody {
 export interface Query {
   origin: Origin;
   method: 'HEAD' | 'GET' | 'MKCOL';
+  /** Asks for these bytes only: from `start` up to `end`. A server may answer 200 with all bytes. */
+  range?: { start: number; end: number } | undefined;
   access: NetworkAccess;
   proxy: ProxySettings;
   clock: Clock;
@@ -43,21 +45,26 @@ export interface Query {
  * @throws DiskliftError `DestinationUnreachable`, `Cancelled`; and as openConnection
  */
 export function sendQuery(query: Query, wanted?: WantedBody): Promise<Answer> {
-  const { origin, method, clock, limits, signal } = query;
+  const { origin, method, range, clock, limits, signal } = query;
   const where = publicUrl(origin);
   return withConnection({ ...query, connectMs: limits.connectMs }, async (connection) => {
     // A cache on the way, or a compressed copy, could differ from the stored bytes.
-    const defaults = { 'Accept-Encoding': 'identity', 'Cache-Control': 'no-cache' };
+    const defaults = {
+      'Accept-Encoding': 'identity',
+      'Cache-Control': 'no-cache',
+      ...(range === undefined ? {} : { Range: `bytes=${range.start}-${range.end - 1}` }),
+    };
     const { mayQuote } = connection;
     const request = openHead(origin, { method, defaults }, connection);
     const responding = responseOf(request);
     request.end();
     const response = await withLimit(responding, { limitMs: limits.queryMs, message: `${where}: no answer to ${method}`, clock, signal });
-    if (wanted === undefined || response.statusCode !== 200)
+    const { statusCode: status = 0 } = response;
+    if (wanted === undefined || !(status === 200 || (status === 206 && range !== undefined)))
       return abortable(readAnswer(response, { clock, mayQuote, sent: nothingSent }), signal);
     await takeBody(response, wanted, { ...query, where });
     return {
-      status: 200,
+      status,
       headers: singleHeaders(response),
       text: '',
       isTextWhole: false,
@@ -86,12 +93,13 @@ async function takeBody(
   { take, limitMs }: WantedBody,
   { where, clock, limits, signal }: Query & { where: string },
 ): Promise<void> {
+  const head = { status: response.statusCode ?? 0, headers: singleHeaders(response) };
   const readAll = async () => {
     const pieces = response[Symbol.asyncIterator]() as AsyncIterator<Buffer, undefined>;
     for (;;) {
       const message = `${where}: sends no more bytes`;
       const next = await withLimit(pieces.next(), { limitMs: limits.idleMs, message, clock, signal });
-      if (next.done === true || !take(next.value)) return;
+      if (next.done === true || !take(next.value, head)) return;
     }
   };
   await withLimit(readAll(), { limitMs, message: `${where}: its answer does not end`, clock, signal });

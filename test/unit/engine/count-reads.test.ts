@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type Clock, systemClock } from '../../../src/common/clock.ts';
-import { countReads } from '../../../src/engine/attempt-disk.ts';
 import type { DiskPlan, EngineContext } from '../../../src/engine/contract.ts';
+import { countReads } from '../../../src/engine/count-reads.ts';
 import { runExport } from '../../../src/engine/run-export.ts';
 import type { VirtualImage } from '../../../src/image/contract.ts';
 import { createVirtualImage } from '../../../src/image/virtual-image.ts';

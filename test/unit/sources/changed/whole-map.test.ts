@@ -80,7 +80,7 @@ describe('the whole map of changes', () => {
   for (const [what, answer, message] of refused)
     it(`is refused where it ${what}`, async () => {
       await assert.rejects(askAll(GIB, answer), (error: Error & { code?: string }) => {
-        assert.equal(error.code, 'SourceReadError');
+        assert.equal(error.code, 'ChangesRefused');
         assert.match(error.message, /^disk: the map of changed blocks cannot be used at .*; make a full image instead$/);
         assert.match(error.message, message);
         return true;

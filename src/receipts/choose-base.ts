@@ -1,0 +1,135 @@
+/** Chooses the base of an image from the tracker, its receipt and a look at the base itself. */
+
+import { DiskliftError } from '../common/errors.ts';
+import type { DestinationFiles } from '../targets/contract.ts';
+import { backingNameOf } from './backing-name.ts';
+import type { BaseChoice, BaseImage } from './contract.ts';
+import { type DiskIdentity, type ExportIdentity, type ImageReceipt, MAX_RECEIPT_BYTES, parseReceipt } from './receipt.ts';
+import { MAX_TRACKER_BYTES, parseTracker, type Tracker } from './tracker.ts';
+
+export interface BaseSearch {
+  files: DestinationFiles;
+  /** Place of the new image. */
+  place: string;
+  disk: DiskIdentity;
+  export: ExportIdentity;
+  /** Place of the base, or of the tracker that names it. */
+  from: { base: string } | { tracker: string };
+  /** @returns the parts of a place as names of a file system */
+  pathOf(place: string): readonly string[];
+}
+
+export function receiptPlace(place: string): string {
+  return `${place}.json`;
+}
+
+/**
+ * @throws DiskliftError a code of {@link BASE_FAILURES} where no base can be used; `InvalidRequest` where the new image
+ * would replace an image of another export; the codes of {@link DestinationFiles}
+ */
+export async function chooseBase(search: BaseSearch, signal: AbortSignal): Promise<BaseChoice> {
+  const recorded = await findRecorded(search, signal);
+  if (recorded !== undefined) return { kind: 'recorded', receipt: recorded, location: search.files.location(search.place) };
+  const named = 'base' in search.from ? { place: search.from.base } : await readTracker(search, search.from.tracker, signal);
+  if (named === undefined) return { kind: 'full', reason: 'FirstImage', message: 'the tracker does not exist yet' };
+  return { kind: 'incremental', base: await readBase(search, named, signal) };
+}
+
+/**
+ * An image that has its receipt may be the base of others, so nothing replaces it.
+ * @returns the receipt of this export, where an earlier run of it has got so far
+ */
+async function findRecorded({ files, place, disk, export: own }: BaseSearch, signal: AbortSignal): Promise<ImageReceipt | undefined> {
+  const file = receiptPlace(place);
+  const found = await files.read(file, MAX_RECEIPT_BYTES, signal);
+  if (found === undefined) return undefined;
+  const parsed = parseReceipt(found.bytes);
+  if ('problem' in parsed) throw replaced(files.location(file), `a file that ${parsed.problem}`);
+  const receipt = parsed.value;
+  const isOwn = receipt.export.uid === own.uid && own.created !== undefined && receipt.export.created === own.created;
+  if (!isOwn || !isSameDisk(receipt.disk, disk) || receipt.image.place !== place)
+    throw replaced(files.location(place), `an image of the export ${receipt.export.name}`);
+  // Somebody has removed or replaced the image: it is made again.
+  return (await isThere(files, receipt.image, signal)) ? receipt : undefined;
+}
+
+function replaced(where: string, what: string): DiskliftError {
+  return new DiskliftError(
+    'InvalidRequest',
+    `${where}: is the place of ${what}, and other images may need it; put {timestamp}, {scheduledTime} or {uid} into the key`,
+  );
+}
+
+type Named = { place: string; sha256?: string };
+
+async function readTracker({ files, disk }: BaseSearch, place: string, signal: AbortSignal): Promise<Named | undefined> {
+  const where = files.location(place);
+  const found = await files.read(place, MAX_TRACKER_BYTES, signal);
+  if (found === undefined) return undefined;
+  const parsed = parseTracker(found.bytes);
+  if ('problem' in parsed) throw new DiskliftError('ReceiptInvalid', `the tracker ${where}: ${parsed.problem}`);
+  const tracker: Tracker = parsed.value;
+  if (!isSameDisk(tracker.disk, disk)) throw otherDisk(`the tracker ${where}`, tracker.disk);
+  return tracker.image;
+}
+
+async function readBase(search: BaseSearch, named: Named, signal: AbortSignal): Promise<BaseImage> {
+  const { files, disk, place: ownPlace, pathOf } = search;
+  const location = files.location(named.place);
+  const found = await files.read(receiptPlace(named.place), MAX_RECEIPT_BYTES, signal);
+  if (found === undefined) throw new DiskliftError('BaseMissing', `the base ${location}: its receipt is not there`);
+  const parsed = parseReceipt(found.bytes);
+  if ('problem' in parsed) throw new DiskliftError('ReceiptInvalid', `the receipt of the base ${location}: ${parsed.problem}`);
+  const { image, disk: baseDisk, points } = parsed.value;
+  if (image.place !== named.place) throw invalid(location, 'is of an image at another place');
+  if (image.sha256 === undefined) throw invalid(location, 'has no SHA-256');
+  if (image.layout !== 'Converted') throw invalid(location, 'is of a copy of a file, and not of a qcow2 image');
+  if (!isSameDisk(baseDisk, disk)) throw otherDisk(`the base ${location}`, baseDisk);
+  if (named.sha256 !== undefined && named.sha256 !== image.sha256)
+    throw new DiskliftError('BaseChanged', `the base ${location}: its SHA-256 is another one than in the tracker`);
+  const backingName = backingNameOf(pathOf(ownPlace), pathOf(image.place));
+  if (backingName === undefined) throw invalid(location, 'is of an image whose place no file system can follow from the new image');
+  const { place, sha256, etag, sizeBytes, virtualSizeBytes } = { ...image, sha256: image.sha256 };
+  const base = { place, sha256, etag, sizeBytes, virtualSizeBytes, location, backingName, points };
+  await confirmBase(files, base, signal);
+  return base;
+}
+
+function invalid(location: string, what: string): DiskliftError {
+  return new DiskliftError('ReceiptInvalid', `the receipt of the base ${location} ${what}`);
+}
+
+function otherDisk(what: string, { namespace, source, path }: DiskIdentity): DiskliftError {
+  return new DiskliftError('OtherDisk', `${what} is of another disk: ${path} of the ${source.kind} ${source.name} in ${namespace}`);
+}
+
+/** Sources that have another name in each export of the same disk. */
+const NAMED_ANEW: ReadonlySet<string> = new Set(['VolumeSnapshot', 'VirtualMachineBackup']);
+
+function isSameDisk(a: DiskIdentity, b: DiskIdentity): boolean {
+  if (a.namespace !== b.namespace || a.path !== b.path || a.source.kind !== b.source.kind) return false;
+  return a.source.name === b.source.name || NAMED_ANEW.has(a.source.kind);
+}
+
+type Expected = Pick<BaseImage, 'place' | 'sizeBytes' | 'etag'>;
+
+/** @throws DiskliftError `BaseMissing`, `BaseChanged`; the codes of {@link DestinationFiles} */
+export async function confirmBase(files: DestinationFiles, base: Expected, signal: AbortSignal): Promise<void> {
+  const location = files.location(base.place);
+  const seen = await files.look(base.place, signal);
+  if (seen === undefined) throw new DiskliftError('BaseMissing', `the base ${location} is not there`);
+  if (seen.sizeBytes !== base.sizeBytes)
+    throw new DiskliftError('BaseChanged', `the base ${location} has ${seen.sizeBytes} bytes, and its receipt says ${base.sizeBytes}`);
+  if (seen.etag !== undefined && base.etag !== undefined && seen.etag !== base.etag)
+    throw new DiskliftError('BaseChanged', `the base ${location} has another entity tag than in its receipt`);
+}
+
+async function isThere(files: DestinationFiles, image: Expected, signal: AbortSignal): Promise<boolean> {
+  try {
+    await confirmBase(files, image, signal);
+    return true;
+  } catch (error) {
+    if (error instanceof DiskliftError && (error.code === 'BaseMissing' || error.code === 'BaseChanged')) return false;
+    throw error;
+  }
+}
