@@ -63,32 +63,37 @@ export const LAYERS = {
   cli: { mayUse: ['.*'], reason: 'The command line may use every part.' },
 };
 
-/** A file below targets/ that may import one more thing than the other targets. */
-const TARGET_EXTRAS = {
-  stdout: { mayUse: 'native', reason: 'splice(2), which moves bytes from descriptor to descriptor, is in native.' },
-  s3: { mayUse: 'native/md5', reason: 'S3 servers tag parts with MD5, which native computes beside the event loop.' },
+/** Folders that may import more than the rest of their layer. */
+const EXTRAS = {
+  'sources/remote': {
+    mayUse: ['network', 's3'],
+    reason: 'Images on a server are read over connections that the policy judges as it judges those of targets.',
+  },
+  'targets/stdout': { mayUse: ['native'], reason: 'splice(2), which moves bytes from descriptor to descriptor, is in native.' },
+  'targets/s3': { mayUse: ['native/md5'], reason: 'S3 servers tag parts with MD5, which native computes beside the event loop.' },
 };
 
 const pathOf = (name) => `^src/${name}(/|\\.ts$)`;
 
 function layerRule([layer, { mayUse, but = [], reason }]) {
-  const extras = layer === 'targets' ? `^src/targets/(${Object.keys(TARGET_EXTRAS).join('|')})/` : undefined;
+  const extras = Object.keys(EXTRAS).filter((folder) => folder.startsWith(`${layer}/`));
   return {
     name: `layer-${layer}`,
     severity: 'error',
     comment: reason,
-    from: { path: `^src/${layer}/`, ...(extras && { pathNot: extras }) },
+    from: { path: `^src/${layer}/`, ...(extras.length > 0 && { pathNot: `^src/(${extras.join('|')})/` }) },
     to: mayUse.includes('.*') ? { path: [BIN, ...but.map(pathOf)] } : { path: '^src/', pathNot: [`^src/${layer}/`, ...mayUse.map(pathOf)] },
   };
 }
 
-function targetRule([target, { mayUse, reason }]) {
+function extraRule([folder, { mayUse, reason }]) {
+  const [layer] = folder.split('/');
   return {
-    name: `layer-targets-${target}`,
+    name: `layer-${folder.replace('/', '-')}`,
     severity: 'error',
     comment: reason,
-    from: { path: `^src/targets/${target}/` },
-    to: { path: '^src/', pathNot: ['targets', mayUse, ...LAYERS.targets.mayUse].map(pathOf) },
+    from: { path: `^src/${folder}/` },
+    to: { path: '^src/', pathNot: [layer, ...mayUse, ...LAYERS[layer].mayUse].map(pathOf) },
   };
 }
 
@@ -128,7 +133,7 @@ const TYPES_ONLY = ['type-only', 'type-import'];
 export default {
   forbidden: [
     ...Object.entries(LAYERS).map(layerRule),
-    ...Object.entries(TARGET_EXTRAS).map(targetRule),
+    ...Object.entries(EXTRAS).map(extraRule),
     rule(
       'layer-bin',
       'bin.ts prepares the process before it imports anything; all else begins in cli/run.',

@@ -10,11 +10,13 @@ import type { ZeroDetection } from '../image/scan.ts';
 import { DEFAULT_CLUSTER_SIZE_BYTES, DEFAULT_REFCOUNT_BITS } from '../qcow2/constants.ts';
 import { BACKING_FORMATS, type BackingFile, type Qcow2Options } from '../qcow2/write/options.ts';
 import { isNbdUri } from '../sources/nbd/nbd-uri.ts';
+import { isRemoteImage } from '../wiring/named-image.ts';
 
 export interface ImageFlags {
   /** Raw when left out, with a warning when the file's name or its bytes contradict that. */
   format?: DiskFormat;
   beneath?: string;
+  caFile?: string;
   clusterSize: number;
   refcountBits: number;
   qcow2Version: number;
@@ -53,9 +55,13 @@ export const collect = (value: string, earlier: string[]): string[] => [...earli
 
 export function addImageOptions(command: Command): Command {
   return command
-    .argument('<image>', 'the disk: a regular file, a block device, nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH')
+    .argument(
+      '<image>',
+      'the disk: a regular file, a block device, nbd://HOST[:PORT]/EXPORT, nbd+unix:///EXPORT?socket=PATH, http(s)://HOST/PATH or s3://BUCKET/KEY',
+    )
     .addOption(new Option('-f, --format <format>', 'format of the disk; raw when left out').choices(DISK_FORMATS))
-    .option('--beneath <directory>', "where files that the image names may lie, however deep; the image's own directory when left out")
+    .option('--beneath <place>', "where files that the image names may lie, however deep; the image's own directory when left out")
+    .option('--ca-file <file>', "https and s3: authorities in PEM that are trusted instead of the system's")
     .option('--verbatim', "the file's own bytes, whatever its format (-f, -c, -r, -v mean nothing then)", false)
     .option('-c, --cluster-size <size>', 'qcow2 cluster size, a power of two from 512 to 2M', size, DEFAULT_CLUSTER_SIZE_BYTES)
     .option('-r, --refcount-bits <bits>', 'width of the refcounts: 1, 2, 4, 8, 16, 32 or 64', wholeNumber, DEFAULT_REFCOUNT_BITS)
@@ -124,11 +130,8 @@ export function qcow2OptionsOf(imagePath: string, flags: ImageFlags): Qcow2Optio
     throw new DiskliftError('InvalidRequest', '--data-file-name needs -d or -R, which make an image that names its data file');
   if (wantsDataFile && format !== 'raw')
     throw new DiskliftError('InvalidRequest', `an external data file (-d, -R) needs a raw disk, not -f ${format}`);
-  if (wantsDataFile && isNbdUri(imagePath))
-    throw new DiskliftError(
-      'InvalidRequest',
-      'an external data file (-d, -R) needs a disk in a file or a block device, not on an NBD server',
-    );
+  if (wantsDataFile && (isNbdUri(imagePath) || isRemoteImage(imagePath)))
+    throw new DiskliftError('InvalidRequest', 'an external data file (-d, -R) needs a disk in a file or a block device, not on a server');
   if (format !== 'raw' && !flags.verbatim && isNbdUri(imagePath))
     throw new DiskliftError('InvalidRequest', `an NBD server gives the disk that is in an image, so it is raw here, not -f ${format}`);
   return {

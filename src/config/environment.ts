@@ -74,3 +74,25 @@ export function packageVersion(): string {
   const file = new URL('../../package.json', import.meta.url);
   return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }
+
+export interface AwsEnvironment {
+  region: string;
+  /** A URL; Amazon's own server when left out. */
+  endpoint?: string;
+  /** File of authorities in PEM. */
+  caBundle?: string;
+}
+
+/** Amazon's tools take a request without a region for this one, and most other servers ignore it. */
+const DEFAULT_REGION = 'us-east-1';
+
+/** The variables of the AWS tools that say where the server is. The SDK reads those of the credentials by itself. */
+export function awsEnvironment(environment: Readonly<Record<string, string | undefined>> = process.env): AwsEnvironment {
+  const endpoint = environment.AWS_ENDPOINT_URL_S3 || environment.AWS_ENDPOINT_URL;
+  const caBundle = environment.AWS_CA_BUNDLE;
+  return {
+    region: environment.AWS_REGION || environment.AWS_DEFAULT_REGION || DEFAULT_REGION,
+    ...(endpoint ? { endpoint } : {}),
+    ...(caBundle ? { caBundle } : {}),
+  };
+}

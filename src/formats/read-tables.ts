@@ -1,7 +1,9 @@
 /** Reads the tables of an image in their order: neighbours in the file at once, with several reads in flight. */
 
 import { KIB } from '../common/bytes.ts';
-import { type ReadTarget, readExactly } from '../sources/opened-file.ts';
+
+/** Fills the whole of `buffer` from `offset` of the file on. @throws DiskliftError */
+export type ReadBytes = (buffer: Uint8Array, offset: number, signal: AbortSignal) => Promise<void>;
 
 export interface TablesToRead {
   /** By index; 0 for an absent table. */
@@ -28,26 +30,26 @@ interface Batch {
   indexes: number[];
 }
 
-/** @returns the tables in order, batch by batch. @throws DiskliftError as {@link readExactly} */
-export async function* readTables(target: ReadTarget, { offsets, tableSizeBytes, signal }: TablesToRead): AsyncGenerator<ReadTable[]> {
+/** @returns the tables in order, batch by batch @throws DiskliftError as `read` */
+export async function* readTables(read: ReadBytes, { offsets, tableSizeBytes, signal }: TablesToRead): AsyncGenerator<ReadTable[]> {
   const batches = batchesOf(offsets, tableSizeBytes);
   const ahead: { batch: Batch; bytes: Buffer; done: Promise<void> }[] = [];
   const readNext = () => {
     const next = batches.next();
     if (next.done) return;
     const bytes = Buffer.allocUnsafeSlow(next.value.indexes.length * tableSizeBytes);
-    const done = readExactly(target, bytes, next.value.offset, signal);
+    const done = read(bytes, next.value.offset, signal);
     // It is awaited later; until then a failure must not count as unhandled.
     done.catch(() => {});
     ahead.push({ batch: next.value, bytes, done });
   };
   try {
     for (let count = 0; count < READS_IN_FLIGHT; count += 1) readNext();
-    for (let read = ahead[0]; read !== undefined; read = ahead[0]) {
-      await read.done;
+    for (let first = ahead[0]; first !== undefined; first = ahead[0]) {
+      await first.done;
       ahead.shift();
       readNext();
-      yield tablesOf(read.batch, read.bytes, tableSizeBytes);
+      yield tablesOf(first.batch, first.bytes, tableSizeBytes);
     }
   } finally {
     // A caller that stops early may close the file, and another file may get its descriptor.

@@ -10,6 +10,7 @@ import { isNbdUri, nbdDiskName, parseNbdUri } from '../sources/nbd/nbd-uri.ts';
 import type { ExportTarget } from '../targets/contract.ts';
 import { createStdoutTarget } from '../targets/stdout/stdout-target.ts';
 import type { CommandContext } from './context.ts';
+import { isRemoteImage, nameImage } from './named-image.ts';
 
 export const STDOUT_FD = 1;
 
@@ -19,11 +20,12 @@ export function composeStdoutTarget({ libc, clock }: Pick<CommandContext, 'libc'
 }
 
 export interface DiskRequest extends ImageOptions, Pick<PrepareOptions, 'onOpen' | 'onScanned'> {
-  /** A path, or the URI of an NBD server's disk. */
+  /** A path, the URI of an NBD server's disk, or the URL of an image on an HTTP or S3 server. */
   path: string;
   /** The same as in {@link NamedDisk}. */
   format?: DiskFormat | undefined;
   beneath?: string | undefined;
+  caFile?: string | undefined;
   /** The dirty bitmap of an NBD server, for an image with a backing file. */
   bitmap?: string | undefined;
   /** 'allow' when left out. */
@@ -32,7 +34,7 @@ export interface DiskRequest extends ImageOptions, Pick<PrepareOptions, 'onOpen'
 
 /** The virtual image of the disk that the user has named. @throws DiskliftError as {@link prepareImage} */
 export function composeImage(
-  { path, format, beneath, bitmap, inUse, ...options }: DiskRequest,
+  { path, format, beneath, caFile, bitmap, inUse, ...options }: DiskRequest,
   context: CommandContext,
 ): Promise<PreparedImage> {
   const { clock, signal, warn } = context;
@@ -41,14 +43,15 @@ export function composeImage(
     signal,
     clock,
     warn,
-    openSource: () => openSource({ path, format, beneath }, { ...context, inUse, bitmap }),
+    openSource: () => openSource({ path, format, beneath, caFile }, { ...context, inUse, bitmap }),
   });
 }
 
 async function openSource(
-  { path, format, beneath }: NamedDisk,
+  { path, format, beneath, caFile }: NamedDisk & Pick<DiskRequest, 'caFile'>,
   options: CommandContext & Pick<DiskRequest, 'inUse' | 'bitmap'>,
 ): Promise<TrackedSource> {
+  if (isRemoteImage(path)) return openRemoteDisk({ path, format, beneath, caFile }, options);
   if (!isNbdUri(path)) return openNamedDisk({ path, format, beneath }, options);
   const address = parseNbdUri(path);
   if (options.inUse === 'fail' || options.inUse === 'wait')
@@ -59,4 +62,19 @@ async function openSource(
   // Loaded when it is needed: most commands start sooner without it.
   const { openNbdDisk } = await import('../sources/nbd/nbd-disk.ts');
   return openNbdDisk(address, options);
+}
+
+async function openRemoteDisk(
+  { path, format = 'raw', beneath, caFile }: NamedDisk & Pick<DiskRequest, 'caFile'>,
+  options: CommandContext & Pick<DiskRequest, 'inUse'>,
+): Promise<TrackedSource> {
+  if (format !== 'raw' && format !== 'qcow2')
+    throw new DiskliftError(
+      'InvalidRequest',
+      `an image on a server is read in the formats qcow2 and raw, not ${format}; download it first`,
+    );
+  if (options.inUse === 'fail' || options.inUse === 'wait')
+    throw new DiskliftError('InUseUnknown', 'a server does not tell whether an image is being written to; read it with --in-use auto');
+  const { openChainDisk } = await import('../formats/chain/chain-disk.ts');
+  return openChainDisk(await nameImage({ image: path, beneath, caFile }, options), format, options.signal);
 }

@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { copyFile, readFile } from 'node:fs/promises';
 import { createLimiter } from '../../src/common/limiter.ts';
 import { loadLibc } from '../../src/native/libc.ts';
 import { openDisk } from '../../src/sources/open-disk.ts';
 import { attachLoopDevice, requireLoopDevices } from '../helpers/loop-device.ts';
 import { type NbdServer, openNbd, startNbdkit, startQemuNbd } from '../helpers/nbd-servers.ts';
 import { openByQemu, openByUs } from '../helpers/open-image.ts';
+import { nameHttp, nameS3, openNamed, serveDirectory } from '../helpers/remote-images.ts';
 import { runCommand } from '../helpers/run-command.ts';
+import { BUCKET } from '../helpers/s3-fake.ts';
 import { createDisk, type DiskPart } from '../helpers/sparse-disk.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
+import { requireVersitygw, startVersitygw, VERSITYGW_KEYS } from '../helpers/versitygw.ts';
 import { itIsADiskSource, type OpenedDisk } from './disk-source.ts';
 
 describe('disk source', () => {
@@ -64,6 +67,38 @@ describe('disk source', () => {
     return { source, content: await readFile(path), [Symbol.asyncDispose]: () => source.dispose() };
   }
 
+  /** @param flags of qemu-img convert */
+  async function openByHttp(flags: readonly string[], sizeBytes: number, parts: readonly DiskPart[]): Promise<OpenedDisk> {
+    const path = await createDisk(temp('disk.img'), sizeBytes, parts);
+    const { code, stderr } = await runCommand('qemu-img', ['convert', ...flags, '-f', 'raw', '-O', 'qcow2', path, temp('disk.qcow2')]);
+    assert.equal(code, 0, stderr);
+    const server = await serveDirectory(temp('.'), temp('nginx'));
+    const source = await openNamed(nameHttp(`${server.url}disk.qcow2`));
+    return {
+      source,
+      content: await readFile(path),
+      async [Symbol.asyncDispose]() {
+        await source.dispose();
+        await server[Symbol.asyncDispose]();
+      },
+    };
+  }
+
+  async function openByS3(sizeBytes: number, parts: readonly DiskPart[]): Promise<OpenedDisk> {
+    const server = await startVersitygw(temp('objects'), BUCKET);
+    const path = await createQcow2(sizeBytes, parts);
+    await copyFile(temp('disk.qcow2'), server.objectPath(BUCKET, 'disk.qcow2'));
+    const source = await openNamed(nameS3(`s3://${BUCKET}/disk.qcow2`, { endpoint: server.url, keys: VERSITYGW_KEYS }));
+    return {
+      source,
+      content: await readFile(path),
+      async [Symbol.asyncDispose]() {
+        await source.dispose();
+        await server[Symbol.asyncDispose]();
+      },
+    };
+  }
+
   async function openServed(path: string, server: NbdServer): Promise<OpenedDisk> {
     const source = await openNbd(server);
     return {
@@ -114,6 +149,22 @@ describe('disk source', () => {
     describe(name, () => {
       itIsADiskSource({ open: (...disk) => openPlain(libc, ...disk), sizeStepBytes: 512, findsHoles: true });
     });
+
+  for (const [name, flags] of [
+    ['as it is', []],
+    ['compressed by zlib', ['-c']],
+    ['compressed by zstd, clusters of 4 KiB', ['-c', '-o', 'compression_type=zstd,cluster_size=4096']],
+  ] as const)
+    describe(`qcow2 image on an HTTP server, ${name}`, () => {
+      itIsADiskSource({ open: (...disk) => openByHttp(flags, ...disk), sizeStepBytes: 512, findsHoles: true });
+    });
+
+  describe('qcow2 image on an S3 server', () => {
+    before(function () {
+      requireVersitygw(this);
+    });
+    itIsADiskSource({ open: openByS3, sizeStepBytes: 512, findsHoles: true });
+  });
 
   describe('qcow2 image, by a child of QEMU', () => {
     itIsADiskSource({ open: openQemuChild, sizeStepBytes: 512, findsHoles: true });

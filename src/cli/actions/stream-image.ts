@@ -31,6 +31,7 @@ export async function streamImage(image: string, flags: StreamFlags, context: Co
         path: image,
         ...layoutOf(flags),
         beneath: flags.beneath,
+        caFile: flags.caFile,
         qcow2,
         bitmap,
         baseSizeBytes,

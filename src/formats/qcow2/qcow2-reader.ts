@@ -88,7 +88,11 @@ async function readMapping(
   const target = { fd: file.handle.fd, name: file.name, readLimit };
   const l2Offsets = await readL1Table(target, image, signal);
   const builder = createOverlayBuilder({ image, metadata: createMetadataPlaces(image, l2Offsets), dataFile: firstFile, backing });
-  for await (const tables of readTables(target, { offsets: l2Offsets, tableSizeBytes: image.header.clusterSizeBytes, signal }))
+  for await (const tables of readTables((...range) => readExactly(target, ...range), {
+    offsets: l2Offsets,
+    tableSizeBytes: image.header.clusterSizeBytes,
+    signal,
+  }))
     for (const { bytes, ...place } of tables) if (!builder.addTable(bytes, place)) return undefined;
   return { mapping: builder.build(), ...noticeOf(image, builder.hasExplicitZeros) };
 }
@@ -116,7 +120,11 @@ async function checkTruncation(opened: ImageFile, file: FileToCheck): Promise<st
   // Refuses tables that stand for two parts of the disk, so that their number is bounded by the file's size.
   createMetadataPlaces(image, offsets);
   const check = createTruncationCheck(image);
-  for await (const tables of readTables(target, { offsets, tableSizeBytes: image.header.clusterSizeBytes, signal }))
+  for await (const tables of readTables((...range) => readExactly(target, ...range), {
+    offsets,
+    tableSizeBytes: image.header.clusterSizeBytes,
+    signal,
+  }))
     for (const { bytes, ...place } of tables) check.addTable(bytes, place);
   for (const offset of check.tails) {
     const bytes = Buffer.alloc(fileSizeBytes - offset);

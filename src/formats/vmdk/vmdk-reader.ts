@@ -3,11 +3,11 @@
 import path from 'node:path';
 import { DiskliftError } from '../../common/errors.ts';
 import { createGuestMappingBuilder, type GuestMapping } from '../../qcow2/read/guest-mapping.ts';
-import { type OpenedFile, readUpTo } from '../../sources/opened-file.ts';
+import { type OpenedFile, readExactly, readUpTo } from '../../sources/opened-file.ts';
 import type { FormatReader, PlainLayer } from '../format.ts';
 import type { ImageFile, PlainExtent } from '../image-file.ts';
 import type { References } from '../image-references.ts';
-import { readTables } from '../read-tables.ts';
+import { type ReadBytes, readTables } from '../read-tables.ts';
 import { checkEntries, checkTable, type FileToCheck, truncatedError } from '../truncation-check.ts';
 import { MAX_DESCRIPTOR_BYTES, parseVmdkDescriptor, parseVmdkExtents, requireOwnExtent, type VmdkDescriptor } from './vmdk-descriptor.ts';
 import { vmdkPartOf } from './vmdk-names.ts';
@@ -184,6 +184,7 @@ async function readDirectory({ directory, tableAt }: VmdkGrains, file: FileToChe
 
 async function checkGrainTables(grains: VmdkGrains, offsets: Float64Array, file: FileToCheck): Promise<void> {
   const tables = { offsets, tableSizeBytes: grains.tableSizeBytes, signal: file.signal };
-  for await (const batch of readTables(file.target, tables))
+  const read: ReadBytes = (...range) => readExactly(file.target, ...range);
+  for await (const batch of readTables(read, tables))
     for (const { index, offset, bytes } of batch) checkEntries(bytes, 0, grains.table(index, offset), file);
 }
