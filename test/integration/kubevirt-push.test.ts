@@ -1,7 +1,7 @@
 /**
- * KubeVirt's backups in push mode, made by libvirt as KubeVirt makes them: a sparse qcow2 for each backup, in the layout
- * VM/BACKUP-TIME/BACKUP-VOLUME.qcow2 of a claim. disklift sends them to a real S3 server, and QEMU judges the chain that
- * is downloaded.
+ * KubeVirt's backups in push mode, made by libvirt as KubeVirt makes them: a sparse qcow2 for each backup. They lie on
+ * a claim as VM/BACKUP-TIME/BACKUP-VOLUME.qcow2. disklift sends them to a real S3 server, and QEMU judges the chain
+ * after the download.
  */
 
 import assert from 'node:assert/strict';
