@@ -103,6 +103,7 @@ const SDK_HOMES = {
   undici: 'stores/kubernetes/client',
   '@aws-sdk/[^/]+': '(targets/)?s3',
   '@smithy/[^/]+': '(targets/)?s3',
+  '@grpc/[^/]+': 'sources/changed/snapshot-metadata/metadata-client',
   'prom-client': 'metrics',
   express: 'server',
   koffi: 'native',

@@ -145,6 +145,7 @@ build: $(INSTALLED) ## Compile src to dist
 	rm -rf dist
 	tsc -p tsconfig.build.json
 	cp -R src/server/page dist/server/page
+	cp src/sources/changed/snapshot-metadata/schema.proto dist/sources/changed/snapshot-metadata/
 	chmod 0755 dist/bin.js
 	@# TypeScript 6.0.3 leaves the extension of an import() alone in a function with `using`; Node would look for a file that does not ship.
 	@! grep -rnE "(import\(|from )['\"]\.[^'\"]*[^d]\.ts['\"]" dist --include='*.js'
@@ -230,7 +231,7 @@ minio: ## Build MinIO for its tests
 	@test/tools/go-tool.sh minio github.com/minio/minio v0.0.0-20260212201848-7aac2a2c5b7c
 
 # Only test/cluster needs these programs. They take minutes to build, longer than the limit of a test's hook.
-STORAGE_PROGRAMS := csi-driver csi-provisioner csi-snapshotter snapshot-controller
+STORAGE_PROGRAMS := csi-driver csi-provisioner csi-snapshotter snapshot-controller csi-snapshot-metadata
 NODE_PROGRAMS := etcd kube-apiserver kube-controller-manager kubectl kube-scheduler kubelet kube-proxy coredns pause $(STORAGE_PROGRAMS)
 .PHONY: api-server
 api-server:

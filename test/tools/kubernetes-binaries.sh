@@ -2,7 +2,7 @@
 # Makes sure that programs of Kubernetes are there for the tests of test/cluster, and prints the folder they are in:
 # kubernetes-binaries.sh [--existing] [PROGRAM]...
 # The default is an API server: etcd, kube-apiserver, kube-controller-manager and kubectl. A node needs kube-scheduler, kubelet, kube-proxy,
-# coredns and pause. Its storage needs csi-driver, csi-provisioner, csi-snapshotter and snapshot-controller.
+# coredns and pause. Its storage needs csi-driver, csi-provisioner, csi-snapshotter, snapshot-controller and csi-snapshot-metadata.
 # They are built once, from pinned Go modules, into the user's cache folder: minutes then, no time later. With
 # --existing none is built: a test waits for no compiler. KUBEBUILDER_ASSETS names another.
 # With CI set it fails without them; elsewhere one line says what is missing, and the tests are skipped.
@@ -56,6 +56,7 @@ build() {
 sources_of() {
   case "$1" in
     csi-driver) cat "$MODULES"/csi/go.* "$MODULES"/csi/driver/* ;;
+    csi-snapshot-metadata) cat "$MODULES"/snapshot-metadata/go.* "$MODULES"/snapshot-metadata/client/clientset/versioned/* ;;
     *) cat "$MODULES"/csi/go.* ;;
   esac | cksum
 }
@@ -67,9 +68,9 @@ is_built() {
   esac
 }
 
-# build_storage PACKAGE NAME
+# build_storage PACKAGE NAME [MODULE]
 build_storage() {
-  build csi "$1" "$2"
+  build "${3:-csi}" "$1" "$2"
   sources_of "$2" > "$folder/$2.sources"
 }
 
@@ -97,6 +98,7 @@ for program in "$@"; do
     coredns) build coredns github.com/coredns/coredns coredns ;;
     pause) build pause . pause ;;
     csi-driver) build_storage ./driver csi-driver ;;
+    csi-snapshot-metadata) build_storage github.com/kubernetes-csi/external-snapshot-metadata/cmd/csi-snapshot-metadata csi-snapshot-metadata snapshot-metadata ;;
     csi-provisioner) build_storage github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner csi-provisioner ;;
     csi-snapshotter | snapshot-controller) build_storage "github.com/kubernetes-csi/external-snapshotter/v8/cmd/$program" "$program" ;;
     *) build "$module" "k8s.io/kubernetes/cmd/$program" "$program" ;;

@@ -189,7 +189,7 @@ func (server *controllerServer) CreateSnapshot(ctx context.Context, request *csi
 		return nil, err
 	}
 	if snapshot == nil {
-		if snapshot, err = server.takeSnapshot(request.GetName(), request.GetSourceVolumeId(), asked.readyAfter); err != nil {
+		if snapshot, err = server.takeSnapshot(request.GetName(), request.GetSourceVolumeId(), asked); err != nil {
 			return nil, err
 		}
 	}
@@ -205,7 +205,7 @@ func (server *controllerServer) CreateSnapshot(ctx context.Context, request *csi
 	}}, nil
 }
 
-func (server *controllerServer) takeSnapshot(id, volumeID string, readyAfter time.Duration) (*record, error) {
+func (server *controllerServer) takeSnapshot(id, volumeID string, asked faults) (*record, error) {
 	volume, err := server.store.read(volumesFolder, volumeID)
 	if err != nil {
 		return nil, err
@@ -213,7 +213,10 @@ func (server *controllerServer) takeSnapshot(id, volumeID string, readyAfter tim
 	if volume == nil {
 		return nil, status.Errorf(codes.NotFound, "no volume %s", volumeID)
 	}
-	made := record{SizeBytes: volume.SizeBytes, Block: volume.Block, Source: volumeID, CreatedAt: time.Now(), ReadyAfter: readyAfter}
+	made := record{
+		SizeBytes: volume.SizeBytes, Block: volume.Block, Source: volumeID,
+		CreatedAt: time.Now(), ReadyAfter: asked.readyAfter, Metadata: asked.metadata,
+	}
 	return &made, server.store.create(snapshotsFolder, id, made, func(folder string) error {
 		return copyContent(server.store.contentOf(volumesFolder, volumeID, volume.Block), folder)
 	})

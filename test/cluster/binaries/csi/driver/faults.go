@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -22,7 +23,12 @@ type faults struct {
 	hangs bool
 	// How long a snapshot is not ready.
 	readyAfter time.Duration
+	// How the metadata of a snapshot is reported.
+	metadata string
 }
+
+// fixed: blocks of one size. The others are faults.
+var metadataStyles = []string{"fixed", "beyond", "unordered", "cut", "slow"}
 
 const forever = time.Duration(math.MaxInt64)
 
@@ -47,6 +53,11 @@ func parseFaults(parameters map[string]string) (faults, error) {
 				var seconds int
 				seconds, err = strconv.Atoi(value)
 				parsed.readyAfter = time.Duration(seconds) * time.Second
+			}
+		case "metadata":
+			parsed.metadata = value
+			if !slices.Contains(metadataStyles, value) {
+				err = status.Error(codes.InvalidArgument, "no such style")
 			}
 		default:
 			err = status.Error(codes.InvalidArgument, "no such parameter")

@@ -26,6 +26,7 @@ func (*identityServer) GetPluginCapabilities(context.Context, *csi.GetPluginCapa
 	return &csi.GetPluginCapabilitiesResponse{Capabilities: []*csi.PluginCapability{
 		capability(csi.PluginCapability_Service_CONTROLLER_SERVICE),
 		capability(csi.PluginCapability_Service_VOLUME_ACCESSIBILITY_CONSTRAINTS),
+		capability(csi.PluginCapability_Service_SNAPSHOT_METADATA_SERVICE),
 	}}, nil
 }
 

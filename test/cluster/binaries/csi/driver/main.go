@@ -36,6 +36,7 @@ func main() {
 	csi.RegisterIdentityServer(server, &identityServer{})
 	csi.RegisterControllerServer(server, &controllerServer{store: volumes, node: *node, failures: map[string]int{}})
 	csi.RegisterNodeServer(server, &nodeServer{store: volumes, node: *node, devices: map[string]*publishedDevice{}})
+	csi.RegisterSnapshotMetadataServer(server, &metadataServer{store: volumes})
 	listener := listen(*socket)
 	go serveRegistration(listen(*registration), *socket)
 	log.Fatal(server.Serve(listener))

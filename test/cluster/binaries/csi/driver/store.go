@@ -30,6 +30,8 @@ type record struct {
 	// Only of snapshots.
 	CreatedAt  time.Time
 	ReadyAfter time.Duration
+	// How its metadata is reported: the parameter `metadata` of the class.
+	Metadata string
 }
 
 const (

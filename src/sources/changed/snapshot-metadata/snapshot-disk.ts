@@ -1,0 +1,106 @@
+/** A clone of a snapshot, as a disk whose extents the SnapshotMetadata service lists. */
+
+import { allocateIoBuffer } from '../../../common/buffers.ts';
+import { DiskliftError } from '../../../common/errors.ts';
+import type { DiskSource } from '../../contract.ts';
+import type { TrackedSource } from '../contract.ts';
+import type { RangeList, RangesQuestion } from './contract.ts';
+import { changedBlocksOf, dataExtentsOf } from './extents.ts';
+import { listRanges } from './list-ranges.ts';
+import { refusedList } from './service-errors.ts';
+
+export interface SnapshotDiskOptions extends RangesQuestion {
+  /** The clone. The caller disposes it when this fails; later the returned disk does. */
+  disk: DiskSource;
+}
+
+/**
+ * Lists what has changed since the base.
+ * @throws DiskliftError as `listRanges`
+ */
+export async function trackChanges({ disk, ...question }: SnapshotDiskOptions & { baseHandle: string }): Promise<TrackedSource> {
+  if (disk.format !== undefined && disk.format !== 'raw')
+    throw refusedList(disk.name, `it is of the bytes of the volume, which has an image of the format ${disk.format}`);
+  const list = await listRanges(question);
+  const changed = changedBlocksOf(disk.name, list, disk.sizeBytes);
+  // An unusable size shows now, and not in the middle of the scan.
+  for await (const _ of changed.extents(question.signal)) break;
+  const { snapshot, baseHandle } = question;
+  return wrapped(disk, { changed, facts: { snapshot: snapshot.name, changedSince: baseHandle } });
+}
+
+/**
+ * Lists what has data, so that nothing else is read. A list that cannot be had, or that lacks data, is left out, and
+ * the whole disk is read.
+ * @param warn receives why the list is not used
+ * @throws DiskliftError errors of the disk; `Cancelled`
+ */
+export async function listData({ disk, ...question }: SnapshotDiskOptions, warn: (message: string) => void): Promise<DiskSource> {
+  if (disk.format !== undefined && disk.format !== 'raw') return disk;
+  const list = await usableList(disk, question, warn);
+  if (list === undefined) return disk;
+  return wrapped(disk, { extents: (signal) => dataExtentsOf(disk.name, list, disk.sizeBytes, signal) });
+}
+
+async function usableList(disk: DiskSource, question: RangesQuestion, warn: (message: string) => void): Promise<RangeList | undefined> {
+  try {
+    const list = await listRanges(question);
+    const missed = await findMissedData(disk, list, question.signal);
+    if (missed === undefined) return list;
+    warn(`${disk.name}: has data at offset ${missed}, which the driver's list of allocated blocks lacks; the whole disk is read`);
+  } catch (error) {
+    if (question.signal.aborted || !(error instanceof DiskliftError)) throw error;
+    warn(`${error.message}; the whole disk is read`);
+  }
+  return undefined;
+}
+
+/** Looks at three places of each of so many gaps. A driver that takes a whole volume for new shows there. */
+const MAX_GAPS = 100;
+const LOOK_BYTES = 4096;
+
+/**
+ * A driver may take blocks for unwritten that the volume has from an image or a snapshot of which it was made.
+ * @returns the offset of data in a gap, or undefined where none was found
+ */
+async function findMissedData(disk: DiskSource, list: RangeList, signal: AbortSignal): Promise<number | undefined> {
+  const buffer = allocateIoBuffer(LOOK_BYTES);
+  const step = Math.ceil((list.count + 1) / MAX_GAPS);
+  let gaps = 0;
+  for await (const { offset, length, kind } of dataExtentsOf(disk.name, list, disk.sizeBytes, signal)) {
+    if (kind === 'data') continue;
+    gaps += 1;
+    if (gaps % step !== 0) continue;
+    const last = Math.max(0, length - LOOK_BYTES);
+    for (const at of [offset, offset + Math.floor(last / 2), offset + last]) {
+      const bytes = buffer.subarray(0, Math.min(LOOK_BYTES, disk.sizeBytes - at, length));
+      await disk.read(bytes, at, signal);
+      if (bytes.some((byte) => byte !== 0)) return at;
+    }
+  }
+  return undefined;
+}
+
+interface Replaced extends Partial<Pick<TrackedSource, 'changed' | 'extents'>> {
+  facts?: Readonly<Record<string, string>>;
+}
+
+/** The disk, of which some members are others. Its own methods keep their object. */
+function wrapped(disk: DiskSource, { changed, extents, facts }: Replaced): TrackedSource {
+  const { name, sizeBytes, format, notice, identityMissesWrites } = disk;
+  return {
+    name,
+    sizeBytes,
+    ...(format === undefined ? {} : { format }),
+    ...(notice === undefined ? {} : { notice }),
+    ...(identityMissesWrites === undefined ? {} : { identityMissesWrites }),
+    ...(changed === undefined ? {} : { changed }),
+    extents: extents ?? ((signal, holes) => disk.extents(signal, holes)),
+    read: (buffer, offset, signal) => disk.read(buffer, offset, signal),
+    ...(disk.showsData === undefined ? {} : { showsData: (offset) => disk.showsData?.(offset) ?? false }),
+    ...(disk.fileExtents === undefined ? {} : { fileExtents: (offset, length) => disk.fileExtents?.(offset, length) ?? [] }),
+    identity: async () => ({ ...(await disk.identity()), ...facts }),
+    ...(disk.openAgain === undefined ? {} : { openAgain: (signal) => disk.openAgain?.(signal) ?? Promise.resolve(disk) }),
+    dispose: () => disk.dispose(),
+  };
+}
