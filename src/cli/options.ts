@@ -69,10 +69,13 @@ export function addImageOptions(command: Command): Command {
     .option('-d, --data-file', 'write metadata only; the image names the disk as its external data file', false)
     .option('-R, --raw-data-file', 'as -d, and every cluster is mapped so that the data file stays a valid raw image', false)
     .option('--data-file-name <name>', 'with -d or -R: the name that the image stores for the disk; its absolute path when left out')
-    .option('--changed <map>', 'only what has changed since the base: qemu:dirty-bitmap:NAME, which the NBD server reports with the disk')
+    .option(
+      '--changed <map>',
+      'only what has changed since the base: qemu:dirty-bitmap:NAME, which the NBD server reports with the disk, or blocks:FILE, the block hashes of the base',
+    )
     .option('--base <name>', 'with --changed: the file name of the base, relative to the directory of the image')
     .addOption(new Option('--base-format <format>', 'with --base: the format of the base').choices(BACKING_FORMATS).default('qcow2'))
-    .option('--base-size <size>', "with --base: size of the base's disk, needed where the disk has grown since", size)
+    .option('--base-size <size>', "with --base: size of the base's disk, needed with a dirty bitmap where the disk has grown since", size)
     .addOption(
       new Option(
         '--zero-detection <how>',
@@ -90,6 +93,8 @@ export function layoutOf({ verbatim, format }: ImageFlags): { layout: ImageLayou
 
 const DIRTY_BITMAP = /^qemu:dirty-bitmap:(.+)$/s;
 
+const BLOCK_HASHES = /^blocks:(.+)$/s;
+
 /** QEMU has no longer names of bitmaps. */
 const MAX_BITMAP_NAME_BYTES = 1023;
 
@@ -98,23 +103,29 @@ export interface BaseFlags {
   baseSizeBytes: number | undefined;
   /** The NBD server's name for the bitmap that shows what has changed. */
   bitmap: string | undefined;
+  /** The file with the block hashes of the base. */
+  blocksFile: string | undefined;
 }
+
+const NO_BASE: BaseFlags = { backingFile: undefined, baseSizeBytes: undefined, bitmap: undefined, blocksFile: undefined };
 
 /** @throws DiskliftError `InvalidRequest` */
 export function baseOf(imagePath: string, { changed, base, baseFormat, baseSize, verbatim, ...flags }: ImageFlags): BaseFlags {
   const refuse = (why: string) => new DiskliftError('InvalidRequest', why);
-  if (changed === undefined && base === undefined && baseSize === undefined)
-    return { backingFile: undefined, baseSizeBytes: undefined, bitmap: undefined };
+  if (changed === undefined && base === undefined && baseSize === undefined) return NO_BASE;
   if (changed === undefined) throw refuse('--base and --base-size need --changed, which names the map of what has changed since the base');
   if (base === undefined) throw refuse('--changed needs --base, the name of the image that holds what has not changed');
   const [, bitmap] = DIRTY_BITMAP.exec(changed) ?? [];
-  if (bitmap === undefined) throw refuse(`--changed ${changed}: qemu:dirty-bitmap:NAME is expected`);
-  if (Buffer.byteLength(bitmap) > MAX_BITMAP_NAME_BYTES)
+  const [, blocksFile] = BLOCK_HASHES.exec(changed) ?? [];
+  if (bitmap === undefined && blocksFile === undefined)
+    throw refuse(`--changed ${changed}: qemu:dirty-bitmap:NAME or blocks:FILE is expected`);
+  if (bitmap !== undefined && Buffer.byteLength(bitmap) > MAX_BITMAP_NAME_BYTES)
     throw refuse(`--changed: the bitmap's name is longer than ${MAX_BITMAP_NAME_BYTES} bytes`);
-  if (!isNbdUri(imagePath)) throw refuse('--changed needs a disk on an NBD server (nbd:// or nbd+unix://), which reports the dirty bitmap');
+  if (bitmap !== undefined && !isNbdUri(imagePath))
+    throw refuse('--changed with a dirty bitmap needs a disk on an NBD server (nbd:// or nbd+unix://), which reports the bitmap');
   if (verbatim) throw refuse('--verbatim sends a file as it is, and --changed makes an image of what has changed; use one');
   if (flags.dataFile || flags.rawDataFile) throw refuse('an image on a base (--base) cannot have an external data file (-d, -R)');
-  return { backingFile: { name: base, format: baseFormat }, baseSizeBytes: baseSize, bitmap };
+  return { backingFile: { name: base, format: baseFormat }, baseSizeBytes: baseSize, bitmap, blocksFile };
 }
 
 /** @throws DiskliftError `InvalidRequest` */

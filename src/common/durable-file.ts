@@ -4,13 +4,19 @@ import { open, rename, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { errnoOf } from './errors.ts';
 
+export interface DurableContent {
+  /** Or its bytes, in order. */
+  text: string | AsyncIterable<Uint8Array>;
+  mode: number;
+}
+
 /**
  * Replaces the file's content: writes a draft beside the file, syncs it, renames it and syncs the directory. After a
- * loss of power at any time the file has the old text or the new one. The draft always has the same name, so that the
- * next process replaces the remains of a killed one.
- * @throws as the system calls do; the file then has the old text or the new one
+ * loss of power at any time the file has the old content or the new one. The draft always has the same name, so that
+ * the next process replaces the remains of a killed one.
+ * @throws as the system calls do; the file then has the old content or the new one
  */
-export async function writeDurably(file: string, { text, mode }: { text: string; mode: number }): Promise<void> {
+export async function writeDurably(file: string, { text, mode }: DurableContent): Promise<void> {
   const draft = path.join(path.dirname(file), `.${path.basename(file)}.tmp`);
   await removeDraft(draft);
   {

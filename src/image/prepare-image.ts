@@ -7,12 +7,12 @@ import { settleWithin } from '../common/time-limit.ts';
 import { type AllocationMap, fullAllocationMap } from '../qcow2/write/allocation-map.ts';
 import type { Layout } from '../qcow2/write/layout.ts';
 import { type Qcow2Options, validateOptions } from '../qcow2/write/options.ts';
-import type { TrackedSource } from '../sources/changed/contract.ts';
+import type { DataRecorder, TrackedSource } from '../sources/changed/contract.ts';
 import type { DiskSource } from '../sources/contract.ts';
 import type { VirtualImage } from './contract.ts';
 import type { BlockHashes } from './disk-blocks.ts';
 import { IMAGE_LAYOUTS, type ImageLayout } from './image-layouts.ts';
-import { type DeltaOptions, scanDisk, type ZeroDetection } from './scan.ts';
+import { type DeltaOptions, type ScanOptions, scanDisk, type ZeroDetection } from './scan.ts';
 import { sealSource } from './seal.ts';
 import { createVirtualImage } from './virtual-image.ts';
 
@@ -117,6 +117,8 @@ async function prepareVerified(source: TrackedSource, options: PrepareOptions): 
   const layout = layoutRules(options).create(map, options.qcow2);
   await sealSource(source, identity, options.signal);
   const again = await openAgain(source, options.signal);
+  // Before the first byte is sent: the peer must not wait for its last bytes while a large disk is read.
+  if (options.qcow2.backingFile !== undefined) await source.changed?.confirm?.(again, options.signal);
   const verified = verifyDisk({ source: again, map, hashes });
   // With the content in the fingerprint, no process resumes a transfer that began before the disk was written to.
   const image = createVirtualImage({ source: verified, layout, identity: { ...identity, content: hashes.digest() } });
@@ -165,13 +167,16 @@ function layoutRules({ layout = 'Converted' }: ImageOptions) {
  * @returns undefined for an image without a backing file
  * @throws DiskliftError `InvalidRequest` where the source cannot make the delta
  */
-function deltaOf(
-  { name, sizeBytes, changed }: TrackedSource,
-  { qcow2, baseSizeBytes = sizeBytes }: PrepareOptions,
-): DeltaOptions | undefined {
-  if (qcow2.backingFile === undefined) return undefined;
+function deltaOf({ name, sizeBytes, changed }: TrackedSource, options: PrepareOptions): DeltaOptions | undefined {
+  if (options.qcow2.backingFile === undefined) return undefined;
   if (changed === undefined)
     throw new DiskliftError('InvalidRequest', `${name}: an image on a base needs a source that reports what has changed since the base`);
+  const baseSizeBytes = options.baseSizeBytes ?? changed.baseSizeBytes ?? sizeBytes;
+  if (changed.baseSizeBytes !== undefined && changed.baseSizeBytes !== baseSizeBytes)
+    throw new DiskliftError(
+      'InvalidRequest',
+      `${name}: the base is said to have ${baseSizeBytes} bytes, and ${changed.baseSizeBytes} by the map of changes; is it the map of this base?`,
+    );
   if (baseSizeBytes > sizeBytes)
     throw new DiskliftError(
       'InvalidRequest',
@@ -186,13 +191,46 @@ async function mapOf(source: TrackedSource, options: PrepareOptions, hashes?: Bl
   if (dataFile?.raw === true) return fullAllocationMap(source.sizeBytes, clusterSizeBytes);
   const { signal, onScanned } = options;
   const delta = deltaOf(source, options);
+  const recorder = delta === undefined ? source.recorder : undefined;
   // An image that keeps zeros needs no content scan, except for the hashes that verification compares.
   const { dropsZeros } = layoutRules(options);
   const zeroDetection = dropsZeros || hashes !== undefined ? options.zeroDetection : 'extents';
-  const map = await scanDisk({ source, clusterSizeBytes, zeroDetection, signal, onProgress: onScanned, onData: hashes?.add, delta });
+  if (recorder !== undefined) requireWholeReading(source, { zeroDetection, isVerified: hashes !== undefined });
+  recorder?.begin();
+  const onData = onDataOf(hashes, recorder);
+  const map = await scanDisk({ source, clusterSizeBytes, zeroDetection, signal, onProgress: onScanned, onData, delta });
+  await recorder?.finish();
   if (delta === undefined && dropsZeros && zeroDetection === 'extents' && map.clusters.total > 0 && map.clusters.hole === 0)
     options.warn(`${source.name}: no holes found, so the image holds the whole disk; --zero-detection content finds zeros by reading`);
   return map;
+}
+
+/**
+ * Hashes of bytes that the image does not have would spoil every delta that stands on it.
+ * @throws DiskliftError `InvalidRequest`
+ */
+function requireWholeReading(
+  { name, identityMissesWrites }: DiskSource,
+  { zeroDetection, isVerified }: { zeroDetection: ZeroDetection; isVerified: boolean },
+): void {
+  if (zeroDetection === 'extents')
+    throw new DiskliftError(
+      'InvalidRequest',
+      `${name}: block hashes need a scan that reads the data: zero detection by content, and no verbatim image`,
+    );
+  if (identityMissesWrites === true && !isVerified)
+    throw new DiskliftError(
+      'InvalidRequest',
+      `${name}: block hashes need the disk to be compared, because it does not show writes; allow verify`,
+    );
+}
+
+function onDataOf(hashes: BlockHashes | undefined, recorder: DataRecorder | undefined): ScanOptions['onData'] {
+  if (recorder === undefined) return hashes?.add;
+  return (bytes, offset) => {
+    hashes?.add(bytes, offset);
+    return recorder.add(bytes, offset);
+  };
 }
 
 /**

@@ -92,7 +92,7 @@ export function createScanQueue(options: ScanQueueOptions): ScanQueue {
     if (item?.read === undefined) return;
     const buffer = await item.read.done;
     const { firstCluster, clusterCount, parts = [{ firstCluster, clusterCount }] } = item;
-    mapContent(buffer.subarray(0, item.read.lengthBytes), firstCluster, parts);
+    await mapContent(buffer.subarray(0, item.read.lengthBytes), firstCluster, parts);
     reader.giveBack(buffer);
     items.shift();
     readCount -= 1;
@@ -173,42 +173,40 @@ interface ContentMapperOptions {
   clusterSizeBytes: number;
   builder: AllocationMapBuilder;
   /**
-   * Receives all clusters that were read and hold data, in the order of the disk. The bytes are valid during the call
-   * only.
+   * Receives all clusters that were read and hold data, in the order of the disk. The bytes are valid until the call
+   * has ended.
    */
-  onData?: ((bytes: Uint8Array, offset: number) => void) | undefined;
+  onData?: ((bytes: Uint8Array, offset: number) => void | Promise<void>) | undefined;
 }
 
 /**
  * @param bytes of the disk from `firstCluster` on
  * @param ranges the clusters to map, in order; a hole lies in front of each
  */
-type ContentMapper = (bytes: Buffer, firstCluster: number, ranges: readonly ScanRange[]) => void;
+type ContentMapper = (bytes: Buffer, firstCluster: number, ranges: readonly ScanRange[]) => Promise<void>;
 
 function createContentMapper({ clusterSizeBytes, builder, onData }: ContentMapperOptions): ContentMapper {
   const zeros = Buffer.alloc(clusterSizeBytes);
 
-  function mapRange(bytes: Buffer, start: number, bytesAt: number): void {
+  async function mapRange(bytes: Buffer, start: number, bytesAt: number): Promise<void> {
     let dataFrom = start;
-    const passOn = (dataEnd: number) => {
-      if (dataEnd > dataFrom) onData?.(bytes.subarray(dataFrom, dataEnd), bytesAt + dataFrom);
-    };
+    const passOn = (dataEnd: number) => (dataEnd > dataFrom ? onData?.(bytes.subarray(dataFrom, dataEnd), bytesAt + dataFrom) : undefined);
     for (let at = start; at < bytes.length; at += clusterSizeBytes) {
       const end = Math.min(at + clusterSizeBytes, bytes.length);
       const isZero = bytes[at] === 0 && zeros.compare(bytes, at, end, 0, end - at) === 0;
       builder.append(isZero ? 'zero' : 'data', 1);
       if (!isZero) continue;
-      passOn(at);
+      if (onData !== undefined) await passOn(at);
       dataFrom = end;
     }
-    passOn(bytes.length);
+    await passOn(bytes.length);
   }
 
-  return (bytes, firstCluster, ranges) => {
+  return async (bytes, firstCluster, ranges) => {
     for (const range of ranges) {
       builder.append('hole', range.firstCluster - builder.clusterCount);
       const start = (range.firstCluster - firstCluster) * clusterSizeBytes;
-      mapRange(bytes.subarray(0, start + range.clusterCount * clusterSizeBytes), start, firstCluster * clusterSizeBytes);
+      await mapRange(bytes.subarray(0, start + range.clusterCount * clusterSizeBytes), start, firstCluster * clusterSizeBytes);
     }
   };
 }

@@ -25,10 +25,10 @@ export interface ScanOptions {
   /** Called as the scan proceeds, with the number of bytes that have been scanned. */
   onProgress?: ((scannedBytes: number) => void) | undefined;
   /**
-   * Called with all clusters that hold data, in the order of the disk. The bytes are valid during the call only. With
-   * it, the scan reads all but holes, without a look at the page cache.
+   * Called with all clusters that hold data, in the order of the disk. The bytes are valid until the call has ended;
+   * the scan waits for it. With it, the scan reads all but holes, without a look at the page cache.
    */
-  onData?: ((bytes: Uint8Array, offset: number) => void) | undefined;
+  onData?: ((bytes: Uint8Array, offset: number) => void | Promise<void>) | undefined;
   /** Makes the map of a delta: only changed clusters are read, and the rest is 'unchanged'. */
   delta?: DeltaOptions | undefined;
 }

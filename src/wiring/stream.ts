@@ -4,6 +4,7 @@ import { DiskliftError } from '../common/errors.ts';
 import type { DiskFormat } from '../formats/formats.ts';
 import { type NamedDisk, openNamedDisk } from '../formats/open-named-disk.ts';
 import { type ImageOptions, type PreparedImage, type PrepareOptions, prepareImage } from '../image/prepare-image.ts';
+import type { BlocksFile, BlockTrackedSource } from '../sources/changed/block-hashes/track-blocks.ts';
 import type { TrackedSource } from '../sources/changed/contract.ts';
 import type { InUse } from '../sources/disk-in-use.ts';
 import { isNbdUri, nbdDiskName, parseNbdUri } from '../sources/nbd/nbd-uri.ts';
@@ -28,24 +29,53 @@ export interface DiskRequest extends ImageOptions, Pick<PrepareOptions, 'onOpen'
   caFile?: string | undefined;
   /** The dirty bitmap of an NBD server, for an image with a backing file. */
   bitmap?: string | undefined;
+  /** A file with the block hashes of the base, for an image with a backing file. */
+  blocksFile?: string | undefined;
+  /** Whether `blocks()` of the image will be called. */
+  keepBlocks?: boolean | undefined;
   /** 'allow' when left out. */
   inUse?: InUse | undefined;
 }
 
+export interface ComposedImage extends PreparedImage {
+  /**
+   * The block hashes of the disk; they belong to the image after its seal.
+   * @throws RangeError for an image that was composed without `keepBlocks`
+   */
+  blocks(): BlocksFile;
+}
+
 /** The virtual image of the disk that the user has named. @throws DiskliftError as {@link prepareImage} */
-export function composeImage(
-  { path, format, beneath, caFile, bitmap, inUse, ...options }: DiskRequest,
-  context: CommandContext,
-): Promise<PreparedImage> {
+export async function composeImage(request: DiskRequest, context: CommandContext): Promise<ComposedImage> {
+  const { path, format, beneath, caFile, bitmap, blocksFile, keepBlocks, inUse, ...options } = request;
   const { clock, signal, warn } = context;
-  return prepareImage({
+  let tracked: BlockTrackedSource | undefined;
+  const prepared = await prepareImage({
     ...options,
     signal,
     clock,
     warn,
-    openSource: () => openSource({ path, format, beneath, caFile }, { ...context, inUse, bitmap }),
+    async openSource() {
+      const open = () => openSource({ path, format, beneath, caFile }, { ...context, inUse, bitmap });
+      if (blocksFile === undefined && keepBlocks !== true) return open();
+      // Loaded when they are needed: most commands start sooner without them.
+      const [{ trackBlocks }, { openBlocksFile }] = await loadBlockHashes();
+      const openBase = blocksFile === undefined ? undefined : () => openBlocksFile(blocksFile);
+      tracked = await trackBlocks(await open(), { openBase, signal });
+      return tracked;
+    },
   });
+  return {
+    ...prepared,
+    blocks() {
+      if (tracked === undefined) throw new RangeError('the image was composed without block hashes');
+      return tracked.blocks();
+    },
+  };
 }
+
+const loadBlockHashes = () =>
+  Promise.all([import('../sources/changed/block-hashes/track-blocks.ts'), import('../sources/changed/block-hashes/local-file.ts')]);
 
 async function openSource(
   { path, format, beneath, caFile }: NamedDisk & Pick<DiskRequest, 'caFile'>,

@@ -17,12 +17,17 @@ export interface StreamFlags extends ImageFlags {
   verify: Verify;
   inUse: InUse;
   progress: 'auto' | 'json' | 'none';
+  writeBlocks?: string;
 }
 
 export async function streamImage(image: string, flags: StreamFlags, context: CommandContext): Promise<void> {
   const qcow2 = qcow2OptionsOf(image, flags);
-  const { bitmap, baseSizeBytes } = baseOf(image, flags);
+  const { bitmap, blocksFile, baseSizeBytes } = baseOf(image, flags);
+  const { writeBlocks } = flags;
   await refuseUnfitStdout(image, context.signal);
+  // Loaded when it is needed: most commands start sooner without it.
+  const output = writeBlocks === undefined ? undefined : (await import('./blocks-output.ts')).createBlocksOutput(writeBlocks);
+  await output?.check(flags, context.signal);
   const progress = await createProgress(flags.progress, process.stderr);
   try {
     const { zeroDetection, verify, inUse } = flags;
@@ -34,6 +39,8 @@ export async function streamImage(image: string, flags: StreamFlags, context: Co
         caFile: flags.caFile,
         qcow2,
         bitmap,
+        blocksFile,
+        keepBlocks: output !== undefined,
         baseSizeBytes,
         zeroDetection,
         verify,
@@ -53,6 +60,8 @@ export async function streamImage(image: string, flags: StreamFlags, context: Co
         return {};
       },
     });
+    // Only now do the hashes belong to an image.
+    await output?.write(prepared, context.signal);
     progress.done();
   } finally {
     progress.stop();

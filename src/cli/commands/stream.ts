@@ -24,7 +24,8 @@ export function addStreamCommand(program: Command, context: CommandContext): voi
       )
         .choices(['auto', 'fail', 'allow'])
         .default('auto'),
-    );
+    )
+    .option('--write-blocks <file>', 'write the block hashes of the disk, with which the next stream finds what has changed');
   addProgressOption(command).action((image: string, flags: StreamFlags) =>
     endInTime(context, async () => {
       const { streamImage } = await import('../actions/stream-image.ts');

@@ -1,0 +1,160 @@
+/**
+ * Block hashes as a source of changes, where storage keeps no record of them. The whole disk is read and hashed; what
+ * differs from the hashes of the base has changed. The hashes of the disk as it is now remain, for the next delta.
+ *
+ * A block is hashed before the scan reads it again, and what has not changed is never read again. The hashes therefore
+ * hold only for a disk that did not change meanwhile. The identity of a source shows that, or `confirm` reads the whole
+ * disk once more. Callers must not turn that comparison off (verify Never, zero detection by extents) for hashes that
+ * a later delta relies on.
+ */
+
+import { abortable } from '../../../common/abortable.ts';
+import type { ChangedBlocks, TrackedSource } from '../contract.ts';
+import { type BaseBlocks, openBaseBlocks, type RangedFile } from './base-blocks.ts';
+import { type BlockHashes, createBlockHashes } from './block-hashes.ts';
+import { createBlockRecorder } from './block-recorder.ts';
+import { countBlocksOf, sizeOfBlocksFile } from './blocks-file.ts';
+import { compareAgain, compareWithBase } from './compare-blocks.ts';
+import { type HashedBlocks, hashDisk } from './hash-disk.ts';
+
+/** The new file of block hashes. */
+export interface BlocksFile {
+  sizeBytes: number;
+  chunks(): AsyncIterable<Uint8Array>;
+}
+
+export interface BlockTrackedSource extends TrackedSource {
+  /**
+   * The hashes of the disk. They belong to an image only after the seal of that image.
+   * @throws RangeError before the scan has ended
+   */
+  blocks(): BlocksFile;
+}
+
+export interface TrackBlocksOptions {
+  /** Opens the file of block hashes of the base. When left out, the source only records the hashes of its scan. */
+  openBase?: (() => Promise<RangedFile>) | undefined;
+  /** Aborts the opening only. */
+  signal: AbortSignal;
+}
+
+/**
+ * @param source the returned source owns it, and a failure closes it. Its members are called, never copied
+ * @throws DiskliftError `FormatUnsupported` for a file of hashes that cannot be used; `Cancelled`; errors of the file
+ */
+export async function trackBlocks(source: TrackedSource, { openBase, signal }: TrackBlocksOptions): Promise<BlockTrackedSource> {
+  let file: RangedFile | undefined;
+  const dispose = async () => void (await Promise.all([source.dispose(), file?.close?.()]));
+  try {
+    file = openBase === undefined ? undefined : await abortable(openBase(), signal);
+    return trackedSource(source, { base: file === undefined ? undefined : await openBaseBlocks(file, signal), dispose });
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+}
+
+interface Parts {
+  base: BaseBlocks | undefined;
+  dispose(): Promise<void>;
+}
+
+function trackedSource(source: TrackedSource, { base, dispose }: Parts): BlockTrackedSource {
+  const { name, sizeBytes, format, notice, identityMissesWrites } = source;
+  const hashes = createBlockHashes();
+  let isComplete = false;
+  const record: Recording = {
+    source,
+    hashes,
+    begin() {
+      isComplete = false;
+      hashes.clear();
+    },
+    finish() {
+      isComplete = true;
+    },
+  };
+  const changed = base === undefined ? recordedChanges(record) : comparedChanges(record, base);
+  return {
+    name,
+    sizeBytes,
+    ...(format === undefined ? {} : { format }),
+    ...(notice === undefined ? {} : { notice }),
+    ...(identityMissesWrites === undefined ? {} : { identityMissesWrites }),
+    ...(changed === undefined ? { recorder: recorderOf(record) } : { changed }),
+    extents: (signal, holes) => source.extents(signal, holes),
+    read: (buffer, offset, signal) => source.read(buffer, offset, signal),
+    ...(source.showsData === undefined ? {} : { showsData: (offset: number) => source.showsData?.(offset) ?? false }),
+    ...(source.fileExtents === undefined ? {} : { fileExtents: (offset, length) => source.fileExtents?.(offset, length) ?? [] }),
+    // Another base makes another image of the same disk.
+    identity: async () => ({ ...(await source.identity()), ...(base === undefined ? {} : { baseBlocks: base.digest }) }),
+    ...(source.openAgain === undefined ? {} : { openAgain: async (signal) => (await source.openAgain?.(signal)) ?? source }),
+    dispose,
+    blocks() {
+      if (!isComplete) throw new RangeError(`${name}: its blocks are not hashed yet`);
+      const blockCount = countBlocksOf(sizeBytes);
+      return { sizeBytes: sizeOfBlocksFile(blockCount), chunks: () => hashes.file(sizeBytes, blockCount) };
+    },
+  };
+}
+
+interface Recording {
+  source: TrackedSource;
+  hashes: BlockHashes;
+  begin(): void;
+  /** All blocks are hashed. */
+  finish(): void;
+}
+
+function recorderOf(record: Recording) {
+  const recorder = createBlockRecorder(record.hashes);
+  return {
+    begin() {
+      record.begin();
+      recorder.begin();
+    },
+    add: recorder.add,
+    async finish() {
+      await recorder.finish();
+      record.finish();
+    },
+  };
+}
+
+async function* hashAndRecord({ source, hashes, begin }: Recording, signal: AbortSignal): AsyncGenerator<HashedBlocks> {
+  begin();
+  for await (const run of hashDisk(source, signal)) {
+    if (run.hash !== undefined) hashes.set(run.firstBlock, run.hash);
+    yield run;
+  }
+}
+
+/** The source's own map of changes; the whole disk is hashed in front of it. Undefined where the source has none. */
+function recordedChanges(record: Recording): ChangedBlocks | undefined {
+  const { changed } = record.source;
+  if (changed === undefined) return undefined;
+  return {
+    ...(changed.baseSizeBytes === undefined ? {} : { baseSizeBytes: changed.baseSizeBytes }),
+    async *extents(signal) {
+      for await (const _ of hashAndRecord(record, signal));
+      record.finish();
+      yield* changed.extents(signal);
+    },
+    async confirm(again, signal) {
+      await changed.confirm?.(again, signal);
+      await compareAgain(record.hashes, again, signal);
+    },
+  };
+}
+
+function comparedChanges(record: Recording, base: BaseBlocks): ChangedBlocks {
+  const { sizeBytes } = record.source;
+  return {
+    baseSizeBytes: base.diskSizeBytes,
+    async *extents(signal) {
+      yield* compareWithBase(hashAndRecord(record, signal), { base, sizeBytes }, signal);
+      record.finish();
+    },
+    confirm: (again, signal) => compareAgain(record.hashes, again, signal),
+  };
+}
