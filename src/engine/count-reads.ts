@@ -1,7 +1,8 @@
 /** Counts what is read from a disk. */
 
 import { abortable } from '../common/abortable.ts';
-import type { TrackedSource } from '../sources/changed/contract.ts';
+import type { ChangedBlocks, TrackedSource } from '../sources/changed/contract.ts';
+import type { DiskSource } from '../sources/contract.ts';
 import type { DiskState } from './observer.ts';
 
 /**
@@ -10,14 +11,15 @@ import type { DiskState } from './observer.ts';
  * @param source may be a class instance: its members are called, never copied
  */
 export function countReads(source: TrackedSource, state: Pick<DiskState, 'readBytes'>): TrackedSource {
-  const { name, sizeBytes, format, notice, identityMissesWrites, changed, changesFrom } = source;
-  return {
+  const { name, sizeBytes, format, notice, identityMissesWrites, changed, changesFrom, recorder } = source;
+  const counted: TrackedSource = {
     name,
     sizeBytes,
     ...(format === undefined ? {} : { format }),
     ...(notice === undefined ? {} : { notice }),
     ...(identityMissesWrites === undefined ? {} : { identityMissesWrites }),
-    ...(changed === undefined ? {} : { changed }),
+    ...(changed === undefined ? {} : { changed: countedChanges(changed, () => counted) }),
+    ...(recorder === undefined ? {} : { recorder }),
     ...(changesFrom === undefined ? {} : { changesFrom }),
     async *extents(signal, holes) {
       const extents = source.extents(signal, holes)[Symbol.asyncIterator]();
@@ -42,5 +44,16 @@ export function countReads(source: TrackedSource, state: Pick<DiskState, 'readBy
       ? {}
       : { openAgain: async (signal) => countReads((await source.openAgain?.(signal)) ?? source, state) }),
     dispose: () => source.dispose(),
+  };
+  return counted;
+}
+
+/** A map that is made by reading reads the counted disk. */
+function countedChanges(changed: ChangedBlocks, disk: () => DiskSource): ChangedBlocks {
+  const { baseSizeBytes } = changed;
+  return {
+    ...(baseSizeBytes === undefined ? {} : { baseSizeBytes }),
+    extents: (signal) => changed.extents(signal, disk()),
+    ...(changed.confirm === undefined ? {} : { confirm: async (again, signal) => changed.confirm?.(again, signal) }),
   };
 }

@@ -165,7 +165,8 @@ function layoutRules({ layout = 'Converted' }: ImageOptions) {
 
 /**
  * @returns undefined for an image without a backing file
- * @throws DiskliftError `InvalidRequest` where the source cannot make the delta
+ * @throws DiskliftError `InvalidRequest` where the source cannot make the delta, `ChangesRefused` for the map of another
+ * base
  */
 function deltaOf({ name, sizeBytes, changed }: TrackedSource, options: PrepareOptions): DeltaOptions | undefined {
   if (options.qcow2.backingFile === undefined) return undefined;
@@ -174,8 +175,8 @@ function deltaOf({ name, sizeBytes, changed }: TrackedSource, options: PrepareOp
   const baseSizeBytes = options.baseSizeBytes ?? changed.baseSizeBytes ?? sizeBytes;
   if (changed.baseSizeBytes !== undefined && changed.baseSizeBytes !== baseSizeBytes)
     throw new DiskliftError(
-      'InvalidRequest',
-      `${name}: the base is said to have ${baseSizeBytes} bytes, and ${changed.baseSizeBytes} by the map of changes; is it the map of this base?`,
+      'ChangesRefused',
+      `${name}: its base has ${baseSizeBytes} bytes, and the map of changes counts from a disk of ${changed.baseSizeBytes}; is it the map of this base?`,
     );
   if (baseSizeBytes > sizeBytes)
     throw new DiskliftError(

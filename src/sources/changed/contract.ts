@@ -22,9 +22,10 @@ export interface ChangedExtent extends SourceExtent {
 export interface ChangedBlocks {
   /**
    * Extents of the whole disk in order, without gap or overlap. Each call asks again. Neighbours may be alike.
+   * @param disk is read where the map is made by reading; the source itself when left out
    * @throws DiskliftError `ChangesRefused` for a map with a gap, `SourceReadError`, `Cancelled`
    */
-  extents(signal: AbortSignal): AsyncIterable<ChangedExtent>;
+  extents(signal: AbortSignal, disk?: DiskSource): AsyncIterable<ChangedExtent>;
   /** Size of the disk in the base, where the map shows it. */
   readonly baseSizeBytes?: number | undefined;
   /**

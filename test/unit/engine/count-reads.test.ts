@@ -7,8 +7,10 @@ import type { VirtualImage } from '../../../src/image/contract.ts';
 import { createVirtualImage } from '../../../src/image/virtual-image.ts';
 import { createAllocationMapBuilder } from '../../../src/qcow2/write/allocation-map.ts';
 import { createLayout } from '../../../src/qcow2/write/layout.ts';
+import { trackBlocks } from '../../../src/sources/changed/block-hashes/track-blocks.ts';
 import type { DiskSource, FileExtent, SourceExtent } from '../../../src/sources/contract.ts';
 import type { ExportTarget, Receipt, TransferContext } from '../../../src/targets/contract.ts';
+import { blocksOfDisk, trackedOn } from '../../helpers/block-hashes.ts';
 import { DEFAULT_OPTIONS, NEVER } from '../../helpers/image-in-process.ts';
 import { UNCONTESTED_CLAIM } from '../../helpers/uncontested-claim.ts';
 
@@ -92,6 +94,19 @@ describe('parts that are objects of a class', () => {
     assert.deepEqual(await counted.identity(), { fill: '7' });
     assert.equal(counted.showsData?.(0), true);
     assert.equal(counted.fileExtents, undefined, 'bytes that the kernel moves by itself cannot be counted');
+  });
+
+  it('a counted source counts what its map of changes reads, and keeps its recorder', async () => {
+    const state = { readBytes: 0 };
+    const base = await blocksOfDisk(new ClassDisk());
+    const counted = countReads(await trackedOn(new ClassDisk(), base), state);
+    const { changed } = counted;
+    assert.ok(changed !== undefined);
+    for await (const { isChanged } of changed.extents(NEVER)) assert.equal(isChanged, false);
+    assert.deepEqual([state.readBytes, changed.baseSizeBytes, counted.changesFrom], [SIZE_BYTES, SIZE_BYTES, 'BlockHashes']);
+    await changed.confirm?.(countReads(new ClassDisk(), state), NEVER);
+    assert.equal(state.readBytes, 2 * SIZE_BYTES);
+    assert.ok(countReads(await trackBlocks(new ClassDisk(), { signal: NEVER }), state).recorder !== undefined);
   });
 
   it('a virtual image finds where the bytes of such a source lie', () => {

@@ -31,7 +31,7 @@ export interface BaseBlocks extends BlocksHeader {
   digest: string;
   /**
    * All windows in order.
-   * @throws DiskliftError `FormatUnsupported` after the last window where the bytes are not those of the digest
+   * @throws DiskliftError `ChangesRefused` after the last window where the bytes are not those of the digest
    */
   windows(signal: AbortSignal): AsyncGenerator<HashWindow>;
 }
@@ -39,7 +39,7 @@ export interface BaseBlocks extends BlocksHeader {
 /** The hashes of 8 GiB of a disk. */
 const WINDOW_BYTES = 256 * KIB;
 
-/** @throws DiskliftError `FormatUnsupported` for a file that cannot be used; `Cancelled`; the errors of the file */
+/** @throws DiskliftError `ChangesRefused` for a file that cannot be used; `Cancelled`; the errors of the file */
 export async function openBaseBlocks(file: RangedFile, signal: AbortSignal): Promise<BaseBlocks> {
   const { name, sizeBytes: fileSizeBytes } = file;
   const head = await readWhole(file, { start: 0, end: Math.min(HEADER_BYTES, fileSizeBytes) }, signal);
@@ -59,7 +59,7 @@ export async function openBaseBlocks(file: RangedFile, signal: AbortSignal): Pro
         yield { firstBlock, endBlock: firstBlock + bytes.length / HASH_BYTES, bytes };
       }
       if (hash.digest('hex') !== digest)
-        throw new DiskliftError('FormatUnsupported', `${name}: its bytes do not match its checksum; make a full image instead`);
+        throw new DiskliftError('ChangesRefused', `${name}: its bytes do not match its checksum; make a full image instead`);
     },
   };
 }
@@ -73,7 +73,7 @@ async function readWhole(file: RangedFile, { start, end }: Range, signal: AbortS
   const bytes = await abortable(file.readRange(start, end, signal), signal);
   if (bytes.length === end - start) return bytes;
   throw new DiskliftError(
-    'FormatUnsupported',
+    'ChangesRefused',
     `${file.name}: gave ${bytes.length} of the ${end - start} bytes from offset ${start} on; make a full image instead`,
   );
 }

@@ -11,9 +11,8 @@
  * of zeros, and a delta would then leave a change out.
  */
 
-import { type BoundedView, boundedView } from '../../../common/bounded-view.ts';
 import { MIB } from '../../../common/bytes.ts';
-import type { DiskliftError } from '../../../common/errors.ts';
+import { DiskliftError } from '../../../common/errors.ts';
 
 export const BLOCK_SIZE_BYTES = MIB;
 export const HASH_BYTES = 32;
@@ -22,6 +21,14 @@ export const HEADER_BYTES = 64;
 export const MAGIC = 'disklift-blocks/';
 const VERSION = 1;
 const SHA256 = 1;
+
+const FIXED_NUMBERS = [
+  [16, VERSION, 'version'],
+  [20, SHA256, 'hash algorithm'],
+  [24, HASH_BYTES, 'hash length'],
+  [28, BLOCK_SIZE_BYTES, 'block size'],
+  ...[48, 52, 56, 60].map((at) => [at, 0, 'reserved number'] as const),
+] as const;
 
 export interface BlocksHeader {
   diskSizeBytes: number;
@@ -56,30 +63,22 @@ export interface HeaderInput {
   name: string;
 }
 
-/** @throws DiskliftError `FormatUnsupported`, without a retry: a full image needs no block hashes */
+/** @throws DiskliftError `ChangesRefused` */
 export function parseHeader({ bytes, fileSizeBytes, name }: HeaderInput): BlocksHeader {
-  const view = boundedView({ bytes, name });
-  const magic = Buffer.from(bytes.subarray(0, MAGIC.length)).toString('latin1');
-  if (magic !== MAGIC) throw refuse(view, 'is no file of block hashes of disklift');
-  requireNumber(view, { at: 16, wanted: VERSION, what: 'version' });
-  requireNumber(view, { at: 20, wanted: SHA256, what: 'hash algorithm' });
-  requireNumber(view, { at: 24, wanted: HASH_BYTES, what: 'hash length' });
-  requireNumber(view, { at: 28, wanted: BLOCK_SIZE_BYTES, what: 'block size' });
-  const diskSizeBytes = view.u64(32);
-  const blockCount = view.u64(40);
-  if (blockCount !== countBlocksOf(diskSizeBytes)) throw refuse(view, `has ${blockCount} hashes for a disk of ${diskSizeBytes} bytes`);
-  for (let at = 48; at < HEADER_BYTES; at += 4) requireNumber(view, { at, wanted: 0, what: 'reserved number' });
+  const refuse = (why: string) => new DiskliftError('ChangesRefused', `${name}: ${why}; make a full image instead`);
+  const header = Buffer.from(bytes);
+  if (header.subarray(0, MAGIC.length).toString('latin1') !== MAGIC) throw refuse('is no file of block hashes of disklift');
+  if (header.length < HEADER_BYTES) throw refuse(`ends within its header, at byte ${header.length}`);
+  for (const [at, wanted, what] of FIXED_NUMBERS) {
+    const found = header.readUInt32BE(at);
+    if (found !== wanted) throw refuse(`has ${what} ${found}, and this version of disklift reads ${wanted}`);
+  }
+  const [diskSizeBytes, blockCount] = [header.readBigUInt64BE(32), header.readBigUInt64BE(40)].map(Number) as [number, number];
+  // Numbers of 2^53 and more are not exact here, and no disk is that large.
+  if (!Number.isSafeInteger(diskSizeBytes)) throw refuse(`has the hashes of a disk of ${diskSizeBytes} bytes`);
+  if (blockCount !== countBlocksOf(diskSizeBytes)) throw refuse(`has ${blockCount} hashes for a disk of ${diskSizeBytes} bytes`);
   const wantedBytes = sizeOfBlocksFile(blockCount);
   if (fileSizeBytes !== wantedBytes)
-    throw refuse(view, `has ${fileSizeBytes} bytes, and the hashes of a disk of ${diskSizeBytes} bytes need ${wantedBytes}`);
+    throw refuse(`has ${fileSizeBytes} bytes, and the hashes of a disk of ${diskSizeBytes} bytes need ${wantedBytes}`);
   return { diskSizeBytes, blockCount };
-}
-
-function requireNumber(view: BoundedView, { at, wanted, what }: { at: number; wanted: number; what: string }): void {
-  const found = view.u32(at);
-  if (found !== wanted) throw refuse(view, `has ${what} ${found}, and this version of disklift reads ${wanted}`);
-}
-
-function refuse(view: BoundedView, why: string): DiskliftError {
-  return view.refuse(`${why}; make a full image instead`);
 }

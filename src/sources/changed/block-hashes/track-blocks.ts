@@ -9,6 +9,7 @@
  */
 
 import { abortable } from '../../../common/abortable.ts';
+import type { DiskSource } from '../../contract.ts';
 import type { ChangedBlocks, TrackedSource } from '../contract.ts';
 import { type BaseBlocks, openBaseBlocks, type RangedFile } from './base-blocks.ts';
 import { type BlockHashes, createBlockHashes } from './block-hashes.ts';
@@ -40,7 +41,7 @@ export interface TrackBlocksOptions {
 
 /**
  * @param source the returned source owns it, and a failure closes it. Its members are called, never copied
- * @throws DiskliftError `FormatUnsupported` for a file of hashes that cannot be used; `Cancelled`; errors of the file
+ * @throws DiskliftError `ChangesRefused` for a file of hashes that cannot be used; `Cancelled`; errors of the file
  */
 export async function trackBlocks(source: TrackedSource, { openBase, signal }: TrackBlocksOptions): Promise<BlockTrackedSource> {
   let file: RangedFile | undefined;
@@ -60,7 +61,7 @@ interface Parts {
 }
 
 function trackedSource(source: TrackedSource, { base, dispose }: Parts): BlockTrackedSource {
-  const { name, sizeBytes, format, notice, identityMissesWrites } = source;
+  const { name, sizeBytes, format, notice, identityMissesWrites, changesFrom } = source;
   const hashes = createBlockHashes();
   let isComplete = false;
   const record: Recording = {
@@ -81,7 +82,9 @@ function trackedSource(source: TrackedSource, { base, dispose }: Parts): BlockTr
     ...(format === undefined ? {} : { format }),
     ...(notice === undefined ? {} : { notice }),
     ...(identityMissesWrites === undefined ? {} : { identityMissesWrites }),
-    ...(changed === undefined ? { recorder: recorderOf(record) } : { changed }),
+    ...(changed === undefined
+      ? { recorder: recorderOf(record) }
+      : { changed, changesFrom: base === undefined ? changesFrom : 'BlockHashes' }),
     extents: (signal, holes) => source.extents(signal, holes),
     read: (buffer, offset, signal) => source.read(buffer, offset, signal),
     ...(source.showsData === undefined ? {} : { showsData: (offset: number) => source.showsData?.(offset) ?? false }),
@@ -121,9 +124,9 @@ function recorderOf(record: Recording) {
   };
 }
 
-async function* hashAndRecord({ source, hashes, begin }: Recording, signal: AbortSignal): AsyncGenerator<HashedBlocks> {
+async function* hashAndRecord({ hashes, begin }: Recording, disk: DiskSource, signal: AbortSignal): AsyncGenerator<HashedBlocks> {
   begin();
-  for await (const run of hashDisk(source, signal)) {
+  for await (const run of hashDisk(disk, signal)) {
     if (run.hash !== undefined) hashes.set(run.firstBlock, run.hash);
     yield run;
   }
@@ -135,10 +138,10 @@ function recordedChanges(record: Recording): ChangedBlocks | undefined {
   if (changed === undefined) return undefined;
   return {
     ...(changed.baseSizeBytes === undefined ? {} : { baseSizeBytes: changed.baseSizeBytes }),
-    async *extents(signal) {
-      for await (const _ of hashAndRecord(record, signal));
+    async *extents(signal, disk = record.source) {
+      for await (const _ of hashAndRecord(record, disk, signal));
       record.finish();
-      yield* changed.extents(signal);
+      yield* changed.extents(signal, disk);
     },
     async confirm(again, signal) {
       await changed.confirm?.(again, signal);
@@ -151,8 +154,8 @@ function comparedChanges(record: Recording, base: BaseBlocks): ChangedBlocks {
   const { sizeBytes } = record.source;
   return {
     baseSizeBytes: base.diskSizeBytes,
-    async *extents(signal) {
-      yield* compareWithBase(hashAndRecord(record, signal), { base, sizeBytes }, signal);
+    async *extents(signal, disk = record.source) {
+      yield* compareWithBase(hashAndRecord(record, disk, signal), { base, sizeBytes }, signal);
       record.finish();
     },
     confirm: (again, signal) => compareAgain(record.hashes, again, signal),

@@ -96,7 +96,7 @@ describe('the file of block hashes', () => {
     ["a count that is not the size's", (file) => file.writeBigUInt64BE(5n, 40), /has 5 hashes for a disk of 4194304 bytes/],
     ['a count above all numbers', (file) => file.writeBigUInt64BE(2n ** 64n - 1n, 40), /base\.blocks: /],
     ['reserved bytes in use', (file) => file.writeUInt8(1, 60), /has reserved number/],
-    ['a header cut short', (file) => file.subarray(0, 40), /base\.blocks: ends where its header goes on/],
+    ['a header cut short', (file) => file.subarray(0, 40), /base\.blocks: ends within its header, at byte 40/],
     ['hashes cut short', (file) => file.subarray(0, -1), /has 223 bytes, and the hashes of a disk of 4194304 bytes need 224/],
     ['bytes behind the end', (file) => Buffer.concat([file, Buffer.alloc(1)]), /has 225 bytes/],
   ];
@@ -105,7 +105,7 @@ describe('the file of block hashes', () => {
       const file = await fileOf(4 * MIB);
       const spoiled = spoil(file);
       await assert.rejects(openBaseBlocks(rangedFile(Buffer.isBuffer(spoiled) ? spoiled : file), NEVER), {
-        code: 'FormatUnsupported',
+        code: 'ChangesRefused',
         retryable: false,
         message,
       });
@@ -116,7 +116,7 @@ describe('the file of block hashes', () => {
       const file = await fileOf(20_000 * MIB);
       file[at] = (file[at] as number) ^ 1;
       const base = await openBaseBlocks(rangedFile(file), NEVER);
-      await assert.rejects(readAll(base), { code: 'FormatUnsupported', message: /do not match its checksum/ });
+      await assert.rejects(readAll(base), { code: 'ChangesRefused', message: /do not match its checksum/ });
     }
   });
 
@@ -124,7 +124,7 @@ describe('the file of block hashes', () => {
     const file = await fileOf(4 * MIB);
     for (const change of [-1, 1]) {
       const ranged = { ...rangedFile(file), readRange: async (start: number, end: number) => Buffer.alloc(end - start + change) };
-      await assert.rejects(openBaseBlocks(ranged, NEVER), { code: 'FormatUnsupported', message: /gave \d+ of the 64 bytes/ });
+      await assert.rejects(openBaseBlocks(ranged, NEVER), { code: 'ChangesRefused', message: /gave \d+ of the 64 bytes/ });
     }
   });
 
@@ -156,7 +156,7 @@ describe('the file of block hashes', () => {
       try {
         parseHeader({ bytes: bytes.subarray(0, 64 - (round % 3)), fileSizeBytes: 96, name: 'random' });
       } catch (error) {
-        assert.equal((error as { code?: string }).code, 'FormatUnsupported', String(error));
+        assert.equal((error as { code?: string }).code, 'ChangesRefused', String(error));
       }
     }
   });
