@@ -1,6 +1,7 @@
 /**
- * A full image and deltas on it. Between them a guest writes, discards and writes zeros, and the disk may grow. QEMU
- * keeps the dirty bitmap, and compares the chain with the disk at each point in time. STEPS=1000 makes so many deltas.
+ * A full image and deltas on it, once by QEMU's dirty bitmap and once by block hashes. Between them a guest writes,
+ * discards and writes zeros, and the disk may grow. QEMU compares both chains with the disk at each point in time.
+ * STEPS=1000 makes so many deltas of each kind.
  */
 
 import assert from 'node:assert/strict';
@@ -8,6 +9,7 @@ import { createWriteStream, mkdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { systemClock } from '../../src/common/clock.ts';
+import { writeDurably } from '../../src/common/durable-file.ts';
 import { createLimiter } from '../../src/common/limiter.ts';
 import { loadLibc } from '../../src/native/libc.ts';
 import { composeImage, type DiskRequest } from '../../src/wiring/stream.ts';
@@ -40,6 +42,8 @@ class Chain {
   readonly sourceClusterBytes: number;
   sizeBytes: number;
   readonly points: Point[] = [];
+  /** The images that block hashes made. */
+  readonly hashedPoints: Point[] = [];
 
   constructor(directory: string, seed: number) {
     this.directory = directory;
@@ -89,14 +93,15 @@ class Chain {
   }
 
   toString(): string {
-    const { clusterSizeBytes, granularityBytes, sourceClusterBytes, sizeBytes, points } = this;
-    return JSON.stringify({ clusterSizeBytes, granularityBytes, sourceClusterBytes, sizeBytes, points });
+    const { clusterSizeBytes, granularityBytes, sourceClusterBytes, sizeBytes, points, hashedPoints } = this;
+    return JSON.stringify({ clusterSizeBytes, granularityBytes, sourceClusterBytes, sizeBytes, points, hashedPoints });
   }
 }
 
 async function stream(
-  request: Pick<DiskRequest, 'path' | 'bitmap' | 'baseSizeBytes' | 'qcow2' | 'zeroDetection'>,
+  request: Pick<DiskRequest, 'path' | 'bitmap' | 'blocksFile' | 'baseSizeBytes' | 'qcow2' | 'zeroDetection'>,
   file: string,
+  writeBlocks?: string,
 ): Promise<void> {
   const context = {
     libc: loadLibc(),
@@ -107,13 +112,14 @@ async function stream(
   };
   // With extents alone the disk is read once, and nothing can be compared.
   const verify = request.zeroDetection === 'content' ? 'auto' : 'never';
-  await using prepared = await composeImage({ ...request, verify }, context);
+  await using prepared = await composeImage({ ...request, keepBlocks: writeBlocks !== undefined, verify }, context);
   const copies = async function* () {
     for await (const chunk of prepared.image.stream({ signal: NEVER })) yield Buffer.from(chunk);
   };
   await pipeline(copies, createWriteStream(file));
   await prepared.seal();
   assert.equal(statSync(file).size, prepared.image.sizeBytes);
+  if (writeBlocks !== undefined) await writeDurably(writeBlocks, { text: prepared.blocks().chunks(), mode: 0o600 });
 }
 
 async function succeeds(command: string, args: readonly string[], chain: Chain): Promise<string> {
@@ -122,9 +128,8 @@ async function succeeds(command: string, args: readonly string[], chain: Chain):
   return stdout.toString();
 }
 
-/** Asserts that the newest image, with all that it stands on, is the disk. */
-async function assertIsDisk(uri: string, chain: Chain): Promise<void> {
-  const { name, format, sizeBytes } = chain.last;
+/** Asserts that an image, with all that it stands on, is the disk. */
+async function assertIsDisk(uri: string, chain: Chain, { name, format, sizeBytes }: Point = chain.last): Promise<void> {
   await succeeds('qemu-img', ['compare', '-q', '-f', 'raw', '-F', format, uri, name], chain);
   const info = JSON.parse(await succeeds('qemu-img', ['info', '--output=json', name], chain)) as { 'virtual-size': number };
   assert.equal(info['virtual-size'], sizeBytes, `${chain}`);
@@ -146,7 +151,26 @@ describe('a chain of deltas', () => {
           file,
         );
       await assertIsDisk(uri, chain);
+      await backUpHashed(uri, chain);
     });
+  }
+
+  /** The first image is full. The disk is read from the server, or as a file whose times show writes. */
+  async function backUpHashed(uri: string, chain: Chain): Promise<void> {
+    const inDirectory = (name: string) => path.join(chain.directory, name);
+    const count = chain.hashedPoints.length;
+    const base = chain.hashedPoints.at(-1);
+    const point: Point = { name: `hashed-${count}.qcow2`, format: 'qcow2', sizeBytes: chain.sizeBytes };
+    const disk = chain.random() < 0.5 ? uri : inDirectory('copy.img');
+    if (disk !== uri) await succeeds('qemu-img', ['convert', '-O', 'raw', uri, disk], chain);
+    const blocks = inDirectory('disk.blocks');
+    const onBase = base === undefined ? {} : { blocksFile: blocks };
+    const backingFile = base === undefined ? undefined : { name: base.name, format: base.format };
+    const zeroDetection = base === undefined || chain.random() < 0.7 ? 'content' : 'extents';
+    const qcow2 = { ...DEFAULT_OPTIONS, clusterSizeBytes: chain.powerOfTwo(SECTOR, 2 * MIB), backingFile };
+    await stream({ path: disk, ...onBase, qcow2, zeroDetection }, inDirectory(point.name), blocks);
+    chain.hashedPoints.push(point);
+    await assertIsDisk(uri, chain, point);
   }
 
   async function backUpChanges(daemon: StorageDaemon, chain: Chain): Promise<void> {
@@ -161,6 +185,7 @@ describe('a chain of deltas', () => {
       await stream({ path: uri, bitmap: 'frozen', baseSizeBytes, qcow2, zeroDetection }, path.join(chain.directory, delta));
       chain.points.push({ name: delta, format: 'qcow2', sizeBytes: chain.sizeBytes });
       await assertIsDisk(uri, chain);
+      await backUpHashed(uri, chain);
     });
     await daemon.removeBitmap('frozen');
   }
