@@ -41,16 +41,24 @@ function text(x: number, y: number, words: string, more = ''): string {
   return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${more}>${escapeText(words)}</text>`;
 }
 
+/** One digit after the point, except for whole numbers. */
+const rounded = (value: number) => Number(value.toFixed(1));
+
 function formatSeconds(seconds: number): string {
-  if (seconds >= 3600) return `${seconds / 3600} h`;
-  return seconds >= 60 ? `${seconds / 60} min` : `${Number(seconds.toFixed(1))} s`;
+  if (seconds >= 3600) return `${rounded(seconds / 3600)} h`;
+  if (seconds >= 60) return `${rounded(seconds / 60)} min`;
+  return seconds > 0 && seconds < 1 ? `${rounded(1000 * seconds)} ms` : `${rounded(seconds)} s`;
+}
+
+function formatBytes(bytes: number): string {
+  return bytes >= 1 << 20 ? `${(bytes / (1 << 20)).toFixed(1)} MiB` : `${(bytes / 1024).toFixed(0)} KiB`;
 }
 
 /** Formats a value nearly as Grafana does. */
 function format(value: number, unit = 'short'): string {
   if (!Number.isFinite(value)) return '-';
   if (unit === 'percentunit') return `${(100 * value).toFixed(0)}%`;
-  if (unit === 'binBps') return value >= 1 << 20 ? `${(value / (1 << 20)).toFixed(1)} MiB/s` : `${(value / 1024).toFixed(0)} KiB/s`;
+  if (unit === 'bytes' || unit === 'binBps') return formatBytes(value) + (unit === 'bytes' ? '' : '/s');
   if (unit === 's') return formatSeconds(value);
   if (unit === 'cps') return `${value.toFixed(0)} c/s`;
   if (unit === 'dateTimeAsIso') return new Date(value).toISOString().slice(0, 19).replace('T', ' ');
