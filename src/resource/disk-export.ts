@@ -93,7 +93,7 @@ export interface DiskSelection {
 export interface SnapshotSpec {
   /** Auto: disklift controller takes a snapshot if a container that can write has the claim, or if the virtual machine runs. Always: it takes a snapshot. Never: it exports the claims themselves. */
   mode: 'Auto' | 'Always' | 'Never';
-  /** Name of the VolumeSnapshotClass. When absent, the default class of the claim's driver. A class with the deletionPolicy Retain leaves each snapshot on the storage, and is used only if it is named here. For a virtual machine KubeVirt chooses the class. */
+  /** Name of the VolumeSnapshotClass. When absent, the default class of the claim's driver. A class with the deletionPolicy Retain leaves each snapshot on the storage, and is used only if it is named here. Only for a persistentVolumeClaim: for a virtual machine KubeVirt chooses the class. */
   className?: string;
   /** Seconds that the snapshot and its clone may take together. The guest of a virtual machine is frozen for at most 300 seconds. */
   timeoutSeconds: number;

@@ -47,10 +47,19 @@ function* imageErrors({ clusterSize, version, refcountBits }: DiskExportSpec['im
   if (version === 2 && refcountBits !== 16) yield { field: 'spec.image.refcountBits', message: 'must be 16 in images of version 2' };
 }
 
-/** The errors of disks and image that the schema accepts. The tables of kinds have those of source and destination. */
-export function* specErrors({ source, image }: DiskExportSpec): Generator<FieldError> {
-  yield* diskErrors(source.disks ?? []);
-  yield* imageErrors(image);
+function* snapshotErrors({ source, snapshot }: DiskExportSpec): Generator<FieldError> {
+  if (snapshot?.className !== undefined && source.persistentVolumeClaim === undefined)
+    yield {
+      field: 'spec.snapshot.className',
+      message: 'is only for a persistentVolumeClaim; for a virtual machine KubeVirt chooses the class',
+    };
+}
+
+/** The errors that the schema accepts of disks, image and snapshot. Tables of kinds have those of source and destination. */
+export function* specErrors(spec: DiskExportSpec): Generator<FieldError> {
+  yield* diskErrors(spec.source.disks ?? []);
+  yield* imageErrors(spec.image);
+  yield* snapshotErrors(spec);
 }
 
 const IMMUTABLE = [
