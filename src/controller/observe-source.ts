@@ -11,6 +11,7 @@ import type { FleetCache } from './fleet-cache.ts';
 import { observeVm } from './observe-vm.ts';
 import type { Children, SnapshotClassChoice, SourceFacts } from './observed.ts';
 import { chooseSnapshotClass } from './snapshot-class.ts';
+import { observeBackup } from './virtual-machine-backup/observe-backup.ts';
 import type { VolumeLooks } from './volume-looks.ts';
 
 export interface SourceObserver {
@@ -45,7 +46,7 @@ export function createSourceObserver({ api, cache, clock }: SourceObserverOption
     async observe(request, children) {
       const { persistentVolumeClaim, volumeSnapshot, virtualMachine, virtualMachineBackup } = request.spec.source;
       if (virtualMachine !== undefined) return observeVm(request, virtualMachine, children, looks);
-      if (virtualMachineBackup !== undefined) return { volumes: [], refused: BACKUPS_REFUSED };
+      if (virtualMachineBackup !== undefined) return observeBackup(request, virtualMachineBackup, api);
       if (volumeSnapshot !== undefined) return observeSnapshot(request, volumeSnapshot.name, looks);
       const claimName = persistentVolumeClaim?.claimName ?? '';
       const mode = request.spec.snapshot?.mode ?? 'Auto';
@@ -55,8 +56,6 @@ export function createSourceObserver({ api, cache, clock }: SourceObserverOption
     },
   };
 }
-
-const BACKUPS_REFUSED = { reason: 'InvalidRequest', message: 'disklift controller cannot export a VirtualMachineBackup yet' };
 
 function isActive({ status }: { status?: { phase?: string } }): boolean {
   return status?.phase !== 'Succeeded' && status?.phase !== 'Failed';

@@ -78,6 +78,8 @@ export interface SourceFacts {
   /** The request asks for something that it can never have. */
   refused?: PodProblem | undefined;
   vm?: VmFacts | undefined;
+  /** KubeVirt serves a backup over the network, so that the pod needs no volume. */
+  backup?: { consistency?: 'Crash' } | undefined;
 }
 
 interface VmFacts {

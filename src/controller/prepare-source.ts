@@ -37,8 +37,15 @@ export function prepareSource(observed: Observed, template: JobTemplate): Step {
   if (source === undefined) return { kind: 'wait', problem: { reason: 'SourceUnknown', message: 'the source is looked for' } };
   const problem = sourceProblem(observed);
   if (problem !== undefined) return problem;
+  if (source.backup !== undefined) return runOfBackup(observed, source, template);
   if (!takesSnapshot(observed)) return runLive(observed, source, template);
   return source.vm === undefined ? runOfSnapshots(observed, source, template) : runOfVmSnapshot(observed, source, template);
+}
+
+/** The pod reads the backup's own status, which has its endpoints, and mounts nothing. */
+function runOfBackup({ request }: Observed, source: SourceFacts, template: JobTemplate): Step {
+  const actions = jobActions(request, { source, volumes: [], worker: 'PointInTime', node: undefined, template });
+  return { kind: 'run', node: undefined, actions, facts: { ...source.backup } };
 }
 
 function runLive({ request }: Observed, source: SourceFacts, template: JobTemplate): Step {

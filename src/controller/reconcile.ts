@@ -71,6 +71,9 @@ function prepare(observed: Observed, settings: ReconcileSettings): Decision {
 const SOURCE_UNKNOWN = { status: 'Unknown', reason: 'Starting', message: 'the pod has not looked at the disks yet' } as const;
 const STARTING = { reason: 'Starting', message: 'a pod is being started', sourceReady: SOURCE_UNKNOWN };
 
+/** Reasons of a source that other programs are working on. */
+const PENDING: ReadonlySet<string> = new Set(['SnapshotPending', 'ClonePending', 'BackupPending']);
+
 /** Reports what the export waits for. A source that is not ready for too long ends the export. */
 function report(observed: Observed, step: Exclude<Step, { kind: 'run' }>): Decision {
   const { problem } = step;
@@ -86,7 +89,7 @@ function report(observed: Observed, step: Exclude<Step, { kind: 'run' }>): Decis
       ...problem,
       ...(hasSlot ? { startMs: Date.parse(request.status?.startTime ?? '') || nowMs } : {}),
       sourceReady: { status: 'False', ...problem },
-      isProblem: problem.reason !== 'SnapshotPending' && problem.reason !== 'ClonePending',
+      isProblem: !PENDING.has(problem.reason),
     },
   };
 }

@@ -11,6 +11,7 @@ export type SourceProblem = { kind: 'wait'; problem: PodProblem; recheckMs: numb
 export function takesSnapshot({ request, children, source }: Observed): boolean {
   if (children.vmSnapshot !== undefined || children.snapshots.size > 0 || children.clones.size > 0) return true;
   const { snapshot, source: spec } = request.spec;
+  if (spec.virtualMachineBackup !== undefined) return false;
   if (spec.volumeSnapshot !== undefined) return true;
   const mode = snapshot?.mode ?? 'Auto';
   if (mode !== 'Auto') return mode === 'Always';
@@ -24,6 +25,7 @@ export function sourceProblem(observed: Observed): SourceProblem | undefined {
   if (source === undefined) return undefined;
   if (source.refused !== undefined) return { kind: 'fail', problem: source.refused };
   if (source.missing !== undefined) return { kind: 'wait', problem: source.missing, recheckMs: POLL_MS };
+  if (source.backup !== undefined) return undefined;
   if (source.vm?.snapshot?.state === 'pending') return undefined;
   const isOfSnapshot = takesSnapshot(observed);
   for (const volume of source.volumes) {

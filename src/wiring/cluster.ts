@@ -23,11 +23,14 @@ import { createKubernetesStore, type KubernetesStore } from '../stores/kubernete
 import { type NamespaceEndOptions, untilNamespaceEnds } from '../stores/kubernetes/store/namespace-end.ts';
 import { findPodWriter } from '../stores/kubernetes/store/pod-writers.ts';
 import { createReferenceResolver } from '../stores/kubernetes/store/resolve-reference.ts';
+import type { BackupApi } from './backup-checkpoint.ts';
 import { openApiAccess } from './open-api-access.ts';
 import type { SourceEnvironment } from './sources.ts';
 
 /** A store of requests with what the sidecar needs of it. */
 export interface ComposedStore extends Pick<SourceEnvironment, 'findWriter'> {
+  /** Left out without an API server. */
+  backups?: BackupApi;
   store: RequestStore;
   executor?: NonNullable<DiskExportStatus['executor']>;
   /** Undefined when the store serves requests of any namespace. */
@@ -120,6 +123,7 @@ export async function composeCluster(options: ClusterOptions): Promise<ComposedS
     store,
     executor,
     namespace,
+    backups: api,
     findWriter: cacheWriters(clock, (claimName) => findPodWriter(claimName, { pods: api.pods, namespace, own })),
     lastSuccessMs: () => reflector.lastSuccessMs(),
     readinessProblem: () => (reflector.hasSynced ? undefined : (reflector.problem?.message ?? 'the DiskExports have not been listed yet')),

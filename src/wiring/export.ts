@@ -13,10 +13,11 @@ import type { DiskExport } from '../resource/disk-export.ts';
 import { requireDistinct } from '../resource/placeholders.ts';
 import { quantityBytes } from '../resource/rules.ts';
 import { takesOtherFiles, VM_MANIFEST } from '../resource/source-kinds.ts';
+import { type BackupEnvironment, findBackupDisks } from './backup-disks.ts';
 import { createTarget, type TargetEnvironment } from './destinations.ts';
 import { findSourceDisks, openManifest, openSourceDisk, type SelectedDisk, type SourceEnvironment } from './sources.ts';
 
-export interface ExportEnvironment extends TargetEnvironment, SourceEnvironment {
+export interface ExportEnvironment extends TargetEnvironment, SourceEnvironment, Pick<BackupEnvironment, 'backups' | 'clusterAccess'> {
   clock: Clock;
 }
 
@@ -31,7 +32,11 @@ const MAX_PATH_CHARACTERS = 1024;
 export async function composePlan(request: DiskExport, environment: ExportEnvironment): Promise<ExportPlan> {
   const { checksum, backoffLimit, activeDeadlineSeconds, image } = request.spec;
   const found = await findSourceDisks(request, environment);
-  const disks = [...found.disks.map((disk) => composeVolumeDisk(request, disk, environment)), ...composeManifest(request, environment)];
+  const disks = [
+    ...found.disks.map((disk) => composeVolumeDisk(request, disk, environment)),
+    ...(await composeBackup(request, environment)),
+    ...composeManifest(request, environment),
+  ];
   const paths = disks.map(({ path }) => path);
   // The status keeps the receipts of disks that are gone, and no other disk may replace their images.
   const all = [...paths, ...arrivedAndGone(paths, request.status)];
@@ -77,6 +82,13 @@ export async function composeLeftovers(request: DiskExport, environment: ExportE
 
 function composeVolumeDisk(request: DiskExport, disk: SelectedDisk, environment: ExportEnvironment): DiskPlan {
   return composeDisk(request, disk.path, environment, (signal) => openSourceDisk(request, disk, environment, signal));
+}
+
+/** The volumes of a backup that KubeVirt serves. */
+async function composeBackup(request: DiskExport, environment: ExportEnvironment): Promise<DiskPlan[]> {
+  if (request.spec.source.virtualMachineBackup === undefined) return [];
+  const disks = await findBackupDisks(request, environment, environment.context.signal);
+  return disks.map(({ path, openSource }) => composeDisk(request, path, environment, openSource));
 }
 
 /** vm.yaml goes to the destination like a disk, as the file's own bytes. */

@@ -11,6 +11,7 @@ import { createExportLog } from '../engine/log-export.ts';
 import type { RequestObserver } from '../engine/observer.ts';
 import { type ServeOptions, serveRequests } from '../engine/serve-requests.ts';
 import { createExportMetrics } from '../metrics/export-metrics.ts';
+import type { ClusterPlaces } from '../network/cluster-places.ts';
 import { createDestinationPolicy, createNetworkAccess } from '../network/destination-policy.ts';
 import { destinationName } from '../resource/destination-kinds.ts';
 import type { DiskExport } from '../resource/disk-export.ts';
@@ -143,16 +144,14 @@ interface ServingOptions {
 /** @throws DiskliftError `InvalidRequest` for invalid destinations in the settings */
 function composeServing({ config, volumes, worker, observers, warn, context }: ServingOptions): (composed: ComposedStore) => ServeOptions {
   const { signal } = context;
-  const policy = createDestinationPolicy({
-    allow: config.allowDestination,
-    deny: config.denyDestination,
-    cluster: {
-      scope: config.destinationScope === 'Cluster' ? 'Cluster' : 'External',
-      networks: config.clusterNetworks,
-      nodeAddresses: config.nodeAddresses,
-      ...clusterEnvironment(),
-    },
-  });
+  const policyOf = (scope: ClusterPlaces['scope']) =>
+    createDestinationPolicy({
+      allow: config.allowDestination,
+      deny: config.denyDestination,
+      cluster: { scope, networks: config.clusterNetworks, nodeAddresses: config.nodeAddresses, ...clusterEnvironment() },
+    });
+  const policy = policyOf(config.destinationScope === 'Cluster' ? 'Cluster' : 'External');
+  const clusterPolicy = policyOf('Cluster');
   const shared = { clock: context.clock, random: Math.random };
   const common = {
     ...shared,
@@ -160,20 +159,23 @@ function composeServing({ config, volumes, worker, observers, warn, context }: S
     volumes,
     worker,
     access: createNetworkAccess(policy),
+    clusterAccess: createNetworkAccess(clusterPolicy),
     referencesMayCome: true,
     allowAmbientCredentials: config.allowAmbientCredentials,
     minRateBytesPerSecond: config.minRateBytesPerSecond,
     proxy: proxyEnvironment(),
     buffers: createBufferPool(BUFFER_BYTES),
   };
-  return ({ store, executor, findWriter, apiServerHosts }) => {
-    const environment = { ...common, findWriter, resolve: store.resolve };
+  return ({ store, executor, findWriter, backups, apiServerHosts }) => {
+    const environment = { ...common, findWriter, backups, resolve: store.resolve };
     const environmentOf = (request: DiskExport) => {
       const warnOf = (message: string) => warn(message, keyOf(request));
       return { ...environment, logRefusal: warnOf, context: { ...context, warn: warnOf } };
     };
     // No export may begin before the policy denies the API server.
-    const policyIsComplete = apiServerHosts?.then((hosts) => policy.addApiServers(hosts));
+    const policyIsComplete = apiServerHosts?.then((hosts) => {
+      for (const each of [policy, clusterPolicy]) each.addApiServers(hosts);
+    });
     return {
       ...shared,
       store,

@@ -88,6 +88,7 @@ function controllersTask({ source, snapshot }: DiskExport['spec']): string | und
 export function refusalOf({ spec }: DiskExport, known: VolumesKnown): string | undefined {
   const task = known.worker === undefined ? controllersTask(spec) : undefined;
   if (task !== undefined) return `${task} needs \`disklift controller\`; a sidecar exports claims as they are`;
+  if (spec.source.virtualMachineBackup !== undefined) return undefined;
   const volumes = volumesOf(spec.source, known);
   return typeof volumes === 'string' ? volumes : undefined;
 }
@@ -110,6 +111,8 @@ export interface SourceDisks {
 /** Finds the disks that the request names, or else all disks of its volumes. @throws DiskliftError `SourceNotFound` */
 export async function findSourceDisks(request: DiskExport, environment: SourceEnvironment): Promise<SourceDisks> {
   const refusal = refusalOf(request, environment);
+  // KubeVirt serves them; no volume has them.
+  if (refusal === undefined && request.spec.source.virtualMachineBackup !== undefined) return { disks: [], leftOut: [] };
   const volumes = volumesOf(request.spec.source, environment);
   if (refusal !== undefined || typeof volumes === 'string') throw new DiskliftError('SourceNotFound', refusal ?? `${volumes}`);
   const found: SourceDisks[] = [];

@@ -144,6 +144,13 @@ describe('the permissions of the controller', function () {
     await cancel('running');
   }
 
+  /** The controller looks for the backup, and has nothing to make for one that does not exist. */
+  async function exportBackup(): Promise<void> {
+    await namespace.apply(diskExport('backup', NOWHERE, { source: { virtualMachineBackup: { name: 'monday' } } }));
+    await until('the backup is looked for', () => asked().some(({ resource }) => resource === 'virtualmachinebackups'));
+    await cancel('backup');
+  }
+
   /** No pod can be made there that aborts the upload, so the controller removes the finalizer. */
   async function deleteNamespace(): Promise<void> {
     const ending = await createNamespace(api);
@@ -172,6 +179,7 @@ describe('the permissions of the controller', function () {
     await runSchedule();
     await exportSnapshot();
     await exportVm();
+    await exportBackup();
     await deleteNamespace();
     const remove = await api.request(placeOf('schedules', 'nightly'), { method: 'DELETE' });
     assert.equal(remove.status, 200);

@@ -11,7 +11,7 @@ export const SNAPSHOT_KINDS = ['volumeSnapshots', 'virtualMachineSnapshots'] as 
 export const FLEET_KINDS = [
   ...SNAPSHOT_KINDS,
   ...(['volumeSnapshotClasses', 'volumeSnapshotContents', 'virtualMachines'] as const),
-  ...(['virtualMachineInstances', 'virtualMachineSnapshotContents'] as const),
+  ...(['virtualMachineInstances', 'virtualMachineSnapshotContents', 'virtualMachineBackups'] as const),
 ] as const;
 
 export async function installLooseCrds(api: ApiServer, kinds: readonly (keyof typeof RESOURCES)[]): Promise<void> {

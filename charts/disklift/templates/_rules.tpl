@@ -72,6 +72,18 @@ The rights of a process that runs exports: of the sidecar in its namespace, and 
     # Finds pods that mount the claim read-write, such as the pod of a running VM.
     - list
 {{- end }}
+{{- if .isWorker }}
+- apiGroups: [backup.kubevirt.io]
+  resources: [virtualmachinebackups, virtualmachinebackuptrackers]
+  verbs:
+    # Reads the endpoints of a backup that an export names, whether it has ended, and the checkpoint that it counts from.
+    - get
+- apiGroups: [kubevirt.io]
+  resources: [virtualmachines]
+  verbs:
+    # Reads the UID of the VM of such a backup, for the receipt.
+    - get
+{{- end }}
 {{- end -}}
 
 {{/*
@@ -161,6 +173,11 @@ app.kubernetes.io/managed-by=disklift-controller, but RBAC knows no labels.
   resources: [virtualmachines, virtualmachineinstances]
   verbs:
     # Reads the volumes of the VM to export, and whether it runs.
+    - get
+- apiGroups: [backup.kubevirt.io]
+  resources: [virtualmachinebackups]
+  verbs:
+    # Reads whether KubeVirt serves the backup that an export names.
     - get
 - apiGroups: [snapshot.kubevirt.io]
   resources: [virtualmachinesnapshots]

@@ -31,7 +31,7 @@ export interface MapFacts {
 
 /**
  * @returns a changed extent wherever the map does not exclude it, and data wherever it does not show zeros
- * @throws DiskliftError `SourceReadError`, without a retry, for a map of allocation where one of changes is needed: its
+ * @throws DiskliftError `ChangesRefused` for a map of allocation where one of changes is needed: its
  * 0 is data, and reads like "unchanged"
  */
 export function meaningOf({ offset, length, type, description }: MapExtent, facts: MapFacts): ChangedExtent {
@@ -40,11 +40,9 @@ export function meaningOf({ offset, length, type, description }: MapExtent, fact
   if (!facts.isIncremental) return { offset, length, kind, isChanged: true };
   if (ALLOCATION_WORDS.has(description))
     throw new DiskliftError(
-      'SourceReadError',
+      'ChangesRefused',
       `${facts.name}: KubeVirt's export server answers with a map of allocation ("${description}" at offset ${offset}) for an incremental ` +
         'backup, and such a map shows no changes; make a new backup, or a full image of this one',
-      undefined,
-      { retryable: false },
     );
   const isUnchanged = (type === CLEAN && description === 'clean') || (type === ZERO && description === 'zero' && facts.hasChangeWords);
   return { offset, length, kind, isChanged: !isUnchanged };

@@ -100,10 +100,19 @@ function mapExtents(client: PullClient, facts: MapFacts, { sizeBytes, signal }: 
 
 async function* joined(extents: AsyncIterable<ChangedExtent>): AsyncGenerator<SourceExtent> {
   const joiner = new ExtentJoiner();
-  for await (const { offset, length, kind } of extents) {
-    const complete = joiner.push({ offset, length, kind });
-    if (complete !== undefined) yield complete;
+  try {
+    for await (const { offset, length, kind } of extents) {
+      const complete = joiner.push({ offset, length, kind });
+      if (complete !== undefined) yield complete;
+    }
+  } catch (error) {
+    throw isUnusable(error) ? new DiskliftError('SourceReadError', error.message, error) : error;
   }
   const last = joiner.end();
   if (last !== undefined) yield last;
+}
+
+/** Whether the map has a gap. No other image can be made instead of a full one. */
+function isUnusable(error: unknown): error is DiskliftError {
+  return error instanceof DiskliftError && error.code === 'ChangesRefused';
 }

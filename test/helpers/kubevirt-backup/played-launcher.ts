@@ -40,7 +40,7 @@ export interface PlayedLauncher extends AsyncDisposable {
 }
 
 export async function startPlayedLauncher({ port, tls, exportOf }: LauncherOptions): Promise<PlayedLauncher> {
-  const session = http2.connect(`https://127.0.0.1:${port}`, { ...tls, servername: 'localhost', ALPNProtocols: ['h2'] });
+  const session = http2.connect(`https://127.0.0.1:${port}`, { ...tls, ALPNProtocols: ['h2'] });
   session.on('error', () => {});
   const closed = once(session, 'close');
   const tunnel = session.request({ ':method': 'CONNECT', ':authority': `127.0.0.1:${port}` }, { endStream: false });

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { type Fault, type FaultKind, runScene, type SceneRun } from '../../helpers/fleet/fleet-scene.ts';
 import type { MemoryFleet } from '../../helpers/fleet/memory-fleet.ts';
+import { BACKUP_FAILURES, BACKUP_SUCCESSES } from './backup-scenes.ts';
 import { type ExpectedScene, FAILURES, IN_USE, LIVE, LOST, RUNNING_VM, SUCCESSES } from './controller-scenes.ts';
 
 const KINDS: readonly FaultKind[] = ['refuse', 'lose', 'kill after'];
@@ -22,7 +23,7 @@ function madeByController({ created }: SceneRun): string[] {
 /** @param before names of the objects of users */
 function assertClean(run: SceneRun, { stays }: ExpectedScene, what: string): void {
   const users =
-    /^(exports|namespaces|storageClasses|volumeSnapshotClasses|virtualMachines|virtualMachineInstances) |vms\/(root|data|monday|virt-launcher-db01)$|^volumeSnapshotContents content-1$/;
+    /^(exports|namespaces|storageClasses|volumeSnapshotClasses|virtualMachines|virtualMachineInstances|virtualMachineBackups) |vms\/(root|data|monday|virt-launcher-db01)$|^volumeSnapshotContents content-1$/;
   const left = run.names.filter((name) => !users.test(name) && !(stays?.test(name) ?? false));
   assert.deepEqual(left, [], `${what}: objects are left`);
   for (const { metadata, status } of run.fleet.all('exports')) {
@@ -53,7 +54,7 @@ async function runWith(scene: ExpectedScene, fault: Fault, calls: readonly strin
 describe('the controller', function () {
   this.timeout(60_000);
 
-  for (const scene of [...SUCCESSES, ...FAILURES]) {
+  for (const scene of [...SUCCESSES, ...BACKUP_SUCCESSES, ...FAILURES, ...BACKUP_FAILURES]) {
     let whole: SceneRun;
 
     it(`brings the export to its end: ${scene.name}`, async () => {

@@ -161,7 +161,10 @@ describe('a volume of a VirtualMachineBackup', () => {
 
   describe('refuses', () => {
     it('a map of allocation of an incremental backup: its 0 is data, and reads like "unchanged"', () =>
-      refused({ isIncremental: true }, /rootdisk: .*map of allocation \("data" at offset 0\)/, { retryable: false }));
+      refused({ isIncremental: true }, /rootdisk: .*map of allocation \("data" at offset 0\)/, {
+        code: 'ChangesRefused',
+        retryable: false,
+      }));
 
     it('a map that has a gap also in the smallest slices', () =>
       refused(

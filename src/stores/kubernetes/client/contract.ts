@@ -12,6 +12,7 @@
  */
 
 import type { DiskliftError } from '../../../common/errors.ts';
+import type { VirtualMachineBackupObject, VirtualMachineBackupTrackerObject, VirtualMachineObject } from './fleet-objects.ts';
 import type {
   AnyObject,
   DataObject,
@@ -199,6 +200,10 @@ export interface KubeApi {
   pods: KubeResource<PodObject>;
   secrets: KubeResource<DataObject>;
   configMaps: KubeResource<DataObject>;
+  /** For exports of backups, as the next two. */
+  virtualMachineBackups: Pick<KubeResource<VirtualMachineBackupObject>, 'get'>;
+  virtualMachineBackupTrackers: Pick<KubeResource<VirtualMachineBackupTrackerObject>, 'get'>;
+  virtualMachines: Pick<KubeResource<VirtualMachineObject>, 'get'>;
   namespaces: {
     /** Undefined when the namespace does not exist. @throws DiskliftError as {@link KubeResource} has it */
     get(name: string, options?: CallOptions): Promise<NamespaceObject | undefined>;

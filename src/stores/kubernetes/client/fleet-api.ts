@@ -12,6 +12,7 @@ import type {
   ScheduleObject,
   ServiceAccountObject,
   StorageClassObject,
+  VirtualMachineBackupObject,
   VirtualMachineInstanceObject,
   VirtualMachineObject,
   VirtualMachineSnapshotContentObject,
@@ -41,6 +42,7 @@ interface FleetObjects {
   volumeSnapshotContents: VolumeSnapshotContentObject;
   virtualMachines: VirtualMachineObject;
   virtualMachineInstances: VirtualMachineInstanceObject;
+  virtualMachineBackups: VirtualMachineBackupObject;
   virtualMachineSnapshots: VirtualMachineSnapshotObject;
   virtualMachineSnapshotContents: VirtualMachineSnapshotContentObject;
 }
@@ -69,6 +71,7 @@ export function createFleetApi(options: ApiConnectionOptions): FleetApi {
     volumeSnapshotContents: resource(RESOURCES.volumeSnapshotContents),
     virtualMachines: resource(RESOURCES.virtualMachines),
     virtualMachineInstances: resource(RESOURCES.virtualMachineInstances),
+    virtualMachineBackups: resource(RESOURCES.virtualMachineBackups),
     virtualMachineSnapshots: resource(RESOURCES.virtualMachineSnapshots),
     virtualMachineSnapshotContents: resource(RESOURCES.virtualMachineSnapshotContents),
   };

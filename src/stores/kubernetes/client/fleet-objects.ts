@@ -166,6 +166,16 @@ export interface VirtualMachineInstanceObject extends KubeObject {
   status?: { phase?: string; conditions?: ObjectCondition[]; fsFreezeStatus?: string } & LooseObject;
 }
 
+export interface VirtualMachineBackupObject extends KubeObject {
+  spec: LooseObject;
+  status?: LooseObject;
+}
+
+export interface VirtualMachineBackupTrackerObject extends KubeObject {
+  spec: LooseObject;
+  status?: LooseObject;
+}
+
 export interface VirtualMachineSnapshotObject extends KubeObject {
   spec: LooseObject;
   status?: LooseObject;

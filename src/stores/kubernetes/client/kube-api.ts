@@ -18,6 +18,9 @@ export function createKubeApi(options: ApiConnectionOptions): KubeApi {
     pods: createApiResource(connection, RESOURCES.pods),
     secrets: createApiResource(connection, RESOURCES.secrets),
     configMaps: createApiResource(connection, RESOURCES.configMaps),
+    virtualMachineBackups: createApiResource(connection, RESOURCES.virtualMachineBackups),
+    virtualMachineBackupTrackers: createApiResource(connection, RESOURCES.virtualMachineBackupTrackers),
+    virtualMachines: createApiResource(connection, RESOURCES.virtualMachines),
     namespaces: { get: (name, options) => namespaces.get({ namespace: '', name }, options) },
     reviews: createApiReviews(connection),
     discovery: {
@@ -106,6 +109,9 @@ export function limitApi(api: KubeApi, signal: AbortSignal): KubeApi {
     pods: limitResource(api.pods, signal),
     secrets: limitResource(api.secrets, signal),
     configMaps: limitResource(api.configMaps, signal),
+    virtualMachineBackups: limitGet(api.virtualMachineBackups, signal),
+    virtualMachineBackupTrackers: limitGet(api.virtualMachineBackupTrackers, signal),
+    virtualMachines: limitGet(api.virtualMachines, signal),
     namespaces: { get: (name, options) => api.namespaces.get(name, limited(options, signal)) },
     reviews: {
       authenticate: (token, options) => api.reviews.authenticate(token, limited(options, signal)),
@@ -117,6 +123,10 @@ export function limitApi(api: KubeApi, signal: AbortSignal): KubeApi {
 
 function limited<O extends CallOptions>(options: O | undefined, signal: AbortSignal): O {
   return { ...options, signal: options?.signal === undefined ? signal : AbortSignal.any([options.signal, signal]) } as O;
+}
+
+function limitGet<T extends KubeObject>(resource: Pick<KubeResource<T>, 'get'>, signal: AbortSignal): Pick<KubeResource<T>, 'get'> {
+  return { get: (target, options) => resource.get(target, limited(options, signal)) };
 }
 
 function limitResource<T extends KubeObject>(resource: KubeResource<T>, signal: AbortSignal): KubeResource<T> {

@@ -8,6 +8,7 @@ const APPS = { group: 'apps', version: 'v1' };
 const BATCH = { group: 'batch', version: 'v1' };
 const CSI_SNAPSHOTS = { group: 'snapshot.storage.k8s.io', version: 'v1' };
 const KUBEVIRT = { group: 'kubevirt.io', version: 'v1' };
+const KUBEVIRT_BACKUPS = { group: 'backup.kubevirt.io', version: 'v1alpha1' };
 const KUBEVIRT_SNAPSHOTS = { group: 'snapshot.kubevirt.io', version: 'v1beta1' };
 
 export const RESOURCES = {
@@ -31,6 +32,8 @@ export const RESOURCES = {
   volumeSnapshotContents: { ...CSI_SNAPSHOTS, kind: 'VolumeSnapshotContent', plural: 'volumesnapshotcontents', isClusterScoped: true },
   virtualMachines: { ...KUBEVIRT, kind: 'VirtualMachine', plural: 'virtualmachines' },
   virtualMachineInstances: { ...KUBEVIRT, kind: 'VirtualMachineInstance', plural: 'virtualmachineinstances' },
+  virtualMachineBackups: { ...KUBEVIRT_BACKUPS, kind: 'VirtualMachineBackup', plural: 'virtualmachinebackups' },
+  virtualMachineBackupTrackers: { ...KUBEVIRT_BACKUPS, kind: 'VirtualMachineBackupTracker', plural: 'virtualmachinebackuptrackers' },
   virtualMachineSnapshots: { ...KUBEVIRT_SNAPSHOTS, kind: 'VirtualMachineSnapshot', plural: 'virtualmachinesnapshots' },
   virtualMachineSnapshotContents: {
     ...KUBEVIRT_SNAPSHOTS,
