@@ -55,7 +55,7 @@ function* snapshotErrors({ source, snapshot }: DiskExportSpec): Generator<FieldE
     };
 }
 
-/** The errors that the schema accepts of disks, image and snapshot. Tables of kinds have those of source and destination. */
+/** Errors in disks, image and snapshot that the schema accepts. The tables of kinds find those in source and destination. */
 export function* specErrors(spec: DiskExportSpec): Generator<FieldError> {
   yield* diskErrors(spec.source.disks ?? []);
   yield* imageErrors(spec.image);
