@@ -54,6 +54,6 @@ function countedChanges(changed: ChangedBlocks, disk: () => DiskSource): Changed
   return {
     ...(baseSizeBytes === undefined ? {} : { baseSizeBytes }),
     extents: (signal) => changed.extents(signal, disk()),
-    ...(changed.confirm === undefined ? {} : { confirm: async (again, signal) => changed.confirm?.(again, signal) }),
+    ...(changed.confirm === undefined ? {} : { confirm: async (...reading) => changed.confirm?.(...reading) }),
   };
 }

@@ -118,7 +118,10 @@ async function prepareVerified(source: TrackedSource, options: PrepareOptions): 
   await sealSource(source, identity, options.signal);
   const again = await openAgain(source, options.signal);
   // Before the first byte is sent: the peer must not wait for its last bytes while a large disk is read.
-  if (options.qcow2.backingFile !== undefined) await source.changed?.confirm?.(again, options.signal);
+  if (options.qcow2.backingFile !== undefined) {
+    const onProgress = () => options.onScanned?.(source.sizeBytes);
+    await source.changed?.confirm?.(again, options.signal, onProgress);
+  }
   const verified = verifyDisk({ source: again, map, hashes });
   // With the content in the fingerprint, no process resumes a transfer that began before the disk was written to.
   const image = createVirtualImage({ source: verified, layout, identity: { ...identity, content: hashes.digest() } });
@@ -165,8 +168,8 @@ function layoutRules({ layout = 'Converted' }: ImageOptions) {
 
 /**
  * @returns undefined for an image without a backing file
- * @throws DiskliftError `InvalidRequest` where the source cannot make the delta, `ChangesRefused` for the map of another
- * base
+ * @throws DiskliftError `InvalidRequest` where the source cannot make the delta; `ChangesRefused` for the map of
+ * another base
  */
 function deltaOf({ name, sizeBytes, changed }: TrackedSource, options: PrepareOptions): DeltaOptions | undefined {
   if (options.qcow2.backingFile === undefined) return undefined;

@@ -9,7 +9,7 @@ import { throwIfAborted } from '../common/abortable.ts';
 import { KIB, MIB } from '../common/bytes.ts';
 import { type AllocationMap, type AllocationMapBuilder, createAllocationMapBuilder } from '../qcow2/write/allocation-map.ts';
 import { changedClusters } from '../sources/changed/clusters.ts';
-import type { ChangedBlocks } from '../sources/changed/contract.ts';
+import type { ChangedBlocks, ChangedExtent } from '../sources/changed/contract.ts';
 import type { DiskSource, SourceExtent } from '../sources/contract.ts';
 import { createDeltaPlan, type ScanPlan } from './delta-map.ts';
 import { createScanQueue, type ScanRange } from './scan-queue.ts';
@@ -48,8 +48,13 @@ const READS_IN_FLIGHT = 6;
 /** @throws DiskliftError as {@link DiskSource.read} */
 export async function scanDisk(options: ScanOptions): Promise<AllocationMap> {
   const { source, clusterSizeBytes } = options;
-  const { ranges, builder } = options.delta === undefined ? planFullScan(options) : planDeltaScan(options, options.delta);
-  const progress = () => options.onProgress?.(Math.min(builder.clusterCount * clusterSizeBytes, source.sizeBytes));
+  let mappedBytes = 0;
+  const progress = () => options.onProgress?.(Math.max(mappedBytes, Math.min(builder.clusterCount * clusterSizeBytes, source.sizeBytes)));
+  const onMapped = (bytes: number) => {
+    mappedBytes = bytes;
+    progress();
+  };
+  const { ranges, builder } = options.delta === undefined ? planFullScan(options) : planDeltaScan(options, options.delta, onMapped);
   if (options.zeroDetection === 'content') await mapContent(options, ranges, builder, progress);
   else await mapExtents(ranges, builder, progress);
   builder.append('hole', Math.ceil(source.sizeBytes / clusterSizeBytes) - builder.clusterCount);
@@ -63,9 +68,20 @@ function planFullScan({ source, clusterSizeBytes, zeroDetection, signal }: ScanO
   return { ranges, builder: createAllocationMapBuilder(source.sizeBytes, clusterSizeBytes) };
 }
 
-function planDeltaScan({ source, clusterSizeBytes, signal }: ScanOptions, { changed, baseSizeBytes }: DeltaOptions): ScanPlan {
+/** @param onMapped receives the end of what the map has shown, because a map may be made by reading the whole disk */
+function planDeltaScan(
+  { source, clusterSizeBytes, signal }: ScanOptions,
+  { changed, baseSizeBytes }: DeltaOptions,
+  onMapped: (bytes: number) => void,
+): ScanPlan {
   const { sizeBytes: diskSizeBytes } = source;
-  const ranges = changedClusters({ extents: changed.extents(signal), diskSizeBytes, clusterSizeBytes, baseSizeBytes });
+  async function* extents(): AsyncGenerator<ChangedExtent> {
+    for await (const extent of changed.extents(signal)) {
+      yield extent;
+      onMapped(extent.offset + extent.length);
+    }
+  }
+  const ranges = changedClusters({ extents: extents(), diskSizeBytes, clusterSizeBytes, baseSizeBytes });
   return createDeltaPlan(ranges, createAllocationMapBuilder(diskSizeBytes, clusterSizeBytes));
 }
 

@@ -33,9 +33,10 @@ export interface ChangedBlocks {
    * after the scan, where the identity of the source misses writes: a map that holds at the end of the scan belongs to
    * that point in time. Absent where the map was not made by reading.
    * @param again the disk, opened again
+   * @param onProgress called along the way
    * @throws DiskliftError `SourceChanged` that names the offset of a difference, `SourceReadError`, `Cancelled`
    */
-  confirm?(again: DiskSource, signal: AbortSignal): Promise<void>;
+  confirm?(again: DiskSource, signal: AbortSignal, onProgress?: () => void): Promise<void>;
 }
 
 /** Receives all bytes of a disk that are not zeros, from the scan of a full image. */

@@ -1,8 +1,7 @@
 /** Compares a reading of a disk with the block hashes of a base, or with those of an earlier reading. */
 
 import { DiskliftError } from '../../../common/errors.ts';
-import type { DiskSource } from '../../contract.ts';
-import type { ChangedExtent } from '../contract.ts';
+import type { ChangedBlocks, ChangedExtent } from '../contract.ts';
 import type { BaseBlocks, HashWindow } from './base-blocks.ts';
 import { areEqual, type BlockHashes, ZEROS } from './block-hashes.ts';
 import { BLOCK_SIZE_BYTES, HASH_BYTES } from './blocks-file.ts';
@@ -89,7 +88,10 @@ function* comparedExtents(
 }
 
 /** @throws DiskliftError `SourceChanged` that names the MiB that differs from the first reading */
-export async function compareAgain(hashes: BlockHashes, again: DiskSource, signal: AbortSignal): Promise<void> {
+export async function compareAgain(
+  hashes: BlockHashes,
+  ...[again, signal, onProgress]: Parameters<NonNullable<ChangedBlocks['confirm']>>
+): Promise<void> {
   for await (const { firstBlock, endBlock, hash } of hashDisk(again, signal)) {
     const changedBlock = hash === undefined ? hashes.skipZeros(firstBlock, endBlock) : firstBlock;
     if (hash === undefined ? changedBlock < endBlock : !areEqual(hash, hashes.get(firstBlock)))
@@ -97,5 +99,6 @@ export async function compareAgain(hashes: BlockHashes, again: DiskSource, signa
         'SourceChanged',
         `${again.name}: changed while it was read, in the MiB at offset ${changedBlock * BLOCK_SIZE_BYTES}; stop its writer and try again`,
       );
+    onProgress?.();
   }
 }

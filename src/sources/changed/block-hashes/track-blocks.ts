@@ -143,9 +143,9 @@ function recordedChanges(record: Recording): ChangedBlocks | undefined {
       record.finish();
       yield* changed.extents(signal, disk);
     },
-    async confirm(again, signal) {
-      await changed.confirm?.(again, signal);
-      await compareAgain(record.hashes, again, signal);
+    async confirm(...reading) {
+      await changed.confirm?.(...reading);
+      await compareAgain(record.hashes, ...reading);
     },
   };
 }
@@ -158,6 +158,6 @@ function comparedChanges(record: Recording, base: BaseBlocks): ChangedBlocks {
       yield* compareWithBase(hashAndRecord(record, disk, signal), { base, sizeBytes }, signal);
       record.finish();
     },
-    confirm: (again, signal) => compareAgain(record.hashes, again, signal),
+    confirm: (...reading) => compareAgain(record.hashes, ...reading),
   };
 }

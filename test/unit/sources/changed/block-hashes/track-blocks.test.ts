@@ -48,11 +48,16 @@ async function lettersOf(source: TrackedSource): Promise<string> {
     .join('');
 }
 
-function prepareDelta(source: TrackedSource, verify: 'auto' | 'never' = 'auto'): Promise<PreparedImage> {
+function prepareDelta(
+  source: TrackedSource,
+  verify: 'auto' | 'never' = 'auto',
+  onScanned?: (bytes: number) => void,
+): Promise<PreparedImage> {
   return prepareImage({
     qcow2: { ...DEFAULT_OPTIONS, backingFile: { name: 'full.qcow2', format: 'qcow2' } },
     zeroDetection: 'content',
     verify,
+    onScanned,
     openSource: async () => source,
     signal: NEVER,
     clock: systemClock,
@@ -207,6 +212,14 @@ describe('block hashes', () => {
       const source = { ...diskOf(states.now).source, openAgain: async () => diskOf('aB--d-').source };
       await assert.rejects(prepareDelta(await trackedOn(source, base)), { code: 'SourceChanged', message: /at offset 2097152;/ });
     });
+  });
+
+  it('report progress while the disk is hashed and hashed again', async () => {
+    const base = await blocksOfDisk(diskOf('abcd').source);
+    const tracked = await trackedOn(diskOf('abcd').source, base);
+    const scanned: number[] = [];
+    await prepareDelta(tracked, 'auto', (bytes) => scanned.push(bytes / MIB));
+    assert.deepEqual(scanned, [1, 2, 3, 4, 4, 4, 4, 4, 4]);
   });
 
   it('need no second reading of a disk that shows writes', async () => {
