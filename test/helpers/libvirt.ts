@@ -47,6 +47,9 @@ function writingBootSector(): Buffer {
   return sector;
 }
 
+/** Arguments of unshare. Root would get the machine's own libvirt, whose files lie in /etc and /var. */
+export const asLibvirtUser = (words: readonly string[]): string[] => ['--user', '--map-user=1', '--map-group=1', ...words];
+
 function domainXml(diskPath: string): string {
   return `<domain type='qemu'><name>${DOMAIN}</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>
     <os><type arch='x86_64' machine='pc'>hvm</type></os>
@@ -56,6 +59,8 @@ function domainXml(diskPath: string): string {
 }
 
 export interface LibvirtGuest extends AsyncDisposable {
+  /** The environment in which programs find its libvirt, as the user of {@link asLibvirtUser}. */
+  env: Record<string, string>;
   /** Runs a command of virsh. @returns its output */
   virsh(...args: string[]): Promise<string>;
   /** Writes to the disk as the guest's device does, by a command of qemu-io. */
@@ -86,35 +91,46 @@ function backupXml(mode: string, since: string | undefined, server: string, disk
 
 /** Starts a machine whose guest writes to its disk without end. @param directory is short: sockets are in it */
 export async function startLibvirtGuest(directory: string, diskSize: string): Promise<LibvirtGuest> {
+  const disk = path.join(directory, 'disk.qcow2');
+  const boot = path.join(directory, 'boot');
+  writeFileSync(boot, writingBootSector());
+  await succeeds('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', boot, disk]);
+  await succeeds('qemu-img', ['resize', '-q', disk, diskSize]);
+  const guest = await startLibvirtMachine(directory, disk);
+  try {
+    await guest.hasWritten(10);
+    return guest;
+  } catch (error) {
+    await guest[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function succeeds(command: string, args: readonly string[], env: Record<string, string> = {}): Promise<CommandResult> {
+  const result = await runCommand(command, args, { env });
+  assert.equal(result.code, 0, `${command} ${args.join(' ')}: ${result.stdout}${result.stderr}`);
+  return result;
+}
+
+/** @param disk a qcow2 image, from which the machine tries to boot */
+export async function startLibvirtMachine(directory: string, disk: string): Promise<LibvirtGuest> {
   const file = (name: string) => path.join(directory, name);
   mkdirSync(file('run'), { mode: 0o700 });
   const env = {
     ...{ PATH: `${process.env.PATH}:/usr/sbin`, HOME: directory, XDG_RUNTIME_DIR: file('run') },
     ...{ XDG_CONFIG_HOME: file('config'), XDG_CACHE_HOME: file('cache'), XDG_DATA_HOME: file('data') },
   };
-  // Root would get the machine's own libvirt, whose files lie in /etc and /var.
-  const asUser = (words: readonly string[]) => ['--user', '--map-user=1', '--map-group=1', ...words];
+  const virsh = async (...args: string[]) =>
+    `${(await succeeds('unshare', asLibvirtUser(['virsh', '-c', 'qemu:///session', ...args]), env)).stdout}`;
 
-  async function run(command: string, args: readonly string[]): Promise<CommandResult> {
-    const result = await runCommand(command, args, { env });
-    assert.equal(result.code, 0, `${command} ${args.join(' ')}: ${result.stdout}${result.stderr}`);
-    return result;
-  }
-  const virsh = async (...args: string[]) => `${(await run('unshare', asUser(['virsh', '-c', 'qemu:///session', ...args]))).stdout}`;
-
-  const disk = file('disk.qcow2');
-  writeFileSync(file('boot'), writingBootSector());
-  await run('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', file('boot'), disk]);
-  await run('qemu-img', ['resize', '-q', disk, diskSize]);
-
-  const daemon = spawn('unshare', asUser(['libvirtd']), { env: { ...process.env, ...env }, stdio: ['ignore', 'ignore', 'pipe'] });
+  const daemon = spawn('unshare', asLibvirtUser(['libvirtd']), { env: { ...process.env, ...env }, stdio: ['ignore', 'ignore', 'pipe'] });
   let output = '';
   daemon.stderr.on('data', (bytes: Buffer) => {
     output += bytes;
   });
   const ended = once(daemon, 'close');
   const stop = async () => {
-    await runCommand('unshare', asUser(['virsh', '-c', 'qemu:///session', 'destroy', DOMAIN]), { env });
+    await runCommand('unshare', asLibvirtUser(['virsh', '-c', 'qemu:///session', 'destroy', DOMAIN]), { env });
     daemon.kill();
     await ended;
   };
@@ -137,7 +153,7 @@ export async function startLibvirtGuest(directory: string, diskSize: string): Pr
 
   try {
     for (;;) {
-      const { code } = await runCommand('unshare', asUser(['virsh', '-c', 'qemu:///session', 'version']), { env });
+      const { code } = await runCommand('unshare', asLibvirtUser(['virsh', '-c', 'qemu:///session', 'version']), { env });
       if (code === 0) break;
       assert.ok(!hasEnded(daemon), output);
       await delay(50);
@@ -145,12 +161,12 @@ export async function startLibvirtGuest(directory: string, diskSize: string): Pr
     writeFileSync(file('domain.xml'), domainXml(disk));
     await virsh('define', file('domain.xml'));
     await virsh('start', DOMAIN);
-    await hasWritten(10);
   } catch (error) {
     await stop();
     throw error;
   }
   return {
+    env,
     virsh,
     writeCount,
     hasWritten,

@@ -1,4 +1,4 @@
-/** Traps in which other programs lose changes without an error, with real QEMU: each ends right, or without an image. */
+/** Traps in which other programs lose changes without an error, with real QEMU: each ends right or without an image. */
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
