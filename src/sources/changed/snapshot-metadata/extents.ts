@@ -18,7 +18,7 @@ interface Part {
 /**
  * The bytes of a disk behind the end of the volume count as listed: storage may give a clone more bytes than its
  * snapshot has, and the list does not show them.
- * @throws DiskliftError `SourceReadError` for a disk that is smaller than the volume
+ * @throws DiskliftError `ChangesRefused` for a disk that is smaller than the volume
  */
 function* partsOf(name: string, { capacityBytes, count, starts, ends }: RangeList, diskSizeBytes: number): Generator<Part> {
   if (diskSizeBytes < capacityBytes)

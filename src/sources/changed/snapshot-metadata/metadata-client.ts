@@ -9,7 +9,7 @@ import { nodeTls } from '../../../common/builtin.ts';
 import { DiskliftError } from '../../../common/errors.ts';
 import { withinLimit } from '../../../common/time-limit.ts';
 import type { RangesMessage, RangesQuestion } from './contract.ts';
-import { NoListError, serviceError } from './service-errors.ts';
+import { refusedList, serviceError } from './service-errors.ts';
 
 export interface StreamQuestion extends RangesQuestion {
   /** The snapshot in messages. */
@@ -32,7 +32,7 @@ const SCHEMA = fileURLToPath(new URL('schema.proto', import.meta.url));
 
 /**
  * @returns the messages of one stream. It ends when the service ended the stream in order
- * @throws DiskliftError `NoListError`, or errors of the code table; `SourceReadError` after a wait that is too long;
+ * @throws DiskliftError `ChangesRefused`, or the codes of the table; `SourceReadError` after a wait that is too long;
  * `Cancelled` at once
  */
 export async function* streamMessages(question: StreamQuestion): AsyncGenerator<RangesMessage> {
@@ -75,7 +75,7 @@ async function openClient({ service, name, signal, clock }: StreamQuestion): Pro
   });
 }
 
-/** @throws DiskliftError `NoListError` for a text without a certificate */
+/** @throws DiskliftError `ChangesRefused` for a text without a certificate */
 function secureContext(name: string, { caCert, address }: RangesQuestion['service']) {
   try {
     // Node takes a text without a certificate for no authority at all.
@@ -83,15 +83,14 @@ function secureContext(name: string, { caCert, address }: RangesQuestion['servic
     // As in Go, an authority may be the certificate of the server itself.
     return nodeTls().createSecureContext({ ca: caCert, minVersion: 'TLSv1.2', allowPartialTrustChain: true });
   } catch (error) {
-    throw new NoListError('ChangesRefused', `${name}: the caCert of the SnapshotMetadata service ${address} is no certificate`, error);
+    throw refusedList(name, `the caCert of ${address} is no certificate`, error);
   }
 }
 
 function hostAndPort(name: string, address: string): { hostname: string; port: string } {
   const url = URL.canParse(`https://${address}`) ? new URL(`https://${address}`) : undefined;
   const isPlain = url !== undefined && url.pathname === '/' && `${url.search}${url.hash}${url.username}${url.password}` === '';
-  if (!isPlain || !/:\d+$/.test(address))
-    throw new NoListError('ChangesRefused', `${name}: ${JSON.stringify(address)} is not HOST:PORT of a SnapshotMetadata service`);
+  if (!isPlain || !/:\d+$/.test(address)) throw refusedList(name, `its address ${JSON.stringify(address)} is not HOST:PORT`);
   return { hostname: url.hostname.replace(/^\[|\]$/g, ''), port: url.port || '443' };
 }
 

@@ -16,9 +16,9 @@ export interface RangeListBuilder {
   readonly isComplete: boolean;
   /** Begins a stream: its first range may begin before `nextOffset`, and only what lies behind counts. */
   beginStream(): void;
-  /** @throws DiskliftError `SourceReadError`, not retryable, for a message that makes the list unusable */
+  /** @throws DiskliftError `ChangesRefused` for a message that makes the list unusable */
   add(message: RangesMessage): void;
-  /** @throws DiskliftError `SourceReadError` when no message came: then the capacity is not known */
+  /** @throws DiskliftError `ChangesRefused` when no message came: then the capacity is not known */
   build(): RangeList;
 }
 

@@ -26,7 +26,7 @@ export async function trackChanges({ disk, ...question }: SnapshotDiskOptions & 
   // An unusable size shows now, and not in the middle of the scan.
   for await (const _ of changed.extents(question.signal)) break;
   const { snapshot, baseHandle } = question;
-  return wrapped(disk, { changed, facts: { snapshot: snapshot.name, changedSince: baseHandle } });
+  return wrapped(disk, { changed, changesFrom: 'SnapshotMetadata', facts: { snapshot: snapshot.name, changedSince: baseHandle } });
 }
 
 /**
@@ -81,12 +81,12 @@ async function findMissedData(disk: DiskSource, list: RangeList, signal: AbortSi
   return undefined;
 }
 
-interface Replaced extends Partial<Pick<TrackedSource, 'changed' | 'extents'>> {
+interface Replaced extends Partial<Pick<TrackedSource, 'changed' | 'changesFrom' | 'extents'>> {
   facts?: Readonly<Record<string, string>>;
 }
 
 /** The disk, of which some members are others. Its own methods keep their object. */
-function wrapped(disk: DiskSource, { changed, extents, facts }: Replaced): TrackedSource {
+function wrapped(disk: DiskSource, { changed, changesFrom, extents, facts }: Replaced): TrackedSource {
   const { name, sizeBytes, format, notice, identityMissesWrites } = disk;
   return {
     name,
@@ -94,7 +94,7 @@ function wrapped(disk: DiskSource, { changed, extents, facts }: Replaced): Track
     ...(format === undefined ? {} : { format }),
     ...(notice === undefined ? {} : { notice }),
     ...(identityMissesWrites === undefined ? {} : { identityMissesWrites }),
-    ...(changed === undefined ? {} : { changed }),
+    ...(changed === undefined ? {} : { changed, changesFrom }),
     extents: extents ?? ((signal, holes) => disk.extents(signal, holes)),
     read: (buffer, offset, signal) => disk.read(buffer, offset, signal),
     ...(disk.showsData === undefined ? {} : { showsData: (offset) => disk.showsData?.(offset) ?? false }),

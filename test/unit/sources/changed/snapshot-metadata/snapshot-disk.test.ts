@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { systemClock } from '../../../../../src/common/clock.ts';
-import { NoListError } from '../../../../../src/sources/changed/snapshot-metadata/service-errors.ts';
 import { listData, type SnapshotDiskOptions, trackChanges } from '../../../../../src/sources/changed/snapshot-metadata/snapshot-disk.ts';
 import type { DiskSource, SourceExtent } from '../../../../../src/sources/contract.ts';
 import { failsWith } from '../../../../helpers/failure.ts';
@@ -68,9 +67,9 @@ describe('a clone of a snapshot with a list of the SnapshotMetadata service', ()
 
   it('is refused when the disk is smaller than the volume of the list, or is an image', async () => {
     const options = await optionsFor(diskOf(CAPACITY_BYTES - 512, 0), [{ ranges: [] }]);
-    await assert.rejects(trackChanges(options), failsWith('SourceReadError', /of a volume of 1048576 bytes, and the disk has 1048064/));
+    await assert.rejects(trackChanges(options), failsWith('ChangesRefused', /of a volume of 1048576 bytes, and the disk has 1048064/));
     const image = { ...diskOf(CAPACITY_BYTES, 0), format: 'qcow2' };
-    await assert.rejects(trackChanges({ ...options, disk: image }), (error) => error instanceof NoListError && /qcow2/.test(error.message));
+    await assert.rejects(trackChanges({ ...options, disk: image }), failsWith('ChangesRefused', /qcow2/));
     assert.equal(await listData({ ...options, disk: image }, assert.fail), image);
   });
 
