@@ -78,6 +78,14 @@ export const SETTINGS = {
     absent: 'none',
     isInternal: true,
   },
+  snapshotMetadata: {
+    text: 'Set by the controller: JSON with the snapshot of which the volume is a clone, and the SnapshotMetadata service of its CSI driver.',
+    default: '',
+    value: 'JSON',
+    format: 'text',
+    absent: 'none',
+    isInternal: true,
+  },
   podName: {
     text: "Name of the sidecar's pod, which the status of an export shows as its executor.",
     default: '',

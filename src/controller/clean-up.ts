@@ -4,6 +4,7 @@ import type { KubeObject } from '../stores/kubernetes/client/objects.ts';
 import type { Action, ChildResource, Decision } from './decision.ts';
 import { hasObjects, hasPods, isJob, runningPods } from './export-state.ts';
 import type { Observed } from './observed.ts';
+import { keepSnapshot } from './snapshot-metadata/kept-snapshots.ts';
 import { cleanupJobOf, type JobTemplate } from './worker-job.ts';
 
 /** Time in which the worker of a finished export releases its Lease and ends by itself. */
@@ -82,11 +83,13 @@ function abortUploads(observed: Observed, settings: CleanUpSettings): Decision |
 }
 
 /** Snapshots go after their clones: Kubernetes keeps the snapshot of a clone in the making, and looks again seldom. */
-function removeRest({ children }: Observed): Action[] {
-  const { clones, snapshots, vmSnapshot, configMap } = children;
+function removeRest(observed: Observed): Action[] {
+  const { clones, snapshots, vmSnapshot, configMap } = observed.children;
   const removed = [...[...clones.values()].flatMap((clone) => remove('persistentVolumeClaims', clone)), ...remove('configMaps', configMap)];
   if (clones.size > 0) return removed;
-  const ofSnapshots = [...snapshots.values()].flatMap((snapshot) => remove('volumeSnapshots', snapshot));
+  const ofSnapshots = [...snapshots.values()].flatMap(
+    (snapshot) => keepSnapshot(observed, snapshot) ?? remove('volumeSnapshots', snapshot),
+  );
   return [...removed, ...ofSnapshots, ...remove('virtualMachineSnapshots', vmSnapshot)];
 }
 

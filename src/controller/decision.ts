@@ -10,6 +10,8 @@ export type Action =
   /** Exists already: counts as done. */
   | { kind: 'create'; resource: ChildResource; object: NewObject }
   | { kind: 'remove'; resource: ChildResource; object: KubeObject }
+  /** Hands the snapshot from its export to the claim. */
+  | { kind: 'keep-snapshot'; object: KubeObject; claim: KubeObject }
   /** ServiceAccount and RoleBinding of the workers in the export's namespace. */
   | { kind: 'ensure-access' }
   /** Its time to live is over. */

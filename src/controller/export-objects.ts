@@ -2,6 +2,8 @@
 
 import type { DiskExport } from '../resource/disk-export.ts';
 import { VM_MANIFEST } from '../resource/source-kinds.ts';
+import type { MergePatch } from '../stores/kubernetes/client/contract.ts';
+import type { KubeObject } from '../stores/kubernetes/client/objects.ts';
 import type { NewObject } from './decision.ts';
 
 const MANAGED_BY = 'disklift-controller';
@@ -89,16 +91,42 @@ export function wasTakenFree({ annotations }: { annotations?: Readonly<Record<st
   return annotations?.[IN_USE] === 'false';
 }
 
+/** Marks of a snapshot that stays when its export has succeeded. */
+interface TrackerMarks {
+  labels: Readonly<Record<string, string>>;
+  annotations: Readonly<Record<string, string>>;
+}
+
+/** A patch of a snapshot that belongs to its claim from now on, and to no export. */
+export function handedToClaim({ metadata: { name, uid } }: KubeObject): MergePatch {
+  return {
+    metadata: {
+      labels: { [EXPORT_UID]: null },
+      annotations: { [EXPORT_NAME]: null, [IN_USE]: null },
+      ownerReferences: [{ apiVersion: 'v1', kind: 'PersistentVolumeClaim', name, uid }],
+    },
+  };
+}
+
 export function volumeSnapshotOf(
   owner: Owner,
   index: number,
-  { claimName, className, isInUse }: { claimName: string; className: string; isInUse: boolean },
+  {
+    claimName,
+    className,
+    isInUse,
+    tracker,
+  }: { claimName: string; className: string; isInUse: boolean; tracker?: TrackerMarks | undefined },
 ): NewObject {
   const metadata = childMetadata(owner, volumeObjectName(owner, index));
   return {
     apiVersion: 'snapshot.storage.k8s.io/v1',
     kind: 'VolumeSnapshot',
-    metadata: { ...metadata, annotations: { ...metadata.annotations, [IN_USE]: String(isInUse) } },
+    metadata: {
+      ...metadata,
+      labels: { ...metadata.labels, ...tracker?.labels },
+      annotations: { ...metadata.annotations, [IN_USE]: String(isInUse), ...tracker?.annotations },
+    },
     spec: { volumeSnapshotClassName: className, source: { persistentVolumeClaimName: claimName } },
   };
 }

@@ -13,6 +13,7 @@ import type { FleetCache } from './fleet-cache.ts';
 import { createSourceObserver, type SourceObserver } from './observe-source.ts';
 import type { Children, Observed } from './observed.ts';
 import { serves } from './served-claims.ts';
+import { hasTracker, type KeptSnapshots, TRACKER_LABEL } from './snapshot-metadata/kept-snapshots.ts';
 import { createStartProblems, type StartProblems } from './start-problems.ts';
 import { stopReason } from './stop-reason.ts';
 import { createStoredRequests } from './stored-requests.ts';
@@ -119,8 +120,22 @@ class Observer implements ExportObserver {
         hasSlot,
         children: hasJob && !isOver ? { ...children, startProblem: await this.problems.find(children) } : children,
         source: needsSource ? await this.sources.observe(request, children) : undefined,
+        kept: isOver && !isTerminating(object) ? await this.keptOf(request, children) : undefined,
       },
     };
+  }
+
+  /** Looks only when the export has left a snapshot that may stay. */
+  private async keptOf({ metadata, spec, status }: DiskExport, { snapshots }: Children): Promise<KeptSnapshots | undefined> {
+    const tracker = [...snapshots.values()].find(hasTracker)?.metadata.labels?.[TRACKER_LABEL];
+    if (tracker === undefined || status?.phase !== 'Succeeded') return undefined;
+    const { api } = this.options;
+    const { namespace } = metadata;
+    const [{ items }, claim] = await Promise.all([
+      api.volumeSnapshots.list(namespace, { labelSelector: `${TRACKER_LABEL}=${tracker}` }),
+      api.persistentVolumeClaims.get({ namespace, name: spec.source.persistentVolumeClaim?.claimName ?? '' }),
+    ]);
+    return { claim, earlier: items.filter((each) => exportUidOf(each.metadata) === undefined) };
   }
 
   private stoppingMs(key: string, request: DiskExport, isDeleted: boolean): number {

@@ -5,12 +5,18 @@ import type { DiskExport } from '../resource/disk-export.ts';
 import { isApiFailure } from '../stores/kubernetes/client/api-failure.ts';
 import { ALL_NAMESPACES } from '../stores/kubernetes/client/contract.ts';
 import type { FleetApi } from '../stores/kubernetes/client/fleet-api.ts';
-import type { ClaimObject, StorageClassObject, VolumeSnapshotClassObject } from '../stores/kubernetes/client/fleet-objects.ts';
+import type {
+  ClaimObject,
+  StorageClassObject,
+  VolumeSnapshotClassObject,
+  VolumeSnapshotObject,
+} from '../stores/kubernetes/client/fleet-objects.ts';
 import { podWriterOf } from '../stores/kubernetes/store/pod-writers.ts';
 import type { FleetCache } from './fleet-cache.ts';
 import { observeVm } from './observe-vm.ts';
-import type { Children, SnapshotClassChoice, SourceFacts } from './observed.ts';
+import type { Children, SnapshotClassChoice, SourceFacts, VolumeFacts } from './observed.ts';
 import { chooseSnapshotClass } from './snapshot-class.ts';
+import { createMetadataLooks } from './snapshot-metadata/observe-metadata.ts';
 import { observeBackup } from './virtual-machine-backup/observe-backup.ts';
 import type { VolumeLooks } from './volume-looks.ts';
 
@@ -27,6 +33,11 @@ export interface SourceObserverOptions {
 
 export function createSourceObserver({ api, cache, clock }: SourceObserverOptions): SourceObserver {
   const classes = createClassLooks(api, clock);
+  const metadata = createMetadataLooks(api, clock);
+
+  async function withMetadata(request: DiskExport, volume: VolumeFacts, snapshot: VolumeSnapshotObject | undefined): Promise<VolumeFacts> {
+    return { ...volume, metadata: await metadata.observe(request, volume, snapshot) };
+  }
 
   const looks: VolumeLooks = {
     api,
@@ -47,12 +58,17 @@ export function createSourceObserver({ api, cache, clock }: SourceObserverOption
       const { persistentVolumeClaim, volumeSnapshot, virtualMachine, virtualMachineBackup } = request.spec.source;
       if (virtualMachine !== undefined) return observeVm(request, virtualMachine, children, looks);
       if (virtualMachineBackup !== undefined) return observeBackup(request, virtualMachineBackup, api);
-      if (volumeSnapshot !== undefined) return observeSnapshot(request, volumeSnapshot.name, looks);
+      if (volumeSnapshot !== undefined) {
+        const facts = await observeSnapshot(request, volumeSnapshot.name, looks);
+        return { ...facts, volumes: await Promise.all(facts.volumes.map((volume) => withMetadata(request, volume, volume.given))) };
+      }
       const claimName = persistentVolumeClaim?.claimName ?? '';
       const mode = request.spec.snapshot?.mode ?? 'Auto';
       const mayNeedSnapshot = (writer: string | undefined) =>
-        children.snapshots.size === 0 && (mode === 'Always' || (mode === 'Auto' && writer !== undefined));
-      return { volumes: [await looks.volume(request, claimName, claimName, mayNeedSnapshot)] };
+        children.snapshots.size === 0 &&
+        (mode === 'Always' || (mode === 'Auto' && (writer !== undefined || request.spec.incremental?.changes === 'SnapshotMetadata')));
+      const volume = await looks.volume(request, claimName, claimName, mayNeedSnapshot);
+      return { volumes: [await withMetadata(request, volume, children.snapshots.get(0))] };
     },
   };
 }

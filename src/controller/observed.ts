@@ -8,6 +8,7 @@ import type {
   VolumeSnapshotObject,
 } from '../stores/kubernetes/client/fleet-objects.ts';
 import type { KubeObject } from '../stores/kubernetes/client/objects.ts';
+import type { KeptSnapshots } from './snapshot-metadata/kept-snapshots.ts';
 import type { VmSnapshotState } from './virtual-machine/read-vm-snapshot.ts';
 import type { LeftOutVolume } from './virtual-machine/volumes-of-vm.ts';
 
@@ -61,13 +62,31 @@ export interface VolumeFacts {
   givenMode?: 'Block' | 'Filesystem' | undefined;
   /** The class for a snapshot of the claim. */
   snapshotClass: SnapshotClassChoice | undefined;
+  /** Undefined where the export makes no use of the SnapshotMetadata service. */
+  metadata?: MetadataFacts | undefined;
 }
 
 export type SnapshotClassChoice =
-  | { kind: 'chosen'; name: string }
+  | { kind: 'chosen'; name: string; driver: string }
   | { kind: 'none'; message: string }
   /** The class that the request names does not exist, is another driver's, or retains its snapshots. */
   | { kind: 'refused'; reason: string; message: string };
+
+/** The SnapshotMetadata service of the volume's CSI driver. */
+export type MetadataFacts =
+  | {
+      kind: 'service';
+      driver: string;
+      /** HOST:PORT */
+      address: string;
+      audience: string;
+      /** PEM, in base64. */
+      caCert: string;
+      /** The snapshot, once the driver has it. */
+      snapshot: { name: string; handle: string } | undefined;
+    }
+  /** A sentence without its end that says why there is none. */
+  | { kind: 'none'; message: string };
 
 /** The source of an export that has no Job yet. */
 export interface SourceFacts {
@@ -106,4 +125,6 @@ export interface Observed {
   children: Children;
   /** Undefined while no decision needs it. */
   source: SourceFacts | undefined;
+  /** Present when the export has succeeded and a snapshot of it may stay. */
+  kept?: KeptSnapshots | undefined;
 }

@@ -7,7 +7,7 @@ import type { FleetApi } from '../stores/kubernetes/client/fleet-api.ts';
 import type { ExportObject, KubeObject } from '../stores/kubernetes/client/objects.ts';
 import { setFinalizer } from '../stores/kubernetes/store/export-object.ts';
 import type { Action, ChildResource } from './decision.ts';
-import { exportSelector } from './export-objects.ts';
+import { exportSelector, handedToClaim } from './export-objects.ts';
 import type { FleetCache } from './fleet-cache.ts';
 import type { WorkerAccess } from './worker-access.ts';
 
@@ -69,12 +69,18 @@ export function createPerformer({ api, cache, access, assertLeading }: Performer
         await assertLeading();
         if (action.kind === 'create') await create(action, request);
         else if (action.kind === 'remove') await remove(action);
+        else if (action.kind === 'keep-snapshot') await keepSnapshot(action);
         else if (action.kind === 'ensure-access') await access.ensure(request.metadata.namespace);
         else if (action.kind === 'remove-export') await removeExport(object);
         else await removeFinalizer(object);
       }
     },
   };
+
+  async function keepSnapshot({ object, claim }: Extract<Action, { kind: 'keep-snapshot' }>): Promise<void> {
+    const { namespace, name } = object.metadata;
+    await api.volumeSnapshots.patch({ namespace, name }, { patch: handedToClaim(claim) });
+  }
 
   /** Only this version of the export: an edited one may have another time to live. */
   async function removeExport({ metadata: { namespace, name, uid, resourceVersion } }: ExportObject): Promise<void> {

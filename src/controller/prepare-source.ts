@@ -7,8 +7,9 @@ import type { DiskExport } from '../resource/disk-export.ts';
 import type { VolumeSnapshotObject } from '../stores/kubernetes/client/fleet-objects.ts';
 import type { Action, NewObject, Report } from './decision.ts';
 import { childMetadata, cloneOf, manifestConfigMapOf, volumeObjectName, volumeSnapshotOf, wasTakenFree } from './export-objects.ts';
-import type { Observed, PodProblem, SourceFacts, VolumeFacts } from './observed.ts';
+import type { MetadataFacts, Observed, PodProblem, SourceFacts, VolumeFacts } from './observed.ts';
 import { larger } from './quantity.ts';
+import { trackerMarks } from './snapshot-metadata/kept-snapshots.ts';
 import { attachedNode, leftOutText, POLL_MS, snapshotPending, snapshotProblem, sourceProblem, takesSnapshot } from './source-problems.ts';
 import { buildVmSnapshot, type VmSnapshotManifest } from './virtual-machine/build-vm-snapshot.ts';
 import { type JobTemplate, type WorkerVolume, workerJobOf } from './worker-job.ts';
@@ -82,7 +83,8 @@ function jobActions(request: DiskExport, { source, volumes, worker, node, templa
   const claimOf = source.volumes.flatMap(({ key, claimName }) =>
     worker === 'Live' && claimName !== undefined && claimName !== key ? [{ key, claimName }] : [],
   );
-  const job = workerJobOf(request, { volumes, worker, hasManifest: manifest !== undefined, claimOf, node, template });
+  const metadata = metadataForWorker(request, source, worker);
+  const job = workerJobOf(request, { volumes, worker, hasManifest: manifest !== undefined, claimOf, node, template, metadata });
   return [
     { kind: 'ensure-access' },
     ...(manifest === undefined
@@ -90,6 +92,14 @@ function jobActions(request: DiskExport, { source, volumes, worker, node, templa
       : [{ kind: 'create', resource: 'configMaps', object: manifestConfigMapOf(request, manifest) } as const]),
     { kind: 'create', resource: 'jobs', object: job },
   ];
+}
+
+/** Without the service, only an incremental image needs to know why. */
+function metadataForWorker({ spec }: DiskExport, source: SourceFacts, worker: RunOptions['worker']): MetadataFacts | undefined {
+  const metadata = source.volumes[0]?.metadata;
+  if (metadata?.kind === 'service' && metadata.snapshot !== undefined && worker === 'PointInTime') return metadata;
+  if (metadata === undefined || spec.incremental === undefined) return undefined;
+  return metadata.kind === 'none' ? metadata : { kind: 'none', message: 'the export reads the claim itself, and no snapshot of it' };
 }
 
 function vmSnapshotOf(request: DiskExport, { apiVersion, kind, metadata, spec }: VmSnapshotManifest): NewObject {
@@ -101,12 +111,13 @@ function vmSnapshotOf(request: DiskExport, { apiVersion, kind, metadata, spec }:
 function runOfSnapshots(observed: Observed, source: SourceFacts, template: JobTemplate): Step {
   const { request, children } = observed;
   const missing: Action[] = [];
-  for (const [index, { claimName, given, snapshotClass, writer }] of source.volumes.entries()) {
+  for (const [index, { claimName, given, snapshotClass, writer, metadata }] of source.volumes.entries()) {
     if (given !== undefined || children.snapshots.has(index) || snapshotClass?.kind !== 'chosen' || claimName === undefined) continue;
+    const tracker = metadata?.kind === 'service' ? trackerMarks(request) : undefined;
     missing.push({
       kind: 'create',
       resource: 'volumeSnapshots',
-      object: volumeSnapshotOf(request, index, { claimName, className: snapshotClass.name, isInUse: writer !== undefined }),
+      object: volumeSnapshotOf(request, index, { claimName, className: snapshotClass.name, isInUse: writer !== undefined, tracker }),
     });
   }
   const [first] = missing;

@@ -43,7 +43,7 @@ export function chooseSnapshotClass({ claim, storageClass, classes, className }:
         `the VolumeSnapshotClass ${chosen.metadata.name} has deletionPolicy Retain, which would leave a snapshot behind after each export; ` +
         'name another class in spec.snapshot.className, or this one if that is wanted',
     };
-  return { kind: 'chosen', name: chosen.metadata.name };
+  return { kind: 'chosen', name: chosen.metadata.name, driver: chosen.driver };
 }
 
 function named(className: string, driver: string | undefined, classes: readonly VolumeSnapshotClassObject[]): SnapshotClassChoice {
@@ -56,7 +56,7 @@ function named(className: string, driver: string | undefined, classes: readonly 
       reason: 'SnapshotClassNotFound',
       message: `the VolumeSnapshotClass ${className} is for the driver ${found.driver}, and the claim's driver is ${driver}`,
     };
-  return { kind: 'chosen', name: className };
+  return { kind: 'chosen', name: className, driver: found.driver };
 }
 
 /** @returns the default classes, or else all; of several without a default, those that delete their snapshots */

@@ -15,8 +15,15 @@ export function takesSnapshot({ request, children, source }: Observed): boolean 
   if (spec.volumeSnapshot !== undefined) return true;
   const mode = snapshot?.mode ?? 'Auto';
   if (mode !== 'Auto') return mode === 'Always';
+  if (needsSnapshot(request, source)) return true;
   if (source?.vm !== undefined) return source.vm.isRunning;
   return source?.volumes.some(({ writer }) => writer !== undefined) ?? false;
+}
+
+/** Whether the changes can be had from a snapshot alone, whoever uses the claim. */
+function needsSnapshot({ spec }: Observed['request'], source: SourceFacts | undefined): boolean {
+  const isBlock = source?.volumes.some(({ claim }) => claim?.spec.volumeMode === 'Block') ?? false;
+  return spec.incremental?.changes === 'SnapshotMetadata' && spec.source.persistentVolumeClaim !== undefined && isBlock;
 }
 
 /** @returns the node on which the pod must run, and what is wrong with the source before anything is made */

@@ -4,6 +4,7 @@ import type { DiskExport } from '../resource/disk-export.ts';
 import { VM_MANIFEST } from '../resource/source-kinds.ts';
 import type { NewObject } from './decision.ts';
 import { annotationsOf, childMetadata, cleanupName, labelsOf, objectName } from './export-objects.ts';
+import type { MetadataFacts } from './observed.ts';
 
 export interface WorkerVolume {
   /** Name of the volume towards the worker. */
@@ -46,6 +47,7 @@ export interface WorkerJobOptions {
   /** Node on which a claim is attached that only one node may have. */
   node: string | undefined;
   template: JobTemplate;
+  metadata?: MetadataFacts | undefined;
 }
 
 /** Retries by Kubernetes after lost pods. disklift itself makes the attempts, and counts lost runs. */
@@ -57,7 +59,7 @@ const TTL_SECONDS = 3600;
 const CONTAINER = 'disklift';
 
 export function workerJobOf(request: DiskExport, options: WorkerJobOptions): NewObject {
-  const { volumes, worker, hasManifest, claimOf, node, template } = options;
+  const { volumes, worker, hasManifest, claimOf, node, template, metadata } = options;
   const args = ['sidecar', '--once', request.metadata.name];
   for (const [index, volume] of volumes.entries()) args.push('--volume', `${volume.key}=${pathOf(volume, index)}`);
   return jobOf(request, objectName(request), {
@@ -69,6 +71,7 @@ export function workerJobOf(request: DiskExport, options: WorkerJobOptions): New
       ...(claimOf.length === 0
         ? []
         : [{ name: 'DISKLIFT_CLAIM_OF', value: claimOf.map(({ key, claimName }) => `${key}=${claimName}`).join(',') }]),
+      ...(metadata === undefined ? [] : [{ name: 'DISKLIFT_SNAPSHOT_METADATA', value: metadataSetting(metadata) }]),
     ],
     volumes: [
       ...volumes.map(({ claimName }, index) => ({
@@ -76,6 +79,7 @@ export function workerJobOf(request: DiskExport, options: WorkerJobOptions): New
         persistentVolumeClaim: { claimName, readOnly: true },
       })),
       ...(hasManifest ? [{ name: 'manifest', configMap: { name: objectName(request) } }] : []),
+      ...(metadata?.kind === 'service' ? [tokenVolume(metadata.audience)] : []),
     ],
     volumeDevices: volumes.flatMap((volume, index) =>
       volume.isBlock ? [{ name: volumeName(index), devicePath: pathOf(volume, index) }] : [],
@@ -85,6 +89,7 @@ export function workerJobOf(request: DiskExport, options: WorkerJobOptions): New
         volume.isBlock ? [] : [{ name: volumeName(index), mountPath: pathOf(volume, index), readOnly: true }],
       ),
       ...(hasManifest ? [{ name: 'manifest', mountPath: MANIFEST_DIRECTORY, readOnly: true }] : []),
+      ...(metadata?.kind === 'service' ? [{ name: METADATA_TOKEN, mountPath: TOKEN_DIRECTORY, readOnly: true }] : []),
     ],
     affinity: node === undefined ? undefined : onNode(node),
   });
@@ -101,6 +106,25 @@ export function cleanupJobOf(request: DiskExport, template: JobTemplate): NewObj
     volumeMounts: [],
     affinity: undefined,
   });
+}
+
+const METADATA_TOKEN = 'metadata-token';
+const TOKEN_DIRECTORY = '/var/run/secrets/disklift.dev/snapshot-metadata';
+
+/** The kubelet renews a token when four fifths of its time are over. */
+const TOKEN_SECONDS = 3600;
+
+/** The worker's account, for the audience of the service alone. */
+function tokenVolume(audience: string): object {
+  const serviceAccountToken = { audience, expirationSeconds: TOKEN_SECONDS, path: 'token' };
+  return { name: METADATA_TOKEN, projected: { sources: [{ serviceAccountToken }] } };
+}
+
+/** @returns the setting snapshotMetadata of the worker */
+function metadataSetting(metadata: MetadataFacts): string {
+  if (metadata.kind === 'none') return JSON.stringify({ problem: metadata.message });
+  const { driver, address, caCert, snapshot } = metadata;
+  return JSON.stringify({ driver, address, caCert, ...snapshot, tokenFile: `${TOKEN_DIRECTORY}/token` });
 }
 
 const MANIFEST_DIRECTORY = '/etc/disklift/vm';

@@ -2,6 +2,7 @@
 
 import { DiskliftError } from '../common/errors.ts';
 import type { Config } from '../config/load-config.ts';
+import { parseWorkerMetadata, type WorkerMetadata } from './snapshot-metadata.ts';
 
 export interface WorkerRole {
   /**
@@ -13,18 +14,26 @@ export interface WorkerRole {
   claimOf: ReadonlyMap<string, string>;
   /** File of vm.yaml. Absent where the export has none. */
   manifestFile?: string | undefined;
+  /** Present where the volume is a clone of a snapshot, or where an incremental image has to know why there is none. */
+  metadata?: WorkerMetadata | undefined;
 }
 
-type WorkerConfig = Pick<Config, 'worker' | 'claimOf' | 'manifestFile' | 'once'>;
+type WorkerConfig = Pick<Config, 'worker' | 'claimOf' | 'manifestFile' | 'snapshotMetadata' | 'once'>;
 
 /**
  * @returns undefined for a process that the controller has not started, and for one that only cleans up
  * @throws DiskliftError `InvalidRequest` for settings that contradict each other
  */
-export function workerRole({ worker, claimOf, manifestFile, once }: WorkerConfig): WorkerRole | undefined {
+export function workerRole({ worker, claimOf, manifestFile, snapshotMetadata, once }: WorkerConfig): WorkerRole | undefined {
   if (worker !== '' && once === '') throw new DiskliftError('InvalidRequest', 'a worker runs one export: --worker needs --once');
   if (worker !== 'Live' && worker !== 'PointInTime') return undefined;
-  return { state: worker, claimOf: new Map(claimOf.map(claimEntry)), ...(manifestFile === '' ? {} : { manifestFile }) };
+  const metadata = parseWorkerMetadata(snapshotMetadata);
+  return {
+    state: worker,
+    claimOf: new Map(claimOf.map(claimEntry)),
+    ...(manifestFile === '' ? {} : { manifestFile }),
+    ...(metadata === undefined ? {} : { metadata }),
+  };
 }
 
 function claimEntry(text: string): [volume: string, claim: string] {

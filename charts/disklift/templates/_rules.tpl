@@ -83,6 +83,11 @@ The rights of a process that runs exports: of the sidecar in its namespace, and 
   verbs:
     # Reads the UID of the VM of such a backup, for the receipt.
     - get
+- apiGroups: [snapshot.storage.k8s.io]
+  resources: [volumesnapshots]
+  verbs:
+    # The SnapshotMetadata service of a CSI driver shows the blocks of a snapshot only to an account that may read it. disklift itself does not.
+    - get
 {{- end }}
 {{- end -}}
 
@@ -167,6 +172,8 @@ app.kubernetes.io/managed-by=disklift-controller, but RBAC knows no labels.
     - watch
     # Creates the snapshot of a claim in use.
     - create
+    # Hands the snapshot of an export with spec.incremental.tracker to its claim, when the image has arrived.
+    - patch
     # Deletes it when the export has ended.
     - delete
 - apiGroups: [kubevirt.io]
@@ -272,7 +279,12 @@ app.kubernetes.io/managed-by=disklift-controller, but RBAC knows no labels.
 - apiGroups: [snapshot.storage.k8s.io]
   resources: [volumesnapshotcontents]
   verbs:
-    # Reads whether a snapshot is of a Block volume, if its claim does not exist.
+    # Reads the driver and the driver's name of a snapshot, and whether it is of a Block volume.
+    - get
+- apiGroups: [cbt.storage.k8s.io]
+  resources: [snapshotmetadataservices]
+  verbs:
+    # Reads the address of the driver's SnapshotMetadata service, for a worker that reads a snapshot of a Block volume.
     - get
 {{- end -}}
 

@@ -79,7 +79,7 @@ export function volumeOf(parts: Partial<VolumeFacts> = {}): VolumeFacts {
 }
 
 export const WRITER = { writer: 'the container compute of the pod virt-launcher', node: 'node-a' };
-export const CHOSEN = { snapshotClass: { kind: 'chosen', name: 'fast-snapshots' } } as const;
+export const CHOSEN = { snapshotClass: { kind: 'chosen', name: 'fast-snapshots', driver: 'csi.example' } } as const;
 
 export interface ObservedParts extends Partial<Omit<Observed, 'children'>> {
   children?: Partial<Observed['children']>;

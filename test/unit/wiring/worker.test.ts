@@ -182,7 +182,7 @@ describe('a sidecar that the controller has not started', () => {
 });
 
 describe('the role of a worker', () => {
-  const config = (more: Partial<Config>) => ({ worker: '', claimOf: [], manifestFile: '', once: 'e', ...more });
+  const config = (more: Partial<Config>) => ({ worker: '', claimOf: [], manifestFile: '', snapshotMetadata: '', once: 'e', ...more });
 
   it('comes from the settings', () => {
     assert.equal(workerRole(config({})), undefined);

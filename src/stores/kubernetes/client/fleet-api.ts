@@ -11,6 +11,7 @@ import type {
   RoleBindingObject,
   ScheduleObject,
   ServiceAccountObject,
+  SnapshotMetadataServiceObject,
   StorageClassObject,
   VirtualMachineBackupObject,
   VirtualMachineInstanceObject,
@@ -40,6 +41,7 @@ interface FleetObjects {
   volumeSnapshotClasses: VolumeSnapshotClassObject;
   volumeSnapshots: VolumeSnapshotObject;
   volumeSnapshotContents: VolumeSnapshotContentObject;
+  snapshotMetadataServices: SnapshotMetadataServiceObject;
   virtualMachines: VirtualMachineObject;
   virtualMachineInstances: VirtualMachineInstanceObject;
   virtualMachineBackups: VirtualMachineBackupObject;
@@ -69,6 +71,7 @@ export function createFleetApi(options: ApiConnectionOptions): FleetApi {
     volumeSnapshotClasses: resource(RESOURCES.volumeSnapshotClasses),
     volumeSnapshots: resource(RESOURCES.volumeSnapshots),
     volumeSnapshotContents: resource(RESOURCES.volumeSnapshotContents),
+    snapshotMetadataServices: resource(RESOURCES.snapshotMetadataServices),
     virtualMachines: resource(RESOURCES.virtualMachines),
     virtualMachineInstances: resource(RESOURCES.virtualMachineInstances),
     virtualMachineBackups: resource(RESOURCES.virtualMachineBackups),

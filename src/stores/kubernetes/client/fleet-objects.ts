@@ -142,6 +142,22 @@ export interface VolumeSnapshotContentObject extends AnyObject {
   spec: {
     /** Mode of the claim whose snapshot it is: Block or Filesystem. */
     sourceVolumeMode?: string;
+    driver?: string;
+  };
+  status?: {
+    /** The driver's own name of the snapshot. */
+    snapshotHandle?: string;
+  };
+}
+
+/** Named like the CSI driver whose service it describes. */
+export interface SnapshotMetadataServiceObject extends AnyObject {
+  spec: {
+    /** HOST:PORT */
+    address: string;
+    audience: string;
+    /** PEM, in base64. */
+    caCert?: string;
   };
 }
 

@@ -30,6 +30,10 @@ export const RESOURCES = {
   volumeSnapshots: { ...CSI_SNAPSHOTS, kind: 'VolumeSnapshot', plural: 'volumesnapshots' },
   volumeSnapshotClasses: { ...CSI_SNAPSHOTS, kind: 'VolumeSnapshotClass', plural: 'volumesnapshotclasses', isClusterScoped: true },
   volumeSnapshotContents: { ...CSI_SNAPSHOTS, kind: 'VolumeSnapshotContent', plural: 'volumesnapshotcontents', isClusterScoped: true },
+  snapshotMetadataServices: {
+    ...{ group: 'cbt.storage.k8s.io', version: 'v1beta1', kind: 'SnapshotMetadataService', plural: 'snapshotmetadataservices' },
+    isClusterScoped: true,
+  },
   virtualMachines: { ...KUBEVIRT, kind: 'VirtualMachine', plural: 'virtualmachines' },
   virtualMachineInstances: { ...KUBEVIRT, kind: 'VirtualMachineInstance', plural: 'virtualmachineinstances' },
   virtualMachineBackups: { ...KUBEVIRT_BACKUPS, kind: 'VirtualMachineBackup', plural: 'virtualmachinebackups' },
