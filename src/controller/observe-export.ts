@@ -11,9 +11,9 @@ import { hasFinalizer, isTerminating } from '../stores/kubernetes/store/export-o
 import { cleanupName, exportUidOf, indexOfVolumeObject, objectName } from './export-objects.ts';
 import type { FleetCache } from './fleet-cache.ts';
 import { createSourceObserver, type SourceObserver } from './observe-source.ts';
-import type { Children, Observed } from './observed.ts';
+import type { Children, KeptSnapshots, Observed } from './observed.ts';
 import { serves } from './served-claims.ts';
-import { hasTracker, type KeptSnapshots, TRACKER_LABEL } from './snapshot-metadata/kept-snapshots.ts';
+import { hasTracker, TRACKER_LABEL } from './snapshot-metadata/kept-snapshots.ts';
 import { createStartProblems, type StartProblems } from './start-problems.ts';
 import { stopReason } from './stop-reason.ts';
 import { createStoredRequests } from './stored-requests.ts';

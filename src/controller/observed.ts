@@ -8,7 +8,6 @@ import type {
   VolumeSnapshotObject,
 } from '../stores/kubernetes/client/fleet-objects.ts';
 import type { KubeObject } from '../stores/kubernetes/client/objects.ts';
-import type { KeptSnapshots } from './snapshot-metadata/kept-snapshots.ts';
 import type { VmSnapshotState } from './virtual-machine/read-vm-snapshot.ts';
 import type { LeftOutVolume } from './virtual-machine/volumes-of-vm.ts';
 
@@ -108,6 +107,14 @@ interface VmFacts {
   snapshot: VmSnapshotState | undefined;
   /** Text of vm.yaml; undefined where the request wants none. */
   manifest: string | undefined;
+}
+
+/** What the end of an export needs to know about snapshots that may stay. */
+export interface KeptSnapshots {
+  /** Kept snapshots of the same tracker, which earlier exports have left. */
+  earlier: readonly KubeObject[];
+  /** Undefined when the claim is gone: then no later export can need the snapshot. */
+  claim: ClaimObject | undefined;
 }
 
 export interface Observed {

@@ -10,7 +10,7 @@
 
 import { createHash } from 'node:crypto';
 import type { DiskExport } from '../../resource/disk-export.ts';
-import type { ClaimObject, VolumeSnapshotObject } from '../../stores/kubernetes/client/fleet-objects.ts';
+import type { VolumeSnapshotObject } from '../../stores/kubernetes/client/fleet-objects.ts';
 import type { KubeObject } from '../../stores/kubernetes/client/objects.ts';
 import type { Action } from '../decision.ts';
 import type { Observed } from '../observed.ts';
@@ -44,14 +44,6 @@ export function trackerMarks(request: DiskExport) {
 
 function originOf(url = ''): string {
   return /^[a-z]+:\/\/[^/?#]*/i.exec(url)?.[0] ?? '';
-}
-
-/** What the end of an export needs to know about snapshots that may stay. */
-export interface KeptSnapshots {
-  /** Kept snapshots of the same tracker, which earlier exports have left. */
-  earlier: readonly KubeObject[];
-  /** Undefined when the claim is gone: then no later export can need the snapshot. */
-  claim: ClaimObject | undefined;
 }
 
 /** @returns whether the snapshot stays when its export has succeeded */
