@@ -11,6 +11,8 @@ export interface RangedFile {
   /** For messages. */
   name: string;
   sizeBytes: number;
+  /** SHA-256 of the whole file, in hex, where it is known from another place. */
+  sha256?: string | undefined;
   /** @returns the bytes from `start` up to `end`; the errors are those of the place where the file lies */
   readRange(start: number, end: number, signal: AbortSignal): Promise<Uint8Array>;
   /** Never rejects. Absent where nothing is open. */
@@ -31,7 +33,7 @@ export interface BaseBlocks extends BlocksHeader {
   digest: string;
   /**
    * All windows in order.
-   * @throws DiskliftError `ChangesRefused` after the last window where the bytes are not those of the digest
+   * @throws DiskliftError `ChangesRefused` after the last window where the bytes are not those of the checksums
    */
   windows(signal: AbortSignal): AsyncGenerator<HashWindow>;
 }
@@ -41,11 +43,12 @@ const WINDOW_BYTES = 256 * KIB;
 
 /** @throws DiskliftError `ChangesRefused` for a file that cannot be used; `Cancelled`; the errors of the file */
 export async function openBaseBlocks(file: RangedFile, signal: AbortSignal): Promise<BaseBlocks> {
-  const { name, sizeBytes: fileSizeBytes } = file;
+  const { name, sizeBytes: fileSizeBytes, sha256 } = file;
   const head = await readWhole(file, { start: 0, end: Math.min(HEADER_BYTES, fileSizeBytes) }, signal);
   const header = parseHeader({ bytes: head, fileSizeBytes, name });
   const hashesEnd = fileSizeBytes - HASH_BYTES;
-  const digest = Buffer.from(await readWhole(file, { start: hashesEnd, end: fileSizeBytes }, signal)).toString('hex');
+  const tail = await readWhole(file, { start: hashesEnd, end: fileSizeBytes }, signal);
+  const digest = Buffer.from(tail).toString('hex');
   return {
     ...header,
     name,
@@ -58,8 +61,13 @@ export async function openBaseBlocks(file: RangedFile, signal: AbortSignal): Pro
         const firstBlock = (start - HEADER_BYTES) / HASH_BYTES;
         yield { firstBlock, endBlock: firstBlock + bytes.length / HASH_BYTES, bytes };
       }
-      if (hash.digest('hex') !== digest)
+      if (hash.copy().digest('hex') !== digest)
         throw new DiskliftError('ChangesRefused', `${name}: its bytes do not match its checksum; make a full image instead`);
+      if (sha256 !== undefined && hash.update(tail).digest('hex') !== sha256)
+        throw new DiskliftError(
+          'ChangesRefused',
+          `${name}: is another file than the one whose SHA-256 is known; make a full image instead`,
+        );
     },
   };
 }

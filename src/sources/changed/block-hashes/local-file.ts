@@ -9,7 +9,7 @@ import type { RangedFile } from './base-blocks.ts';
 import { MAGIC } from './blocks-file.ts';
 
 /** @throws DiskliftError `SourceNotFound`, `SourcePermissionDenied`, `SourceReadError`, `InvalidRequest` for no file */
-export async function openBlocksFile(path: string): Promise<Required<RangedFile>> {
+export async function openBlocksFile(path: string): Promise<RangedFile & { close(): Promise<void> }> {
   const handle = await openUnlessFifo(path).catch((error: unknown) => {
     throw openError(path, error, { missing: 'no such file of block hashes' });
   });

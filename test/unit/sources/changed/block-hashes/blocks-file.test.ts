@@ -120,6 +120,14 @@ describe('the file of block hashes', () => {
     }
   });
 
+  it('is refused when it is another file than the one whose SHA-256 is known', async () => {
+    const file = await fileOf(4 * MIB);
+    const sha256 = createHash('sha256').update(file).digest('hex');
+    await readAll(await openBaseBlocks({ ...rangedFile(file), sha256 }, NEVER));
+    const other = await openBaseBlocks({ ...rangedFile(await fileOf(4 * MIB, [1])), sha256 }, NEVER);
+    await assert.rejects(readAll(other), { code: 'ChangesRefused', message: /is another file than the one whose SHA-256 is known/ });
+  });
+
   it('is refused when the place gives fewer or more bytes than it was asked for', async () => {
     const file = await fileOf(4 * MIB);
     for (const change of [-1, 1]) {
