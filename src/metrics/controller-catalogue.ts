@@ -126,6 +126,7 @@ const RECONCILE_FAILURES = ['StoreUnavailable', 'StoreRefused', 'ExecutorLost', 
 
 /** Reasons of the controller's warnings, with a section of docs/virtual-machines.md that says what to do. */
 export const WARNING_REASONS = [
+  ...['BackupEnded', 'BackupNotFound', 'BackupNotPull', 'BackupUnreadable'],
   ...['ClaimLost', 'ClaimNotFound', 'CloneFailed', 'ContainerFailed', 'CrashConsistent', 'DeadlineExceeded', 'ImagePullFailed'],
   ...['JobSuspended', 'NoDisks', 'PodRefused', 'QuotaExceeded', 'SnapshotClassNotFound', 'SnapshotClassRetains', 'SnapshotFailed'],
   ...['SnapshotNotFound', 'StoreRefused', 'Unschedulable', 'VirtualMachineNotFound', 'VolumeAttachFailed', 'VolumeMountFailed'],

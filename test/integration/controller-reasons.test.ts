@@ -14,7 +14,7 @@ const ELSEWHERE = ['Cancelled', 'NotExportable', 'SourceUnknown'];
 /** `reason: 'Word'` in the code, and the words to which the kubelet's reasons are translated. */
 function reasonsInCode(): string[] {
   const files = readdirSync(CONTROLLER, { recursive: true, encoding: 'utf8' }).filter((name) =>
-    /^[^/]*\.ts$|^virtual-machine\//.test(name),
+    /^[^/]*\.ts$|^virtual-machine(-backup)?\//.test(name),
   );
   const texts = files.filter((name) => name.endsWith('.ts')).map((name) => readFileSync(path.join(CONTROLLER, name), 'utf8'));
   const inCode = texts.flatMap((text) =>
@@ -39,7 +39,7 @@ describe('the reasons of the controller', () => {
 
   it('are counted from the start as warnings, if they are on the page as problems', () => {
     const rows = [...page.matchAll(/^\| `([A-Z]\w+)` /gm)].map(([, reason]) => reason as string);
-    const normal = ['Queued', 'SnapshotPending', 'ClonePending', 'Starting', 'Offline', 'Application', 'Crash'];
+    const normal = ['Queued', 'SnapshotPending', 'ClonePending', 'BackupPending', 'Starting', 'Offline', 'Application', 'Crash'];
     const uncounted = rows.filter((reason) => !normal.includes(reason) && !(WARNING_REASONS as readonly string[]).includes(reason));
     assert.deepEqual(uncounted, []);
   });

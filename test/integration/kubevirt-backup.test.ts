@@ -145,6 +145,19 @@ describe("KubeVirt's backup in pull mode", () => {
     });
   });
 
+  it('is refused as incremental where the export server does not have the name of the checkpoint, and shows allocation', async () => {
+    await using daemon = await startDisk(['write -q -P 1 0 1M']);
+    await daemon.exported(undefined, async (uri) => {
+      await using server = await serve(uri, '');
+      const source = await openVolume({ server, volume: VOLUME, isIncremental: true });
+      const read = async () => {
+        for await (const extent of source.changed?.extents(NEVER) ?? []) assert.ok(extent.length > 0);
+      };
+      await assert.rejects(read(), { code: 'ChangesRefused', message: /a map of allocation \("data" at offset 0\)/ });
+      await source.dispose();
+    });
+  });
+
   it('is refused with a wrong token, and with a certificate of another authority', async () => {
     await using daemon = await startDisk([]);
     await daemon.exported(undefined, async (uri) => {

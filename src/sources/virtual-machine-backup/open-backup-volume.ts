@@ -98,6 +98,9 @@ function mapExtents(client: PullClient, facts: MapFacts, { sizeBytes, signal }: 
   });
 }
 
+/** Advice of {@link wholeMap}, and what helps where the image is full already. */
+const [FULL_IMAGE, ANOTHER_BACKUP] = ['make a full image instead', 'make another backup'];
+
 async function* joined(extents: AsyncIterable<ChangedExtent>): AsyncGenerator<SourceExtent> {
   const joiner = new ExtentJoiner();
   try {
@@ -106,7 +109,7 @@ async function* joined(extents: AsyncIterable<ChangedExtent>): AsyncGenerator<So
       if (complete !== undefined) yield complete;
     }
   } catch (error) {
-    throw isUnusable(error) ? new DiskliftError('SourceReadError', error.message, error) : error;
+    throw isUnusable(error) ? new DiskliftError('SourceReadError', error.message.replace(FULL_IMAGE, ANOTHER_BACKUP), error) : error;
   }
   const last = joiner.end();
   if (last !== undefined) yield last;
