@@ -24,10 +24,10 @@ async function measureImage(image: string, flags: MeasureFlags, context: Command
   const [{ composeImage }, { printOutput, requireOpenStdout }] = await loadParts();
   requireOpenStdout();
   const qcow2 = qcow2OptionsOf(image, flags);
-  const { bitmap, blocksFile, baseSizeBytes } = baseOf(image, flags);
+  const { backingFile, ...base } = baseOf(image, flags);
   const { beneath, caFile, zeroDetection } = flags;
   await using prepared = await composeImage(
-    { path: image, ...layoutOf(flags), beneath, caFile, qcow2, bitmap, blocksFile, baseSizeBytes, zeroDetection, verify: 'never' },
+    { path: image, ...layoutOf(flags), beneath, caFile, qcow2, ...base, zeroDetection, verify: 'never' },
     context,
   );
   const measured = measurementOf(prepared.layout);
