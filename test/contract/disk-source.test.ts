@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { copyFile, readFile } from 'node:fs/promises';
 import { createLimiter } from '../../src/common/limiter.ts';
 import { loadLibc } from '../../src/native/libc.ts';
+import { trackBlocks } from '../../src/sources/changed/block-hashes/track-blocks.ts';
 import { openDisk } from '../../src/sources/open-disk.ts';
+import { NEVER } from '../helpers/image-in-process.ts';
 import { attachLoopDevice, requireLoopDevices } from '../helpers/loop-device.ts';
 import { type NbdServer, openNbd, startNbdkit, startQemuNbd } from '../helpers/nbd-servers.ts';
 import { openByQemu, openByUs } from '../helpers/open-image.ts';
@@ -113,6 +115,17 @@ describe('disk source', () => {
 
   describe('raw file', () => {
     itIsADiskSource({ open: (...disk) => openFile(loadLibc(), ...disk), sizeStepBytes: 1, findsHoles: true });
+  });
+
+  describe('raw file with block hashes', () => {
+    itIsADiskSource({
+      async open(...disk) {
+        const opened = await openFile(loadLibc(), ...disk);
+        return { ...opened, source: await trackBlocks(opened.source, { signal: NEVER }) };
+      },
+      sizeStepBytes: 1,
+      findsHoles: true,
+    });
   });
 
   describe('raw file without koffi', () => {

@@ -47,10 +47,21 @@ export async function trackBlocks(source: TrackedSource, { openBase, signal }: T
   let file: RangedFile | undefined;
   const dispose = async () => void (await Promise.all([source.dispose(), file?.close?.()]));
   try {
-    file = openBase === undefined ? undefined : await abortable(openBase(), signal);
+    file = openBase === undefined ? undefined : await openUnlessAborted(openBase(), signal);
     return trackedSource(source, { base: file === undefined ? undefined : await openBaseBlocks(file, signal), dispose });
   } catch (error) {
     await dispose();
+    throw error;
+  }
+}
+
+/** A file that hanging storage opens after the abort is closed at once. */
+async function openUnlessAborted(opening: Promise<RangedFile>, signal: AbortSignal): Promise<RangedFile> {
+  try {
+    return await abortable(opening, signal);
+  } catch (error) {
+    // A failure to open after the abort concerns nobody.
+    opening.then((file) => file.close?.()).catch(() => {});
     throw error;
   }
 }

@@ -121,6 +121,12 @@ describe('block hashes', () => {
     assert.equal(await lettersOf(await trackedOn(diskOf('aBc-d', 100).source, bytes)), 'UUUuUu');
   });
 
+  it('are none for a disk of 0 bytes, on which a disk may grow', async () => {
+    const base = await blocksOfDisk(diskOf('').source);
+    assert.equal(base.length, 96);
+    assert.equal(await lettersOf(await trackedOn(diskOf('a-0').source, base)), 'Cuu');
+  });
+
   it('are the SHA-256 of each block, filled up with zeros', async () => {
     const file = await blocksOfDisk(diskOf('a', 100).source);
     const block = Buffer.alloc(MIB, 'a');
@@ -343,6 +349,14 @@ describe('block hashes', () => {
     assert.deepEqual(closed.splice(0), ['disk']);
     const tracked = await trackBlocks(source, { openBase: async () => file(base), signal: NEVER });
     await tracked.dispose();
-    assert.deepEqual(closed, ['disk', 'file']);
+    assert.deepEqual(closed.splice(0), ['disk', 'file']);
+    const cancel = new AbortController();
+    const late = Promise.withResolvers<ReturnType<typeof file>>();
+    const opening = trackBlocks(source, { openBase: () => late.promise, signal: cancel.signal });
+    cancel.abort();
+    await assert.rejects(opening, { code: 'Cancelled' });
+    late.resolve(file(base));
+    await delay(1);
+    assert.deepEqual(closed, ['disk', 'file'], 'also a file that is open only after the cancel');
   });
 });
