@@ -68,7 +68,8 @@ function hidesCorruption(faults: readonly Fault[]): boolean {
 }
 
 describe('random faults', function () {
-  this.timeout(120_000);
+  // Each export has a limit of its own; two processors that are shared take 35 s of work for all.
+  this.timeout(300_000);
   const temp = useTempDir();
   const there = DESTINATIONS.filter(({ isThere }) => isThere?.() !== false);
 
