@@ -18,6 +18,7 @@ import { addSidecarCommand } from './commands/sidecar.ts';
 import { addStopControllerCommand } from './commands/stop-controller.ts';
 import { addStopSidecarsCommand } from './commands/stop-sidecars.ts';
 import { addStreamCommand } from './commands/stream.ts';
+import { addVerifyCommand } from './commands/verify.ts';
 import type { RunResult } from './end.ts';
 
 const EXIT_DONE = 0;
@@ -82,6 +83,7 @@ function createProgram(context: CommandContext): Command {
     });
   addStreamCommand(program, context);
   addMeasureCommand(program, context);
+  addVerifyCommand(program, context);
   addReceiveCommand(program, context);
   addExportCommand(program, context);
   addCreateCommand(program, context);

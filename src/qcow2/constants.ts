@@ -42,6 +42,7 @@ export const HEADER_EXTENSION_BACKING_FORMAT = 0xe2792aca;
 export const HEADER_EXTENSION_DATA_FILE_NAME = 0x44415441;
 export const HEADER_EXTENSION_FEATURE_NAMES = 0x6803f857;
 export const HEADER_EXTENSION_ENCRYPTION = 0x0537be77;
+export const HEADER_EXTENSION_BITMAPS = 0x23852875;
 
 /** Bit numbers in the feature words. */
 export const INCOMPATIBLE_DIRTY_BIT = 0;
@@ -49,6 +50,7 @@ export const INCOMPATIBLE_CORRUPT_BIT = 1;
 export const INCOMPATIBLE_EXTERNAL_DATA_FILE_BIT = 2;
 export const INCOMPATIBLE_COMPRESSION_TYPE_BIT = 3;
 export const INCOMPATIBLE_EXTENDED_L2_BIT = 4;
+export const AUTOCLEAR_BITMAPS_BIT = 0;
 export const AUTOCLEAR_RAW_EXTERNAL_DATA_BIT = 1;
 
 /** Bit 63 of an L1 or standard L2 entry, as a bit of the entry's high half: the refcount is exactly one. */

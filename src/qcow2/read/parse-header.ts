@@ -3,9 +3,11 @@
 import { type BoundedView, boundedView } from '../../common/bounded-view.ts';
 import { alignUp } from '../../common/bytes.ts';
 import {
+  AUTOCLEAR_BITMAPS_BIT,
   AUTOCLEAR_RAW_EXTERNAL_DATA_BIT,
   DEFAULT_REFCOUNT_BITS,
   HEADER_EXTENSION_BACKING_FORMAT,
+  HEADER_EXTENSION_BITMAPS,
   HEADER_EXTENSION_DATA_FILE_NAME,
   HEADER_EXTENSION_ENCRYPTION,
   HEADER_EXTENSION_END,
@@ -51,6 +53,14 @@ export interface Qcow2Header {
   backingFile?: BackingFileName;
   /** Without a name, only a user who knows the file can read the image. Raw: the file is readable without the image. */
   dataFile?: { name?: string; isRaw: boolean };
+  /** The directory of the persistent bitmaps, where the image says that they are valid. */
+  bitmaps?: BitmapDirectory;
+}
+
+export interface BitmapDirectory {
+  count: number;
+  offset: number;
+  sizeBytes: number;
 }
 
 /** In the order of their numbers. */
@@ -90,8 +100,9 @@ export function parseHeader(bytes: Uint8Array, name: string): Qcow2Header {
   const view = boundedView({ bytes: bytes.subarray(0, clusterSizeBytes), name });
   const encryption = ENCRYPTIONS[view.u32(32)]; // crypt_method
   if (encryption === undefined) throw view.refuse('is encrypted in a way that is not known');
-  const { headerLength, hasDataFile, hasRawDataFile, ...reading } = parseVersionedFields(view, clusterSizeBytes);
-  const { backingFile, dataFileName } = parseReferences(view, { clusterSizeBytes, headerLength, encryption });
+  const { headerLength, hasDataFile, hasRawDataFile, hasBitmaps, ...reading } = parseVersionedFields(view, clusterSizeBytes);
+  const { backingFile, dataFileName, bitmaps } = parseReferences(view, { clusterSizeBytes, headerLength, encryption });
+  if (hasRawDataFile && !hasDataFile) throw view.refuse('says that its data file is raw, and has none');
   if (hasDataFile && hasRawDataFile && backingFile !== undefined)
     throw view.refuse('has a backing file and a raw data file, which exclude each other');
   return {
@@ -102,6 +113,8 @@ export function parseHeader(bytes: Uint8Array, name: string): Qcow2Header {
     ...reading,
     ...(backingFile === undefined ? {} : { backingFile }),
     ...(hasDataFile ? { dataFile: { ...(dataFileName === undefined ? {} : { name: dataFileName }), isRaw: hasRawDataFile } } : {}),
+    // A program that does not know bitmaps clears the feature when it writes, and leaves the extension.
+    ...(hasBitmaps && bitmaps !== undefined ? { bitmaps } : {}),
   };
 }
 
@@ -133,6 +146,7 @@ function parseVersionedFields(view: BoundedView, clusterSizeBytes: number) {
     isDirty: has(INCOMPATIBLE_DIRTY_BIT),
     isCorrupt: has(INCOMPATIBLE_CORRUPT_BIT),
     hasDataFile: has(INCOMPATIBLE_EXTERNAL_DATA_FILE_BIT),
+    hasBitmaps: (autoclear & (1 << AUTOCLEAR_BITMAPS_BIT)) !== 0,
     hasRawDataFile: (autoclear & (1 << AUTOCLEAR_RAW_EXTERNAL_DATA_BIT)) !== 0,
   };
 }
@@ -176,6 +190,7 @@ interface BackingFileName {
 interface HeaderReferences {
   backingFile?: BackingFileName;
   dataFileName?: string;
+  bitmaps?: BitmapDirectory;
 }
 
 interface HeaderBounds {
@@ -187,10 +202,12 @@ interface HeaderBounds {
 /** QEMU keeps the name of the format in this many bytes and a NUL. */
 const MAX_FORMAT_LENGTH = 15;
 const ENCRYPTION_EXTENSION_LENGTH = 16;
+const BITMAPS_EXTENSION_LENGTH = 24;
 const UNDERSTOOD: ReadonlySet<number> = new Set([
   HEADER_EXTENSION_BACKING_FORMAT,
   HEADER_EXTENSION_DATA_FILE_NAME,
   HEADER_EXTENSION_ENCRYPTION,
+  HEADER_EXTENSION_BITMAPS,
 ]);
 
 /**
@@ -205,18 +222,17 @@ function parseReferences(view: BoundedView, bounds: HeaderBounds): HeaderReferen
   if (hasBackingName && backingNameLength > Math.min(MAX_BACKING_FILE_NAME_LENGTH, bounds.clusterSizeBytes - backingNameOffset))
     throw view.refuse('the name of its backing file is too long');
   const end = backingNameOffset === 0 ? bounds.clusterSizeBytes : backingNameOffset;
-  const { format, dataFileName } = parseExtensions(view, end, bounds);
+  const { format, ...others } = parseExtensions(view, end, bounds);
   return {
     ...(hasBackingName
       ? { backingFile: { name: view.text(backingNameOffset, backingNameLength), ...(format === undefined ? {} : { format }) } }
       : {}),
-    ...(dataFileName === undefined ? {} : { dataFileName }),
+    ...others,
   };
 }
 
-interface NamedByExtensions {
+interface NamedByExtensions extends Omit<HeaderReferences, 'backingFile'> {
   format?: string;
-  dataFileName?: string;
 }
 
 /** type u32, length u32 (without padding), data, zeros up to a multiple of 8; to the one of type 0, or `end` */
@@ -225,9 +241,11 @@ function parseExtensions(view: BoundedView, end: number, { headerLength, encrypt
   let at = headerLength;
   while (at < end) {
     const type = view.u32(at);
-    if (type === HEADER_EXTENSION_END) break;
-    const length = view.u32(at + 4);
+    // Other programs may end the list without a length.
+    const length = type === HEADER_EXTENSION_END && at + 8 > view.length ? 0 : view.u32(at + 4);
+    if (type === HEADER_EXTENSION_END && length === 0) break;
     if (at + 8 + length > end) throw view.refuse(`its header extension at byte ${at} is too large`);
+    if (type === HEADER_EXTENSION_END) break;
     // QEMU uses the last one; other programs may not.
     if (found.has(type) && UNDERSTOOD.has(type)) throw view.refuse(`has two header extensions of the type 0x${type.toString(16)}`);
     found.set(type, { at: at + 8, length });
@@ -244,5 +262,16 @@ function parseExtensions(view: BoundedView, end: number, { headerLength, encrypt
     throw view.refuse('its encryption and the header extension for it do not match');
   const format = text(HEADER_EXTENSION_BACKING_FORMAT, MAX_FORMAT_LENGTH);
   const dataFileName = text(HEADER_EXTENSION_DATA_FILE_NAME);
-  return { ...(format === undefined ? {} : { format }), ...(dataFileName === undefined ? {} : { dataFileName }) };
+  const bitmapsPlace = found.get(HEADER_EXTENSION_BITMAPS);
+  return {
+    ...(format === undefined ? {} : { format }),
+    ...(dataFileName === undefined ? {} : { dataFileName }),
+    ...(bitmapsPlace === undefined ? {} : { bitmaps: parseBitmaps(view, bitmapsPlace) }),
+  };
+}
+
+function parseBitmaps(view: BoundedView, { at, length }: { at: number; length: number }): BitmapDirectory {
+  if (length !== BITMAPS_EXTENSION_LENGTH) throw view.refuse('its header extension for bitmaps has a wrong length');
+  if (view.u32(at + 4) !== 0) throw view.refuse('its header extension for bitmaps has a reserved field that is in use'); // reserved32
+  return { count: view.u32(at), sizeBytes: view.u64(at + 8), offset: view.u64(at + 16) };
 }

@@ -37,13 +37,6 @@ export interface ImageFolder {
   open(path: string, signal: AbortSignal): Promise<RangedFile>;
   /** The file in messages. */
   nameOf(path: string): string;
-  /**
-   * The file's place as receipts have it: a key of the bucket, a path of the server that begins with a slash, or a
-   * path of this machine.
-   */
-  placeOf(path: string): string;
-  /** The path beneath the folder of a place of the same server or bucket; undefined for a place outside of it. */
-  pathOf(place: string): string | undefined;
   /** Never rejects. */
   dispose(): Promise<void>;
 }

@@ -80,14 +80,10 @@ function createHttpFolder({ root, rootPath, prefix }: Root, options: HttpFolderO
     return url;
   }
 
-  const decodedPrefix = decodedPath(prefix) ?? prefix;
-
   return {
     open: (path, signal) =>
       openRangedFile(createHttpRanges({ url: urlOf(path), agents, ...rest }), { ...rest, requestLimit, closed: closed.signal }, signal),
     nameOf: (path) => shownUrl(urlOf(path)),
-    placeOf: (path) => `${decodedPrefix}${path}`,
-    pathOf: (place) => (place.startsWith(decodedPrefix) ? place.slice(decodedPrefix.length) : undefined),
     async dispose() {
       closed.abort(new DiskliftError('Cancelled', 'closed'));
       agents.httpAgent.destroy();

@@ -42,11 +42,6 @@ function createLocalFolder(
       return openedFile({ ...file, sizeBytes: await fileSize(file, libc), stat: await statOpened(file), readLimit });
     },
     nameOf,
-    placeOf: nameOf,
-    pathOf: (place) => {
-      const relativePath = path.relative(directory, place);
-      return relativePath === '..' || relativePath.startsWith('../') ? undefined : relativePath;
-    },
     async dispose() {
       await Promise.all(handles.splice(0).map(closeHandle));
     },

@@ -69,8 +69,6 @@ function createS3Folder({ bucket, prefix }: { bucket: string; prefix: string }, 
       );
     },
     nameOf: (path) => `s3://${bucket}/${prefix}${path}`,
-    placeOf: (path) => `${prefix}${path}`,
-    pathOf: (place) => (place.startsWith(prefix) ? place.slice(prefix.length) : undefined),
     async dispose() {
       closed.abort(new DiskliftError('Cancelled', 'closed'));
       for (const session of sessions) session.close();
