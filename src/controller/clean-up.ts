@@ -2,7 +2,7 @@
 
 import type { KubeObject } from '../stores/kubernetes/client/objects.ts';
 import type { Action, ChildResource, Decision } from './decision.ts';
-import { hasObjects, hasPods, isJob, runningPods } from './export-state.ts';
+import { areLost, hasObjects, hasPods, isJob, runningPods } from './export-state.ts';
 import type { Observed } from './observed.ts';
 import { keepSnapshot } from './snapshot-metadata/kept-snapshots.ts';
 import { cleanupJobOf, type JobTemplate } from './worker-job.ts';
@@ -56,7 +56,7 @@ export function cleanUpTerminating(observed: Observed, settings: CleanUpSettings
   if (runningPods(observed).length > 0) return awaitWorker(observed);
   const abort = abortUploads(observed, settings);
   if (abort !== undefined) return abort;
-  return { actions: [], slot: hasObjects(observed) ? 'kept' : 'free' };
+  return { actions: [], slot: hasObjects(observed) && !areLost(observed) ? 'kept' : 'free' };
 }
 
 /**
@@ -69,7 +69,8 @@ function abortUploads(observed: Observed, settings: CleanUpSettings): Decision |
   if (isServed && children.cleanupJob === undefined && children.job === undefined) return { actions: [], slot: 'free' };
   if (isNamespaceTerminating) return { actions: [{ kind: 'remove-finalizer' }], slot: 'kept', recheckMs: RECHECK_MS };
   // The volumes are not needed, and a pod that waits for them would never abort anything.
-  if (children.job !== undefined) return { actions: remove('jobs', children.job), slot: 'kept', recheckMs: RECHECK_MS };
+  if (children.job !== undefined && !areLost(observed))
+    return { actions: remove('jobs', children.job), slot: 'kept', recheckMs: RECHECK_MS };
   const rest = isTerminating ? [] : removeRest(observed);
   if (children.cleanupJob === undefined)
     return {

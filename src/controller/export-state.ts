@@ -2,11 +2,16 @@
 
 import type { Observed, WorkerPod } from './observed.ts';
 
-/** The kubelet reports a pod a moment after its process has begun; a status with the pod's UID shows it earlier. */
+/**
+ * Pods that run. A lost pod does not count: its worker is dead, or does nothing irreversible without its Lease.
+ * The kubelet reports a pod a moment after its process has begun; a status with the
+ * pod's UID shows it earlier.
+ */
 export function runningPods({ children, request }: Observed): WorkerPod[] {
   const { podUID } = request.status?.executor ?? {};
   return children.pods.filter(
-    ({ phase, uid }) => phase === 'Running' || phase === 'Unknown' || (phase === 'Pending' && podUID !== undefined && uid === podUID),
+    ({ phase, uid, isLost }) =>
+      !isLost && (phase === 'Running' || phase === 'Unknown' || (phase === 'Pending' && podUID !== undefined && uid === podUID)),
   );
 }
 
@@ -22,13 +27,20 @@ export function livePods({ children }: Observed): WorkerPod[] {
   return children.pods.filter(({ phase }) => phase !== 'Succeeded' && phase !== 'Failed');
 }
 
+/** Whether all pods that have not ended are lost, and there is one. Their Job and the claims that they use stay too. */
+export function areLost(observed: Observed): boolean {
+  const live = livePods(observed);
+  return live.length > 0 && live.every(({ isLost }) => isLost);
+}
+
 export function isJob(job: Observed['children']['job'], type: 'Failed' | 'Complete'): boolean {
   return job?.status?.conditions?.some((each) => each.type === type && each.status === 'True') ?? false;
 }
 
-/** Whether a pod of the export is there, or may be made. */
-export function hasPods({ children }: Observed): boolean {
-  return children.job !== undefined || children.cleanupJob !== undefined || children.pods.length > 0;
+/** Whether a pod of the export is there, or may be made. A lost pod does not count. */
+export function hasPods(observed: Observed): boolean {
+  const { job, cleanupJob, pods } = observed.children;
+  return cleanupJob !== undefined || (!areLost(observed) && (job !== undefined || pods.length > 0));
 }
 
 export function hasObjects({ children }: Observed): boolean {

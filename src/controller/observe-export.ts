@@ -175,7 +175,7 @@ class Observer implements ExportObserver {
     const pods = cache
       .workersOf(key)
       .filter(({ metadata }) => exportUidOf(metadata) === uid)
-      .map(workerPodOf);
+      .map((pod) => workerPodOf(pod, this.options.clock.nowMs()));
     return {
       hasObjects: found.length > 0 || pods.length > 0,
       children: {

@@ -32,7 +32,8 @@ export interface WorkerPod {
   name: string;
   uid: string;
   phase: string;
-  isTerminating: boolean;
+  /** It was deleted, and its kubelet should have ended it by now: its node, or its storage, is likely lost. */
+  isLost: boolean;
   nodeName: string | undefined;
   /** Why the pod has not started, or how its container ended; undefined when there is nothing to say. */
   problem: PodProblem | undefined;

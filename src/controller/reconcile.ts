@@ -43,7 +43,14 @@ export function reconcile(observed: Observed, settings: ReconcileSettings): Deci
 /** Ends an export that has not finished. A worker that runs ends it by itself, and aborts its upload. */
 function endExport(observed: Observed, { phase, reason, message }: End): Decision {
   if (mayRun(observed)) return awaitWorker(observed);
-  return { actions: [], slot: 'kept', report: { reason, message, end: phase, isProblem: phase === 'Failed' }, recheckMs: 0 };
+  const lost = lostWorker(observed);
+  const left = lost === undefined ? '' : `; ${lost.message}. Its Job, and clones that it uses, stay until then`;
+  return {
+    actions: [],
+    slot: 'kept',
+    report: { reason, message: message + left, end: phase, isProblem: phase === 'Failed' },
+    recheckMs: 0,
+  };
 }
 
 function prepare(observed: Observed, settings: ReconcileSettings): Decision {
@@ -136,7 +143,7 @@ function follow(observed: Observed, settings: ReconcileSettings): Decision {
   if (isJob(job, 'Complete')) return awaitOutcome(observed);
   const waiting = pods.find(({ phase }) => phase === 'Pending');
   const clone = cloneProblem(observed);
-  const podProblem = children.startProblem ?? waiting?.problem ?? suspended(job);
+  const podProblem = lostWorker(observed) ?? children.startProblem ?? waiting?.problem ?? suspended(job);
   const node = waiting?.nodeName;
   if (clone !== undefined) {
     const problem = podProblem === undefined ? clone : { reason: podProblem.reason, message: `${clone.message}: ${podProblem.message}` };
@@ -166,6 +173,15 @@ function lateStart({ request, children, nowMs }: Observed, settings: ReconcileSe
   const { podStartTimeoutMs } = settings;
   if (request.status?.executor !== undefined || !(nowMs >= startedMs + podStartTimeoutMs)) return undefined;
   return { phase: 'Failed', reason, message: `${message}; no pod started within ${podStartTimeoutMs / 1000} seconds` };
+}
+
+/** No other pod begins before a lost one is gone: it may still use the volume. */
+function lostWorker(observed: Observed): PodProblem | undefined {
+  const lost = observed.children.pods.find(({ isLost }) => isLost);
+  if (lost === undefined) return undefined;
+  const where = lost.nodeName === undefined ? '' : ` on the node ${lost.nodeName}`;
+  const advice = 'if the node is lost, delete it or give it the taint node.kubernetes.io/out-of-service, and the pod goes';
+  return { reason: 'WorkerLost', message: `the pod ${lost.name}${where} was deleted and does not end: ${advice}` };
 }
 
 /** Kueue and other queues of the cluster suspend a Job until its turn. */

@@ -19,16 +19,24 @@ const WAITING_REASONS: Readonly<Record<string, string>> = {
   CrashLoopBackOff: 'ContainerFailed',
 };
 
-export function workerPodOf(pod: FleetPodObject): WorkerPod {
+/** Time after the end of a deleted pod's grace period in which its kubelet must have reported that it is gone. */
+const LOST_MS = 60_000;
+
+export function workerPodOf(pod: FleetPodObject, nowMs: number): WorkerPod {
   const { metadata, spec, status = {} } = pod;
   return {
     name: metadata.name,
     uid: metadata.uid,
     phase: status.phase ?? 'Pending',
-    isTerminating: metadata.deletionTimestamp !== undefined,
+    // The timestamp is the end of the grace period.
+    isLost: !hasEnded(status.phase) && nowMs >= Date.parse(metadata.deletionTimestamp ?? '') + LOST_MS,
     nodeName: spec.nodeName,
     problem: problemOf(pod),
   };
+}
+
+function hasEnded(phase: string | undefined): boolean {
+  return phase === 'Succeeded' || phase === 'Failed';
 }
 
 function problemOf({ status = {} }: FleetPodObject): PodProblem | undefined {

@@ -130,7 +130,7 @@ export const WARNING_REASONS = [
   ...['ClaimLost', 'ClaimNotFound', 'CloneFailed', 'ContainerFailed', 'CrashConsistent', 'DeadlineExceeded', 'ImagePullFailed'],
   ...['JobSuspended', 'NoDisks', 'PodRefused', 'QuotaExceeded', 'SnapshotClassNotFound', 'SnapshotClassRetains', 'SnapshotFailed'],
   ...['SnapshotNotFound', 'StoreRefused', 'Unschedulable', 'VirtualMachineNotFound', 'VolumeAttachFailed', 'VolumeMountFailed'],
-  ...['VolumeNotExportable', 'VolumeNotFound', 'VolumesLeftOut', 'VolumesNotInSnapshot', 'WorkerFailed'],
+  ...['VolumeNotExportable', 'VolumeNotFound', 'VolumesLeftOut', 'VolumesNotInSnapshot', 'WorkerFailed', 'WorkerLost'],
 ] as const;
 
 /** Failures of requests that are no part of the normal course. */

@@ -55,7 +55,7 @@ function* snapshotErrors({ source, snapshot }: DiskExportSpec): Generator<FieldE
     };
 }
 
-/** Errors in disks, image and snapshot that the schema accepts. The tables of kinds find those in source and destination. */
+/** Errors in disks, image and snapshot that the schema accepts. Tables of kinds have those of other fields. */
 export function* specErrors(spec: DiskExportSpec): Generator<FieldError> {
   yield* diskErrors(spec.source.disks ?? []);
   yield* imageErrors(spec.image);

@@ -5,9 +5,9 @@ import type { MemoryFleet, StoredObject } from './memory-fleet.ts';
 /**
  * Succeeds: the images arrive. Refused: the export fails with an upload aborted. Exits: the process fails before it
  * claims the export. Killed: the process is lost while an upload is open. Stopped: it ends by SIGTERM then, without the
- * finalizer. Hangs: it does nothing more while its upload is open.
+ * finalizer. Hangs: it does nothing more while its upload is open. Lost: so does its node.
  */
-export type WorkerPlan = 'succeeds' | 'refused' | 'exits' | 'killed' | 'stopped' | 'hangs';
+export type WorkerPlan = 'succeeds' | 'refused' | 'exits' | 'killed' | 'stopped' | 'hangs' | 'lost';
 
 const FINALIZER = 'disklift.dev/cleanup';
 const NOW = '2026-01-01T00:01:00Z';
@@ -31,6 +31,7 @@ export function runWorker(fleet: MemoryFleet, pod: StoredObject, { age, plan }: 
   const target = { namespace, name: args[2] };
   const found = () => fleet.find('exports', target);
   const request = found();
+  if (plan === 'lost' && age > 2) return;
   if (plan === 'hangs' && age > 2) return deletionTimestamp === undefined || end(137);
   // SIGTERM: the process leaves its upload open, and the finalizer for the next process.
   if (deletionTimestamp !== undefined) return end(143);

@@ -50,7 +50,7 @@ export function endedJob(type: 'Complete' | 'Failed', endedAgo = 1, name?: strin
 }
 
 export function podOf(phase: string, parts: Partial<WorkerPod> = {}): WorkerPod {
-  return { name: 'disklift-u-1-0', uid: 'pod-1', phase, isTerminating: false, nodeName: undefined, problem: undefined, ...parts };
+  return { name: 'disklift-u-1-0', uid: 'pod-1', phase, isLost: false, nodeName: undefined, problem: undefined, ...parts };
 }
 
 export function snapshotOf(status: VolumeSnapshotObject['status'], createdAgo = 60, isInUse = true): VolumeSnapshotObject {

@@ -445,6 +445,7 @@ function terminating<T extends { metadata: object }>(object: T): T {
 }
 
 const CANCEL = { cancel: true };
+const LOST_POD = podOf('Running', { isLost: true, nodeName: 'node-a' });
 const END: readonly Row[] = [
   {
     sentence: 'cancels an export that waits',
@@ -491,6 +492,37 @@ const END: readonly Row[] = [
     sentence: 'holds no slot for a snapshot that storage has yet to delete',
     parts: { request: finished(1), children: { snapshots: new Map([[0, terminating(snapshotOf(READY))]]) } },
     slot: 'free',
+  },
+  {
+    sentence: 'cancels an export whose worker is lost, and says what stays',
+    parts: { request: requestOf(CANCEL), stoppingMs: 220_000, children: { job: terminating(jobOf()), pods: [LOST_POD] } },
+    slot: 'kept',
+    report: 'Cancelled Cancelled',
+    words: /^cancelled by spec.cancel; the pod disklift-u-1-0 on the node node-a was deleted and does not end: .* stay until then$/,
+  },
+  {
+    sentence: 'says that a lost worker holds up the next one',
+    parts: { children: { job: jobOf(), pods: [LOST_POD] } },
+    slot: 'kept',
+    report: 'WorkerLost',
+    words: /if the node is lost, delete it or give it the taint node.kubernetes.io\/out-of-service/,
+  },
+  {
+    sentence: 'holds no slot for a lost worker of a finished export',
+    parts: { request: finished(20), children: { job: terminating(jobOf()), pods: [LOST_POD] } },
+    slot: 'free',
+  },
+  {
+    sentence: 'aborts the upload of a lost worker by a Job without volumes',
+    parts: { request: finished(20), hasOpenUpload: true, children: { job: terminating(jobOf()), pods: [LOST_POD] } },
+    actions: ['ensure-access', 'create jobs disklift-u-1-cleanup'],
+    slot: 'kept',
+  },
+  {
+    sentence: 'lets the upload of a lost worker hold up no deletion',
+    parts: { isTerminating: true, hasOpenUpload: true, stoppingMs: 220_000, children: { job: terminating(jobOf()), pods: [LOST_POD] } },
+    actions: ['ensure-access', 'create jobs disklift-u-1-cleanup'],
+    slot: 'kept',
   },
   {
     sentence: 'removes the Job of a worker that does not cancel its export in time',

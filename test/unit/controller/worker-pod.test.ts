@@ -53,18 +53,29 @@ const ROWS: readonly [sentence: string, status: Status, problem: string | undefi
 describe('a pod of an export', () => {
   for (const [sentence, status, problem] of ROWS)
     it(`shows ${sentence}`, () => {
-      const found = workerPodOf({ metadata: METADATA, spec: { containers: [] }, status });
+      const found = workerPodOf({ metadata: METADATA, spec: { containers: [] }, status }, 0);
       assert.equal(found.problem && `${found.problem.reason}: ${found.problem.message}`, problem);
       assert.equal(found.phase, status.phase);
     });
 
-  it('is pending without a status, and shows that it is being deleted and its node', () => {
-    const metadata = { ...METADATA, deletionTimestamp: '2026-01-01T00:00:00Z' };
-    assert.deepEqual(workerPodOf({ metadata, spec: { containers: [], nodeName: 'node-a' } }), {
+  it('is lost when it has not ended a minute after its grace period', () => {
+    const deletionTimestamp = '2026-01-01T00:00:00Z';
+    const isLost = (metadata: object, phase: string, seconds: number) =>
+      workerPodOf(
+        { metadata: { ...METADATA, ...metadata }, spec: { containers: [] }, status: { phase } },
+        Date.parse(deletionTimestamp) + 1000 * seconds,
+      ).isLost;
+    assert.deepEqual([isLost({ deletionTimestamp }, 'Running', 59), isLost({ deletionTimestamp }, 'Running', 60)], [false, true]);
+    assert.deepEqual([isLost({ deletionTimestamp }, 'Pending', 60), isLost({ deletionTimestamp }, 'Failed', 60)], [true, false]);
+    assert.equal(isLost({}, 'Running', 3600), false);
+  });
+
+  it('is pending without a status, and shows its node', () => {
+    assert.deepEqual(workerPodOf({ metadata: METADATA, spec: { containers: [], nodeName: 'node-a' } }, 0), {
       name: 'worker-0',
       uid: 'u',
       phase: 'Pending',
-      isTerminating: true,
+      isLost: false,
       nodeName: 'node-a',
       problem: undefined,
     });
