@@ -120,7 +120,8 @@ export async function confirmBase(files: DestinationFiles, base: Expected, signa
   if (seen === undefined) throw new DiskliftError('BaseMissing', `the base ${location} is not there`);
   if (seen.sizeBytes !== base.sizeBytes)
     throw new DiskliftError('BaseChanged', `the base ${location} has ${seen.sizeBytes} bytes, and its receipt says ${base.sizeBytes}`);
-  if (seen.etag !== undefined && base.etag !== undefined && seen.etag !== base.etag)
+  // A server that had a tag and has none now has another file.
+  if (base.etag !== undefined && seen.etag !== base.etag)
     throw new DiskliftError('BaseChanged', `the base ${location} has another entity tag than in its receipt`);
 }
 

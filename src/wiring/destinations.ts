@@ -29,7 +29,9 @@ import type { CaBundleReference, DiskExport, HttpDestination, S3Destination, Tcp
 import { diskKey, diskUrl } from '../resource/disk-place.ts';
 import { quantityBytes } from '../resource/rules.ts';
 import type { RequestStore } from '../stores/contract.ts';
-import type { ExportTarget } from '../targets/contract.ts';
+import type { DestinationFiles, ExportTarget } from '../targets/contract.ts';
+import type { HttpTargetOptions } from '../targets/http/http-target.ts';
+import type { S3TargetOptions } from '../targets/s3/s3-options.ts';
 
 export interface TargetEnvironment {
   resolve: RequestStore['resolve'];
@@ -67,6 +69,8 @@ interface DestinationRow<Spec> extends DestinationKind<Spec> {
    * @throws DiskliftError `InvalidRequest`, `CredentialsInvalid`, `ReferenceInvalid`, `DestinationNotAllowed`
    */
   createTarget(spec: Spec, disk: DiskDestination): Promise<ExportTarget>;
+  /** Left out where nothing can lie beside an image. @throws as `createTarget` */
+  createFiles?(spec: Spec, disk: DiskDestination): Promise<DestinationFiles>;
 }
 
 type DestinationTable = { readonly [Key in DestinationKey]: DestinationRow<DestinationSpecs[Key]> };
@@ -81,9 +85,27 @@ const DESTINATIONS: DestinationTable = {
     // The URL in a Secret is not read for this, so it counts as a server of its own.
     server: ({ url, urlSecretRef }, namespace) =>
       url === undefined ? `the URL in Secret ${namespace}/${urlSecretRef?.name}` : hostOf(url),
-    createTarget: createHttp,
+    async createTarget(spec, disk) {
+      const { createHttpTarget } = await import('../targets/http/http-target.ts');
+      return createHttpTarget(await httpOptions(spec, disk));
+    },
+    async createFiles(spec, disk) {
+      const { createHttpFiles } = await import('../targets/http/http-files.ts');
+      return createHttpFiles(await httpOptions(spec, disk));
+    },
   },
-  s3: { ...DESTINATION_KINDS.s3, server: (spec) => hostOf(serverOf(spec).href), createTarget: createS3 },
+  s3: {
+    ...DESTINATION_KINDS.s3,
+    server: (spec) => hostOf(serverOf(spec).href),
+    async createTarget(spec, disk) {
+      const { createS3Target } = await import('../targets/s3/s3-target.ts');
+      return createS3Target(await s3Options(spec, disk));
+    },
+    async createFiles(spec, disk) {
+      const { createS3Files } = await import('../targets/s3/s3-files.ts');
+      return createS3Files(await s3Options(spec, disk));
+    },
+  },
   tcp: { ...DESTINATION_KINDS.tcp, server: ({ host }) => bareHost(host), createTarget: createTcp },
 };
 
@@ -94,9 +116,27 @@ export function destinationServer(request: DiskExport): string {
 
 /** @throws DiskliftError as {@link DestinationRow.createTarget} */
 export async function createTarget(request: DiskExport, diskPath: string, environment: TargetEnvironment): Promise<ExportTarget> {
+  const disk = diskDestination(request, diskPath, environment);
+  return ofDestination(request, (key, spec) => DESTINATIONS[key].createTarget(spec, disk));
+}
+
+/**
+ * Files beside the image of a disk, with the present credentials.
+ * @throws DiskliftError as {@link DestinationRow.createTarget}; `InvalidRequest` for a destination without such files
+ */
+export async function createFiles(request: DiskExport, diskPath: string, environment: TargetEnvironment): Promise<DestinationFiles> {
+  const disk = diskDestination(request, diskPath, environment);
+  return ofDestination(request, async (key, spec) => {
+    const files = await DESTINATIONS[key].createFiles?.(spec, disk);
+    if (files !== undefined) return files;
+    throw new DiskliftError('InvalidRequest', `spec.destination.${key}: no receipt can lie beside its images`);
+  });
+}
+
+function diskDestination(request: DiskExport, diskPath: string, environment: TargetEnvironment): DiskDestination {
   const { namespace } = request.metadata;
   const credentials = createCredentialReader({ ...environment, namespace, mayCome: environment.referencesMayCome });
-  return ofDestination(request, (key, spec) => DESTINATIONS[key].createTarget(spec, { request, diskPath, environment, credentials }));
+  return { request, diskPath, environment, credentials };
 }
 
 function hostOf(url: string): string {
@@ -107,13 +147,12 @@ function serverOf({ endpoint, region }: S3Destination): URL {
   return new URL(endpoint ?? `https://s3.${region}.amazonaws.com`);
 }
 
-async function createHttp(spec: HttpDestination, disk: DiskDestination): Promise<ExportTarget> {
-  const { createHttpTarget } = await import('../targets/http/http-target.ts');
+async function httpOptions(spec: HttpDestination, disk: DiskDestination): Promise<HttpTargetOptions> {
   const { credentials, environment } = disk;
   const { method, ifNoneMatch, createCollections, headersSecretRef } = spec;
   const { text: url, secretName } = await urlOf(spec, disk);
   const endpoint = endpointOf(new URL(url));
-  return createHttpTarget({
+  return {
     url,
     secretName,
     method,
@@ -125,7 +164,7 @@ async function createHttp(spec: HttpDestination, disk: DiskDestination): Promise
     clock: environment.clock,
     access: environment.access,
     proxy: environment.proxy,
-  });
+  };
 }
 
 function rateLimitOf({ minRateBytesPerSecond }: TargetEnvironment): { minRateBytesPerSecond?: number } {
@@ -143,8 +182,7 @@ async function urlOf({ url, urlSecretRef }: HttpDestination, { request, diskPath
   return { ...template, text: diskUrl(template.text, request, diskPath) };
 }
 
-async function createS3(spec: S3Destination, { request, diskPath, environment, credentials }: DiskDestination): Promise<ExportTarget> {
-  const { createS3Target } = await import('../targets/s3/s3-target.ts');
+async function s3Options(spec: S3Destination, { request, diskPath, environment, credentials }: DiskDestination): Promise<S3TargetOptions> {
   const { endpoint, region, bucket, forcePathStyle, partSize, maxParts, concurrency, checksum, sha256Object, ifNotExists } = spec;
   const { credentialsSecretRef } = spec;
   const server = endpointOf(serverOf(spec));
@@ -153,7 +191,7 @@ async function createS3(spec: S3Destination, { request, diskPath, environment, c
       'CredentialsInvalid',
       `s3://${bucket}: the request has no credentialsSecretRef, and the sidecar may not use its own (allowAmbientCredentials)`,
     );
-  return createS3Target({
+  return {
     ...(endpoint === undefined ? {} : { endpoint }),
     region,
     bucket,
@@ -175,7 +213,7 @@ async function createS3(spec: S3Destination, { request, diskPath, environment, c
     random: environment.random,
     buffers: environment.buffers,
     limits: rateLimitOf(environment),
-  });
+  };
 }
 
 /**

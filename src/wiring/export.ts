@@ -10,11 +10,14 @@ import { isBackupLayout } from '../formats/qcow2/unnamed-delta.ts';
 import type { Verify } from '../image/prepare-image.ts';
 import { destinationPlace } from '../resource/destination-kinds.ts';
 import type { DiskExport } from '../resource/disk-export.ts';
+import { filePlace } from '../resource/disk-place.ts';
 import { requireDistinct } from '../resource/placeholders.ts';
 import { quantityBytes } from '../resource/rules.ts';
 import { takesOtherFiles, VM_MANIFEST } from '../resource/source-kinds.ts';
 import { type BackupEnvironment, findBackupDisks } from './backup-disks.ts';
+import type { ChangesRow } from './changes-row.ts';
 import { createTarget, type TargetEnvironment } from './destinations.ts';
+import { composeReceipt, otherPlaces } from './receipts.ts';
 import { findSourceDisks, openManifest, openSourceDisk, type SelectedDisk, type SourceEnvironment } from './sources.ts';
 
 export interface ExportEnvironment extends TargetEnvironment, SourceEnvironment, Pick<BackupEnvironment, 'backups' | 'clusterAccess'> {
@@ -47,8 +50,13 @@ export async function composePlan(request: DiskExport, environment: ExportEnviro
     );
   for (const path of paths) requireRecordable(path);
   for (const { file } of found.disks) requireLayout(file, image.layout);
-  requireDistinct(all.map((path) => ({ disk: path, destination: destinationPlace(request, path) })));
+  requireDistinct(all.flatMap((path) => [{ disk: path, destination: imagePlace(request, path) }, ...otherPlaces(request, path)]));
   return { checksum, backoffLimit, activeDeadlineSeconds, leftOut: found.leftOut, disks };
+}
+
+/** One notation for an image and for what lies beside images, so that equal places are found. */
+function imagePlace(request: DiskExport, path: string): string {
+  return takesOtherFiles(request.spec.destination) ? filePlace(request, path) : destinationPlace(request, path);
 }
 
 /** @throws DiskliftError `InvalidRequest` for a path that the status cannot name; a pattern may find one */
@@ -81,14 +89,25 @@ export async function composeLeftovers(request: DiskExport, environment: ExportE
 }
 
 function composeVolumeDisk(request: DiskExport, disk: SelectedDisk, environment: ExportEnvironment): DiskPlan {
-  return composeDisk(request, disk.path, environment, (signal) => openSourceDisk(request, disk, environment, signal));
+  const { path } = disk;
+  const openSource: DiskPlan['openSource'] = (signal) => openSourceDisk(request, disk, environment, signal);
+  return { ...composeDisk(request, path, environment, openSource), ...composeReceipt(request, { path, openSource }, environment) };
 }
 
 /** The volumes of a backup that KubeVirt serves. */
 async function composeBackup(request: DiskExport, environment: ExportEnvironment): Promise<DiskPlan[]> {
   if (request.spec.source.virtualMachineBackup === undefined) return [];
   const disks = await findBackupDisks(request, environment, environment.context.signal);
-  return disks.map(({ path, openSource }) => composeDisk(request, path, environment, openSource));
+  return disks.map((disk) => {
+    const { path } = disk;
+    const openSource: DiskPlan['openSource'] = (signal) => disk.openSource(signal);
+    const ownChanges: ChangesRow['open'] = async ({ base }, signal) => ({
+      source: await disk.openSource(signal, base),
+      savePoints: async () => disk.points,
+    });
+    const receipt = composeReceipt(request, { path, openSource, ownChanges }, environment);
+    return { ...composeDisk(request, path, environment, openSource), ...receipt };
+  });
 }
 
 /** vm.yaml goes to the destination like a disk, as the file's own bytes. */

@@ -10,12 +10,13 @@ export interface Manifest {
 /** The namespace of all these objects. */
 export const NAMESPACE = 'vms';
 
+/** Without receipts, so that a destination holds the images alone; `receipt: undefined` leaves the default. */
 export function diskExport(name: string, destination: object, spec: Record<string, unknown> = {}): Manifest {
   return {
     apiVersion: 'disklift.dev/v1alpha1',
     kind: 'DiskExport',
     metadata: { name, namespace: NAMESPACE },
-    spec: { source: { persistentVolumeClaim: { claimName: 'claim' } }, destination, ...spec },
+    spec: { source: { persistentVolumeClaim: { claimName: 'claim' } }, destination, receipt: false, ...spec },
   };
 }
 
