@@ -17,6 +17,7 @@ import { DEFAULT_OPTIONS, NEVER } from '../helpers/image-in-process.ts';
 import { attachLoopDevice, requireLoopDevices } from '../helpers/loop-device.ts';
 import { runCommand, runShell } from '../helpers/run-command.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
+import { startStorageDaemon } from '../helpers/storage-daemon.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 
 const MIB = 1024 * 1024;
@@ -122,6 +123,29 @@ describe('disklift stream --changed blocks:FILE', () => {
     const shrunk = await stream(disk, 'no.qcow2', delta);
     assert.deepEqual([shrunk.code, statSync(temp('no.qcow2')).size], [2, 0]);
     assert.match(shrunk.stderr, /has 3145728 bytes, fewer than the 3146240 of its base/);
+  });
+
+  it("goes on from a delta by QEMU's dirty bitmap, which has left hashes of the whole disk", async () => {
+    await createImage(temp('disk.qcow2'), { format: 'qcow2', size: '8M' });
+    await using daemon = await startStorageDaemon({ path: temp('disk.qcow2'), format: 'qcow2' }, path.dirname(temp('disk.qcow2')));
+    await daemon.guest(['write -q -P 1 0 4M']);
+    await daemon.addBitmap('tracker', 65_536);
+    await daemon.exported(undefined, async (uri) => assert.equal((await stream(uri, '0.qcow2', [])).code, 0));
+    await daemon.guest(['write -q -P 2 1M 4k', 'write -q -z 3M 64k']);
+    await daemon.freezeBitmap('tracker', 'frozen', 65_536);
+    await daemon.exported('frozen', async (uri) => {
+      const flags = ['--changed', 'qemu:dirty-bitmap:frozen', '--base', '0.qcow2', '--write-blocks', temp('1.blocks')];
+      const { code, stderr } = await stream(uri, '1.qcow2', flags);
+      assert.deepEqual([code, stderr], [0, '']);
+      await succeeds('qemu-img', ['compare', '-q', '-f', 'raw', '-F', 'qcow2', uri, temp('1.qcow2')]);
+    });
+    await daemon.guest(['write -q -P 3 2M 4k', 'discard -q 0 512k']);
+    await daemon.exported(undefined, async (uri) => {
+      const { code, stderr } = await stream(uri, '2.qcow2', ['--changed', `blocks:${temp('1.blocks')}`, '--base', '1.qcow2']);
+      assert.deepEqual([code, stderr], [0, '']);
+      await succeeds('qemu-img', ['compare', '-q', '-f', 'raw', '-F', 'qcow2', uri, temp('2.qcow2')]);
+      assert.ok(statSync(temp('2.qcow2')).size < 3 * MIB);
+    });
   });
 
   it('writes no hashes for a disk that changes while it is streamed', async () => {

@@ -121,7 +121,7 @@ describe('block hashes', () => {
     assert.equal(await lettersOf(await trackedOn(diskOf('aBc-d', 100).source, bytes)), 'UUUuUu');
   });
 
-  it('are none for a disk of 0 bytes, on which a disk may grow', async () => {
+  it('also work for a disk of 0 bytes that grows', async () => {
     const base = await blocksOfDisk(diskOf('').source);
     assert.equal(base.length, 96);
     assert.equal(await lettersOf(await trackedOn(diskOf('a-0').source, base)), 'Cuu');
