@@ -1,4 +1,4 @@
-/** The problems of an image: the fault, its place, and the bytes of the disk that it touches. Their number is bounded. */
+/** The problems of an image: the fault, its place, and the bytes of the disk that it touches. The list is bounded. */
 
 /** 'leaked': clusters that nothing uses; no byte of the disk is lost. */
 export type ProblemKind = 'corrupt' | 'truncated' | 'leaked';
