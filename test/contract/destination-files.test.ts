@@ -1,5 +1,4 @@
 import { existsSync, mkdirSync } from 'node:fs';
-import path from 'node:path';
 import { createBufferPool } from '../../src/common/buffers.ts';
 import { systemClock } from '../../src/common/clock.ts';
 import { createNetworkAccess } from '../../src/network/destination-policy.ts';
@@ -108,7 +107,7 @@ describe('files at a destination', () => {
         illegal: 'a',
         async start(directory) {
           if (!dav.isThere()) return undefined;
-          const server = await dav.start(path.join(directory, 'root'));
+          const server = await dav.start(directory);
           return {
             port: server.port,
             createFiles: (port, options) => httpFiles(port, true, options),
