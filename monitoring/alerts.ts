@@ -125,6 +125,13 @@ function exportRules(options: RuleOptions): AlertRule[] {
       summary: 'Exports to {{ $labels.destination }} destinations fail repeatedly: {{ $labels.reason }}.',
       description: '{{ $value | printf "%.0f" }} attempts failed and were retried in the last half hour.',
     }),
+    rule('FellBackToFull', {
+      expr: `sum by (job, destination, reason) (increase(${metric('images_total')}{type="Full",reason!="FirstImage"}[${of(HOUR)}])) > 0`,
+      severity: 'warning',
+      summary: 'Incremental exports to {{ $labels.destination }} destinations have made full images: {{ $labels.reason }}.',
+      description:
+        '{{ $value | printf "%.0f" }} images of the last hour hold whole disks. The condition Incremental of each export names the disk.',
+    }),
     rule('ClaimOverdue', {
       // 26 hours: a daily export may take two hours longer than the day before.
       // A claim that was served for less time is not overdue.

@@ -5,6 +5,7 @@
 
 import { CONTROLLER_ROWS } from './controller-panels.ts';
 import { chosen, type MetricName } from './expressions.ts';
+import { INCREMENTAL_ROW } from './incremental-panels.ts';
 
 interface PanelTarget {
   expr: string;
@@ -293,5 +294,6 @@ export const ROWS: readonly Row[] = [
       },
     ],
   },
+  INCREMENTAL_ROW,
   ...CONTROLLER_ROWS,
 ];

@@ -4,6 +4,7 @@
  */
 
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { BASE_FAILURES } from '../common/errors.ts';
 import { DESTINATION_NAMES } from '../resource/destination-kinds.ts';
 
 export interface MetricDeclaration {
@@ -125,6 +126,20 @@ export const METRICS = {
     unit: 'attempts',
     labels: ['destination', 'reason'],
   },
+  images: {
+    type: 'counter',
+    name: 'images_total',
+    help: 'Images of exports with spec.incremental that have arrived, by their type and the reason for it. A full image that is no FirstImage is a fallback.',
+    unit: 'images',
+    labels: ['destination', 'type', 'reason'],
+  },
+  changedBytes: {
+    type: 'counter',
+    name: 'incremental_changed_bytes_total',
+    help: 'Bytes of disks that incremental images hold, zeros included.',
+    unit: 'bytes',
+    labels: ['destination'],
+  },
   exports: {
     type: 'counter',
     name: 'exports_total',
@@ -191,6 +206,12 @@ const RESULTS = ['Succeeded', 'Failed', 'Cancelled'] as const;
 /** Reasons of failures after which an attempt is retried. */
 const RETRY_REASONS = ['SourceReadError', 'SourceChanged', 'DestinationUnreachable', 'DestinationRejected', 'ChecksumMismatch'] as const;
 
+/** Reasons of each type of image. */
+const IMAGE_REASONS = {
+  Full: ['FirstImage', ...BASE_FAILURES],
+  Incremental: ['BlockHashes', 'SnapshotMetadata', 'VirtualMachineBackup'],
+} as const;
+
 /** The prom-client metric of a declaration. */
 type MetricOf<D> = D extends { type: 'counter'; labels: readonly (infer Label extends string)[] }
   ? Counter<Label>
@@ -236,6 +257,9 @@ function initialise(metrics: Metrics): void {
       duration.zero({ destination, result });
     }
     for (const reason of RETRY_REASONS) retries.inc({ destination, reason }, 0);
+    for (const [type, reasons] of Object.entries(IMAGE_REASONS))
+      for (const reason of reasons) metrics.images.inc({ destination, type, reason }, 0);
+    metrics.changedBytes.inc({ destination }, 0);
     const { destinationScannedClusters, destinationSourceReadBytes, destinationSentBytes } = metrics;
     for (const counter of [destinationScannedClusters, destinationSourceReadBytes, destinationSentBytes]) counter.inc({ destination }, 0);
     for (const reason of SKIP_REASONS) metrics.destinationSkippedClusters.inc({ destination, reason }, 0);

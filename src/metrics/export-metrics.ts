@@ -73,9 +73,20 @@ export function createExportMetrics(options: ExportMetricsOptions): ExportMetric
       return series;
     }
 
+    /** The last change of a disk comes once. */
+    function countImage({ imageType, changedBytes = 0 }: DiskState): void {
+      if (imageType === undefined) return;
+      const { type, reason } = imageType;
+      metrics.images.inc({ destination, type, reason });
+      if (type === 'Incremental') metrics.changedBytes.inc({ destination }, changedBytes);
+    }
+
     return {
       observer: {
-        onChange: (state) => seriesOf(state).update(),
+        onChange(state) {
+          seriesOf(state).update();
+          if (state.phase === 'Succeeded') countImage(state);
+        },
         onProgress: (state) => seriesOf(state).moved(),
         onRetry: (_disk, { code }) => metrics.retries.inc({ destination, reason: code }),
       },

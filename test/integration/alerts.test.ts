@@ -136,6 +136,29 @@ const SCENES: Record<string, Scene[]> = {
       at: { '30m': 'silent', '50m': 'silent' },
     },
   ],
+  FellBackToFull: [
+    {
+      title: 'an incremental export has made a full image',
+      series: {
+        [`disklift_images_total{${SIDECAR},destination="S3",type="Full",reason="BaseMissing"}`]: '0x9 1x100',
+        [`disklift_images_total{${SIDECAR},destination="S3",type="Incremental",reason="BlockHashes"}`]: '0+1x100',
+      },
+      at: {
+        '8m': 'silent',
+        '15m': {
+          labels: 'job="vms/disklift",destination="S3",reason="BaseMissing"',
+          summary: 'Incremental exports to S3 destinations have made full images: BaseMissing.',
+          description: '1 images of the last hour hold whole disks. The condition Incremental of each export names the disk.',
+        },
+        '80m': 'silent',
+      },
+    },
+    {
+      title: 'the first image of a tracker is full',
+      series: { [`disklift_images_total{${SIDECAR},destination="S3",type="Full",reason="FirstImage"}`]: '0x9 1x30' },
+      at: { '15m': 'silent' },
+    },
+  ],
   ClaimOverdue: [
     {
       title: 'a claim has had no successful export for more than 26 hours',
