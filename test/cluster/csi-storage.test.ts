@@ -15,6 +15,12 @@ import { useNodeStorage } from './use-node-storage.ts';
 
 const WAIT = '--timeout=60s';
 
+/**
+ * The provisioner deletes a volume some time after its claim. A call that the driver does not answer ends after ten
+ * seconds (--timeout), and the provisioner repeats a failed one after 1, 2 and 4 seconds: three failures take 37.
+ */
+const REMOVAL_MS = 60_000;
+
 describe('storage of a node', function () {
   this.timeout(150_000);
   let cluster: NodeCluster;
@@ -58,7 +64,23 @@ describe('storage of a node', function () {
       ),
       ...(await linesOf('kubectl', 'get', 'pv,volumesnapshotcontents', '--output', 'name')).filter((name) => !name.includes('/vms-')),
     ];
-    await until('nothing is left', async () => (await rests()).length === 0).catch(async () => assert.deepEqual(await rests(), []));
+    await until('nothing is left', async () => (await rests()).length === 0, REMOVAL_MS).catch(async () =>
+      assert.deepEqual(await rests(), [], await reasonsToStay()),
+    );
+  }
+
+  /** The state of all volumes, their events, and the provisioner's last words. */
+  async function reasonsToStay(): Promise<string> {
+    const volumes = await linesOf('kubectl', 'get', 'pv', '--output', 'wide');
+    const events = await linesOf(
+      'kubectl',
+      'get',
+      'events',
+      '--all-namespaces',
+      '--field-selector',
+      'involvedObject.kind=PersistentVolume',
+    );
+    return [...volumes, ...events, ...storage.provisionerLog().split('\n').slice(-40)].join('\n');
   }
 
   async function linesOf(command: string, ...args: string[]): Promise<string[]> {

@@ -111,6 +111,7 @@ export interface NodeStorage {
   snapshots: string;
   /** The driver's calls so far, as it logs them. */
   driverLog(): string;
+  provisionerLog(): string;
 }
 
 /** Starts the storage on a node, with which it ends. */
@@ -120,9 +121,9 @@ export async function startStorage(cluster: NodeCluster): Promise<NodeStorage> {
   const kubectl = (...args: string[]) => succeed(cluster, path.join(cluster.binaries, 'kubectl'), ...args);
   await kubectl('apply', '--server-side', ...files);
   await kubectl('wait', '--for=condition=Established', '--timeout=30s', ...files);
-  const log = path.join(cluster.directory, 'csi-driver.log');
+  const logOf = (program: (typeof PROGRAMS)[number]) => path.join(cluster.directory, `${program}.log`);
   const start = (program: (typeof PROGRAMS)[number], ...args: string[]) =>
-    startOnNode(cluster, path.join(cluster.binaries, program), args, path.join(cluster.directory, `${program}.log`));
+    startOnNode(cluster, path.join(cluster.binaries, program), args, logOf(program));
   const clients = [`--kubeconfig=${cluster.kubeconfig}`, '--kube-api-qps=50', '--kube-api-burst=100'];
   start('csi-driver', `-root=${ROOT}`, `-node=${NODE_NAME}`, `-socket=${SOCKET}`, `-registration=${REGISTRATION}`);
   start('snapshot-controller', ...clients, CRD_WAIT);
@@ -135,7 +136,12 @@ export async function startStorage(cluster: NodeCluster): Promise<NodeStorage> {
   // The kubelet has found the driver.
   await kubectl('wait', `csinode/${NODE_NAME}`, `--for=jsonpath={.spec.drivers[0].name}=${DRIVER}`, '--timeout=60s');
   const root = `/proc/${cluster.firstPid}/root${ROOT}`;
-  return { volumes: `${root}/volumes`, snapshots: `${root}/snapshots`, driverLog: () => readFileSync(log, 'utf8') };
+  return {
+    volumes: `${root}/volumes`,
+    snapshots: `${root}/snapshots`,
+    driverLog: () => readFileSync(logOf('csi-driver'), 'utf8'),
+    provisionerLog: () => readFileSync(logOf('csi-provisioner'), 'utf8'),
+  };
 }
 
 /** The loop device below it is released with the node. */
