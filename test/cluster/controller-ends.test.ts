@@ -23,6 +23,12 @@ const SNAPSHOT = { mode: 'Always' };
 /** Rights of workers that are used now and then: for a repeated event, and for an object that is too old. */
 const RARE = ['diskexports get', 'events patch'];
 
+/**
+ * Rights that no scene here uses: for KubeVirt's backups (worker-backup.test.ts), and the one that the SnapshotMetadata
+ * service of a CSI driver requires.
+ */
+const ELSEWHERE = ['virtualmachinebackups get', 'virtualmachinebackuptrackers get', 'virtualmachines get', 'volumesnapshots get'];
+
 /** In the order in which the export meets them. The claim to export is there already. */
 const QUOTAS = {
   snapshots: { 'count/volumesnapshots.snapshot.storage.k8s.io': '0' },
@@ -205,6 +211,6 @@ describe('an export of the controller', function () {
     const permitted = rules.flatMap(({ resources, verbs }) => resources.flatMap((each) => verbs.map((verb) => `${each} ${verb}`)));
     const used = new Set(fleet.requests().ofWorkers.map(({ resource, verb }) => `${resource} ${verb}`));
     const isUnused = (each: string) => !used.has(each) && !RARE.includes(each);
-    assert.deepEqual(permitted.filter(isUnused), []);
+    assert.deepEqual(permitted.filter(isUnused), ELSEWHERE);
   });
 });
