@@ -6,10 +6,8 @@ import { DiskliftError } from '../common/errors.ts';
 import type { BaseImage } from '../receipts/contract.ts';
 import type { DiskExport } from '../resource/disk-export.ts';
 import type { RangedFile } from '../sources/changed/block-hashes/base-blocks.ts';
-import { HASH_BYTES, HEADER_BYTES } from '../sources/changed/block-hashes/blocks-file.ts';
-import { type BlockTrackedSource, trackBlocks } from '../sources/changed/block-hashes/track-blocks.ts';
-import type { ChangedBlocks, ChangedExtent, TrackedSource } from '../sources/changed/contract.ts';
-import type { DiskSource } from '../sources/contract.ts';
+import { trackBlocks } from '../sources/changed/block-hashes/track-blocks.ts';
+import type { TrackedSource } from '../sources/changed/contract.ts';
 import { type DestinationFiles, MAX_FILE_BYTES } from '../targets/contract.ts';
 import type { ChangesQuestion, ChangesRow, OpenedChanges } from './changes-row.ts';
 
@@ -29,11 +27,9 @@ async function open({ open: openDisk, base, createFiles }: ChangesQuestion, sign
   const openBase = base === undefined ? undefined : await findBlocks(base, createFiles, signal);
   const disk = await openDisk(signal);
   if (disk.sizeBytes > MAX_DISK_BYTES) return withoutHashes(disk, base);
-  const source = await trackBlocks(disk, { openBase, signal }).catch((error: unknown) => {
-    throw ofBase(error, base);
-  });
+  const source = await trackBlocks(disk, { openBase, signal });
   return {
-    source: base === undefined ? source : await ofHashes(source, base),
+    source,
     async savePoints(files, place, saveSignal) {
       const chunks: Uint8Array[] = [];
       for await (const chunk of source.blocks().chunks()) chunks.push(chunk.slice());
@@ -69,57 +65,5 @@ async function findBlocks(
   if (seen.sizeBytes !== sizeBytes || sizeBytes > MAX_FILE_BYTES)
     throw new DiskliftError('ChangesRefused', `the block hashes ${name} have ${seen.sizeBytes} bytes, and the receipt says ${sizeBytes}`);
   const readRange: RangedFile['readRange'] = (start, end, readSignal) => files.readRange(place, { start, end }, readSignal);
-  return async () => checkedFile({ name, sizeBytes, readRange }, sha256);
-}
-
-/**
- * A file whose bytes are compared with the receipt while they are read: first its header and its end, then all of it in
- * order, once for each scan.
- */
-function checkedFile({ name, sizeBytes, readRange }: RangedFile, sha256: string): RangedFile {
-  const tailStart = sizeBytes - HASH_BYTES;
-  let tail: Uint8Array = new Uint8Array();
-  let headHash = createHash('sha256');
-  let hash = headHash;
-  return {
-    name,
-    sizeBytes,
-    async readRange(start, end, signal) {
-      const bytes = await readRange(start, end, signal);
-      if (start === 0) headHash = createHash('sha256').update(bytes);
-      else if (start === tailStart) tail = bytes;
-      else {
-        if (start === HEADER_BYTES) hash = headHash.copy();
-        hash.update(bytes);
-        if (end === tailStart && hash.update(tail).digest('hex') !== sha256)
-          throw new DiskliftError('ChangesRefused', `the block hashes ${name} are another file than the one of the receipt`);
-      }
-      return bytes;
-    },
-  };
-}
-
-/** Names the kind of the map, and reports hashes that cannot be used as a refusal. */
-async function ofHashes(source: BlockTrackedSource, base: BaseImage): Promise<TrackedSource> {
-  const { changed } = source;
-  if (changed === undefined || changed.baseSizeBytes !== base.virtualSizeBytes) {
-    await source.dispose();
-    throw new DiskliftError(
-      'ChangesRefused',
-      `the block hashes of ${base.location} are of a disk of ${changed?.baseSizeBytes} bytes, and the base of ${base.virtualSizeBytes}`,
-    );
-  }
-  async function* extents(signal: AbortSignal, disk?: DiskSource): AsyncGenerator<ChangedExtent> {
-    try {
-      yield* (changed as ChangedBlocks).extents(signal, disk);
-    } catch (error) {
-      throw ofBase(error, base);
-    }
-  }
-  return { ...source, changed: { ...changed, extents }, changesFrom: 'BlockHashes' };
-}
-
-function ofBase(error: unknown, base: BaseImage | undefined): unknown {
-  const isOfHashes = base !== undefined && error instanceof DiskliftError && error.code === 'FormatUnsupported';
-  return isOfHashes ? new DiskliftError('ChangesRefused', error.message, error) : error;
+  return async () => ({ name, sizeBytes, sha256, readRange });
 }
