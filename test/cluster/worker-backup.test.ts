@@ -25,6 +25,7 @@ import { requireBinaries } from './kubernetes-binaries.ts';
 const BACKUPS = '/apis/backup.kubevirt.io/v1alpha1';
 const VMS = '/apis/kubevirt.io/v1';
 const VOLUME = 'rootdisk';
+const GRANULARITY = 65_536;
 const KEY = '{name}/{disk}.qcow2';
 
 async function succeeds(command: string, ...args: string[]): Promise<void> {
@@ -166,6 +167,82 @@ describe('a worker that exports a VirtualMachineBackup', function () {
       assert.doesNotMatch(worker.output(), /correct-token/);
       await succeeds('qemu-img', 'compare', '-q', '-F', 'raw', s3.objectPath(BUCKET, 'monday/rootdisk.qcow2'), uri);
     });
+  });
+
+  const INCREMENTAL = { receipt: true, incremental: { tracker: 'trackers/{namespace}/{disk}.json' } };
+
+  /** Exports a backup of the disk as it is now, as KubeVirt would: the tracker moves on when the backup is deleted. */
+  async function exportBackup(name: string, disk: { daemon: StorageDaemon; url: string; isFull?: boolean; spec?: object }) {
+    const { daemon, url, isFull = false, spec = INCREMENTAL } = disk;
+    const checkpoint = `${name}-2026`;
+    const bitmap = isFull ? undefined : checkpoint;
+    if (isFull) await daemon.addBitmap('changes', GRANULARITY);
+    else await daemon.freezeBitmap('changes', checkpoint, GRANULARITY);
+    return daemon.exported(bitmap, async (uri) => {
+      await using server = await serve(uri, bitmap);
+      await createBackup(name);
+      await setStatus(name, readyStatus(server, isFull ? 'Full' : 'Incremental', checkpoint));
+      await namespace.apply(ofBackup(name, url, spec));
+      await using worker = await startWorker(name);
+      await worker.ended;
+      const status = await namespace.finished(name);
+      await succeeds('qemu-img', 'convert', '-f', 'raw', '-O', 'raw', uri, temp(`${name}.raw`));
+      await send('DELETE', placeOf('virtualmachinebackups', name));
+      await moveTracker(checkpoint);
+      return status;
+    });
+  }
+
+  const moveTracker = (name: string) =>
+    send('PATCH', `${placeOf('virtualmachinebackuptrackers', 'nightly')}/status`, { status: { latestCheckpoint: { name } } });
+
+  it('makes images of a chain, each of which is the disk at the time of its backup', async () => {
+    await mkdir(temp('s3'));
+    await using s3 = await startVersitygw(temp('s3'), BUCKET);
+    await using daemon = await startDisk();
+    const disk = { daemon, url: s3.url };
+    const names = ['monday', 'tuesday', 'wednesday'];
+    const [full, ...others] = [
+      await exportBackup('monday', { ...disk, isFull: true }),
+      await daemon.guest(['write -q -P 2 1M 4k', 'write -q -z 2M 64k']).then(() => exportBackup('tuesday', disk)),
+      await daemon.guest(['write -q -P 3 5M 128k', 'discard -q 0 64k']).then(() => exportBackup('wednesday', disk)),
+    ];
+    assert.equal(full?.phase, 'Succeeded', full?.message);
+    assert.partialDeepStrictEqual(full?.disks?.[0] ?? {}, { type: 'Full', typeReason: 'FirstImage' });
+    for (const status of others) {
+      assert.equal(status.phase, 'Succeeded', status.message);
+      assert.partialDeepStrictEqual(status.disks?.[0] ?? {}, { type: 'Incremental', typeReason: 'VirtualMachineBackup' });
+    }
+    assert.deepEqual(
+      others.map(({ disks }) => disks?.[0]?.changedBytes),
+      [2 * GRANULARITY, 3 * GRANULARITY],
+    );
+    for (const name of names)
+      await succeeds('qemu-img', 'compare', '-q', '-F', 'raw', s3.objectPath(BUCKET, `${name}/rootdisk.qcow2`), temp(`${name}.raw`));
+  });
+
+  it('makes a full image, or fails, where the changes count from a checkpoint whose image is not there', async () => {
+    await mkdir(temp('s3'));
+    await using s3 = await startVersitygw(temp('s3'), BUCKET);
+    await using daemon = await startDisk();
+    const disk = { daemon, url: s3.url };
+    assert.equal((await exportBackup('monday', { ...disk, isFull: true })).phase, 'Succeeded');
+    // Another program has made a backup with this tracker, or the export of one has failed.
+    await moveTracker('lost-2026');
+    const spec = { ...INCREMENTAL, incremental: { ...INCREMENTAL.incremental, fallback: 'Fail' } };
+    const failed = await exportBackup('tuesday', { ...disk, spec });
+    assert.equal(failed.phase, 'Failed');
+    assert.match(failed.message ?? '', /has the changes since the checkpoint lost-2026, and the base .* is of monday-2026/);
+    await moveTracker('lost-2026');
+    await daemon.guest(['write -q -P 4 4M 64k']);
+    const full = await exportBackup('wednesday', disk);
+    assert.equal(full.phase, 'Succeeded', full.message);
+    assert.partialDeepStrictEqual(full.disks?.[0] ?? {}, { type: 'Full', typeReason: 'ChangesMissing' });
+    await succeeds('qemu-img', 'compare', '-q', '-F', 'raw', s3.objectPath(BUCKET, 'wednesday/rootdisk.qcow2'), temp('wednesday.raw'));
+    // This image is the base of the next one.
+    const next = await exportBackup('thursday', disk);
+    assert.partialDeepStrictEqual(next.disks?.[0] ?? {}, { type: 'Incremental' });
+    await succeeds('qemu-img', 'compare', '-q', '-F', 'raw', s3.objectPath(BUCKET, 'thursday/rootdisk.qcow2'), temp('thursday.raw'));
   });
 
   it('fails with the reason of a backup that has ended', async () => {
