@@ -72,7 +72,7 @@ export function addImageOptions(command: Command): Command {
     .option('--data-file-name <name>', 'with -d or -R: the name that the image stores for the disk; its absolute path when left out')
     .option(
       '--changed <map>',
-      'only what has changed since the base: qemu:dirty-bitmap:NAME, which the NBD server reports with the disk, or blocks:FILE, the block hashes of the base',
+      'only what has changed since the base: qemu:dirty-bitmap:NAME, which the NBD server reports with the disk or the qcow2 file stores, or blocks:FILE, the block hashes of the base',
     )
     .option('--base <name>', 'with --changed: the file name of the base, relative to the directory of the image')
     .addOption(new Option('--base-format <format>', 'with --base: the format of the base').choices(BACKING_FORMATS).default('qcow2'))
@@ -103,7 +103,7 @@ const MAX_BITMAP_NAME_BYTES = 1023;
 export interface BaseFlags {
   backingFile: BackingFile | undefined;
   baseSizeBytes: number | undefined;
-  /** The NBD server's name for the bitmap that shows what has changed. */
+  /** The name of the bitmap that shows what has changed. */
   bitmap: string | undefined;
   /** The file with the block hashes of the base. */
   blocksFile: string | undefined;
@@ -126,8 +126,10 @@ export function baseOf(imagePath: string, { changed, base, baseFormat, baseSize,
     throw refuse(`--changed ${changed}: qemu:dirty-bitmap:NAME or blocks:FILE is expected`);
   if (bitmap !== undefined && Buffer.byteLength(bitmap) > MAX_BITMAP_NAME_BYTES)
     throw refuse(`--changed: the bitmap's name is longer than ${MAX_BITMAP_NAME_BYTES} bytes`);
-  if (bitmap !== undefined && !isNbdUri(imagePath))
-    throw refuse('--changed with a dirty bitmap needs a disk on an NBD server (nbd:// or nbd+unix://), which reports the bitmap');
+  if (bitmap !== undefined && !isNbdUri(imagePath) && (flags.format !== 'qcow2' || isRemoteImage(imagePath)))
+    throw refuse(
+      '--changed with a dirty bitmap needs a disk on an NBD server (nbd:// or nbd+unix://), or a file with -f qcow2, which has the bitmap',
+    );
   if (allZeros && bitmap === undefined) throw refuse('--all-zeros is for a dirty bitmap; block hashes show all zeros by themselves');
   if (verbatim) throw refuse('--verbatim sends a file as it is, and --changed makes an image of what has changed; use one');
   if (flags.dataFile || flags.rawDataFile) throw refuse('an image on a base (--base) cannot have an external data file (-d, -R)');

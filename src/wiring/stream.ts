@@ -28,7 +28,7 @@ export interface DiskRequest extends ImageOptions, Pick<PrepareOptions, 'onOpen'
   format?: DiskFormat | undefined;
   beneath?: string | undefined;
   caFile?: string | undefined;
-  /** The dirty bitmap of an NBD server, for an image with a backing file. */
+  /** The dirty bitmap of an NBD server or of a qcow2 image, for an image with a backing file. */
   bitmap?: string | undefined;
   /** Whether zeros that the bitmap calls unchanged count as changed, {@link withAllZeros}. */
   allZeros?: boolean | undefined;
@@ -85,7 +85,14 @@ async function openSource(
   options: CommandContext & Pick<DiskRequest, 'inUse' | 'bitmap' | 'allZeros'>,
 ): Promise<TrackedSource> {
   if (isRemoteImage(path)) return openRemoteDisk({ path, format, beneath, caFile }, options);
-  if (!isNbdUri(path)) return openNamedDisk({ path, format, beneath }, options);
+  if (!isNbdUri(path)) {
+    const disk = await openNamedDisk({ path, format, beneath }, options);
+    const { bitmap, allZeros } = options;
+    if (bitmap === undefined) return disk;
+    const { withStoredBitmap } = await import('../formats/qcow2/stored-bitmap.ts');
+    const tracked = withStoredBitmap(disk, { imagePath: path, bitmapName: bitmap }, options);
+    return allZeros === true ? withAllZeros(tracked) : tracked;
+  }
   const address = parseNbdUri(path);
   if (options.inUse === 'fail' || options.inUse === 'wait')
     throw new DiskliftError(

@@ -17,11 +17,22 @@ interface Entry {
   end: number;
 }
 
+interface BitmapEntry extends Entry {
+  name: string;
+  /** Set while a program has the image open for writing, and left behind where that program did not end in order. */
+  isInUse: boolean;
+  /** Whether QEMU records writes in it. */
+  isRecording: boolean;
+  granularityBytes: number;
+}
+
 const SNAPSHOT_FIXED_BYTES = 40;
 const BITMAP_FIXED_BYTES = 24;
 const DIRTY_TRACKING_BITMAP = 1;
 /** in_use, auto, extra_data_compatible */
 const BITMAP_FLAGS = 7;
+const BITMAP_IN_USE = 1;
+const BITMAP_AUTO = 2;
 const BITMAP_GRANULARITY_BITS = [9, 31] as const;
 const MAX_BITMAP_NAME_BYTES = 1023;
 
@@ -42,10 +53,10 @@ export function parseSnapshot(bytes: Uint8Array, at: number, name: string): Entr
 
 /**
  * @param at of an entry of the bitmap directory in `bytes`
- * @returns the bitmap's table
+ * @returns the bitmap and its table
  * @throws DiskliftError `FormatUnsupported` for an entry that the bytes do not hold whole
  */
-export function parseBitmap(bytes: Uint8Array, at: number, name: string): Entry {
+export function parseBitmap(bytes: Uint8Array, at: number, name: string): BitmapEntry {
   const view = boundedView({ bytes, name });
   const [nameLength, extraLength] = [view.u16(at + 18), view.u32(at + 20)];
   const length = BITMAP_FIXED_BYTES + nameLength + extraLength;
@@ -55,7 +66,14 @@ export function parseBitmap(bytes: Uint8Array, at: number, name: string): Entry 
   const [minBits, maxBits] = BITMAP_GRANULARITY_BITS;
   if (!isKnown || nameLength === 0 || nameLength > MAX_BITMAP_NAME_BYTES || granularityBits < minBits || granularityBits > maxBits)
     throw view.refuse(`has a bitmap whose entry at byte ${at} breaks the rules of the format`);
-  return { table: { offset: view.u64(at), entryCount: view.u32(at + 8) }, end: at + alignUp(length, 8) };
+  return {
+    table: { offset: view.u64(at), entryCount: view.u32(at + 8) },
+    end: at + alignUp(length, 8),
+    name: view.text(at + BITMAP_FIXED_BYTES, nameLength),
+    isInUse: (flags & BITMAP_IN_USE) !== 0,
+    isRecording: (flags & BITMAP_AUTO) !== 0,
+    granularityBytes: 2 ** granularityBits,
+  };
 }
 
 /** Bits 9 to 55 */
