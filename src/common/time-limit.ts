@@ -56,6 +56,24 @@ export async function withinLimit<T>(promise: Promise<T>, { limitMs, clock, sign
   }
 }
 
+/**
+ * Waits for `promise` while something moves: at most `limitMs` of silence.
+ * @param movedMs the monotonic time of the last move
+ * @throws DiskliftError as {@link withinLimit}
+ */
+export async function whileMoving<T>(promise: Promise<T>, movedMs: () => number, { limitMs, clock, signal, late }: WaitLimit): Promise<T> {
+  const stop = new AbortController();
+  const silence = async (): Promise<never> => {
+    for (let leftMs = limitMs; leftMs > 0; leftMs = movedMs() + limitMs - clock.monotonicMs()) await clock.delay(leftMs, stop.signal);
+    throw late();
+  };
+  try {
+    return await abortable(Promise.race([promise, silence()]), signal);
+  } finally {
+    stop.abort(inTime());
+  }
+}
+
 export interface Grace {
   /** The operation itself must stop on the same signal. */
   signal: AbortSignal;

@@ -6,7 +6,7 @@ import type { Clock } from '../../common/clock.ts';
 import { DiskliftError } from '../../common/errors.ts';
 import { basicCredentials, unbracketed } from '../../common/http-url.ts';
 import { parseRetryAfter } from '../../common/retry.ts';
-import { withinLimit } from '../../common/time-limit.ts';
+import { whileMoving, withinLimit } from '../../common/time-limit.ts';
 import { readBackLimitMs } from '../../network/answer-limits.ts';
 import type { GuardedAgents } from '../../network/guarded-agent.ts';
 import { closedError, networkError } from '../../network/network-error.ts';
@@ -80,8 +80,12 @@ export function createHttpRanges({ url: first, agents, clock, limits: given }: H
       if (status !== 206) throw statusError(response, range);
       const { sizeBytes, end } = contentRange(response, range);
       const bytes = Buffer.allocUnsafeSlow(end - range.start);
-      const whole = readBody(response, bytes, (next) => withinLimit(next, limit(limits.silentMs, 'sends no more bytes')));
-      await withinLimit(whole, limit(readBackLimitMs(bytes.length), 'its answer does not end'));
+      let movedMs = clock.monotonicMs();
+      const whole = readBody(response, bytes, () => {
+        movedMs = clock.monotonicMs();
+      });
+      const moving = whileMoving(whole, () => movedMs, limit(limits.silentMs, 'sends no more bytes'));
+      await withinLimit(moving, limit(readBackLimitMs(bytes.length), 'its answer does not end'));
       isWhole = true;
       return { answer: { bytes, sizeBytes, version: versionOf(response) } };
     } catch (error) {
@@ -174,19 +178,13 @@ function responseOf(request: http.ClientRequest): Promise<http.IncomingMessage> 
 }
 
 /** @throws Error where the body is not as long as `bytes` */
-async function readBody(
-  response: http.IncomingMessage,
-  bytes: Buffer,
-  limited: (next: Promise<IteratorResult<Buffer, undefined>>) => Promise<IteratorResult<Buffer, undefined>>,
-): Promise<void> {
-  const pieces = response[Symbol.asyncIterator]() as AsyncIterator<Buffer, undefined>;
+async function readBody(response: http.IncomingMessage, bytes: Buffer, onMove: () => void): Promise<void> {
   let done = 0;
-  for (;;) {
-    const next = await limited(pieces.next());
-    if (next.done === true) break;
-    if (done + next.value.length > bytes.length) throw lengthError(`more than ${bytes.length}`);
-    bytes.set(next.value, done);
-    done += next.value.length;
+  for await (const piece of response as AsyncIterable<Buffer>) {
+    onMove();
+    if (done + piece.length > bytes.length) throw lengthError(`more than ${bytes.length}`);
+    bytes.set(piece, done);
+    done += piece.length;
   }
   if (done < bytes.length) throw lengthError(`${done} of ${bytes.length}`);
 }
