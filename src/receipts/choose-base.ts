@@ -32,7 +32,17 @@ export async function chooseBase(search: BaseSearch, signal: AbortSignal): Promi
   if (recorded !== undefined) return { kind: 'recorded', receipt: recorded, location: search.files.location(search.place) };
   const named = 'base' in search.from ? { place: search.from.base } : await readTracker(search, search.from.tracker, signal);
   if (named === undefined) return { kind: 'full', reason: 'FirstImage', message: 'the tracker does not exist yet' };
-  return { kind: 'incremental', base: await readBase(search, named, signal) };
+  return { kind: 'incremental', base: await withPlace(named, () => readBase(search, named, signal)) };
+}
+
+/** A tracker is a file of the destination, and may name anything. The place of a request is the author's own. */
+async function withPlace<T>({ sha256 }: Named, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (error) {
+    if (sha256 === undefined || !(error instanceof DiskliftError) || error.code !== 'InvalidRequest') throw error;
+    throw new DiskliftError('ReceiptInvalid', `the tracker names a place that cannot be used: ${error.message}`, error);
+  }
 }
 
 /**

@@ -286,7 +286,7 @@ export interface ProgressStatus {
   imageBytes: number;
   /** Bytes of the images that have been sent. */
   sentBytes: number;
-  /** Bytes of the disks that are not sent because they are zeros. */
+  /** Bytes of the disks that are not sent because they are zeros or unchanged since the base. */
   skippedBytes: number;
   /** sentBytes in units for people, such as 1.3Gi. */
   written: string;
@@ -337,7 +337,7 @@ export interface ClusterCounts {
   total: number;
   /** Clusters that the scan has classified. */
   scanned: number;
-  /** Clusters that are not in the image, because they are zeros. */
+  /** Clusters that are not in the image, because they are zeros or unchanged since the base. */
   skipped: number;
   /** Clusters whose data has been sent. */
   written: number;

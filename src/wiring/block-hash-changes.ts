@@ -52,14 +52,16 @@ async function withoutHashes(source: TrackedSource, base: BaseImage | undefined)
 
 /** @throws DiskliftError `ChangesMissing`, `ChangesRefused`; the codes of {@link DestinationFiles} */
 async function findBlocks(
-  { location, points: { blocks } }: BaseImage,
+  { place: basePlace, location, points: { blocks } }: BaseImage,
   createFiles: () => Promise<DestinationFiles>,
   signal: AbortSignal,
 ): Promise<() => Promise<RangedFile>> {
   if (blocks === undefined) throw new DiskliftError('ChangesMissing', `the base ${location} has no block hashes beside it`);
   const files = await createFiles();
   const { place, sizeBytes, sha256 } = blocks;
-  const name = files.location(place);
+  const name = `${location}.blocks`;
+  if (place !== `${basePlace}.blocks`)
+    throw new DiskliftError('ChangesRefused', `the receipt of ${location} names other block hashes than ${name}`);
   const seen = await files.look(place, signal);
   if (seen === undefined) throw new DiskliftError('ChangesMissing', `the block hashes ${name} are not there`);
   if (seen.sizeBytes !== sizeBytes || sizeBytes > MAX_FILE_BYTES)

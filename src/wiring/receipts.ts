@@ -176,8 +176,12 @@ function partsOf({ spec }: DiskExport): (place: string) => string[] {
   return spec.destination.s3 === undefined ? partsOfUrlPath : partsOfKey;
 }
 
+const MAX_KEY_BYTES = 1024;
+
 /** @throws DiskliftError `InvalidRequest` for a place from which no file name can lead to a base */
 function requireFollowable(request: DiskExport, place: string): void {
+  if (Buffer.byteLength(`${place}.blocks`) > MAX_KEY_BYTES)
+    throw new DiskliftError('InvalidRequest', `spec.destination: with .blocks the key ${place} has more than ${MAX_KEY_BYTES} bytes`);
   const parts = partsOf(request)(place);
   if (backingNameOf(parts, [...parts.slice(0, -1), `${parts.at(-1)}`.slice(1) || 'base']) !== undefined) return;
   throw new DiskliftError(

@@ -55,7 +55,7 @@ describe('files at a destination', () => {
   describe('S3', () => {
     itKeepsFiles({
       places: KEYS,
-      illegal: '',
+      illegal: '../other/a',
       async start() {
         const fake = await startS3Fake({ secret: SECRET });
         return {

@@ -188,6 +188,11 @@ for (const [kind, start] of [
       ['whose disk shrank', 'DiskShrank', () => truncateSync(disk, 8 * MIB)],
       ['whose receipt is of another disk', 'OtherDisk', () => edit(`${image('one')}.json`, 'disk.img', 'other.img')],
       ['whose tracker is of another disk', 'OtherDisk', () => edit(place.file('latest/disk.json'), '"name": "root"', '"name": "data"')],
+      [
+        'whose tracker names an impossible place',
+        'ReceiptInvalid',
+        () => edit(place.file('latest/disk.json'), 'disk-one.qcow2"', '../a?b/"'),
+      ],
       ['whose receipt names another place', 'ReceiptInvalid', () => edit(`${image('one')}.json`, 'disk-one.qcow2",', 'disk-none.qcow2",')],
     ];
 
@@ -295,6 +300,49 @@ for (const [kind, start] of [
       await assertImageOf(image('two'), disk);
       assert.ok(trackedPlace().endsWith('disk-two.qcow2'));
     });
+
+    if (kind === 'HTTP')
+      describe('at a server that takes no receipts', () => {
+        async function at(directives: string, spec: object): Promise<TrackedEnd> {
+          mkdirSync(temp('strict'), { recursive: true });
+          await using strict = await startNginx(
+            temp('strict'),
+            `dav_methods PUT; create_full_put_path on; client_max_body_size 0; ${directives}`,
+          );
+          const destination = { http: { url: `${strict.url}/{disk}.qcow2` } };
+          const end = await runTracked({ name: 'one', volume: temp('volume'), spec: { destination, ...spec } });
+          await assertImageOf(strict.file('disk.qcow2'), disk);
+          assert.ok(!existsSync(strict.file('disk.qcow2.json')));
+          return end;
+        }
+        const REFUSES = 'location ~ json$ { limit_except GET { deny all; } }';
+
+        it('succeeds with a warning where the request says nothing about receipts', async () => {
+          const end = await at(REFUSES, {});
+          assert.equal(end.phase, 'Succeeded', end.failure?.message);
+          const condition = end.status.conditions?.find(({ type }) => type === 'ReceiptsMissing');
+          assert.deepEqual([condition?.status, condition?.reason], ['True', 'Refused']);
+          assert.match(condition?.message ?? '', /^disk\.img: .*answered 403/);
+          const event = end.events.find(({ reason }) => reason === 'ReceiptMissing');
+          assert.equal(event?.type, 'Warning');
+        });
+
+        for (const spec of [{ receipt: true }, { incremental: { tracker: '/latest' } }])
+          it(`fails with ${Object.keys(spec).join()}, and says that the image has arrived`, async () => {
+            const end = await at(REFUSES, spec);
+            assert.deepEqual([end.phase, end.failure?.code], ['Failed', 'CredentialsInvalid'], end.failure?.message);
+            assert.match(
+              end.failure?.message ?? '',
+              /^the image has arrived at http:.*disk\.qcow2, but its receipt could not be written: .*403/,
+            );
+          });
+
+        it('tries only the receipt again while the server is busy, and then fails', async () => {
+          const end = await at('location ~ json$ { return 503; }', { receipt: true, backoffLimit: 2 });
+          assert.deepEqual([end.phase, end.status.disks?.[0]?.attempts], ['Failed', 3]);
+          assert.match(end.failure?.message ?? '', /^the image has arrived at .*503.*\(after 3 attempts\)$/);
+        });
+      });
 
     it('leaves neither receipt nor tracker when it is stopped before the image has arrived', async () => {
       const stop = new AbortController();

@@ -56,10 +56,12 @@ export function createS3Files(options: S3TargetOptions): DestinationFiles {
   };
 }
 
-/** @throws DiskliftError `InvalidRequest` for a key that the SDK would read as another one, or that S3 does not take */
+/** @throws DiskliftError `InvalidRequest` for a key that S3 does not take, or that a server may read as another bucket */
 function requireKey(key: string): string {
   if (key === '' || Buffer.byteLength(key) > MAX_KEY_BYTES)
     throw new DiskliftError('InvalidRequest', `the key ${JSON.stringify(key)} must have from 1 to ${MAX_KEY_BYTES} bytes`);
+  if (key.split('/').some((part) => part === '.' || part === '..'))
+    throw new DiskliftError('InvalidRequest', `the key ${JSON.stringify(key)} must have no parts . and ..`);
   return key;
 }
 
