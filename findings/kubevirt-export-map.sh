@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# KubeVirt's export server answers with a map of allocation for an incremental backup if it does not have the name of the checkpoint, and a flag has
-# another meaning there. A client that reads it as a map of changes takes all data for unchanged.
+# KubeVirt's export server answers with a map of allocation for an incremental backup if it does not have the name of the checkpoint. A flag has
+# another meaning there: a client that reads it as a map of changes takes all data for unchanged.
 #
 # Seen with virt-exportserver of KubeVirt 1.8.0, BACKUP_TYPE=Incremental and no BACKUP_CHECKPOINT. Output:
 #   asked for the bitmap ""

@@ -23,7 +23,7 @@ export interface GuardedGetOptions {
   silenceMs?: number | undefined;
 }
 
-export interface GetAnswer {
+interface GetAnswer {
   status: number;
   /** @throws DiskliftError `DestinationUnreachable` where the connection breaks or is silent, `Cancelled` */
   body: AsyncIterable<Uint8Array>;

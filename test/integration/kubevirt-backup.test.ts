@@ -18,6 +18,7 @@ import { type ExportServer, requireExportServer, startExportServer } from '../he
 import { openVolume } from '../helpers/kubevirt-backup/open-volume.ts';
 import { startQemuNbd } from '../helpers/nbd-servers.ts';
 import { runCommand } from '../helpers/run-command.ts';
+import { createRandom, SEED, SEED_TEXT } from '../helpers/seed.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
 import { type StorageDaemon, startStorageDaemon } from '../helpers/storage-daemon.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
@@ -26,6 +27,8 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 const GRANULARITY = 64 * KIB;
 const VOLUME = 'rootdisk';
+/** STEPS=1000 makes so many backups. */
+const STEPS = Number(process.env.STEPS ?? 6);
 
 async function succeeds(command: string, args: readonly string[]): Promise<string> {
   const { code, stdout, stderr } = await runCommand(command, args);
@@ -132,6 +135,40 @@ describe("KubeVirt's backup in pull mode", () => {
       images.push(`${index}.qcow2`);
       for (const [at, image] of images.entries())
         await succeeds('qemu-img', ['compare', '-q', '-F', 'raw', temp(image), temp(`truth/${at}`)]);
+    }
+  });
+
+  it(`is the disk at each point in time, in ${STEPS} backups of random changes ${SEED_TEXT}`, async function () {
+    this.timeout(STEPS * 20_000);
+    const random = createRandom(SEED);
+    const below = (limit: number) => Math.floor(random() * limit);
+    const operation = () => {
+      const length = 512 * (1 + below(256));
+      const kinds = [`write -q -P ${1 + below(255)}`, 'write -q -P 0', 'write -q -z', 'write -q -z -u', 'discard -q'];
+      return `${kinds[below(kinds.length)]} ${512 * below((8 * MIB - length) / 512)} ${length}`;
+    };
+    const operations = () => Array.from({ length: 1 + below(6) }, operation);
+    await using daemon = await startDisk(operations());
+    await daemon.exported(undefined, async (uri) => {
+      await using server = await serve(uri);
+      await write(() => openVolume({ server, volume: VOLUME, isIncremental: false }), '0.qcow2');
+    });
+    for (let step = 1; step <= STEPS; step += 1) {
+      await daemon.guest(operations());
+      await daemon.freezeBitmap('tracker', 'now', GRANULARITY);
+      await daemon.exported('now', async (uri) => {
+        await using server = await serve(uri, 'now');
+        server.launcher.hasZeros = random() < 0.5;
+        const qcow2 = {
+          ...DEFAULT_OPTIONS,
+          clusterSizeBytes: 4 * KIB * 2 ** below(10),
+          backingFile: delta(`${step - 1}.qcow2`).qcow2?.backingFile,
+        };
+        const zeroDetection = random() < 0.7 ? 'content' : 'extents';
+        await write(() => openVolume({ server, volume: VOLUME, isIncremental: true }), `${step}.qcow2`, { qcow2, zeroDetection });
+        await succeeds('qemu-img', ['compare', '-q', '-f', 'qcow2', '-F', 'raw', temp(`${step}.qcow2`), uri]);
+      });
+      await daemon.removeBitmap('now');
     }
   });
 

@@ -13,7 +13,7 @@
 import { oneLine } from '../../common/text.ts';
 import { objectsAt, textAt, type UncheckedObject, valueAt } from '../virtual-machine/read-fields.ts';
 
-export interface BackupVolumeFacts {
+interface BackupVolumeFacts {
   /** Name of the volume in the VM. */
   name: string;
   dataEndpoint: string;

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -52,8 +52,7 @@ const HOST = '127.0.0.1';
 
 export async function startExportServer(options: ExportServerOptions): Promise<ExportServer> {
   const { program, volumes, type, checkpoint, token = 'correct-token', exportOf } = options;
-  const directory = path.join(options.directory, `export-server-${await freePort()}`);
-  mkdirSync(directory);
+  const directory = mkdtempSync(path.join(options.directory, 'export-server-'));
   const authority = await createTestAuthority(directory);
   const server = await authority.issue('virt-export', `IP:${HOST}`);
   const client = await authority.issue(`kubevirt.io:system:client:${UID}`, 'DNS:virt-launcher');

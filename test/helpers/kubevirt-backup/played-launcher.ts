@@ -35,6 +35,8 @@ export interface LauncherOptions {
 export interface PlayedLauncher extends AsyncDisposable {
   /** Called before each message that is sent; a test breaks the stream by an error. */
   onMessage: ((method: 'Map' | 'Read') => void) | undefined;
+  /** Maps of changes as KubeVirt 1.9 sends them: with the zeros that QEMU reports. */
+  hasZeros: boolean;
   /** Maps that are changed before they are sent. */
   alterMap: ((extents: NbdExtent[]) => NbdExtent[]) | undefined;
 }
@@ -49,6 +51,7 @@ export async function startPlayedLauncher({ port, tls, exportOf }: LauncherOptio
 
   const launcher: PlayedLauncher = {
     onMessage: undefined,
+    hasZeros: false,
     alterMap: undefined,
     async [Symbol.asyncDispose]() {
       inner.close();
@@ -86,7 +89,8 @@ export async function startPlayedLauncher({ port, tls, exportOf }: LauncherOptio
   }
 
   async function* mapOf(uri: string, { bitmapName, offset, length }: NbdQuestion): AsyncGenerator<Buffer> {
-    const extents = await askedExtents(uri, bitmapName);
+    const asked = await askedExtents(uri, bitmapName);
+    const extents = bitmapName !== '' && launcher.hasZeros ? merged(asked, await askedExtents(uri, '')) : asked;
     const sizeBytes = extents.reduce((end, extent) => Math.max(end, extent.offset + extent.length), 0);
     const end = clampedEnd(offset, length, sizeBytes);
     const within = extents
@@ -121,6 +125,19 @@ async function askedExtents(uri: string, bitmapName: string): Promise<NbdExtent[
     else joined.push({ offset, length, flags: type, description: words[type] ?? 'unknown' });
   }
   return joined;
+}
+
+/** Changes of one list and zeros of the other, as in pkg/storage/nbdclient of KubeVirt 1.9. */
+function merged(changes: readonly NbdExtent[], allocation: readonly NbdExtent[]): NbdExtent[] {
+  const words = ['clean', 'dirty', 'zero', 'dirty,zero'];
+  return changes.flatMap((change) =>
+    allocation.flatMap((each) => {
+      const offset = Math.max(change.offset, each.offset);
+      const length = Math.min(change.offset + change.length, each.offset + each.length) - offset;
+      const flags = change.flags | (each.flags & 2);
+      return length > 0 ? [{ offset, length, flags, description: words[flags] ?? 'unknown' }] : [];
+    }),
+  );
 }
 
 async function* dataOf(uri: string, { offset, length }: NbdQuestion): AsyncGenerator<Buffer> {
