@@ -21,6 +21,8 @@ export const STORAGE_PROGRAMS = ['csi-driver', 'csi-provisioner', 'csi-snapshott
 type ProgramName = (typeof STORAGE_PROGRAMS)[number];
 
 export interface ApiStorage extends AsyncDisposable {
+  /** Socket of the CSI driver. */
+  readonly socket: string;
   /** The directory or the file of a bound volume. */
   pathOf(volume: Volume): string;
   /** Names of all volumes and snapshots that the driver has. */
@@ -59,6 +61,7 @@ export async function startApiStorage(api: ApiServer, node: string): Promise<Api
     start('csi-provisioner', ...clients, `--csi-address=${socket}`, '--snapshot-orphan-sweep-interval=2s'),
   );
   const storage: ApiStorage = {
+    socket,
     pathOf(volume) {
       const folder = path.join(root, 'volumes', volume.spec.csi.volumeHandle);
       return path.join(folder, volume.spec.volumeMode === 'Block' ? 'disk.img' : 'data');

@@ -40,8 +40,8 @@ export interface Scenes {
   pod(name: string, spec: { containers: readonly object[]; volumes: readonly object[] }): Promise<void>;
   /** A copy of the disk as it is now, to compare with. */
   keep(disk: string, name: string): Promise<string>;
-  /** A VolumeSnapshot as a user makes it, of the default class. @returns its time, when it is ready */
-  snapshot(name: string, claimName: string): Promise<string>;
+  /** A VolumeSnapshot as a user makes it, by default of the default class. @returns its time, when it is ready */
+  snapshot(name: string, claimName: string, className?: string): Promise<string>;
   /** Creates an export of a claim to the sink, if `spec` does not say otherwise. */
   export(name: string, claimName: string, spec?: Record<string, unknown>): Promise<void>;
   /** The same to the fake S3 server, in parts. */
@@ -113,13 +113,16 @@ export function createScenes(options: SceneOptions): Scenes {
       await copyFile(disk, copy);
       return copy;
     },
-    async snapshot(name, claimName) {
+    async snapshot(name, claimName, className) {
       const place = within('/apis/snapshot.storage.k8s.io/v1', 'volumesnapshots');
       await post(place, {
         apiVersion: 'snapshot.storage.k8s.io/v1',
         kind: 'VolumeSnapshot',
         metadata: { name },
-        spec: { source: { persistentVolumeClaimName: claimName } },
+        spec: {
+          source: { persistentVolumeClaimName: claimName },
+          ...(className === undefined ? {} : { volumeSnapshotClassName: className }),
+        },
       });
       let time = '';
       await until(`the snapshot ${name} is ready`, LIMIT_MS, async () => {

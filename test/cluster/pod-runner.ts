@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ApiServer } from './api-server.ts';
@@ -19,7 +20,7 @@ export interface PodRunnerOptions {
   /** Flags of every worker beside those of its pod. */
   flags?: readonly string[];
   /** Directory or device of a bound volume, from its PersistentVolume. */
-  pathOf?(volume: Volume): string;
+  pathOf?(volume: Volume): string | Promise<string>;
   nodeName?: string;
 }
 
@@ -134,7 +135,7 @@ class Runner implements PodRunner {
         return undefined;
       }
       const volume = await this.get(`/api/v1/persistentvolumes/${claim.spec.volumeName}`);
-      places.set(name, this.options.pathOf?.(volume) ?? volume.spec.hostPath?.path ?? volume.spec.local?.path);
+      places.set(name, (await this.options.pathOf?.(volume)) ?? volume.spec.hostPath?.path ?? volume.spec.local?.path);
     }
     return places;
   }
@@ -203,26 +204,47 @@ class Runner implements PodRunner {
       const found = value ?? facts[valueFrom?.fieldRef?.fieldPath ?? ''];
       if (found !== undefined) env[name] = found;
     }
+    if (env.DISKLIFT_SNAPSHOT_METADATA !== undefined)
+      env.DISKLIFT_SNAPSHOT_METADATA = await this.metadataOf(pod, env.DISKLIFT_SNAPSHOT_METADATA);
     if (env.DISKLIFT_MANIFEST_FILE !== undefined) env.DISKLIFT_MANIFEST_FILE = await this.manifestOf(pod);
     return env;
+  }
+
+  /** As the kubelet projects a token for another audience than the API server. */
+  private async metadataOf(pod: Pod, setting: string): Promise<string> {
+    const metadata = JSON.parse(setting);
+    const projected = pod.spec.volumes.find((volume: Volume) => volume.projected !== undefined);
+    if (metadata.tokenFile === undefined) return setting;
+    const [{ serviceAccountToken }] = projected.projected.sources;
+    const [container] = pod.spec.containers;
+    const { mountPath } = container.volumeMounts.find(({ name }: Volume) => name === projected.name);
+    assert.equal(metadata.tokenFile, `${mountPath}/${serviceAccountToken.path}`);
+    const file = `${this.api.kubeconfig}-${pod.metadata.uid}.token`;
+    const { audience, expirationSeconds } = serviceAccountToken;
+    await writeFile(file, await this.tokenOf(pod, { audiences: [audience], expirationSeconds }));
+    return JSON.stringify({ ...metadata, tokenFile: file });
+  }
+
+  private async tokenOf({ metadata, spec }: Pod, request: object): Promise<string> {
+    const place = `/api/v1/namespaces/${metadata.namespace}/serviceaccounts/${spec.serviceAccountName}/token`;
+    const { status, body } = await this.api.request(place, { method: 'POST', body: { spec: request } });
+    assert.equal(status, 201, JSON.stringify(body));
+    return body.status.token;
   }
 
   private async manifestOf(pod: Pod): Promise<string> {
     const { configMap } = pod.spec.volumes.find((volume: Volume) => volume.configMap !== undefined);
     const { data } = await this.get(`/api/v1/namespaces/${pod.metadata.namespace}/configmaps/${configMap.name}`);
     const file = `${this.api.kubeconfig}-${pod.metadata.uid}.yaml`;
-    const { writeFile } = await import('node:fs/promises');
     await writeFile(file, data['vm.yaml']);
     return file;
   }
 
   /** The worker has the rights of its pod's account, and no more. */
-  private async kubeconfigOf({ metadata, spec }: Pod): Promise<string> {
-    const place = `/api/v1/namespaces/${metadata.namespace}/serviceaccounts/${spec.serviceAccountName}/token`;
-    const { status, body } = await this.api.request(place, { method: 'POST', body: { spec: { expirationSeconds: 3600 } } });
-    assert.equal(status, 201, JSON.stringify(body));
-    const file = `${this.api.kubeconfig}-${metadata.uid}`;
-    writeKubeconfig(file, { url: this.api.url, ca: this.api.ca, token: body.status.token });
+  private async kubeconfigOf(pod: Pod): Promise<string> {
+    const token = await this.tokenOf(pod, { expirationSeconds: 3600 });
+    const file = `${this.api.kubeconfig}-${pod.metadata.uid}`;
+    writeKubeconfig(file, { url: this.api.url, ca: this.api.ca, token });
     return file;
   }
 

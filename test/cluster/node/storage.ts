@@ -43,6 +43,11 @@ export const SNAPSHOT_CLASSES = {
   /** Fails four times. The snapshotter repeats the call after 1, 2, 4 and 8 seconds. */
   fullAtFirst: 'csi-full-at-first',
   neverReady: 'csi-never-ready',
+  /** The driver reports blocks of one length. */
+  fixedBlocks: 'csi-fixed-blocks',
+  /** The driver reports a range behind the end of the volume. */
+  beyond: 'csi-beyond',
+  unordered: 'csi-unordered',
 } as const;
 
 /** The message of snapshots and restores that fail on purpose. */
@@ -95,6 +100,9 @@ export const STORAGE_OBJECTS: readonly object[] = [
   snapshotClass(SNAPSHOT_CLASSES.retained, { deletionPolicy: 'Retain' }),
   snapshotClass(SNAPSHOT_CLASSES.fails, { parameters: FAILS }),
   snapshotClass(SNAPSHOT_CLASSES.fullAtFirst, { parameters: { ...FAILS, failCode: 'RESOURCE_EXHAUSTED', failTimes: '4' } }),
+  snapshotClass(SNAPSHOT_CLASSES.fixedBlocks, { parameters: { metadata: 'fixed' } }),
+  snapshotClass(SNAPSHOT_CLASSES.beyond, { parameters: { metadata: 'beyond' } }),
+  snapshotClass(SNAPSHOT_CLASSES.unordered, { parameters: { metadata: 'unordered' } }),
   snapshotClass(SNAPSHOT_CLASSES.neverReady, { parameters: { readyAfterSeconds: 'never' } }),
 ];
 
