@@ -18,6 +18,7 @@ import { type BackupEnvironment, findBackupDisks } from './backup-disks.ts';
 import type { ChangesRow } from './changes-row.ts';
 import { createTarget, type TargetEnvironment } from './destinations.ts';
 import { composeReceipt, otherPlaces } from './receipts.ts';
+import { snapshotChanges } from './snapshot-changes.ts';
 import { findSourceDisks, openManifest, openSourceDisk, type SelectedDisk, type SourceEnvironment } from './sources.ts';
 
 export interface ExportEnvironment extends TargetEnvironment, SourceEnvironment, Pick<BackupEnvironment, 'backups' | 'clusterAccess'> {
@@ -90,8 +91,15 @@ export async function composeLeftovers(request: DiskExport, environment: ExportE
 
 function composeVolumeDisk(request: DiskExport, disk: SelectedDisk, environment: ExportEnvironment): DiskPlan {
   const { path } = disk;
-  const openSource: DiskPlan['openSource'] = (signal) => openSourceDisk(request, disk, environment, signal);
-  return { ...composeDisk(request, path, environment, openSource), ...composeReceipt(request, { path, openSource }, environment) };
+  const open: DiskPlan['openSource'] = (signal) => openSourceDisk(request, disk, environment, signal);
+  const own = snapshotChanges(request, environment);
+  const isFull = request.spec.incremental === undefined;
+  const openSource = isFull && own !== undefined ? (signal: AbortSignal) => own.openFull(open, signal) : open;
+  const ownChanges = isFull ? undefined : own;
+  return {
+    ...composeDisk(request, path, environment, openSource),
+    ...composeReceipt(request, { path, openSource, ownChanges }, environment),
+  };
 }
 
 /** The volumes of a backup that KubeVirt serves. */
@@ -101,11 +109,11 @@ async function composeBackup(request: DiskExport, environment: ExportEnvironment
   return disks.map((disk) => {
     const { path } = disk;
     const openSource: DiskPlan['openSource'] = (signal) => disk.openSource(signal);
-    const ownChanges: ChangesRow['open'] = async ({ base }, signal) => ({
+    const open: ChangesRow['open'] = async ({ base }, signal) => ({
       source: await disk.openSource(signal, base),
       savePoints: async () => disk.points,
     });
-    const receipt = composeReceipt(request, { path, openSource, ownChanges }, environment);
+    const receipt = composeReceipt(request, { path, openSource, ownChanges: { from: 'VirtualMachineBackup', open } }, environment);
     return { ...composeDisk(request, path, environment, openSource), ...receipt };
   });
 }

@@ -14,7 +14,7 @@ import type { DiskExport } from '../resource/disk-export.ts';
 import { filePlace, placeOf } from '../resource/disk-place.ts';
 import { quantityBytes } from '../resource/rules.ts';
 import { isManifest, sourceObject, takesOtherFiles } from '../resource/source-kinds.ts';
-import type { TrackedSource } from '../sources/changed/contract.ts';
+import type { ChangesFrom, TrackedSource } from '../sources/changed/contract.ts';
 import type { DestinationFiles, FileFacts } from '../targets/contract.ts';
 import { changesRow } from './changes.ts';
 import type { ChangesRow, OpenedChanges } from './changes-row.ts';
@@ -31,11 +31,15 @@ export function wantsReceipt({ spec: { receipt, source, destination } }: DiskExp
   return receipt !== false && takesOtherFiles(destination) && !isManifest(source, path);
 }
 
+export interface OwnChanges extends Pick<ChangesRow, 'open'> {
+  from: ChangesFrom;
+}
+
 interface ReceiptDisk extends Pick<DiskPlan, 'path'> {
   /** Opens the disk without a map of changes. */
   openSource(signal: AbortSignal): Promise<TrackedSource>;
   /** The map that the source itself has. Absent where it has none. */
-  ownChanges?: ChangesRow['open'] | undefined;
+  ownChanges?: OwnChanges | undefined;
 }
 
 /**
@@ -71,13 +75,13 @@ export function composeReceipt(
     opened = await open({ open: openSource, base, createFiles: files }, signal);
     return opened.source;
   };
-  if (incremental === undefined) return { openSource: ownChanges === undefined ? openSource : openWith(ownChanges), record };
+  if (incremental === undefined) return { openSource: ownChanges === undefined ? openSource : openWith(ownChanges.open), record };
   requireFollowable(request, place);
-  const isOwn = ownChanges !== undefined && incremental.changes === 'Auto';
+  const isOwn = ownChanges !== undefined && (incremental.changes === 'Auto' || incremental.changes === ownChanges.from);
   const from = tracker === undefined ? { base: placeOf(incremental.base ?? '', request, path) } : { tracker };
   const pathOf = partsOf(request);
   return {
-    openSource: openWith(isOwn ? ownChanges : changesRow(request, incremental).open),
+    openSource: openWith(isOwn ? ownChanges.open : changesRow(request, incremental).open),
     incremental: {
       fallback: incremental.fallback,
       chooseBase: async (signal) => chooseBase({ files: await files(), place, disk, export: own, from, pathOf }, signal),

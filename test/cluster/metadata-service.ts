@@ -4,7 +4,8 @@
  */
 
 import assert from 'node:assert/strict';
-import { openSync, readFileSync } from 'node:fs';
+import { mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { freePort } from '../helpers/free-port.ts';
 import { createTestAuthority } from '../helpers/test-authority.ts';
@@ -70,11 +71,8 @@ export interface MetadataServiceOfTest extends AsyncDisposable {
   log(): string;
 }
 
-export async function startMetadataService(
-  api: ApiServer,
-  storage: Pick<ApiStorage, 'socket'>,
-  directory: string,
-): Promise<MetadataServiceOfTest> {
+export async function startMetadataService(api: ApiServer, storage: Pick<ApiStorage, 'socket'>): Promise<MetadataServiceOfTest> {
+  const directory = mkdtempSync(path.join(os.tmpdir(), 'disklift-metadata-'));
   const binaries = kubernetesBinaries(METADATA_PROGRAM) ?? assert.fail('the sidecar is built');
   const created = await api.request('/apis/apiextensions.k8s.io/v1/customresourcedefinitions', { method: 'POST', body: DEFINITION });
   assert.ok(created.status === 201 || created.status === 409, JSON.stringify(created.body));
@@ -108,6 +106,9 @@ export async function startMetadataService(
       assert.ok(answer.status === 201 || answer.status === 409, JSON.stringify(answer.body));
     },
     log,
-    [Symbol.asyncDispose]: () => endProgram(program),
+    async [Symbol.asyncDispose]() {
+      await endProgram(program);
+      rmSync(directory, { recursive: true, force: true });
+    },
   };
 }

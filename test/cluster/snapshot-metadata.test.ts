@@ -6,7 +6,7 @@
 // Runs alone: a dozen programs, and deadlines of the test's own.
 
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { open, readFile, truncate } from 'node:fs/promises';
 import { systemClock } from '../../src/common/clock.ts';
 import { listRanges } from '../../src/sources/changed/snapshot-metadata/list-ranges.ts';
@@ -32,8 +32,7 @@ describe('the SnapshotMetadata service of a CSI driver', function () {
   });
 
   beforeEach(async () => {
-    mkdirSync(fleet.temp('metadata'));
-    metadata = await startMetadataService(fleet.api, fleet.storage, fleet.temp('metadata'));
+    metadata = await startMetadataService(fleet.api, fleet.storage);
     await metadata.announce(true);
   });
 

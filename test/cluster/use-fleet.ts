@@ -7,6 +7,7 @@
 import assert from 'node:assert/strict';
 import { CONTROLLER } from '../helpers/chart.ts';
 import { type HttpSink, startHttpSink } from '../helpers/http-sink.ts';
+import { attachLoopDevice, type LoopDevice, requireLoopDevices } from '../helpers/loop-device.ts';
 import { type S3Fake, startS3Fake } from '../helpers/s3-fake.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
 import { type ApiStorage, STORAGE_PROGRAMS, startApiStorage } from './api-storage.ts';
@@ -18,7 +19,7 @@ import { type ControllerInProcess, type ControllerInProcessOptions, startControl
 import { createScenes, type Scenes } from './export-scenes.ts';
 import { installCrd } from './install-crd.ts';
 import { requireBinaries } from './kubernetes-binaries.ts';
-import { type PodRunner, startPodRunner } from './pod-runner.ts';
+import { type PodRunner, startPodRunner, type Volume } from './pod-runner.ts';
 
 const NODE = 'node-1';
 
@@ -47,16 +48,31 @@ export interface Fleet {
   requests(): { ofController: AuditedRequest[]; ofWorkers: AuditedRequest[] };
 }
 
+interface FleetOptions {
+  /** Workers get Block volumes as devices, which needs root. */
+  hasDevices?: boolean;
+}
+
 /** Call inside `describe`. Skips the suite where the programs are not built. */
-export function useFleet(): Fleet {
+export function useFleet({ hasDevices = false }: FleetOptions = {}): Fleet {
   const temp = useTempDir();
   // Filled by the hooks before any test reads it.
   const fleet = { temp } as { -readonly [K in keyof Fleet]: Fleet[K] };
   const controllers: ControllerInProcess[] = [];
+  const devices: LoopDevice[] = [];
+
+  async function deviceOf(volume: Volume): Promise<string> {
+    const place = fleet.storage.pathOf(volume);
+    if (volume.spec.volumeMode !== 'Block') return place;
+    const device = await attachLoopDevice(place);
+    devices.push(device);
+    return device.path;
+  }
 
   before(async function () {
     this.timeout(180_000);
     requireBinaries(this, ...STORAGE_PROGRAMS);
+    if (hasDevices) await requireLoopDevices(this);
     fleet.api = await startAudited(this, { controllerManager: true, controllerManagerFlags: CONTROLLER_MANAGER });
     await installCrd(fleet.api);
     await installCrd(fleet.api, 'crd-schedules.yaml');
@@ -92,7 +108,7 @@ export function useFleet(): Fleet {
     const { api, storage } = fleet;
     fleet.namespace = await createNamespace(api);
     await fleet.namespace.secret('keys', { AWS_ACCESS_KEY_ID: 'access', AWS_SECRET_ACCESS_KEY: 'secret' });
-    const { pathOf } = storage;
+    const pathOf = hasDevices ? deviceOf : storage.pathOf;
     fleet.runner = startPodRunner(api, { flags: ['--allow-destination', '127.0.0.1'], nodeName: NODE, pathOf });
     fleet.sink = await startHttpSink();
     fleet.s3 = await startS3Fake();
@@ -104,6 +120,7 @@ export function useFleet(): Fleet {
     if (this.currentTest?.state === 'failed') await print(fleet, controllers);
     controllers.length = 0;
     await runner[Symbol.asyncDispose]();
+    for (const device of devices.splice(0)) await device[Symbol.asyncDispose]();
     await sink[Symbol.asyncDispose]();
     await s3[Symbol.asyncDispose]();
     const { ofController, ofWorkers } = fleet.requests();
