@@ -52,7 +52,7 @@ export interface DiskPlan extends ImageOptions {
   state?: DiskState | undefined;
 }
 
-export interface IncrementalPlan {
+interface IncrementalPlan {
   /** The engine does this where no incremental image is possible. */
   fallback: 'Full' | 'Fail';
   /** Called in each attempt that scans. @throws DiskliftError also the codes of `BASE_FAILURES` */

@@ -66,6 +66,10 @@ async function findBlocks(
   if (seen === undefined) throw new DiskliftError('ChangesMissing', `the block hashes ${name} are not there`);
   if (seen.sizeBytes !== sizeBytes || sizeBytes > MAX_FILE_BYTES)
     throw new DiskliftError('ChangesRefused', `the block hashes ${name} have ${seen.sizeBytes} bytes, and the receipt says ${sizeBytes}`);
-  const readRange: RangedFile['readRange'] = (start, end, readSignal) => files.readRange(place, { start, end }, readSignal);
-  return async () => ({ name, sizeBytes, sha256, readRange });
+  return async () => ({
+    name,
+    sizeBytes,
+    sha256,
+    readRange: (start, end, readSignal) => files.readRange(place, { start, end }, readSignal),
+  });
 }

@@ -27,7 +27,7 @@ interface ReceiptEnvironment extends TargetEnvironment {
 }
 
 /** @param path in the status */
-export function wantsReceipt({ spec: { receipt, source, destination } }: DiskExport, path: string): boolean {
+function wantsReceipt({ spec: { receipt, source, destination } }: DiskExport, path: string): boolean {
   return receipt !== false && takesOtherFiles(destination) && !isManifest(source, path);
 }
 

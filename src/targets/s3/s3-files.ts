@@ -56,7 +56,7 @@ export function createS3Files(options: S3TargetOptions): DestinationFiles {
   };
 }
 
-/** @throws DiskliftError `InvalidRequest` for a key that S3 does not take, or that a server may read as another bucket */
+/** @throws DiskliftError `InvalidRequest` for a key that S3 does not take, or that may lead to another bucket */
 function requireKey(key: string): string {
   if (key === '' || Buffer.byteLength(key) > MAX_KEY_BYTES)
     throw new DiskliftError('InvalidRequest', `the key ${JSON.stringify(key)} must have from 1 to ${MAX_KEY_BYTES} bytes`);
