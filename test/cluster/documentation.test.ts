@@ -22,6 +22,7 @@ const NOT_RUN: Record<string, string> = {
   'npm audit signatures': 'a release that is published',
   'make cluster': 'no node: it starts the one that this test is on',
   'podman build --tag registry.example/disklift:0.1.0 .': 'a registry; test/integration/container-image builds the image',
+  'disklift verify /backups/fedora.qcow2': 'images on servers; test/integration/verify runs the three commands',
   'disklift receive --listen 0.0.0.0:9475 --output fedora.qcow2': 'the port at which the receiver of the examples listens',
   "kubectl create -f - -o jsonpath='{.status.token}' <<END": 'CDI in another cluster',
   'kubectl --namespace vms patch virtualmachine fedora --type merge --patch \'{"spec": {"runStrategy": "Halted"}}\'': 'KubeVirt',

@@ -16,6 +16,7 @@ export const PAGES = [
   'docs/destinations.md',
   'docs/kubernetes.md',
   'docs/virtual-machines.md',
+  'docs/verify.md',
 ];
 
 /**

@@ -51,7 +51,7 @@ export async function openChain({ folder, path }: NamedImage, format: 'raw' | 'q
   return layers;
 }
 
-export function leadsBack(folder: ImageFolder, paths: readonly string[], path: string): DiskliftError {
+function leadsBack(folder: ImageFolder, paths: readonly string[], path: string): DiskliftError {
   const from = folder.nameOf(paths.at(-1) as string);
   return new DiskliftError('FormatUnsupported', `${from}: its backing file ${showName(path)} leads back to an image of the same chain`);
 }

@@ -168,8 +168,14 @@ async function countReferences(checked: CheckedFile, { layout, tables, window }:
     };
   });
   for (const { offset, entryCount } of layout.bitmapTables)
-    for await (const { bytes } of piecesOf(checked, offset, entryCount * 8))
-      visitBitmapTable(bytes, (hostOffset) => count(hostOffset, hostOffset + clusterSizeBytes));
+    for await (const { bytes, at } of piecesOf(checked, offset, entryCount * 8))
+      visitBitmapTable(bytes, clusterSizeBytes, {
+        onCluster: (hostOffset) => count(hostOffset, hostOffset + clusterSizeBytes),
+        onProblem(place) {
+          const entry = offset + at + place;
+          if (isFirst) problems.add({ kind: 'corrupt', offset: entry, message: `an entry of a bitmap at offset ${entry} cannot be valid` });
+        },
+      });
 }
 
 /** Goes through all L2 tables: those of the disk in its order, then those that only snapshots use. */

@@ -1,7 +1,7 @@
 /** The problems of an image: the fault, its place, and the bytes of the disk that it touches. The list is bounded. */
 
 /** 'leaked': clusters that nothing uses; no byte of the disk is lost. */
-export type ProblemKind = 'corrupt' | 'truncated' | 'leaked';
+type ProblemKind = 'corrupt' | 'truncated' | 'leaked';
 
 export interface ImageProblem {
   kind: ProblemKind;

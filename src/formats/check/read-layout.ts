@@ -4,7 +4,7 @@ import { alignUp, KIB } from '../../common/bytes.ts';
 import { TABLE_ENTRY_SIZE_BYTES } from '../../qcow2/constants.ts';
 import type { Qcow2Header } from '../../qcow2/read/parse-header.ts';
 import { visitRefcountTable } from '../../qcow2/read/refcounts.ts';
-import { MAX_SNAPSHOT_ENTRY_BYTES, parseBitmap, parseSnapshot, type TablePlace } from '../../qcow2/read/snapshots.ts';
+import { bitmapClusterCount, MAX_SNAPSHOT_ENTRY_BYTES, parseBitmap, parseSnapshot, type TablePlace } from '../../qcow2/read/snapshots.ts';
 import { visitL1Table } from '../../qcow2/read/table-references.ts';
 import type { RangedFile } from '../../sources/remote/contract.ts';
 import type { Problems } from './problems.ts';
@@ -17,7 +17,7 @@ export interface CheckedFile {
 }
 
 /** Bytes of the file that hold one thing. */
-export interface Area {
+interface Area {
   /** For messages: "the L1 table". */
   what: string;
   start: number;
@@ -163,11 +163,15 @@ async function readBitmapDirectory(checked: CheckedFile, areas: Area[]): Promise
   const tables: TablePlace[] = [];
   let tableBytes = 0;
   for (let at = 0, index = 0; index < count; index += 1) {
-    const { table, end } = parseBitmap(bytes, at, `${file.name}: in its bitmap directory`);
+    const { table, end, isInUse, granularityBytes } = parseBitmap(bytes, at, `${file.name}: in its bitmap directory`);
     at = end;
     const start = table.offset;
-    if (start % header.clusterSizeBytes !== 0 || start === 0) {
-      problems.add({ kind: 'corrupt', offset, message: `the table of bitmap ${index + 1} is said to be at ${start}, which cannot be` });
+    const { clusterSizeBytes } = header;
+    // QEMU does not read a bitmap that was in use, because its content counts no more.
+    const expected = isInUse ? table.entryCount : bitmapClusterCount(header.sizeBytes, granularityBytes, clusterSizeBytes);
+    if (start % clusterSizeBytes !== 0 || start === 0 || table.entryCount !== expected) {
+      const message = `the table of bitmap ${index + 1} is said to have ${table.entryCount} entries at ${start}, and ${expected} are needed`;
+      problems.add({ kind: 'corrupt', offset, message });
       continue;
     }
     tableBytes += table.entryCount * TABLE_ENTRY_SIZE_BYTES;

@@ -57,7 +57,7 @@ export interface Qcow2Header {
   bitmaps?: BitmapDirectory;
 }
 
-export interface BitmapDirectory {
+interface BitmapDirectory {
   count: number;
   offset: number;
   sizeBytes: number;

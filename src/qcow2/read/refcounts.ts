@@ -4,7 +4,7 @@ import { TABLE_ENTRY_SIZE_BYTES } from '../constants.ts';
 import { joinHalves } from '../entries.ts';
 
 /** Larger counts are kept as this, which only an image with tens of thousands of snapshots has. */
-export const MAX_KEPT_COUNT = 0xffff;
+const MAX_KEPT_COUNT = 0xffff;
 
 /** Counts for clusters `first` to `first + length`, in a column of two bytes each. */
 export interface CountWindow {

@@ -76,15 +76,32 @@ export function parseBitmap(bytes: Uint8Array, at: number, name: string): Bitmap
   };
 }
 
+/** @returns the number of clusters that the bitmap of a disk takes */
+export function bitmapClusterCount(diskSizeBytes: number, granularityBytes: number, clusterSizeBytes: number): number {
+  return Math.ceil(Math.ceil(diskSizeBytes / granularityBytes) / 8 / clusterSizeBytes);
+}
+
+/** Bits 56 to 63, and 1 to 8 */
+const RESERVED_HIGH = 0xff000000;
+const RESERVED_LOW = 0x1fe;
 /** Bits 9 to 55 */
 const OFFSET_HIGH = 0x00ffffff;
 const OFFSET_LOW = 0xfffffe00;
 
-/** @param onCluster receives the place of each cluster of a bitmap that exists; the others are all zeros or all ones */
-export function visitBitmapTable(bytes: Uint8Array, onCluster: (hostOffset: number, at: number) => void): void {
+export interface BitmapTableVisitor {
+  /** Called for each cluster of the bitmap that exists; the others are all zeros or all ones. */
+  onCluster(hostOffset: number): void;
+  /** @param at of the wrong entry in the table's bytes */
+  onProblem(at: number): void;
+}
+
+export function visitBitmapTable(bytes: Uint8Array, clusterSizeBytes: number, { onCluster, onProblem }: BitmapTableVisitor): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let at = 0; at + TABLE_ENTRY_SIZE_BYTES <= bytes.length; at += TABLE_ENTRY_SIZE_BYTES) {
-    const hostOffset = joinHalves(view.getUint32(at) & OFFSET_HIGH, (view.getUint32(at + 4) & OFFSET_LOW) >>> 0);
-    if (hostOffset !== 0) onCluster(hostOffset, at);
+    const [high, low] = [view.getUint32(at), view.getUint32(at + 4)];
+    const hostOffset = joinHalves(high & OFFSET_HIGH, (low & OFFSET_LOW) >>> 0);
+    const isOnesWithPlace = hostOffset !== 0 && (low & 1) !== 0;
+    if ((high & RESERVED_HIGH) !== 0 || (low & RESERVED_LOW) !== 0 || isOnesWithPlace || hostOffset % clusterSizeBytes !== 0) onProblem(at);
+    if (hostOffset !== 0) onCluster(hostOffset);
   }
 }
