@@ -41,6 +41,8 @@ class Chain {
   readonly granularityBytes: number;
   readonly sourceClusterBytes: number;
   sizeBytes: number;
+  /** Whether the disk was shrunk and grown back since the last delta. */
+  hasLostBytes = false;
   readonly points: Point[] = [];
   /** The images that block hashes made. */
   readonly hashedPoints: Point[] = [];
@@ -88,6 +90,10 @@ class Chain {
     return Array.from({ length: this.below(most + 1) }, () => this.operation());
   }
 
+  get disk(): string {
+    return path.join(this.directory, 'disk.qcow2');
+  }
+
   get last(): Point {
     return this.points.at(-1) as Point;
   }
@@ -99,7 +105,7 @@ class Chain {
 }
 
 async function stream(
-  request: Pick<DiskRequest, 'path' | 'bitmap' | 'blocksFile' | 'baseSizeBytes' | 'qcow2' | 'zeroDetection'>,
+  request: Pick<DiskRequest, 'path' | 'format' | 'bitmap' | 'allZeros' | 'blocksFile' | 'baseSizeBytes' | 'qcow2' | 'zeroDetection'>,
   file: string,
   writeBlocks?: string,
 ): Promise<void> {
@@ -173,17 +179,34 @@ describe('a chain of deltas', () => {
     await assertIsDisk(uri, chain, point);
   }
 
-  async function backUpChanges(daemon: StorageDaemon, chain: Chain): Promise<void> {
+  /** The options of a delta by a bitmap, at random. */
+  function nextDelta(chain: Chain): { point: Point; options: Parameters<typeof stream>[0] } {
     const { name, format, sizeBytes } = chain.last;
+    const point: Point = { name: `delta-${chain.points.length}.qcow2`, format: 'qcow2', sizeBytes: chain.sizeBytes };
+    const zeroDetection = chain.random() < 0.7 ? 'content' : 'extents';
+    // Without it the new part of a disk that grew is zeros here, as behind the end of the base.
+    const baseSizeBytes = chain.random() < 0.5 ? sizeBytes : undefined;
+    const qcow2 = { ...DEFAULT_OPTIONS, clusterSizeBytes: chain.clusterSizeBytes, backingFile: { name, format } };
+    const allZeros = chain.hasLostBytes || chain.random() < 0.2;
+    chain.hasLostBytes = false;
+    return { point, options: { path: chain.disk, baseSizeBytes, qcow2, zeroDetection, allZeros } };
+  }
+
+  /** The machine has stopped, and its image has the bitmap. */
+  async function backUpStopped(chain: Chain): Promise<void> {
+    const { point, options } = nextDelta(chain);
+    await stream({ ...options, format: 'qcow2', bitmap: 'tracker' }, path.join(chain.directory, point.name));
+    chain.points.push(point);
+    await succeeds('qemu-img', ['compare', '-q', chain.disk, point.name], chain);
+    await succeeds('qemu-img', ['bitmap', '--clear', chain.disk, 'tracker'], chain);
+  }
+
+  async function backUpChanges(daemon: StorageDaemon, chain: Chain): Promise<void> {
     await daemon.freezeBitmap('tracker', 'frozen', chain.granularityBytes);
     await daemon.exported('frozen', async (uri) => {
-      const delta = `delta-${chain.points.length}.qcow2`;
-      const zeroDetection = chain.random() < 0.7 ? 'content' : 'extents';
-      // Without it the new part of a disk that grew is zeros here, as behind the end of the base.
-      const baseSizeBytes = chain.random() < 0.5 ? sizeBytes : undefined;
-      const qcow2 = { ...DEFAULT_OPTIONS, clusterSizeBytes: chain.clusterSizeBytes, backingFile: { name, format } };
-      await stream({ path: uri, bitmap: 'frozen', baseSizeBytes, qcow2, zeroDetection }, path.join(chain.directory, delta));
-      chain.points.push({ name: delta, format: 'qcow2', sizeBytes: chain.sizeBytes });
+      const { point, options } = nextDelta(chain);
+      await stream({ ...options, path: uri, bitmap: 'frozen' }, path.join(chain.directory, point.name));
+      chain.points.push(point);
       await assertIsDisk(uri, chain);
       await backUpHashed(uri, chain);
     });
@@ -195,13 +218,20 @@ describe('a chain of deltas', () => {
     await daemon.resize(chain.sizeBytes);
   }
 
+  /** The disk loses its end, and the bitmap does not show it. */
+  async function shrinkAndGrowBack(daemon: StorageDaemon, chain: Chain): Promise<void> {
+    await daemon.resize(chain.sectors(SECTOR, chain.sizeBytes));
+    await daemon.resize(chain.sizeBytes);
+    chain.hasLostBytes = true;
+  }
+
   it(`is the disk at each point in time, in ${STEPS} deltas ${SEED_TEXT}`, async function () {
     this.timeout(LIMIT_MS);
     let stepCount = 0;
     for (let part = 0; stepCount < STEPS; part += 1) {
       const chain = new Chain(temp(`chain-${part}`), seedOf(part));
       mkdirSync(chain.directory);
-      const disk = { path: path.join(chain.directory, 'disk.qcow2'), format: 'qcow2' };
+      const disk = { path: chain.disk, format: 'qcow2' };
       await createImage(disk.path, { format: 'qcow2', options: [`cluster_size=${chain.sourceClusterBytes}`], size: `${chain.sizeBytes}` });
       let daemon = await startStorageDaemon(disk, chain.directory);
       try {
@@ -214,9 +244,14 @@ describe('a chain of deltas', () => {
             await daemon.quit();
             daemon = await startStorageDaemon(disk, chain.directory);
           }
+          if (chain.random() < 0.2) await shrinkAndGrowBack(daemon, chain);
           if (chain.random() < 0.3) await grow(daemon, chain);
           if (chain.random() < 0.5) await daemon.guest(chain.operations(4));
-          await backUpChanges(daemon, chain);
+          if (chain.random() < 0.3) {
+            await daemon.quit();
+            await backUpStopped(chain);
+            daemon = await startStorageDaemon(disk, chain.directory);
+          } else await backUpChanges(daemon, chain);
           stepCount += 1;
         }
       } catch (error) {
