@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { DiskliftError } from '../../../src/common/errors.ts';
-import { newDiskState } from '../../../src/engine/observer.ts';
+import { type DiskState, newDiskState } from '../../../src/engine/observer.ts';
 import { runExport } from '../../../src/engine/run-export.ts';
 import { METRICS } from '../../../src/metrics/catalogue.ts';
 import { createExportMetrics, type ExportMetrics } from '../../../src/metrics/export-metrics.ts';
@@ -213,6 +213,26 @@ describe('export metrics', () => {
     const values = await scrape(metrics);
     assert.equal(values.get('disklift_retries_total{destination="TCP",reason="ChecksumMismatch"}'), 0);
     assert.equal(values.get('disklift_export_duration_seconds_count{destination="S3",result="Cancelled"}'), 0);
+    assert.equal(values.get('disklift_images_total{destination="S3",type="Full",reason="BaseMissing"}'), 0);
+  });
+
+  it('count images of incremental exports by type and reason when they have arrived', async () => {
+    const { observer } = metrics.begin(OBSERVED);
+    const state = (path: string) => newDiskState({ path, qcow2: DEFAULT_OPTIONS });
+    const base = { location: 's3://b/a', sha256: 'ab' };
+    const incremental: DiskState = { ...state('a'), imageType: { type: 'Incremental', reason: 'BlockHashes', base }, changedBytes: 4096 };
+    observer.onChange?.({ ...incremental, phase: 'Verifying' });
+    observer.onChange?.({ ...incremental, phase: 'Succeeded' });
+    observer.onChange?.({ ...state('b'), imageType: { type: 'Full', reason: 'BaseChanged', message: 'm' }, phase: 'Succeeded' });
+    observer.onChange?.({ ...state('c'), imageType: { type: 'Full', reason: 'BaseChanged', message: 'm' }, phase: 'Failed' });
+    observer.onChange?.({ ...state('d'), phase: 'Succeeded' });
+    const values = await scrape(metrics);
+    const images = [...values].filter(([name, value]) => name.startsWith('disklift_images_total') && value > 0);
+    assert.deepEqual(images, [
+      ['disklift_images_total{destination="HTTP",type="Full",reason="BaseChanged"}', 1],
+      ['disklift_images_total{destination="HTTP",type="Incremental",reason="BlockHashes"}', 1],
+    ]);
+    assert.equal(values.get('disklift_incremental_changed_bytes_total{destination="HTTP"}'), 4096);
   });
 
   it('tell of exports that wait, and of the last success of each claim, also when its export is gone', async () => {
