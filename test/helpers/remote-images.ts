@@ -4,7 +4,7 @@ import path from 'node:path';
 import { systemClock } from '../../src/common/clock.ts';
 import { openChainDisk } from '../../src/formats/chain/chain-disk.ts';
 import { createNetworkAccess } from '../../src/network/destination-policy.ts';
-import type { S3Credentials } from '../../src/s3/session-options.ts';
+import type { S3Credentials, S3SessionLimits } from '../../src/s3/session-options.ts';
 import type { DiskSource } from '../../src/sources/contract.ts';
 import type { NamedImage } from '../../src/sources/remote/contract.ts';
 import { nameHttpImage } from '../../src/sources/remote/http-folder.ts';
@@ -22,8 +22,21 @@ export function nameHttp(url: string, limits: Partial<HttpRangeLimits> = {}, ben
   return nameHttpImage(url, beneath, { ...ACCESS, retries: SHORT_WAITS, limits });
 }
 
-export function nameS3(url: string, { endpoint, keys }: { endpoint: string; keys: S3Credentials }): NamedImage {
-  return nameS3Image(url, undefined, { ...ACCESS, retries: SHORT_WAITS, endpoint, region: 'us-east-1', credentials: async () => keys });
+export interface S3Place {
+  endpoint: string;
+  keys: S3Credentials;
+  limits?: Partial<S3SessionLimits>;
+}
+
+export function nameS3(url: string, { endpoint, keys, limits }: S3Place): NamedImage {
+  return nameS3Image(url, undefined, {
+    ...ACCESS,
+    retries: SHORT_WAITS,
+    limits,
+    endpoint,
+    region: 'us-east-1',
+    credentials: async () => keys,
+  });
 }
 
 export function openNamed(named: NamedImage, format: 'raw' | 'qcow2' = 'qcow2'): Promise<DiskSource> {

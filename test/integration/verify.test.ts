@@ -4,10 +4,13 @@ import { copyFile, mkdir, readFile, stat, truncate, writeFile } from 'node:fs/pr
 import path from 'node:path';
 import { createImage } from '../helpers/create-image.ts';
 import { disklift } from '../helpers/disklift.ts';
+import { freePort } from '../helpers/free-port.ts';
+import { startNginx } from '../helpers/nginx.ts';
 import { serveDirectory } from '../helpers/remote-images.ts';
 import { runCommand } from '../helpers/run-command.ts';
 import { BUCKET } from '../helpers/s3-fake.ts';
 import { useTempDir } from '../helpers/temp-dir.ts';
+import { createTestAuthority } from '../helpers/test-authority.ts';
 import { requireVersitygw, startVersitygw, VERSITYGW_KEYS } from '../helpers/versitygw.ts';
 
 interface Verdict {
@@ -133,6 +136,20 @@ describe('disklift verify', () => {
     assert.equal(wrongKeys.code, 1);
     assert.match(wrongKeys.stdout.toString(), /^BAD .*the secret key does not belong to the access key/);
     assert.doesNotMatch(wrongKeys.stdout.toString(), new RegExp(VERSITYGW_KEYS.accessKeyId));
+  });
+
+  it('reads from an HTTPS server whose authority the user names', async () => {
+    const authority = await createTestAuthority(temp('.'));
+    const { certificateFile, keyFile } = await authority.issue('server', 'IP:127.0.0.1');
+    const listen = await freePort();
+    const secure = `} server { listen 127.0.0.1:${listen} ssl; ssl_certificate ${certificateFile}; ssl_certificate_key ${keyFile}; root ${temp('.')};`;
+    await using _server = await startNginx(temp('nginx'), secure);
+    const url = `https://127.0.0.1:${listen}/delta.qcow2`;
+    const known = await disklift(['verify', '--ca-file', authority.caFile, url]);
+    assert.deepEqual([known.code, known.stderr], [0, '']);
+    const unknown = await disklift(['verify', url]);
+    assert.equal(unknown.code, 1);
+    assert.match(unknown.stdout.toString(), /^BAD .*TLS: the certificate is signed by an authority that is not trusted\n$/);
   });
 
   it('finds one flipped bit of the data by the receipt, and names the image only', async () => {

@@ -7,7 +7,7 @@ import { DiskliftError } from '../../../../src/common/errors.ts';
 import type { RangedFile } from '../../../../src/sources/remote/contract.ts';
 import { hashFile } from '../../../../src/sources/remote/hash-file.ts';
 import { NEVER } from '../../../helpers/image-in-process.ts';
-import { nameHttp } from '../../../helpers/remote-images.ts';
+import { nameHttp, nameS3 } from '../../../helpers/remote-images.ts';
 
 const CONTENT = randomBytes(3 * 1024 * 1024);
 const LIMITS = { answerMs: 300, silentMs: 300 };
@@ -248,4 +248,56 @@ describe('a file on an HTTP server', () => {
     await assert.rejects(hashing, { code: 'Cancelled' });
     assert.ok(performance.now() - startMs < 1000);
   });
+});
+
+describe('an object on an S3 server', () => {
+  const KEYS = { accessKeyId: 'AKIA-of-the-test', secretAccessKey: 'hidden-secret' };
+
+  /** @returns the failure of opening and reading the object */
+  async function s3Failure(behave: Behaviour): Promise<DiskliftError> {
+    await using server = await startFaulty(behave);
+    const endpoint = new URL(server.url).origin.replace(/\/\/.*@/, '//');
+    const { folder, path } = nameS3('s3://bucket/a.qcow2', { endpoint, keys: KEYS, limits: { connectMs: 300, silentMs: 300 } });
+    try {
+      await readWhole(await folder.open(path, NEVER));
+    } catch (error) {
+      assert.ok(error instanceof DiskliftError, error instanceof Error ? error.stack : String(error));
+      assert.match(error.message, /^s3:\/\/bucket\/a\.qcow2 at 127\.0\.0\.1:\d+: [^\n]+$/);
+      assert.doesNotMatch(error.message, /AKIA|hidden/);
+      return error;
+    } finally {
+      await folder.dispose();
+    }
+    return assert.fail('no failure');
+  }
+
+  for (const [what, behave, code] of [
+    ['never answers', () => {}, 'SourceReadError'],
+    ['closes connections', ({ request }) => request.socket.destroy(), 'SourceReadError'],
+    ['ignores ranges', ({ response }) => response.writeHead(200, { ETag: '"one"' }).end(CONTENT.subarray(0, 100)), 'SourceReadError'],
+    ['sends too much', ({ serve }) => serve({ 'Content-Length': undefined }, CONTENT), 'SourceReadError'],
+    ['sends another range', ({ serve }) => serve({ 'Content-Range': `bytes 1-65536/${CONTENT.length}` }), 'SourceReadError'],
+    ['has replaced the object', fromSecond(({ serve }) => serve({ ETag: '"two"' })), 'SourceChanged'],
+    ['honours If-Match', fromSecond(({ response }) => response.writeHead(412).end()), 'SourceChanged'],
+    [
+      'refuses the keys',
+      ({ response }) => response.writeHead(403).end('<Error><Code>AccessDenied</Code></Error>'),
+      'SourcePermissionDenied',
+    ],
+    [
+      'stops in the middle of a body',
+      fromSecond(({ response, start, end }) => {
+        response.writeHead(206, {
+          ETag: '"one"',
+          'Content-Range': `bytes ${start}-${end - 1}/${CONTENT.length}`,
+          'Content-Length': end - start,
+        });
+        response.write(CONTENT.subarray(start, start + 100));
+      }),
+      'SourceReadError',
+    ],
+  ] as [string, Behaviour, string][])
+    it(`fails in one line where the server ${what}`, async () => {
+      assert.equal((await s3Failure(behave)).code, code);
+    });
 });
