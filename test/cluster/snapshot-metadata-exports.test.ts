@@ -187,7 +187,7 @@ describe('incremental exports by the SnapshotMetadata service', function () {
     await scenes.cancel('cancelled');
     assert.equal((await running).phase, 'Cancelled');
     assert.equal(await kept(), base);
-    await namespace.request('pods/writer-root', { method: 'DELETE' });
+    await namespace.request('pods/writer-root', { method: 'DELETE', body: { gracePeriodSeconds: 0 } });
     await namespace.request('persistentvolumeclaims/root', { method: 'DELETE' });
     await until('the snapshot is gone', async () => (await snapshots()).length === 0, 60_000);
   });
