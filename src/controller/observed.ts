@@ -85,7 +85,7 @@ export type MetadataFacts =
       /** The snapshot, once the driver has it. */
       snapshot: { name: string; handle: string } | undefined;
     }
-  /** A sentence without its end that says why there is none. */
+  /** Why the service is missing: a sentence without its end. */
   | { kind: 'none'; message: string };
 
 /** The source of an export that has no Job yet. */
@@ -110,7 +110,7 @@ interface VmFacts {
   manifest: string | undefined;
 }
 
-/** What the end of an export needs to know about snapshots that may stay. */
+/** Facts for the end of an export whose snapshot may stay. */
 export interface KeptSnapshots {
   /** Kept snapshots of the same tracker, which earlier exports have left. */
   earlier: readonly KubeObject[];

@@ -20,7 +20,7 @@ export function takesSnapshot({ request, children, source }: Observed): boolean 
   return source?.volumes.some(({ writer }) => writer !== undefined) ?? false;
 }
 
-/** Whether the changes can be had from a snapshot alone, whoever uses the claim. */
+/** Whether the request takes its changes from a snapshot, also of a claim that no pod uses. */
 function needsSnapshot({ spec }: Observed['request'], source: SourceFacts | undefined): boolean {
   const isBlock = source?.volumes.some(({ claim }) => claim?.spec.volumeMode === 'Block') ?? false;
   return spec.incremental?.changes === 'SnapshotMetadata' && spec.source.persistentVolumeClaim !== undefined && isBlock;

@@ -142,7 +142,7 @@ describe('incremental exports by the SnapshotMetadata service', function () {
     await assertImageOf(image('day-2'), truth2);
     const last = await kept();
 
-    // Who ends a tracker deletes its snapshot, or the claim.
+    // A user ends the tracker by deleting its snapshot.
     assert.equal((await fleet.api.request(place(last), { method: 'DELETE' })).status, 200);
     await scenes.assertNothingLeft(before);
   });

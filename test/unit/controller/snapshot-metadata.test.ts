@@ -107,7 +107,7 @@ describe('snapshots that stay for the next image', () => {
   });
 });
 
-describe('what a worker learns of the SnapshotMetadata service', () => {
+describe('the setting of a worker for the SnapshotMetadata service', () => {
   function jobOf(metadata: MetadataFacts | undefined, spec: object = TRACKED) {
     const { actions } = reconcile(
       observedOf({
@@ -137,7 +137,7 @@ describe('what a worker learns of the SnapshotMetadata service', () => {
     assert.equal(jobOf({ ...SERVICE, snapshot }, {}).tokens.length, 1, 'a full image is of the listed data');
   });
 
-  it('is why there is none, for an incremental image alone', () => {
+  it('is why the service is missing, for an incremental image alone', () => {
     const none = { kind: 'none', message: 'no service' } as const;
     assert.deepEqual(jobOf(none), { setting: { problem: 'no service' }, tokens: [] });
     assert.deepEqual(jobOf(none, {}), { setting: undefined, tokens: [] });
@@ -167,7 +167,7 @@ describe('the look for a SnapshotMetadata service', () => {
     assert.equal(calls(), 1);
   });
 
-  it('says why there is none', async () => {
+  it('reports why the service is missing', async () => {
     const { observe } = looksWith(async () => undefined);
     const why = async (...of: Parameters<typeof observe>) => {
       const found = await observe(...of);

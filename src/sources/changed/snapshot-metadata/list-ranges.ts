@@ -25,8 +25,8 @@ const MAX_TOKEN_BYTES = 65_536;
 const MAX_EMPTY_MESSAGES = 10_000;
 
 /**
- * @throws DiskliftError `ChangesMissing` and `ChangesRefused`, where another image has to be made; `SourceReadError` (retryable),
- * `SourcePermissionDenied`, `CredentialsInvalid`, errors of `locate`; `Cancelled` at once
+ * @throws DiskliftError `ChangesMissing` and `ChangesRefused`, where another image has to be made; `SourceReadError`
+ * (retryable), `SourcePermissionDenied`, `CredentialsInvalid`, errors of `locate`; `Cancelled` at once
  */
 export async function listRanges(question: RangesQuestion): Promise<RangeList> {
   const { snapshot, clock, random, signal } = question;
