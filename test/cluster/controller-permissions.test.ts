@@ -114,6 +114,34 @@ describe('the permissions of the controller', function () {
     await cancel('always');
   }
 
+  /** The snapshot of the newest image of a tracker goes from its export to the claim. */
+  async function exportTracked(): Promise<void> {
+    await create('snapshotMetadataServices', 'driver.example', {
+      spec: { address: 'metadata.example:1', audience: 'metadata', caCert: '' },
+    });
+    await create('persistentVolumeClaims', 'tracked', {
+      spec: { accessModes: ['ReadWriteOnce'], volumeMode: 'Block', storageClassName: 'fast', resources: { requests: { storage: '1Gi' } } },
+    });
+    const before = await namesOf('volumeSnapshots');
+    const source = { persistentVolumeClaim: { claimName: 'tracked' } };
+    const destination = { http: { url: 'http://127.0.0.1:1/{name}.qcow2' } };
+    await namespace.apply(
+      diskExport('tracked', destination, { ...ALWAYS, source, receipt: true, incremental: { tracker: '/latest.json' } }),
+    );
+    let name = '';
+    await until('there is a snapshot', async () => {
+      name = (await namesOf('volumeSnapshots')).find((each) => !before.includes(each)) ?? '';
+      return name !== '';
+    });
+    const completionTime = new Date(Date.now() - 60_000).toISOString().replace(/\.\d+Z$/, 'Z');
+    await setStatus('exports', 'tracked', { phase: 'Succeeded', completionTime });
+    await until('the claim owns the snapshot', async () => {
+      const { metadata } = (await api.request(placeOf('volumeSnapshots', name))).body;
+      return metadata.ownerReferences[0].kind === 'PersistentVolumeClaim';
+    });
+    assert.equal((await api.request(placeOf('volumeSnapshots', name), { method: 'DELETE' })).status, 200);
+  }
+
   /** The claim of the snapshot does not exist any more. */
   async function exportSnapshot(): Promise<void> {
     await create('volumeSnapshotContents', 'content', { spec: { sourceVolumeMode: 'Block' } });
@@ -176,6 +204,7 @@ describe('the permissions of the controller', function () {
     await create('volumeSnapshotClasses', 'snapshots', { driver: 'driver.example', deletionPolicy: 'Delete' });
     await using controller = await start();
     await exportFromSnapshot();
+    await exportTracked();
     await runSchedule();
     await exportSnapshot();
     await exportVm();

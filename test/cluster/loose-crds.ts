@@ -10,7 +10,7 @@ export const SNAPSHOT_KINDS = ['volumeSnapshots', 'virtualMachineSnapshots'] as 
 
 export const FLEET_KINDS = [
   ...SNAPSHOT_KINDS,
-  ...(['volumeSnapshotClasses', 'volumeSnapshotContents', 'virtualMachines'] as const),
+  ...(['volumeSnapshotClasses', 'volumeSnapshotContents', 'snapshotMetadataServices', 'virtualMachines'] as const),
   ...(['virtualMachineInstances', 'virtualMachineSnapshotContents', 'virtualMachineBackups'] as const),
 ] as const;
 
