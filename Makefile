@@ -246,10 +246,10 @@ api-server:
 	  if [ "$$(id -u)" -eq 0 ]; then test/tools/debian-packages.sh $(NODE); fi && test/tools/kubernetes-binaries.sh > /dev/null && \
 	  if [ "$$(id -u)" -eq 0 ] && [ -z "$$KUBEBUILDER_ASSETS" ]; then test/tools/kubernetes-binaries.sh $(NODE_PROGRAMS) > /dev/null; fi;; esac
 
-# Only test/cluster/kubevirt.test.ts needs it. It takes minutes to build.
+# Tests with kubevirt or backup in their names need it. It takes minutes to build.
 .PHONY: kubevirt
 kubevirt: api-server
-	@case '$(or $(ONLY),test)' in test|test/|test/cluster|test/cluster/|test/cluster/kubevirt*) test/tools/kubevirt.sh > /dev/null;; esac
+	@case '$(or $(ONLY),test)' in test|test/|test/cluster|test/cluster/|test/cluster/kubevirt*|*backup*|test/integration*) test/tools/kubevirt.sh > /dev/null;; esac
 
 # Modules of Go with the definitions of resources that test/cluster/operator-crds.ts installs.
 .PHONY: operator-modules

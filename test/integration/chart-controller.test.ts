@@ -21,7 +21,7 @@ const HOOK = 'nightly-disklift-stop-controller';
 const NAMED = { ...CONTROLLER, controller: { enabled: true, namespaces: ['vms', 'more-vms'] } };
 
 /** Kinds that belong to no namespace, beside ClusterRoles to bind. */
-const CLUSTER_SCOPED = ['storageclasses', 'volumesnapshotclasses', 'volumesnapshotcontents'];
+const CLUSTER_SCOPED = ['storageclasses', 'volumesnapshotclasses', 'volumesnapshotcontents', 'snapshotmetadataservices'];
 
 /** `RESOURCE VERB`, with the names that a right is limited to. */
 function rightsOf(rules: Rules): string[] {
@@ -104,12 +104,13 @@ describe('the controller in the chart', function () {
       const values = { ...CONTROLLER, volumes: [FEDORA], features, rbac: { secretNames: ['keys'] } };
       const manifests = await own(values);
       const { rules } = named<Role>(manifests, 'Role', 'nightly-disklift');
-      // The backups of KubeVirt, which a sidecar cannot export.
-      const ofBackups = [
+      // Backups of KubeVirt and snapshots with metadata, which a sidecar cannot export.
+      const ofWorkersOnly = [
         { apiGroups: ['backup.kubevirt.io'], resources: ['virtualmachinebackups', 'virtualmachinebackuptrackers'], verbs: ['get'] },
         { apiGroups: ['kubevirt.io'], resources: ['virtualmachines'], verbs: ['get'] },
+        { apiGroups: ['snapshot.storage.k8s.io'], resources: ['volumesnapshots'], verbs: ['get'] },
       ];
-      const ofWorkers = [...rules, ...ofBackups];
+      const ofWorkers = [...rules, ...ofWorkersOnly];
       assert.deepEqual(named<Role>(manifests, 'ClusterRole', 'nightly-disklift-worker').rules, ofWorkers);
       const withTtl = await own({ ...values, features: { ttl: true, inUse: true } });
       assert.deepEqual(named<Role>(withTtl, 'ClusterRole', 'nightly-disklift-worker').rules, ofWorkers);
