@@ -62,9 +62,10 @@ export function composeReceipt(
   async function save(image: ArrivedImage, signal: AbortSignal): Promise<void> {
     const to = await abortable(files(), signal);
     if (image.kind === 'recorded') return recordImage({ files: to, receipt: image.receipt, tracker, isWritten: true }, signal);
-    const seen = await lookIfAllowed(to, place, signal);
+    // A server that only takes files may read any request as a file: without a reason it is asked nothing.
+    const seen = incremental === undefined ? image.receipt : await lookIfAllowed(to, place, signal);
     const points = (await opened?.savePoints(to, place, signal)) ?? {};
-    const etag = seen?.sizeBytes === image.receipt.sizeBytes ? seen.etag : undefined;
+    const etag = seen?.sizeBytes === image.receipt.sizeBytes ? seen.etag?.replace(/^W\//, '') : undefined;
     const time = timestamp(environment.clock.nowMs());
     const receipt = receiptOf(request, image, { place, disk, export: own, etag, points, time });
     await recordImage({ files: to, receipt, tracker, isWritten: false }, signal);

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { DiskliftError } from '../../src/common/errors.ts';
 import { type ImageReceipt, parseReceipt } from '../../src/receipts/receipt.ts';
 import { parseTracker } from '../../src/receipts/tracker.ts';
+import { startHttpSink } from '../helpers/http-sink.ts';
 import { type Nginx, startNginx } from '../helpers/nginx.ts';
 import { assertImageOf } from '../helpers/qemu-img.ts';
 import { createDisk } from '../helpers/sparse-disk.ts';
@@ -300,6 +301,23 @@ for (const [kind, start] of [
       await assertImageOf(image('two'), disk);
       assert.ok(trackedPlace().endsWith('disk-two.qcow2'));
     });
+
+    if (kind === 'HTTP')
+      it('sends nothing but the image and its receipt where the request says nothing about receipts', async () => {
+        await using sink = await startHttpSink();
+        const end = await runTracked({
+          name: 'one',
+          volume: temp('volume'),
+          spec: { destination: { http: { url: `${sink.url}/a.qcow2` } } },
+        });
+        assert.equal(end.phase, 'Succeeded', end.failure?.message);
+        assert.deepEqual(
+          sink.requests.map(({ method, url }) => `${method} ${url}`),
+          ['PUT /a.qcow2', 'PUT /a.qcow2.json'],
+        );
+        const parsed = parseReceipt(sink.complete.get('/a.qcow2.json') ?? assert.fail('no receipt'));
+        assert.ok('value' in parsed && parsed.value.image.etag === '"tag"');
+      });
 
     if (kind === 'HTTP')
       describe('at a server that takes no receipts', () => {
