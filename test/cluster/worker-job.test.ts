@@ -18,6 +18,15 @@ const OPTIONS: WorkerJobOptions = {
   template: TEMPLATE,
 };
 
+const METADATA = {
+  kind: 'service',
+  driver: 'csi.example',
+  address: 'metadata.storage:6443',
+  audience: 'metadata.example',
+  caCert: '',
+  snapshot: { name: 'monday', handle: 'h-1' },
+} as const;
+
 const WHOLE_TEMPLATE = {
   ...TEMPLATE,
   labels: { 'kueue.x-k8s.io/queue-name': 'nights' },
@@ -85,6 +94,7 @@ describe('the Job of an export', function () {
         node: 'node-a.example',
       },
     ],
+    ['a token for the SnapshotMetadata service', { worker: 'PointInTime', metadata: METADATA }],
     ['every field of the template', { template: WHOLE_TEMPLATE }],
     ['the user that OpenShift chooses', { template: { ...TEMPLATE, securityContextMode: 'OpenShift' } }],
   ] as const satisfies readonly (readonly [string, Partial<WorkerJobOptions>])[])
