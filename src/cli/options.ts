@@ -10,7 +10,7 @@ import type { ZeroDetection } from '../image/scan.ts';
 import { DEFAULT_CLUSTER_SIZE_BYTES, DEFAULT_REFCOUNT_BITS } from '../qcow2/constants.ts';
 import { BACKING_FORMATS, type BackingFile, type Qcow2Options } from '../qcow2/write/options.ts';
 import { isNbdUri } from '../sources/nbd/nbd-uri.ts';
-import { isRemoteImage } from '../wiring/named-image.ts';
+import { isRemoteImage } from '../sources/remote/is-remote-image.ts';
 
 export interface ImageFlags {
   /** Raw when left out, with a warning when the file's name or its bytes contradict that. */

@@ -5,12 +5,8 @@ import { DiskliftError } from '../common/errors.ts';
 import { awsEnvironment, proxyEnvironment } from '../config/environment.ts';
 import { createNetworkAccess } from '../network/destination-policy.ts';
 import type { NamedImage } from '../sources/remote/contract.ts';
+import { isRemoteImage } from '../sources/remote/is-remote-image.ts';
 import type { CommandContext } from './context.ts';
-
-/** Whether the text names an image on a server that answers ranges. */
-export function isRemoteImage(text: string): boolean {
-  return /^(https?|s3):\/\//i.test(text);
-}
 
 export interface ImageName {
   /** A URL of http, https or s3, or a path. */

@@ -9,10 +9,10 @@ import type { BlocksFile, BlockTrackedSource } from '../sources/changed/block-ha
 import type { TrackedSource } from '../sources/changed/contract.ts';
 import type { InUse } from '../sources/disk-in-use.ts';
 import { isNbdUri, nbdDiskName, parseNbdUri } from '../sources/nbd/nbd-uri.ts';
+import { isRemoteImage } from '../sources/remote/is-remote-image.ts';
 import type { ExportTarget } from '../targets/contract.ts';
 import { createStdoutTarget } from '../targets/stdout/stdout-target.ts';
 import type { CommandContext } from './context.ts';
-import { isRemoteImage, nameImage } from './named-image.ts';
 
 export const STDOUT_FD = 1;
 
@@ -116,6 +116,6 @@ async function openRemoteDisk(
     );
   if (options.inUse === 'fail' || options.inUse === 'wait')
     throw new DiskliftError('InUseUnknown', 'a server does not tell whether an image is being written to; read it with --in-use auto');
-  const { openChainDisk } = await import('../formats/chain/chain-disk.ts');
+  const [{ openChainDisk }, { nameImage }] = await Promise.all([import('../formats/chain/chain-disk.ts'), import('./named-image.ts')]);
   return openChainDisk(await nameImage({ image: path, beneath, caFile }, options), format, options.signal);
 }
