@@ -29,7 +29,6 @@ export interface ImageFlags {
   base?: string;
   baseFormat: BackingFile['format'];
   baseSize?: number;
-  allZeros: boolean;
 }
 
 function size(text: string): number {
@@ -77,7 +76,6 @@ export function addImageOptions(command: Command): Command {
     .option('--base <name>', 'with --changed: the file name of the base, relative to the directory of the image')
     .addOption(new Option('--base-format <format>', 'with --base: the format of the base').choices(BACKING_FORMATS).default('qcow2'))
     .option('--base-size <size>', "with --base: size of the base's disk, needed with a dirty bitmap where the disk has grown since", size)
-    .option('--all-zeros', 'with a dirty bitmap: send all zeros of the disk, for a disk that may have been shrunk and grown back', false)
     .addOption(
       new Option(
         '--zero-detection <how>',
@@ -107,18 +105,15 @@ export interface BaseFlags {
   bitmap: string | undefined;
   /** The file with the block hashes of the base. */
   blocksFile: string | undefined;
-  /** Whether zeros that the bitmap calls unchanged are sent, too. */
-  allZeros: boolean;
 }
 
-const NO_BASE: BaseFlags = { backingFile: undefined, baseSizeBytes: undefined, bitmap: undefined, blocksFile: undefined, allZeros: false };
+const NO_BASE: BaseFlags = { backingFile: undefined, baseSizeBytes: undefined, bitmap: undefined, blocksFile: undefined };
 
 /** @throws DiskliftError `InvalidRequest` */
-export function baseOf(imagePath: string, { changed, base, baseFormat, baseSize, allZeros, verbatim, ...flags }: ImageFlags): BaseFlags {
+export function baseOf(imagePath: string, { changed, base, baseFormat, baseSize, verbatim, ...flags }: ImageFlags): BaseFlags {
   const refuse = (why: string) => new DiskliftError('InvalidRequest', why);
-  if (changed === undefined && base === undefined && baseSize === undefined && !allZeros) return NO_BASE;
-  if (changed === undefined)
-    throw refuse('--base, --base-size and --all-zeros need --changed, which names the map of what has changed since the base');
+  if (changed === undefined && base === undefined && baseSize === undefined) return NO_BASE;
+  if (changed === undefined) throw refuse('--base and --base-size need --changed, which names the map of what has changed since the base');
   if (base === undefined) throw refuse('--changed needs --base, the name of the image that holds what has not changed');
   const [, bitmap] = DIRTY_BITMAP.exec(changed) ?? [];
   const [, blocksFile] = BLOCK_HASHES.exec(changed) ?? [];
@@ -130,10 +125,9 @@ export function baseOf(imagePath: string, { changed, base, baseFormat, baseSize,
     throw refuse(
       '--changed with a dirty bitmap needs a disk on an NBD server (nbd:// or nbd+unix://), or a file with -f qcow2, which has the bitmap',
     );
-  if (allZeros && bitmap === undefined) throw refuse('--all-zeros is for a dirty bitmap; block hashes show all zeros by themselves');
   if (verbatim) throw refuse('--verbatim sends a file as it is, and --changed makes an image of what has changed; use one');
   if (flags.dataFile || flags.rawDataFile) throw refuse('an image on a base (--base) cannot have an external data file (-d, -R)');
-  return { backingFile: { name: base, format: baseFormat }, baseSizeBytes: baseSize, bitmap, blocksFile, allZeros };
+  return { backingFile: { name: base, format: baseFormat }, baseSizeBytes: baseSize, bitmap, blocksFile };
 }
 
 /** @throws DiskliftError `InvalidRequest` */

@@ -4,7 +4,6 @@ import { DiskliftError } from '../common/errors.ts';
 import type { DiskFormat } from '../formats/formats.ts';
 import { type NamedDisk, openNamedDisk } from '../formats/open-named-disk.ts';
 import { type ImageOptions, type PreparedImage, type PrepareOptions, prepareImage } from '../image/prepare-image.ts';
-import { withAllZeros } from '../sources/changed/all-zeros.ts';
 import type { BlocksFile, BlockTrackedSource } from '../sources/changed/block-hashes/track-blocks.ts';
 import type { TrackedSource } from '../sources/changed/contract.ts';
 import type { InUse } from '../sources/disk-in-use.ts';
@@ -30,8 +29,6 @@ export interface DiskRequest extends ImageOptions, Pick<PrepareOptions, 'onOpen'
   caFile?: string | undefined;
   /** The dirty bitmap of an NBD server or of a qcow2 image, for an image with a backing file. */
   bitmap?: string | undefined;
-  /** Whether zeros that the bitmap calls unchanged count as changed, {@link withAllZeros}. */
-  allZeros?: boolean | undefined;
   /** A file with the block hashes of the base, for an image with a backing file. */
   blocksFile?: string | undefined;
   /** Whether `blocks()` of the image will be called. */
@@ -50,7 +47,7 @@ export interface ComposedImage extends PreparedImage {
 
 /** The virtual image of the disk that the user has named. @throws DiskliftError as {@link prepareImage} */
 export async function composeImage(request: DiskRequest, context: CommandContext): Promise<ComposedImage> {
-  const { path, format, beneath, caFile, bitmap, allZeros, blocksFile, keepBlocks, inUse, ...options } = request;
+  const { path, format, beneath, caFile, bitmap, blocksFile, keepBlocks, inUse, ...options } = request;
   const { clock, signal, warn } = context;
   let tracked: BlockTrackedSource | undefined;
   const prepared = await prepareImage({
@@ -59,7 +56,7 @@ export async function composeImage(request: DiskRequest, context: CommandContext
     clock,
     warn,
     async openSource() {
-      const open = () => openSource({ path, format, beneath, caFile }, { ...context, inUse, bitmap, allZeros });
+      const open = () => openSource({ path, format, beneath, caFile }, { ...context, inUse, bitmap });
       if (blocksFile === undefined && keepBlocks !== true) return open();
       // Loaded when they are needed: most commands start sooner without them.
       const [{ trackBlocks }, { openBlocksFile }] = await loadBlockHashes();
@@ -82,16 +79,15 @@ const loadBlockHashes = () =>
 
 async function openSource(
   { path, format, beneath, caFile }: NamedDisk & Pick<DiskRequest, 'caFile'>,
-  options: CommandContext & Pick<DiskRequest, 'inUse' | 'bitmap' | 'allZeros'>,
+  options: CommandContext & Pick<DiskRequest, 'inUse' | 'bitmap'>,
 ): Promise<TrackedSource> {
   if (isRemoteImage(path)) return openRemoteDisk({ path, format, beneath, caFile }, options);
   if (!isNbdUri(path)) {
     const disk = await openNamedDisk({ path, format, beneath }, options);
-    const { bitmap, allZeros } = options;
+    const { bitmap } = options;
     if (bitmap === undefined) return disk;
     const { withStoredBitmap } = await import('../formats/qcow2/stored-bitmap.ts');
-    const tracked = withStoredBitmap(disk, { imagePath: path, bitmapName: bitmap }, options);
-    return allZeros === true ? withAllZeros(tracked) : tracked;
+    return withStoredBitmap(disk, { imagePath: path, bitmapName: bitmap }, options);
   }
   const address = parseNbdUri(path);
   if (options.inUse === 'fail' || options.inUse === 'wait')
@@ -101,8 +97,7 @@ async function openSource(
     );
   // Loaded when it is needed: most commands start sooner without it.
   const { openNbdDisk } = await import('../sources/nbd/nbd-disk.ts');
-  const source = await openNbdDisk(address, options);
-  return options.allZeros === true ? withAllZeros(source) : source;
+  return openNbdDisk(address, options);
 }
 
 async function openRemoteDisk(

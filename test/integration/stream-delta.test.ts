@@ -142,10 +142,8 @@ describe('disklift stream --changed', () => {
     const delta = [...changed, '--base', 'full.qcow2'];
     const refused: [string[], RegExp][] = [
       [[uri, ...changed], /--changed needs --base/],
-      [[uri, '--base', 'full.qcow2'], /--base, --base-size and --all-zeros need --changed/],
-      [[uri, '--base-size', '1G'], /--base, --base-size and --all-zeros need --changed/],
-      [[uri, '--all-zeros'], /--base, --base-size and --all-zeros need --changed/],
-      [['disk.img', '--changed', 'blocks:f', '--base', 'f', '--all-zeros'], /--all-zeros is for a dirty bitmap/],
+      [[uri, '--base', 'full.qcow2'], /--base and --base-size need --changed/],
+      [[uri, '--base-size', '1G'], /--base and --base-size need --changed/],
       [[uri, '--changed', 'b', '--base', 'f'], /--changed b: qemu:dirty-bitmap:NAME or blocks:FILE is expected/],
       [[uri, '--changed', 'qemu:dirty-bitmap:', '--base', 'f'], /qemu:dirty-bitmap:NAME or blocks:FILE is expected/],
       [[uri, '--changed', `qemu:dirty-bitmap:${'b'.repeat(1024)}`, '--base', 'f'], /longer than 1023 bytes/],

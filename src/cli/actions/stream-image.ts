@@ -22,7 +22,7 @@ export interface StreamFlags extends ImageFlags {
 
 export async function streamImage(image: string, flags: StreamFlags, context: CommandContext): Promise<void> {
   const qcow2 = qcow2OptionsOf(image, flags);
-  const { bitmap, blocksFile, baseSizeBytes, allZeros } = baseOf(image, flags);
+  const { bitmap, blocksFile, baseSizeBytes } = baseOf(image, flags);
   const { writeBlocks } = flags;
   await refuseUnfitStdout(image, context.signal);
   // Loaded when it is needed: most commands start sooner without it.
@@ -39,7 +39,6 @@ export async function streamImage(image: string, flags: StreamFlags, context: Co
         caFile: flags.caFile,
         qcow2,
         bitmap,
-        allZeros,
         blocksFile,
         keepBlocks: output !== undefined,
         baseSizeBytes,
