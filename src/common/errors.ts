@@ -7,12 +7,13 @@
  * - `ReceiptInvalid`: the receipt or the tracker cannot be used.
  * - `OtherDisk`: the base is an image of another disk.
  * - `DiskShrank`: the disk is smaller than in the base.
+ * - `ChainTooLong`: the base has so many images below it that readers refuse another one.
  * - `ChangesMissing`: nothing is left that shows what has changed since the base.
  * - `ChangesRefused`: the map of changes has a gap, or its source refuses it.
  */
 export const BASE_FAILURES = [
   ...(['BaseMissing', 'BaseChanged', 'ReceiptInvalid', 'OtherDisk', 'DiskShrank'] as const),
-  ...(['ChangesMissing', 'ChangesRefused'] as const),
+  ...(['ChainTooLong', 'ChangesMissing', 'ChangesRefused'] as const),
 ];
 
 export type BaseFailure = (typeof BASE_FAILURES)[number];

@@ -3,7 +3,9 @@
 import { DiskliftError } from '../common/errors.ts';
 import type { DestinationFiles } from '../targets/contract.ts';
 import { backingNameOf } from './backing-name.ts';
+import { confirmBase, confirmChain, type ExpectedBase } from './confirm-base.ts';
 import type { BaseChoice, BaseImage } from './contract.ts';
+import { invalidReceipt, readReceipt, receiptPlace } from './read-receipt.ts';
 import { type DiskIdentity, type ExportIdentity, type ImageReceipt, MAX_RECEIPT_BYTES, parseReceipt } from './receipt.ts';
 import { MAX_TRACKER_BYTES, parseTracker, type Tracker } from './tracker.ts';
 
@@ -17,10 +19,6 @@ export interface BaseSearch {
   from: { base: string } | { tracker: string };
   /** @returns the parts of a place as names of a file system */
   pathOf(place: string): readonly string[];
-}
-
-export function receiptPlace(place: string): string {
-  return `${place}.json`;
 }
 
 /**
@@ -86,27 +84,18 @@ async function readTracker({ files, disk }: BaseSearch, place: string, signal: A
 async function readBase(search: BaseSearch, named: Named, signal: AbortSignal): Promise<BaseImage> {
   const { files, disk, place: ownPlace, pathOf } = search;
   const location = files.location(named.place);
-  const found = await files.read(receiptPlace(named.place), MAX_RECEIPT_BYTES, signal);
-  if (found === undefined) throw new DiskliftError('BaseMissing', `the base ${location}: its receipt is not there`);
-  const parsed = parseReceipt(found.bytes);
-  if ('problem' in parsed) throw new DiskliftError('ReceiptInvalid', `the receipt of the base ${location}: ${parsed.problem}`);
-  const { image, disk: baseDisk, points } = parsed.value;
-  if (image.place !== named.place) throw invalid(location, 'is of an image at another place');
-  if (image.sha256 === undefined) throw invalid(location, 'has no SHA-256');
-  if (image.layout !== 'Converted') throw invalid(location, 'is of a copy of a file, and not of a qcow2 image');
+  const { image, disk: baseDisk, points, base: below } = await readReceipt(files, named.place, signal);
+  if (image.layout !== 'Converted') throw invalidReceipt(location, 'is of a copy of a file, and not of a qcow2 image');
   if (!isSameDisk(baseDisk, disk)) throw otherDisk(`the base ${location}`, baseDisk);
   if (named.sha256 !== undefined && named.sha256 !== image.sha256)
     throw new DiskliftError('BaseChanged', `the base ${location}: its SHA-256 is another one than in the tracker`);
   const backingName = backingNameOf(pathOf(ownPlace), pathOf(image.place));
-  if (backingName === undefined) throw invalid(location, 'is of an image whose place no file system can follow from the new image');
-  const { place, sha256, etag, sizeBytes, virtualSizeBytes } = { ...image, sha256: image.sha256 };
+  if (backingName === undefined) throw invalidReceipt(location, 'is of an image whose place no file system can follow from the new image');
+  const { place, sha256, etag, sizeBytes, virtualSizeBytes } = image;
   const base = { place, sha256, etag, sizeBytes, virtualSizeBytes, location, backingName, points };
   await confirmBase(files, base, signal);
+  await confirmChain(files, below, signal);
   return base;
-}
-
-function invalid(location: string, what: string): DiskliftError {
-  return new DiskliftError('ReceiptInvalid', `the receipt of the base ${location} ${what}`);
 }
 
 function otherDisk(what: string, { namespace, source, path }: DiskIdentity): DiskliftError {
@@ -121,21 +110,7 @@ function isSameDisk(a: DiskIdentity, b: DiskIdentity): boolean {
   return a.source.name === b.source.name || NAMED_ANEW.has(a.source.kind);
 }
 
-type Expected = Pick<BaseImage, 'place' | 'sizeBytes' | 'etag'>;
-
-/** @throws DiskliftError `BaseMissing`, `BaseChanged`; the codes of {@link DestinationFiles} */
-export async function confirmBase(files: DestinationFiles, base: Expected, signal: AbortSignal): Promise<void> {
-  const location = files.location(base.place);
-  const seen = await files.look(base.place, signal);
-  if (seen === undefined) throw new DiskliftError('BaseMissing', `the base ${location} is not there`);
-  if (seen.sizeBytes !== base.sizeBytes)
-    throw new DiskliftError('BaseChanged', `the base ${location} has ${seen.sizeBytes} bytes, and its receipt says ${base.sizeBytes}`);
-  // A server that had a tag and has none now has another file.
-  if (base.etag !== undefined && seen.etag !== base.etag)
-    throw new DiskliftError('BaseChanged', `the base ${location} has another entity tag than in its receipt`);
-}
-
-async function isThere(files: DestinationFiles, image: Expected, signal: AbortSignal): Promise<boolean> {
+async function isThere(files: DestinationFiles, image: ExpectedBase, signal: AbortSignal): Promise<boolean> {
   try {
     await confirmBase(files, image, signal);
     return true;

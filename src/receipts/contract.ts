@@ -1,7 +1,7 @@
 /**
  * How an export finds the base of an image, and what it leaves for the next export.
  *
- * 1. `chooseBase` reads the tracker and the receipt, and looks at the base image, before each scan.
+ * 1. `chooseBase` reads the tracker and the receipts, and looks at the base and the images below it, before each scan.
  * 2. The source is opened with the base. It reports what has changed since then.
  * 3. Before the image is complete at the destination, `confirmBase` looks at the base again.
  * 4. After the image has arrived, `record` writes the receipt, and moves the tracker last.

@@ -1,7 +1,7 @@
 /** Writes the receipt of an image, and moves the tracker last. */
 
 import type { DestinationFiles } from '../targets/contract.ts';
-import { receiptPlace } from './choose-base.ts';
+import { receiptPlace } from './read-receipt.ts';
 import { type ImageReceipt, receiptBytes } from './receipt.ts';
 import { trackerBytes } from './tracker.ts';
 

@@ -322,7 +322,7 @@ export interface DiskStatus {
   proof?: 'Digest' | 'ETag' | 'Checksum' | 'ReadBack' | 'Length' | 'Status' | 'Close';
   /** Whether the image holds the whole disk or only what has changed since its base. Present with spec.incremental. */
   type?: 'Full' | 'Incremental';
-  /** Reason for the type, in one word, for programs. A full image is not incremental because of FirstImage, BaseMissing, BaseChanged, ReceiptInvalid, OtherDisk, DiskShrank, ChangesMissing or ChangesRefused. The changes of an incremental image come from BlockHashes, SnapshotMetadata or VirtualMachineBackup. */
+  /** Reason for the type, in one word, for programs. A full image is not incremental because of FirstImage, BaseMissing, BaseChanged, ReceiptInvalid, OtherDisk, DiskShrank, ChainTooLong, ChangesMissing or ChangesRefused. The changes of an incremental image come from BlockHashes, SnapshotMetadata or VirtualMachineBackup. */
   typeReason?: string;
   /** Bytes of the disk that an incremental image holds, zeros included. */
   changedBytes?: number;

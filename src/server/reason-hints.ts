@@ -32,6 +32,7 @@ const HINTS: Readonly<Record<ErrorCode | WaitReason, string>> = {
   ReceiptInvalid: 'Make a full image, which writes a new receipt.',
   OtherDisk: 'Give each disk a tracker of its own, such as one with {claim} and {disk}.',
   DiskShrank: 'Make a full image: the base is of a larger disk.',
+  ChainTooLong: 'Make a full image, and use another tracker from time to time.',
   ChangesMissing: 'Make a full image: the changes since the base are not known.',
   ChangesRefused: 'Make a full image: the map of changes cannot be used.',
   Unclaimed: 'Check whether a sidecar that serves this claim runs and is ready.',

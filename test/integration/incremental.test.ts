@@ -229,6 +229,29 @@ for (const [kind, start] of [
         await assertImageOf(image('three'), disk);
       });
 
+    const BELOW: readonly [sentence: string, reason: string, act: () => void][] = [
+      ['is gone', 'BaseMissing', () => rmSync(image('one'))],
+      ['has no receipt', 'BaseMissing', () => rmSync(`${image('one')}.json`)],
+      ['was replaced', 'BaseChanged', () => spoil(image('one'))],
+      [
+        'has the receipt of another image',
+        'BaseChanged',
+        () => edit(`${image('one')}.json`, receiptOf('one').image.sha256 ?? '', '0'.repeat(64)),
+      ],
+    ];
+
+    for (const [sentence, reason, act] of BELOW)
+      it(`makes a full image where an image below the base ${sentence}`, async () => {
+        assertFull(await run('one'), 'FirstImage');
+        await change(3 * MIB, Buffer.alloc(2000, 5));
+        assertIncremental(await run('two'), 'one');
+        act();
+        const refused = await run('refused', { incremental: { fallback: 'Fail' } });
+        assert.deepEqual([refused.phase, refused.failure?.code], ['Failed', reason], refused.failure?.message);
+        assertFull(await run('three'), reason);
+        await assertImageOf(image('three'), disk);
+      });
+
     it('makes a chain on a named base, and refuses to replace an image that another export recorded', async () => {
       await run('one');
       await change(MIB, Buffer.alloc(100, 1));
