@@ -14,7 +14,7 @@ export interface WorkerRole {
   claimOf: ReadonlyMap<string, string>;
   /** File of vm.yaml. Absent where the export has none. */
   manifestFile?: string | undefined;
-  /** Present where the volume is a clone of a snapshot, or where an incremental image has to know why there is none. */
+  /** Present where the volume is a clone of a snapshot, or where it says why an incremental image has no snapshot. */
   metadata?: WorkerMetadata | undefined;
 }
 

@@ -1,4 +1,6 @@
-/** Backups of libvirt in pull mode: the guest writes on while QEMU serves the bytes of one point in time and a bitmap. */
+/**
+ * Backups of libvirt in pull mode: the guest writes on while QEMU serves the bytes of one point in time and a bitmap.
+ */
 
 import assert from 'node:assert/strict';
 import { stat } from 'node:fs/promises';

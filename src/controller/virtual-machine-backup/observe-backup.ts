@@ -19,6 +19,7 @@ export async function observeBackup(
   const state = readVmBackup(found);
   if (state.state === 'over') return { volumes: [], refused: state };
   if (state.state === 'pending') return { volumes: [], missing: state };
-  // KubeVirt freezes the guest unless spec.skipQuiesce is set, and reports a failed freeze only when the backup has ended.
+  // KubeVirt freezes the guest unless spec.skipQuiesce is set. It reports a failed freeze only when the backup has
+  // ended.
   return { volumes: [], backup: state.isUnfrozen ? { consistency: 'Crash' } : {} };
 }
