@@ -27,6 +27,8 @@ const SERVER_PORT = 7071;
 const RELAY_PORT = 7072;
 const LIMIT_MS = 60_000;
 const KINDS = 'deployments,jobs,pods,roles,rolebindings,serviceaccounts';
+/** Labels of what a release has, and of what its controller makes. */
+const SELECTORS = ['app.kubernetes.io/name=disklift', 'app.kubernetes.io/managed-by=disklift-controller'];
 
 describe('a release that is uninstalled while an upload is open', function () {
   this.timeout(180_000);
@@ -98,7 +100,8 @@ describe('a release that is uninstalled while an upload is open', function () {
     const told = await helm(cluster, namespace, 'uninstall', 'nightly');
     assert.doesNotMatch(told, /warning/);
     for (;;) {
-      const left = await namespace.kubectl('get', KINDS, '--selector', 'app.kubernetes.io/name=disklift', '--output', 'name');
+      const found = await Promise.all(SELECTORS.map((each) => namespace.kubectl('get', KINDS, '--selector', each, '--output', 'name')));
+      const left = found.join('');
       if (left === '') return;
       assert.ok(performance.now() < endMs, left);
       await sleep(200);
@@ -129,5 +132,24 @@ describe('a release that is uninstalled while an upload is open', function () {
     await uninstall();
     assert.equal((await get('dead')).metadata.finalizers, undefined);
     await namespace.kubectl('delete', 'diskexport', 'dead', '--timeout=5s');
+  });
+
+  it('is removed with its controller and the worker, and the next controller continues the upload', async () => {
+    const flags = valuesFlags(cluster, { controller: { enabled: true, replicas: 1 } });
+    await helm(cluster, namespace, 'install', 'nightly', CHART, ...flags, '--wait');
+    await beginUpload('fleet');
+    const pods = await namespace.kubectl('get', 'pods', '--selector', SELECTORS[1] ?? '', '--output', 'name');
+    assert.match(pods, /^pod\/disklift-\S+\n?$/, 'a worker sends');
+    await uninstall();
+    const { metadata, status } = await get('fleet');
+    assert.equal(metadata.finalizers, undefined);
+    assert.ok(status?.disks?.[0]?.upload?.id, JSON.stringify(status));
+    const passedBytes = relay.passedBytes();
+    relay.letGo();
+    await helm(cluster, namespace, 'install', 'nightly', CHART, ...flags);
+    await namespace.kubectl('wait', 'diskexport/fleet', '--for=condition=Succeeded', '--timeout=80s');
+    await assertImageOf(objectOf('fleet.qcow2'), disk);
+    assert.ok(relay.passedBytes() - passedBytes < (status.disks[0].imageBytes ?? 0), 'the part that had arrived is not sent again');
+    await uninstall();
   });
 });
