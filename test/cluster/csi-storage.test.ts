@@ -35,6 +35,11 @@ describe('storage of a node', function () {
     namespace = await createNamespace(cluster);
   });
 
+  // Objects of a test that failed would be found by the next one. A test that has passed has removed all.
+  afterEach(async () => {
+    await namespace.attempt('delete', 'pods,volumesnapshots,persistentvolumeclaims', '--all', WAIT);
+  });
+
   const phaseOf = (claim: string) => namespace.kubectl('get', 'pvc', claim, '--output', 'jsonpath={.status.phase}');
 
   const waitFor = (object: string, condition: string) => namespace.kubectl('wait', object, `--for=${condition}`, WAIT);
