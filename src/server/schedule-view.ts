@@ -3,7 +3,7 @@
 import { printable } from '../common/text.ts';
 import type { DiskExportScheduleSpec, DiskExportScheduleStatus } from '../resource/export-schedule.ts';
 
-export interface ScheduleView {
+interface ScheduleView {
   namespace: string;
   name: string;
   /** Absent where the schedule cannot be read, like `timeZone`. */
@@ -37,7 +37,7 @@ export interface ScheduleFacts {
 
 const MAX_ITEMS = 200;
 
-export function scheduleViewOf({ metadata: { namespace, name }, spec, status }: ScheduleFacts): ScheduleView {
+function scheduleViewOf({ metadata: { namespace, name }, spec, status }: ScheduleFacts): ScheduleView {
   const { lastScheduleTime, lastSuccessfulTime, nextScheduleTime, activeCount = 0, conditions = [] } = status;
   const [ready, upToDate] = ['Ready', 'UpToDate'].map((type) => conditions.find((condition) => condition.type === type));
   const isRead = typeof spec !== 'string';

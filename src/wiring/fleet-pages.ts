@@ -60,7 +60,7 @@ export function createFleetPages(leading: () => LeadingController | undefined, l
  * The request is not validated again: the API server did that, and the first look at thousands of exports would take
  * longer than a second. A request of a later version of disklift may have fields that this version cannot describe.
  */
-export function fleetExportView(key: string, object: ExportObject): ExportView {
+function fleetExportView(key: string, object: ExportObject): ExportView {
   const status = statusOf(object);
   try {
     const stored = { kind: 'request', request: object as unknown as DiskExport } as const;
