@@ -119,6 +119,8 @@ export async function startLibvirtMachine(directory: string, disk: string): Prom
   const env = {
     ...{ PATH: `${process.env.PATH}:/usr/sbin`, HOME: directory, XDG_RUNTIME_DIR: file('run') },
     ...{ XDG_CONFIG_HOME: file('config'), XDG_CACHE_HOME: file('cache'), XDG_DATA_HOME: file('data') },
+    // Otherwise virsh starts a daemon of its own when it comes first.
+    LIBVIRT_AUTOSTART: '0',
   };
   const virsh = async (...args: string[]) =>
     `${(await succeeds('unshare', asLibvirtUser(['virsh', '-c', 'qemu:///session', ...args]), env)).stdout}`;
