@@ -32,10 +32,12 @@ export async function openOnBase(
 }
 
 function failureOn(base: BaseImage, { name, sizeBytes, changed, changesFrom }: TrackedSource): DiskliftError | undefined {
-  if (sizeBytes < base.virtualSizeBytes)
+  // An image has whole sectors. The map has the exact size of the disk that the base shows.
+  const baseSizeBytes = changed?.baseSizeBytes ?? base.virtualSizeBytes;
+  if (sizeBytes < baseSizeBytes)
     return new DiskliftError(
       'DiskShrank',
-      `${name}: has ${sizeBytes} bytes, and had ${base.virtualSizeBytes} in the base ${base.location}; no map shows what a disk has lost`,
+      `${name}: has ${sizeBytes} bytes, and had ${baseSizeBytes} in the base ${base.location}; no map shows what a disk has lost`,
     );
   if (changed === undefined || changesFrom === undefined)
     return new DiskliftError('ChangesMissing', `${name}: nothing shows what has changed since the base ${base.location}`);

@@ -1,9 +1,11 @@
 /** From a disk to its virtual image: identity, scan, layout, and the check that the disk is unchanged. */
 
 import { abortable } from '../common/abortable.ts';
+import { alignUp } from '../common/bytes.ts';
 import type { Clock } from '../common/clock.ts';
 import { DiskliftError } from '../common/errors.ts';
 import { settleWithin } from '../common/time-limit.ts';
+import { SECTOR_SIZE_BYTES } from '../qcow2/constants.ts';
 import { type AllocationMap, fullAllocationMap } from '../qcow2/write/allocation-map.ts';
 import type { Layout } from '../qcow2/write/layout.ts';
 import { type Qcow2Options, validateOptions } from '../qcow2/write/options.ts';
@@ -175,11 +177,13 @@ function deltaOf({ name, sizeBytes, changed }: TrackedSource, options: PrepareOp
   if (options.qcow2.backingFile === undefined) return undefined;
   if (changed === undefined)
     throw new DiskliftError('InvalidRequest', `${name}: an image on a base needs a source that reports what has changed since the base`);
-  const baseSizeBytes = options.baseSizeBytes ?? changed.baseSizeBytes ?? sizeBytes;
-  if (changed.baseSizeBytes !== undefined && changed.baseSizeBytes !== baseSizeBytes)
+  const statedBytes = options.baseSizeBytes ?? changed.baseSizeBytes ?? sizeBytes;
+  const baseSizeBytes = changed.baseSizeBytes ?? statedBytes;
+  // The base is an image, which has whole sectors; the disk that it shows may end inside one.
+  if (alignUp(baseSizeBytes, SECTOR_SIZE_BYTES) !== alignUp(statedBytes, SECTOR_SIZE_BYTES))
     throw new DiskliftError(
       'ChangesRefused',
-      `${name}: its base has ${baseSizeBytes} bytes, and the map of changes counts from a disk of ${changed.baseSizeBytes}; is it the map of this base?`,
+      `${name}: its base has ${statedBytes} bytes, and the map of changes counts from a disk of ${changed.baseSizeBytes}; is it the map of this base?`,
     );
   if (baseSizeBytes > sizeBytes)
     throw new DiskliftError(

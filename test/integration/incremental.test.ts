@@ -252,6 +252,23 @@ for (const [kind, start] of [
         await assertImageOf(image('three'), disk);
       });
 
+    it('makes incremental images of a disk that ends inside a sector', async () => {
+      truncateSync(disk, 16 * MIB + 700);
+      await change(16 * MIB + 600, Buffer.alloc(100, 1));
+      assertFull(await run('one'), 'FirstImage');
+      const first = keep('one');
+      await change(3 * MIB, Buffer.alloc(2000, 5));
+      assertIncremental(await run('two'), 'one');
+      const second = keep('two');
+      await change(16 * MIB + 700, Buffer.alloc(100, 7));
+      assertIncremental(await run('three'), 'two');
+      const third = keep('three');
+      truncateSync(disk, 16 * MIB + 750);
+      assertFull(await run('four'), 'DiskShrank');
+      for (const [name, truth] of Object.entries({ one: first, two: second, three: third, four: disk }))
+        await assertImageOf(image(name), truth);
+    });
+
     it('makes a chain on a named base, and refuses to replace an image that another export recorded', async () => {
       await run('one');
       await change(MIB, Buffer.alloc(100, 1));
