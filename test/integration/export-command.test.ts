@@ -67,6 +67,16 @@ describe('disklift export', () => {
     assert.equal(result.stderr, '', 'nothing on standard error where there is no terminal');
   });
 
+  it('is another export in each run, so a receipt of the same second is no reason to send nothing', async () => {
+    await using sink = await startHttpSink();
+    const file = await writeManifests(diskExport('nightly', { http: { url: `${sink.url}/{uid}/{disk}.qcow2` } }));
+    for (const count of [2, 4]) {
+      const result = await run(file);
+      assert.equal(result.code, 0, result.stderr);
+      assert.equal([...sink.complete.keys()].filter((place) => place.endsWith('.qcow2')).length, count);
+    }
+  });
+
   it('makes a name from generateName, and fills in its start time', async () => {
     await using sink = await startHttpSink();
     const { metadata, ...manifest } = diskExport('', { http: { url: `${sink.url}/{name}/{date}/{timestamp}/{disk}` } });

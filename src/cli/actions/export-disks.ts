@@ -1,5 +1,6 @@
 /** Implements `disklift export`. */
 
+import { randomUUID } from 'node:crypto';
 import { stringify } from 'yaml';
 import { createBufferPool } from '../../common/buffers.ts';
 import { DiskliftError } from '../../common/errors.ts';
@@ -22,7 +23,13 @@ export interface ExportFlags {
 }
 
 export async function exportDisks(flags: ExportFlags, context: CommandContext): Promise<void> {
-  const { request, resolve } = await readRequestFile(flags.file, { clock: context.clock, signal: context.signal, warn: context.warn });
+  const { request: asWritten, resolve } = await readRequestFile(flags.file, {
+    clock: context.clock,
+    signal: context.signal,
+    warn: context.warn,
+  });
+  // No other run is the same export, also in the same second: a receipt of that one is no reason to send nothing.
+  const request: DiskExport = { ...asWritten, metadata: { ...asWritten.metadata, uid: randomUUID() } };
   const environment = {
     context,
     volumes: parseVolumes(flags.volume),
