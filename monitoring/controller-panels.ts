@@ -1,7 +1,7 @@
 /** The panels of the controller. Only the leader has the series of the fleet, so sums count nothing twice. */
 
 import { chosen } from './expressions.ts';
-import type { Row } from './panels.ts';
+import type { Row } from './row.ts';
 
 const BY_SCHEDULE = 'max by (export_namespace, schedule)';
 

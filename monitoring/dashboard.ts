@@ -27,7 +27,8 @@ import { PanelBuilder as StatBuilder } from '@grafana/grafana-foundation-sdk/sta
 import { PanelBuilder as TableBuilder } from '@grafana/grafana-foundation-sdk/table';
 import { PanelBuilder as TimeseriesBuilder } from '@grafana/grafana-foundation-sdk/timeseries';
 import { metric } from './expressions.ts';
-import { type Panel, ROWS } from './panels.ts';
+import { ROWS } from './panels.ts';
+import type { Panel } from './row.ts';
 
 const DATA_SOURCE = { type: 'prometheus', uid: '$datasource' };
 

@@ -1,7 +1,7 @@
 /** The row of the dashboard about incremental images. */
 
 import { chosen } from './expressions.ts';
-import type { Row } from './panels.ts';
+import type { Row } from './row.ts';
 
 const RATE = '[$__rate_interval]';
 
