@@ -18,6 +18,7 @@ const DISKLIFT = `${process.execPath} ${path.join(ROOT, 'dist', 'bin.js')}`;
 const DROP_CACHES = 'sync; echo 1 > /proc/sys/vm/drop_caches';
 const CONTEXT = 'qemu:dirty-bitmap:backup-vda';
 const DELTA = 'disklift, delta';
+const ONE_READ = 'disklift, delta, one read';
 const READER = 'limit: read what has changed';
 const FULL = 'disklift, full image';
 
@@ -80,7 +81,7 @@ for e in json.load(sys.stdin):
 
 const contestants: Contestant[] = [
   { name: DELTA, line: `@${DISKLIFT} stream '${uri}' ${changed} |>` },
-  { name: 'disklift, delta, one read', line: `@${DISKLIFT} stream '${uri}' ${changed} --zero-detection extents --verify never |>` },
+  { name: ONE_READ, line: `@${DISKLIFT} stream '${uri}' ${changed} --zero-detection extents --verify never |>` },
   { name: READER, line: `@/usr/bin/python3 ${path.join(ROOT, 'bench', 'read-changed.py')} '${uri}' ${CONTEXT} > /dev/null` },
   {
     name: 'qemu-io, copy on read to tmpfs',
@@ -135,11 +136,13 @@ if (spawnSync('virtnbdbackup', ['--version']).status === 0) {
   );
 } else console.log('virtnbdbackup is left out: it is not installed');
 
-const timesTheReader = (row: Result[]) => secondsOf(row, DELTA) / secondsOf(row, READER);
+const ofReader = (row: Result[], name: string) => secondsOf(row, name) / secondsOf(row, READER);
 const targets: Target[] = [
   { text: "% of the full image's bytes sent", measured: (100 * numberIn('sent', DELTA)) / numberIn('sent', FULL), limit: 3 },
-  { text: 'times the time of reading what has changed, cold', measured: timesTheReader(cold), limit: 1.3 },
-  { text: 'times the time of reading what has changed, warm', measured: timesTheReader(warm), limit: 1.3 },
+  { text: 'times the reading of the changes, one read, cold', measured: ofReader(cold, ONE_READ), limit: 1.3 },
+  { text: 'times the reading of the changes, one read, warm', measured: ofReader(warm, ONE_READ), limit: 1.3 },
+  { text: 'times the reading of the changes, cold', measured: ofReader(cold, DELTA), limit: 1.3 },
+  { text: 'times the reading of the changes, warm', measured: ofReader(warm, DELTA), limit: 1.3 },
   { text: "% of the full image's time", measured: (100 * secondsOf(cold, DELTA)) / secondsOf(fulls, FULL), limit: 10 },
 ];
 printTargets(targets);

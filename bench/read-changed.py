@@ -31,24 +31,35 @@ def on_extents(_context, offset, entries, _error):
 while end < size:
     handle.block_status(min(QUESTION_BYTES, size - end), end, on_extents)
 
-buffers = [nbd.Buffer(PIECE_BYTES) for _ in range(IN_FLIGHT)]
-free = list(buffers)
+# Buffers are used again: pages that are new to the process would count as well.
+free = {}
+in_flight = 0
 total = 0
+
+
+def read(at, count):
+    global in_flight, total
+    while in_flight == IN_FLIGHT:
+        handle.poll(-1)
+    sized = free.setdefault(count, [])
+    buffer = sized.pop() if sized else nbd.Buffer(count)
+
+    def on_read(error):
+        global in_flight
+        assert error.value == 0
+        in_flight -= 1
+        sized.append(buffer)
+        return 1
+
+    in_flight += 1
+    total += count
+    handle.aio_pread(buffer, at, on_read)
+
+
 for start, length in extents:
     for at in range(start, start + length, PIECE_BYTES):
-        while not free:
-            handle.poll(-1)
-        buffer = free.pop()
-        count = min(PIECE_BYTES, start + length - at)
-        total += count
-
-        def on_read(error, buffer=buffer):
-            assert error.value == 0
-            free.append(buffer)
-            return 1
-
-        handle.aio_pread(buffer if count == PIECE_BYTES else nbd.Buffer(count), at, on_read)
-while len(free) < IN_FLIGHT:
+        read(at, min(PIECE_BYTES, start + length - at))
+while in_flight > 0:
     handle.poll(-1)
 handle.shutdown()
 print(len(extents), total)
