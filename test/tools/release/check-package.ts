@@ -19,9 +19,12 @@ const BESIDE_DIST = [
   'manifests/crd-schedules.yaml',
   'package.json',
 ];
-const OF_DIST = /^dist\/(?:.*\.(?:js|d\.ts|html|css|svg))$/;
+const OF_DIST = /^dist\/(?:.*\.(?:js|d\.ts|html|css|svg|proto))$/;
 /** The program requires these. */
-const REQUIRED = ['dist/bin.js', 'dist/index.js', 'dist/index.d.ts', ...BESIDE_DIST];
+const REQUIRED = [
+  ...['dist/bin.js', 'dist/index.js', 'dist/index.d.ts', 'dist/sources/changed/snapshot-metadata/schema.proto'],
+  ...BESIDE_DIST,
+];
 
 export async function checkPackageFiles(packageFile: string): Promise<Violation[]> {
   const listing = await run('tar', ['-tzf', packageFile], path.dirname(packageFile));
