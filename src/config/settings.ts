@@ -86,6 +86,14 @@ export const SETTINGS = {
     absent: 'none',
     isInternal: true,
   },
+  backupUid: {
+    text: 'Set by the controller: UID of the VirtualMachineBackup whose volumes are exported.',
+    default: '',
+    value: 'UID',
+    format: 'text',
+    absent: 'none',
+    isInternal: true,
+  },
   podName: {
     text: "Name of the sidecar's pod, which the status of an export shows as its executor.",
     default: '',

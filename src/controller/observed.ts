@@ -98,7 +98,7 @@ export interface SourceFacts {
   refused?: PodProblem | undefined;
   vm?: VmFacts | undefined;
   /** KubeVirt serves a backup over the network, so that the pod needs no volume. */
-  backup?: { consistency?: 'Crash' } | undefined;
+  backup?: { uid: string; consistency?: 'Crash' } | undefined;
 }
 
 interface VmFacts {

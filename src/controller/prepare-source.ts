@@ -46,7 +46,8 @@ export function prepareSource(observed: Observed, template: JobTemplate): Step {
 /** The pod reads the backup's own status, which has its endpoints, and mounts nothing. */
 function runOfBackup({ request }: Observed, source: SourceFacts, template: JobTemplate): Step {
   const actions = jobActions(request, { source, volumes: [], worker: 'PointInTime', node: undefined, template });
-  return { kind: 'run', node: undefined, actions, facts: { ...source.backup } };
+  const { consistency } = source.backup ?? {};
+  return { kind: 'run', node: undefined, actions, facts: consistency === undefined ? {} : { consistency } };
 }
 
 function runLive({ request }: Observed, source: SourceFacts, template: JobTemplate): Step {
@@ -84,7 +85,8 @@ function jobActions(request: DiskExport, { source, volumes, worker, node, templa
     worker === 'Live' && claimName !== undefined && claimName !== key ? [{ key, claimName }] : [],
   );
   const metadata = metadataForWorker(request, source, worker);
-  const job = workerJobOf(request, { volumes, worker, hasManifest: manifest !== undefined, claimOf, node, template, metadata });
+  const backupUid = source.backup?.uid;
+  const job = workerJobOf(request, { volumes, worker, hasManifest: manifest !== undefined, claimOf, node, template, metadata, backupUid });
   return [
     { kind: 'ensure-access' },
     ...(manifest === undefined

@@ -48,6 +48,8 @@ export interface WorkerJobOptions {
   node: string | undefined;
   template: JobTemplate;
   metadata?: MetadataFacts | undefined;
+  /** All pods of the Job read the backup that was there when the Job was made. */
+  backupUid?: string | undefined;
 }
 
 /** Retries by Kubernetes after lost pods. disklift itself makes the attempts, and counts lost runs. */
@@ -59,7 +61,7 @@ const TTL_SECONDS = 3600;
 const CONTAINER = 'disklift';
 
 export function workerJobOf(request: DiskExport, options: WorkerJobOptions): NewObject {
-  const { volumes, worker, hasManifest, claimOf, node, template, metadata } = options;
+  const { volumes, worker, hasManifest, claimOf, node, template, metadata, backupUid } = options;
   const args = ['sidecar', '--once', request.metadata.name];
   for (const [index, volume] of volumes.entries()) args.push('--volume', `${volume.key}=${pathOf(volume, index)}`);
   return jobOf(request, objectName(request), {
@@ -72,6 +74,7 @@ export function workerJobOf(request: DiskExport, options: WorkerJobOptions): New
         ? []
         : [{ name: 'DISKLIFT_CLAIM_OF', value: claimOf.map(({ key, claimName }) => `${key}=${claimName}`).join(',') }]),
       ...(metadata === undefined ? [] : [{ name: 'DISKLIFT_SNAPSHOT_METADATA', value: metadataSetting(metadata) }]),
+      ...(backupUid === undefined ? [] : [{ name: 'DISKLIFT_BACKUP_UID', value: backupUid }]),
     ],
     volumes: [
       ...volumes.map(({ claimName }, index) => ({

@@ -11,12 +11,14 @@ import type { DiskExport } from '../resource/disk-export.ts';
 import type { TrackedSource } from '../sources/changed/contract.ts';
 import { type BackupApi, checkpointMade, requireCheckpoint } from './backup-checkpoint.ts';
 import type { TargetEnvironment } from './destinations.ts';
+import type { WorkerRole } from './worker.ts';
 
 export interface BackupEnvironment extends Omit<TargetEnvironment, 'buffers' | 'allowAmbientCredentials'> {
   /** Left out without an API server. */
   backups?: BackupApi | undefined;
   /** Also to Services and pods of the cluster: KubeVirt serves a backup there. Left out without a cluster. */
   clusterAccess?: NetworkAccess | undefined;
+  worker?: Pick<WorkerRole, 'backupUid'> | undefined;
 }
 
 export interface BackupDisk {
@@ -34,11 +36,15 @@ const TOKEN_HEADER = 'x-kubevirt-export-token';
 const TOKEN_KEY = 'token';
 
 /**
- * All disks come from one backup: one that was made again under its name shows another point in time.
- * @throws DiskliftError `SourceNotFound` where the backup serves nothing; the failures of the API server
+ * All disks come from one backup: one that was made again under its name shows another point in time. The worker's
+ * Job has its UID, because an earlier pod of the Job may have sent some of the disks.
+ * @throws DiskliftError `SourceNotFound` where the backup serves nothing, `SourceChanged` for another one under its
+ * name; the failures of the API server
  */
 export async function findBackupDisks(request: DiskExport, environment: BackupEnvironment, signal: AbortSignal): Promise<BackupDisk[]> {
-  const { uid, volumes } = await readReady(request, environment, signal);
+  const { name: backupName, uid, volumes } = await readReady(request, environment, signal);
+  const { backupUid = uid } = environment.worker ?? {};
+  if (uid !== backupUid) throw createdAgain(backupName);
   return volumes.map(({ name }) => {
     const disk: BackupDisk = {
       path: name,
@@ -59,6 +65,11 @@ async function readReady({ metadata, spec }: DiskExport, { backups }: BackupEnvi
   throw new DiskliftError('SourceNotFound', state.message, undefined, { retryable: state.state === 'pending' });
 }
 
+function createdAgain(name: string): DiskliftError {
+  const message = `the VirtualMachineBackup ${name} was deleted and created again; create another DiskExport for it`;
+  return new DiskliftError('SourceChanged', message, undefined, { retryable: false });
+}
+
 interface DiskToOpen {
   request: DiskExport;
   /** UID of the backup. */
@@ -74,12 +85,7 @@ async function openBackupDisk({ request, uid, disk, environment, base }: DiskToO
   const readSame = async (until: AbortSignal): Promise<ReadyVmBackup> => {
     const backup = await readReady(request, environment, until);
     if (backup.uid === uid) return backup;
-    throw new DiskliftError(
-      'SourceChanged',
-      `the VirtualMachineBackup ${backup.name} was deleted and created again; create another DiskExport for it`,
-      undefined,
-      { retryable: false },
-    );
+    throw createdAgain(backup.name);
   };
   const backup = await readSame(signal);
   const volume = backup.volumes.find(({ name }) => name === disk.path);

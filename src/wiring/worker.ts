@@ -16,15 +16,17 @@ export interface WorkerRole {
   manifestFile?: string | undefined;
   /** Present where the volume is a clone of a snapshot, or where it says why an incremental image has no snapshot. */
   metadata?: WorkerMetadata | undefined;
+  /** UID that the VirtualMachineBackup had when the export began. Absent for other sources. */
+  backupUid?: string | undefined;
 }
 
-type WorkerConfig = Pick<Config, 'worker' | 'claimOf' | 'manifestFile' | 'snapshotMetadata' | 'once'>;
+type WorkerConfig = Pick<Config, 'worker' | 'claimOf' | 'manifestFile' | 'snapshotMetadata' | 'backupUid' | 'once'>;
 
 /**
  * @returns undefined for a process that the controller has not started, and for one that only cleans up
  * @throws DiskliftError `InvalidRequest` for settings that contradict each other
  */
-export function workerRole({ worker, claimOf, manifestFile, snapshotMetadata, once }: WorkerConfig): WorkerRole | undefined {
+export function workerRole({ worker, claimOf, manifestFile, snapshotMetadata, backupUid, once }: WorkerConfig): WorkerRole | undefined {
   if (worker !== '' && once === '') throw new DiskliftError('InvalidRequest', 'a worker runs one export: --worker needs --once');
   if (worker !== 'Live' && worker !== 'PointInTime') return undefined;
   const metadata = parseWorkerMetadata(snapshotMetadata);
@@ -33,6 +35,7 @@ export function workerRole({ worker, claimOf, manifestFile, snapshotMetadata, on
     claimOf: new Map(claimOf.map(claimEntry)),
     ...(manifestFile === '' ? {} : { manifestFile }),
     ...(metadata === undefined ? {} : { metadata }),
+    ...(backupUid === '' ? {} : { backupUid }),
   };
 }
 

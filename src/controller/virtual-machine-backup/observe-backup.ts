@@ -21,5 +21,5 @@ export async function observeBackup(
   if (state.state === 'pending') return { volumes: [], missing: state };
   // KubeVirt freezes the guest unless spec.skipQuiesce is set. It reports a failed freeze only when the backup has
   // ended.
-  return { volumes: [], backup: state.isUnfrozen ? { consistency: 'Crash' } : {} };
+  return { volumes: [], backup: { uid: state.uid, ...(state.isUnfrozen ? { consistency: 'Crash' } : {}) } };
 }

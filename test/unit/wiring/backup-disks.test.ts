@@ -154,6 +154,17 @@ describe('a disk of a VirtualMachineBackup', () => {
       facts.uid = 'another';
     }));
 
+  it('is refused when another pod of its Job has begun with a backup that was created again since', async () => {
+    const plan = (backupUid: string | undefined) =>
+      findBackupDisks(REQUEST, { ...environmentOf(scene()), worker: { backupUid } }, NEVER).then(([disk]) => disk?.path);
+    assert.deepEqual([await plan('backup-uid'), await plan(undefined)], ['root', 'root']);
+    await assert.rejects(plan('the-first'), (error: Error & { code?: string; retryable?: boolean }) => {
+      assert.match(error.message, /monday was deleted and created again; create another DiskExport/);
+      assert.deepEqual([error.code, error.retryable], ['SourceChanged', false]);
+      return true;
+    });
+  });
+
   it('is refused for endpoints without TLS, at two servers, or in the cluster beside the Service of the export', async () => {
     await refused({ volume: { ...URLS, mapEndpoint: 'http://a/map' } }, /no URL of https/, 'SourceNotFound');
     await refused({ volume: { ...URLS, mapEndpoint: 'https://other.example/map' } }, /endpoints at two servers/, 'SourceNotFound');

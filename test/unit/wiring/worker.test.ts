@@ -182,7 +182,10 @@ describe('a sidecar that the controller has not started', () => {
 });
 
 describe('the role of a worker', () => {
-  const config = (more: Partial<Config>) => ({ worker: '', claimOf: [], manifestFile: '', snapshotMetadata: '', once: 'e', ...more });
+  const config = (more: Partial<Config>) => ({
+    ...{ worker: '', claimOf: [], manifestFile: '', snapshotMetadata: '', backupUid: '', once: 'e' },
+    ...more,
+  });
 
   it('comes from the settings', () => {
     assert.equal(workerRole(config({})), undefined);
@@ -193,6 +196,8 @@ describe('the role of a worker', () => {
       claimOf: new Map([['root', 'fedora-root']]),
       manifestFile: '/vm.yaml',
     });
+    const { backupUid } = workerRole(config({ worker: 'PointInTime', backupUid: 'b-1' })) ?? {};
+    assert.equal(backupUid, 'b-1');
   });
 
   it('needs the name of one export, and a claim for each volume that it names', () => {
