@@ -1,7 +1,9 @@
 /** A clone of a snapshot, as a disk whose extents the SnapshotMetadata service lists. */
 
 import { allocateIoBuffer } from '../../../common/buffers.ts';
+import { alignUp, MIB } from '../../../common/bytes.ts';
 import { DiskliftError } from '../../../common/errors.ts';
+import { mapConcurrently } from '../../../common/limiter.ts';
 import type { DiskSource } from '../../contract.ts';
 import type { TrackedSource } from '../contract.ts';
 import type { RangeList, RangesQuestion } from './contract.ts';
@@ -57,28 +59,44 @@ async function usableList(disk: DiskSource, question: RangesQuestion, warn: (mes
 
 /** Looks at three places of each of so many gaps. A driver that takes a whole volume for new shows there. */
 const MAX_GAPS = 100;
+/** Looks in each so many bytes as well: one long gap may have data far from its ends. */
+const LOOK_EACH_BYTES = 16 * MIB;
+/** A larger volume is looked at in wider steps. At 1 ms a look, six at a time, these take three seconds. */
+const MAX_LOOKS = 16_384;
 const LOOK_BYTES = 4096;
+const LOOKS_IN_FLIGHT = 6;
 
 /**
  * A driver may take blocks for unwritten that the volume has from an image or a snapshot of which it was made.
  * @returns the offset of data in a gap, or undefined where none was found
  */
 async function findMissedData(disk: DiskSource, list: RangeList, signal: AbortSignal): Promise<number | undefined> {
-  const buffer = allocateIoBuffer(LOOK_BYTES);
-  const step = Math.ceil((list.count + 1) / MAX_GAPS);
+  const looks: { at: number; end: number }[] = [];
+  for await (const look of looksOf(disk, list, signal)) looks.push(look);
+  const missed: number[] = [];
+  await mapConcurrently(looks, LOOKS_IN_FLIGHT, async ({ at, end }) => {
+    if (missed.length > 0) return;
+    const bytes = allocateIoBuffer(Math.min(LOOK_BYTES, end - at));
+    await disk.read(bytes, at, signal);
+    if (bytes.some((byte) => byte !== 0)) missed.push(at);
+  });
+  return missed[0];
+}
+
+/** Places in the gaps of the list, and the end of the gap of each. */
+async function* looksOf({ name, sizeBytes }: DiskSource, list: RangeList, signal: AbortSignal) {
+  const gapStep = Math.ceil((list.count + 1) / MAX_GAPS);
+  const step = alignUp(Math.max(LOOK_EACH_BYTES, sizeBytes / MAX_LOOKS), LOOK_BYTES);
   let gaps = 0;
-  for await (const { offset, length, kind } of dataExtentsOf(disk.name, list, disk.sizeBytes, signal)) {
+  for await (const { offset, length, kind } of dataExtentsOf(name, list, sizeBytes, signal)) {
     if (kind === 'data') continue;
+    const end = offset + length;
+    for (let at = alignUp(offset, step); at < end; at += step) yield { at, end };
     gaps += 1;
-    if (gaps % step !== 0) continue;
+    if (gaps % gapStep !== 0) continue;
     const last = Math.max(0, length - LOOK_BYTES);
-    for (const at of [offset, offset + Math.floor(last / 2), offset + last]) {
-      const bytes = buffer.subarray(0, Math.min(LOOK_BYTES, disk.sizeBytes - at, length));
-      await disk.read(bytes, at, signal);
-      if (bytes.some((byte) => byte !== 0)) return at;
-    }
+    for (const at of [offset, offset + Math.floor(last / 2), offset + last]) yield { at, end };
   }
-  return undefined;
 }
 
 interface Replaced extends Partial<Pick<TrackedSource, 'changed' | 'changesFrom' | 'extents'>> {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { MIB } from '../../../../../src/common/bytes.ts';
 import { systemClock } from '../../../../../src/common/clock.ts';
 import { listData, type SnapshotDiskOptions, trackChanges } from '../../../../../src/sources/changed/snapshot-metadata/snapshot-disk.ts';
 import type { DiskSource, SourceExtent } from '../../../../../src/sources/contract.ts';
@@ -96,6 +97,9 @@ describe('a clone of a snapshot with a list of the SnapshotMetadata service', ()
     const lacking = await dataOf(diskOf(CAPACITY_BYTES, CAPACITY_BYTES - 1), [{ ranges: [[0, 4096]] }]);
     assert.deepEqual(lacking.extents, whole);
     assert.match(lacking.warnings[0] ?? '', /has data at offset 1044480, which the driver's list of allocated blocks lacks/);
+    await played?.[Symbol.asyncDispose]();
+    const inside = await dataOf(diskOf(48 * MIB, 16 * MIB + 7), [{ capacityBytes: 48 * MIB, ranges: [[0, 4096]] }]);
+    assert.deepEqual(inside.extents, [{ offset: 0, length: 48 * MIB, kind: 'data' }], 'far from the ends and the middle of the gap');
     await played?.[Symbol.asyncDispose]();
     const refused = await dataOf(diskOf(CAPACITY_BYTES, 0), [{ ranges: [[CAPACITY_BYTES, 1]] }]);
     assert.deepEqual(refused.extents, whole);
