@@ -83,7 +83,7 @@ export type MetadataFacts =
       /** PEM, in base64. */
       caCert: string;
       /** The snapshot, once the driver has it. */
-      snapshot: { name: string; handle: string } | undefined;
+      snapshot: { name: string; handle: string; volume?: string } | undefined;
     }
   /** Why the service is missing: a sentence without its end. */
   | { kind: 'none'; message: string };

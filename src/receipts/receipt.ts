@@ -70,7 +70,7 @@ export interface ReceiptPoints {
   /** A file with the hash of each block of the disk. */
   blocks?: { place: string; sha256: string; sizeBytes: number };
   /** A snapshot that the CSI driver keeps. */
-  snapshot?: { driver: string; handle: string; name: string };
+  snapshot?: { driver: string; handle: string; name: string; volume?: string | undefined };
   /** A checkpoint of KubeVirt. */
   checkpoint?: { vm: string; vmUid: string; name: string };
 }
@@ -125,7 +125,7 @@ const SCHEMA: Schema = record(
     points: record(
       {
         blocks: record(FILE),
-        snapshot: record({ driver: text, handle: text, name: text }),
+        snapshot: record({ driver: text, handle: text, name: text, volume: text }, ['volume']),
         checkpoint: record({ vm: text, vmUid: text, name: text }),
       },
       ['blocks', 'snapshot', 'checkpoint'],

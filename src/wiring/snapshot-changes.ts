@@ -35,7 +35,6 @@ export function snapshotChanges(request: DiskExport, environment: ChangesEnviron
   if (metadata.kind === 'none') return changes === 'SnapshotMetadata' ? withoutService(metadata.problem) : undefined;
   const { clusterAccess, access, clock, context } = environment;
   const { snapshot } = metadata;
-  const { driver, handle, name } = snapshot;
   const own: SnapshotEnvironment = {
     namespace: request.metadata.namespace,
     snapshot,
@@ -43,7 +42,8 @@ export function snapshotChanges(request: DiskExport, environment: ChangesEnviron
     clock,
     warn: context.warn,
   };
-  const points: ReceiptPoints = isKept(request) ? { snapshot: { driver, handle, name } } : {};
+  const { service: _, ...point } = snapshot;
+  const points: ReceiptPoints = isKept(request) ? { snapshot: point } : {};
   return {
     from: 'SnapshotMetadata',
     openFull: (open, signal) => openListed(open, own, signal),
@@ -66,18 +66,28 @@ function withoutService(problem: string): SnapshotChanges {
   };
 }
 
+const UNKNOWN = '(unknown)';
+
 /** Whether the snapshot is still there when another image counts from it. */
 function isKept({ spec: { source, incremental } }: DiskExport): boolean {
   return source.volumeSnapshot !== undefined || (source.persistentVolumeClaim !== undefined && incremental?.tracker !== undefined);
 }
 
-/** @throws DiskliftError `ChangesMissing` for a base without a snapshot of the same driver */
-function handleOf({ location, points: { snapshot } }: BaseImage, { driver }: WorkerSnapshot): string {
+/**
+ * A driver need not notice that two snapshots are of two volumes, as of claims that had the same name.
+ * @throws DiskliftError `ChangesMissing` for a base without a snapshot of the same volume
+ */
+function handleOf({ location, points: { snapshot } }: BaseImage, { driver, volume }: WorkerSnapshot): string {
   if (snapshot === undefined) throw new DiskliftError('ChangesMissing', `the base ${location} was not made from a snapshot that was kept`);
   if (snapshot.driver !== driver)
     throw new DiskliftError(
       'ChangesMissing',
       `the base ${location} is of a snapshot of the driver ${snapshot.driver}, and this one of ${driver}`,
+    );
+  if (snapshot.volume !== volume)
+    throw new DiskliftError(
+      'ChangesMissing',
+      `the base ${location} is of a snapshot of the volume ${snapshot.volume ?? UNKNOWN}, and this one of ${volume ?? UNKNOWN}`,
     );
   return snapshot.handle;
 }

@@ -17,6 +17,8 @@ export interface WorkerSnapshot {
   handle: string;
   /** The VolumeSnapshot. */
   name: string;
+  /** Handle of the volume at its driver, where the cluster knows it. */
+  volume?: string | undefined;
   service: Omit<MetadataService, 'locate'>;
 }
 
@@ -41,7 +43,8 @@ export function parseWorkerMetadata(text: string): WorkerMetadata | undefined {
     throw new DiskliftError('InvalidRequest', `snapshotMetadata: has no text ${key}`);
   }) as [string, string, string, string, string, string];
   const service = { address, tokenFile, caCert: Buffer.from(caCert, 'base64').toString('utf8') };
-  return { kind: 'service', snapshot: { driver, handle, name, service } };
+  const ofVolume = typeof value?.volume === 'string' ? { volume: value.volume } : {};
+  return { kind: 'service', snapshot: { driver, handle, name, ...ofVolume, service } };
 }
 
 function parsed(text: string): Record<string, unknown> | undefined {

@@ -61,8 +61,11 @@ export function createMetadataLooks(
           message: `the caCert of the SnapshotMetadataService ${driver} is larger than ${MAX_CERTIFICATE_BYTES} bytes`,
         };
       const handle = content?.status?.snapshotHandle;
-      const known = snapshot === undefined || handle === undefined ? undefined : { name: snapshot.metadata.name, handle };
-      return { kind: 'service', driver, address, audience, caCert, snapshot: known };
+      const found = { kind: 'service', driver, address, audience, caCert } as const;
+      if (snapshot === undefined || handle === undefined) return { ...found, snapshot: undefined };
+      const volumeHandle = content?.spec.source?.volumeHandle;
+      const ofVolume = volumeHandle === undefined ? {} : { volume: volumeHandle };
+      return { ...found, snapshot: { name: snapshot.metadata.name, handle, ...ofVolume } };
     },
   };
 }

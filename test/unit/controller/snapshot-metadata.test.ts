@@ -126,7 +126,7 @@ describe('the setting of a worker for the SnapshotMetadata service', () => {
     return { setting: setting === undefined ? undefined : JSON.parse(setting), tokens: volumes.filter((volume) => 'projected' in volume) };
   }
 
-  const snapshot = { name: 'disklift-u-1-0', handle: 'h-1' };
+  const snapshot = { name: 'disklift-u-1-0', handle: 'h-1', volume: 'vol-1' };
 
   it('is its address and authority, the names of the snapshot, and a token for its audience', () => {
     const { setting, tokens } = jobOf({ ...SERVICE, snapshot });
@@ -149,10 +149,10 @@ describe('the look for a SnapshotMetadata service', () => {
   const content = { metadata: { name: 'content-1' }, spec: { driver: 'csi.example' }, status: { snapshotHandle: 'h-1' } };
   const spec = { address: 'metadata.storage:6443', audience: 'metadata', caCert: 'UEVN' };
 
-  function looksWith(service: () => Promise<unknown>) {
+  function looksWith(service: () => Promise<unknown>, found: object = content) {
     let calls = 0;
     const snapshotMetadataServices = { get: () => service().finally(() => (calls += 1)) };
-    const api = { snapshotMetadataServices, volumeSnapshotContents: { get: async () => content } } as unknown as FleetApi;
+    const api = { snapshotMetadataServices, volumeSnapshotContents: { get: async () => found } } as unknown as FleetApi;
     const looks = createMetadataLooks(api, { monotonicMs: () => 0 });
     return { observe: looks.observe, calls: () => calls };
   }
@@ -165,6 +165,9 @@ describe('the look for a SnapshotMetadata service', () => {
     const found = await observe(requestOf(TRACKED), volume, snapshotOf(READY));
     assert.deepEqual(found, { ...SERVICE, snapshot: { name: 'disklift-u-1-0', handle: 'h-1' } });
     assert.equal(calls(), 1);
+    const made = { ...content, spec: { ...content.spec, source: { volumeHandle: 'vol-1' } } };
+    const ofVolume = await looksWith(async () => ({ spec }), made).observe(requestOf(TRACKED), volume, snapshotOf(READY));
+    assert.deepEqual(ofVolume, { ...SERVICE, snapshot: { name: 'disklift-u-1-0', handle: 'h-1', volume: 'vol-1' } });
   });
 
   it('reports why the service is missing', async () => {

@@ -75,6 +75,13 @@ describe('changes of a worker whose volume is a clone', () => {
     await assert.rejects(open(none, { snapshot: older }), failsWith('ChangesMissing', /no such service/));
     await assert.rejects(open(service, {}), failsWith('ChangesMissing', /not made from a snapshot that was kept/));
     await assert.rejects(open(service, { snapshot: { ...older, driver: 'other' } }), failsWith('ChangesMissing', /of the driver other/));
+    const ofVolume = (volume: string) => parseWorkerMetadata(JSON.stringify({ ...SERVICE, volume })) as WorkerMetadata;
+    for (const volume of ['vol-1', undefined])
+      await assert.rejects(
+        open(ofVolume('vol-2'), { snapshot: { ...older, volume } }),
+        failsWith('ChangesMissing', /of the volume (vol-1|\(unknown\)), and this one of vol-2/),
+      );
+    await assert.rejects(open(ofVolume('vol-1'), { snapshot: { ...older, volume: 'vol-1' } }), failsWith('CredentialsInvalid', /token/));
   });
 
   it('close the disk when the list cannot be had, and obey the policy of the network', async () => {

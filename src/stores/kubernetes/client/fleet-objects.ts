@@ -143,6 +143,8 @@ export interface VolumeSnapshotContentObject extends AnyObject {
     /** Mode of the claim whose snapshot it is: Block or Filesystem. */
     sourceVolumeMode?: string;
     driver?: string;
+    /** The driver's own name of the volume. Absent where the snapshot was not made from a claim of the cluster. */
+    source?: { volumeHandle?: string };
   };
   status?: {
     /** The driver's own name of the snapshot. */
