@@ -1,6 +1,6 @@
 /** Writes the receipt of an image, and moves the tracker last. */
 
-import type { DestinationFiles } from '../targets/contract.ts';
+import type { DestinationFiles, FileFacts } from '../targets/contract.ts';
 import { receiptPlace } from './read-receipt.ts';
 import { type ImageReceipt, receiptBytes } from './receipt.ts';
 import { trackerBytes } from './tracker.ts';
@@ -12,6 +12,22 @@ export interface Record {
   tracker?: string | undefined;
   /** Whether the receipt is at the destination already. */
   isWritten: boolean;
+}
+
+/**
+ * The tag by which a later export recognises the image. Two exports may send to one place at a time; then the last
+ * image is there, and its tag must not be in the receipt of the other one.
+ * @param sent as the answer to the transfer states it; without a tag where the server need not state the file's own
+ * @param seen at the place afterwards
+ */
+export function imageTag(sent: FileFacts, seen: FileFacts | undefined): string | undefined {
+  const tag = seen?.sizeBytes === sent.sizeBytes ? seen.etag?.replace(/^W\//, '') : undefined;
+  if (sent.etag === undefined) return tag;
+  return tag !== undefined && unquoted(tag) === unquoted(sent.etag) ? tag : sent.etag;
+}
+
+function unquoted(tag: string): string {
+  return tag.replaceAll('"', '');
 }
 
 /** May be repeated after a failure. @throws DiskliftError with the codes of {@link DestinationFiles} */

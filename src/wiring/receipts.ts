@@ -10,7 +10,7 @@ import { chooseBase } from '../receipts/choose-base.ts';
 import { confirmBase } from '../receipts/confirm-base.ts';
 import type { BaseImage } from '../receipts/contract.ts';
 import type { DiskIdentity, ExportIdentity, ImageReceipt, ReceiptPoints } from '../receipts/receipt.ts';
-import { recordImage } from '../receipts/record-image.ts';
+import { imageTag, recordImage } from '../receipts/record-image.ts';
 import type { DiskExport } from '../resource/disk-export.ts';
 import { filePlace, placeOf } from '../resource/disk-place.ts';
 import { quantityBytes } from '../resource/rules.ts';
@@ -66,7 +66,9 @@ export function composeReceipt(
     // A server that only takes files may read any request as a file: without a reason it is asked nothing.
     const seen = incremental === undefined ? image.receipt : await lookIfAllowed(to, place, signal);
     const points = (await opened?.savePoints(to, place, signal)) ?? {};
-    const etag = seen?.sizeBytes === image.receipt.sizeBytes ? seen.etag?.replace(/^W\//, '') : undefined;
+    const { sizeBytes, etag: sentTag } = image.receipt;
+    // An HTTP server may answer to PUT with another notation than to GET.
+    const etag = imageTag(isOfS3(request) ? { sizeBytes, etag: sentTag } : { sizeBytes }, seen);
     const time = timestamp(environment.clock.nowMs());
     const receipt = receiptOf(request, image, { place, disk, export: own, etag, points, time });
     await recordImage({ files: to, receipt, tracker, isWritten: false }, signal);
@@ -178,8 +180,12 @@ function receiptOf(
   };
 }
 
-function partsOf({ spec }: DiskExport): (place: string) => string[] {
-  return spec.destination.s3 === undefined ? partsOfUrlPath : partsOfKey;
+function isOfS3({ spec }: DiskExport): boolean {
+  return spec.destination.s3 !== undefined;
+}
+
+function partsOf(request: DiskExport): (place: string) => string[] {
+  return isOfS3(request) ? partsOfKey : partsOfUrlPath;
 }
 
 const MAX_KEY_BYTES = 1024;

@@ -1,9 +1,9 @@
 /** The Job of an export of a VirtualMachineBackup. */
 
 import assert from 'node:assert/strict';
+import { createSourceObserver, type SourceObserverOptions } from '../../../../src/controller/observe-source.ts';
 import type { SourceFacts } from '../../../../src/controller/observed.ts';
 import { reconcile } from '../../../../src/controller/reconcile.ts';
-import { createSourceObserver, type SourceObserverOptions } from '../../../../src/controller/observe-source.ts';
 import { observedOf, requestOf, SETTINGS } from '../observed-facts.ts';
 
 const REQUEST = requestOf({ source: { virtualMachineBackup: { name: 'monday' } } });
