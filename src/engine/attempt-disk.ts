@@ -220,9 +220,11 @@ export class DiskAttempts {
   /** Writes the receipt. */
   private async record(arrived: ArrivedImage): Promise<void> {
     const { plan, state, context } = this;
-    const { signal, observer } = context;
+    const { signal, observer, claim } = context;
     if (plan.record === undefined) return;
     if (state.phase !== 'Verifying') this.enter('Verifying');
+    // Another process that has taken the export over sends another image to the same place.
+    await abortable(claim.assertHeld(), signal);
     try {
       const refusal = await abortable(plan.record(arrived, signal), signal);
       if (refusal === undefined) return;

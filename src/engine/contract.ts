@@ -9,7 +9,8 @@
  *    outlives the connection by `claim.saveStates` before it puts anything into it.
  * 4. At the seal the engine compares the disk with what it scanned, and calls `claim.assertHeld` last. Only then may
  *    the destination complete the image.
- * 5. `record` leaves the receipt beside the image. A failed record is repeated without sending the image again.
+ * 5. `record` leaves the receipt beside the image, after another call of `claim.assertHeld`. A failed record is
+ *    repeated without sending the image again.
  *
  * An incremental image adds `incremental.chooseBase` between the first and the second step, and `confirmBase` to the
  * seal. Where no incremental image is possible, the engine makes a full one, or fails, as `fallback` says.

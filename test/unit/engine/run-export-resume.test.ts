@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { appendFile } from 'node:fs/promises';
 import { DiskliftError } from '../../../src/common/errors.ts';
-import type { ExportClaim, ExportResult } from '../../../src/engine/contract.ts';
+import type { DiskPlan, ExportClaim, ExportResult } from '../../../src/engine/contract.ts';
 import { type DiskState, newDiskState } from '../../../src/engine/observer.ts';
 import { runExport } from '../../../src/engine/run-export.ts';
 import type { VirtualImage } from '../../../src/image/contract.ts';
@@ -35,7 +35,12 @@ describe('engine, with a destination that holds transfers open', () => {
     abandon = async ({ id }) => void log.push(`abandon ${id}`);
   });
 
-  async function run(send: Send, state: Partial<DiskState> = {}, backoffLimit = 2): Promise<ExportResult> {
+  interface Run {
+    backoffLimit?: number;
+    record?: DiskPlan['record'];
+  }
+
+  async function run(send: Send, state: Partial<DiskState> = {}, { backoffLimit = 2, record }: Run = {}): Promise<ExportResult> {
     let calls = 0;
     const target: ExportTarget = {
       send(image, context) {
@@ -51,6 +56,7 @@ describe('engine, with a destination that holds transfers open', () => {
       zeroDetection: 'content' as const,
       openSource: () => openSource(temp('a.img')),
       createTarget: async () => target,
+      ...(record === undefined ? {} : { record }),
     };
     return runExport(
       { checksum: 'None', backoffLimit, disks: [{ ...disk, state: { ...newDiskState(disk), ...state } }] },
@@ -137,7 +143,7 @@ describe('engine, with a destination that holds transfers open', () => {
   ] as const)
     it(`has it dropped when ${how}`, async () => {
       const send: Send = (image, context, call) => openAndFail(image, context, call).finally(act);
-      const { phase, disks } = await run(send, {}, backoffLimit);
+      const { phase, disks } = await run(send, {}, { backoffLimit });
       assert.ok(phase === 'Failed' || phase === 'Cancelled');
       assert.deepEqual(log.slice(-2), ['assertHeld', 'abandon one']);
       assert.equal(disks[0]?.upload, undefined);
@@ -168,9 +174,18 @@ describe('engine, with a destination that holds transfers open', () => {
     assert.ok(!log.some((line) => line.startsWith('abandon')));
   });
 
+  it('writes no receipt beside an image that somebody else may have replaced by now', async () => {
+    const taken = async () => {
+      throw new DiskliftError('ExecutorLost', 'lost');
+    };
+    const send: Send = (image, context, call) => arrive(image, context, call).finally(() => (assertHeld = taken));
+    const { phase } = await run(send, {}, { record: () => assert.fail('nothing is written') });
+    assert.deepEqual([phase, log], ['Pending', ['send all', 'assertHeld']]);
+  });
+
   it('ends all the same when the destination does not answer, and tells what is left there', async () => {
     abandon = (_resume, signal) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
-    const { phase, disks } = await run(openAndFail, {}, 0);
+    const { phase, disks } = await run(openAndFail, {}, { backoffLimit: 0 });
     assert.deepEqual([phase, disks[0]?.upload?.id], ['Failed', 'one']);
     assert.match(warnings.join('\n'), /a\.img: an upload is left at the destination: no answer within 8 s/);
   });
