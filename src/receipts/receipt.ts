@@ -71,8 +71,8 @@ export interface ReceiptPoints {
   blocks?: { place: string; sha256: string; sizeBytes: number };
   /** A snapshot that the CSI driver keeps. */
   snapshot?: { driver: string; handle: string; name: string; volume?: string | undefined };
-  /** A checkpoint of KubeVirt. */
-  checkpoint?: { vm: string; vmUid: string; name: string };
+  /** A checkpoint of KubeVirt, and the claim of the volume. */
+  checkpoint?: { vm: string; vmUid: string; name: string; claim?: string | undefined };
 }
 
 const FORMAT = 'disklift-receipt/1';
@@ -126,7 +126,7 @@ const SCHEMA: Schema = record(
       {
         blocks: record(FILE),
         snapshot: record({ driver: text, handle: text, name: text, volume: text }, ['volume']),
-        checkpoint: record({ vm: text, vmUid: text, name: text }),
+        checkpoint: record({ vm: text, vmUid: text, name: text, claim: text }, ['claim']),
       },
       ['blocks', 'snapshot', 'checkpoint'],
     ),

@@ -97,7 +97,7 @@ async function openBackupDisk({ request, uid, disk, environment, base }: DiskToO
       'SourceNotFound',
       `the VirtualMachineBackup ${backup.name} has endpoints at two servers; only one may have its token`,
     );
-  const inCluster = { backups: backups as BackupApi, namespace, backup, signal };
+  const inCluster = { backups: backups as BackupApi, namespace, backup, volume: volume.name, signal };
   if (base !== undefined) await requireCheckpoint(inCluster, base);
   disk.points = await checkpointMade(inCluster);
   const credentials = createCredentialReader({ ...environment, namespace, mayCome: environment.referencesMayCome });

@@ -91,6 +91,12 @@ function select({ volumes, leftOut }: VmVolumes, selected: readonly string[], de
   };
 }
 
+/** @returns undefined for a volume that the VM does not define, or that is of no claim */
+export function claimOfVolume(vm: UncheckedObject, volumeName: string): string | undefined {
+  const found = objectsAt(vm.spec, 'template', 'spec', 'volumes').find((volume) => textAt(volume, 'name') === volumeName);
+  return found === undefined ? undefined : claimOf(found);
+}
+
 /** A DataVolume and its claim have one name. */
 function claimOf(volume: Fields): string | undefined {
   return textAt(volume, 'persistentVolumeClaim', 'claimName') ?? textAt(volume, 'dataVolume', 'name');

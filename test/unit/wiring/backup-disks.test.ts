@@ -20,6 +20,7 @@ interface Scene {
   sourceKind: 'VirtualMachine' | 'VirtualMachineBackupTracker';
   latestCheckpoint: string | undefined;
   vmUid: string;
+  claimName: string;
   volume: object;
   labels: Record<string, string>;
 }
@@ -31,6 +32,7 @@ const scene = (facts: Partial<Scene> = {}): Scene => ({
     sourceKind: 'VirtualMachineBackupTracker',
     latestCheckpoint: 'sunday-2026',
     vmUid: 'vm-uid',
+    claimName: 'db01-root',
     volume: URLS,
   },
   labels: { 'disklift.dev/credentials': 'true' },
@@ -71,7 +73,19 @@ function environmentOf(facts: Scene): BackupEnvironment {
             status: facts.latestCheckpoint === undefined ? {} : { latestCheckpoint: { name: facts.latestCheckpoint } },
           }) as never,
       },
-      virtualMachines: there({ metadata: { uid: facts.vmUid } }),
+      virtualMachines: there({
+        metadata: { uid: facts.vmUid },
+        spec: {
+          template: {
+            spec: {
+              volumes: [
+                { name: 'data', persistentVolumeClaim: { claimName: 'db01-data' } },
+                { name: 'root', dataVolume: { name: facts.claimName } },
+              ],
+            },
+          },
+        },
+      }),
     },
     access: createNetworkAccess(createDestinationPolicy({ allow: [], deny: [], cluster }), resolve),
     clusterAccess: createNetworkAccess(
@@ -86,7 +100,7 @@ function environmentOf(facts: Scene): BackupEnvironment {
   };
 }
 
-const CHECKPOINT = { vm: 'db01', vmUid: 'vm-uid', name: 'sunday-2026' };
+const CHECKPOINT = { vm: 'db01', vmUid: 'vm-uid', name: 'sunday-2026', claim: 'db01-root' };
 const BASE = { points: { checkpoint: CHECKPOINT }, location: 's3://b/sunday' } as BaseImage;
 
 async function open(facts: Partial<Scene>, base: BaseImage | undefined = BASE, change?: (facts: Scene) => void) {
@@ -130,6 +144,12 @@ describe('a disk of a VirtualMachineBackup', () => {
       'has a tracker without a checkpoint': [{ latestCheckpoint: undefined }, CHECKPOINT, /does not show any more/],
       'has no tracker': [{ sourceKind: 'VirtualMachine' }, CHECKPOINT, /does not show any more/],
       'is of a VM that was created again': [{ vmUid: 'other' }, CHECKPOINT, /is of another VM/],
+      'has another claim under the name of the volume': [
+        { claimName: 'restore-1-root' },
+        CHECKPOINT,
+        /has the volume root of the claim restore-1-root, and the base s3:\/\/b\/sunday is of the claim db01-root/,
+      ],
+      'has a claim that the base does not name': [{}, { ...CHECKPOINT, claim: undefined }, /and the base s3:\/\/b\/sunday is of no claim/],
       'is of another VM': [{}, { ...CHECKPOINT, vm: 'db02' }, /is of another VM/],
     };
     for (const [what, [facts, checkpoint, message]] of Object.entries(missing))
@@ -143,7 +163,7 @@ describe('a disk of a VirtualMachineBackup', () => {
   it('has the checkpoint of the backup for its receipt', async () => {
     const { disk, source } = await open({});
     await assert.rejects(source);
-    assert.deepEqual(disk.points, { checkpoint: { vm: 'db01', vmUid: 'vm-uid', name: 'monday-2026' } });
+    assert.deepEqual(disk.points, { checkpoint: { vm: 'db01', vmUid: 'vm-uid', name: 'monday-2026', claim: 'db01-root' } });
     const other = await open({ sourceKind: 'VirtualMachine', status: { type: 'Full' } });
     await assert.rejects(other.source);
     assert.deepEqual(other.disk.points, {}, 'no later backup can count from it');
