@@ -5,7 +5,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readFile, readlink } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasEnded } from './has-ended.ts';
@@ -71,6 +71,12 @@ export async function killContainer(container: ChildProcess): Promise<void> {
   await ended;
 }
 
+/** A busy machine may stop the script for longer than {@link IDLE_MS}, while its root is still the machine's. */
+async function isInContainer(pid: number): Promise<boolean> {
+  const root = await readlink(`/proc/${pid}/root`).catch(() => '/');
+  return root !== '/';
+}
+
 /** How long a process is idle before it counts as waiting: several ticks of its processor time. */
 const IDLE_MS = 300;
 
@@ -83,7 +89,7 @@ async function whenIdle(container: ChildProcess): Promise<number> {
   let last: { pid: number; seconds: number } | undefined;
   while (!hasEnded(container)) {
     const pid = await firstProcess(container);
-    if (pid !== undefined) {
+    if (pid !== undefined && (await isInContainer(pid))) {
       const seconds = processorSeconds(pid);
       if (last?.pid === pid && last.seconds === seconds) return pid;
       last = { pid, seconds };
