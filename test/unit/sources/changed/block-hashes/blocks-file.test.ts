@@ -1,3 +1,5 @@
+// Runs alone: it measures the memory of its process.
+
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { type BaseBlocks, openBaseBlocks, type RangedFile } from '../../../../../src/sources/changed/block-hashes/base-blocks.ts';

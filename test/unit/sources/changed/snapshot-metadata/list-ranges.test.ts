@@ -244,8 +244,9 @@ describe('lists of the SnapshotMetadata service', () => {
     await until('the stream is closed', () => played?.openCount() === 0);
   });
 
+  // No message, because one that arrives late would start the limit anew.
   it('end when the service is silent for five minutes', async () => {
-    played = await playMetadataService(temp, () => ({ messages: [{ ranges: [] }], end: 'hangs' }));
+    played = await playMetadataService(temp, () => ({ messages: [], end: 'hangs' }));
     const clock = createManualClock();
     const listing = listRanges(question(played.service, { clock, random: () => 0 }));
     const rejected = assert.rejects(listing, failsWith('SourceReadError', /sent nothing for 300 seconds/));
