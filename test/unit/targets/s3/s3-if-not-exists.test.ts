@@ -48,7 +48,7 @@ describe('s3 target with ifNotExists', () => {
           { operation, does: 'hang after' },
           { operation: 'HeadObject', after: operation === 'PutObject' ? 1 : 2, does: { status: 503, code: 'SlowDown' } },
         ];
-        const first = await rig.send({ options: options(partSizeBytes), limits: { answerMs: 500, silentMs: 500, tries: 1 } }, ...lost);
+        const first = await rig.send({ options: options(partSizeBytes), limits: { answerMs: 2000, silentMs: 2000, tries: 1 } }, ...lost);
         assert.equal(first.failure?.retryable, true, first.failure?.message);
         const resume = first.saved.at(-1);
         const context = { hasSentBefore: true, ...(resume === undefined ? {} : { resume }) };
