@@ -23,6 +23,9 @@ const NOT_RUN: Record<string, string> = {
   'make cluster': 'no node: it starts the one that this test is on',
   'podman build --tag registry.example/disklift:0.1.0 .': 'a registry; test/integration/container-image builds the image',
   'disklift verify /backups/fedora.qcow2': 'images on servers; test/integration/verify runs the three commands',
+  'disklift export -f request.yaml --volume fedora-root=/path/of/the/volume':
+    'a bucket, and a remote of rclone; test/integration/incremental makes and opens such chains',
+  'kubectl --namespace disklift get leases': "the controller's release, and the name of its leading pod",
   'disklift receive --listen 0.0.0.0:9475 --output fedora.qcow2': 'the port at which the receiver of the examples listens',
   "kubectl create -f - -o jsonpath='{.status.token}' <<END": 'CDI in another cluster',
   'kubectl --namespace vms patch virtualmachine fedora --type merge --patch \'{"spec": {"runStrategy": "Halted"}}\'': 'KubeVirt',

@@ -17,6 +17,7 @@ export const PAGES = [
   'docs/kubernetes.md',
   'docs/virtual-machines.md',
   'docs/verify.md',
+  'docs/incremental.md',
 ];
 
 /**
