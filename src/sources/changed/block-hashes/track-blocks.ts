@@ -10,6 +10,7 @@
 
 import { abortable } from '../../../common/abortable.ts';
 import type { DiskSource } from '../../contract.ts';
+import { delegateDisk } from '../../delegate-disk.ts';
 import type { ChangedBlocks, TrackedSource } from '../contract.ts';
 import { type BaseBlocks, openBaseBlocks, type RangedFile } from './base-blocks.ts';
 import { type BlockHashes, createBlockHashes } from './block-hashes.ts';
@@ -72,7 +73,7 @@ interface Parts {
 }
 
 function trackedSource(source: TrackedSource, { base, dispose }: Parts): BlockTrackedSource {
-  const { name, sizeBytes, format, notice, identityMissesWrites, changesFrom } = source;
+  const { name, sizeBytes, changesFrom } = source;
   const hashes = createBlockHashes();
   let isComplete = false;
   const record: Recording = {
@@ -88,21 +89,12 @@ function trackedSource(source: TrackedSource, { base, dispose }: Parts): BlockTr
   };
   const changed = base === undefined ? recordedChanges(record) : comparedChanges(record, base);
   return {
-    name,
-    sizeBytes,
-    ...(format === undefined ? {} : { format }),
-    ...(notice === undefined ? {} : { notice }),
-    ...(identityMissesWrites === undefined ? {} : { identityMissesWrites }),
+    ...delegateDisk(source),
     ...(changed === undefined
       ? { recorder: recorderOf(record) }
       : { changed, changesFrom: base === undefined ? changesFrom : 'BlockHashes' }),
-    extents: (signal, holes) => source.extents(signal, holes),
-    read: (buffer, offset, signal) => source.read(buffer, offset, signal),
-    ...(source.showsData === undefined ? {} : { showsData: (offset: number) => source.showsData?.(offset) ?? false }),
-    ...(source.fileExtents === undefined ? {} : { fileExtents: (offset, length) => source.fileExtents?.(offset, length) ?? [] }),
     // Another base makes another image of the same disk.
     identity: async () => ({ ...(await source.identity()), ...(base === undefined ? {} : { baseBlocks: base.digest }) }),
-    ...(source.openAgain === undefined ? {} : { openAgain: async (signal) => (await source.openAgain?.(signal)) ?? source }),
     dispose,
     blocks() {
       if (!isComplete) throw new RangeError(`${name}: its blocks are not hashed yet`);

@@ -5,6 +5,7 @@ import { alignUp, MIB } from '../../../common/bytes.ts';
 import { DiskliftError } from '../../../common/errors.ts';
 import { mapConcurrently } from '../../../common/limiter.ts';
 import type { DiskSource } from '../../contract.ts';
+import { delegateDisk } from '../../delegate-disk.ts';
 import type { TrackedSource } from '../contract.ts';
 import type { RangeList, RangesQuestion } from './contract.ts';
 import { changedBlocksOf, dataExtentsOf } from './extents.ts';
@@ -28,7 +29,12 @@ export async function trackChanges({ disk, ...question }: SnapshotDiskOptions & 
   // An unusable size shows now, and not in the middle of the scan.
   for await (const _ of changed.extents(question.signal)) break;
   const { snapshot, baseHandle } = question;
-  return wrapped(disk, { changed, changesFrom: 'SnapshotMetadata', facts: { snapshot: snapshot.name, changedSince: baseHandle } });
+  return {
+    ...delegateDisk(disk),
+    changed,
+    changesFrom: 'SnapshotMetadata',
+    identity: async () => ({ ...(await disk.identity()), snapshot: snapshot.name, changedSince: baseHandle }),
+  };
 }
 
 /**
@@ -41,7 +47,7 @@ export async function listData({ disk, ...question }: SnapshotDiskOptions, warn:
   if (disk.format !== undefined && disk.format !== 'raw') return disk;
   const list = await usableList(disk, question, warn);
   if (list === undefined) return disk;
-  return wrapped(disk, { extents: (signal) => dataExtentsOf(disk.name, list, disk.sizeBytes, signal) });
+  return { ...delegateDisk(disk), extents: (signal) => dataExtentsOf(disk.name, list, disk.sizeBytes, signal) };
 }
 
 async function usableList(disk: DiskSource, question: RangesQuestion, warn: (message: string) => void): Promise<RangeList | undefined> {
@@ -97,28 +103,4 @@ async function* looksOf({ name, sizeBytes }: DiskSource, list: RangeList, signal
     const last = Math.max(0, length - LOOK_BYTES);
     for (const at of [offset, offset + Math.floor(last / 2), offset + last]) yield { at, end };
   }
-}
-
-interface Replaced extends Partial<Pick<TrackedSource, 'changed' | 'changesFrom' | 'extents'>> {
-  facts?: Readonly<Record<string, string>>;
-}
-
-/** The disk, of which some members are others. Its own methods keep their object. */
-function wrapped(disk: DiskSource, { changed, changesFrom, extents, facts }: Replaced): TrackedSource {
-  const { name, sizeBytes, format, notice, identityMissesWrites } = disk;
-  return {
-    name,
-    sizeBytes,
-    ...(format === undefined ? {} : { format }),
-    ...(notice === undefined ? {} : { notice }),
-    ...(identityMissesWrites === undefined ? {} : { identityMissesWrites }),
-    ...(changed === undefined ? {} : { changed, changesFrom }),
-    extents: extents ?? ((signal, holes) => disk.extents(signal, holes)),
-    read: (buffer, offset, signal) => disk.read(buffer, offset, signal),
-    ...(disk.showsData === undefined ? {} : { showsData: (offset) => disk.showsData?.(offset) ?? false }),
-    ...(disk.fileExtents === undefined ? {} : { fileExtents: (offset, length) => disk.fileExtents?.(offset, length) ?? [] }),
-    identity: async () => ({ ...(await disk.identity()), ...facts }),
-    ...(disk.openAgain === undefined ? {} : { openAgain: (signal) => disk.openAgain?.(signal) ?? Promise.resolve(disk) }),
-    dispose: () => disk.dispose(),
-  };
 }
