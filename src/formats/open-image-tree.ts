@@ -9,6 +9,7 @@ import path from 'node:path';
 import { DiskliftError } from '../common/errors.ts';
 import { mapConcurrently } from '../common/limiter.ts';
 import type { Libc } from '../native/libc.ts';
+import { MAX_CHAIN_LENGTH } from '../qcow2/constants.ts';
 import { createVolumeDirectory, openBeneath, statBeneath, type VolumeDirectory } from '../sources/open-beneath.ts';
 import { closeHandle, fileKey, statOpened } from '../sources/opened-file.ts';
 import { type ChosenFormat, chooseFormat } from './choose-format.ts';
@@ -45,8 +46,6 @@ export interface ImageRoot extends ChosenFormat {
   adviceOutside?: string;
 }
 
-/** Length of a chain of backing files. A longer one is a mistake or an attack. */
-const MAX_DEPTH = 64;
 /** Number of extents that are opened at the same time. */
 const OPENS_IN_FLIGHT = 8;
 /** Each file takes a file descriptor while the disk is open. */
@@ -226,7 +225,8 @@ async function open(tree: Tree, from: Place, { what, name, format }: Reference):
     .join(', or ');
   const relativePath = resolveName({ name, from: from.relativePath, image, what, volumeNames, repair });
   const refuse = (why: string) => new DiskliftError('FormatUnsupported', `${image}: its ${what} ${showName(name)} ${why}`);
-  if (from.chain.length >= MAX_DEPTH) throw refuse(`would be file ${MAX_DEPTH + 1} of a chain; commit or rebase some of them`);
+  if (from.chain.length >= MAX_CHAIN_LENGTH)
+    throw refuse(`would be file ${MAX_CHAIN_LENGTH + 1} of a chain; commit or rebase some of them`);
   if (tree.handles.length >= MAX_FILE_COUNT) throw refuse(`would be file ${MAX_FILE_COUNT + 1} of the image`);
   const handle = await openNamed(tree, relativePath, `${image}: its ${what} ${showName(name)}`);
   tree.handles.push(handle);

@@ -58,3 +58,9 @@ export const COPIED_FLAG_HIGH = 0x80000000;
 
 /** Bit 0 of a standard L2 entry, from version 3 on: the cluster reads as zeros, whatever the backing file holds. */
 export const ZERO_FLAG_LOW = 1;
+
+/**
+ * Most images of a chain of backing files, the first one included: disklift neither reads nor makes a longer one. A
+ * longer one is a mistake or an attack, and QEMU itself becomes slow with it.
+ */
+export const MAX_CHAIN_LENGTH = 64;

@@ -1,13 +1,11 @@
 /** Looks at a base and at the images below it, without reading them: without one of them nothing can be restored. */
 
 import { DiskliftError } from '../common/errors.ts';
+import { MAX_CHAIN_LENGTH } from '../qcow2/constants.ts';
 import type { DestinationFiles } from '../targets/contract.ts';
 import type { BaseImage } from './contract.ts';
 import { readReceipt } from './read-receipt.ts';
 import type { BaseReference, ImageReceipt } from './receipt.ts';
-
-/** The images of a chain. `disklift verify` and `disklift stream` refuse longer chains. */
-const MAX_CHAIN_LENGTH = 64;
 
 export type ExpectedBase = Pick<BaseImage, 'place' | 'sizeBytes' | 'etag'>;
 

@@ -1,12 +1,10 @@
 /** Verifies images with all their backing files, each file once. */
 
+import { MAX_CHAIN_LENGTH } from '../qcow2/constants.ts';
 import type { NamedImage } from '../sources/remote/contract.ts';
 import type { CommandContext } from './context.ts';
 import { type ImageName, nameImage } from './named-image.ts';
 import { type ExpectedBase, type ImageVerdict, type Problem, verifyImage } from './verify-image.ts';
-
-/** QEMU itself becomes slow with longer chains. */
-const MAX_CHAIN_LENGTH = 64;
 
 /**
  * @returns a verdict for each image, in their order, and for each backing file behind the image that needs it

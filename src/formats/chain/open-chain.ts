@@ -4,14 +4,12 @@
  */
 
 import { DiskliftError } from '../../common/errors.ts';
+import { MAX_CHAIN_LENGTH } from '../../qcow2/constants.ts';
 import { type ForeignImage, guestSizeBytes } from '../../qcow2/read/foreign-image.ts';
 import { createMetadataPlaces, type MetadataPlaces, parseL1Table, placeOfL1Table } from '../../qcow2/read/l1-table.ts';
 import { parseHeader, type Qcow2Header, qcow2ClusterSize } from '../../qcow2/read/parse-header.ts';
 import type { ImageFolder, NamedImage, RangedFile } from '../../sources/remote/contract.ts';
 import { resolveName, showName } from '../image-references.ts';
-
-/** QEMU itself becomes slow with longer chains. */
-const MAX_CHAIN_LENGTH = 64;
 
 interface RawLayer {
   format: 'raw';
