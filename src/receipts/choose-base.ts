@@ -5,7 +5,8 @@ import type { DestinationFiles } from '../targets/contract.ts';
 import { backingNameOf } from './backing-name.ts';
 import { confirmBase, confirmChain, type ExpectedBase } from './confirm-base.ts';
 import type { BaseChoice, BaseImage } from './contract.ts';
-import { invalidReceipt, readReceipt, receiptPlace } from './read-receipt.ts';
+import { receiptPlace } from './file-places.ts';
+import { invalidReceipt, readReceipt } from './read-receipt.ts';
 import { type DiskIdentity, type ExportIdentity, type ImageReceipt, MAX_RECEIPT_BYTES, parseReceipt } from './receipt.ts';
 import { MAX_TRACKER_BYTES, parseTracker, type Tracker } from './tracker.ts';
 

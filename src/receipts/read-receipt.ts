@@ -2,14 +2,11 @@
 
 import { DiskliftError } from '../common/errors.ts';
 import type { DestinationFiles } from '../targets/contract.ts';
+import { receiptPlace } from './file-places.ts';
 import { type ImageReceipt, MAX_RECEIPT_BYTES, parseReceipt } from './receipt.ts';
 
 interface BaseReceipt extends ImageReceipt {
   image: ImageReceipt['image'] & { sha256: string };
-}
-
-export function receiptPlace(place: string): string {
-  return `${place}.json`;
 }
 
 /** @throws DiskliftError `BaseMissing` without a receipt, `ReceiptInvalid`; the codes of {@link DestinationFiles} */

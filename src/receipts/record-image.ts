@@ -1,7 +1,7 @@
 /** Writes the receipt of an image, and moves the tracker last. */
 
 import type { DestinationFiles, FileFacts } from '../targets/contract.ts';
-import { receiptPlace } from './read-receipt.ts';
+import { receiptPlace } from './file-places.ts';
 import { type ImageReceipt, receiptBytes } from './receipt.ts';
 import { trackerBytes } from './tracker.ts';
 

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { formatBytes } from '../common/bytes.ts';
 import { DiskliftError } from '../common/errors.ts';
 import type { BaseImage } from '../receipts/contract.ts';
+import { blocksPlace } from '../receipts/file-places.ts';
 import type { DiskExport } from '../resource/disk-export.ts';
 import type { RangedFile } from '../sources/changed/block-hashes/base-blocks.ts';
 import { trackBlocks } from '../sources/changed/block-hashes/track-blocks.ts';
@@ -34,9 +35,9 @@ async function open({ open: openDisk, base, createFiles }: ChangesQuestion, sign
       const chunks: Uint8Array[] = [];
       for await (const chunk of source.blocks().chunks()) chunks.push(chunk.slice());
       const bytes = Buffer.concat(chunks);
-      const blocksPlace = `${place}.blocks`;
-      await files.write(blocksPlace, bytes, saveSignal);
-      return { blocks: { place: blocksPlace, sha256: createHash('sha256').update(bytes).digest('hex'), sizeBytes: bytes.length } };
+      const ownPlace = blocksPlace(place);
+      await files.write(ownPlace, bytes, saveSignal);
+      return { blocks: { place: ownPlace, sha256: createHash('sha256').update(bytes).digest('hex'), sizeBytes: bytes.length } };
     },
   };
 }
@@ -59,8 +60,8 @@ async function findBlocks(
   if (blocks === undefined) throw new DiskliftError('ChangesMissing', `the base ${location} has no block hashes beside it`);
   const files = await createFiles();
   const { place, sizeBytes, sha256 } = blocks;
-  const name = `${location}.blocks`;
-  if (place !== `${basePlace}.blocks`)
+  const name = blocksPlace(location);
+  if (place !== blocksPlace(basePlace))
     throw new DiskliftError('ChangesRefused', `the receipt of ${location} names other block hashes than ${name}`);
   const seen = await files.look(place, signal);
   if (seen === undefined) throw new DiskliftError('ChangesMissing', `the block hashes ${name} are not there`);

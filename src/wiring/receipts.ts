@@ -9,6 +9,7 @@ import { backingNameOf, partsOfKey, partsOfUrlPath } from '../receipts/backing-n
 import { chooseBase } from '../receipts/choose-base.ts';
 import { confirmBase } from '../receipts/confirm-base.ts';
 import type { BaseImage } from '../receipts/contract.ts';
+import { blocksPlace, receiptPlace } from '../receipts/file-places.ts';
 import type { DiskIdentity, ExportIdentity, ImageReceipt, ReceiptPoints } from '../receipts/receipt.ts';
 import { imageTag, recordImage } from '../receipts/record-image.ts';
 import type { DiskExport } from '../resource/disk-export.ts';
@@ -192,7 +193,7 @@ const MAX_KEY_BYTES = 1024;
 
 /** @throws DiskliftError `InvalidRequest` for a place from which no file name can lead to a base */
 function requireFollowable(request: DiskExport, place: string): void {
-  if (Buffer.byteLength(`${place}.blocks`) > MAX_KEY_BYTES)
+  if (Buffer.byteLength(blocksPlace(place)) > MAX_KEY_BYTES)
     throw new DiskliftError('InvalidRequest', `spec.destination: with .blocks the key ${place} has more than ${MAX_KEY_BYTES} bytes`);
   const parts = partsOf(request)(place);
   if (backingNameOf(parts, [...parts.slice(0, -1), `${parts.at(-1)}`.slice(1) || 'base']) !== undefined) return;
@@ -208,8 +209,8 @@ export function otherPlaces(request: DiskExport, path: string): { disk: string; 
   const { incremental } = request.spec;
   const place = filePlace(request, path);
   return [
-    { disk: `the receipt of ${path}`, destination: `${place}.json` },
-    ...(incremental === undefined ? [] : [{ disk: `the block hashes of ${path}`, destination: `${place}.blocks` }]),
+    { disk: `the receipt of ${path}`, destination: receiptPlace(place) },
+    ...(incremental === undefined ? [] : [{ disk: `the block hashes of ${path}`, destination: blocksPlace(place) }]),
     ...(incremental?.tracker === undefined
       ? []
       : [{ disk: `the tracker of ${path}`, destination: placeOf(incremental.tracker, request, path) }]),

@@ -8,7 +8,7 @@ import { type ImageProblem, type Problems, problemText } from '../formats/check/
 import { QCOW2_MAGIC } from '../qcow2/constants.ts';
 import type { Qcow2Header } from '../qcow2/read/parse-header.ts';
 import { backingNameOf, partsOfKey, partsOfUrlPath } from '../receipts/backing-name.ts';
-import { receiptPlace } from '../receipts/read-receipt.ts';
+import { receiptPlace } from '../receipts/file-places.ts';
 import { type ImageReceipt, MAX_RECEIPT_BYTES, parseReceipt } from '../receipts/receipt.ts';
 import type { NamedImage, RangedFile } from '../sources/remote/contract.ts';
 import { hashFile } from '../sources/remote/hash-file.ts';
