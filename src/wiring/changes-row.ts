@@ -1,5 +1,6 @@
 /** A source of changes: how a disk is opened so that it shows what has changed since a base. */
 
+import { DiskliftError } from '../common/errors.ts';
 import type { BaseImage } from '../receipts/contract.ts';
 import type { ReceiptPoints } from '../receipts/receipt.ts';
 import type { DiskExport } from '../resource/disk-export.ts';
@@ -23,6 +24,16 @@ export interface OpenedChanges {
    * @throws DiskliftError
    */
   savePoints(files: DestinationFiles, place: string, signal: AbortSignal): Promise<ReceiptPoints>;
+}
+
+/**
+ * Opens the disk where nothing shows its changes: a full image is possible.
+ * @param why there is no map of changes, in words
+ * @throws DiskliftError `ChangesMissing` for an incremental image; errors of opening the disk
+ */
+export async function openWithoutMap({ open, base }: ChangesQuestion, why: string, signal: AbortSignal): Promise<OpenedChanges> {
+  if (base !== undefined) throw new DiskliftError('ChangesMissing', why);
+  return { source: await open(signal), savePoints: async () => ({}) };
 }
 
 export interface ChangesRow {

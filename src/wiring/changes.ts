@@ -4,7 +4,7 @@ import { DiskliftError } from '../common/errors.ts';
 import type { DiskExport, IncrementalSpec } from '../resource/disk-export.ts';
 import type { ChangesFrom } from '../sources/changed/contract.ts';
 import { BLOCK_HASHES } from './block-hash-changes.ts';
-import type { ChangesRow } from './changes-row.ts';
+import { type ChangesRow, openWithoutMap } from './changes-row.ts';
 
 /** The map of a VirtualMachineBackup is its source's own, and needs no row. */
 const ROWS: { readonly [Key in Exclude<ChangesFrom, 'VirtualMachineBackup'>]: ChangesRow } = {
@@ -16,10 +16,7 @@ const ROWS: { readonly [Key in Exclude<ChangesFrom, 'VirtualMachineBackup'>]: Ch
 function notHere(why: string): ChangesRow {
   return {
     problem: () => undefined,
-    async open({ open, base }, signal) {
-      if (base !== undefined) throw new DiskliftError('ChangesMissing', why);
-      return { source: await open(signal), savePoints: async () => ({}) };
-    },
+    open: (question, signal) => openWithoutMap(question, why, signal),
   };
 }
 

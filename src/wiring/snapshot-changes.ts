@@ -7,6 +7,7 @@ import type { BaseImage } from '../receipts/contract.ts';
 import type { ReceiptPoints } from '../receipts/receipt.ts';
 import type { DiskExport } from '../resource/disk-export.ts';
 import type { TrackedSource } from '../sources/changed/contract.ts';
+import { openWithoutMap } from './changes-row.ts';
 import type { CommandContext } from './context.ts';
 import type { OwnChanges } from './receipts.ts';
 import { openListed, openTracked, type SnapshotEnvironment, type WorkerSnapshot } from './snapshot-metadata.ts';
@@ -59,10 +60,7 @@ function withoutService(problem: string): SnapshotChanges {
   return {
     from: 'SnapshotMetadata',
     openFull: (open, signal) => open(signal),
-    async open({ open, base }, signal) {
-      if (base !== undefined) throw new DiskliftError('ChangesMissing', problem);
-      return { source: await open(signal), savePoints: async () => ({}) };
-    },
+    open: (question, signal) => openWithoutMap(question, problem, signal),
   };
 }
 
